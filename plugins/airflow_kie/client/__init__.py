@@ -1,0 +1,1 @@
+"""KIE.ai over HTTP: operations, requests, answers, errors and the rules of waiting. Imports nothing of Airflow."""

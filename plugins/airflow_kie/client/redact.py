@@ -1,0 +1,34 @@
+"""Keep secrets out of texts: URLs in KIE's messages can carry tokens, and so can the URLs that are downloaded."""
+
+from __future__ import annotations
+
+import logging
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+_URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_KEY = re.compile(r"(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]+")
+
+
+def without_query(url: str) -> str:
+    """Return the URL without user, query and fragment: what may stand in a log, a manifest or an error."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def without_urls(text: str) -> str:
+    """Return the text with every URL cut to its host and every bearer token blotted out.
+
+    KIE's error messages can echo input URLs with their tokens (kie-api, "Strip URLs before logging").
+    """
+    cut = _URL.sub(lambda match: f"<URL at {urlsplit(match.group()).hostname}>", text)
+    return _KEY.sub(r"\1 ***", cut)
+
+
+def quiet_http_loggers() -> None:
+    """Keep httpx from logging whole URLs at INFO, unless somebody set its level on purpose."""
+    for name in ("httpx", "httpcore"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
