@@ -311,7 +311,7 @@ class KieWrongParent(KieError):
     todo = "Check the task id; nothing of it was archived."
 
 
-class KieWrongAccount(KieError):
+class KieConnectionInvalid(KieError):
     """The connection cannot be used for this."""
 
     reason = "wrong_connection"
