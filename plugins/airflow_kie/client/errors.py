@@ -364,3 +364,33 @@ class FileGone(KieError):
     reason = "file_gone"
     what = "KIE no longer has this file (files live 14 days)"
     todo = "Generate the song anew if it is needed; what was archived before is untouched."
+
+
+class FileEmpty(FileDamaged):
+    """The file came with 0 bytes (musicfile.kie.ai answered so with HTTP 200)."""
+
+    reason = "file_empty"
+    what = "A file came with 0 bytes and was not archived"
+
+
+class FileTruncated(FileDamaged):
+    """The file ends before its announced length, or before its own structure does."""
+
+    reason = "file_truncated"
+    what = "A file came incomplete and was not archived"
+
+
+class FileWrongType(FileDamaged):
+    """The content is something else than its place asks for: a web page, JSON, SVG, audio where an image belongs."""
+
+    reason = "file_wrong_type"
+    what = "A file is not of the kind that belongs here and was not archived"
+
+
+class FileLinkDead(KieError):
+    """The file's link answered 403, 404 or 410; a fresh link may still work."""
+
+    reason = "file_link_dead"
+    remedy = Remedy.READ_AGAIN
+    what = "A file's link no longer works"
+    todo = "Look at kie.ai/logs: if the file opens there, clear the task."
