@@ -1,0 +1,213 @@
+"""What an answer says about a task: the values that the step function reasons about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kie.client import errors
+from airflow_kie.client.envelope import Envelope, Response, decode_envelope, error_in
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.operations import Phase, State, Step, Task, Tracks
+from airflow_kie.client.pointer import first_at, values_at
+from airflow_kie.client.records import TaskDetails, Track, parse_time
+
+
+@dataclass(frozen=True)
+class Created:
+    """KIE named the task.
+
+    :param task_id: its id.
+    :param duplicate: KIE made it before and names it now: it was adopted, not paid for.
+    """
+
+    task_id: str
+    duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """KIE did not make a task: nothing was paid."""
+
+    error: KieError
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The answer to a create was lost: a task may have been made and paid for."""
+
+    error: KieError
+
+
+@dataclass(frozen=True)
+class Read:
+    """Details came."""
+
+    details: TaskDetails
+
+
+@dataclass(frozen=True)
+class Invisible:
+    """KIE knows no task with this id, or does not show it yet."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Details could not be read this time."""
+
+    error: KieError
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Somebody else (the trigger) has watched the task to a failure that is to be believed."""
+
+    error: KieError
+
+
+CreateAnswer = Created | Refused | Lost
+DetailsAnswer = Read | Invisible | Unreadable
+Answer = CreateAnswer | DetailsAnswer | Ended
+
+_UNDECIDED = frozenset({408, 504})
+"""Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
+
+
+def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> CreateAnswer:
+    """Return what a create's answer says.
+
+    An envelope with an error code says that KIE decided against it. A gateway's page, a real HTTP 5xx and a success
+    without an id say nothing about whether a task was made: lost. A duplicate that names no id, or that names the
+    source's own id, cannot be adopted.
+
+    :param kind: the row.
+    :param source: what the task is made from.
+    :param response: KIE's answer.
+    """
+    try:
+        envelope = decode_envelope(response)
+    except KieError as error:
+        known = error.with_facts(kind=kind.name)
+        return Refused(known) if response.status < 500 and not isinstance(error, errors.KieBadAnswer) else Lost(known)
+    task_id = first_at(envelope.data, *kind.id_paths) or (envelope.data if isinstance(envelope.data, str) else None)
+    if envelope.code in kind.duplicate_codes:
+        return _duplicate(kind, source, task_id, envelope)
+    error = error_in(envelope, kind, Phase.CREATE)
+    if error is not None:
+        undecided = envelope.http_status >= 500 or envelope.code in _UNDECIDED
+        return Lost(error) if undecided else Refused(error)
+    if not task_id:
+        return Lost(errors.KieBadAnswer("KIE accepted the create and named no task", kind=kind.name, code=200))
+    return Created(str(task_id))
+
+
+def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswer:
+    """Return what a details answer says.
+
+    :param kind: the row.
+    :param task_id: the id that was asked for.
+    :param response: KIE's answer.
+    """
+    try:
+        envelope = decode_envelope(response)
+    except KieError as error:
+        return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
+    if envelope.code in kind.unknown_codes:
+        return Invisible()
+    if envelope.code not in kind.readable_codes or (envelope.code != 200 and not isinstance(envelope.data, dict)):
+        error = error_in(envelope, kind, Phase.DETAILS)
+        if error is not None:
+            return Unreadable(error.with_facts(task_id=task_id))
+    if envelope.data is None:
+        return Invisible()
+    if not isinstance(envelope.data, dict):
+        return Unreadable(errors.KieBadAnswer("Details are no object", kind=kind.name, task_id=task_id))
+    return Read(task_details(kind, task_id, envelope.data))
+
+
+def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
+    """Return details as a typed record.
+
+    :param kind: the row.
+    :param task_id: the id that was asked for.
+    :param data: the `data` of KIE's answer.
+    """
+    results = tuple(str(value) for path in kind.result_paths for value in values_at(data, path))
+    word = first_at(data, kind.state_path) if kind.state_path else None
+    state, known = _state(kind, word, bool(results))
+    message = first_at(data, *kind.error_message_paths)
+    param = first_at(data, ("param", Step.JSON))
+    credits_consumed = first_at(data, ("creditsConsumed",), ("consumeCredits",))
+    return TaskDetails(
+        kind=kind.name,
+        task_id=str(first_at(data, *kind.id_paths) or task_id),
+        state=state,
+        word="" if word is None else str(word),
+        known_word=known,
+        parent_id=first_at(data, kind.parent_path) if kind.parent_path else None,
+        results=results,
+        tracks=_tracks(kind.tracks, data) if kind.tracks else (),
+        error_code=_error_code(first_at(data, kind.error_code_path)),
+        error_message=str(message) if message else None,
+        param=param if isinstance(param, dict) else {},
+        created_at=parse_time(first_at(data, ("createTime",))),
+        completed_at=parse_time(first_at(data, ("completeTime",))),
+        credits_consumed=float(credits_consumed) if isinstance(credits_consumed, (int, float)) else None,
+    )
+
+
+def failure_of(kind: Task, details: TaskDetails) -> KieError:
+    """Return the typed error of details that say, or announce, a failure.
+
+    The code decides as in the envelope; a state word about the content wins, and a failure without a code is one of
+    generation.
+    """
+    facts = {"kind": kind.name, "task_id": details.task_id, "last_state": details.word}
+    message = details.error_message or ""
+    if details.state is State.SUCCEEDED:
+        return errors.KieNoFiles(message, **facts)
+    if details.word == "SENSITIVE_WORD_ERROR":
+        return errors.KieContentRejected(message, code=details.error_code, **facts)
+    code = details.error_code
+    table = kind.code_errors.get(Phase.DETAILS, {})
+    if code is not None and code in table:
+        return table[code](message, code=code, **facts)
+    return errors.KieGenerationFailed(message, code=code, **facts)
+
+
+def _duplicate(kind: Task, source: Mapping[str, Any], task_id: Any, envelope: Envelope) -> CreateAnswer:
+    own = {str(value) for value in source.values()} if not kind.id_is_source else set()
+    if task_id and str(task_id) not in own:
+        return Created(str(task_id), duplicate=True)
+    facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
+    if envelope.data is None and not kind.once_per_source:
+        return Refused(errors.KieInvalidRequest(envelope.msg, **facts))
+    return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
+
+
+def _state(kind: Task, word: Any, has_results: bool) -> tuple[State, bool]:
+    if kind.state_path is None:
+        return (State.SUCCEEDED if has_results else State.RUNNING), True
+    if isinstance(word, str) and word.lstrip("-").isdigit() and word not in kind.states:
+        word = int(word)
+    if word in kind.states:
+        return kind.states[word], True
+    return State.RUNNING, word is None
+
+
+def _error_code(value: Any) -> int | None:
+    """Return an error code, or None for none: a successful cover carries 200, others null, 0 or an empty text."""
+    try:
+        code = int(value)
+    except (TypeError, ValueError):
+        return None
+    return None if code in (0, 200) else code
+
+
+def _tracks(tracks: Tracks, data: Mapping[str, Any]) -> tuple[Track, ...]:
+    items = [item for item in values_at(data, tracks.path) if isinstance(item, dict)]
+    return tuple(
+        Track(position=number, **{name: item.get(spelled) or None for name, spelled in tracks.fields.items()})
+        for number, item in enumerate(items, start=1)
+    )
