@@ -1,0 +1,256 @@
+"""One bucket: put, read, list and delete, with S3's refusals as typed errors.
+
+Works with any S3 service, so nothing rests on conditional writes, stored checksums or lasting object metadata: some
+services ignore or forget them. The size is compared after every upload, the SHA-256 stands in the manifest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from airflow_kie.archive.s3_errors import S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+
+# One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
+_PART_BYTES = 8 * 1024 * 1024
+_JSON_LIMIT = 16 * 1024 * 1024
+
+_EVERY_REQUEST = frozenset({"ExpectedBucketOwner", "RequestPayer"})
+PUT_ARGUMENTS = _EVERY_REQUEST | {
+    "ACL",
+    "BucketKeyEnabled",
+    "CacheControl",
+    "ChecksumAlgorithm",
+    "ContentDisposition",
+    "GrantFullControl",
+    "GrantRead",
+    "ObjectLockLegalHoldStatus",
+    "ObjectLockMode",
+    "ObjectLockRetainUntilDate",
+    "SSEKMSEncryptionContext",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "StorageClass",
+    "Tagging",
+}
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What S3 says of an object.
+
+    :param key: its key.
+    :param size: bytes.
+    :param last_modified: when it was written, by the S3 service's clock.
+    :param content_type: MIME type; None in a listing.
+    :param sha256: hex digest from the metadata, where the service kept it; None in a listing.
+    """
+
+    key: str
+    size: int
+    last_modified: datetime
+    content_type: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket behind a boto3 S3 client.
+
+    :param client: boto3 S3 client, made by whoever holds the credentials.
+    :param name: name of the bucket.
+    :param extra_args: passed on with every write: encryption, storage class, tags, expected owner
+        (:data:`PUT_ARGUMENTS`).
+    :raises ValueError: for an extra argument that is not one of them.
+    """
+
+    client: Any
+    name: str
+    extra_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.extra_args) - PUT_ARGUMENTS)
+        if unknown:
+            raise ValueError(
+                f"S3 arguments that cannot be passed on: {', '.join(unknown)}. "
+                f"Possible are: {', '.join(sorted(PUT_ARGUMENTS))}."
+            )
+
+    def url(self, key: str) -> str:
+        """Return the ``s3://`` name of a key."""
+        return f"s3://{self.name}/{key}"
+
+    def put_file(
+        self,
+        file: BinaryIO,
+        key: str,
+        *,
+        size: int,
+        content_type: str,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Upload a checked file part by part, then compare the size that S3 holds.
+
+        :param file: seekable binary file; boto3 may close it.
+        :param size: bytes that it has.
+        :param content_type: MIME type to store.
+        :param sha256: hex digest, stored in the object's metadata as ``sha256``.
+        :param metadata: further metadata; what is not ASCII is left out, since botocore refuses it. Texts belong into
+            the manifest.
+        :raises S3Error: its subclass says why. After a wrong size the object is deleted again.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        texts = {"sha256": sha256, **(metadata or {})}
+        arguments = {
+            **self.extra_args,
+            "ContentType": content_type,
+            "Metadata": {k: v for k, v in texts.items() if v.isascii() and v.isprintable()},
+        }
+        config = TransferConfig(use_threads=False, multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
+        file.seek(0)
+        with s3_errors("PutObject", self.name, key):
+            self.client.upload_fileobj(file, self.name, key, ExtraArgs=arguments, Config=config)
+        stored = self.head(key)
+        if stored is None or stored.size != size:
+            has = "nothing" if stored is None else f"{stored.size} bytes"
+            self.delete(key)
+            raise S3StoredWrong(f"PutObject on bucket {self.name}, key {key}: {size} bytes sent, {has} stored")
+
+    def put_bytes(self, body: bytes, key: str, *, content_type: str) -> None:
+        """Write a small object in one request."""
+        with s3_errors("PutObject", self.name, key):
+            self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type, **self.extra_args)
+
+    def put_json(self, value: object, key: str) -> None:
+        """Write a value as UTF-8 JSON with a stable layout, as people and diffs like to read it."""
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+        self.put_bytes(text.encode(), key, content_type="application/json")
+
+    def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
+        """Return a small object's content, or None if there is no such object.
+
+        :param max_bytes: more than this is refused, so that a stray large object cannot fill the memory.
+        :raises ValueError: for an object larger than that.
+        :raises S3Error: its subclass says why.
+        """
+        from botocore.exceptions import ClientError
+
+        with s3_errors("GetObject", self.name, key):
+            try:
+                answer = self.client.get_object(Bucket=self.name, Key=key, **self._read_arguments())
+            except ClientError as e:
+                if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+                    return None
+                raise
+            with answer["Body"] as body:
+                content: bytes = body.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ValueError(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it.")
+        return content
+
+    def get_json(self, key: str) -> Any:
+        """Return an object's JSON value, or None if there is no such object.
+
+        :raises ValueError: when it is no JSON.
+        :raises S3Error: its subclass says why.
+        """
+        content = self.get_bytes(key)
+        if content is None:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as e:  # also UnicodeDecodeError
+            raise ValueError(f"{self.url(key)} is not JSON: {e}.") from e
+
+    def head(self, key: str) -> ObjectFacts | None:
+        """Return what S3 says of an object, or None if there is no such object."""
+        from botocore.exceptions import ClientError
+
+        with s3_errors("HeadObject", self.name, key):
+            try:
+                answer = self.client.head_object(Bucket=self.name, Key=key, **self._read_arguments())
+            except ClientError as e:
+                if e.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                    return None
+                raise
+        return ObjectFacts(
+            key=key,
+            size=answer["ContentLength"],
+            last_modified=answer["LastModified"],
+            content_type=answer.get("ContentType"),
+            sha256=answer.get("Metadata", {}).get("sha256"),
+        )
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        with s3_errors("DeleteObject", self.name, key):
+            self.client.delete_object(Bucket=self.name, Key=key, **self._read_arguments())
+
+    def move(self, key: str, to: str) -> None:
+        """Copy an object inside the bucket, then delete it: a crash in between leaves both."""
+        with s3_errors("CopyObject", self.name, to):
+            self.client.copy_object(
+                Bucket=self.name, Key=to, CopySource={"Bucket": self.name, "Key": key}, **self.extra_args
+            )
+        self.delete(key)
+
+    def list(self, prefix: str) -> Iterator[ObjectFacts]:
+        """Return the objects under a prefix, page by page, in the order of their keys."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix, **self._read_arguments()
+        )
+        with s3_errors("ListBucket", self.name, prefix):
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
+
+    def probe(self, key: str) -> None:
+        """Write and delete a tiny object, to learn now whether the archive will be able to write.
+
+        :param key: :attr:`airflow_kie.archive.keys.ArchiveKeys.probe`.
+        :raises S3Error: its subclass says why not.
+        """
+        self.put_bytes(
+            b"This object tests that the archive can be written; it may be deleted.\n", key, content_type="text/plain"
+        )
+        self.delete(key)
+
+    def create_on_loopback(self) -> bool:
+        """Create the bucket if it is missing and the S3 server is this machine's own.
+
+        :return: True if it was created now.
+        :raises S3NoSuchBucket: when it is missing anywhere else: there a person decides who owns it and where.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            with s3_errors("HeadBucket", self.name):
+                self.client.head_bucket(Bucket=self.name)
+        except S3Error as e:
+            missing = isinstance(e.__cause__, ClientError) and e.facts.code == 404
+            if not missing:
+                raise
+            if not _is_loopback(self.client.meta.endpoint_url):
+                raise S3NoSuchBucket(f"HeadBucket on bucket {self.name}", code=404) from e
+            with s3_errors("CreateBucket", self.name):
+                self.client.create_bucket(Bucket=self.name)
+            return True
+        return False
+
+    def _read_arguments(self) -> dict[str, Any]:
+        return {k: v for k, v in self.extra_args.items() if k in _EVERY_REQUEST}
+
+
+def _is_loopback(endpoint_url: str) -> bool:
+    host = urlsplit(endpoint_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

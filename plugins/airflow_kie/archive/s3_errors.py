@@ -1,0 +1,191 @@
+"""What an S3 service can refuse: one class per reason, each naming action, bucket and key, and what a person can do.
+
+All of them reach every song of the bucket, not one; what KIE made stays at KIE for 14 days in the meantime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow_kie.client.errors import KieError, Remedy, Scope
+
+
+class S3Error(KieError):
+    """S3 failed in a way that is not one of those below."""
+
+    reason = "s3_failed"
+    scope = Scope.SERVICE
+    remedy = Remedy.RETRY
+    what = "S3 failed"
+    todo = "If it goes on, look at the S3 service's own log."
+
+
+class S3AccessDenied(S3Error):
+    """The credentials may not do this (AccessDenied, or a HEAD's bare 403)."""
+
+    reason = "s3_access_denied"
+    remedy = Remedy.PERSON
+    what = "S3 denied the access"
+    todo = (
+        "Allow the action above for the principal of the S3 connection (objects under the prefix, and s3:ListBucket)."
+    )
+
+
+class S3KmsDenied(S3Error):
+    """The bucket's encryption key may not be used, or is switched off."""
+
+    reason = "s3_kms_denied"
+    remedy = Remedy.PERSON
+    what = "S3 could not use the encryption key"
+    todo = "Allow kms:GenerateDataKey and kms:Decrypt on the key for the principal of the S3 connection, and enable the key."
+
+
+class S3NoSuchBucket(S3Error):
+    """The bucket does not exist."""
+
+    reason = "s3_no_such_bucket"
+    remedy = Remedy.PERSON
+    what = "The S3 bucket does not exist"
+    todo = "Create the bucket or correct its name: it is created by itself only on this machine's own S3 server."
+
+
+class S3WrongRegion(S3Error):
+    """The bucket lives in another region than the connection says."""
+
+    reason = "s3_wrong_region"
+    remedy = Remedy.PERSON
+    what = "The S3 bucket is in another region"
+    todo = "Set region_name in the S3 connection to the bucket's region."
+
+
+class S3CredentialsExpired(S3Error):
+    """Temporary credentials have ended."""
+
+    reason = "s3_credentials_expired"
+    remedy = Remedy.RETRY
+    what = "The S3 credentials have expired"
+    todo = "Where a role renews them, nothing; otherwise put fresh ones into the S3 connection."
+
+
+class S3CredentialsWrong(S3Error):
+    """There are no credentials, or S3 does not know them."""
+
+    reason = "s3_credentials_wrong"
+    remedy = Remedy.PERSON
+    what = "S3 does not know these credentials"
+    todo = "Correct access key and secret in the S3 connection, or give this machine a role."
+
+
+class S3ClockWrong(S3Error):
+    """This machine's clock differs by more than S3 accepts (15 minutes)."""
+
+    reason = "s3_clock_wrong"
+    remedy = Remedy.PERSON
+    what = "S3 says that this machine's clock is wrong"
+    todo = "Set the machine's clock (NTP)."
+
+
+class S3SlowDown(S3Error):
+    """S3 asks to be asked more slowly, or has a passing trouble of its own (503, 500)."""
+
+    reason = "s3_slow_down"
+    what = "S3 asks to slow down"
+    todo = "Nothing: it ends by itself."
+
+
+class S3Unreachable(S3Error):
+    """No answer came from S3."""
+
+    reason = "s3_unreachable"
+    what = "S3 could not be reached"
+    todo = "Check the endpoint in the S3 connection and this machine's network."
+
+
+class S3StoredWrong(S3Error):
+    """What S3 holds after the upload is not what was sent; it was deleted again."""
+
+    reason = "s3_stored_wrong"
+    what = "S3 stored a file with another size than was sent"
+    todo = "If it goes on, look at the S3 service: it loses data."
+
+
+# botocore's error code -> what it means here.
+_BY_CODE: dict[str, type[S3Error]] = {
+    "AccessDenied": S3AccessDenied,
+    "AllAccessDisabled": S3AccessDenied,
+    "AccountProblem": S3AccessDenied,
+    "Forbidden": S3AccessDenied,
+    "403": S3AccessDenied,
+    "NoSuchBucket": S3NoSuchBucket,
+    "PermanentRedirect": S3WrongRegion,
+    "AuthorizationHeaderMalformed": S3WrongRegion,
+    "IllegalLocationConstraintException": S3WrongRegion,
+    "TemporaryRedirect": S3WrongRegion,
+    "301": S3WrongRegion,
+    "307": S3WrongRegion,
+    "ExpiredToken": S3CredentialsExpired,
+    "ExpiredTokenException": S3CredentialsExpired,
+    "TokenRefreshRequired": S3CredentialsExpired,
+    "RequestExpired": S3CredentialsExpired,
+    "InvalidAccessKeyId": S3CredentialsWrong,
+    "SignatureDoesNotMatch": S3CredentialsWrong,
+    "InvalidToken": S3CredentialsWrong,
+    "InvalidClientTokenId": S3CredentialsWrong,
+    "RequestTimeTooSkewed": S3ClockWrong,
+    "SlowDown": S3SlowDown,
+    "ServiceUnavailable": S3SlowDown,
+    "RequestLimitExceeded": S3SlowDown,
+    "ThrottlingException": S3SlowDown,
+    "InternalError": S3SlowDown,
+    "500": S3SlowDown,
+    "502": S3SlowDown,
+    "503": S3SlowDown,
+    "504": S3SlowDown,
+}
+
+# botocore's own exceptions (by name, base classes too) -> what they mean here.
+_BY_EXCEPTION: dict[str, type[S3Error]] = {
+    "NoCredentialsError": S3CredentialsWrong,
+    "PartialCredentialsError": S3CredentialsWrong,
+    "CredentialRetrievalError": S3CredentialsExpired,
+    "TokenRetrievalError": S3CredentialsExpired,
+    "HTTPClientError": S3Unreachable,
+    "EndpointResolutionError": S3Unreachable,
+    "IncompleteReadError": S3Unreachable,
+}
+
+
+@contextmanager
+def s3_errors(action: str, bucket: str, key: str = "") -> Iterator[None]:
+    """Turn what botocore raises inside the block into the typed error.
+
+    :param action: S3's own word for what is done, such as ``PutObject``.
+    :param bucket: name of the bucket.
+    :param key: key of the object or prefix of the listing.
+    :raises S3Error: its subclass says why; the message names action, bucket, key and S3's own words, in which AWS
+        names the principal.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"{action} on bucket {bucket}" + (f", key {key}" if key else "")
+    try:
+        yield
+    except ClientError as e:
+        raise _of_answer(e.response, where) from e
+    except BotoCoreError as e:
+        names = [cls.__name__ for cls in type(e).__mro__]
+        found = next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), S3Error)
+        raise found(f"{where}: {e}") from e
+
+
+def _of_answer(response: object, where: str) -> S3Error:
+    answer = response if isinstance(response, dict) else {}
+    error = answer.get("Error") or {}
+    code, words = str(error.get("Code", "")), str(error.get("Message", ""))
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    message = f"{where}: {code} {words}".rstrip()
+    if code.startswith("KMS.") or ("kms:" in words and code in {"AccessDenied", "403"}):
+        return S3KmsDenied(message, code=status)
+    found = _BY_CODE.get(code) or _BY_CODE.get(str(status)) or S3Error
+    return found(message, code=status)
