@@ -93,10 +93,10 @@ def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> 
     task_id = first_at(envelope.data, *kind.id_paths) or (envelope.data if isinstance(envelope.data, str) else None)
     if envelope.code in kind.duplicate_codes:
         return _duplicate(kind, source, task_id, envelope)
-    error = error_in(envelope, kind, Phase.CREATE)
-    if error is not None:
+    refusal = error_in(envelope, kind, Phase.CREATE)
+    if refusal is not None:
         undecided = envelope.http_status >= 500 or envelope.code in _UNDECIDED
-        return Lost(error) if undecided else Refused(error)
+        return Lost(refusal) if undecided else Refused(refusal)
     if not task_id:
         return Lost(errors.KieBadAnswer("KIE accepted the create and named no task", kind=kind.name, code=200))
     return Created(str(task_id))
@@ -116,9 +116,9 @@ def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswe
     if envelope.code in kind.unknown_codes:
         return Invisible()
     if envelope.code not in kind.readable_codes or (envelope.code != 200 and not isinstance(envelope.data, dict)):
-        error = error_in(envelope, kind, Phase.DETAILS)
-        if error is not None:
-            return Unreadable(error.with_facts(task_id=task_id))
+        refusal = error_in(envelope, kind, Phase.DETAILS)
+        if refusal is not None:
+            return Unreadable(refusal.with_facts(task_id=task_id))
     if envelope.data is None:
         return Invisible()
     if not isinstance(envelope.data, dict):
@@ -161,11 +161,11 @@ def failure_of(kind: Task, details: TaskDetails) -> KieError:
     """Return the typed error of details that say, or announce, a failure.
 
     The code decides as in the envelope; a state word about the content wins, and a failure without a code is one of
-    generation.
+    generation. An undelivered callback without all files never leads to a new task: the paid one may still finish.
     """
     facts = {"kind": kind.name, "task_id": details.task_id, "last_state": details.word}
     message = details.error_message or ""
-    if details.state is State.SUCCEEDED:
+    if details.state in (State.SUCCEEDED, State.UNDELIVERED):
         return errors.KieNoFiles(message, **facts)
     if details.word == "SENSITIVE_WORD_ERROR":
         return errors.KieContentRejected(message, code=details.error_code, **facts)

@@ -1,0 +1,67 @@
+"""One KIE account as this process knows it: hosts, key, and what the connection says about calling it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.client.operations import Host
+
+API_URL = "https://api.kie.ai"
+UPLOAD_URL = "https://kieai.redpandaai.co"
+"""docs.kie.ai file-upload-api: the curl examples and recorded traffic use this host, not the API's."""
+
+NO_CALLBACK_URL = "https://callback.airflow-kie.invalid/none"
+"""KIE refuses a create without a callback URL. This name is reserved (RFC 2606) and resolves nowhere, so that results
+are never posted to a stranger; details are polled instead."""
+
+
+@dataclass(frozen=True)
+class KieAccount:
+    """Where an account is and how it may be used.
+
+    :param api_key: sent to `api_url` and `upload_url` and to no other host.
+    :param api_url: scheme and host of the API.
+    :param upload_url: scheme and host of the file uploads.
+    :param callback_url: where KIE shall call back; a reserved name where nobody listens.
+    :param connection: the Airflow connection id, for messages.
+    :param timeout: seconds for one request.
+    """
+
+    api_key: str = field(repr=False)
+    api_url: str = API_URL
+    upload_url: str = UPLOAD_URL
+    callback_url: str = NO_CALLBACK_URL
+    connection: str = "kie_default"
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.api_key or not self.api_key.strip():
+            raise KieConnectionInvalid(f"Connection {self.connection} holds no API key")
+        for name, url in (("host", self.api_url), ("upload host", self.upload_url)):
+            _check_url(self.connection, name, url)
+
+    def url(self, host: Host, path: str) -> str:
+        """Return the whole URL of a path on one of KIE's hosts."""
+        return (self.api_url if host is Host.API else self.upload_url).rstrip("/") + path
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL names this machine itself."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_url(connection: str, name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise KieConnectionInvalid(f"The {name} of connection {connection} is no http(s) address")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise KieConnectionInvalid(
+            f"The {name} of connection {connection} is not https: the API key would travel in clear text"
+        )

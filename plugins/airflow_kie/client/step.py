@@ -1,0 +1,299 @@
+"""The rules of one paid task, as a pure function: what to do next, given what is known and what KIE just answered.
+
+Operator, sensor and trigger carry out the same rules and only move the record along, so whatever crashes in between,
+the next one goes on from what was stored. Time comes in as an argument and nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers import (
+    Answer,
+    Created,
+    Ended,
+    Invisible,
+    Lost,
+    Read,
+    Refused,
+    Unreadable,
+    failure_of,
+)
+from airflow_kie.client.cadence import seconds_to_next_read
+from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.client.operations import State, Task
+from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.registry import task_kind
+
+
+class Progress(StrEnum):
+    """How far a paid task has come; `sending` is stored before the POST, `sent` with the id after it."""
+
+    NEW = "new"
+    SENDING = "sending"
+    SENT = "sent"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How doubtful answers are decided.
+
+    :param visible_after: seconds in which KIE may not show a task yet.
+    :param agree_after: seconds that two reads must lie apart to be believed when they tell of a failure.
+    :param new_tasks: how many further tasks a song may be given after KIE's own failures, per reason.
+    :param interval: seconds between reads; None: dense near the typical end.
+    :param waiting: how many tasks of this account wait in this process.
+    """
+
+    visible_after: float = 60.0
+    agree_after: float = 30.0
+    new_tasks: int = 2
+    interval: float | None = None
+    waiting: int = 1
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What is known of one paid task; stored between attempts.
+
+    :param kind: the operation, such as ``suno.cover``.
+    :param source: the fields that say what it is made from: ``{"taskId": <music task id>}`` for a cover.
+    :param connection: the Airflow connection id whose account pays.
+    :param progress: how far it has come.
+    :param task_id: KIE's id, once known.
+    :param token: the force_new token that this task was started under.
+    :param adopted: the id was found or given, not created by this record.
+    :param known_at: epoch seconds at which the id became known.
+    :param attempts: reason → how many tasks failed with it.
+    :param failed_ids: the ids of those tasks.
+    :param doubt: a failure that one read has told of, waiting for a second one to agree.
+    :param doubt_at: epoch seconds of that read.
+    :param last_state: the last state word.
+    """
+
+    kind: str
+    source: Mapping[str, Any] = field(default_factory=dict)
+    connection: str = ""
+    progress: Progress = Progress.NEW
+    task_id: str | None = None
+    token: str | None = None
+    adopted: bool = False
+    known_at: float | None = None
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    failed_ids: tuple[str, ...] = ()
+    doubt: str | None = None
+    doubt_at: float | None = None
+    last_state: str | None = None
+
+    @classmethod
+    def of_known_task(cls, kind: str, task_id: str, **known: Any) -> TaskRecord:
+        """Return the record of a task whose id is known already."""
+        return cls(kind, progress=Progress.SENT, task_id=task_id, **known)
+
+    @property
+    def source_id(self) -> str | None:
+        """The id of what the task is made from, for messages."""
+        return next((str(value) for value in self.source.values() if value), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values, without what is unset."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, {}, (), False, "")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TaskRecord:
+        """Return the record that :meth:`to_json` wrote; fields that a newer version added are left out."""
+        known = {f.name for f in fields(cls)}
+        data = {key: item for key, item in value.items() if key in known}
+        data["progress"] = Progress(data.get("progress", Progress.NEW))
+        data["failed_ids"] = tuple(data.get("failed_ids", ()))
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Send:
+    """Store the record (it says `sending`), then send the create."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Read the details now."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until then (epoch seconds)."""
+
+    record: TaskRecord
+    until: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The task has its files."""
+
+    record: TaskRecord
+    details: TaskDetails
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The task has failed, or nothing more can be known in this attempt; the error says what helps."""
+
+    record: TaskRecord
+    error: KieError
+
+
+Action = Send | Fetch | Wait | Done | Fail
+
+
+def next_action(record: TaskRecord, now: float, answer: Answer | None = None, rules: Rules | None = None) -> Action:
+    """Return what to do next for a task.
+
+    :param record: what is known, as stored.
+    :param now: epoch seconds.
+    :param answer: what KIE just answered, None when an attempt begins or a wait is over.
+    :param rules: how doubtful answers are decided.
+    """
+    turn = _Turn(task_kind(record.kind), record, now, rules or Rules())
+    match answer:
+        case None:
+            return turn.begin()
+        case Created():
+            return turn.created(answer)
+        case Refused(error):
+            return turn.fail(error, replace(record, progress=Progress.NEW))
+        case Lost(error):
+            return turn.lost(error)
+        case Read(details):
+            return turn.read(details)
+        case Invisible():
+            return turn.invisible()
+        case Unreadable(error):
+            return turn.unreadable(error)
+        case Ended(error):
+            return turn.believed(error)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One application of the rules."""
+
+    kind: Task
+    record: TaskRecord
+    now: float
+    rules: Rules
+
+    def begin(self) -> Action:
+        if self.record.progress is Progress.SENT and self.record.task_id:
+            return Fetch(self.record)
+        if self.record.progress is Progress.SENDING and not self.kind.once_per_source:
+            return self.fail(errors.KieCreateInDoubt("no answer to the create was seen"))
+        return Send(replace(self.record, progress=Progress.SENDING))
+
+    def created(self, answer: Created) -> Action:
+        if answer.task_id in self.record.failed_ids:
+            return self.fail(errors.KieCoverFailedForGood(task_id=answer.task_id), self._sent(answer))
+        record = self._sent(answer)
+        return Fetch(record) if answer.duplicate else self._wait(record)
+
+    def lost(self, error: KieError) -> Action:
+        """A kind that KIE makes once is sent again by the next attempt: the duplicate answer brings the id back."""
+        if self.kind.once_per_source:
+            paid = "Whether KIE has made it is unknown; the retry asks, and KIE makes it only once per song"
+            return self.fail(error.with_facts(paid=paid))
+        return self.fail(errors.KieCreateInDoubt(error.facts.message, code=error.facts.code))
+
+    def read(self, details: TaskDetails) -> Action:
+        made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
+        known_at = self.record.known_at if self.record.known_at is not None else made_at
+        record = replace(self.record, last_state=details.word or None, known_at=known_at)
+        parent, source = details.parent_id, self.record.source_id
+        if parent and source and self.kind.parent_path and parent != source:
+            return self.fail(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
+        if details.complete and details.state is not State.RUNNING:
+            return Done(replace(record, doubt=None, doubt_at=None), details)
+        if self._tells_of_failure(details):
+            return self._doubt(failure_of(self.kind, details), record)
+        return self._wait(replace(record, doubt=None, doubt_at=None))
+
+    def invisible(self) -> Action:
+        known_at = self.record.known_at if self.record.known_at is not None else self.now
+        record = replace(self.record, known_at=known_at)
+        if self.now - known_at >= self.rules.visible_after:
+            return self.fail(errors.KieTaskUnknown(), record)
+        return self._wait(record)
+
+    def unreadable(self, error: KieError) -> Action:
+        """A read that failed says nothing about the task: transient ones are read again, others reach the person."""
+        if error.scope is Scope.SERVICE or error.remedy is not Remedy.PERSON:
+            return self._wait(self.record, at_least=error.facts.retry_after)
+        return self.fail(error)
+
+    def believed(self, error: KieError) -> Action:
+        """Start a new task where that helps, the rules allow it, and KIE would make one."""
+        if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
+            return self.fail(error)
+        tried = self.record.attempts.get(error.reason, 0)
+        record = replace(
+            self.record,
+            attempts={**self.record.attempts, error.reason: tried + 1},
+            failed_ids=(*self.record.failed_ids, self.record.task_id),
+        )
+        if tried >= self.rules.new_tasks:
+            return self.fail(error, record)
+        return Send(replace(record, progress=Progress.SENDING, task_id=None, known_at=None, doubt=None, doubt_at=None))
+
+    def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
+        record = record or self.record
+        known = {
+            "kind": record.kind,
+            "task_id": record.task_id,
+            "source_id": record.source_id,
+            "last_state": record.last_state,
+        }
+        return Fail(record, error.with_facts(**{key: value for key, value in known.items() if value}))
+
+    def _sent(self, answer: Created) -> TaskRecord:
+        return replace(
+            self.record,
+            progress=Progress.SENT,
+            task_id=answer.task_id,
+            known_at=self.now,
+            adopted=answer.duplicate,
+            last_state=None,
+        )
+
+    def _tells_of_failure(self, details: TaskDetails) -> bool:
+        if details.state is not State.RUNNING:
+            return True
+        return self.kind.running_errors and bool(details.error_code or details.error_message)
+
+    def _doubt(self, error: KieError, record: TaskRecord) -> Action:
+        """Believe a failure when two reads that lie far enough apart tell the same."""
+        told = f"{error.reason}:{error.facts.code}:{error.facts.last_state}"
+        if record.doubt == told and record.doubt_at is not None:
+            since = self.now - record.doubt_at
+            if since >= self.rules.agree_after:
+                return Fail(record, self.fail(error, record).error)
+            return Wait(record, self.now + self.rules.agree_after - since)
+        record = replace(record, doubt=told, doubt_at=self.now)
+        return Wait(record, self.now + self.rules.agree_after)
+
+    def _wait(self, record: TaskRecord, at_least: float | None = None) -> Wait:
+        age = self.now - (record.known_at if record.known_at is not None else self.now)
+        seconds = seconds_to_next_read(
+            self.kind.timing,
+            age,
+            seed=record.task_id or "",
+            waiting=self.rules.waiting,
+            interval=self.rules.interval,
+        )
+        return Wait(record, self.now + max(seconds, at_least or 0.0))
