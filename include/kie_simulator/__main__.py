@@ -1,0 +1,59 @@
+"""``python -m kie_simulator``: serve a simulated KIE until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kie_simulator.server import serve
+from kie_simulator.settings import Settings
+from kie_simulator.simulation import Simulation
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m kie_simulator", description="A simulator of the KIE.ai API.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, takes a free one")
+    parser.add_argument("--port-file", type=Path, help="write the port into this file once it listens")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a real second (default: 1)")
+    parser.add_argument(
+        "--api-key", action="append", help="a key to accept, an account of its own; repeatable (default: sim-key)"
+    )
+    parser.add_argument("--credits", type=float, default=10_000.0, help="credits of each account (default: 10000)")
+    parser.add_argument("--webhook-key", help="sign callbacks with this key; without it they are not signed")
+    parser.add_argument("--seed", help="decides ids, durations, songs and pictures (default: a random one)")
+    parser.add_argument("--public-url", help="the URL under which clients reach it (default: that of each request)")
+    parser.add_argument("--access-log", action="store_true", help="log every request")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit status.
+
+    :param argv: the command line without the program's name.
+    """
+    arguments = _arguments(argv)
+    sim = Simulation(
+        arguments.api_key or ["sim-key"],
+        credits=arguments.credits,
+        settings=Settings(speed=arguments.speed, webhook_key=arguments.webhook_key),
+        seed=arguments.seed,
+        public_url=arguments.public_url,
+    )
+    try:
+        serve(
+            sim,
+            host=arguments.host,
+            port=arguments.port,
+            port_file=arguments.port_file,
+            access_log=arguments.access_log,
+        )
+    except OSError as error:
+        print(f"The KIE simulator cannot listen on {arguments.host}:{arguments.port}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""Accounts of the simulated KIE: each API key has its own credits, rate window and tasks."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Account:
+    """One KIE account.
+
+    :param name: how it is called in the ledger; never the key itself unless that is a made-up one.
+    :param credits: the remaining credits.
+    """
+
+    name: str
+    credits: float
+    _creates: deque[float] = field(default_factory=deque)
+
+    def may_create(self, limit: int, window: float) -> bool:
+        """Return whether one more create fits into the rate window, and count it if it does.
+
+        :param limit: creates allowed in a window.
+        :param window: length of the window in real seconds.
+        """
+        now = time.monotonic()
+        while self._creates and now - self._creates[0] >= window:
+            self._creates.popleft()
+        if len(self._creates) >= limit:
+            return False
+        self._creates.append(now)
+        return True
+
+
+class Accounts:
+    """The accounts by API key."""
+
+    def __init__(self, keys: list[str], credits: float) -> None:
+        self._by_key: dict[str, Account] = {}
+        for number, key in enumerate(keys, start=1):
+            # A made-up key may name its account; anything else may be somebody's real key and is never shown.
+            name = key if key.startswith("sim-") else f"account-{number}"
+            self._by_key[key] = Account(name, credits)
+
+    def of(self, authorization: str | None) -> Account | None:
+        """Return the account that an Authorization header belongs to, or None."""
+        scheme, _, key = (authorization or "").partition(" ")
+        return self._by_key.get(key.strip()) if scheme.lower() == "bearer" else None
+
+    def named(self, name: str | None) -> Account:
+        """Return the account of a name or key; the first one for None.
+
+        :raises KeyError: if there is none.
+        """
+        if name is None:
+            return next(iter(self._by_key.values()))
+        for key, account in self._by_key.items():
+            if name in (key, account.name):
+                return account
+        raise KeyError(name)
+
+    def all(self) -> list[Account]:
+        """Return all accounts."""
+        return list(self._by_key.values())

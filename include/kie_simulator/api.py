@@ -1,0 +1,173 @@
+"""KIE's task endpoints: create, details, credits and download links."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kie_simulator.accounts import Account
+from kie_simulator.answers import TOO_FREQUENT, UNAUTHORIZED, Answer, refusal
+from kie_simulator.callbacks import Callbacks
+from kie_simulator.creating import make_task, refused, source_id, too_frequent
+from kie_simulator.faults import Moment
+from kie_simulator.operations import BY_KIND, OPERATIONS, Operation
+from kie_simulator.simulation import Simulation
+from kie_simulator.spoiling import answered
+from kie_simulator.tasks import Task
+
+
+class Api:
+    """The endpoints under ``/api/v1`` that make, read and account for tasks."""
+
+    def __init__(self, sim: Simulation, callbacks: Callbacks) -> None:
+        self.sim = sim
+        self.callbacks = callbacks
+        self.router = APIRouter()
+        for operation in OPERATIONS:
+            self._add("POST", operation.path, self._create_endpoint(operation))
+        for path in dict.fromkeys(operation.details_path for operation in OPERATIONS):
+            self._add("GET", path, self._details_endpoint(path))
+        self._add("GET", "/api/v1/chat/credit", self.credit)
+        self._add("POST", "/api/v1/common/download-url", self.download_url)
+
+    def _add(self, method: str, path: str, endpoint: Any) -> None:
+        self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
+
+    def base_url(self, request: Request) -> str:
+        """Return the URL under which whoever asks reaches the simulator."""
+        return self.sim.public_url or str(request.base_url).rstrip("/")
+
+    def enter(self, request: Request) -> Account | None:
+        """Count a request and return its account, or None if it may not enter."""
+        self.sim.counts.requests[f"{request.method} {request.url.path}"] += 1
+        return self.sim.accounts.of(request.headers.get("authorization"))
+
+    def _create_endpoint(self, operation: Operation) -> Any:
+        async def create(request: Request) -> Response:
+            return await self._create(operation, request)
+
+        return create
+
+    def _details_endpoint(self, path: str) -> Any:
+        async def details(request: Request) -> Response:
+            return await self._details(path, request)
+
+        return details
+
+    async def unauthorized(self) -> Answer:
+        """Return KIE's refusal of a missing or wrong key."""
+        return refusal(401, UNAUTHORIZED)
+
+    async def _create(self, operation: Operation, request: Request) -> Response:
+        account = self.enter(request)
+        if account is None:
+            return await self._answer([], self.unauthorized)
+        body = await read_json(request)
+        moment = Moment(
+            "create",
+            kind=operation.kind,
+            path=operation.path,
+            source_id=source_id(operation, body or {}),
+            title=self._title(operation, body or {}),
+            account=account.name,
+        )
+
+        async def effect() -> Answer:
+            if body is None:
+                return refusal(400, "The request parameters are not valid JSON")
+            answer = too_frequent(self.sim, account) or refused(self.sim, operation, account, body)
+            if answer is not None:
+                return answer
+            task = make_task(self.sim, operation, account, body, self.base_url(request))
+            self.sim.charge(account, task, operation.credits)
+            await self.callbacks.expect(task)
+            data = {"taskId": task.id}
+            return Answer(data=data | {"recordId": task.id} if operation.names_record_id else data)
+
+        return await self._answer(self.sim.faults.strike(moment), effect)
+
+    def _title(self, operation: Operation, body: dict[str, Any]) -> str:
+        source = self.sim.tasks.get(source_id(operation, body).partition("/")[0])
+        return str(body.get("title") or (source.title if source else ""))
+
+    async def _details(self, path: str, request: Request) -> Response:
+        account = self.enter(request)
+        if account is None:
+            return await self._answer([], self.unauthorized)
+        task_id = request.query_params.get("taskId", "")
+        kinds = tuple(operation.kind for operation in OPERATIONS if operation.details_path == path)
+        task = self.sim.task_of(account, task_id, kinds)
+        in_time = self.sim.count_read(task_id)
+        moment = Moment("details", path=path, task_id=task_id, account=account.name)
+        if task is not None:
+            moment = Moment("details", task.kind, path, task_id, task.source_id, task.title, account.name)
+        faults = self.sim.faults.strike(moment)
+
+        async def effect() -> Answer:
+            if not in_time and self.sim.settings.refuse_excess_reads:
+                return refusal(429, TOO_FREQUENT)
+            if task is None:
+                return refusal(*BY_KIND[kinds[0]].family.unknown)
+            return self._read(task, request)
+
+        return await self._answer(faults, effect)
+
+    def _read(self, task: Task, request: Request) -> Answer:
+        reading = self.sim.reading(task, self.base_url(request))
+        return Answer(data=BY_KIND[task.kind].family.details(reading))
+
+    async def _answer(self, faults: Any, effect: Any) -> Response:
+        return await answered(faults, effect, http_errors=self.sim.settings.http_errors)
+
+    async def credit(self, request: Request) -> Response:
+        """Answer with the remaining credits, a float."""
+        account = self.enter(request)
+        if account is None:
+            return await self._answer([], self.unauthorized)
+        moment = Moment("credit", path=request.url.path, account=account.name)
+
+        async def effect() -> Answer:
+            return Answer(data=float(account.credits))
+
+        return await self._answer(self.sim.faults.strike(moment), effect)
+
+    async def download_url(self, request: Request) -> Response:
+        """Answer with a link to one of KIE's files that is valid for twenty minutes."""
+        account = self.enter(request)
+        if account is None:
+            return await self._answer([], self.unauthorized)
+        body = await read_json(request) or {}
+        moment = Moment("download_url", path=request.url.path, account=account.name)
+
+        async def effect() -> Answer:
+            url, base = str(body.get("url") or ""), self.base_url(request)
+            path = url.partition("/files/")[2].partition("?")[0]
+            if not url.startswith(f"{base}/files/") or self.sim.files.find(path) is None:
+                return refusal(422, "url is wrong")
+            expires = int(self.sim.clock.now() + self.sim.settings.download_link_minutes * 60)
+            return Answer(data=f"{base}/files/{path}?{link_query(self.sim.seed, path, expires)}")
+
+        return await self._answer(self.sim.faults.strike(moment), effect)
+
+
+def link_query(seed: str, path: str, expires: int) -> str:
+    """Return the query string of a temporary link.
+
+    :param expires: simulated unix time in seconds.
+    """
+    signature = hashlib.sha256(f"{seed}/{path}/{expires}".encode()).hexdigest()
+    return f"Expires={expires}&Signature={signature}"
+
+
+async def read_json(request: Request) -> dict[str, Any] | None:
+    """Return the JSON object of a request's body, or None if it is not one."""
+    try:
+        body = json.loads(await request.body())
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None

@@ -1,0 +1,49 @@
+"""The simulator as one FastAPI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kie_simulator.answers import refusal
+from kie_simulator.api import Api
+from kie_simulator.callbacks import Callbacks
+from kie_simulator.control import Control
+from kie_simulator.serving import Files
+from kie_simulator.simulation import Simulation
+
+
+def create_app(sim: Simulation) -> FastAPI:
+    """Return the application that serves a simulated KIE.
+
+    :param sim: the simulated KIE.
+    """
+    callbacks = Callbacks(sim)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sending = asyncio.create_task(callbacks.run())
+        try:
+            yield
+        finally:
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+            sim.files.close()
+
+    app = FastAPI(title="KIE simulator", lifespan=lifespan, openapi_url=None)
+    app.include_router(Control(sim, callbacks).router)
+    app.include_router(Api(sim, callbacks).router)
+    app.include_router(Files(sim).router)
+
+    @app.api_route("/api/{path:path}", methods=["GET", "POST"], response_model=None)
+    async def unknown(path: str, request: Request) -> Response:
+        sim.counts.requests[f"{request.method} {request.url.path}"] += 1
+        return refusal(404, "Not Found").response(http_errors=sim.settings.http_errors)
+
+    return app

@@ -1,0 +1,185 @@
+"""Callbacks: when they are due, how they are signed and delivered, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import ipaddress
+import itertools
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from kie_simulator.faults import Fault, Moment
+from kie_simulator.operations import BY_KIND
+from kie_simulator.readings import CallbackBody
+from kie_simulator.signing import signature
+from kie_simulator.simulation import Simulation
+from kie_simulator.tasks import Task
+
+
+@dataclass
+class Delivery:
+    """What became of one callback; ``outcome`` is delivered, undeliverable, lost, gave_up or pending."""
+
+    task_id: str
+    kind: str
+    stage: str
+    code: int
+    outcome: str = "pending"
+    statuses: list[int | str] = field(default_factory=list)
+
+
+class Callbacks:
+    """Sends each task's callbacks when they are due on the simulated clock."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.deliveries: list[Delivery] = []
+        self._due: list[tuple[float, int, str, int]] = []
+        self._numbers = itertools.count()
+        self._changed = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._client: httpx.AsyncClient | None = None
+
+    def reset(self) -> None:
+        """Forget all callbacks, those under way included."""
+        self._due.clear()
+        self.deliveries.clear()
+        for running in list(self._running):
+            running.cancel()
+
+    def wake(self) -> None:
+        """Look again at what is due: the clock or its speed has changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send callbacks as they fall due, for ever."""
+        async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as self._client:
+            try:
+                while True:
+                    await self._wait_for_next()
+                    while self._due and self._due[0][0] <= self._sim.clock.now():
+                        _, _, task_id, stage = heapq.heappop(self._due)
+                        if task := self._sim.tasks.get(task_id):
+                            self._start(self.send(task, stage))
+            finally:
+                for running in list(self._running):
+                    running.cancel()
+                await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _wait_for_next(self) -> None:
+        self._changed.clear()
+        wait = self._sim.clock.real_seconds_until(self._due[0][0]) if self._due else None
+        try:
+            await asyncio.wait_for(self._changed.wait(), wait)
+        except TimeoutError:
+            return
+
+    def _start(self, sending: Any) -> None:
+        running: asyncio.Task[None] = asyncio.ensure_future(sending)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
+    async def expect(self, task: Task) -> None:
+        """Plan the callbacks of a new task; some faults send one before this returns."""
+        if not task.callback_url:
+            return
+        family = BY_KIND[task.kind].family
+        last = len(family.stages) - 1
+        for stage in range(1 if family.every_stage else last, last + 1):
+            if stage < last and not task.ending.succeeded:
+                continue
+            due = task.created + task.offsets[stage]
+            heapq.heappush(self._due, (due, next(self._numbers), task.id, stage))
+        self.wake()
+
+    async def send(self, task: Task, stage: int) -> None:
+        """Send the callback of a task's state, with the faults that strike it."""
+        family = BY_KIND[task.kind].family
+        body = family.callback(self._sim.reading(task, task.base_url, stage=stage))
+        faults = self._sim.faults.strike(_moment(task))
+        await self.post(task, body, faults)
+
+    async def post(self, task: Task, body: CallbackBody, faults: list[Fault]) -> None:
+        """Post one callback and record what became of it."""
+        delivery = Delivery(task.id, task.kind, body.stage, body.code)
+        self.deliveries.append(delivery)
+        actions = {fault.action: fault for fault in faults}
+        if "lost" in actions:
+            delivery.outcome = "lost"
+            return
+        if not may_deliver(task.callback_url, self._sim.settings.callback_hosts):
+            delivery.outcome = "undeliverable"
+            return
+        if "late" in actions:
+            await asyncio.sleep(actions["late"].seconds)
+        for _ in range(2 if "double" in actions else 1):
+            await self._deliver(task, body, delivery, set(actions))
+
+    async def _deliver(self, task: Task, body: CallbackBody, delivery: Delivery, actions: set[str]) -> None:
+        settings = self._sim.settings
+        headers = self._headers(task.id, actions)
+        for attempt in range(1 + settings.callback_retries):
+            if attempt:
+                await asyncio.sleep(settings.callback_backoff * 2 ** (attempt - 1))
+                if settings.callback_signs_again:
+                    headers = self._headers(task.id, actions)
+            status = await self._try(task.callback_url, body, headers)
+            delivery.statuses.append(status)
+            if status == 200:
+                delivery.outcome = "delivered"
+                return
+        delivery.outcome = "gave_up"
+
+    async def _try(self, url: str, body: CallbackBody, headers: dict[str, str]) -> int | str:
+        if self._client is None:
+            return "not started"
+        try:
+            async with asyncio.timeout(self._sim.settings.callback_timeout):
+                response = await self._client.post(url, json=body.json(), headers=headers, timeout=None)
+        except TimeoutError:
+            return "timeout"
+        except httpx.HTTPError as error:
+            return type(error).__name__
+        return response.status_code
+
+    def _headers(self, task_id: str, actions: set[str]) -> dict[str, str]:
+        key = self._sim.settings.webhook_key
+        if key is None or "no_signature" in actions:
+            return {}
+        now = int(time.time())
+        signed = signature("a forger's key" if "forged_signature" in actions else key, task_id, now)
+        return {"X-Webhook-Timestamp": str(now), "X-Webhook-Signature": signed}
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return what became of each callback, in the order in which they fell due."""
+        return [asdict(delivery) for delivery in self.deliveries]
+
+
+def _moment(task: Task) -> Moment:
+    return Moment(
+        "callback",
+        kind=task.kind,
+        task_id=task.id,
+        source_id=task.source_id,
+        title=task.title,
+        account=task.account,
+    )
+
+
+def may_deliver(url: str, further_hosts: list[str]) -> bool:
+    """Return whether a callback URL is on this machine, or on a host that the settings allow."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https"):
+        return False
+    if host == "localhost" or host in further_hosts:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,229 @@
+"""The control plane ``/_sim/...``: what a test or a person changes and looks at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kie_simulator.accounts import Account
+from kie_simulator.callbacks import Callbacks
+from kie_simulator.creating import make_task, strike_task
+from kie_simulator.faults import Fault
+from kie_simulator.files import DAY
+from kie_simulator.operations import BY_KIND
+from kie_simulator.simulation import Simulation
+from kie_simulator.songs import invent_title
+from kie_simulator.tasks import Ending, Task
+
+_FINISHED_AT = {"PENDING": 0, "TEXT_SUCCESS": 1, "FIRST_SUCCESS": 2}
+MusicState = Literal[
+    "PENDING",
+    "TEXT_SUCCESS",
+    "FIRST_SUCCESS",
+    "SUCCESS",
+    "CREATE_TASK_FAILED",
+    "GENERATE_AUDIO_FAILED",
+    "SENSITIVE_WORD_ERROR",
+    "CALLBACK_EXCEPTION",
+]
+
+
+class MusicOrder(BaseModel):
+    """Songs to be made without charge; ``running`` ones go on from the state that is named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    titles: list[str] = []
+    count: int = Field(default=1, ge=0, le=10_000)
+    account: str | None = None
+    state: MusicState = "SUCCESS"
+    tracks: int | None = Field(default=None, ge=0, le=8)
+    age_days: float = Field(default=0.0, ge=0)
+    model: str = "V5"
+    prompt: str = ""
+    tags: str = ""
+    error_message: str | None = None
+    callback_url: str = ""
+
+
+class Advance(BaseModel):
+    """How far to move the clock."""
+
+    advance_seconds: float = Field(ge=0)
+
+
+class AccountChange(BaseModel):
+    """New credits of an account."""
+
+    credits: float
+    account: str | None = None
+
+
+class Control:
+    """The endpoints under ``/_sim``."""
+
+    def __init__(self, sim: Simulation, callbacks: Callbacks) -> None:
+        self._sim = sim
+        self._callbacks = callbacks
+        self.router = APIRouter(prefix="/_sim")
+        for method, path, endpoint in (
+            ("POST", "/music", self.make_music),
+            ("GET", "/ledger", self.ledger),
+            ("GET", "/state", self.state),
+            ("GET", "/tasks", self.tasks),
+            ("POST", "/reset", self.reset),
+            ("POST", "/faults", self.add_fault),
+            ("GET", "/faults", self.faults),
+            ("DELETE", "/faults", self.clear_faults),
+            ("DELETE", "/faults/{fault_id}", self.clear_faults),
+            ("GET", "/clock", self.clock),
+            ("POST", "/clock", self.advance),
+            ("GET", "/settings", self.settings),
+            ("PATCH", "/settings", self.change_settings),
+            ("PATCH", "/credits", self.set_credits),
+        ):
+            self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
+
+    def _account(self, name: str | None) -> Account:
+        try:
+            return self._sim.accounts.named(name)
+        except KeyError:
+            raise HTTPException(404, "The simulator has no such account.") from None
+
+    async def make_music(self, order: MusicOrder) -> dict[str, Any]:
+        """Make songs, finished ones by default, and return their ids and titles."""
+        account = self._account(order.account)
+        titles = order.titles or [invent_title(self._sim.new_id()) for _ in range(order.count)]
+        songs = [await self._make_song(order, account, title) for title in titles]
+        return {"songs": [{"task_id": task.id, "title": task.title} for task in songs]}
+
+    async def _make_song(self, order: MusicOrder, account: Account, title: str) -> Task:
+        operation = BY_KIND["music"]
+        body = {
+            "prompt": order.prompt or f"A song called {title}",
+            "title": title,
+            "style": order.tags,
+            "customMode": bool(order.prompt),
+            "instrumental": False,
+            "model": order.model,
+            "callBackUrl": order.callback_url,
+        }
+        base_url = self._sim.public_url or ""
+        created = self._sim.clock.now() - order.age_days * DAY
+        task = make_task(self._sim, operation, account, body, base_url, created=created, tracks=order.tracks)
+        _age(self._sim, task, order)
+        if order.state in _FINISHED_AT:
+            await self._callbacks.expect(task)
+        return task
+
+    async def ledger(self) -> dict[str, Any]:
+        """Return every create that KIE would have charged."""
+        return {"charges": [asdict(charge) for charge in self._sim.ledger]}
+
+    async def state(self) -> dict[str, Any]:
+        """Return what the simulator has seen."""
+        counts = self._sim.counts
+        return {
+            "requests": counts.requests,
+            "reads": counts.reads,
+            "excess_reads": counts.excess_reads,
+            "rate_limited": counts.rate_limited,
+            "downloads": counts.downloads,
+            "authorization_leaks": counts.authorization_leaks,
+            "callbacks": self._callbacks.shown(),
+            "credits": {account.name: account.credits for account in self._sim.accounts.all()},
+        }
+
+    async def tasks(self) -> dict[str, Any]:
+        """Return every task with its state."""
+        shown = []
+        for task in self._sim.tasks.values():
+            reading = self._sim.reading(task, "")
+            shown.append(
+                {
+                    "task_id": task.id,
+                    "kind": task.kind,
+                    "account": task.account,
+                    "source_id": task.source_id,
+                    "title": task.title,
+                    "state": reading.state,
+                    "ended": reading.ended,
+                    "succeeded": reading.succeeded,
+                    "seconds": task.offsets[-1],
+                    "callback_url": task.callback_url.partition("?")[0],
+                }
+            )
+        return {"tasks": shown}
+
+    async def reset(self) -> dict[str, Any]:
+        """Forget everything that happened."""
+        self._callbacks.reset()
+        self._sim.reset()
+        return {"reset": True}
+
+    async def add_fault(self, fault: Fault) -> dict[str, Any]:
+        """Switch a fault on; one about how tasks end also strikes the tasks that are there."""
+        fault_id = self._sim.faults.add(fault)
+        if fault.phase == "task":
+            for task in list(self._sim.tasks.values()):
+                if not task.ended(self._sim.clock.now()) or fault.task_id == task.id:
+                    strike_task(self._sim, BY_KIND[task.kind], task)
+            self._callbacks.wake()
+        return {"id": fault_id}
+
+    async def faults(self) -> dict[str, Any]:
+        """Return the faults that are switched on."""
+        return {"faults": self._sim.faults.shown()}
+
+    async def clear_faults(self, fault_id: str | None = None) -> dict[str, Any]:
+        """Switch one fault off, or all."""
+        self._sim.faults.clear(fault_id)
+        return await self.faults()
+
+    async def clock(self) -> dict[str, Any]:
+        """Return the simulated time and its speed."""
+        return {"now": self._sim.clock.now(), "speed": self._sim.clock.speed}
+
+    async def advance(self, advance: Advance) -> dict[str, Any]:
+        """Move the simulated time forward."""
+        self._sim.clock.advance(advance.advance_seconds)
+        self._callbacks.wake()
+        return await self.clock()
+
+    async def settings(self) -> dict[str, Any]:
+        """Return the settings."""
+        return self._sim.settings.shown()
+
+    async def change_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change settings by name."""
+        try:
+            self._sim.change_settings(changes)
+        except ValidationError as error:
+            reasons = error.errors(include_url=False, include_input=False, include_context=False)
+            raise HTTPException(422, reasons) from None
+        self._callbacks.wake()
+        return self._sim.settings.shown()
+
+    async def set_credits(self, change: AccountChange) -> dict[str, Any]:
+        """Set an account's credits."""
+        account = self._account(change.account)
+        account.credits = change.credits
+        return {"account": account.name, "credits": account.credits}
+
+
+def _age(sim: Simulation, task: Task, order: MusicOrder) -> None:
+    """Move a song's creation into the past so that it stands in the wanted state now."""
+    stage = _FINISHED_AT.get(order.state, len(task.offsets) - 1)
+    if order.age_days == 0 or stage == len(task.offsets) - 1:
+        task.created -= task.offsets[stage]
+    if order.state not in _FINISHED_AT and order.state != "SUCCESS":
+        task.ending = Ending(
+            succeeded=False,
+            state=order.state,
+            code=None if order.state == "CALLBACK_EXCEPTION" else 500,
+            message=order.error_message,
+            has_results=order.state == "CALLBACK_EXCEPTION",
+        )

@@ -1,0 +1,203 @@
+"""Making tasks: the checks that KIE does before, the charge, and what a task will make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kie_simulator.accounts import Account
+from kie_simulator.answers import OUT_OF_CREDITS, TOO_FREQUENT, Answer, refusal
+from kie_simulator.faults import Moment
+from kie_simulator.operations import MUSIC_KINDS, Operation
+from kie_simulator.simulation import Simulation
+from kie_simulator.songs import invent_lyrics, invent_tags, title_from_prompt
+from kie_simulator.tasks import Ending, StoredFile, Task, Track
+
+
+def refused(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    """Return why KIE refuses a create, or None if it accepts it."""
+    for check in (_missing_field, _missing_callback, _missing_source, _duplicate, _no_credits):
+        answer = check(sim, operation, account, body)
+        if answer is not None:
+            return answer
+    return None
+
+
+def too_frequent(sim: Simulation, account: Account) -> Answer | None:
+    """Count a create and return KIE's refusal if the account makes too many."""
+    if account.may_create(sim.settings.rate_limit, sim.settings.rate_window):
+        return None
+    sim.counts.rate_limited += 1
+    return refusal(429, TOO_FREQUENT)
+
+
+def _missing_field(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    for name in operation.required:
+        if body.get(name) in (None, "", []):
+            return refusal(422, f"{name} cannot be blank")
+    return None
+
+
+def _missing_callback(
+    sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]
+) -> Answer | None:
+    if operation.callback_refusal and not body.get(operation.callback_field):
+        return refusal(422, operation.callback_refusal)
+    return None
+
+
+def _missing_source(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    source = operation.source
+    if source is None:
+        return None
+    task = sim.task_of(account, str(body.get(source.field)), source.kinds)
+    if task is None:
+        return refusal(*source.missing)
+    if source.audio_field and body.get(source.audio_field) not in [track.audio_id for track in task.tracks]:
+        return refusal(*source.missing)
+    wants_finished = operation.kind == "cover" and sim.settings.unfinished_music == "refuse"
+    if wants_finished and not sim.reading(task, "").has_results:
+        return refusal(422, "The music task is not finished")
+    return None
+
+
+def source_id(operation: Operation, body: Mapping[str, Any]) -> str:
+    """Return what a task is made from: a task id, with the audio id where one is asked for."""
+    if operation.source is None:
+        return ""
+    parts = [body.get(operation.source.field), body.get(operation.source.audio_field or "")]
+    return "/".join(str(part) for part in parts if part)
+
+
+def _duplicate(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    if operation.once is None:
+        return None
+    for task in reversed(sim.tasks.values()):
+        if task.kind != operation.kind or task.account != account.name:
+            continue
+        if task.source_id != source_id(operation, body):
+            continue
+        reading = sim.reading(task, "")
+        if reading.ended and not reading.succeeded and not sim.settings.failed_cover_blocks:
+            continue
+        return _already_made(sim, operation, task)
+    return None
+
+
+def _already_made(sim: Simulation, operation: Operation, task: Task) -> Answer:
+    code, message = operation.once or (409, "")
+    if operation.kind != "cover":
+        return refusal(code, message)
+    habit = sim.settings.duplicate
+    data: dict[str, Any] = {"object": {"taskId": task.id}, "string": task.id, "null": None}
+    return Answer(habit.code, message, data[habit.data], http=habit.http)
+
+
+def _no_credits(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    if account.credits < operation.credits or account.credits <= 0:
+        return refusal(sim.settings.out_of_credits_code, OUT_OF_CREDITS)
+    return None
+
+
+def make_task(
+    sim: Simulation,
+    operation: Operation,
+    account: Account,
+    body: Mapping[str, Any],
+    base_url: str,
+    *,
+    created: float | None = None,
+    tracks: int | None = None,
+) -> Task:
+    """Make a task without charging it.
+
+    :param created: simulated unix time in seconds; now if None.
+    :param tracks: number of tracks of a music task; the setting if None.
+    """
+    task_id = sim.new_id(operation.family.id_style)
+    task = Task(
+        id=task_id,
+        kind=operation.kind,
+        account=account.name,
+        created=sim.clock.now() if created is None else created,
+        offsets=sim.offsets(operation, task_id),
+        request=body,
+        base_url=base_url,
+        source_id=source_id(operation, body),
+        callback_url=str(body.get(operation.callback_field) or ""),
+    )
+    source = sim.tasks.get(task.source_id.partition("/")[0])
+    prompt = str(body.get("prompt") or "")
+    task.title = str(body.get("title") or "") or (source.title if source else title_from_prompt(prompt, task_id))
+    if operation.kind in MUSIC_KINDS:
+        task.tracks = tuple(_track(sim, task, n) for n in range(tracks or sim.settings.tracks))
+    task.files = tuple(_files(sim, operation, task))
+    sim.tasks[task_id] = task
+    strike_task(sim, operation, task)
+    return task
+
+
+def _file(sim: Simulation, task: Task, role: str, name: str) -> StoredFile:
+    return sim.files.make(
+        role,
+        seed=f"{task.id}/{name}",
+        title=task.title,
+        task_id=task.id,
+        created=task.created,
+        expires=sim.expiry(task.created),
+    )
+
+
+def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile]:
+    roles: tuple[str, ...] = operation.family.files
+    if operation.kind == "cover":
+        roles = ("image",) * sim.settings.cover_images
+    return [_file(sim, task, role, f"{role}-{number}") for number, role in enumerate(roles, start=1)]
+
+
+def _track(sim: Simulation, task: Task, number: int) -> Track:
+    body = task.request
+    lyrics = str(body.get("prompt") or "") if body.get("customMode") else invent_lyrics(task.id)
+    return Track(
+        audio_id=sim.new_id("uuid"),
+        title=task.title,
+        tags=str(body.get("style") or body.get("tags") or invent_tags(task.id)),
+        prompt="[Instrumental]" if body.get("instrumental") else lyrics,
+        model=str(body.get("model") or "V5"),
+        duration=round(120 + int(task.id[:4], 16) % 9000 / 100 + 7.36 * number, 2),
+        audio=_file(sim, task, "audio", f"track-{number}"),
+        stream=_file(sim, task, "stream", f"track-{number}"),
+        image=_file(sim, task, "image", f"track-image-{number}"),
+    )
+
+
+def strike_task(sim: Simulation, operation: Operation, task: Task) -> None:
+    """Apply the faults that decide how a task ends."""
+    moment = Moment(
+        "task",
+        kind=task.kind,
+        path=operation.path,
+        task_id=task.id,
+        source_id=task.source_id,
+        title=task.title,
+        account=task.account,
+    )
+    for fault in sim.faults.strike(moment):
+        if fault.action == "takes":
+            task.finish_within(fault.seconds)
+        elif fault.action == "fail":
+            task.ending = Ending(
+                succeeded=False,
+                state=fault.state,
+                code=fault.error_code if fault.error_code is not None else 500,
+                message=fault.error_message or "internal error, please try again later.",
+                callback_code=fault.callback_code,
+                has_results=False,
+            )
+        else:
+            task.ending = Ending(
+                succeeded=False,
+                state="CALLBACK_EXCEPTION",
+                message=fault.error_message,
+                has_results=fault.finished,
+            )

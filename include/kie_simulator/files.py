@@ -1,0 +1,88 @@
+"""The files that the simulator serves: their names, contents and expiry."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from kie_simulator.artwork import render_cover
+from kie_simulator.audio import render_mp3, render_wav
+from kie_simulator.tasks import StoredFile
+
+DAY = 86400.0
+_KEPT = 256
+
+
+def _video(file: StoredFile) -> bytes:
+    # The boxes of an MP4 file around seeded bytes: recognised as video/mp4, but no film is in it.
+    content = hashlib.shake_256(file.seed.encode()).digest(65536)
+    header = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp41"
+    return header + (len(content) + 8).to_bytes(4, "big") + b"mdat" + content
+
+
+# role: folder, extension, media type, how it is drawn
+_ROLES: dict[str, tuple[str, str, str, Callable[[StoredFile], bytes]]] = {
+    "image": ("s", "png", "image/png", lambda file: render_cover(file.seed, file.title)),
+    "audio": ("p", "mp3", "audio/mpeg", lambda file: render_mp3(file.seed)),
+    "stream": ("stream", "mp3", "audio/mpeg", lambda file: render_mp3(file.seed)),
+    "wav": ("w", "wav", "audio/wav", lambda file: render_wav(file.seed)),
+    "video": ("v", "mp4", "video/mp4", _video),
+}
+
+
+class FileStore:
+    """All files by path; contents are drawn when first asked for, in one thread, and kept."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, StoredFile] = {}
+        self._contents: OrderedDict[tuple[str, str, str], asyncio.Future[bytes]] = OrderedDict()
+        self._painter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kie-simulator-painter")
+
+    def make(self, role: str, *, seed: str, title: str, task_id: str, created: float, expires: float) -> StoredFile:
+        """Return a new file of a task.
+
+        :param seed: what the content is drawn from; also decides the name.
+        :param created: simulated unix time in seconds; part of the name, as in KIE's.
+        :param expires: simulated unix time in seconds.
+        """
+        folder, extension, media_type, _ = _ROLES[role]
+        name = hashlib.sha256(f"{role}/{task_id}/{seed}".encode()).hexdigest()[:32]
+        path = f"{folder}/{int(created)}_{name}.{extension}"
+        file = StoredFile(path, role, media_type, title, seed, task_id, expires)
+        self._files[path] = file
+        return file
+
+    def add(self, file: StoredFile) -> None:
+        """Serve a file whose content is given; one of the same path is replaced."""
+        self._files[file.path] = file
+
+    def find(self, path: str) -> StoredFile | None:
+        """Return the file of a path, or None."""
+        return self._files.get(path)
+
+    async def content(self, file: StoredFile) -> bytes:
+        """Return a file's bytes."""
+        if file.content is not None:
+            return file.content
+        draw = _ROLES[file.role][3]
+        # A stream is the same sound as the finished track: drawn once.
+        key = (_ROLES[file.role][1], file.seed, file.title)
+        if key not in self._contents:
+            loop = asyncio.get_running_loop()
+            self._contents[key] = loop.run_in_executor(self._painter, draw, file)
+            while len(self._contents) > _KEPT:
+                self._contents.popitem(last=False)
+        self._contents.move_to_end(key)
+        return await asyncio.shield(self._contents[key])
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._painter.shutdown(wait=False, cancel_futures=True)
+
+    def forget(self) -> None:
+        """Forget all files."""
+        self._files.clear()
+        self._contents.clear()

@@ -1,0 +1,120 @@
+"""The records of a simulated task: what was asked, how it ends and which files it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+State = str | int
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file that the simulator serves.
+
+    :param path: path below ``/files/``.
+    :param role: image, audio, stream, wav, video or upload.
+    :param seed: what the content is drawn from: equal seeds give equal bytes.
+    :param expires: simulated unix time in seconds after which it answers 404.
+    """
+
+    path: str
+    role: str
+    media_type: str
+    title: str
+    seed: str
+    task_id: str
+    expires: float
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track of a music task; ``duration`` in seconds."""
+
+    audio_id: str
+    title: str
+    tags: str
+    prompt: str
+    model: str
+    duration: float
+    audio: StoredFile
+    stream: StoredFile
+    image: StoredFile
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a task ends.
+
+    :param succeeded: whether its result is complete and its state word the one for success.
+    :param state: the failing state word; the kind's usual one if None.
+    :param code: the ``errorCode`` of the details.
+    :param message: the ``errorMessage`` of the details.
+    :param callback_code: the code of the callback about the failure.
+    :param has_results: whether finished files are listed although the state word is not success.
+    """
+
+    succeeded: bool = True
+    state: State | None = None
+    code: int | None = None
+    message: str | None = None
+    callback_code: int = 501
+    has_results: bool = True
+
+
+@dataclass
+class Task:
+    """One task of an account.
+
+    :param created: simulated unix time in seconds.
+    :param offsets: seconds after ``created`` at which each state of the kind begins; the first is 0.
+    :param source_id: the task or audio id that it was made from, if any.
+    """
+
+    id: str
+    kind: str
+    account: str
+    created: float
+    offsets: tuple[float, ...]
+    request: Mapping[str, Any]
+    base_url: str
+    title: str = ""
+    source_id: str = ""
+    callback_url: str = ""
+    tracks: tuple[Track, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+    ending: Ending = field(default_factory=Ending)
+    reported: int = 0
+
+    @property
+    def ends(self) -> float:
+        """Return the simulated unix time at which the task ends."""
+        return self.created + self.offsets[-1]
+
+    def ended(self, now: float) -> bool:
+        """Return whether the task has ended.
+
+        :param now: simulated unix time in seconds.
+        """
+        return now >= self.ends
+
+    def stage(self, now: float) -> int:
+        """Return the index of the state that the task is in.
+
+        :param now: simulated unix time in seconds.
+        """
+        return max(i for i, offset in enumerate(self.offsets) if i == 0 or now >= self.created + offset)
+
+    def finish_within(self, seconds: float) -> None:
+        """Stretch or squeeze the task's states to a new total duration.
+
+        :param seconds: simulated seconds from the creation to the end.
+        """
+        total = self.offsets[-1]
+        if total > 0:
+            self.offsets = tuple(offset * seconds / total for offset in self.offsets)
+        else:
+            self.offsets = (0.0, *([seconds] * (len(self.offsets) - 1)))
