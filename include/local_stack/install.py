@@ -113,7 +113,7 @@ def works(program: Path, argument: str = "-c0") -> bool:
     if argument == "-c0":
         argument = "-cimport sys, pip; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))"
     try:
-        run = subprocess.run([str(program), argument], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
+        run = subprocess.run([str(program), argument], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError:
         return False
     return run.returncode == 0
@@ -124,7 +124,7 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
 
     :raises InstallFailed: with the step's name, when it ends with an error.
     """
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, check=False)  # noqa: S603
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, check=False)
     if run.returncode:
         raise InstallFailed(
             f"Could not {name} (exit code {run.returncode}); the reason stands above. "
@@ -134,7 +134,7 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
 
 def pip_settings(pip: list[str]) -> dict[str, str]:
     """Return what pip's files and PIP_* variables say, by option name; the more specific source wins."""
-    listed = subprocess.run([*pip, "config", "list"], stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603
+    listed = subprocess.run([*pip, "config", "list"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return parse_pip_settings(listed.stdout) if listed.returncode == 0 else {}
 
 

@@ -1,0 +1,49 @@
+"""The secrets of one stack: made once, kept in its folder for its owner's eyes only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StackSecrets:
+    """Secrets that must stay the same from one start of a stack to the next.
+
+    :param fernet_key: Airflow's key for stored connections and trigger arguments.
+    :param jwt_secret: signs Airflow's tokens; 64 bytes and more keep PyJWT from warning about HS512.
+    :param session_key: signs the UI's sessions.
+    :param s3_access_key: user of the local S3.
+    :param s3_secret_key: password of the local S3.
+    """
+
+    fernet_key: str
+    jwt_secret: str
+    session_key: str
+    s3_access_key: str
+    s3_secret_key: str
+
+
+def keep_secrets(home: Path) -> StackSecrets:
+    """Return the stack's secrets, made at its first start.
+
+    :param home: folder of the stack.
+    """
+    path = home / "secrets.json"
+    if not path.exists():
+        made = StackSecrets(
+            fernet_key=base64.urlsafe_b64encode(os.urandom(32)).decode(),
+            jwt_secret=secrets.token_urlsafe(72),
+            session_key=secrets.token_urlsafe(32),
+            s3_access_key=f"local{secrets.token_hex(6)}",
+            s3_secret_key=secrets.token_urlsafe(32),
+        )
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(made), file)
+    return StackSecrets(**json.loads(path.read_text()))

@@ -1,0 +1,73 @@
+"""``./run up``: the stack, staying up with Airflow's UI."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_stack.failure import explain
+from local_stack.settings import StackSettings, up_settings
+from local_stack.stack import Stack, StackFailed, stop_kept
+from local_stack.state import StackState, read_state
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options: it has none; keys and bucket come from the environment."""
+    parser.epilog = (
+        "With KIE_API_KEY set, Airflow asks the real KIE; with AWS settings beside it (AWS_PROFILE, "
+        "AWS_ACCESS_KEY_ID, …) it archives into the bucket that KIE_BUCKET names. "
+        "Without, the simulator and S3 over .local/s3 do both."
+    )
+
+
+def run(_options: argparse.Namespace) -> int:
+    """Start the stack unless it runs, and say where it is.
+
+    :return: exit code: 0 when the stack is up, 1 when a part failed.
+    """
+    settings = up_settings(os.environ)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with _one_start_at_a_time(settings.home):
+        state = read_state(settings.home)
+        if state is not None and state.alive and state.phase == "ready":
+            print("The stack is up already.")
+            _tell(settings, state)
+            return 0
+        if state is not None:
+            stop_kept(settings.home, state)
+        print("Starting the simulator, S3 and Airflow …" if not settings.real_kie else "Starting Airflow …", flush=True)
+        stack = Stack(settings)
+        try:
+            state = stack.wait_until_ready()
+            stack.keep()
+        except StackFailed as failure:
+            stack.stop()
+            print(explain(failure), file=sys.stderr)
+            return 1
+        except BaseException:
+            stack.stop()
+            raise
+    _tell(settings, state)
+    return 0
+
+
+def _tell(settings: StackSettings, state: StackState) -> None:
+    kie = "the real KIE" if settings.real_kie else f"simulator {state.urls.get('simulator', '')}"
+    store = "your AWS settings" if settings.real_s3 else f"{state.urls.get('s3', '')}, files in {settings.s3_dir}"
+    print(f"Airflow  {state.urls['airflow']}  (no password; this machine only)")
+    print(f"KIE      {kie}")
+    print(f"S3       bucket {settings.bucket}: {store}")
+    print(f"Logs     {settings.logs}")
+    print("Stop it with: ./run down")
+
+
+@contextmanager
+def _one_start_at_a_time(home: Path) -> Iterator[None]:
+    with (home / "up.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
