@@ -38,7 +38,7 @@ class S3KmsDenied(S3Error):
     reason = "s3_kms_denied"
     remedy = Remedy.PERSON
     what = "S3 could not use the encryption key"
-    todo = "Allow kms:GenerateDataKey and kms:Decrypt on the key for the principal of the S3 connection, and enable the key."
+    todo = "Enable the key and allow kms:GenerateDataKey and kms:Decrypt on it for the S3 connection's principal."
 
 
 class S3NoSuchBucket(S3Error):

@@ -1,0 +1,233 @@
+"""Archive one song: every file is downloaded, checked, uploaded; then the manifest; then the song is owed nothing.
+
+A crash at any point leaves either no manifest and the pending record, or a manifest whose files are all there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.fetch import Download, Fetcher, FileKind, Refresh, Source
+from airflow_kie.archive.keys import SongKeys
+from airflow_kie.archive.manifest import (
+    AirflowRecord,
+    FileRecord,
+    GeneratorRecord,
+    Manifest,
+    SongRecord,
+    TrackRecord,
+    read_manifest,
+    write_manifest,
+)
+from airflow_kie.archive.pending import delete_pending
+from airflow_kie.archive.records import label_list, label_map
+from airflow_kie.client.errors import KieError, KieNoFiles
+
+__all__ = ["Archived", "Download", "FileKind", "Refresh", "Song", "Source", "archive_song"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Song:
+    """What is known of a song when it is archived; what is None or empty does not erase what a manifest holds.
+
+    :param music_task_id: its id at KIE.
+    :param cover_task_ids: the cover tasks whose images are archived.
+    :param kie_conn_id: Airflow connection under which KIE knows the song.
+    :param account: name of the KIE account, where the connection gives one.
+    :param duration_seconds: length of the first track.
+    :param completed_at: when KIE finished it; its files live 14 days from then.
+    :param labels: people's own names for the song.
+    :param tracks: every track of KIE's answer, archived or not.
+    :param first_heard_at: when the song was noted as owed.
+    """
+
+    music_task_id: str
+    cover_task_ids: Sequence[str] = ()
+    kie_conn_id: str | None = None
+    account: str | None = None
+    title: str | None = None
+    tags: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    duration_seconds: float | None = None
+    instrumental: bool | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tracks: Sequence[TrackRecord] = ()
+    first_heard_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What archiving a song came to.
+
+    :param manifest: the manifest as it stands in the bucket now.
+    :param manifest_key: its key.
+    :param changed: False if everything that was asked for was there already and nothing was written.
+    :param added: the files that were archived now.
+    """
+
+    manifest: Manifest
+    manifest_key: str
+    changed: bool
+    added: tuple[FileRecord, ...]
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """Return every archived file of the song."""
+        return self.manifest.files
+
+    @property
+    def sentence(self) -> str:
+        """Return what happened, for the log and the run's table."""
+        song = f"Song {self.manifest.music_task_id}"
+        if not self.changed:
+            return f"{song} is archived already with {len(self.files)} files; nothing was done."
+        if not self.added:
+            return f"{song}: its {len(self.files)} files are archived already; the manifest was brought up to date."
+        size = sum(file.size for file in self.added)
+        return f"{song}: archived {len(self.added)} files, {size:,} bytes; it has {len(self.files)} files now."
+
+
+def archive_song(
+    bucket: Bucket,
+    keys: SongKeys,
+    song: Song,
+    sources: Sequence[Source],
+    *,
+    download: Download,
+    refresh: Refresh | None = None,
+    provenance: AirflowRecord | None = None,
+    max_file_bytes: int = 512 * 1024 * 1024,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Callable[[float], None] | None = None,
+) -> Archived:
+    """Bring every source into the bucket that is not there yet, then write the manifest and drop the pending record.
+
+    :param bucket: where to.
+    :param keys: the song's keys.
+    :param song: what the manifest says of the song.
+    :param sources: the files that are asked for; files that were archived before and are not named stay.
+    :param download: fetches a URL into a file (:func:`airflow_kie.client.download.download`).
+    :param refresh: returns a fresh link for a URL of KIE whose link is dead (``/common/download-url``).
+    :param provenance: the Airflow task that archives.
+    :param max_file_bytes: no file may be larger.
+    :param now: the clock, UTC.
+    :param sleep: waits for seconds between the attempts for one file; ``time.sleep`` if None.
+    :return: the manifest, and whether anything was done.
+    :raises KieError: FileGone, FileLinkDead, FileDamaged, FileTooLarge, DownloadRefused, FileUnreachable for KIE's
+        side, S3Error and ArchiveUnreadable for the bucket's. The files that were stored before stay; there is no
+        manifest then, or it names only files that are whole.
+    """
+    fetcher = Fetcher(bucket, keys, download, refresh, max_file_bytes, now, sleep, completed_at=song.completed_at)
+    try:
+        old = read_manifest(bucket, keys)
+        kept, missing = _sorted_out(bucket, old, sources)
+        replaced = _withdraw(bucket, keys, old, kept)
+        added = tuple(fetcher.archive(source) for source in missing)
+        if not kept and not added:
+            raise KieNoFiles("there is nothing to archive")
+        files = tuple(sorted((*kept, *added), key=lambda file: (file.kind, file.position)))
+        manifest = _manifest(old, song, files, provenance, now())
+        changed = old is None or bool(added) or _differs(manifest, old)
+        if changed:
+            write_manifest(bucket, keys, manifest)
+        for key in {file.key for file in replaced} - {file.key for file in files}:
+            bucket.delete(key)
+        delete_pending(bucket, keys)
+    except KieError as e:
+        raise e.with_facts(source_id=song.music_task_id, paid=fetcher.paid()) from e
+    archived = Archived(manifest if changed or old is None else old, keys.manifest, changed, added)
+    log.info("%s", archived.sentence)
+    return archived
+
+
+def _sorted_out(
+    bucket: Bucket, old: Manifest | None, sources: Sequence[Source]
+) -> tuple[list[FileRecord], list[Source]]:
+    """Return the records that stay, and the sources that have to be fetched."""
+    asked = {(source.kind.value, source.position): source for source in sources}
+    kept = []
+    for record in old.files if old else ():
+        source = asked.get((record.kind, record.position))
+        if source is None:  # archived by an earlier run that asked for more
+            kept.append(record)
+        elif source.is_what(record) and _stands(bucket, record):
+            kept.append(record)
+            del asked[record.kind, record.position]
+    return kept, list(asked.values())
+
+
+def _stands(bucket: Bucket, record: FileRecord) -> bool:
+    """Say whether the bucket still holds this file; not every service keeps the SHA-256 in the metadata."""
+    stored = bucket.head(record.key)
+    return stored is not None and stored.size == record.size and stored.sha256 in (None, record.sha256)
+
+
+def _withdraw(bucket: Bucket, keys: SongKeys, old: Manifest | None, kept: Sequence[FileRecord]) -> list[FileRecord]:
+    """Take files that are about to be replaced out of the manifest first: it never names what it does not describe."""
+    if old is None or len(kept) == len(old.files):
+        return []
+    replaced = [file for file in old.files if file not in kept]
+    log.warning(
+        "Song %s: %s in the bucket not what the manifest says or is asked for from another source; fetched anew.",
+        keys.music_task_id,
+        ", ".join(file.key for file in replaced) + (" is" if len(replaced) == 1 else " are"),
+    )
+    write_manifest(bucket, keys, old.changed(files=tuple(kept)))
+    return replaced
+
+
+def _manifest(
+    old: Manifest | None,
+    song: Song,
+    files: tuple[FileRecord, ...],
+    provenance: AirflowRecord | None,
+    now: datetime,
+) -> Manifest:
+    base = old or Manifest(music_task_id=song.music_task_id, created_at=now, updated_at=now)
+    known: dict[str, Any] = {
+        name: getattr(song, name) for name in SongRecord.model_fields if getattr(song, name) is not None
+    }
+    heard = [moment for moment in (base.first_heard_at, song.first_heard_at) if moment is not None]
+    return base.changed(
+        cover_task_ids=tuple(dict.fromkeys((*base.cover_task_ids, *song.cover_task_ids))),
+        kie_conn_id=song.kie_conn_id or base.kie_conn_id,
+        account=song.account or base.account,
+        song=base.song.changed(**known),
+        tracks=tuple(song.tracks) or base.tracks,
+        files=files,
+        labels=label_list(label_map(base.labels) | dict(song.labels)),
+        airflow=provenance or base.airflow,
+        generator=base.generator.changed(**({"model": song.model} if song.model else {}))
+        if old
+        else GeneratorRecord(model=song.model),
+        warnings=_warnings(files),
+        first_heard_at=min(heard, default=None),
+        updated_at=now,
+    )
+
+
+def _differs(new: Manifest, old: Manifest) -> bool:
+    """Say whether the manifests differ in more than who wrote them when."""
+    return new.changed(updated_at=old.updated_at, airflow=old.airflow) != old
+
+
+def _warnings(files: Sequence[FileRecord]) -> tuple[str, ...]:
+    """KIE's CDN was seen to serve one track's content for both; that is worth a look, and no failure."""
+    seen: dict[str, FileRecord] = {}
+    found = []
+    for file in files:
+        first = seen.setdefault(file.sha256, file)
+        if first is not file:
+            found.append(f"{file.key} has the same content as {first.key}.")
+            log.warning("%s KIE's CDN was seen to mix up files; listen to or look at both.", found[-1])
+    return tuple(found)
