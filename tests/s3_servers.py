@@ -70,15 +70,19 @@ def rclone_s3(folder: Path) -> Iterator[S3Server]:
 
 @contextmanager
 def moto_s3() -> Iterator[S3Server]:
-    """Serve moto's S3 from a thread of this process."""
+    """Serve moto's S3, empty, from a thread of this process; moto keeps one set of buckets for the whole process."""
     import logging
 
+    from moto.backends import get_backend
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
+        for account in get_backend("s3").values():
+            for backend in account.values():
+                backend.reset()
         host, port = server.get_host_and_port()
         yield S3Server(f"http://{host}:{port}", "test-access", "test-secret-key")
     finally:

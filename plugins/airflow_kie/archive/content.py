@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from airflow_kie.client.errors import FileDamaged, FileEmpty, FileTooLarge, FileTruncated, FileWrongType
+from airflow_kie.client.errors import FileDamaged, FileEmpty, FileTruncated, FileWrongType
 
 # KIE's covers have 1024 x 1024 pixels. Decoding takes 4 bytes a pixel for the moment of the check: 128 MB at most.
 MAX_PIXELS = 32_000_000
@@ -61,8 +61,8 @@ def check_image(file: BinaryIO) -> ContentFacts:
     """Decode the whole file as PNG, JPEG or WebP and return what it is.
 
     :param file: seekable binary file; its position afterwards is undefined.
-    :raises FileDamaged: its subclass says how: empty, truncated, or something else than a raster image.
-    :raises FileTooLarge: for more than 32 million pixels, which are not decoded.
+    :raises FileDamaged: its subclass says how: empty, truncated, or something else than a raster image of at most
+        32 million pixels.
     """
     from PIL import Image
 
@@ -74,7 +74,7 @@ def check_image(file: BinaryIO) -> ContentFacts:
         _decode(file, "verify")  # walks all chunks and their checksums; an image must be opened anew after it
         name, (width, height) = _decode(file, "load")
     except too_many as e:
-        raise FileTooLarge(f"the image has more than {MAX_PIXELS:,} pixels") from e
+        raise FileWrongType(f"the image has more than the {MAX_PIXELS:,} pixels that are decoded") from e
     except _IMAGE_ERRORS as e:
         kind = FileTruncated if _sounds_truncated(str(e)) else FileDamaged
         raise kind(f"the image cannot be decoded: {e}") from e

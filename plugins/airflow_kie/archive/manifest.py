@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_kie import __version__
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTime
@@ -79,7 +78,7 @@ class GeneratorRecord(Record):
     service: str = "kie.ai"
     model: str | None = None
     archived_by: str = "airflow-provider-kie-ai"
-    archived_by_version: str = __version__
+    archived_by_version: str | None = None
 
 
 class Manifest(Record):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
@@ -148,3 +149,12 @@ def list_pending(bucket: Bucket, archive: ArchiveKeys) -> Iterator[tuple[SongKey
     for facts in bucket.list(archive.pending):
         for music_task_id in archive.pending_ids(iter((facts.key,))):
             yield archive.song(music_task_id), facts
+
+
+def pending_schema() -> dict[str, Any]:
+    """Return the JSON Schema that ``pending.schema.json`` publishes."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:airflow-provider-kie-ai:pending:1",
+        **Pending.model_json_schema(mode="serialization"),
+    }

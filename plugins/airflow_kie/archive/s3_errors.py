@@ -150,6 +150,7 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
     "PartialCredentialsError": S3CredentialsWrong,
     "CredentialRetrievalError": S3CredentialsExpired,
     "TokenRetrievalError": S3CredentialsExpired,
+    "ConnectionError": S3Unreachable,
     "HTTPClientError": S3Unreachable,
     "EndpointResolutionError": S3Unreachable,
     "IncompleteReadError": S3Unreachable,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_kie import __version__
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.fetch import Download, Fetcher, FileKind, Refresh, Source
 from airflow_kie.archive.keys import SongKeys
@@ -88,13 +89,17 @@ class Archived:
     @property
     def sentence(self) -> str:
         """Return what happened, for the log and the run's table."""
-        song = f"Song {self.manifest.music_task_id}"
+        song, stored = f"Song {self.manifest.music_task_id}", _counted(len(self.files))
         if not self.changed:
-            return f"{song} is archived already with {len(self.files)} files; nothing was done."
+            return f"{song} is archived already with {stored}; nothing was done."
         if not self.added:
-            return f"{song}: its {len(self.files)} files are archived already; the manifest was brought up to date."
+            return f"{song} is archived already with {stored}; its manifest was brought up to date."
         size = sum(file.size for file in self.added)
-        return f"{song}: archived {len(self.added)} files, {size:,} bytes; it has {len(self.files)} files now."
+        return f"{song}: archived {_counted(len(self.added))} of {size:,} bytes; it has {stored} now."
+
+
+def _counted(files: int) -> str:
+    return f"{files} file" + ("" if files == 1 else "s")
 
 
 def archive_song(
@@ -209,7 +214,7 @@ def _manifest(
         airflow=provenance or base.airflow,
         generator=base.generator.changed(**({"model": song.model} if song.model else {}))
         if old
-        else GeneratorRecord(model=song.model),
+        else GeneratorRecord(model=song.model, archived_by_version=__version__),
         warnings=_warnings(files),
         first_heard_at=min(heard, default=None),
         updated_at=now,

@@ -40,7 +40,7 @@ from airflow_kie.client.errors import (
     FileUnreachable,
     KieError,
 )
-from airflow_kie.client.redact import without_query
+from airflow_kie.client.redact import quiet_http_loggers, without_query
 
 # KIE's CDN answers 403 to the User-Agent of Python's clients (kie-api, "Real-world problems").
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36"
@@ -110,6 +110,7 @@ def download(url: str, into: BinaryIO, *, max_bytes: int, settings: DownloadSett
     :raises FileTooLarge: more than ``max_bytes``.
     :raises FileUnreachable: no answer, another HTTP status, or too slow.
     """
+    quiet_http_loggers()  # at DEBUG httpcore would log the Location of a redirect, signature and all
     settings = settings or DownloadSettings()
     deadline = time.monotonic() + settings.total_seconds
     for _ in range(settings.max_redirects + 1):
