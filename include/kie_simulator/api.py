@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,8 @@ from kie_simulator.accounts import Account
 from kie_simulator.answers import TOO_FREQUENT, UNAUTHORIZED, Answer, refusal
 from kie_simulator.callbacks import Callbacks
 from kie_simulator.creating import make_task, refused, source_id, too_frequent
-from kie_simulator.faults import Moment
+from kie_simulator.details_faults import spoilt_details
+from kie_simulator.faults import Fault, Moment
 from kie_simulator.operations import BY_KIND, OPERATIONS, Operation
 from kie_simulator.simulation import Simulation
 from kie_simulator.spoiling import answered
@@ -29,13 +31,14 @@ class Api:
         self.callbacks = callbacks
         self.router = APIRouter()
         for operation in OPERATIONS:
-            self._add("POST", operation.path, self._create_endpoint(operation))
+            self.add("POST", operation.path, self._create_endpoint(operation))
         for path in dict.fromkeys(operation.details_path for operation in OPERATIONS):
-            self._add("GET", path, self._details_endpoint(path))
-        self._add("GET", "/api/v1/chat/credit", self.credit)
-        self._add("POST", "/api/v1/common/download-url", self.download_url)
+            self.add("GET", path, self._details_endpoint(path))
+        self.add("GET", "/api/v1/chat/credit", self.credit)
+        self.add("POST", "/api/v1/common/download-url", self.download_url)
 
-    def _add(self, method: str, path: str, endpoint: Any) -> None:
+    def add(self, method: str, path: str, endpoint: Any) -> None:
+        """Add an endpoint."""
         self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
 
     def base_url(self, request: Request) -> str:
@@ -66,7 +69,7 @@ class Api:
     async def _create(self, operation: Operation, request: Request) -> Response:
         account = self.enter(request)
         if account is None:
-            return await self._answer([], self.unauthorized)
+            return await self.answer([], self.unauthorized)
         body = await read_json(request)
         moment = Moment(
             "create",
@@ -87,9 +90,9 @@ class Api:
             self.sim.charge(account, task, operation.credits)
             await self.callbacks.expect(task)
             data = {"taskId": task.id}
-            return Answer(data=data | {"recordId": task.id} if operation.names_record_id else data)
+            return Answer(data=data | {"recordId": task.id} if operation.market else data)
 
-        return await self._answer(self.sim.faults.strike(moment), effect)
+        return await self.answer(self.sim.faults.strike(moment), effect)
 
     def _title(self, operation: Operation, body: dict[str, Any]) -> str:
         source = self.sim.tasks.get(source_id(operation, body).partition("/")[0])
@@ -98,7 +101,7 @@ class Api:
     async def _details(self, path: str, request: Request) -> Response:
         account = self.enter(request)
         if account is None:
-            return await self._answer([], self.unauthorized)
+            return await self.answer([], self.unauthorized)
         task_id = request.query_params.get("taskId", "")
         kinds = tuple(operation.kind for operation in OPERATIONS if operation.details_path == path)
         task = self.sim.task_of(account, task_id, kinds)
@@ -111,48 +114,57 @@ class Api:
         async def effect() -> Answer:
             if not in_time and self.sim.settings.refuse_excess_reads:
                 return refusal(429, TOO_FREQUENT)
-            if task is None:
-                return refusal(*BY_KIND[kinds[0]].family.unknown)
-            return self._read(task, request)
+            return self._read(task, kinds[0], faults, request)
 
-        return await self._answer(faults, effect)
+        return await self.answer(faults, effect)
 
-    def _read(self, task: Task, request: Request) -> Answer:
-        reading = self.sim.reading(task, self.base_url(request))
-        return Answer(data=BY_KIND[task.kind].family.details(reading))
+    def _read(self, task: Task | None, kind: str, faults: Sequence[Fault], request: Request) -> Answer:
+        family = BY_KIND[kind].family
+        if task is None:
+            return refusal(*family.unknown)
+        # A lie about files being missing is told about a task that has ended.
+        early = any(fault.action == "without_files" for fault in faults)
+        last = len(family.stages) - 1
+        reading = self.sim.reading(task, self.base_url(request), stage=last if early else None)
+        return Answer(data=spoilt_details(faults, family, family.details(reading)))
 
-    async def _answer(self, faults: Any, effect: Any) -> Response:
+    async def answer(self, faults: Sequence[Fault], effect: Callable[[], Awaitable[Answer]]) -> Response:
+        """Return the response to a request after the faults that strike it."""
         return await answered(faults, effect, http_errors=self.sim.settings.http_errors)
 
     async def credit(self, request: Request) -> Response:
         """Answer with the remaining credits, a float."""
         account = self.enter(request)
         if account is None:
-            return await self._answer([], self.unauthorized)
+            return await self.answer([], self.unauthorized)
         moment = Moment("credit", path=request.url.path, account=account.name)
 
         async def effect() -> Answer:
             return Answer(data=float(account.credits))
 
-        return await self._answer(self.sim.faults.strike(moment), effect)
+        return await self.answer(self.sim.faults.strike(moment), effect)
 
     async def download_url(self, request: Request) -> Response:
         """Answer with a link to one of KIE's files that is valid for twenty minutes."""
         account = self.enter(request)
         if account is None:
-            return await self._answer([], self.unauthorized)
+            return await self.answer([], self.unauthorized)
         body = await read_json(request) or {}
         moment = Moment("download_url", path=request.url.path, account=account.name)
 
         async def effect() -> Answer:
-            url, base = str(body.get("url") or ""), self.base_url(request)
-            path = url.partition("/files/")[2].partition("?")[0]
-            if not url.startswith(f"{base}/files/") or self.sim.files.find(path) is None:
-                return refusal(422, "url is wrong")
-            expires = int(self.sim.clock.now() + self.sim.settings.download_link_minutes * 60)
-            return Answer(data=f"{base}/files/{path}?{link_query(self.sim.seed, path, expires)}")
+            return link_answer(self.sim, str(body.get("url") or ""), self.base_url(request))
 
-        return await self._answer(self.sim.faults.strike(moment), effect)
+        return await self.answer(self.sim.faults.strike(moment), effect)
+
+
+def link_answer(sim: Simulation, url: str, base_url: str) -> Answer:
+    """Return a temporary link to one of the simulator's files, or KIE's refusal of any other URL."""
+    path = url.partition("/files/")[2].partition("?")[0]
+    if not url.startswith(f"{base_url}/files/") or sim.files.find(path) is None:
+        return refusal(422, "url is wrong")
+    expires = int(sim.clock.now() + sim.settings.download_link_minutes * 60)
+    return Answer(data=f"{base_url}/files/{path}?{link_query(sim.seed, path, expires)}")
 
 
 def link_query(seed: str, path: str, expires: int) -> str:

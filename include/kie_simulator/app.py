@@ -13,9 +13,11 @@ from starlette.responses import Response
 from kie_simulator.answers import refusal
 from kie_simulator.api import Api
 from kie_simulator.callbacks import Callbacks
+from kie_simulator.calls import add_calls
 from kie_simulator.control import Control
 from kie_simulator.serving import Files
 from kie_simulator.simulation import Simulation
+from kie_simulator.uploads import add_uploads
 
 
 def create_app(sim: Simulation) -> FastAPI:
@@ -38,7 +40,10 @@ def create_app(sim: Simulation) -> FastAPI:
 
     app = FastAPI(title="KIE simulator", lifespan=lifespan, openapi_url=None)
     app.include_router(Control(sim, callbacks).router)
-    app.include_router(Api(sim, callbacks).router)
+    api = Api(sim, callbacks)
+    add_calls(api)
+    add_uploads(api)
+    app.include_router(api.router)
     app.include_router(Files(sim).router)
 
     @app.api_route("/api/{path:path}", methods=["GET", "POST"], response_model=None)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import ipaddress
-import itertools
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from kie_simulator.faults import Fault, Moment
+from kie_simulator.faults import ACTIONS, EARLY_CALLBACKS, Fault, Moment
 from kie_simulator.operations import BY_KIND
 from kie_simulator.readings import CallbackBody
 from kie_simulator.signing import signature
@@ -33,21 +31,35 @@ class Delivery:
     statuses: list[int | str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A callback to come.
+
+    :param ahead: the share of the time until its state after which it is sent; 1 for when the state begins.
+    """
+
+    task: Task
+    stage: int
+    ahead: float = 1.0
+
+    def due(self) -> float:
+        return self.task.created + self.task.offsets[self.stage] * self.ahead
+
+
 class Callbacks:
     """Sends each task's callbacks when they are due on the simulated clock."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.deliveries: list[Delivery] = []
-        self._due: list[tuple[float, int, str, int]] = []
-        self._numbers = itertools.count()
+        self._planned: list[_Planned] = []
         self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
 
     def reset(self) -> None:
         """Forget all callbacks, those under way included."""
-        self._due.clear()
+        self._planned.clear()
         self.deliveries.clear()
         for running in list(self._running):
             running.cancel()
@@ -62,18 +74,23 @@ class Callbacks:
             try:
                 while True:
                     await self._wait_for_next()
-                    while self._due and self._due[0][0] <= self._sim.clock.now():
-                        _, _, task_id, stage = heapq.heappop(self._due)
-                        if task := self._sim.tasks.get(task_id):
-                            self._start(self.send(task, stage))
+                    self._send_due()
             finally:
                 for running in list(self._running):
                     running.cancel()
                 await asyncio.gather(*self._running, return_exceptions=True)
 
+    def _send_due(self) -> None:
+        now = self._sim.clock.now()
+        due = [planned for planned in self._planned if planned.due() <= now]
+        self._planned = [planned for planned in self._planned if planned.due() > now]
+        for planned in sorted(due, key=_Planned.due):
+            self._start(self.send(planned.task, planned.stage))
+
     async def _wait_for_next(self) -> None:
         self._changed.clear()
-        wait = self._sim.clock.real_seconds_until(self._due[0][0]) if self._due else None
+        due = min((planned.due() for planned in self._planned), default=None)
+        wait = None if due is None else self._sim.clock.real_seconds_until(due)
         try:
             await asyncio.wait_for(self._changed.wait(), wait)
         except TimeoutError:
@@ -85,40 +102,51 @@ class Callbacks:
         running.add_done_callback(self._running.discard)
 
     async def expect(self, task: Task) -> None:
-        """Plan the callbacks of a new task; some faults send one before this returns."""
+        """Plan the callbacks of a new task; a fault may send one before this returns."""
         if not task.callback_url:
             return
         family = BY_KIND[task.kind].family
         last = len(family.stages) - 1
-        for stage in range(1 if family.every_stage else last, last + 1):
-            if stage < last and not task.ending.succeeded:
-                continue
-            due = task.created + task.offsets[stage]
-            heapq.heappush(self._due, (due, next(self._numbers), task.id, stage))
+        early = {fault.action for fault in self._sim.faults.strike(_moment(task), EARLY_CALLBACKS)}
+        if "before_answer" in early:
+            task.created -= task.offsets[last]
+            await self.send(task, last)
+        elif "early_success" in early:
+            self._planned.append(_Planned(task, last, ahead=0.5))
+        else:
+            first = 1 if family.every_stage else last
+            self._planned += [_Planned(task, stage) for stage in range(first, last + 1)]
         self.wake()
 
     async def send(self, task: Task, stage: int) -> None:
         """Send the callback of a task's state, with the faults that strike it."""
         family = BY_KIND[task.kind].family
+        last = len(family.stages) - 1
+        fails_first = stage < last and not task.ending.succeeded and task.ended(self._sim.clock.now())
+        if fails_first:
+            return
         body = family.callback(self._sim.reading(task, task.base_url, stage=stage))
-        faults = self._sim.faults.strike(_moment(task))
-        await self.post(task, body, faults)
+        if task.ending.state == "CALLBACK_EXCEPTION" and stage == last:
+            # That state says that the callback did not get through.
+            self.deliveries.append(Delivery(task.id, task.kind, body.stage, body.code, "lost"))
+            return
+        late_faults = ACTIONS["callback"] - EARLY_CALLBACKS
+        await self.post(task, body, self._sim.faults.strike(_moment(task), late_faults))
 
-    async def post(self, task: Task, body: CallbackBody, faults: list[Fault]) -> None:
-        """Post one callback and record what became of it."""
+    async def post(self, task: Task, body: CallbackBody, faults: list[Fault]) -> Delivery:
+        """Post one callback and return what became of it, which is recorded too."""
         delivery = Delivery(task.id, task.kind, body.stage, body.code)
         self.deliveries.append(delivery)
         actions = {fault.action: fault for fault in faults}
         if "lost" in actions:
             delivery.outcome = "lost"
-            return
-        if not may_deliver(task.callback_url, self._sim.settings.callback_hosts):
+        elif not may_deliver(task.callback_url, self._sim.settings.callback_hosts):
             delivery.outcome = "undeliverable"
-            return
-        if "late" in actions:
-            await asyncio.sleep(actions["late"].seconds)
-        for _ in range(2 if "double" in actions else 1):
-            await self._deliver(task, body, delivery, set(actions))
+        else:
+            await asyncio.sleep(actions["late"].seconds if "late" in actions else 0)
+            for _ in range(2 if "double" in actions else 1):
+                await self._deliver(task, body, delivery, set(actions))
+        return delivery
 
     async def _deliver(self, task: Task, body: CallbackBody, delivery: Delivery, actions: set[str]) -> None:
         settings = self._sim.settings

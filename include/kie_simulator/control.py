@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
 
 from kie_simulator.accounts import Account
 from kie_simulator.callbacks import Callbacks
@@ -62,6 +64,23 @@ class AccountChange(BaseModel):
     account: str | None = None
 
 
+class CallbackOrder(BaseModel):
+    """A callback to be sent now: the task's own once more, or one with parts of it changed.
+
+    :param data: members that replace those of the body's ``data``.
+    :param url: where to send it; the task's callback URL if None.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: int | None = None
+    code: int | None = None
+    msg: str | None = None
+    data: dict[str, Any] | None = None
+    signature: Literal["valid", "forged", "none"] = "valid"
+    url: str | None = None
+
+
 class Control:
     """The endpoints under ``/_sim``."""
 
@@ -84,6 +103,7 @@ class Control:
             ("GET", "/settings", self.settings),
             ("PATCH", "/settings", self.change_settings),
             ("PATCH", "/credits", self.set_credits),
+            ("POST", "/callbacks/{task_id}", self.send_callback),
         ):
             self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
 
@@ -93,14 +113,15 @@ class Control:
         except KeyError:
             raise HTTPException(404, "The simulator has no such account.") from None
 
-    async def make_music(self, order: MusicOrder) -> dict[str, Any]:
+    async def make_music(self, order: MusicOrder, request: Request) -> dict[str, Any]:
         """Make songs, finished ones by default, and return their ids and titles."""
         account = self._account(order.account)
+        base_url = self._sim.public_url or str(request.base_url).rstrip("/")
         titles = order.titles or [invent_title(self._sim.new_id()) for _ in range(order.count)]
-        songs = [await self._make_song(order, account, title) for title in titles]
+        songs = [await self._make_song(order, account, title, base_url) for title in titles]
         return {"songs": [{"task_id": task.id, "title": task.title} for task in songs]}
 
-    async def _make_song(self, order: MusicOrder, account: Account, title: str) -> Task:
+    async def _make_song(self, order: MusicOrder, account: Account, title: str, base_url: str) -> Task:
         operation = BY_KIND["music"]
         body = {
             "prompt": order.prompt or f"A song called {title}",
@@ -111,7 +132,6 @@ class Control:
             "model": order.model,
             "callBackUrl": order.callback_url,
         }
-        base_url = self._sim.public_url or ""
         created = self._sim.clock.now() - order.age_days * DAY
         task = make_task(self._sim, operation, account, body, base_url, created=created, tracks=order.tracks)
         _age(self._sim, task, order)
@@ -206,6 +226,25 @@ class Control:
             raise HTTPException(422, reasons) from None
         self._callbacks.wake()
         return self._sim.settings.shown()
+
+    async def send_callback(self, task_id: str, order: CallbackOrder) -> dict[str, Any]:
+        """Send a task's callback again, or a forged one, and return what became of it."""
+        task = self._sim.tasks.get(task_id)
+        if task is None:
+            raise HTTPException(404, "The simulator has no such task.")
+        family = BY_KIND[task.kind].family
+        body = family.callback(self._sim.reading(task, task.base_url, stage=order.stage))
+        body = dataclasses.replace(
+            body,
+            code=body.code if order.code is None else order.code,
+            msg=body.msg if order.msg is None else order.msg,
+            data={**(body.data or {}), **(order.data or {})} or None,
+        )
+        signing = {"valid": [], "forged": ["forged_signature"], "none": ["no_signature"]}[order.signature]
+        faults = [Fault(phase="callback", action=action) for action in signing]
+        if order.url is not None:
+            task = dataclasses.replace(task, callback_url=order.url)
+        return asdict(await self._callbacks.post(task, body, faults))
 
     async def set_credits(self, change: AccountChange) -> dict[str, Any]:
         """Set an account's credits."""

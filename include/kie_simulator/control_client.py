@@ -98,6 +98,21 @@ class ControlClient:
         """Set an account's credits."""
         self.call("PATCH", "/credits", {"credits": credits, "account": account})
 
+    def send_callback(self, task_id: str, **order: Any) -> dict[str, Any]:
+        """Send a task's callback now and return what became of it.
+
+        :param order: ``stage`` (index of the state), ``code``, ``msg``, ``data`` (members to replace), ``signature``
+            (valid, forged or none) and ``url``.
+        """
+        return self.call("POST", f"/callbacks/{task_id}", order)
+
+    def callbacks(self, task_id: str | None = None) -> list[dict[str, Any]]:
+        """Return what became of each callback.
+
+        :param task_id: only those of a task.
+        """
+        return [sent for sent in self.state()["callbacks"] if task_id in (None, sent["task_id"])]
+
     def reset(self) -> None:
         """Forget everything that happened and return to the first settings."""
         self.call("POST", "/reset")

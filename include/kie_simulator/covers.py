@@ -40,5 +40,4 @@ COVER = Family(
     details=details,
     callback=callback,
     files=("image",),
-    callback_id="taskId",
 )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from kie_simulator.accounts import Account
 from kie_simulator.answers import OUT_OF_CREDITS, TOO_FREQUENT, Answer, refusal
 from kie_simulator.faults import Moment
+from kie_simulator.market import refused_model, result_roles
 from kie_simulator.operations import MUSIC_KINDS, Operation
 from kie_simulator.simulation import Simulation
+from kie_simulator.song_rules import refused_song
 from kie_simulator.songs import invent_lyrics, invent_tags, title_from_prompt
 from kie_simulator.tasks import Ending, StoredFile, Task, Track
+
+_LIKE_MUSIC = ("music", "upload_cover")
 
 
 def refused(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
     """Return why KIE refuses a create, or None if it accepts it."""
-    for check in (_missing_field, _missing_callback, _missing_source, _duplicate, _no_credits):
+    for check in (_missing_field, _missing_callback, _wrong_content, _missing_source, _duplicate, _no_credits):
         answer = check(sim, operation, account, body)
         if answer is not None:
             return answer
@@ -43,6 +48,14 @@ def _missing_callback(
 ) -> Answer | None:
     if operation.callback_refusal and not body.get(operation.callback_field):
         return refusal(422, operation.callback_refusal)
+    return None
+
+
+def _wrong_content(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
+    if operation.market:
+        return refused_model(body)
+    if operation.kind in _LIKE_MUSIC:
+        return refused_song(body)
     return None
 
 
@@ -127,11 +140,13 @@ def make_task(
         callback_url=str(body.get(operation.callback_field) or ""),
     )
     source = sim.tasks.get(task.source_id.partition("/")[0])
-    prompt = str(body.get("prompt") or "")
+    given = body.get("input")
+    prompt = str((given if isinstance(given, Mapping) else body).get("prompt") or "")
     task.title = str(body.get("title") or "") or (source.title if source else title_from_prompt(prompt, task_id))
     if operation.kind in MUSIC_KINDS:
         task.tracks = tuple(_track(sim, task, n) for n in range(tracks or sim.settings.tracks))
     task.files = tuple(_files(sim, operation, task))
+    task.ending = _later_failure(sim, body) or task.ending
     sim.tasks[task_id] = task
     strike_task(sim, operation, task)
     return task
@@ -152,7 +167,25 @@ def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile
     roles: tuple[str, ...] = operation.family.files
     if operation.kind == "cover":
         roles = ("image",) * sim.settings.cover_images
+    if operation.market:
+        roles = result_roles(str(task.request.get("model")))
     return [_file(sim, task, role, f"{role}-{number}") for number, role in enumerate(roles, start=1)]
+
+
+def _later_failure(sim: Simulation, body: Mapping[str, Any]) -> Ending | None:
+    """Return how a task fails that KIE accepted although what it is made from cannot be had (observed)."""
+    upload = urlsplit(str(body.get("uploadUrl") or ""))
+    if (upload.hostname or "").endswith(".invalid"):
+        message = "The uploaded audio could not be fetched."
+        return Ending(False, "CREATE_TASK_FAILED", 451, message, callback_code=451, has_results=False)
+    audio_id = body.get("audioId")
+    if (
+        "defaultParamFlag" in body
+        and audio_id
+        and not any(audio_id == track.audio_id for task in sim.tasks.values() for track in task.tracks)
+    ):
+        return Ending(False, "CREATE_TASK_FAILED", 500, "The audio does not exist.", has_results=False)
+    return None
 
 
 def _track(sim: Simulation, task: Task, number: int) -> Track:

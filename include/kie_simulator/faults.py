@@ -46,6 +46,8 @@ ACTIONS: Mapping[str, frozenset[str]] = {
         ["lost", "double", "before_answer", "early_success", "forged_signature", "no_signature", "late"],
     ),
 }
+# These come before the task has ended, the others when a callback is due.
+EARLY_CALLBACKS = frozenset({"before_answer", "early_success"})
 # These spoil the answer to something that did happen; the others happen instead of it.
 _AFTER_EFFECT = frozenset({"reset_after", "slow", "missing_fields"}) | _DETAILS
 
@@ -104,7 +106,7 @@ class Fault(BaseModel):
     error_code: int | None = None
     error_message: str | None = None
     callback_code: int = 501
-    shape: Literal["empty", "null"] = "empty"
+    shape: Literal["empty", "null", "no_response"] = "empty"
     parent: str | None = None
     finished: bool = True
     url: str = ""
@@ -169,9 +171,13 @@ class Faults:
         self._armed.append(armed)
         return armed.id
 
-    def strike(self, moment: Moment) -> list[Fault]:
-        """Return the faults that strike at a moment, in the order in which they were switched on."""
-        return [armed.fault for armed in self._armed if armed.strikes(moment, self._rng)]
+    def strike(self, moment: Moment, among: frozenset[str] | None = None) -> list[Fault]:
+        """Return the faults that strike at a moment, in the order in which they were switched on.
+
+        :param among: only these actions; all if None.
+        """
+        asked = [armed for armed in self._armed if among is None or armed.fault.action in among]
+        return [armed.fault for armed in asked if armed.strikes(moment, self._rng)]
 
     def clear(self, fault_id: str | None = None) -> None:
         """Switch one fault off, or all of them for None."""

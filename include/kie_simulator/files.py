@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from kie_simulator.artwork import render_cover
+from kie_simulator.artwork import render_cover, render_plain
 from kie_simulator.audio import render_mp3, render_wav
 from kie_simulator.tasks import StoredFile
 
 DAY = 86400.0
-_KEPT = 256
+# A cover has about two megabytes.
+_KEPT = 64
 
 
 def _video(file: StoredFile) -> bytes:
@@ -21,6 +22,10 @@ def _video(file: StoredFile) -> bytes:
     content = hashlib.shake_256(file.seed.encode()).digest(65536)
     header = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp41"
     return header + (len(content) + 8).to_bytes(4, "big") + b"mdat" + content
+
+
+def _plain_image(file: StoredFile) -> bytes:
+    return render_plain(file.seed, file.title)
 
 
 # role: folder, extension, media type, how it is drawn
@@ -38,7 +43,7 @@ class FileStore:
 
     def __init__(self) -> None:
         self._files: dict[str, StoredFile] = {}
-        self._contents: OrderedDict[tuple[str, str, str], asyncio.Future[bytes]] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, str, bool], asyncio.Future[bytes]] = OrderedDict()
         self._painter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kie-simulator-painter")
 
     def make(self, role: str, *, seed: str, title: str, task_id: str, created: float, expires: float) -> StoredFile:
@@ -63,13 +68,16 @@ class FileStore:
         """Return the file of a path, or None."""
         return self._files.get(path)
 
-    async def content(self, file: StoredFile) -> bytes:
-        """Return a file's bytes."""
+    async def content(self, file: StoredFile, *, plain: bool = False) -> bytes:
+        """Return a file's bytes.
+
+        :param plain: draw pictures quickly rather than well.
+        """
         if file.content is not None:
             return file.content
-        draw = _ROLES[file.role][3]
+        draw = _plain_image if plain and file.role == "image" else _ROLES[file.role][3]
         # A stream is the same sound as the finished track: drawn once.
-        key = (_ROLES[file.role][1], file.seed, file.title)
+        key = (_ROLES[file.role][1], file.seed, plain)
         if key not in self._contents:
             loop = asyncio.get_running_loop()
             self._contents[key] = loop.run_in_executor(self._painter, draw, file)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kie_simulator.covers import COVER
+from kie_simulator.models import ALEPH, FLUX, GPT4O, JOBS, RUNWAY, VEO, VEO_4K
 from kie_simulator.music import MUSIC
 from kie_simulator.readings import Family
+from kie_simulator.suno_extras import LYRICS, MIDI, MP4, RECOVERY, VOCAL, VOICE, WAV
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Operation:
     :param callback_field: the request field with the callback URL.
     :param callback_refusal: what KIE says when it is missing; empty where it may be missing.
     :param once: code and message for a second task of the same source; None where it is charged again.
+    :param market: whether the body is ``{model, input}`` and the answer repeats the id as ``recordId``.
     """
 
     kind: str
@@ -45,7 +48,7 @@ class Operation:
     callback_refusal: str = "Please enter callBackUrl."
     source: Source | None = None
     once: tuple[int, str] | None = None
-    names_record_id: bool = False
+    market: bool = False
 
 
 MUSIC_KINDS: tuple[str, ...] = (
@@ -59,28 +62,177 @@ MUSIC_KINDS: tuple[str, ...] = (
     "mashup",
     "sounds",
 )
-_MUSIC_DETAILS = "/api/v1/generate/record-info"
+_API = "/api/v1"
+_MUSIC_DETAILS = f"{_API}/generate/record-info"
+_NO_RECORD = (422, "Record does not exist")
+_OF_TRACK = Source("taskId", MUSIC_KINDS, _NO_RECORD, audio_field="audioId")
+_VOICE = Source("taskId", ("voice_validate", "voice_regenerate"), _NO_RECORD)
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        kind="music",
-        path="/api/v1/generate",
-        details_path=_MUSIC_DETAILS,
-        family=MUSIC,
-        required=("prompt", "customMode", "instrumental", "model"),
+
+def _music(kind: str, name: str, *required: str, callback_refusal: str = "Please enter callBackUrl.") -> Operation:
+    return Operation(
+        kind,
+        f"{_API}/generate/{name}" if name else f"{_API}/generate",
+        _MUSIC_DETAILS,
+        MUSIC,
+        required,
         credits=12.0,
+        callback_refusal=callback_refusal,
+    )
+
+
+def _of_track(kind: str, family: Family, credits: float, once: tuple[int, str] | None = None) -> Operation:
+    base = f"{_API}/{kind.replace('_', '-')}"
+    required = ("taskId", "audioId")
+    return Operation(
+        kind, f"{base}/generate", f"{base}/record-info", family, required, credits, source=_OF_TRACK, once=once
+    )
+
+
+def _voice(kind: str, details: str, *required: str, field: str = "callBackUrl", of: Source | None = None) -> Operation:
+    path = f"{_API}/voice/{kind.removeprefix('voice_')}"
+    return Operation(
+        kind, path, f"{_API}/voice/{details}", VOICE, required, 1.0, field, f"Please enter {field}.", source=of
+    )
+
+
+def _model(
+    kind: str,
+    path: str,
+    details: str,
+    family: Family,
+    *required: str,
+    credits: float,
+    source: Source | None = None,
+    market: bool = False,
+) -> Operation:
+    return Operation(kind, path, details, family, required, credits, callback_refusal="", source=source, market=market)
+
+
+# Prices: 12 for music, 10 and 50 for stems are KIE's; where no source names one it is made up, so that a create
+# that is paid twice shows in the ledger and in the credits.
+OPERATIONS: tuple[Operation, ...] = (
+    _music("music", "", "prompt", "customMode", "instrumental", "model"),
+    _music("extend", "extend", "defaultParamFlag", "audioId", "model"),
+    _music("upload_cover", "upload-cover", "uploadUrl", "prompt", "customMode", "instrumental", "model"),
+    _music("upload_extend", "upload-extend", "uploadUrl", "defaultParamFlag", "model"),
+    _music("add_instrumental", "add-instrumental", "uploadUrl", "title", "negativeTags", "tags"),
+    _music("add_vocals", "add-vocals", "prompt", "title", "negativeTags", "style", "uploadUrl"),
+    _music(
+        "replace_section",
+        "replace-section",
+        *("taskId", "audioId", "prompt", "tags", "title", "infillStartS", "infillEndS", "fullLyrics"),
+        callback_refusal="",
     ),
+    _music("mashup", "mashup", "uploadUrlList", "customMode", "model"),
+    _music("sounds", "sounds", "prompt", callback_refusal=""),
     Operation(
-        kind="cover",
-        path="/api/v1/suno/cover/generate",
-        details_path="/api/v1/suno/cover/record-info",
-        family=COVER,
-        required=("taskId",),
-        # No source names the price of a cover; what matters is that a second one would show in the ledger.
+        "cover",
+        f"{_API}/suno/cover/generate",
+        f"{_API}/suno/cover/record-info",
+        COVER,
+        ("taskId",),
         credits=4.0,
         callback_refusal="Please enter callBackUrl",
         source=Source("taskId", MUSIC_KINDS, (422, "Original music record does not exist")),
         once=(400, "The cover image has already been generated for this task"),
     ),
+    Operation("lyrics", f"{_API}/lyrics", f"{_API}/lyrics/record-info", LYRICS, ("prompt",), credits=0.4),
+    _of_track("wav", WAV, 0.4, once=(409, "WAV record already exists")),
+    _of_track("vocal_removal", VOCAL, 10.0),
+    _of_track("mp4", MP4, 2.0),
+    Operation(
+        "midi",
+        f"{_API}/midi/generate",
+        f"{_API}/midi/record-info",
+        MIDI,
+        ("taskId",),
+        credits=1.0,
+        source=Source("taskId", ("vocal_removal",), _NO_RECORD),
+    ),
+    _voice("voice_validate", "validate-info", "voiceUrl", "vocalStartS", "vocalEndS"),
+    # The page spells the field without the second l.
+    _voice("voice_regenerate", "validate-info", "taskId", field="calBackUrl", of=_VOICE),
+    _voice("voice_generate", "record-info", "taskId", "verifyUrl", of=_VOICE),
+    Operation(
+        "recovery",
+        f"{_API}/suno/recovery",
+        f"{_API}/suno/recovery/record-info",
+        RECOVERY,
+        ("task_id",),
+        callback_refusal="",
+        source=Source("task_id", MUSIC_KINDS, (500, "The original Suno task does not exist.")),
+    ),
+    _model(
+        "jobs",
+        f"{_API}/jobs/createTask",
+        f"{_API}/jobs/recordInfo",
+        JOBS,
+        "model",
+        "input",
+        credits=18.0,
+        market=True,
+    ),
+    _model(
+        "playground",
+        f"{_API}/playground/createTask",
+        f"{_API}/playground/recordInfo",
+        JOBS,
+        "model",
+        "input",
+        credits=18.0,
+        market=True,
+    ),
+    _model(
+        "gpt4o_image",
+        f"{_API}/gpt4o-image/generate",
+        f"{_API}/gpt4o-image/record-info",
+        GPT4O,
+        "size",
+        credits=6.0,
+    ),
+    _model(
+        "flux_kontext",
+        f"{_API}/flux/kontext/generate",
+        f"{_API}/flux/kontext/record-info",
+        FLUX,
+        "prompt",
+        credits=5.0,
+    ),
+    _model("veo", f"{_API}/veo/generate", f"{_API}/veo/record-info", VEO, "prompt", credits=60.0),
+    _model(
+        "veo_extend",
+        f"{_API}/veo/extend",
+        f"{_API}/veo/record-info",
+        VEO,
+        "taskId",
+        "prompt",
+        credits=60.0,
+        source=Source("taskId", ("veo", "veo_extend"), (422, "The record does not exist")),
+    ),
+    _model("runway", f"{_API}/runway/generate", f"{_API}/runway/record-detail", RUNWAY, "prompt", credits=12.0),
+    _model(
+        "runway_extend",
+        f"{_API}/runway/extend",
+        f"{_API}/runway/record-detail",
+        RUNWAY,
+        "taskId",
+        "prompt",
+        credits=12.0,
+        source=Source("taskId", ("runway", "runway_extend"), (422, "The record does not exist")),
+    ),
+    _model(
+        "aleph",
+        f"{_API}/aleph/generate",
+        f"{_API}/aleph/record-info",
+        ALEPH,
+        "prompt",
+        "videoUrl",
+        credits=30.0,
+    ),
 )
-BY_KIND = {operation.kind: operation for operation in OPERATIONS}
+# Polled by repeating its create, so it is no row of the table; its tasks have a kind all the same.
+VEO_4K_OPERATION = _model(
+    "veo_4k", f"{_API}/veo/get-4k-video", f"{_API}/veo/get-4k-video", VEO_4K, "taskId", credits=120.0
+)
+BY_KIND = {operation.kind: operation for operation in (*OPERATIONS, VEO_4K_OPERATION)}

@@ -9,6 +9,8 @@ from typing import Literal
 
 from kie_simulator.tasks import Json, State, StoredFile, Task
 
+Stages = tuple[tuple[State, tuple[float, float]], ...]
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -98,7 +100,7 @@ class Family:
     :param unknown: code and message for an id that does not exist.
     """
 
-    stages: tuple[tuple[State, tuple[float, float]], ...]
+    stages: Stages
     failed: State
     details: Callable[[Reading], Json]
     callback: Callable[[Reading], CallbackBody]
@@ -107,9 +109,7 @@ class Family:
     files: tuple[str, ...] = ()
     every_stage: bool = False
     unknown: tuple[int, str] = (200, "success")
-    callback_id: str = "task_id"
     id_style: Literal["hex", "uuid", "veo"] = "hex"
-    succeeded: State = ""
 
     def words(self) -> tuple[State, ...]:
         """Return the state words of a task that goes well, in order."""

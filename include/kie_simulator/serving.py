@@ -72,7 +72,7 @@ class Files:
         return now >= min(file.expires, int(expires))
 
     async def _content(self, file: StoredFile, request: Request) -> Response:
-        content = await self._sim.files.content(file)
+        content = await self._sim.files.content(file, plain=self._sim.settings.plain_images)
         for fault in self._sim.faults.strike(self._moment(file)):
             if fault.action == "slow":
                 await asyncio.sleep(fault.seconds)

@@ -42,6 +42,7 @@ class Settings(BaseModel):
     retention_days: float = Field(default=14.0, gt=0)
     upload_days: float = Field(default=3.0, gt=0)
     download_link_minutes: float = Field(default=20.0, gt=0)
+    plain_images: bool = False
     refuse_default_user_agents: bool = True
     callback_timeout: float = Field(default=15.0, gt=0)
     callback_retries: int = Field(default=3, ge=0)

@@ -138,17 +138,15 @@ class Simulation:
 
     def charge(self, account: Account, task: Task, credits: float) -> None:
         """Take credits for a task and write it into the ledger."""
+        self.charge_call(account, task.kind, task.id, task.source_id, credits, task.request)
+
+    def charge_call(
+        self, account: Account, kind: str, task_id: str, source_id: str, credits: float, request: Mapping[str, Any]
+    ) -> None:
+        """Take credits for something and write it into the ledger."""
         account.credits = round(account.credits - credits, 2)
-        entry = Charge(
-            task.kind,
-            task.id,
-            task.source_id,
-            credits,
-            account.name,
-            self.clock.now(),
-            without_secrets(task.request),
-        )
-        self.ledger.append(entry)
+        at = self.clock.now()
+        self.ledger.append(Charge(kind, task_id, source_id, credits, account.name, at, without_secrets(request)))
 
     def reading(self, task: Task, base_url: str, *, stage: int | None = None) -> Reading:
         """Return a task as it stands now.
