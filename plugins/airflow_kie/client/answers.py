@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.envelope import Envelope, Response, decode_envelope, error_in
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.envelope import COMMON_CODES, Envelope, Response, decode_envelope, error_in
+from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations import Phase, State, Step, Task, Tracks
 from airflow_kie.client.pointer import first_at, values_at
 from airflow_kie.client.records import TaskDetails, Track, parse_time
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,15 @@ Answer = CreateAnswer | DetailsAnswer | Ended
 _UNDECIDED = frozenset({408, 504})
 """Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
 
+_ID = re.compile(r"\S{1,200}")
+
 
 def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> CreateAnswer:
     """Return what a create's answer says.
 
-    An envelope with an error code says that KIE decided against it. A gateway's page, a real HTTP 5xx and a success
-    without an id say nothing about whether a task was made: lost. A duplicate that names no id, or that names the
-    source's own id, cannot be adopted.
+    An envelope with an error code, and a real HTTP 4xx, say that nothing was made. A gateway's page, a server error
+    under a real HTTP 5xx, and a success without an id say nothing about whether a task was made: lost. A duplicate
+    that names no id, or that names the source's own id, cannot be adopted.
 
     :param kind: the row.
     :param source: what the task is made from.
@@ -89,17 +97,20 @@ def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> 
         envelope = decode_envelope(response)
     except KieError as error:
         known = error.with_facts(kind=kind.name)
-        return Refused(known) if response.status < 500 and not isinstance(error, errors.KieBadAnswer) else Lost(known)
-    task_id = first_at(envelope.data, *kind.id_paths) or (envelope.data if isinstance(envelope.data, str) else None)
+        decided = 400 <= response.status < 500 and response.status not in _UNDECIDED
+        return Refused(known) if decided else Lost(known)
+    task_id = _named_id(kind, envelope.data)
     if envelope.code in kind.duplicate_codes:
         return _duplicate(kind, source, task_id, envelope)
     refusal = error_in(envelope, kind, Phase.CREATE)
     if refusal is not None:
-        undecided = envelope.http_status >= 500 or envelope.code in _UNDECIDED
+        if envelope.code in _UNDECIDED:
+            return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
+        undecided = envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError)
         return Lost(refusal) if undecided else Refused(refusal)
     if not task_id:
         return Lost(errors.KieBadAnswer("KIE accepted the create and named no task", kind=kind.name, code=200))
-    return Created(str(task_id))
+    return Created(task_id)
 
 
 def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswer:
@@ -133,24 +144,24 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
     :param task_id: the id that was asked for.
     :param data: the `data` of KIE's answer.
     """
-    results = tuple(str(value) for path in kind.result_paths for value in values_at(data, path))
+    results = tuple(_text(value) for path in kind.result_paths for value in values_at(data, path))
     word = first_at(data, kind.state_path) if kind.state_path else None
     state, known = _state(kind, word, bool(results))
     message = first_at(data, *kind.error_message_paths)
-    param = first_at(data, ("param", Step.JSON))
+    parent = first_at(data, kind.parent_path) if kind.parent_path else None
     credits_consumed = first_at(data, ("creditsConsumed",), ("consumeCredits",))
     return TaskDetails(
         kind=kind.name,
-        task_id=str(first_at(data, *kind.id_paths) or task_id),
+        task_id=_named_id(kind, data) or task_id,
         state=state,
         word="" if word is None else str(word),
         known_word=known,
-        parent_id=first_at(data, kind.parent_path) if kind.parent_path else None,
+        parent_id=None if parent is None else str(parent),
         results=results,
         tracks=_tracks(kind.tracks, data) if kind.tracks else (),
         error_code=_error_code(first_at(data, kind.error_code_path)),
-        error_message=str(message) if message else None,
-        param=param if isinstance(param, dict) else {},
+        error_message=_text(message) if message else None,
+        param=_param(data),
         created_at=parse_time(first_at(data, ("createTime",))),
         completed_at=parse_time(first_at(data, ("completeTime",))),
         credits_consumed=float(credits_consumed) if isinstance(credits_consumed, (int, float)) else None,
@@ -160,8 +171,9 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
 def failure_of(kind: Task, details: TaskDetails) -> KieError:
     """Return the typed error of details that say, or announce, a failure.
 
-    The code decides as in the envelope; a state word about the content wins, and a failure without a code is one of
-    generation. An undelivered callback without all files never leads to a new task: the paid one may still finish.
+    A state word about the content wins. A code that says that the request can never succeed decides as in the
+    envelope; every other code, and none, is a failure of the generation, after which a new task may succeed. An
+    undelivered callback without all files never leads to a new task: the paid one may still finish.
     """
     facts = {"kind": kind.name, "task_id": details.task_id, "last_state": details.word}
     message = details.error_message or ""
@@ -170,18 +182,26 @@ def failure_of(kind: Task, details: TaskDetails) -> KieError:
     if details.word == "SENSITIVE_WORD_ERROR":
         return errors.KieContentRejected(message, code=details.error_code, **facts)
     code = details.error_code
-    table = kind.code_errors.get(Phase.DETAILS, {})
-    if code is not None and code in table:
-        return table[code](message, code=code, **facts)
-    return errors.KieGenerationFailed(message, code=code, **facts)
+    said = kind.code_errors.get(Phase.DETAILS, {}).get(code or 0) or COMMON_CODES.get(code or 0)
+    hopeless = said is not None and said.scope is Scope.TASK and said.remedy is Remedy.PERSON
+    error = said if said is not None and hopeless else errors.KieGenerationFailed
+    return error(message, code=code, **facts)
 
 
-def _duplicate(kind: Task, source: Mapping[str, Any], task_id: Any, envelope: Envelope) -> CreateAnswer:
-    own = {str(value) for value in source.values()} if not kind.id_is_source else set()
-    if task_id and str(task_id) not in own:
-        return Created(str(task_id), duplicate=True)
+def _named_id(kind: Task, data: Any) -> str | None:
+    """Return the task id that an answer names, or None; an id is one word, whatever else KIE puts in its place."""
+    named = first_at(data, *kind.id_paths) or data
+    if isinstance(named, bool) or not isinstance(named, (str, int)):
+        return None
+    return str(named) if _ID.fullmatch(str(named)) else None
+
+
+def _duplicate(kind: Task, source: Mapping[str, Any], task_id: str | None, envelope: Envelope) -> CreateAnswer:
+    own = [] if kind.id_is_source else [str(value) for value in source.values()]
+    if task_id and task_id not in own:
+        return Created(task_id, duplicate=True)
     facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
-    if envelope.data is None and not kind.once_per_source:
+    if envelope.data is None and kind.id_is_source:
         return Refused(errors.KieInvalidRequest(envelope.msg, **facts))
     return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
 
@@ -189,18 +209,26 @@ def _duplicate(kind: Task, source: Mapping[str, Any], task_id: Any, envelope: En
 def _state(kind: Task, word: Any, has_results: bool) -> tuple[State, bool]:
     if kind.state_path is None:
         return (State.SUCCEEDED if has_results else State.RUNNING), True
-    if isinstance(word, str) and word.lstrip("-").isdigit() and word not in kind.states:
+    if isinstance(word, str) and re.fullmatch("[0-9]{1,4}", word):
         word = int(word)
-    if word in kind.states:
+    if isinstance(word, (str, int)) and word in kind.states:
         return kind.states[word], True
+    if word is not None:
+        _tell_unknown(kind.name, str(word))
     return State.RUNNING, word is None
+
+
+@functools.lru_cache(maxsize=256)
+def _tell_unknown(kind: str, word: str) -> None:
+    """Log a state word that no page documents, once for a process."""
+    log.warning("KIE names a state that its pages do not document: %s is %r; it counts as running.", kind, word[:60])
 
 
 def _error_code(value: Any) -> int | None:
     """Return an error code, or None for none: a successful cover carries 200, others null, 0 or an empty text."""
     try:
         code = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return None if code in (0, 200) else code
 
@@ -208,6 +236,29 @@ def _error_code(value: Any) -> int | None:
 def _tracks(tracks: Tracks, data: Mapping[str, Any]) -> tuple[Track, ...]:
     items = [item for item in values_at(data, tracks.path) if isinstance(item, dict)]
     return tuple(
-        Track(position=number, **{name: item.get(spelled) or None for name, spelled in tracks.fields.items()})
+        Track(position=number, **{name: _field(name, item.get(spelled)) for name, spelled in tracks.fields.items()})
         for number, item in enumerate(items, start=1)
     )
+
+
+def _field(name: str, value: Any) -> Any:
+    """Return a track's field in its type, None for empty and for what is of another type."""
+    if name != "duration_seconds":
+        return value.strip() or None if isinstance(value, str) else None
+    try:
+        return float(value) or None
+    except (TypeError, ValueError):
+        return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _param(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request that details repeat; market tasks encode its `input` a second time."""
+    param = first_at(data, ("param", Step.JSON))
+    if not isinstance(param, dict):
+        return {}
+    inner = first_at(param, ("input", Step.JSON))
+    return {**param, "input": inner} if isinstance(inner, dict) else param

@@ -73,6 +73,8 @@ class KieError(Exception):
     remedy: ClassVar[Remedy] = Remedy.PERSON
     what: ClassVar[str] = "The KIE job failed"
     todo: ClassVar[str] = "Read KIE's words above and the task log."
+    paid: ClassVar[str | None] = None
+    """What is paid and safe, where the reason alone says it; None: it depends on whether there is a task."""
 
     by_reason: ClassVar[dict[str, type[KieError]]] = {}
 
@@ -102,6 +104,8 @@ class KieError(Exception):
     def _paid(self) -> str:
         if self.facts.paid:
             return f"{self.facts.paid.rstrip('.')}."
+        if self.paid is not None:
+            return self.paid
         if self.facts.task_id:
             return f"KIE task {self.facts.task_id} is kept and is not paid for again."
         return "" if self.scope is Scope.SERVICE else "Nothing was paid for by this."
@@ -212,6 +216,13 @@ class KieUnreachable(KieError):
     todo = "Check this machine's network, its proxy settings and the host in the connection."
 
 
+class KieNotSent(KieUnreachable):
+    """No connection came about: the request certainly never reached KIE."""
+
+    reason = "not_sent"
+    paid = "Nothing was sent, so nothing was paid for by this."
+
+
 class KieBadAnswer(KieError):
     """An answer that is no KIE envelope: no JSON, no code, fields missing."""
 
@@ -245,8 +256,9 @@ class KieTaskUnknown(KieError):
     """KIE knows no task with this id, still after the time in which a new task can be invisible."""
 
     reason = "task_unknown"
-    what = "KIE knows no such task under this connection: wrong id or wrong account?"
-    todo = "Check the id at kie.ai/logs of the account whose key the connection holds."
+    what = "KIE knows no such task under this connection"
+    todo = "Wrong id or wrong account? Check the id at kie.ai/logs of the account whose key the connection holds."
+    paid = "Nothing was paid for by this."
 
 
 class KieGenerationFailed(KieError):
@@ -255,24 +267,34 @@ class KieGenerationFailed(KieError):
     reason = "generation_failed"
     remedy = Remedy.NEW_TASK
     what = "KIE could not generate this"
+    paid = ""
     todo = "KIE usually gives the credits back (kie.ai/logs shows it); start the song again later."
 
 
-class KieCoverFailedForGood(KieError):
-    """The cover failed, and KIE makes one cover per song: asked again it names the failed one."""
+class KieFailedForGood(KieError):
+    """The task failed, and a new one does not help: KIE names the failed one again, or the budget is used up."""
 
     reason = "failed_for_good"
-    what = "KIE could not generate this and answers a new request with the same failed task"
-    todo = "Ask support@kie.ai with the task id, or generate the song anew."
+    what = "KIE could not generate this, and asking again does not help"
+    todo = "Ask support@kie.ai with the task ids, or generate the song anew."
 
 
 class KieNoFiles(KieError):
-    """KIE says success and gives no file, in two reads."""
+    """KIE ended the task and names not all of its files, in two reads (success, or an undelivered callback)."""
 
     reason = "no_files"
     remedy = Remedy.READ_AGAIN
-    what = "KIE says that the task succeeded but names no files"
+    what = "KIE says that the task has ended but does not name its files"
     todo = "Look at kie.ai/logs; if the files are there, clear the task."
+
+
+class KieUnexpected(KieError):
+    """Something that this package did not foresee."""
+
+    reason = "unexpected"
+    remedy = Remedy.READ_AGAIN
+    what = "Something unforeseen happened while waiting for KIE"
+    todo = "Report it with the log, if the retry does not help."
 
 
 class KieWaitTimeout(KieError):
@@ -296,7 +318,8 @@ class KieCreateInDoubt(KieError):
     """A create was sent and no answer came: it may have been paid for, and KIE cannot be asked."""
 
     reason = "create_in_doubt"
-    what = "A create was sent and its answer was lost: KIE may have made and charged one task"
+    what = "A create was sent and its answer was lost"
+    paid = "KIE may have made and charged one task."
     todo = (
         "Look at kie.ai/logs: if the task is there, give its id as adopt_task_id; "
         "if it is not, start anew with a force_new token."

@@ -1,0 +1,150 @@
+"""What Airflow reads of this provider: connection type and its form, configuration section, assets, links."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PACKAGE = "airflow-provider-kie-ai"
+
+_SECRET = {"type": ["string", "null"], "format": "password"}
+_TEXT = {"type": ["string", "null"]}
+
+
+def _field(label: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": schema}
+
+
+CONNECTION_FIELDS = {
+    # Airflow masks extra fields by their name: *_secret is hidden, *_key would show.
+    "webhook_secret": _field(
+        "Webhook secret", "The webhook HMAC key from kie.ai/settings: checks that callbacks come from KIE.", _SECRET
+    ),
+    "webhook_secret_previous": _field(
+        "Previous webhook secret", "While you change the secret: the old one, still accepted.", _SECRET
+    ),
+    "callback_url": _field(
+        "Public callback URL",
+        "Where KIE can reach this Airflow, such as https://airflow.example.com. Empty: results are polled.",
+        _TEXT,
+    ),
+    "account": _field(
+        "Account name",
+        "Connections with keys of one KIE account share its rate limit: give them the same name.",
+        _TEXT,
+    ),
+    "rate_limit": _field(
+        "New tasks per 10 seconds",
+        "KIE allows 20 for an account. Lower it if other programs use the account too.",
+        {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
+    ),
+    "upload_host": _field("Upload host", "Only for tests: where files are uploaded to.", _TEXT),
+}
+
+CONFIG: dict[str, Any] = {
+    "kie": {
+        "description": "Runs without a form take these; a Param or an event that names its own wins.",
+        "options": {
+            "bucket": {
+                "description": "Bucket that songs are archived to.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "my-covers",
+                "default": "",
+            },
+            "prefix": {
+                "description": "Key prefix in the bucket, without a slash at either end.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "songs",
+                "default": "songs",
+            },
+            "aws_conn_id": {
+                "description": "Airflow connection for S3; the default credential chain is used if it is empty.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": None,
+                "default": "aws_default",
+            },
+            "archive_audio": {
+                "description": "Archive the songs' audio files too.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            },
+            "archive_lyrics": {
+                "description": "Archive the songs' lyrics too.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            },
+            "kie_conn_ids": {
+                "description": "Connections that an event, an inbox file or a form may name, separated by commas.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "kie_default,kie_label_b",
+                "default": "kie_default",
+            },
+            "confirm_failure_seconds": {
+                "description": "A failure is believed when two reads this far apart agree.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "30",
+            },
+            "max_file_mb": {
+                "description": "Largest file that is archived, in megabytes.",
+                "version_added": "0.1.0",
+                "type": "integer",
+                "example": None,
+                "default": "500",
+            },
+            "allow_loopback_files": {
+                "description": "Fetch files from this machine over http. Only for a simulator of KIE.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            },
+        },
+    }
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow's ProvidersManager wants to know; `package-name` must equal the distribution's name."""
+    return {
+        "package-name": PACKAGE,
+        "name": "KIE.ai",
+        "description": "KIE.ai jobs from Airflow: pay once, wait well, archive whole.",
+        "integrations": [
+            {"integration-name": "KIE.ai", "external-doc-url": "https://docs.kie.ai", "tags": ["service"]}
+        ],
+        "hooks": [{"integration-name": "KIE.ai", "python-modules": ["airflow_kie.hooks.kie"]}],
+        "operators": [{"integration-name": "KIE.ai", "python-modules": ["airflow_kie.operators.suno"]}],
+        "sensors": [{"integration-name": "KIE.ai", "python-modules": ["airflow_kie.sensors.suno"]}],
+        "triggers": [{"integration-name": "KIE.ai", "python-modules": ["airflow_kie.triggers.task"]}],
+        "transfers": [
+            {
+                "source-integration-name": "KIE.ai",
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_kie.transfers.kie_to_s3",
+            }
+        ],
+        "extra-links": ["airflow_kie.links.KieLogsLink", "airflow_kie.links.S3ObjectLink"],
+        "connection-types": [
+            {
+                "connection-type": "kie",
+                "hook-class-name": "airflow_kie.hooks.kie.KieHook",
+                "hook-name": "KIE.ai",
+                "conn-fields": CONNECTION_FIELDS,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "schema", "port"],
+                    "relabeling": {"password": "API key", "host": "Host"},
+                    "placeholders": {"host": "https://api.kie.ai", "password": "from kie.ai/api-key"},
+                },
+            }
+        ],
+        "config": CONFIG,
+    }

@@ -1,0 +1,121 @@
+"""KieHook: an Airflow connection as a KIE account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_kie.client import registry
+from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, KieAccount
+from airflow_kie.client.errors import KieConnectionInvalid, KieError
+from airflow_kie.client.step import TaskRecord
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_kie.client.answers import DetailsAnswer
+    from airflow_kie.client.kie import Kie, KieAsync
+
+
+class KieHook(BaseHook):
+    """Talks to KIE with the account of an Airflow connection of type ``kie``.
+
+    Nothing is looked up when the hook is made: a connection is asked for when it is first needed.
+
+    :param kie_conn_id: the Airflow connection: API key as password, optional host, and the extra fields that the
+        connection form shows.
+    """
+
+    conn_name_attr = "kie_conn_id"
+    default_conn_name = "kie_default"
+    conn_type = "kie"
+    hook_name = "KIE.ai"
+
+    def __init__(self, kie_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kie_conn_id = kie_conn_id
+        self._account: KieAccount | None = None
+
+    @property
+    def account(self) -> KieAccount:
+        """The account that the connection describes.
+
+        :raises KieConnectionInvalid: when the connection is of another type, or lacks a key.
+        """
+        if self._account is None:
+            self._account = account_of(self.get_connection(self.kie_conn_id))
+        return self._account
+
+    def get_conn(self) -> Kie:
+        """Return KIE for code that may block; the HTTP client is shared by the whole process."""
+        from airflow_kie.client.kie import Kie
+        from airflow_kie.client.transport import shared_transport
+
+        return Kie(shared_transport(self.account))
+
+    async def aget_conn(self, *, fresh: bool = False) -> KieAsync:
+        """Return KIE for an event loop; the HTTP client is shared by all triggers on it.
+
+        :param fresh: look the connection up again: after a 401 the key may have been changed.
+        """
+        from airflow_kie.client.kie import KieAsync
+        from airflow_kie.client.transport import shared_async_transport
+
+        if self._account is None or fresh:
+            self._account = account_of(await self.aget_connection(self.kie_conn_id))
+        return KieAsync(await shared_async_transport(self._account))
+
+    def details(self, kind: str, task_id: str) -> DetailsAnswer:
+        """Read a task once.
+
+        :param kind: the operation, such as ``suno.cover``.
+        :param task_id: KIE's id.
+        """
+        record = TaskRecord.of_known_task(kind, task_id, connection=self.kie_conn_id)
+        return self.get_conn().details(record, registry.task_kind(kind))
+
+    def credits(self) -> float:
+        """Return the account's balance in credits; asking is free."""
+        return self.get_conn().credits()
+
+    def download_url(self, url: str) -> str:
+        """Return a fresh link to a result file, valid for 20 minutes; asking is free."""
+        return self.get_conn().download_url(url)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say whether the key works, by asking for the balance: free, and outside of any task too."""
+        try:
+            return True, f"The key works: {self.credits():g} credits are left."
+        except KieError as error:
+            return False, str(error)
+
+
+def account_of(connection: Connection) -> KieAccount:
+    """Return the account that a connection describes.
+
+    :param connection: an Airflow connection of type ``kie``.
+    :raises KieConnectionInvalid: when it is of another type, its host is no address, or it lacks a key.
+    """
+    name = connection.conn_id or "kie_default"
+    if connection.conn_type != KieHook.conn_type:
+        raise KieConnectionInvalid(f"Connection {name} is of type {connection.conn_type!r}, not 'kie'")
+    extra: Mapping[str, Any] = connection.extra_dejson or {}
+    return KieAccount(
+        api_key=connection.password or "",
+        api_url=_address(connection) or API_URL,
+        upload_url=extra.get("upload_host") or UPLOAD_URL,
+        callback_url=extra.get("callback_url") or NO_CALLBACK_URL,
+        connection=name,
+    )
+
+
+def _address(connection: Connection) -> str | None:
+    """Return the host field as an address: people type a bare name, a name with scheme, or fill schema and port."""
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return None
+    if "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}"
+    return f"{host}:{connection.port}" if connection.port else host

@@ -1,0 +1,160 @@
+"""Operators for KIE's Suno API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_kie.client.registry import COVER, MUSIC
+from airflow_kie.client.step import TaskRecord
+from airflow_kie.operators.task import KieTaskOperator, is_true, required
+from airflow_kie.state_store import request_key, source_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_kie.song_archive import SongArchive
+
+
+class KieGenerateMusicOperator(KieTaskOperator):
+    """Generates a song and returns its music task id (docs.kie.ai suno-api/generate-music).
+
+    :param prompt: what the song is about; in custom mode with vocals, the exact lyrics.
+    :param model: such as ``V5``; a model that KIE does not know is refused by KIE.
+    :param custom_mode: take `style` and `title` (and the prompt as lyrics) literally.
+    :param instrumental: no vocals.
+    :param style: genre and mood; custom mode only.
+    :param title: at most 80 characters; custom mode only.
+    :param negative_tags: what the song shall not be.
+    :param vocal_gender: ``m`` or ``f``, a hint; custom mode only.
+    :param extra_fields: further fields as KIE names them, such as ``{"styleWeight": 0.6}``.
+    """
+
+    kind: ClassVar[str] = MUSIC.name
+    template_fields: Sequence[str] = (
+        *KieTaskOperator.template_fields,
+        "prompt",
+        "model",
+        "custom_mode",
+        "instrumental",
+        "style",
+        "title",
+        "negative_tags",
+        "vocal_gender",
+        "extra_fields",
+    )
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        model: str = "V5",
+        custom_mode: bool | str = False,
+        instrumental: bool | str = False,
+        style: str | None = None,
+        title: str | None = None,
+        negative_tags: str | None = None,
+        vocal_gender: str | None = None,
+        extra_fields: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.model = model
+        self.custom_mode = custom_mode
+        self.instrumental = instrumental
+        self.style = style
+        self.title = title
+        self.negative_tags = negative_tags
+        self.vocal_gender = vocal_gender
+        self.extra_fields = extra_fields
+
+    def request_body(self) -> Mapping[str, Any]:
+        """Return the fields as KIE names them; what is empty is left out."""
+        optional = {
+            "style": self.style,
+            "title": self.title,
+            "negativeTags": self.negative_tags,
+            "vocalGender": self.vocal_gender,
+        }
+        return {
+            "prompt": self.prompt,
+            "model": self.model,
+            "customMode": is_true(self.custom_mode),
+            "instrumental": is_true(self.instrumental),
+            **{name: value for name, value in optional.items() if value},
+            **(self.extra_fields or {}),
+        }
+
+    def store_key(self) -> str:
+        """Return a key of the request: another prompt is another song."""
+        return request_key("music", self.request_body())
+
+
+class KieGenerateCoverOperator(KieTaskOperator):
+    """Generates the cover images of a song and returns the cover task id (docs.kie.ai suno-api/cover-suno).
+
+    KIE makes one cover per song. Asked again it answers with the task that exists, and that one is adopted.
+
+    :param music_task_id: the song's music task id (not an audio id).
+    :param bucket: the archive's bucket. With it, the song's pending record names the cover task, so that the account
+        as a whole, not only this run, knows what is paid.
+    :param prefix: the archive's prefix.
+    :param aws_conn_id: Airflow connection for S3.
+    :param song_title: for labels in the UI.
+    """
+
+    kind: ClassVar[str] = COVER.name
+    template_fields: Sequence[str] = (
+        *KieTaskOperator.template_fields,
+        "music_task_id",
+        "bucket",
+        "prefix",
+        "song_title",
+    )
+
+    def __init__(
+        self,
+        *,
+        music_task_id: str,
+        bucket: str | None = None,
+        prefix: str = "",
+        aws_conn_id: str | None = "aws_default",
+        song_title: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.music_task_id = music_task_id
+        self.bucket = bucket
+        self.prefix = prefix
+        self.aws_conn_id = aws_conn_id
+        self.song_title = song_title
+        self._noted: set[str] = set()
+
+    def request_body(self) -> Mapping[str, Any]:
+        """Return the one field of a cover's create."""
+        return {"taskId": self.music_task_id}
+
+    def store_key(self) -> str:
+        """Return ``cover/<music task id>``: a map index is no song."""
+        required(self.task_id, music_task_id=self.music_task_id)
+        return source_key("cover", self.music_task_id)
+
+    def known_elsewhere(self, context: Context) -> str | None:
+        """Return the cover task that the song's pending record or manifest names, if an archive is given."""
+        archive = self._archive()
+        return archive.cover_task_id() if archive else None
+
+    def task_known(self, context: Context, record: TaskRecord) -> None:
+        """Write the cover task id into the song's pending record, once."""
+        archive = self._archive()
+        if archive and record.task_id and record.task_id not in self._noted:
+            archive.note_cover(record.task_id)
+            self._noted.add(record.task_id)
+
+    def _archive(self) -> SongArchive | None:
+        if not self.bucket:
+            return None
+        from airflow_kie.song_archive import SongArchive
+
+        return SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id)

@@ -1,0 +1,174 @@
+"""What every operator that makes a paid KIE task shares: store the id first, wait for the end, never pay twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_kie import settings
+from airflow_kie.client.account import NO_CALLBACK_URL
+from airflow_kie.client.answers import CreateAnswer, Ended
+from airflow_kie.client.errors import KieInvalidRequest, error_from_event
+from airflow_kie.client.follow import Followed, Follower
+from airflow_kie.client.registry import task_kind
+from airflow_kie.client.step import Progress, TaskRecord
+from airflow_kie.events import Outcome
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.links import KieLogsLink
+from airflow_kie.retry import KieRetryPolicy
+from airflow_kie.state_store import RecordStore
+from airflow_kie.waiting import Pausing, about, pause_by
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RETRIES = 5
+"""A ceiling: the policy ends what no retry can help, and each attempt takes up the task that is already paid."""
+
+
+class KieTaskOperator(BaseOperator):
+    """Makes a KIE task and waits until it has ended.
+
+    The id stands in Airflow's task state store before anything else can fail. A retry, a clear or a crashed worker
+    goes on with it: a running task is waited for, a finished one is used, and only a task that KIE says has failed is
+    replaced, a limited number of times.
+
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param adopt_task_id: an id of KIE that is known from elsewhere: it is taken instead of making a task.
+    :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
+    :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
+    :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
+    :param wait_timeout: seconds to wait for the end; kept by retries, begun anew by a clear. None: the kind's own.
+    """
+
+    kind: ClassVar[str]
+    template_fields: Sequence[str] = ("kie_conn_id", "adopt_task_id")
+    operator_extra_links = (KieLogsLink(),)
+    ui_color = "#f3e8ff"
+
+    def __init__(
+        self,
+        *,
+        kie_conn_id: str = KieHook.default_conn_name,
+        adopt_task_id: str | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        wait_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", KieRetryPolicy())
+        super().__init__(**kwargs)
+        self.kie_conn_id = kie_conn_id
+        self.adopt_task_id = adopt_task_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+        self.wait_timeout = wait_timeout
+
+    # --- what a kind adds ---
+
+    def request_body(self) -> Mapping[str, Any]:
+        """Return the fields of the create as KIE names them."""
+        raise NotImplementedError
+
+    def source(self) -> Mapping[str, Any]:
+        """Return the fields that say what the task is made from."""
+        body = self.request_body()
+        return {name: body[name] for name in task_kind(self.kind).source_fields}
+
+    def store_key(self) -> str:
+        """Return the key of the record in the task state store; it names the source."""
+        raise NotImplementedError
+
+    def known_elsewhere(self, context: Context) -> str | None:
+        """Return the id of a task that was paid for outside of this run."""
+        return None
+
+    def task_known(self, context: Context, record: TaskRecord) -> None:
+        """Do what must be done once the task's id is known and stored, before anything else can fail."""
+
+    # --- what Airflow calls ---
+
+    def execute(self, context: Context) -> str:
+        """Make the task or take up the one that is known, and wait; return KIE's task id."""
+        store = self._store(context)
+        record = store.read() or self._first_record(context)
+        if record.progress is Progress.SENT:
+            self.log.info("Going on with what is known: %s", about(record))
+        return self._follow(context, store, record)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Go on after the triggerer has seen the task end: the record says which, KIE's details say how."""
+        store = self._store(context)
+        record = store.read() or self._first_record(context)
+        ended = Ended(error_from_event(event)) if event.get("outcome") == Outcome.FAILED else None
+        return self._follow(context, store, record, ended)
+
+    def on_kill(self) -> None:
+        """Say that KIE cannot cancel; the id stays stored, and the next attempt takes the task up."""
+        self.log.warning("KIE cannot cancel a task: what was started there goes on. Its id is kept for a retry.")
+
+    # --- how ---
+
+    def _follow(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
+        timeout = self.wait_timeout or task_kind(self.kind).timing.timeout
+        deadline = store.deadline(context["ti"].max_tries, time.time(), timeout)
+        hook = KieHook(self.kie_conn_id)
+        way = Pausing.DEFER if self.deferrable else Pausing.POKE
+
+        def save(record: TaskRecord) -> None:
+            store.write(record)
+            if record.progress is Progress.SENT:
+                self.task_known(context, record)
+
+        follower = Follower(
+            kie=hook.get_conn(),
+            save=save,
+            pause=pause_by(way, self, self.kie_conn_id, deadline, self.poll_interval),
+            create=lambda record: self._create(hook, record),
+            deadline=deadline,
+            rules=settings.rules(self.poll_interval),
+        )
+        return self._result(follower.follow(record, ended, to_the_end=self.wait_for_completion))
+
+    def _result(self, followed: Followed) -> str:
+        self.log.info("%s", about(followed.record))
+        return followed.record.task_id or ""
+
+    def _create(self, hook: KieHook, record: TaskRecord) -> CreateAnswer:
+        callback_url = hook.account.callback_url
+        if callback_url == NO_CALLBACK_URL:
+            self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
+        self.log.info("Asking KIE: %s %s.", task_kind(self.kind).title, dict(record.source) or "")
+        return hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+
+    def _first_record(self, context: Context) -> TaskRecord:
+        known = (self.adopt_task_id or "").strip() or self.known_elsewhere(context)
+        facts: dict[str, Any] = {"source": dict(self.source()), "connection": self.kie_conn_id}
+        if known:
+            self.log.info("Adopting KIE task %s; nothing is paid for.", known)
+            return TaskRecord.of_known_task(self.kind, known, adopted=True, **facts)
+        return TaskRecord(self.kind, **facts)
+
+    def _store(self, context: Context) -> RecordStore:
+        return RecordStore(context["task_state_store"], self.store_key())
+
+
+def required(task: str, **values: Any) -> None:
+    """Check that templated values are there once they are rendered.
+
+    :raises KieInvalidRequest: naming the task and the first value that is empty.
+    """
+    for name, value in values.items():
+        if value in (None, ""):
+            raise KieInvalidRequest(f"Task {task} was given no {name}; nothing was sent to KIE")
+
+
+def is_true(value: bool | str) -> bool:
+    """Return a templated yes-or-no: templates render to text."""
+    return value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else bool(value)

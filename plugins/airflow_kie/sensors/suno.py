@@ -1,0 +1,185 @@
+"""Sensors for KIE tasks: they read first, and wait only if they must. They never pay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_kie import settings
+from airflow_kie.client.answers import Ended
+from airflow_kie.client.errors import KieError, Scope, error_from_event
+from airflow_kie.client.follow import Follower
+from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.registry import COVER, MUSIC, task_kind
+from airflow_kie.client.step import TaskRecord
+from airflow_kie.events import Outcome
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.links import KieLogsLink
+from airflow_kie.operators.task import RETRIES, required
+from airflow_kie.retry import KieRetryPolicy
+from airflow_kie.state_store import RecordStore, source_key
+from airflow_kie.waiting import Pausing, pause_by
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class KieTaskSensor(BaseSensorOperator):
+    """Waits until a KIE task has its files.
+
+    The deadline is the sensor's own: it names the task and its last state, is kept by retries, and begins anew when a
+    person clears the task.
+
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param deferrable: wait in the triggerer; None follows `[operators] default_deferrable`. When False, `mode`
+        decides between ``poke`` and ``reschedule``.
+    :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
+    :param timeout: seconds to wait; None: the kind's own.
+    :param soft_fail: skip when the KIE task failed or did not end in time. An account that cannot be used, or KIE
+        being down, still fails the sensor: it says nothing about the song.
+    """
+
+    kind: ClassVar[str]
+    id_field: ClassVar[str]
+    template_fields: Sequence[str] = ("kie_conn_id",)
+    operator_extra_links = (KieLogsLink(),)
+    ui_color = "#e6f4ff"
+
+    def __init__(
+        self,
+        *,
+        kie_conn_id: str = KieHook.default_conn_name,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", KieRetryPolicy())
+        super().__init__(timeout=timeout or task_kind(self.kind).timing.timeout, **kwargs)
+        self.kie_conn_id = kie_conn_id
+        self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+
+    @property
+    def kie_task_id(self) -> str:
+        """The id of the KIE task that is waited for."""
+        return str(getattr(self, self.id_field) or "").strip()
+
+    def source(self) -> Mapping[str, Any]:
+        """Return what the task must be made from, as far as it is known; another song's task is refused."""
+        return {}
+
+    def result(self, details: TaskDetails) -> dict[str, Any]:
+        """Return what goes into XCom: ids, titles, numbers; no addresses of files."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the task, and wait as long as it runs."""
+        required(self.task_id, **{self.id_field: self.kie_task_id})
+        return self._follow(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on after the triggerer has seen the task end: read it once more, the details are the truth."""
+        ended = None
+        if event.get("outcome") in (Outcome.FAILED, Outcome.TIMEOUT):
+            ended = Ended(error_from_event(event))
+        return self._follow(context, ended)
+
+    def _follow(self, context: Context, ended: Ended | None = None) -> dict[str, Any]:
+        store = RecordStore(context["task_state_store"], source_key(self.kind.rpartition(".")[2], self.kie_task_id))
+        deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout)
+        rescheduled = self.mode == "reschedule" and not self.deferrable
+        known = TaskRecord.of_known_task(
+            self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
+        )
+        record = (store.read() or known) if rescheduled else known
+        follower = Follower(
+            kie=KieHook(self.kie_conn_id).get_conn(),
+            save=store.write if rescheduled else lambda _: None,
+            pause=pause_by(self._pausing(), self, self.kie_conn_id, deadline, self.poll_interval),
+            deadline=deadline,
+            rules=settings.rules(self.poll_interval),
+        )
+        try:
+            followed = follower.follow(record, ended)
+        except KieError as error:
+            if self.soft_fail and error.scope is Scope.TASK:
+                raise AirflowSkipException(str(error)) from error
+            raise
+        if followed.details is None:
+            raise AssertionError("A sensor follows its task to the end.")
+        return self.result(followed.details)
+
+    def _pausing(self) -> Pausing:
+        if self.deferrable:
+            return Pausing.DEFER
+        return Pausing.RESCHEDULE if self.mode == "reschedule" else Pausing.POKE
+
+
+class KieMusicSensor(KieTaskSensor):
+    """Waits until a song is generated and returns its title, number of tracks and when KIE deletes its files.
+
+    :param music_task_id: the song's music task id.
+    """
+
+    kind: ClassVar[str] = MUSIC.name
+    id_field: ClassVar[str] = "music_task_id"
+    template_fields: Sequence[str] = (*KieTaskSensor.template_fields, "music_task_id")
+
+    def __init__(self, *, music_task_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.music_task_id = music_task_id
+        self.song_title: str | None = None
+
+    def result(self, details: TaskDetails) -> dict[str, Any]:
+        """Return id, title, number of tracks, seconds, and when KIE's files expire."""
+        self.song_title = details.title
+        self.log.info("Song %s (%s) is generated.", details.title or "without title", self.kie_task_id)
+        return {
+            "music_task_id": self.kie_task_id,
+            "kie_conn_id": self.kie_conn_id,
+            "title": details.title,
+            "tracks": len(details.tracks),
+            "duration_seconds": details.tracks[0].duration_seconds if details.tracks else None,
+            "expires_at": details.expires_at.isoformat() if details.expires_at else None,
+        }
+
+
+class KieCoverSensor(KieTaskSensor):
+    """Waits until a song's cover images are drawn and returns how many there are and when KIE deletes them.
+
+    :param cover_task_id: the cover's own task id (not the music task's).
+    :param music_task_id: the song that the cover must belong to, if known: another song's cover is refused.
+    :param song_title: for labels in the UI.
+    """
+
+    kind: ClassVar[str] = COVER.name
+    id_field: ClassVar[str] = "cover_task_id"
+    template_fields: Sequence[str] = (*KieTaskSensor.template_fields, "cover_task_id", "music_task_id", "song_title")
+
+    def __init__(
+        self, *, cover_task_id: str, music_task_id: str | None = None, song_title: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cover_task_id = cover_task_id
+        self.music_task_id = music_task_id
+        self.song_title = song_title
+
+    def source(self) -> Mapping[str, Any]:
+        """Return the song, where it is known."""
+        return {"taskId": self.music_task_id} if self.music_task_id else {}
+
+    def result(self, details: TaskDetails) -> dict[str, Any]:
+        """Return ids, number of images, and when KIE's files expire."""
+        self.log.info("Cover task %s has %d images.", self.kie_task_id, len(details.results))
+        return {
+            "cover_task_id": self.kie_task_id,
+            "music_task_id": details.parent_id or self.music_task_id,
+            "images": len(details.results),
+            "expires_at": details.expires_at.isoformat() if details.expires_at else None,
+        }

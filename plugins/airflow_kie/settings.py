@@ -1,0 +1,42 @@
+"""The `[kie]` section of Airflow's configuration."""
+
+from __future__ import annotations
+
+from airflow.sdk import conf
+
+from airflow_kie.client.step import Rules
+
+SECTION = "kie"
+
+
+def text(option: str, fallback: str = "") -> str:
+    """Return a text option; empty when it is not set."""
+    return str(conf.get(SECTION, option, fallback=fallback) or "").strip()
+
+
+def flag(option: str, fallback: bool = False) -> bool:
+    """Return a yes-or-no option."""
+    return bool(conf.getboolean(SECTION, option, fallback=fallback))
+
+
+def number(option: str, fallback: float) -> float:
+    """Return a number option."""
+    return float(conf.getfloat(SECTION, option, fallback=fallback))
+
+
+def deferrable_by_default() -> bool:
+    """Return what Airflow's own `[operators] default_deferrable` says."""
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def rules(interval: float | None = None) -> Rules:
+    """Return how doubtful answers are decided here.
+
+    :param interval: seconds between reads, where the user has set one.
+    """
+    return Rules(agree_after=number("confirm_failure_seconds", 30.0), interval=interval)
+
+
+def allowed_connections() -> tuple[str, ...]:
+    """Return the connection ids that an event, an inbox file or a form may name."""
+    return tuple(name.strip() for name in text("kie_conn_ids", "kie_default").split(",") if name.strip())

@@ -1,0 +1,111 @@
+"""One song's place in the bucket, opened through an Airflow connection: what operators and DAGs ask of the archive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys, SongKeys
+from airflow_kie.archive.manifest import Manifest, read_manifest
+from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
+
+log = logging.getLogger(__name__)
+
+
+def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: Mapping[str, Any] | None = None) -> Bucket:
+    """Return a bucket behind an Airflow connection.
+
+    :param aws_conn_id: Airflow connection of type ``aws``; None or empty: boto3's default credential chain.
+    :param bucket: its name.
+    :param extra_args: passed on with every write, see :class:`~airflow_kie.archive.bucket.Bucket`.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return Bucket(S3Hook(aws_conn_id=aws_conn_id or None).get_conn(), bucket, extra_args or {})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for, besides nothing: covers always are.
+
+    :param covers: the cover images.
+    :param audio: the audio files.
+    :param lyrics: the lyrics as text.
+    """
+
+    covers: bool = True
+    audio: bool = False
+    lyrics: bool = False
+
+    def missing_in(self, manifest: Manifest | None) -> tuple[str, ...]:
+        """Return which kinds of files a song still lacks."""
+        sung = not (manifest and manifest.song.instrumental)
+        asked = {"cover": self.covers, "track": self.audio, "lyrics": self.lyrics and sung}
+        kinds = {file.kind for file in manifest.files} if manifest else set()
+        return tuple(kind for kind, wanted in asked.items() if wanted and kind not in kinds)
+
+
+@dataclass(frozen=True)
+class SongArchive:
+    """The bucket and the keys of one song.
+
+    :param bucket: where.
+    :param keys: the song's keys.
+    """
+
+    bucket: Bucket
+    keys: SongKeys
+
+    @classmethod
+    def open(
+        cls,
+        aws_conn_id: str | None,
+        bucket: str,
+        prefix: str,
+        music_task_id: str,
+        extra_args: Mapping[str, Any] | None = None,
+    ) -> SongArchive:
+        """Return the archive of a song; no request is made."""
+        return cls(open_bucket(aws_conn_id, bucket, extra_args), ArchiveKeys(prefix).song(music_task_id))
+
+    def manifest(self) -> Manifest | None:
+        """Return the song's manifest, None while it is not archived."""
+        return read_manifest(self.bucket, self.keys)
+
+    def pending(self) -> Pending | None:
+        """Return the song's pending record, None when nothing is owed."""
+        return read_pending(self.bucket, self.keys)
+
+    def cover_task_id(self) -> str | None:
+        """Return the cover task that is paid for already, as manifest or pending record name it."""
+        manifest = self.manifest()
+        if manifest and manifest.cover_task_ids:
+            return manifest.cover_task_ids[-1]
+        pending = self.pending()
+        return pending.cover_task_ids[-1] if pending and pending.cover_task_ids else None
+
+    def note(self, *, heard_from: str, **news: Any) -> Pending:
+        """Write what is known into the song's pending record; nothing that stands there is lost.
+
+        :param heard_from: event, form, inbox, callback or generate; the first word stays.
+        :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
+        """
+        record = new_pending(self.keys.music_task_id, heard_from=heard_from, now=datetime.now(UTC))
+        return note_pending(self.bucket, self.keys, record.changed(**news))
+
+    def note_cover(self, cover_task_id: str) -> None:
+        """Write the cover task's id into the pending record, so that no second run pays for the song."""
+        self.note(heard_from="form", cover_task_ids=(cover_task_id,))
+
+    def note_failure(self, reason: str, message: str) -> None:
+        """Write into the pending record why the song is still owed."""
+        failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
+        self.note(heard_from="form", last_failure=failure)
+
+    def drop_pending(self) -> None:
+        """Delete the pending record: nothing of the song is owed."""
+        delete_pending(self.bucket, self.keys)

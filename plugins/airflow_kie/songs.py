@@ -1,0 +1,122 @@
+"""What people ask for, checked before anything is paid: music task ids out of any text, labels, connections.
+
+All mistakes are gathered, so that a person mends a form once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kie.archive.keys import KeyRefused, checked_prefix, checked_task_id
+from airflow_kie.client.errors import KieError
+
+MAX_LABELS = 10
+MAX_LABEL_LENGTH = 256
+_BETWEEN = re.compile(r"[\s,;'\"`\[\]()<>{}|]+")
+
+
+class SongsRefused(KieError):
+    """What was asked for cannot be worked on as it is."""
+
+    reason = "songs_refused"
+    what = "Nothing was started, because what was asked for is not complete"
+    todo = "Correct it and trigger the run again."
+
+
+@dataclass(frozen=True)
+class SongOrder:
+    """One song that is asked for.
+
+    :param music_task_id: its music task id.
+    :param kie_conn_id: the Airflow connection whose account made it.
+    :param labels: people's own names for it.
+    :param archive_audio: archive the audio too.
+    :param archive_lyrics: archive the lyrics too.
+    :param heard_from: event, form, inbox, callback or generate.
+    """
+
+    music_task_id: str
+    kie_conn_id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    archive_audio: bool = False
+    archive_lyrics: bool = False
+    heard_from: str = "form"
+
+
+def ids_in(value: Any) -> list[str]:
+    """Return the ids in whatever was pasted, in order and without doubles.
+
+    :param value: text, or a list of texts; ids may be parted by newlines, blanks, commas, semicolons or quotes.
+    """
+    if isinstance(value, str):
+        texts: Iterable[Any] = [value]
+    elif isinstance(value, Iterable) and not isinstance(value, Mapping):
+        texts = value
+    else:
+        texts = [] if value is None else [str(value)]
+    parts = (part for text in texts for part in _BETWEEN.split(str(text)))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def mistakes_in_ids(ids: Sequence[str]) -> list[str]:
+    """Return a sentence for every id that cannot be a KIE task id."""
+    mistakes = []
+    for task_id in ids:
+        try:
+            checked_task_id(task_id)
+        except KeyRefused as error:
+            mistakes.append(str(error))
+    return mistakes
+
+
+def mistakes_in_prefix(prefix: str) -> list[str]:
+    """Return what is wrong with a prefix."""
+    try:
+        checked_prefix(prefix)
+    except KeyRefused as error:
+        return [str(error)]
+    return []
+
+
+def labels_in(value: Any) -> Mapping[str, str]:
+    """Return labels given as a map or as its JSON text; None and an empty text are none.
+
+    :raises ValueError: saying what labels look like.
+    """
+    if value in (None, "", {}):
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value.replace("'", '"') if '"' not in value else value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping):
+        raise ValueError('Labels are a flat map of texts, such as {"our_id": "A-17"}.')
+    mistakes = mistakes_in_labels(value)
+    if mistakes:
+        raise ValueError(" ".join(mistakes))
+    return {str(name): str(text) for name, text in value.items()}
+
+
+def mistakes_in_labels(labels: Mapping[Any, Any]) -> list[str]:
+    """Return what is wrong with labels: at most 10, names and texts of at most 256 characters, nothing nested."""
+    mistakes = []
+    if len(labels) > MAX_LABELS:
+        mistakes.append(f"There are {len(labels)} labels; at most {MAX_LABELS} are kept.")
+    for name, text in labels.items():
+        if isinstance(text, (Mapping, list, tuple)) or text is None:
+            mistakes.append(f"The label {str(name)[:40]!r} is no text.")
+        elif not str(name).strip() or max(len(str(name)), len(str(text))) > MAX_LABEL_LENGTH:
+            mistakes.append(f"The label {str(name)[:40]!r} is empty or longer than {MAX_LABEL_LENGTH} characters.")
+    return mistakes
+
+
+def in_words(count: int, noun: str = "song") -> str:
+    """Return a count as people say it: one song, nine songs, 13 songs."""
+    small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    number = small[count] if 0 <= count < len(small) else str(count)
+    return f"{number} {noun}" if count == 1 else f"{number} {noun}s"

@@ -1,0 +1,69 @@
+"""A run's memory of its paid tasks, in Airflow's task state store.
+
+The store is keyed by run, task and map index; a map index is no song, so every key here names its source.
+Values never expire by themselves: they go with the DAG run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from airflow_kie.client.step import TaskRecord
+
+
+class TaskStateStore(Protocol):
+    """What is used of ``context["task_state_store"]``."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None: ...
+
+
+class RecordStore:
+    """Reads and writes the record of one paid task.
+
+    :param store: ``context["task_state_store"]``.
+    :param key: see :func:`source_key` and :func:`request_key`.
+    """
+
+    def __init__(self, store: TaskStateStore, key: str) -> None:
+        self._store = store
+        self.key = key
+
+    def read(self) -> TaskRecord | None:
+        """Return the stored record, None when there is none."""
+        value = self._store.get(self.key)
+        return TaskRecord.from_json(value) if isinstance(value, dict) else None
+
+    def write(self, record: TaskRecord) -> None:
+        """Store the record."""
+        self._store.set(self.key, record.to_json(), retention=NEVER_EXPIRE)
+
+    def deadline(self, max_tries: int, now: float, timeout: float) -> float:
+        """Return when this wait ends: fixed at its first attempt, kept by retries, new after a clear.
+
+        :param max_tries: the task instance's; it rises on a clear and not on a retry.
+        :param now: epoch seconds.
+        :param timeout: seconds that the wait may last.
+        """
+        key = f"deadline/{self.key}"
+        stored = self._store.get(key)
+        if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
+            return float(stored["at"])
+        self._store.set(key, {"at": now + timeout, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+        return now + timeout
+
+
+def source_key(noun: str, source_id: str) -> str:
+    """Return the key of a task that is made from something: ``cover/<music task id>``."""
+    return f"{noun}/{source_id}"
+
+
+def request_key(noun: str, body: Mapping[str, Any]) -> str:
+    """Return the key of a task that is made from a request alone: another request is another paid task."""
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return f"{noun}/{digest[:24]}"

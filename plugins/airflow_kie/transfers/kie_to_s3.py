@@ -1,0 +1,287 @@
+"""KieCoverToS3Operator: a song's files from KIE to S3, whole or not at all."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_kie import settings
+from airflow_kie.client.follow import Follower
+from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.registry import COVER, MUSIC
+from airflow_kie.client.step import TaskRecord
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.links import KieLogsLink, S3ObjectLink
+from airflow_kie.operators.task import RETRIES, is_true, required
+from airflow_kie.retry import KieRetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_kie.archive.fetch import Source
+    from airflow_kie.archive.manifest import AirflowRecord
+    from airflow_kie.archive.song import Archived, Song
+    from airflow_kie.song_archive import SongArchive, Wanted
+
+_DETAILS_PATIENCE = 150.0
+"""Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class KieCoverToS3Operator(BaseOperator):
+    """Archives a song's covers, and its audio and lyrics if asked, and returns what stands in the bucket.
+
+    It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
+    and uploaded to its final key byte for byte; ``manifest.json`` comes last. A song that has all that is asked for
+    is left as it is, without asking KIE; one that lacks something gets only that.
+
+    :param music_task_id: the song's music task id.
+    :param cover_task_id: the cover's task id; not needed where no covers are asked for.
+    :param bucket: name of the bucket; it is created only on this machine's own S3 server.
+    :param prefix: key prefix in the bucket.
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
+    :param archive_covers: archive the cover images.
+    :param archive_audio: archive the audio files.
+    :param archive_lyrics: archive the lyrics as text.
+    :param labels: people's own names for the song, at most 10; they go into the manifest.
+    :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
+    :param extra_args: passed on with every write: ``ServerSideEncryption``, ``StorageClass``, ``Tagging`` and the like.
+    :param song_title: for labels in the UI.
+    """
+
+    template_fields: Sequence[str] = (
+        "music_task_id",
+        "cover_task_id",
+        "bucket",
+        "prefix",
+        "kie_conn_id",
+        "aws_conn_id",
+        "archive_audio",
+        "archive_lyrics",
+        "labels",
+        "extra_args",
+        "song_title",
+    )
+    template_fields_renderers = {"labels": "json", "extra_args": "json"}
+    operator_extra_links = (KieLogsLink(), S3ObjectLink())
+    ui_color = "#fff4d6"
+
+    def __init__(
+        self,
+        *,
+        music_task_id: str,
+        bucket: str,
+        cover_task_id: str | None = None,
+        prefix: str = "",
+        kie_conn_id: str = KieHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        archive_covers: bool = True,
+        archive_audio: bool | str = False,
+        archive_lyrics: bool | str = False,
+        labels: Mapping[str, str] | None = None,
+        max_file_bytes: int | None = None,
+        extra_args: Mapping[str, Any] | None = None,
+        song_title: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", KieRetryPolicy())
+        super().__init__(**kwargs)
+        self.music_task_id = music_task_id
+        self.cover_task_id = cover_task_id
+        self.bucket = bucket
+        self.prefix = prefix
+        self.kie_conn_id = kie_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.archive_covers = archive_covers
+        self.archive_audio = archive_audio
+        self.archive_lyrics = archive_lyrics
+        self.labels = labels
+        self.max_file_bytes = max_file_bytes
+        self.extra_args = extra_args
+        self.song_title = song_title
+        self.console_folder: tuple[str, str] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
+        from airflow_kie.song_archive import SongArchive
+
+        required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
+        archive = SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
+        if archive.bucket.create_on_loopback():
+            self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
+        self.console_folder = _console_folder(archive)
+        manifest = archive.manifest()
+        if manifest and not self._wanted().missing_in(manifest) and self._same_cover(manifest.cover_task_ids):
+            archive.drop_pending()
+            self.log.info("Song %s is archived already with all that is asked for; nothing was done.", archive.keys)
+            return result_of(self.bucket, archive.keys.manifest, manifest, changed=False)
+        archived = self._archive(archive, context)
+        self.log.info("%s", archived.sentence)
+        return result_of(self.bucket, archived.manifest_key, archived.manifest, changed=archived.changed)
+
+    def _archive(self, archive: SongArchive, context: Context) -> Archived:
+        from airflow_kie.archive.song import archive_song
+        from airflow_kie.client.download import DownloadSettings, download
+
+        hook = KieHook(self.kie_conn_id)
+        music = self._details(hook, MUSIC.name, self.music_task_id)
+        cover = self._cover(hook)
+        private = LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset()
+        pending = archive.pending()
+        return archive_song(
+            archive.bucket,
+            archive.keys,
+            song_of(music, cover, self.kie_conn_id, self.labels, pending.first_heard_at if pending else None),
+            sources_of(music, cover, self._wanted()),
+            download=functools.partial(download, settings=DownloadSettings(private_hosts=private)),
+            refresh=hook.download_url,
+            provenance=_provenance(context),
+            max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+        )
+
+    def _cover(self, hook: KieHook) -> TaskDetails | None:
+        if not self.archive_covers:
+            return None
+        required(self.task_id, cover_task_id=self.cover_task_id)
+        return self._details(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
+
+    def _details(self, hook: KieHook, kind: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
+        """Return the details of a task that has ended; another song's cover is refused."""
+        follower = Follower(
+            kie=hook.get_conn(),
+            save=lambda _: None,
+            pause=_sleep,
+            deadline=time.time() + _DETAILS_PATIENCE,
+            rules=settings.rules(),
+        )
+        record = TaskRecord.of_known_task(kind, task_id, source=dict(source or {}), connection=self.kie_conn_id)
+        details = follower.follow(record).details
+        if details is None:
+            raise AssertionError("A task that is followed to its end has details.")
+        return details
+
+    def _wanted(self) -> Wanted:
+        from airflow_kie.song_archive import Wanted
+
+        return Wanted(self.archive_covers, is_true(self.archive_audio), is_true(self.archive_lyrics))
+
+    def _same_cover(self, archived: Sequence[str]) -> bool:
+        return not self.cover_task_id or not self.archive_covers or self.cover_task_id in archived
+
+
+def song_of(
+    music: TaskDetails,
+    cover: TaskDetails | None,
+    kie_conn_id: str,
+    labels: Mapping[str, str] | None,
+    first_heard_at: Any = None,
+) -> Song:
+    """Return what the manifest says of a song.
+
+    :param music: details of the music task.
+    :param cover: details of the cover task, None where no covers are asked for.
+    """
+    from airflow_kie.archive.manifest import TrackRecord
+    from airflow_kie.archive.song import Song
+
+    first = music.tracks[0] if music.tracks else None
+    prompt = music.param.get("prompt")
+    return Song(
+        music_task_id=music.task_id,
+        cover_task_ids=(cover.task_id,) if cover else (),
+        kie_conn_id=kie_conn_id,
+        title=music.title,
+        tags=first.tags if first else None,
+        model=music.param.get("model") or (first.model if first else None),
+        prompt=prompt if isinstance(prompt, str) else (first.lyrics if first else None),
+        duration_seconds=first.duration_seconds if first else None,
+        instrumental=music.param.get("instrumental"),
+        created_at=music.created_at,
+        completed_at=music.completed_at,
+        labels=dict(labels or {}),
+        first_heard_at=first_heard_at,
+        tracks=tuple(
+            TrackRecord(
+                position=track.position,
+                audio_id=track.audio_id,
+                title=track.title,
+                tags=track.tags,
+                model=track.model,
+                duration_seconds=track.duration_seconds,
+            )
+            for track in music.tracks
+        ),
+    )
+
+
+def sources_of(music: TaskDetails, cover: TaskDetails | None, wanted: Wanted) -> tuple[Source, ...]:
+    """Return every file that is asked for, with its position in KIE's answer."""
+    from airflow_kie.archive.fetch import FileKind, Source
+
+    covers = [
+        Source(FileKind.COVER, number, url=url, task_id=cover.task_id, expires_at=cover.expires_at)
+        for number, url in enumerate(cover.results if cover else (), start=1)
+        if cover
+    ]
+    tracks = [
+        Source(
+            FileKind.TRACK,
+            track.position,
+            url=track.audio_url,
+            task_id=music.task_id,
+            audio_id=track.audio_id,
+            duration_seconds=track.duration_seconds,
+            expires_at=music.expires_at,
+        )
+        for track in music.tracks
+        if wanted.audio and track.audio_url
+    ]
+    lyrics = [
+        Source(FileKind.LYRICS, track.position, text=track.lyrics, task_id=music.task_id, audio_id=track.audio_id)
+        for track in music.tracks
+        if wanted.lyrics and track.lyrics
+    ]
+    return (*covers, *tracks, *lyrics)
+
+
+def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -> dict[str, Any]:
+    """Return what goes into XCom of an archived song; its shape only grows."""
+    return {
+        "music_task_id": manifest.music_task_id,
+        "title": manifest.song.title,
+        "bucket": bucket,
+        "manifest_key": manifest_key,
+        "changed": changed,
+        "files": [
+            {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
+        ],
+    }
+
+
+def _provenance(context: Context) -> AirflowRecord:
+    from airflow_kie.archive.manifest import AirflowRecord
+
+    ti = context["ti"]
+    return AirflowRecord(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        try_number=ti.try_number,
+    )
+
+
+def _console_folder(archive: SongArchive) -> tuple[str, str] | None:
+    """Return bucket and folder for the AWS console; other S3 services have none."""
+    endpoint = str(archive.bucket.client.meta.endpoint_url)
+    return (archive.bucket.name, archive.keys.folder) if ".amazonaws.com" in endpoint else None
+
+
+def _sleep(record: TaskRecord, until: float) -> None:
+    time.sleep(max(0.0, until - time.time()))

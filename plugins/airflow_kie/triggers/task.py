@@ -1,0 +1,147 @@
+"""KieTaskTrigger: waits for one KIE task in the triggerer, and always ends in one event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_kie import settings
+from airflow_kie.client.answers import Unreadable
+from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
+from airflow_kie.client.follow import timed_out
+from airflow_kie.client.registry import task_kind
+from airflow_kie.client.step import Action, Done, Fail, Fetch, Rules, TaskRecord, Wait, next_action
+from airflow_kie.events import Outcome, event_of
+from airflow_kie.hooks.kie import KieHook
+
+if TYPE_CHECKING:
+    from airflow_kie.client.kie import KieAsync
+
+log = logging.getLogger(__name__)
+
+
+class KieTaskTrigger(BaseTrigger):
+    """Reads a KIE task until it ends, with the process's shared HTTP client.
+
+    It ends in one event ``{outcome, reason, code, message, task_id, last_state, …}`` and never in an exception:
+    Airflow would lose the exception's type and text. Nothing secret stands in its arguments, which Airflow stores.
+
+    :param kie_conn_id: the Airflow connection.
+    :param record: the task, as :meth:`~airflow_kie.client.step.TaskRecord.to_json` writes it.
+    :param deadline: epoch seconds (wall clock on purpose: the trigger may move to another process).
+    :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
+    :param first_read: epoch seconds of the first read; None or past: at once.
+    """
+
+    def __init__(
+        self,
+        kie_conn_id: str,
+        record: Mapping[str, Any],
+        deadline: float,
+        poll_interval: float | None = None,
+        first_read: float | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kie_conn_id = kie_conn_id
+        self.record = dict(record)
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+        self.first_read = first_read
+        if unknown:
+            log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments; both are stored and stay readable by later versions."""
+        return (
+            "airflow_kie.triggers.task.KieTaskTrigger",
+            {
+                "kie_conn_id": self.kie_conn_id,
+                "record": self.record,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "first_read": self.first_read,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then yield the one event."""
+        record = TaskRecord.from_json(self.record)
+        try:
+            event = await self._watch(record)
+        except KieError as error:
+            event = event_of(Outcome.FAILED, record, error)
+        except Exception as error:
+            log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
+            broken = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)
+            event = event_of(Outcome.FAILED, record, broken)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Say that KIE cannot cancel; the id stays in the task store and is taken up by the next attempt."""
+        log.warning(
+            "KIE cannot cancel a task: %s goes on there and may be charged. Its id is kept; a cleared task uses it.",
+            self.record.get("task_id"),
+        )
+
+    async def _watch(self, record: TaskRecord) -> dict[str, Any]:
+        hook = KieHook(self.kie_conn_id)
+        kie = await hook.aget_conn()
+        rules = settings.rules(self.poll_interval)
+        with _Waiting(kie) as waiting:
+            action: Action = Wait(record, self.first_read or time.time())
+            while True:
+                match action:
+                    case Done(record):
+                        return event_of(Outcome.DONE, record)
+                    case Fail(record, error):
+                        return event_of(Outcome.FAILED, record, error)
+                    case Wait(record, until):
+                        if time.time() >= self.deadline:
+                            return event_of(Outcome.TIMEOUT, record, timed_out(record))
+                        await asyncio.sleep(max(0.0, min(until, self.deadline) - time.time()))
+                        action = Fetch(record)
+                    case Fetch(record):
+                        answer = await kie.details(record, task_kind(record.kind))
+                        if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
+                            kie = await hook.aget_conn(fresh=True)
+                            answer = await kie.details(record, task_kind(record.kind))
+                        _log_news(record, answer)
+                        action = next_action(record, time.time(), answer, waiting.rules(rules))
+                    case _:
+                        raise AssertionError(f"A trigger only reads, and was told: {action}.")
+
+
+class _Waiting:
+    """Counts the tasks of one account that wait in this process: the more wait, the slower each is read."""
+
+    _counts: dict[str, int] = {}
+
+    def __init__(self, kie: KieAsync) -> None:
+        self._account = kie.account.connection
+
+    def __enter__(self) -> _Waiting:
+        self._counts[self._account] = self._counts.get(self._account, 0) + 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._counts[self._account] -= 1
+
+    def rules(self, rules: Rules) -> Rules:
+        return Rules(rules.visible_after, rules.agree_after, rules.new_tasks, rules.interval, self.count)
+
+    @property
+    def count(self) -> int:
+        return self._counts[self._account]
+
+
+def _log_news(record: TaskRecord, answer: object) -> None:
+    """Log a read that failed, and a state word that no page documents."""
+    if isinstance(answer, Unreadable):
+        wait = "it is read again" if answer.error.scope is Scope.SERVICE else "see below"
+        log.warning("KIE task %s could not be read (%s); %s.", record.task_id, answer.error.reason, wait)
