@@ -66,7 +66,7 @@ def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecr
         return found[1] if found else None
 
     own = {
-        "RCLONE_AUTH_KEY": f'"{secrets.s3_access_key},{secrets.s3_secret_key}"',  # quoted as CSV; ps would show an argument
+        "RCLONE_AUTH_KEY": f'"{secrets.s3_access_key},{secrets.s3_secret_key}"',  # as CSV; ps shows arguments
         "RCLONE_CONFIG": "/dev/null",  # not the person's own remotes
     }
     return Part("s3", command, {**base, **own}, address)

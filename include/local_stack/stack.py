@@ -46,6 +46,7 @@ class Stack:
         :param settings: the stack.
         """
         self.settings = settings
+        self._kept = False
         self.stack_id = uuid.uuid4().hex
         settings.home.mkdir(parents=True, exist_ok=True)
         settings.logs.mkdir(exist_ok=True)
@@ -100,8 +101,9 @@ class Stack:
         return named if named.exists() else self.settings.logs / "keeper.log"
 
     def keep(self) -> None:
-        """Let the stack stay up after this process."""
+        """Let the stack stay up after this process and after this object's ``with``."""
         self._say(KEEP)
+        self._kept = True
 
     def stop(self) -> None:
         """Stop the stack and wait until none of its processes is left; a stack that has ended stays ended."""
@@ -129,8 +131,9 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the stack."""
-        self.stop()
+        """Stop the stack, unless it is to stay up."""
+        if not self._kept:
+            self.stop()
 
 
 def stop_kept(home: Path, state: StackState, seconds: float = 25.0) -> list[str]:

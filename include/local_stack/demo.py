@@ -1,0 +1,198 @@
+"""``./run demo``: songs on the simulator, their covers in S3, from start to stop in one command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+from rich.console import Console
+
+from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.archive_check import check_song
+from local_stack.demo_progress import STEPS, Progress
+from local_stack.demo_report import report
+from local_stack.failure import explain
+from local_stack.settings import demo_settings
+from local_stack.stack import Stack, StackFailed
+from local_stack.state import StackState
+
+DAG = "music_cover"
+TITLES = ("Morning over Lisbon", "Été sans fin", "Paper Boats", "Neon Rain", "The Lighthouse", "Slow Train North")
+RUN_SECONDS = 240.0
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song that stands finished on the simulator."""
+
+    music_task_id: str
+    title: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--songs", type=_count, default=4, metavar="N", help="how many songs (default: 4)")
+    parser.add_argument("--keep", action="store_true", help="leave the stack up at the end")
+    parser.add_argument(
+        "--speed", type=float, default=8.0, help="simulated seconds in a second; a cover takes 30 to 60 (default: 8)"
+    )
+    parser.epilog = "It always uses the simulator, whatever keys are set: nothing is paid."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo.
+
+    :param options: ``songs``, ``keep``, ``speed``.
+    :return: exit code: 0 only when every song is archived.
+    """
+    began = time.monotonic()
+    settings = demo_settings(os.environ, options.speed)
+    console = Console(highlight=False)
+    say(f"The demo runs in {settings.home}")
+    if os.environ.get("KIE_API_KEY"):
+        say("KIE_API_KEY is set, but the demo only ever uses the simulator; ./run up uses your key.")
+    with Stack(settings) as stack:
+        try:
+            status = Demo(stack, console, began).run(options.songs)
+        except StackFailed as failure:
+            stack.stop()
+            say(explain(failure))
+            return 1
+        except (AirflowRefused, httpx.HTTPError) as error:
+            status = 1
+            say(f"The demo failed: {error}\nLogs: {settings.logs}")
+        except BaseException:
+            say(f"\nThe demo was interrupted while {phase(stack.state)}. Logs: {settings.logs}")
+            raise
+        say(f"Files: {settings.s3_dir}   Logs: {settings.logs}")
+        if options.keep:
+            state = stack.check()
+            stack.keep()
+            say(f"Airflow stays up: {state.urls['airflow'] if state else ''}  Stop it with: ./run down")
+            return status
+    say(f"Everything is stopped. The demo took {time.monotonic() - began:.0f} s.")
+    return status
+
+
+class Demo:
+    """One demo on one stack."""
+
+    def __init__(self, stack: Stack, console: Console, began: float) -> None:
+        """Prepare; nothing is asked of the stack yet."""
+        self.stack = stack
+        self.settings = stack.settings
+        self.console = console
+        self.began = began
+
+    def run(self, count: int) -> int:
+        """Make songs, run the DAG for them, show it and check what was archived.
+
+        :param count: how many songs.
+        :return: exit code.
+        """
+        state = self.wait()
+        api = AirflowApi(state.urls["airflow"])
+        say(f"Airflow is up after {time.monotonic() - self.began:.0f} s: {api.url}")
+        songs = make_songs(state.urls["simulator"], count)
+        api.wait_for_dag(DAG)
+        conf = {
+            "music_task_ids": [song.music_task_id for song in songs],
+            "bucket": self.settings.bucket,
+            "prefix": self.settings.prefix,
+        }
+        run_id = api.trigger(DAG, conf)
+        with Progress([song.title for song in songs], self.console) as progress:
+            run_state = self.follow(api, run_id, progress)
+        bucket = self.settings.s3_dir / self.settings.bucket
+        archived = [check_song(bucket, self.settings.prefix, song.music_task_id) for song in songs]
+        whole = report(self.console, progress.titles, archived, progress.steps, self.settings.s3_dir)
+        if not (whole and run_state == "success"):
+            self.show_failures(api, run_id, run_state)
+        return 0 if whole and run_state == "success" else 1
+
+    def wait(self) -> StackState:
+        """Wait for the stack, telling each part as it comes up."""
+        told: set[str] = set()
+
+        def show(state: StackState) -> None:
+            for part, seconds in state.seconds.items():
+                if part not in told:
+                    told.add(part)
+                    say(f"  {seconds:5.1f} s  {PART_WORDS.get(part, part)}")
+
+        say("Starting the simulator, S3 and Airflow …")
+        return self.stack.wait_until_ready(show)
+
+    def follow(self, api: AirflowApi, run_id: str, progress: Progress) -> str:
+        """Show a run until it ends, and return its state; ``timed out`` when it does not."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while True:
+            self.stack.check()
+            state = api.run_state(DAG, run_id)  # before its tasks: the last look then shows how they ended
+            progress.observe(api.task_instances(DAG, run_id))
+            if state in ("success", "failed"):
+                return state
+            if time.monotonic() > deadline:
+                return "timed out"
+            time.sleep(0.4)
+
+    def show_failures(self, api: AirflowApi, run_id: str, run_state: str) -> None:
+        """Say which steps failed, with the last lines of the first one's log."""
+        say(f"\nThe run {run_id} of {DAG}: {run_state}.")
+        failed = [task for task in api.task_instances(DAG, run_id) if task.state == "failed"]
+        failed.sort(key=lambda task: (STEPS.index(task.name) if task.name in STEPS else len(STEPS), task.map_index))
+        for task in failed:
+            say(f"  {task.task_id} {task.label or task.map_index} failed.")
+        if failed:
+            first = failed[0]
+            lines = api.logs(DAG, run_id, first.task_id, first.try_number, first.map_index).splitlines()
+            say(f"Last lines of the log of {first.task_id} {first.label or first.map_index}:")
+            say("\n".join(f"  | {line[:400]}" for line in lines[-LOG_LINES:]))
+        say(f"Task logs: {self.settings.airflow_home / 'logs'}")
+
+
+PART_WORDS: Mapping[str, str] = {
+    "database": "Airflow's database is made",
+    "simulator": "the KIE simulator answers",
+    "s3": "S3 answers",
+    "api-server": "Airflow's UI answers",
+    "airflow": "scheduler, triggerer and dag-processor are healthy",
+}
+
+
+def make_songs(simulator: str, count: int) -> list[Song]:
+    """Make finished songs on the simulator, without charge.
+
+    :param simulator: its address.
+    :param count: how many.
+    """
+    titles = [TITLES[i % len(TITLES)] + (f" {i // len(TITLES) + 1}" if i >= len(TITLES) else "") for i in range(count)]
+    answer = httpx.post(f"{simulator}/_sim/music", json={"titles": titles}, trust_env=False, timeout=30)
+    answer.raise_for_status()
+    return [Song(song["task_id"], song["title"]) for song in answer.json()["songs"]]
+
+
+def phase(state: StackState | None) -> str:
+    """Say in words what a stack is doing."""
+    if state is None or state.phase == "starting":
+        waiting = sorted(set(PART_WORDS) - set(state.seconds if state else ()) - {"database"})
+        return f"the stack was starting (not up yet: {', '.join(waiting)})"
+    return "the songs were on their way"
+
+
+def say(text: str) -> None:
+    """Tell the person."""
+    print(text, file=sys.stdout, flush=True)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError("from 1 to 1000")
+    return number
