@@ -185,7 +185,7 @@ class Bucket:
             size=answer["ContentLength"],
             last_modified=answer["LastModified"],
             content_type=answer.get("ContentType"),
-            sha256=answer.get("Metadata", {}).get("sha256"),
+            sha256=next((v for k, v in answer.get("Metadata", {}).items() if k.lower() == "sha256"), None),
         )
 
     def delete(self, key: str) -> None:

@@ -1,0 +1,395 @@
+"""A song goes into the bucket whole or not at all, from real downloads to real S3 servers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import jsonschema
+import pytest
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import SongKeys
+from airflow_kie.archive.manifest import AirflowRecord, TrackRecord, manifest_schema, read_manifest
+from airflow_kie.archive.pending import new_pending, note_pending, read_pending
+from airflow_kie.archive.s3_errors import S3NoSuchBucket
+from airflow_kie.archive.song import Archived, FileKind, Refresh, Song, Source, archive_song
+from airflow_kie.client.download import DownloadSettings, download
+from airflow_kie.client.errors import (
+    DownloadRefused,
+    FileEmpty,
+    FileGone,
+    FileLinkDead,
+    FileTooLarge,
+    FileTruncated,
+    FileUnreachable,
+    FileWrongType,
+    KieError,
+    KieInvalidRequest,
+    KieNoFiles,
+)
+from media_server import MediaServer, body, media_server, mp3, one_after_the_other, picture, status, wav
+from s3_servers import S3Server, moto_s3, rclone_s3
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LOCAL = DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))
+SONG = Song(
+    "abc",
+    cover_task_ids=("cover-task",),
+    kie_conn_id="kie_default",
+    title="Été",
+    tags="pop",
+    model="V5",
+    prompt="a summer song",
+    duration_seconds=180.5,
+    created_at=NOON - timedelta(hours=1),
+    completed_at=NOON,
+    labels={"isrc": "X1"},
+    tracks=(TrackRecord(position=1, audio_id="t1", title="Été", duration_seconds=180.5),),
+)
+
+
+@pytest.fixture(scope="module", params=["rclone", "moto"])
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    if request.param == "moto":
+        with moto_s3() as server:
+            yield server
+    else:
+        with rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
+            yield server
+
+
+class Case:
+    """One song, one bucket, one file server."""
+
+    def __init__(self, s3: S3Server, media: MediaServer, name: str) -> None:
+        self.bucket = Bucket(s3.client(), name)
+        self.bucket.create_on_loopback()
+        self.keys = SongKeys("music", SONG.music_task_id)
+        self.media = media
+        self.pauses: list[float] = []
+        self.now = NOON + timedelta(minutes=5)
+        media.scripts |= {f"/cover-{n}": body(picture(n), "image/png") for n in (1, 2)}
+        media.scripts |= {f"/track-{n}": body(wav(pitch=200.0 * n), "audio/wav") for n in (1, 2)}
+        note_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, heard_from="form", now=NOON))
+
+    def cover(self, n: int, path: str | None = None) -> Source:
+        url = self.media.url(path or f"/cover-{n}?signature=secret")
+        return Source(FileKind.COVER, n, url=url, task_id="cover-task")
+
+    def track(self, n: int) -> Source:
+        return Source(FileKind.TRACK, n, url=self.media.url(f"/track-{n}"), task_id="abc", audio_id=f"t{n}")
+
+    def archive(
+        self, *sources: Source, song: Song = SONG, refresh: Refresh | None = None, max_file_bytes: int = 10_000_000
+    ) -> Archived:
+        return archive_song(
+            self.bucket,
+            self.keys,
+            song,
+            sources,
+            download=functools.partial(download, settings=LOCAL),
+            refresh=refresh,
+            provenance=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
+            max_file_bytes=max_file_bytes,
+            now=lambda: self.now,
+            sleep=self.pauses.append,
+        )
+
+    def stored(self) -> set[str]:
+        return {facts.key.removeprefix("music/") for facts in self.bucket.list("music/")}
+
+
+@pytest.fixture
+def case(s3: S3Server, request: pytest.FixtureRequest) -> Iterator[Case]:
+    with media_server() as media:
+        yield Case(s3, media, "b-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20])
+
+
+def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: Case) -> None:
+    archived = case.archive(case.cover(1), case.cover(2))
+    assert case.stored() == {"abc/cover-1.png", "abc/cover-2.png", "abc/manifest.json"}
+    assert case.bucket.get_bytes("music/abc/cover-1.png") == picture(1)
+    manifest = case.bucket.get_json(case.keys.manifest)
+    jsonschema.validate(manifest, manifest_schema())
+    first = manifest["files"][0]
+    assert first == {
+        "key": "music/abc/cover-1.png",
+        "kind": "cover",
+        "position": 1,
+        "size": len(picture(1)),
+        "sha256": hashlib.sha256(picture(1)).hexdigest(),
+        "content_type": "image/png",
+        "width": 64,
+        "height": 48,
+        "duration_seconds": None,
+        "task_id": "cover-task",
+        "audio_id": None,
+        "source_url": case.media.url("/cover-1"),
+        "expires_at": "2026-12-06T12:00:00.000Z",
+        "archived_at": "2026-11-22T12:05:00.000Z",
+    }
+    assert manifest["song"]["title"] == "Été"
+    assert manifest["cover_task_ids"] == ["cover-task"]
+    assert manifest["labels"] == [{"name": "isrc", "value": "X1"}]
+    assert manifest["airflow"]["task_id"] == "archive_to_s3"
+    assert archived.changed
+    assert "archived 2 files" in archived.sentence
+
+
+def test_one_cover_is_enough(case: Case) -> None:
+    case.archive(case.cover(1))
+    assert case.stored() == {"abc/cover-1.png", "abc/manifest.json"}
+
+
+def test_no_secret_of_a_link_reaches_the_bucket_or_the_log(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "airflow_kie")
+    case.archive(case.cover(1))
+    written = case.bucket.get_bytes(case.keys.manifest)
+    assert written is not None
+    assert b"secret" not in written
+    assert "secret" not in caplog.text
+
+
+def test_an_image_that_comes_under_another_type_is_named_by_its_content(case: Case) -> None:
+    case.media.scripts["/cover-1"] = body(picture(1, "JPEG"), "text/html")
+    archived = case.archive(case.cover(1))
+    assert archived.files[0].key == "music/abc/cover-1.jpg"
+    stored = case.bucket.head("music/abc/cover-1.jpg")
+    assert stored is not None
+    assert stored.content_type == "image/jpeg"
+
+
+def test_audio_and_lyrics_are_archived_beside_the_covers(case: Case) -> None:
+    lyrics = Source(FileKind.LYRICS, 1, text="[Verse]\nÉté", audio_id="t1")
+    archived = case.archive(case.cover(1), case.track(1), case.track(2), lyrics)
+    assert {file.key.rpartition("/")[2] for file in archived.files} == {
+        "cover-1.png", "track-1.wav", "track-2.wav", "lyrics-1.txt",
+    }  # fmt: skip
+    assert case.bucket.get_bytes("music/abc/lyrics-1.txt") == "[Verse]\nÉté\n".encode()
+    track = archived.manifest.file("track", 1)
+    assert track is not None
+    assert (track.duration_seconds, track.audio_id) == (0.5, "t1")
+
+
+def test_a_rerun_that_asks_for_no_more_changes_nothing_and_says_so(case: Case) -> None:
+    first = case.archive(case.cover(1), case.cover(2))
+    before = {facts.key: facts.last_modified for facts in case.bucket.list("")}
+    case.now += timedelta(hours=3)
+    again = case.archive(case.cover(1), case.cover(2))
+    assert not again.changed
+    assert again.manifest == first.manifest
+    assert "nothing was done" in again.sentence
+    assert {facts.key: facts.last_modified for facts in case.bucket.list("")} == before
+    assert case.media.asked("/cover-1") == 1
+
+
+def test_a_rerun_that_asks_for_more_adds_files_and_then_the_manifest(case: Case) -> None:
+    first = case.archive(case.cover(1))
+    case.now += timedelta(hours=3)
+    more = case.archive(case.cover(1), case.track(1))
+    assert [file.key for file in more.added] == ["music/abc/track-1.wav"]
+    assert case.media.asked("/cover-1") == 1
+    manifest = read_manifest(case.bucket, case.keys)
+    assert manifest is not None
+    assert manifest.file("cover", 1) == first.manifest.file("cover", 1)
+    assert (manifest.created_at, manifest.updated_at) == (first.manifest.created_at, case.now)
+
+
+def test_a_rerun_that_asks_for_less_takes_nothing_away(case: Case) -> None:
+    case.archive(case.cover(1), case.track(1))
+    assert not case.archive(case.cover(1)).changed
+    assert "abc/track-1.wav" in case.stored()
+
+
+def test_a_link_that_changed_is_the_same_file(case: Case) -> None:
+    case.archive(case.cover(1))
+    assert not case.archive(case.cover(1, "/elsewhere/cover-1")).changed
+
+
+def test_a_file_of_another_cover_task_replaces_the_old_one_under_its_position(case: Case) -> None:
+    case.archive(case.cover(1))
+    case.media.scripts["/new"] = body(picture(9, "JPEG"))
+    replaced = case.archive(replace(case.cover(1, "/new"), task_id="cover-task-2"))
+    assert replaced.changed
+    assert case.stored() == {"abc/cover-1.jpg", "abc/manifest.json"}
+
+
+def test_while_a_file_is_replaced_the_manifest_does_not_name_it(case: Case) -> None:
+    case.archive(case.cover(1), case.cover(2))
+    case.media.scripts["/new"] = status(500)
+    with pytest.raises(FileUnreachable):
+        case.archive(replace(case.cover(1, "/new"), task_id="cover-task-2"), case.cover(2))
+    manifest = read_manifest(case.bucket, case.keys)
+    assert manifest is not None
+    assert [file.key for file in manifest.files] == ["music/abc/cover-2.png"]
+
+
+def test_a_file_that_vanished_from_the_bucket_is_fetched_again(case: Case) -> None:
+    case.archive(case.cover(1), case.cover(2))
+    case.bucket.delete("music/abc/cover-2.png")
+    healed = case.archive(case.cover(1), case.cover(2))
+    assert [file.key for file in healed.added] == ["music/abc/cover-2.png"]
+    assert "abc/cover-2.png" in case.stored()
+
+
+def test_a_file_that_was_changed_in_the_bucket_is_fetched_again(case: Case) -> None:
+    case.archive(case.cover(1))
+    case.bucket.put_bytes(b"overwritten", "music/abc/cover-1.png", content_type="image/png")
+    case.archive(case.cover(1))
+    assert case.bucket.get_bytes("music/abc/cover-1.png") == picture(1)
+
+
+def test_the_pending_record_goes_after_the_manifest_also_when_a_crash_left_it(case: Case) -> None:
+    case.archive(case.cover(1))
+    assert read_pending(case.bucket, case.keys) is None
+    note_pending(case.bucket, case.keys, new_pending("abc", heard_from="form", now=NOON))
+    assert not case.archive(case.cover(1)).changed
+    assert read_pending(case.bucket, case.keys) is None
+
+
+def test_new_labels_and_cover_tasks_reach_a_manifest_and_nothing_is_forgotten(case: Case) -> None:
+    case.archive(case.cover(1))
+    told = case.archive(case.cover(1), song=Song("abc", labels={"shelf": "7"}, cover_task_ids=("c2",)))
+    assert told.changed
+    assert not told.added
+    assert [(label.name, label.value) for label in told.manifest.labels] == [("isrc", "X1"), ("shelf", "7")]
+    assert told.manifest.cover_task_ids == ("cover-task", "c2")
+    assert told.manifest.song.title == "Été"
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "asked"),
+    [
+        (body(b""), FileEmpty, 3),
+        (body(picture(1)[:-20]), FileTruncated, 3),
+        (body(picture(1), length=10**5), FileTruncated, 3),
+        (body(b"<html>oops</html>", "image/png"), FileWrongType, 3),
+        (body(b"<svg onload=alert(1)>", "image/svg+xml"), FileWrongType, 3),
+        (body(wav(), "image/png"), FileWrongType, 3),
+        (status(503), FileUnreachable, 3),
+        (body(b"x" * 2_000_000), FileTooLarge, 1),
+    ],
+    ids=["empty", "cut", "length", "html", "svg", "audio", "503", "large"],
+)
+def test_a_bad_file_fails_the_song_and_nothing_unchecked_is_stored(
+    case: Case, script: object, error: type[KieError], asked: int
+) -> None:
+    case.media.scripts["/cover-2"] = script  # type: ignore[assignment]
+    with pytest.raises(error) as caught:
+        case.archive(case.cover(1), case.cover(2), max_file_bytes=1_000_000)
+    assert case.stored() == {"_pending/abc.json", "abc/cover-1.png"}
+    assert case.media.asked("/cover-2") == asked
+    assert len(case.pauses) == asked - 1
+    assert "2026-12-06T12:00:00.000Z" in str(caught.value)
+    assert "abc" in str(caught.value)
+
+
+def test_a_file_that_comes_whole_at_the_second_try_is_archived(case: Case) -> None:
+    case.media.scripts["/cover-1"] = one_after_the_other(body(b""), body(picture(1)))
+    assert case.archive(case.cover(1)).changed
+    assert len(case.pauses) == 1
+
+
+def test_a_song_without_files_is_not_archived(case: Case) -> None:
+    with pytest.raises(KieNoFiles):
+        case.archive()
+    assert case.stored() == {"_pending/abc.json"}
+
+
+@pytest.mark.parametrize("code", [403, 404, 410])
+def test_a_dead_link_is_refreshed_once(case: Case, code: int) -> None:
+    case.media.scripts |= {"/cover-1": status(code), "/fresh": body(picture(1))}
+    asked: list[str] = []
+
+    def refresh(url: str) -> str:
+        asked.append(url)
+        return case.media.url("/fresh?sig=1")
+
+    archived = case.archive(case.cover(1), refresh=refresh)
+    assert asked == [case.cover(1).url]
+    assert archived.files[0].source_url == case.media.url("/cover-1")
+
+
+def test_a_link_that_stays_dead_before_the_files_expire_says_so(case: Case) -> None:
+    case.media.scripts["/cover-1"] = status(404)
+    with pytest.raises(FileLinkDead):
+        case.archive(case.cover(1), refresh=lambda url: url)
+    assert case.media.asked("/cover-1") == 2
+
+
+def test_a_link_that_kie_does_not_refresh_stays_a_dead_link(case: Case) -> None:
+    def refresh(url: str) -> str:
+        raise KieInvalidRequest("url is wrong", code=422)
+
+    case.media.scripts["/cover-1"] = status(404)
+    with pytest.raises(FileLinkDead):
+        case.archive(case.cover(1), refresh=refresh)
+
+
+def test_after_fourteen_days_a_dead_link_is_a_file_that_is_gone(case: Case) -> None:
+    case.media.scripts["/cover-1"] = status(404)
+    case.now = NOON + timedelta(days=14)
+    with pytest.raises(FileGone, match="kept until 2026-12-06"):
+        case.archive(case.cover(1), refresh=lambda url: url)
+
+
+def test_a_file_that_still_stands_after_fourteen_days_is_archived(case: Case) -> None:
+    case.now = NOON + timedelta(days=20)
+    assert case.archive(case.cover(1)).changed
+
+
+def test_an_address_that_is_refused_fails_the_song_at_once(case: Case) -> None:
+    with pytest.raises(DownloadRefused):
+        case.archive(Source(FileKind.COVER, 1, url="http://10.0.0.1/x.png"))
+    assert case.pauses == []
+
+
+def test_two_tracks_with_the_same_content_are_archived_with_a_warning(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    case.media.scripts["/track-2"] = case.media.scripts["/track-1"]
+    archived = case.archive(case.track(1), case.track(2))
+    assert archived.manifest.warnings == ("music/abc/track-2.wav has the same content as music/abc/track-1.wav.",)
+    assert archived.manifest.warnings[0] in caplog.text
+
+
+def test_a_track_that_is_proven_whole_may_be_shorter_than_kie_says(case: Case) -> None:
+    case.media.scripts["/track-1"] = body(mp3(1))
+    assert case.archive(replace(case.track(1), duration_seconds=180.0)).changed
+
+
+def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case: Case) -> None:
+    def unframed(request: object) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + mp3(1))  # type: ignore[attr-defined]
+
+    case.media.scripts["/track-1"] = unframed
+    with pytest.raises(FileTruncated):
+        case.archive(replace(case.track(1), duration_seconds=180.0))
+    assert case.archive(replace(case.track(1), duration_seconds=1.0)).changed
+
+
+def test_a_refusal_of_s3_names_the_song_and_until_when_kie_keeps_it(case: Case) -> None:
+    missing = Bucket(case.bucket.client, "gone-bucket")
+    with pytest.raises(S3NoSuchBucket) as caught:
+        archive_song(missing, case.keys, SONG, [case.cover(1)], download=functools.partial(download, settings=LOCAL))
+    assert "for abc" in str(caught.value)
+    assert "stay at KIE until 2026-12-06" in str(caught.value)
+
+
+def test_embedded_provenance_survives(case: Case) -> None:
+    from io import BytesIO
+
+    from PIL import Image, PngImagePlugin
+
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta>trainedAlgorithmicMedia</x:xmpmeta>")
+    out = BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=notes)
+    case.media.scripts["/cover-1"] = body(out.getvalue())
+    case.archive(case.cover(1))
+    assert case.bucket.get_bytes("music/abc/cover-1.png") == out.getvalue()
