@@ -37,14 +37,14 @@ def _mixed(one: Color, other: Color, share: float) -> Color:
     return red, green, blue
 
 
-def _gradient(colors: list[Color], angle: float = 0.0) -> Image.Image:
-    """Return a smooth run through colors, top to bottom, turned by an angle in degrees."""
+def _gradient(colors: list[Color], angle: float = 0.0, size: int = _BIG) -> Image.Image:
+    """Return a smooth run through colors, top to bottom, turned by an angle in degrees; ``size`` in pixels."""
     strip = Image.new("RGB", (1, len(colors)))
     strip.putdata(colors)
     tall = strip.resize((SIZE // 4, SIZE // 2), Image.Resampling.BICUBIC)
     turned = tall.resize((SIZE // 2, SIZE // 2)).rotate(angle, Image.Resampling.BICUBIC)
     edge = SIZE // 10
-    return turned.crop((edge, edge, SIZE // 2 - edge, SIZE // 2 - edge)).resize((_BIG, _BIG), Image.Resampling.BICUBIC)
+    return turned.crop((edge, edge, SIZE // 2 - edge, SIZE // 2 - edge)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _glow(image: Image.Image, center: tuple[float, float], radius: float, color: Color, strength: float) -> Image.Image:
@@ -122,13 +122,13 @@ def _ribbons(rng: random.Random, palette: list[Color]) -> Image.Image:
 
 def _discs(rng: random.Random, palette: list[Color]) -> Image.Image:
     dark, _, middle, warm, light = palette
-    image = _gradient([_mixed(light, warm, 0.15), light], rng.uniform(-40, 40))
+    image = _gradient([_mixed(light, warm, 0.15), light], rng.uniform(-40, 40), SIZE)
     for n in range(rng.randint(6, 9)):
         x, y, r = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.72), rng.uniform(0.09, 0.27)
-        mask = Image.new("L", (SIZE, SIZE))
-        box = ((x - r) * SIZE, (y - r) * SIZE, (x + r) * SIZE, (y + r) * SIZE)
+        mask = Image.new("L", (_BIG, _BIG))
+        box = ((x - r) * _BIG, (y - r) * _BIG, (x + r) * _BIG, (y + r) * _BIG)
         ImageDraw.Draw(mask).ellipse(box, fill=235)
-        mask = mask.resize((_BIG, _BIG), Image.Resampling.BICUBIC)
+        mask = mask.reduce(2)
         shade = (warm, middle, dark, middle, warm)[n % 5]
         # Multiplied like printed inks: where two discs meet, both show.
         inked = ImageChops.multiply(image, Image.new("RGB", image.size, _mixed(shade, light, 0.18)))

@@ -1,0 +1,48 @@
+"""What the simulator's tests share: a client that speaks KIE's HTTP by hand, without the provider's client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from kie_simulator.server import SimulatorServer
+
+CALLBACK = "https://callback.invalid/kie"
+
+
+class Kie:
+    """A KIE client without any cleverness."""
+
+    def __init__(self, server: SimulatorServer, api_key: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {api_key or server.api_key}"}
+        self.http = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, trust_env=False)
+        self.files = httpx.Client(headers={"User-Agent": "Mozilla/5.0"}, trust_env=False)
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.post(path, json=body).json()
+        return answer
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.http.get(path, params=query).json()
+        return answer
+
+    def generate(self, **changes: Any) -> dict[str, Any]:
+        body = {"prompt": "rain on a tin roof", "customMode": False, "instrumental": False, "model": "V5"}
+        return self.post("/generate", **body | {"callBackUrl": CALLBACK} | changes)
+
+    def music(self, task_id: str) -> Any:
+        return self.get("/generate/record-info", taskId=task_id)["data"]
+
+    def create_cover(self, music_task_id: str, **changes: Any) -> dict[str, Any]:
+        return self.post("/suno/cover/generate", **{"taskId": music_task_id, "callBackUrl": CALLBACK} | changes)
+
+    def cover(self, task_id: str) -> Any:
+        return self.get("/suno/cover/record-info", taskId=task_id)["data"]
+
+    def download(self, url: str, **headers: str) -> httpx.Response:
+        return self.files.get(url, headers=headers)
+
+    def close(self) -> None:
+        self.http.close()
+        self.files.close()
