@@ -91,7 +91,7 @@ def labels_in(value: Any) -> Mapping[str, str]:
         return {}
     if isinstance(value, str):
         try:
-            value = json.loads(value.replace("'", '"') if '"' not in value else value)
+            value = json.loads(value)
         except ValueError:
             value = None
     if not isinstance(value, Mapping):
@@ -100,6 +100,22 @@ def labels_in(value: Any) -> Mapping[str, str]:
     if mistakes:
         raise ValueError(" ".join(mistakes))
     return {str(name): str(text) for name, text in value.items()}
+
+
+def songs_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return songs given as a list of maps or as its JSON text; None and an empty text are none.
+
+    :raises ValueError: saying what such a list looks like.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else []
+        except ValueError:
+            value = [None]
+    songs = list(value or [])
+    if not all(isinstance(song, Mapping) and song.get("music_task_id") for song in songs):
+        raise ValueError('Songs are a list of maps such as {"music_task_id": "…", "labels": {"our_id": "A-17"}}.')
+    return songs
 
 
 def mistakes_in_labels(labels: Mapping[Any, Any]) -> list[str]:

@@ -33,13 +33,20 @@ class KieAccount:
     api_key: str = field(repr=False)
     api_url: str = API_URL
     upload_url: str = UPLOAD_URL
-    callback_url: str = NO_CALLBACK_URL
+    callback_url: str = field(default=NO_CALLBACK_URL, repr=False)
     connection: str = "kie_default"
     timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        if not self.api_key or not self.api_key.strip():
+        key = (self.api_key or "").strip()
+        if not key:
             raise KieConnectionInvalid(f"Connection {self.connection} holds no API key")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise KieConnectionInvalid(
+                f"The API key of connection {self.connection} holds a blank or a character that no key has"
+            )
+        object.__setattr__(self, "api_key", key)  # pasted keys end in a line break
+        object.__setattr__(self, "callback_url", self.callback_url or NO_CALLBACK_URL)
         for name, url in (("host", self.api_url), ("upload host", self.upload_url)):
             _check_url(self.connection, name, url)
 
@@ -50,7 +57,10 @@ class KieAccount:
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL names this machine itself."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -58,8 +68,12 @@ def is_loopback(url: str) -> bool:
 
 
 def _check_url(connection: str, name: str, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise KieConnectionInvalid(f"The {name} of connection {connection} is no http(s) address")
     if parts.scheme == "http" and not is_loopback(url):
         raise KieConnectionInvalid(

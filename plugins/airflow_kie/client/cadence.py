@@ -26,6 +26,7 @@ def seconds_to_next_read(
     :param waiting: how many tasks of this account wait in this process; the more, the slower.
     :param interval: seconds between reads, where the user has set one; otherwise dense near the typical end.
     """
+    age = max(0.0, age)  # clocks of two machines differ
     if interval is None and age < timing.first_read:
         base = timing.first_read - age
     else:

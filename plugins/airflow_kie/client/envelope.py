@@ -39,6 +39,10 @@ COMMON_CODES: CodeTable = MappingProxyType(
 
 _CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
 _CREDITS_CODES = frozenset({402, 429, 500})
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds; a longer Retry-After is asked again after this time."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def decode_envelope(response: Response) -> Envelope:
     retry_after = _seconds(response.headers.get("retry-after"))
     try:
         body = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _without_envelope(response, retry_after) from None
     code = _whole(body.get("code")) if isinstance(body, dict) else None
     if code is None:
@@ -125,12 +129,10 @@ def _whole(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and value.strip().isdigit() else None
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else None
 
 
 def _seconds(value: str | None) -> float | None:
     """Return Retry-After's seconds; its date form is not worth a parser: KIE documents neither."""
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        return None
+    digits = (value or "").strip()
+    return min(float(digits), LONGEST_RETRY_AFTER) if _DIGITS.fullmatch(digits) else None

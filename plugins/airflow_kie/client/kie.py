@@ -16,12 +16,12 @@ from airflow_kie.client.answers import (
     decode_details,
 )
 from airflow_kie.client.envelope import Response, decode_envelope, error_in
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.operations import Call, Operation, Phase, Task, Upload
 from airflow_kie.client.registry import CREDIT, DOWNLOAD_URL
 from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
 from airflow_kie.client.step import TaskRecord
-from airflow_kie.client.transport import KieAsyncTransport, KieNotSent, KieTransport
+from airflow_kie.client.transport import KieAsyncTransport, KieTransport
 
 
 class Kie:
@@ -45,10 +45,8 @@ class Kie:
         try:
             request = create_request(kind, body, callback_url)
             response = self._transport.send(request)
-        except KieNotSent as error:
+        except (KieNotSent, errors.KieInvalidRequest, errors.KieConnectionInvalid) as error:
             return Refused(error.with_facts(kind=kind.name))
-        except errors.KieInvalidRequest as error:
-            return Refused(error)
         except KieError as error:
             return Lost(error.with_facts(kind=kind.name))
         return decode_create(kind, source, response)

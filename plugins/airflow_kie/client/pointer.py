@@ -62,5 +62,5 @@ def _from_json(data: Any) -> Iterator[Any]:
         return
     try:
         yield json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return

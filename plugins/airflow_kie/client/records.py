@@ -11,6 +11,9 @@ from airflow_kie.client.operations import State
 MEDIA_LIFETIME = timedelta(days=14)
 """docs.kie.ai getting-started: generated media are deleted after 14 days."""
 
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Track:
@@ -26,8 +29,8 @@ class Track:
 
     position: int
     audio_id: str | None = None
-    audio_url: str | None = None
-    image_url: str | None = None
+    audio_url: str | None = field(default=None, repr=False)
+    image_url: str | None = field(default=None, repr=False)
     lyrics: str | None = None
     title: str | None = None
     tags: str | None = None
@@ -61,10 +64,10 @@ class TaskDetails:
     word: str
     known_word: bool = True
     parent_id: str | None = None
-    results: tuple[str, ...] = ()
+    results: tuple[str, ...] = field(default=(), repr=False)
     tracks: tuple[Track, ...] = ()
     error_code: int | None = None
-    error_message: str | None = None
+    error_message: str | None = field(default=None, repr=False)
     param: dict[str, Any] = field(default_factory=dict, repr=False)
     created_at: datetime | None = None
     completed_at: datetime | None = None
@@ -95,16 +98,27 @@ def parse_time(value: Any) -> datetime | None:
 
     KIE writes epoch milliseconds, ISO with Z, and ``2025-01-01 00:00:00`` for the same field of different products.
 
-    :param value: a number of milliseconds, a string, or None.
+    :param value: a number of milliseconds, a string, or None; what lies outside this century is no time.
     """
-    if isinstance(value, bool) or value in (None, ""):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    if isinstance(value, (int, float)) or (isinstance(value, str) and value.isdigit()):
-        number = float(value)
-        seconds = number / 1000 if number > 1e11 else number
-        return datetime.fromtimestamp(seconds, tz=UTC)
+    parsed: datetime | None
     try:
-        parsed = datetime.fromisoformat(str(value))
-    except ValueError:
+        parsed = _from_number(float(value))
+    except OverflowError:
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except ValueError:
+        parsed = _from_text(str(value))
+    return parsed if parsed and _EARLIEST <= parsed < _LATEST else None
+
+
+def _from_number(number: float) -> datetime:
+    return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, tz=UTC)
+
+
+def _from_text(text: str) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text)
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

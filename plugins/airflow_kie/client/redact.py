@@ -7,12 +7,15 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 
 _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
-_KEY = re.compile(r"(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]+")
+_KEY = re.compile(r"(?i)\b(bearer)\s+[^\s\"'<>]+")
 
 
 def without_query(url: str) -> str:
     """Return the URL without user, query and fragment: what may stand in a log, a manifest or an error."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "<malformed URL>"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -22,8 +25,14 @@ def without_urls(text: str) -> str:
 
     KIE's error messages can echo input URLs with their tokens (kie-api, "Strip URLs before logging").
     """
-    cut = _URL.sub(lambda match: f"<URL at {urlsplit(match.group()).hostname}>", text)
-    return _KEY.sub(r"\1 ***", cut)
+    return _KEY.sub(r"\1 ***", _URL.sub(_host_only, text))
+
+
+def _host_only(match: re.Match[str]) -> str:
+    try:
+        return f"<URL at {urlsplit(match.group()).hostname}>"
+    except ValueError:  # such as "[http://host]": a bracket that belongs to the text around the URL
+        return "<URL>"
 
 
 def quiet_http_loggers() -> None:

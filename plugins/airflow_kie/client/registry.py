@@ -42,8 +42,20 @@ MUSIC_STATES = frozen(
 )
 """docs.kie.ai suno-api/get-music-details."""
 
-COVER_STATES = frozen({0: State.RUNNING, 1: State.SUCCEEDED, 2: State.RUNNING, 3: State.FAILED})
-"""docs.kie.ai suno-api/get-cover-suno-details: here 2 is "generating", unlike MIDI and Veo."""
+COVER_STATES = frozen(
+    {
+        0: State.RUNNING,
+        1: State.SUCCEEDED,
+        2: State.RUNNING,
+        3: State.FAILED,
+        "PENDING": State.RUNNING,
+        "SUCCESS": State.SUCCEEDED,
+        "CREATE_TASK_FAILED": State.FAILED,
+        "GENERATE_COVER_FAILED": State.FAILED,
+    }
+)
+"""docs.kie.ai suno-api/get-cover-suno-details: here 2 is "generating", unlike MIDI and Veo. The page's schema names the
+numbers and its prose the words."""
 
 FLAG_STATES = frozen({0: State.RUNNING, 1: State.SUCCEEDED, 2: State.FAILED, 3: State.FAILED})
 """MIDI, Veo, Flux Kontext: 2 is "could not be created"."""
@@ -93,7 +105,7 @@ MUSIC = Task(
     page="suno-api/generate-music",
     create=Endpoint("POST", f"{_V1}/generate"),
     details=Endpoint("GET", f"{_V1}/generate/record-info"),
-    required=("prompt", "customMode", "instrumental", "model"),
+    required=("customMode", "instrumental", "model"),  # a custom instrumental has no prompt
     state_path=("status",),
     states=MUSIC_STATES,
     tracks=Tracks(("response", Step.JSON, "sunoData", Step.EACH), _TRACK_FIELDS),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations import Call, Endpoint, Host, Operation, Task, Upload
 
@@ -43,7 +44,7 @@ def create_request(kind: Task, body: Mapping[str, Any], callback_url: str) -> Re
     fields = {key: value for key, value in body.items() if value is not None}
     _check_required(kind, kind.required, fields)
     if kind.callback_field:
-        fields[kind.callback_field] = callback_url
+        fields[kind.callback_field] = callback_url or NO_CALLBACK_URL
     return Request(kind.create.method, kind.create.path, kind.create.host, json=fields)
 
 

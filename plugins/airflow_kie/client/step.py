@@ -29,6 +29,9 @@ from airflow_kie.client.operations import State, Task
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import task_kind
 
+RATE_WINDOW = 10.0
+"""Seconds of KIE's rate limit window (docs.kie.ai getting-started): a read that hit the limit waits it out."""
+
 
 class Progress(StrEnum):
     """How far a paid task has come; `sending` is stored before the POST, `sent` with the id after it."""
@@ -108,9 +111,17 @@ class TaskRecord:
         """Return the record that :meth:`to_json` wrote; fields that a newer version added are left out."""
         known = {f.name for f in fields(cls)}
         data = {key: item for key, item in value.items() if key in known}
-        data["progress"] = Progress(data.get("progress", Progress.NEW))
+        data["progress"] = _progress(data.get("progress"))
         data["failed_ids"] = tuple(data.get("failed_ids", ()))
         return cls(**data)
+
+
+def _progress(word: Any) -> Progress:
+    """Return the progress; a word of a newer version counts as `sending`, which never leads to a second payment."""
+    try:
+        return Progress(word or Progress.NEW)
+    except ValueError:
+        return Progress.SENDING
 
 
 @dataclass(frozen=True)
@@ -192,15 +203,16 @@ class _Turn:
     rules: Rules
 
     def begin(self) -> Action:
-        if self.record.progress is Progress.SENT and self.record.task_id:
+        if self.record.task_id:
             return Fetch(self.record)
-        if self.record.progress is Progress.SENDING and not self.kind.once_per_source:
+        if self.record.progress is not Progress.NEW and not self.kind.once_per_source:
             return self.fail(errors.KieCreateInDoubt("no answer to the create was seen"))
         return Send(replace(self.record, progress=Progress.SENDING))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:
-            return self.fail(errors.KieCoverFailedForGood(task_id=answer.task_id), self._sent(answer))
+            again = f"a new request was answered with the failed task {answer.task_id}"
+            return self.fail(errors.KieFailedForGood(again, task_id=answer.task_id), self._sent(answer))
         record = self._sent(answer)
         return Fetch(record) if answer.duplicate else self._wait(record)
 
@@ -227,28 +239,38 @@ class _Turn:
     def invisible(self) -> Action:
         known_at = self.record.known_at if self.record.known_at is not None else self.now
         record = replace(self.record, known_at=known_at)
+        unknown = errors.KieTaskUnknown()
         if self.now - known_at >= self.rules.visible_after:
-            return self.fail(errors.KieTaskUnknown(), record)
-        return self._wait(record)
+            return self._doubt(unknown, record)
+        # The first such read counts: a task that KIE never shows fails when the time of grace is over.
+        doubted = record.doubt == _told(unknown) and record.doubt_at is not None
+        return self._wait(record if doubted else replace(record, doubt=_told(unknown), doubt_at=self.now))
 
     def unreadable(self, error: KieError) -> Action:
         """A read that failed says nothing about the task: transient ones are read again, others reach the person."""
         if error.scope is Scope.SERVICE or error.remedy is not Remedy.PERSON:
-            return self._wait(self.record, at_least=error.facts.retry_after)
+            window = RATE_WINDOW if isinstance(error, errors.KieRateLimited) else 0.0
+            return self._wait(self.record, pause=max(error.facts.retry_after or 0.0, window))
         return self.fail(error)
 
     def believed(self, error: KieError) -> Action:
         """Start a new task where that helps, the rules allow it, and KIE would make one."""
         if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
             return self.fail(error)
-        tried = self.record.attempts.get(error.reason, 0)
-        record = replace(
-            self.record,
-            attempts={**self.record.attempts, error.reason: tried + 1},
-            failed_ids=(*self.record.failed_ids, self.record.task_id),
+        counted = self.record.task_id in self.record.failed_ids
+        failed = self.record.attempts.get(error.reason, 0) + (not counted)
+        record = (
+            self.record
+            if counted
+            else replace(
+                self.record,
+                attempts={**self.record.attempts, error.reason: failed},
+                failed_ids=(*self.record.failed_ids, self.record.task_id),
+            )
         )
-        if tried >= self.rules.new_tasks:
-            return self.fail(error, record)
+        if failed > self.rules.new_tasks:
+            said = f"{failed} tasks failed, the last one with: {error.facts.message or 'no message'}"
+            return self.fail(errors.KieFailedForGood(said, code=error.facts.code), record)
         return Send(replace(record, progress=Progress.SENDING, task_id=None, known_at=None, doubt=None, doubt_at=None))
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
@@ -278,7 +300,7 @@ class _Turn:
 
     def _doubt(self, error: KieError, record: TaskRecord) -> Action:
         """Believe a failure when two reads that lie far enough apart tell the same."""
-        told = f"{error.reason}:{error.facts.code}:{error.facts.last_state}"
+        told = _told(error)
         if record.doubt == told and record.doubt_at is not None:
             since = self.now - record.doubt_at
             if since >= self.rules.agree_after:
@@ -287,7 +309,7 @@ class _Turn:
         record = replace(record, doubt=told, doubt_at=self.now)
         return Wait(record, self.now + self.rules.agree_after)
 
-    def _wait(self, record: TaskRecord, at_least: float | None = None) -> Wait:
+    def _wait(self, record: TaskRecord, pause: float = 0.0) -> Wait:
         age = self.now - (record.known_at if record.known_at is not None else self.now)
         seconds = seconds_to_next_read(
             self.kind.timing,
@@ -296,4 +318,9 @@ class _Turn:
             waiting=self.rules.waiting,
             interval=self.rules.interval,
         )
-        return Wait(record, self.now + max(seconds, at_least or 0.0))
+        return Wait(record, self.now + pause + seconds)
+
+
+def _told(error: KieError) -> str:
+    """Return what two reads must both tell for a failure to be believed."""
+    return f"{error.reason}:{error.facts.code}:{error.facts.last_state}"

@@ -11,30 +11,32 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypedDict
 
 import httpx
 
-from airflow_kie.client import errors
 from airflow_kie.client.account import KieAccount, is_loopback
 from airflow_kie.client.envelope import Response
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieNotSent, KieUnreachable
 from airflow_kie.client.redact import quiet_http_loggers
 from airflow_kie.client.requests import Request
 
 USER_AGENT = "airflow-provider-kie-ai"
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30)
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-class KieNotSent(errors.KieUnreachable):
-    """No connection came about: the request certainly never reached KIE."""
-
-    reason = "not_sent"
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,  # the proxy refused the tunnel
+    httpx.UnsupportedProtocol,
+)
 
 
 class _Settings(TypedDict):
     headers: Mapping[str, str]
+    cookies: CookieJar
     timeout: httpx.Timeout
     limits: httpx.Limits
     follow_redirects: bool
@@ -53,12 +55,18 @@ class KieTransport:
 
         :raises KieNotSent: when no connection came about.
         :raises KieUnreachable: when no answer came; the request may have taken effect.
+        :raises KieConnectionInvalid: when the connection's host is no host.
         """
         try:
             answer = self._client.request(**_arguments(self.account, request))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(error) from error
         return _response(answer)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connections are closed for good."""
+        return self._client.is_closed
 
     def close(self) -> None:
         """Close the connections."""
@@ -76,30 +84,44 @@ class KieAsyncTransport:
         """Send a request and return the answer, whatever its status; errors as in :meth:`KieTransport.send`."""
         try:
             answer = await self._client.request(**_arguments(self.account, request))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(error) from error
         return _response(answer)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connections are closed for good."""
+        return self._client.is_closed
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
-_sync: dict[tuple[int, KieAccount], KieTransport] = {}
+_sync: dict[KieAccount, KieTransport] = {}
 _sync_lock = threading.Lock()
 _async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[KieAccount, KieAsyncTransport]]
 _async = weakref.WeakKeyDictionary()
 
 
+def _forget_parent() -> None:
+    """Let a fork begin with no connection of its parent, nor with a lock that a thread of the parent held."""
+    global _sync_lock
+    _sync_lock = threading.Lock()
+    _sync.clear()
+    _async.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
 def shared_transport(account: KieAccount) -> KieTransport:
     """Return this process's transport for an account; a fork gets its own."""
-    key = (os.getpid(), account)
     with _sync_lock:
-        for stale in [other for other in _sync if other[0] != key[0]]:
-            del _sync[stale]
-        if key not in _sync:
-            _sync[key] = KieTransport(account)
-        return _sync[key]
+        transport = _sync.get(account)
+        if transport is None or transport.closed:
+            transport = _sync[account] = KieTransport(account)
+        return transport
 
 
 async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
@@ -107,10 +129,13 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
 
     The TLS context is made in a thread: it takes about 20 ms, in which a triggerer's loop would stand still.
     """
+    for ended in [loop for loop in _async if loop.is_closed()]:
+        _async.pop(ended, None)  # a transport holds on to its loop, so the weak key alone frees neither
     transports = _async.setdefault(asyncio.get_running_loop(), {})
-    if account not in transports:
+    if account not in transports or transports[account].closed:
         made = await asyncio.to_thread(KieAsyncTransport, account)
-        transports.setdefault(account, made)
+        if account not in transports or transports[account].closed:  # another task may have been faster
+            transports[account] = made
     return transports[account]
 
 
@@ -118,6 +143,8 @@ def _settings(account: KieAccount) -> _Settings:
     quiet_http_loggers()
     return {
         "headers": {"User-Agent": USER_AGENT, "Accept": "application/json"},
+        # KIE sets a session cookie with every answer; requests of different tasks share no session.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         "timeout": httpx.Timeout(account.timeout, connect=10.0, pool=None),
         "limits": _LIMITS,
         "follow_redirects": False,
@@ -148,6 +175,8 @@ def _response(answer: httpx.Response) -> Response:
     return Response(answer.status_code, {key.lower(): value for key, value in answer.headers.items()}, answer.content)
 
 
-def _unreachable(error: httpx.HTTPError) -> errors.KieUnreachable:
+def _unreachable(error: httpx.HTTPError | httpx.InvalidURL) -> KieError:
+    if isinstance(error, httpx.InvalidURL):
+        return KieConnectionInvalid("The host is no host")
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return KieNotSent(text) if isinstance(error, _NEVER_SENT) else errors.KieUnreachable(text)
+    return KieNotSent(text) if isinstance(error, _NEVER_SENT) else KieUnreachable(text)
