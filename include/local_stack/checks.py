@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
+import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.environment import base_environment
+from local_stack.guardian import fork_guardian
 from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -52,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
     :return: exit code: 0 only when something ran and nothing failed.
     """
     parts, further = split(options.parts)
-    environment = clean_environment()
+    mark = uuid.uuid4().hex
+    fork_guardian(mark, own_session=False)  # a killed ./run leaves no tests running
+    environment = clean_environment(mark)
     total = Count()
     for part in parts:
         for command in TOOLS.get(part, ()):
@@ -118,10 +121,12 @@ def read_report(report: Path, exit_code: int) -> Count:
     return total + Count(failed=1) if broke_down else total
 
 
-def clean_environment() -> dict[str, str]:
-    """Return an environment for tests that knows no key, no account and no other Airflow of the person."""
-    environment = base_environment("", os.environ)
-    environment = {name: value for name, value in environment.items() if not re.match("KIE_|PYTHONUNBUFFERED", name)}
+def clean_environment(mark: str) -> dict[str, str]:
+    """Return an environment for tests that knows no key, no account and no other Airflow of the person.
+
+    :param mark: KIE_STACK_ID of this run's processes.
+    """
+    environment = base_environment(mark, os.environ)
     home = PROJECT / ".local" / "test-airflow"  # importing Airflow makes its home; not ~/airflow
     home.mkdir(parents=True, exist_ok=True)
     return {**environment, "PYTHONPATH": str(PROJECT / "include"), "AIRFLOW_HOME": str(home)}

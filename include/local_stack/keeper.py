@@ -72,7 +72,7 @@ class Keeper:
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        self.guardian = fork_guardian(self.stack_id)
+        self.guard()
         phase, message, part = "stopped", "", ""
         try:
             self.tell("starting", "The stack starts.")
@@ -88,6 +88,14 @@ class Keeper:
         self.stop_all(message, part)
         self.tell("failed" if phase == "failed" else "stopped", message)
         return 1 if phase == "failed" else 0
+
+    def guard(self) -> None:
+        """See that a guardian is there; whoever killed one may kill this process next."""
+        if self.guardian and os.waitpid(self.guardian, os.WNOHANG)[0] == 0:
+            return
+        self.guardian = fork_guardian(self.stack_id, own_session=True)
+        self.state = replace(self.state, guardian=ProcessMark.of(self.guardian))
+        write_state(self.settings.home, self.state)
 
     def start_all(self) -> None:
         """Start all parts, side by side where they do not need each other, and wait until Airflow is healthy."""
@@ -142,6 +150,7 @@ class Keeper:
         migration = self.children["database"]
         self.wait_for("database", lambda: migration.poll() == 0, may_end=("database",))
         del self.children["database"]
+        self.state = replace(self.state, parts={k: mark for k, mark in self.state.parts.items() if k != "database"})
         database.was_migrated(self.settings, fresh=fresh)
 
     def start(self, part: Part) -> None:
@@ -216,6 +225,7 @@ class Keeper:
         """
         if self.asked:
             raise StopRequested(self.asked)
+        self.guard()
         if self.state.kept:
             time.sleep(seconds)
         elif select.select([0], [], [], seconds)[0]:

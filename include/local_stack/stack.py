@@ -115,6 +115,7 @@ class Stack:
         if self._keeper.poll() is None:
             self._keeper.kill()
             self._keeper.wait()
+        _wait_for_guardian(self.state)
         sweep(self.stack_id, None)
 
     def _say(self, word: bytes) -> None:
@@ -152,6 +153,15 @@ def stop_kept(home: Path, state: StackState, seconds: float = 25.0) -> list[str]
         except psutil.TimeoutExpired:
             keeper.kill()
             keeper.wait(5)
+    _wait_for_guardian(state)
     left = sweep(state.stack_id, None)
     (home / "stack.json").unlink(missing_ok=True)
     return left
+
+
+def _wait_for_guardian(state: StackState | None) -> None:
+    """Let the guardian do its work: it knows the session, whose members may no longer show the stack's mark."""
+    guardian = state.guardian.process() if state is not None and state.guardian is not None else None
+    if guardian is not None:
+        with contextlib.suppress(psutil.TimeoutExpired):
+            guardian.wait(15)

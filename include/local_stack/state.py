@@ -47,6 +47,7 @@ class StackState:
 
     :param stack_id: value of KIE_STACK_ID in the environment of all its processes.
     :param keeper: the process that holds the stack; its pid is also the session of all the stack's processes.
+    :param guardian: the process that cleans up if the keeper dies.
     :param phase: where the stack is between start and stop.
     :param kept: the stack stays up without the command that started it.
     :param message: a sentence about the phase.
@@ -58,6 +59,7 @@ class StackState:
 
     stack_id: str
     keeper: ProcessMark
+    guardian: ProcessMark | None = None
     phase: Phase = "starting"
     kept: bool = False
     message: str = ""
@@ -85,6 +87,7 @@ def read_state(home: Path) -> StackState | None:
     try:
         raw: dict[str, Any] = json.loads((home / FILE).read_text())
         raw["keeper"] = ProcessMark(**raw["keeper"])
+        raw["guardian"] = ProcessMark(**raw["guardian"]) if raw["guardian"] else None
         raw["parts"] = {name: ProcessMark(**mark) for name, mark in raw["parts"].items()}
         return StackState(**raw)
     except (OSError, ValueError, KeyError, TypeError):
