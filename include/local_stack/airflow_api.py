@@ -197,8 +197,9 @@ class AirflowApi:
 def _log_line(entry: object) -> str:
     if not isinstance(entry, dict):
         return str(entry)
-    further = {key: value for key, value in entry.items() if key not in ("event", "timestamp", "level")}
-    return f"{entry.get('timestamp', '')} {entry.get('level', '')} {entry.get('event', '')} {further or ''}".strip()
+    said = f"{entry.get('timestamp', '')} {entry.get('level', '')} {entry.get('event', '')}".strip()
+    errors = [f"{error.get('exc_type')}: {error.get('exc_value')}" for error in entry.get("error_detail") or ()]
+    return "\n  ".join([said, *errors])
 
 
 def _quoted(run_id: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 from rich.console import Console
 
-from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.airflow_api import AirflowApi, AirflowRefused, TaskInstance
 from local_stack.archive_check import check_song
 from local_stack.demo_progress import STEPS, Progress
 from local_stack.demo_report import report
@@ -148,11 +148,12 @@ class Demo:
         failed = [task for task in api.task_instances(DAG, run_id) if task.state == "failed"]
         failed.sort(key=lambda task: (STEPS.index(task.name) if task.name in STEPS else len(STEPS), task.map_index))
         for task in failed:
-            say(f"  {task.task_id} {task.label or task.map_index} failed.")
+            say(f"  {_named(task)} failed.")
         if failed:
             first = failed[0]
-            lines = api.logs(DAG, run_id, first.task_id, first.try_number, first.map_index).splitlines()
-            say(f"Last lines of the log of {first.task_id} {first.label or first.map_index}:")
+            log = api.logs(DAG, run_id, first.task_id, first.try_number, first.map_index)
+            lines = [line for line in log.splitlines() if "::group::" not in line and "::endgroup::" not in line]
+            say(f"Last lines of the log of {_named(first)}:")
             say("\n".join(f"  | {line[:400]}" for line in lines[-LOG_LINES:]))
         say(f"Task logs: {self.settings.airflow_home / 'logs'}")
 
@@ -184,6 +185,10 @@ def phase(state: StackState | None) -> str:
         waiting = sorted(set(PART_WORDS) - set(state.seconds if state else ()) - {"database"})
         return f"the stack was starting (not up yet: {', '.join(waiting)})"
     return "the songs were on their way"
+
+
+def _named(task: TaskInstance) -> str:
+    return task.task_id if task.map_index < 0 else f"{task.task_id} of {task.label or f'song {task.map_index + 1}'}"
 
 
 def say(text: str) -> None:

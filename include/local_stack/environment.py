@@ -102,10 +102,9 @@ def kie_connection(settings: StackSettings, urls: Mapping[str, str], person: Map
     """Return ``kie_default`` as an environment variable: the simulator, or the real KIE with the person's key."""
     name = "AIRFLOW_CONN_KIE_DEFAULT"
     if not settings.real_kie:
+        connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY}
         # The simulator serves its files over http from loopback, which an archive refuses unless it is told so.
-        extra = {"allow_loopback": True}
-        connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
-        return {name: json.dumps(connection)}
+        return {name: json.dumps(connection), "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True"}
     if person.get(name):
         return {name: person[name]}
     return {name: json.dumps({"conn_type": "kie", "host": KIE_HOST, "password": person["KIE_API_KEY"]})}
