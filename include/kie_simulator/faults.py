@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Phase = Literal["create", "details", "task", "file", "credit", "callback", "download_url", "call", "upload"]
+Phase = Literal["api", "create", "details", "task", "file", "credit", "callback", "download_url", "call", "upload"]
 
 _ANSWER = frozenset(
     ["code", "http", "html", "malformed", "empty", "missing_fields", "reset_before", "reset_after", "slow"],
@@ -19,7 +19,10 @@ _ANSWER = frozenset(
 _DETAILS = frozenset(
     ["data_null", "unknown_state", "pending_error", "without_files", "flag_message", "wrong_parent"],
 )
+# The phase "api" stands for all of these.
+_API = frozenset({"create", "details", "credit", "download_url", "call", "upload"})
 ACTIONS: Mapping[str, frozenset[str]] = {
+    "api": _ANSWER,
     "create": _ANSWER,
     "details": _ANSWER | _DETAILS,
     "credit": _ANSWER,
@@ -126,9 +129,8 @@ class Fault(BaseModel):
     def matches(self, moment: Moment) -> bool:
         """Return whether the fault is meant for a moment."""
         names = ("kind", "path", "task_id", "source_id", "title", "account", "role")
-        return self.phase == moment.phase and all(
-            getattr(self, name) in (None, getattr(moment, name)) for name in names
-        )
+        in_phase = self.phase == moment.phase or (self.phase == "api" and moment.phase in _API)
+        return in_phase and all(getattr(self, name) in (None, getattr(moment, name)) for name in names)
 
 
 @dataclass

@@ -21,10 +21,16 @@ ONE_PIXEL = base64.b64decode(
 )
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimulatorServer]:
+    with SimulatorServer() as running:
+        yield running
+
+
 @pytest.fixture
-def simulator() -> Iterator[SimulatorServer]:
-    with SimulatorServer(rate_limit=100) as server:
-        yield server
+def simulator(server: SimulatorServer) -> SimulatorServer:
+    server.control.reset()
+    return server
 
 
 @pytest.fixture
