@@ -1,4 +1,4 @@
-"""KIE's answers for tests, shaped as docs.kie.ai and recorded traffic show them: an envelope, usually under HTTP 200."""
+"""KIE's answers for tests, shaped as docs.kie.ai and recordings show them: an envelope, usually under HTTP 200."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MUSIC_ID = "5c79be8e0a3b4f6d9e1c2a7b8d4f6e01"
 COVER_ID = "21aee3c3c2a01fa5e030b3799fa4dd56"
 OTHER_ID = "9f0c1d2e3b4a59687786a5b4c3d2e1f0"
 CREDITS_TEXT = (
-    "Credits insufficient : Your current balance isn’t enough to run this request. Please top up to continue."
+    "Credits insufficient : Your current balance isn\u2019t enough to run this request. Please top up to continue."
 )
 
 

@@ -26,7 +26,7 @@ def test_blanks_around_a_pasted_key_are_cut_off(key: str) -> None:
     assert KieAccount(key).api_key == KEY
 
 
-@pytest.mark.parametrize("key", ["", "   ", "\n", "two words", "line\nbreak", "typographic’quote", "tab\tin it"])
+@pytest.mark.parametrize("key", ["", "   ", "\n", "two words", "line\nbreak", "typographic\u2019quote", "tab\tin it"])
 def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(KieConnectionInvalid) as caught:
         KieAccount(key, connection="kie_prod")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kie_answers import COVER_ID, CREDITS_TEXT, MUSIC_ID, answer, raw
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers import CreateAnswer, Created, Lost, Refused, decode_create
 from airflow_kie.client.envelope import Response
 from airflow_kie.client.registry import task_kind
+from kie_answers import COVER_ID, CREDITS_TEXT, MUSIC_ID, answer, raw
 
 SOURCE = {"taskId": MUSIC_ID}
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data, music_data, raw, track_data
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers import Invisible, Read, Unreadable, decode_details, failure_of
@@ -16,6 +15,7 @@ from airflow_kie.client.envelope import Response
 from airflow_kie.client.operations import State, Task
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import OPERATIONS, task_kind
+from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data, music_data, raw, track_data
 
 RUN, OK, BAD, UNHEARD = State.RUNNING, State.SUCCEEDED, State.FAILED, State.UNDELIVERED
 

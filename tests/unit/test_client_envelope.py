@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from kie_answers import CREDITS_TEXT, answer, raw
 
 from airflow_kie.client import errors
 from airflow_kie.client.envelope import LONGEST_RETRY_AFTER, Response, decode_envelope, error_in
 from airflow_kie.client.operations import Phase
 from airflow_kie.client.registry import COVER, CREDIT, LYRICS, MUSIC, UPLOAD_BASE64
+from kie_answers import CREDITS_TEXT, answer, raw
 
 COMMON = {
     400: errors.KieInvalidRequest,

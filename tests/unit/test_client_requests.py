@@ -165,7 +165,7 @@ def test_an_upload_without_a_path_is_refused_before_it_is_sent(upload: Upload) -
 
 @pytest.mark.parametrize("name", ["suno.nothing", "credit", "upload.base64", ""])
 def test_a_name_that_is_no_task_kind_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(KeyError, match="suno.cover"):
+    with pytest.raises(KeyError, match=r"suno\.cover"):
         task_kind(name)
 
 

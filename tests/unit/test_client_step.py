@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, answer, cover_data, music_data, track_data
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers import (
@@ -33,6 +32,7 @@ from airflow_kie.client.step import (
     Wait,
     next_action,
 )
+from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, answer, cover_data, music_data, track_data
 
 NOW = 1_776_862_600.0
 ONCE = [name for name, row in OPERATIONS.items() if isinstance(row, Task) and row.once_per_source]
