@@ -5,6 +5,7 @@ An ASGI application cannot reach its connection, so the HTTP protocol class hand
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import Mapping
@@ -26,7 +27,12 @@ class BreakableProtocol(HttpToolsProtocol):
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope[_CONNECTION] = self
-            await inner(scope, receive, send)
+            try:
+                await inner(scope, receive, send)
+            except asyncio.CancelledError:
+                # The server stops and waits no longer for this answer: the client sees the connection end.
+                self.cycle.disconnected = True
+                self.transport.abort()
 
         self.app = app
 
