@@ -36,9 +36,10 @@ def test_an_image_that_lacks_its_last_bytes_is_refused(form: str, missing: int) 
         check_image(io.BytesIO(whole[:-missing]))
 
 
-def test_a_truncated_png_says_truncated() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_truncated_image_says_truncated(form: str) -> None:
     with pytest.raises(FileTruncated):
-        check_image(io.BytesIO(picture(size=(300, 200))[:-1]))
+        check_image(io.BytesIO(picture(form=form, size=(300, 200))[:-1]))
 
 
 @pytest.mark.parametrize(
@@ -88,11 +89,32 @@ def test_an_image_of_too_many_pixels_is_not_decoded(side: int) -> None:
         check_image(io.BytesIO(bomb))
 
 
-def test_a_damaged_checksum_inside_a_png_is_found() -> None:
-    broken = bytearray(picture(size=(300, 200)))
-    broken[len(broken) // 2] ^= 0xFF
+def test_a_damaged_checksum_inside_a_png_is_found_although_its_pixels_decode() -> None:
+    whole = picture(size=(300, 200))
+    text = _chunk(b"tEXt", b"Title\x00cover")
+    end = len(whole) - 12  # before IEND
+    check_image(io.BytesIO(whole[:end] + text + whole[end:]))
     with pytest.raises(FileDamaged):
-        check_image(io.BytesIO(bytes(broken)))
+        check_image(io.BytesIO(whole[:end] + text[:-1] + b"?" + whole[end:]))
+
+
+def test_an_image_whose_pixels_cannot_be_decoded_is_refused_although_its_checksums_are_right() -> None:
+    header = struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)
+    pixels = zlib.compress((b"\x00" + b"x" * 64) * 64)
+    for data, refused in ((pixels, False), (b"\x00" + pixels[1:], True)):
+        parts = _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+        with pytest.raises(FileDamaged) if refused else contextlib.nullcontext():
+            check_image(io.BytesIO(b"\x89PNG\r\n\x1a\n" + parts))
+
+
+def test_a_webp_that_lacks_the_end_of_its_metadata_is_refused_although_its_pixels_decode() -> None:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(out, "WEBP", xmp=b"<x:xmpmeta>" + b" " * 500 + b"</x:xmpmeta>")
+    check_image(io.BytesIO(out.getvalue()))
+    with pytest.raises(FileDamaged):
+        check_image(io.BytesIO(out.getvalue()[:-100]))
 
 
 def test_a_wav_and_an_mp3_are_named_with_their_length() -> None:

@@ -26,7 +26,10 @@ _MOOV_LIMIT = 16 * 1024 * 1024
 _DURATION_SHARE = 0.8
 
 # What Pillow's parsers raise on hostile or broken input, besides its own UnidentifiedImageError (an OSError).
-_IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
+_IMAGE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error),
+    Warning,  # where a person turned warnings into errors
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,11 @@ def check_image(file: BinaryIO) -> ContentFacts:
     from PIL import Image
 
     head = _head(file)
-    if _raster_format(head) is None:
+    form = _raster_format(head)
+    if form is None:
         raise FileWrongType(f"an image was expected and {_described(head)} came")
+    if form == "WEBP" and not _riff_is_whole(file):
+        raise FileTruncated("the WebP file is shorter than its header says")
     too_many = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         _decode(file, "verify")  # walks all chunks and their checksums; an image must be opened anew after it
@@ -81,8 +87,6 @@ def check_image(file: BinaryIO) -> ContentFacts:
     content_type, extension, end_mark = _IMAGES[name]
     if end_mark is not None and end_mark not in _tail(file):
         raise FileTruncated(f"the {name} file has no end mark")
-    if name == "WEBP" and not _riff_is_whole(file):
-        raise FileTruncated("the WebP file is shorter than its header says")
     return ContentFacts(content_type, extension, width=width, height=height)
 
 
