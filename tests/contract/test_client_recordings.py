@@ -1,0 +1,228 @@
+"""Recorded KIE traffic through the client: the same requests are built, and every answer is read as it was meant."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from airflow_kie.client import errors
+from airflow_kie.client.account import KieAccount
+from airflow_kie.client.answers import Created, Invisible, Read, Refused
+from airflow_kie.client.envelope import Response, decode_envelope
+from airflow_kie.client.kie import Kie
+from airflow_kie.client.operations import Call, Operation, State, Task, Upload
+from airflow_kie.client.registry import OPERATIONS
+from airflow_kie.client.step import TaskRecord
+from airflow_kie.client.transport import KieTransport
+from answering_server import FakeServer, Seen, serving
+
+FOLDER = Path(__file__).parents[1] / "data" / "kie-recordings"
+HOSTS = {"api": "api.kie.ai", "upload": "kieai.redpandaai.co"}
+
+ONE_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One recorded request and its answer."""
+
+    name: str
+    method: str
+    url: str
+    body: dict[str, Any] | None
+    answered: Any
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.url).query).items()}
+
+    @property
+    def operation(self) -> Operation:
+        """The row whose create, call or upload has this path; what only reads is found by its details path."""
+        for row in OPERATIONS.values():
+            made = row.create if isinstance(row, Task) else row.endpoint
+            if (made.method, made.path) == (self.method, self.path):
+                return row
+        return next(row for row in OPERATIONS.values() if isinstance(row, Task) and row.details
+                    and (row.details.method, row.details.path) == (self.method, self.path))  # fmt: skip
+
+
+def exchanges() -> Iterator[Exchange]:
+    for file in sorted(FOLDER.glob("*.json")):
+        for number, entry in enumerate(json.loads(file.read_text())):
+            sent, answered = entry["request"], entry["response"]
+            assert answered["status"] == 200
+            yield Exchange(
+                f"{file.stem}-{number}", sent["method"], sent["url"], sent.get("body"), answered["body"]
+            )  # fmt: skip
+
+
+ALL = list(exchanges())
+CREATES = [one for one in ALL if isinstance(one.operation, Task) and one.method == "POST"]
+READS = [one for one in ALL if isinstance(one.operation, Task) and one.method == "GET"]
+OTHERS = [one for one in ALL if not isinstance(one.operation, Task)]
+
+
+def named(some: list[Exchange]) -> Any:
+    return pytest.mark.parametrize("exchange", some, ids=[one.name for one in some])
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> Iterator[tuple[Kie, FakeServer, Exchange]]:
+    """A server that answers as KIE did, and the client before it."""
+    exchange: Exchange = request.getfixturevalue("exchange")
+
+    def reply(_: Seen) -> tuple[int, dict[str, str], bytes]:
+        return 200, {"Content-Type": "application/json;charset=UTF-8"}, json.dumps(exchange.answered).encode()
+
+    with serving(reply) as server:
+        transport = KieTransport(KieAccount("recorded-key", api_url=server.url, upload_url=server.url))
+        yield Kie(transport), server, exchange
+        transport.close()
+
+
+Replay = tuple[Kie, FakeServer, Exchange]
+
+
+def test_every_recording_is_replayed_here() -> None:
+    assert len({one.name.rpartition("-")[0] for one in ALL}) == len(list(FOLDER.glob("*.json"))) >= 24
+    assert len(CREATES) + len(READS) + len(OTHERS) == len(ALL)
+
+
+@named(ALL)
+def test_every_recorded_request_goes_to_the_host_of_its_operation(exchange: Exchange) -> None:
+    row = exchange.operation
+    endpoint = row.create if isinstance(row, Task) else row.endpoint
+    assert urlsplit(exchange.url).hostname == HOSTS[endpoint.host]
+
+
+@named(CREATES)
+def test_a_recorded_create_is_sent_and_read_as_recorded(exchange: Exchange, replay: Replay) -> None:
+    kie, server, _ = replay
+    kind = exchange.operation
+    assert isinstance(kind, Task)
+    body = dict(exchange.body or {})
+    callback = body.pop("callBackUrl", "")
+    answered = kie.create(kind, body, {name: body[name] for name in kind.source_fields if name in body}, callback)
+
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == (exchange.method, exchange.path)
+    sent = json.loads(seen.body)
+    assert sent.pop("callBackUrl"), "recorded without one, KIE refused the create"
+    assert sent == body
+
+    code, data = exchange.answered["code"], exchange.answered["data"]
+    if code == 200:
+        assert answered == Created(data["taskId"])
+    else:
+        assert isinstance(answered, Refused)
+        assert type(answered.error) is errors.KieInvalidRequest
+        assert (answered.error.facts.code, answered.error.facts.message) == (422, exchange.answered["msg"])
+
+
+@named(READS)
+def test_recorded_details_are_asked_for_and_read_as_recorded(exchange: Exchange, replay: Replay) -> None:
+    kie, server, _ = replay
+    kind = exchange.operation
+    assert isinstance(kind, Task)
+    answered = kie.details(TaskRecord.of_known_task(kind.name, exchange.query["taskId"]), kind)
+
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("GET", f"{exchange.path}?{urlsplit(exchange.url).query}")
+
+    data = exchange.answered["data"]
+    if data is None:
+        assert answered == Invisible()
+        return
+    assert isinstance(answered, Read)
+    details = answered.details
+    assert (details.task_id, details.word, details.known_word) == (data["taskId"], data["state"], True)
+    assert details.state is {"success": State.SUCCEEDED}.get(data["state"], State.RUNNING)
+    assert list(details.results) == (json.loads(data["resultJson"])["resultUrls"] if data["resultJson"] else [])
+    assert (details.error_code, details.error_message) == (None, None)
+    asked = json.loads(data["param"])
+    assert details.param == {"model": asked["model"], "input": json.loads(asked["input"])}
+    assert details.created_at is not None
+    assert details.created_at.timestamp() * 1000 == data["createTime"]
+    if data["completeTime"] is None:
+        assert details.completed_at is None
+    else:
+        assert details.completed_at is not None
+        assert details.completed_at.timestamp() * 1000 == pytest.approx(data["completeTime"])
+
+
+@named(OTHERS)
+def test_a_recorded_call_or_upload_is_sent_and_read_as_recorded(exchange: Exchange, replay: Replay) -> None:
+    kie, server, _ = replay
+    row = exchange.operation
+    error = None
+    try:
+        if isinstance(row, Call):
+            got = kie.call(row, exchange.body)
+        else:
+            assert isinstance(row, Upload)
+            streamed = {"uploadPath": "images/test-uploads"}
+            file = ("a.png", ONE_PIXEL) if row.file_field else None
+            got = kie.upload(row, exchange.body or streamed, file)
+    except errors.KieError as caught:
+        error = caught
+
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == (exchange.method, exchange.path)
+    if exchange.body is not None:
+        assert json.loads(seen.body) == exchange.body
+    if exchange.answered["code"] == 200:
+        assert error is None
+        assert got == exchange.answered["data"]
+    else:
+        assert type(error) is errors.KieInvalidRequest
+        assert error.facts.message == exchange.answered["msg"]
+
+
+@named(ALL)
+def test_every_recorded_answer_is_an_envelope(exchange: Exchange) -> None:
+    envelope = decode_envelope(Response(200, {}, json.dumps(exchange.answered).encode()))
+    assert (envelope.code, envelope.data) == (exchange.answered["code"], exchange.answered["data"])
+
+
+def test_the_recorded_balances_are_floats() -> None:
+    balances = [one.answered["data"] for one in ALL if one.operation.name == "credit"]
+    assert balances
+    assert all(isinstance(balance, float) for balance in balances)
+
+
+def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
+    """The whole recorded life of a task, replayed in its order."""
+    entries = [one for one in ALL if one.name.startswith("seedream-5-lite")]
+    left = iter(entries)
+
+    def reply(_: Seen) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, json.dumps(next(left).answered).encode()
+
+    with serving(reply) as server:
+        transport = KieTransport(KieAccount("recorded-key", api_url=server.url))
+        kie, kind = Kie(transport), OPERATIONS["jobs"]
+        assert isinstance(kind, Task)
+        created = kie.create(kind, entries[0].body or {}, {}, "")
+        assert isinstance(created, Created)
+        states = []
+        for _ in entries[1:]:
+            read = kie.details(TaskRecord.of_known_task("jobs", created.task_id), kind)
+            assert isinstance(read, Read)
+            states.append(read.details.state)
+        transport.close()
+    assert states == [State.RUNNING] * (len(states) - 1) + [State.SUCCEEDED]
+    assert read.details.complete
