@@ -33,9 +33,7 @@ class MediaServer:
 
 
 @contextmanager
-def media_server(
-    scripts: dict[str, Script] | None = None, tls: ssl.SSLContext | None = None
-) -> Iterator[MediaServer]:
+def media_server(scripts: dict[str, Script] | None = None, tls: ssl.SSLContext | None = None) -> Iterator[MediaServer]:
     server = MediaServer(scripts=scripts or {})
 
     class Handler(BaseHTTPRequestHandler):

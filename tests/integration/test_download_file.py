@@ -188,7 +188,11 @@ def test_a_slow_drip_ends_at_the_deadline_of_the_whole_download(server: MediaSer
 
 def test_a_silent_server_ends_at_the_read_timeout(server: MediaServer) -> None:
     released = threading.Event()
-    server.scripts["/a"] = lambda request: released.wait(20) and None
+
+    def silent(request: BaseHTTPRequestHandler) -> None:
+        released.wait(20)
+
+    server.scripts["/a"] = silent
     with pytest.raises(FileUnreachable, match="Timeout"):
         fetch(server.url("/a"), DownloadSettings(private_hosts=LOCAL.private_hosts, read_seconds=0.2))
     released.set()

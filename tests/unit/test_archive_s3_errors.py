@@ -17,7 +17,7 @@ from airflow_kie.client.errors import Scope
 
 def answered(code: str, words: str = "words", status: int = 400) -> ClientError:
     answer = {"Error": {"Code": code, "Message": words}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, "PutObject")  # type: ignore[arg-type]
+    return ClientError(answer, "PutObject")
 
 
 @pytest.mark.parametrize(
