@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from kie_simulator.server import serve
 from kie_simulator.settings import Settings
 from kie_simulator.simulation import Simulation
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Return name and value of a setting given as ``name=value``.
+
+    :raises argparse.ArgumentTypeError: if it is not of that form, or the simulator has no such setting or value.
+    """
+    name, _, value = text.partition("=")
+    try:
+        setting = (name, json.loads(value))
+        Settings().changed(dict([setting]))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error.errors()[0]['msg']}") from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with a value in JSON") from None
+    return setting
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -24,6 +44,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--webhook-key", help="sign callbacks with this key; without it they are not signed")
     parser.add_argument("--seed", help="decides ids, durations, songs and pictures (default: a random one)")
     parser.add_argument("--public-url", help="the URL under which clients reach it (default: that of each request)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="any setting of /_sim/settings, its value in JSON, such as cover_seconds=20; repeatable",
+    )
     parser.add_argument("--access-log", action="store_true", help="log every request")
     return parser.parse_args(argv)
 
@@ -37,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     sim = Simulation(
         arguments.api_key or ["sim-key"],
         credits=arguments.credits,
-        settings=Settings(speed=arguments.speed, webhook_key=arguments.webhook_key),
+        settings=Settings(speed=arguments.speed, webhook_key=arguments.webhook_key).changed(dict(arguments.set)),
         seed=arguments.seed,
         public_url=arguments.public_url,
     )

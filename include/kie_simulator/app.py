@@ -20,6 +20,19 @@ from kie_simulator.simulation import Simulation
 from kie_simulator.uploads import add_uploads
 
 
+@contextlib.asynccontextmanager
+async def _sending(sim: Simulation, callbacks: Callbacks) -> AsyncIterator[None]:
+    """Send callbacks while the application serves."""
+    running = asyncio.create_task(callbacks.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        sim.files.close()
+
+
 def create_app(sim: Simulation) -> FastAPI:
     """Return the application that serves a simulated KIE.
 
@@ -27,18 +40,7 @@ def create_app(sim: Simulation) -> FastAPI:
     """
     callbacks = Callbacks(sim)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sending = asyncio.create_task(callbacks.run())
-        try:
-            yield
-        finally:
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
-            sim.files.close()
-
-    app = FastAPI(title="KIE simulator", lifespan=lifespan, openapi_url=None)
+    app = FastAPI(title="KIE simulator", lifespan=lambda app: _sending(sim, callbacks), openapi_url=None)
     app.include_router(Control(sim, callbacks).router)
     api = Api(sim, callbacks)
     add_calls(api)

@@ -85,11 +85,7 @@ def source_id(operation: Operation, body: Mapping[str, Any]) -> str:
 def _duplicate(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
     if operation.once is None:
         return None
-    for task in reversed(sim.tasks.values()):
-        if task.kind != operation.kind or task.account != account.name:
-            continue
-        if task.source_id != source_id(operation, body):
-            continue
+    for task in reversed(sim.made_from(account, operation.kind, source_id(operation, body))):
         reading = sim.reading(task, "")
         if reading.ended and not reading.succeeded and not sim.settings.failed_cover_blocks:
             continue
@@ -139,17 +135,26 @@ def make_task(
         source_id=source_id(operation, body),
         callback_url=str(body.get(operation.callback_field) or ""),
     )
-    source = sim.tasks.get(task.source_id.partition("/")[0])
-    given = body.get("input")
-    prompt = str((given if isinstance(given, Mapping) else body).get("prompt") or "")
-    task.title = str(body.get("title") or "") or (source.title if source else title_from_prompt(prompt, task_id))
+    task.title = _title(sim, task)
     if operation.kind in MUSIC_KINDS:
-        task.tracks = tuple(_track(sim, task, n) for n in range(tracks or sim.settings.tracks))
+        count = sim.settings.tracks if tracks is None else tracks
+        task.tracks = tuple(_track(sim, task, number) for number in range(count))
     task.files = tuple(_files(sim, operation, task))
     task.ending = _later_failure(sim, body) or task.ending
-    sim.tasks[task_id] = task
+    sim.keep(task)
     strike_task(sim, operation, task)
     return task
+
+
+def _title(sim: Simulation, task: Task) -> str:
+    if task.request.get("title"):
+        return str(task.request["title"])
+    source = sim.tasks.get(task.source_id.partition("/")[0])
+    if source is not None:
+        return source.title
+    given = task.request.get("input")
+    prompt = (given if isinstance(given, Mapping) else task.request).get("prompt")
+    return title_from_prompt(str(prompt or ""), task.id)
 
 
 def _file(sim: Simulation, task: Task, role: str, name: str) -> StoredFile:

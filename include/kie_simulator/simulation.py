@@ -24,7 +24,11 @@ from kie_simulator.tasks import State, Task
 
 @dataclass(frozen=True)
 class Charge:
-    """One create that KIE would have charged; ``at`` is simulated unix time in seconds."""
+    """One create that KIE would have charged.
+
+    :param at: simulated unix time in seconds.
+    :param real_at: unix time in seconds: for measuring how fast creates really came.
+    """
 
     kind: str
     task_id: str
@@ -32,6 +36,7 @@ class Charge:
     credits: float
     account: str
     at: float
+    real_at: float
     request: Mapping[str, Any]
 
 
@@ -41,7 +46,6 @@ class Counts:
 
     requests: Counter[str] = field(default_factory=Counter)
     reads: Counter[str] = field(default_factory=Counter)
-    refused_codes: Counter[str] = field(default_factory=Counter)
     rate_limited: int = 0
     excess_reads: Counter[str] = field(default_factory=Counter)
     downloads: Counter[str] = field(default_factory=Counter)
@@ -93,6 +97,7 @@ class Simulation:
         self.faults = Faults(self.seed)
         self.counts = Counts()
         self.tasks: dict[str, Task] = {}
+        self._by_source: dict[tuple[str, str, str], list[Task]] = {}
         self.ledger: list[Charge] = []
         self.files.forget()
 
@@ -136,6 +141,15 @@ class Simulation:
             return None
         return task
 
+    def keep(self, task: Task) -> None:
+        """Make a new task known."""
+        self.tasks[task.id] = task
+        self._by_source.setdefault((task.account, task.kind, task.source_id), []).append(task)
+
+    def made_from(self, account: Account, kind: str, source_id: str) -> list[Task]:
+        """Return an account's tasks of a kind that were made from something, the oldest first."""
+        return self._by_source.get((account.name, kind, source_id), [])
+
     def charge(self, account: Account, task: Task, credits: float) -> None:
         """Take credits for a task and write it into the ledger."""
         self.charge_call(account, task.kind, task.id, task.source_id, credits, task.request)
@@ -145,8 +159,8 @@ class Simulation:
     ) -> None:
         """Take credits for something and write it into the ledger."""
         account.credits = round(account.credits - credits, 2)
-        at = self.clock.now()
-        self.ledger.append(Charge(kind, task_id, source_id, credits, account.name, at, without_secrets(request)))
+        at, body = self.clock.now(), without_secrets(request)
+        self.ledger.append(Charge(kind, task_id, source_id, credits, account.name, at, time.time(), body))
 
     def reading(self, task: Task, base_url: str, *, stage: int | None = None) -> Reading:
         """Return a task as it stands now.

@@ -102,6 +102,16 @@ def test_it_stops_at_a_signal_though_an_answer_is_not_finished(start: list[Comma
     assert "Traceback" not in errors
 
 
+def test_it_takes_any_setting_and_refuses_one_that_it_does_not_have(start: list[Command]) -> None:
+    start.append(Command("--set", "cover_seconds=20", "--set", 'duplicate={"code": 409}', "--speed", "10"))
+    settings = httpx.get(f"{start[0].url()}/_sim/settings", trust_env=False).json()
+    assert (settings["cover_seconds"], settings["duplicate"]["code"], settings["speed"]) == (20, 409, 10)
+    start.append(Command("--set", "cover_secs=20"))
+    _, errors = start[1].process.communicate(timeout=20)
+    assert start[1].process.returncode == 2
+    assert "cover_secs: Extra inputs are not permitted" in errors
+
+
 def test_a_port_that_is_taken_is_said_in_a_sentence(start: list[Command]) -> None:
     start.append(Command())
     port = start[0].url().rpartition(":")[2]

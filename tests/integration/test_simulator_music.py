@@ -105,6 +105,12 @@ def test_songs_are_made_without_charge_in_the_order_of_their_titles(simulator: S
     assert simulator.control.ledger() == []
 
 
+@pytest.mark.parametrize("tracks", [0, 1, 3])
+def test_a_song_can_have_any_number_of_tracks(simulator: SimulatorServer, kie: Kie, tracks: int) -> None:
+    song = simulator.control.make_music(tracks=tracks)[0]
+    assert len(kie.music(song.task_id)["response"]["sunoData"]) == tracks
+
+
 def test_an_extension_of_an_unknown_track_is_accepted_and_fails_later(simulator: SimulatorServer, kie: Kie) -> None:
     body = {"defaultParamFlag": True, "audioId": "nowhere", "model": "V5", "callBackUrl": "https://x.invalid"}
     task_id = kie.post("/generate/extend", **body)["data"]["taskId"]
