@@ -29,7 +29,7 @@ def report(
     """
     table = Table(title="Archived songs", show_lines=True)
     for heading in ("song", "cover file", "size", "SHA-256", "seconds per step"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "song")
     for title, song, times in zip(titles, songs, steps, strict=True):
         table.add_row(
             title,
@@ -54,7 +54,7 @@ def report(
 
 
 def _sum(file: ArchivedFile) -> str:
-    return file.problem or f"{file.sha256[:12]}… ok"
+    return file.problem or f"{file.sha256[:8]}… ok"
 
 
 def _size(size: int) -> str:
@@ -62,4 +62,4 @@ def _size(size: int) -> str:
 
 
 def _seconds(step: Step) -> str:
-    return f"{step.seconds:.1f} s" if step.seconds is not None else "-"
+    return f"{step.seconds:.1f}" if step.seconds is not None else "-"

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,10 @@ UV = "uv==0.13.9"
 LOCK = "requirements-dev.txt"
 # What decides whether an installation is still right. This file counts: a new way to install is a new installation.
 INPUTS = (LOCK, "pyproject.toml", "include/local_stack/install.py")
+
+
+_held: list[int] = []
+"""The lock's descriptor, while it is held; steps inherit it."""
 
 
 class InstallFailed(Exception):
@@ -89,7 +94,10 @@ def install(project: Path, venv: Path) -> None:
     python = venv / "bin" / "python"
     if (venv / ".unfinished").exists() or not works(python):
         # A killed installer may have left half a package that looks whole: start over.
-        step("make .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
+        shutil.rmtree(venv, ignore_errors=True)
+        venv.mkdir(exist_ok=True)
+        (venv / ".unfinished").touch()
+        step("make .venv", [sys.executable, "-m", "venv", str(venv)])
     (venv / ".unfinished").touch()
     (venv / ".installed").unlink(missing_ok=True)
     pip = [str(python), "-m", "pip"]
@@ -124,10 +132,15 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
 
     :raises InstallFailed: with the step's name, when it ends with an error.
     """
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, check=False)
-    if run.returncode:
+    try:
+        # The lock stays held while the step runs, even if this process is killed.
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, check=False, pass_fds=_held)
+        reason = f"exit code {run.returncode}" if run.returncode else ""
+    except OSError as error:
+        reason = str(error)
+    if reason:
         raise InstallFailed(
-            f"Could not {name} (exit code {run.returncode}); the reason stands above. "
+            f"Could not {name} ({reason}). More may stand above. "
             "Nothing else was changed. When it is mended, start the same command again: it begins this step anew."
         )
 
@@ -194,7 +207,11 @@ def only_one_at_a_time(lock: Path) -> Iterator[None]:
         except OSError:
             say("Another ./run is installing; waiting for it.")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        _held.append(handle.fileno())
+        try:
+            yield
+        finally:
+            _held.clear()
 
 
 def say(text: str) -> None:

@@ -1,0 +1,136 @@
+"""./run up, down and demo with all their real processes: nothing is started twice, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from local_stack.processes import members
+from local_stack.running import RunningStack
+from local_stack.settings import PROJECT
+from local_stack.stack import stop_kept
+from local_stack.state import StackState, read_state
+
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a blank in its path for the stacks of one test; what is still up at the end is stopped."""
+    local = tmp_path / "local stacks"
+    yield local
+    for file in [local / "stack.json", *local.glob("*/stack.json")]:
+        state = read_state(file.parent)
+        if state is not None:
+            stop_kept(file.parent, state)
+
+
+def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command of ./run whose stacks stand in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "local_stack", *arguments],
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "include"), "KIE_STACK_DIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def command(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run a command of ./run to its end and return its exit code and what it said."""
+    with start_command(folder, *arguments) as process:
+        said, _ = process.communicate(timeout=PATIENCE)
+        return process.returncode, said
+
+
+def wait_for_part(folder: Path, part: str, process: subprocess.Popen[str]) -> StackState:
+    """Wait until a demo has started a part of its stack."""
+    while process.poll() is None:
+        for file in folder.glob("demo-*/stack.json"):
+            state = read_state(file.parent)
+            if state is not None and part in state.parts:
+                return state
+    raise AssertionError(f"The demo ended: {process.communicate()[0]}")
+
+
+def session_ends(state: StackState) -> bool:
+    """Wait until no process of a stack's session or with its mark is left, and say whether that came to be."""
+    for process in members(state.stack_id, state.keeper.pid):
+        try:
+            process.wait(PATIENCE / 4)
+        except psutil.TimeoutExpired:
+            return False
+    return not members(state.stack_id, None)
+
+
+def test_up_is_up_once_and_down_leaves_no_process(folder: Path) -> None:
+    code, said = command(folder, "up")
+    assert code == 0, said
+    state = read_state(folder)
+    assert state is not None
+    assert state.urls["airflow"] in said
+
+    code, again = command(folder, "up")
+    assert code == 0
+    assert state.urls["airflow"] in again
+    assert read_state(folder) == state
+
+    assert command(folder, "down")[0] == 0
+    assert session_ends(state)
+    assert command(folder, "down") == (0, "Nothing is up.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_interrupted_demo_leaves_no_process(folder: Path, number: signal.Signals) -> None:
+    with start_command(folder, "demo") as process:
+        state = wait_for_part(folder, "triggerer", process)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert session_ends(state)
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert "The demo was interrupted while the stack was starting" in said
+
+
+def test_a_stack_whose_keeper_is_killed_leaves_no_process(folder: Path) -> None:
+    with start_command(folder, "demo") as process:
+        state = wait_for_part(folder, "triggerer", process)
+        os.kill(state.keeper.pid, signal.SIGKILL)
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "keeper failed: The keeper ended with exit code -9." in said
+    assert session_ends(state)
+
+
+def test_a_demo_says_which_part_failed_and_shows_its_log(folder: Path) -> None:
+    with start_command(folder, "demo") as process:
+        state = wait_for_part(folder, "triggerer", process)
+        os.kill(state.parts["s3"].pid, signal.SIGKILL)
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "s3 failed: s3 ended with exit code -9 while the stack started." in said
+    assert "Starting s3 server" in said  # the last lines of its log
+    assert "All logs: " in said
+    assert session_ends(state)
+
+
+def test_a_part_of_a_running_stack_that_is_killed_comes_back_where_it_was(stack: RunningStack) -> None:
+    before = stack.state
+    stack.kill("simulator")
+    while (now := stack.state.parts["simulator"]) == before.parts["simulator"]:
+        pass
+    assert now.process() is not None
+    assert stack.state.urls == before.urls
+
+
+def test_airflow_knows_the_dags_of_the_project(stack: RunningStack) -> None:
+    stack.airflow.wait_for_dag("music_cover", seconds=PATIENCE)
+    assert stack.airflow.import_errors() == {}
