@@ -53,7 +53,27 @@ _LINES = (
     "Hold the last note longer, play it plain",
     "All the quiet houses learn your name",
 )
-_FILLER = {"a", "an", "the", "of", "with", "and", "for", "about", "song", "no", "in", "on", "to"}
+_FILLER = {
+    "over",
+    "under",
+    "from",
+    "into",
+    "at",
+    "by",
+    "a",
+    "an",
+    "the",
+    "of",
+    "with",
+    "and",
+    "for",
+    "about",
+    "song",
+    "no",
+    "in",
+    "on",
+    "to",
+}
 
 
 def invent_title(seed: str) -> str:
