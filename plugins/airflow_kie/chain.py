@@ -10,7 +10,7 @@ from airflow.sdk import TriggerRule, task_group
 from airflow_kie import settings
 from airflow_kie.operators.songs import KieSongListOperator, KieSongReportOperator, note_failure
 from airflow_kie.operators.suno import KieGenerateCoverOperator
-from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
+from airflow_kie.sensors.suno import SONG_TITLE_KEY, KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 
 SONG_LIST = "song_list"
@@ -21,7 +21,6 @@ RETRY_DELAY = timedelta(seconds=10)
 """Only for failures that Airflow makes itself (a lost worker, a stale event): those skip the retry policy, and
 Airflow's default of 300 s would be lost time, since the next attempt goes on with what is paid."""
 _LABEL = "{{ task.song_title or task.music_task_id }}"
-_TITLE = "{{ (ti.xcom_pull(task_ids='music_complete') or {}).get('title') or '' }}"
 
 
 def archive_covers(
@@ -91,6 +90,7 @@ def archive_covers(
             map_index_template=_LABEL,
             **waits,
         )
+        title = cast("Any", music.output)[SONG_TITLE_KEY]
         cover = KieGenerateCoverOperator(
             task_id="generate_cover",
             music_task_id=music_task_id,
@@ -98,7 +98,7 @@ def archive_covers(
             bucket=bucket,
             prefix=prefix,
             aws_conn_id=aws,
-            song_title=_TITLE,
+            song_title=title,
             map_index_template=_LABEL,
             **waits,
         )
@@ -107,14 +107,14 @@ def archive_covers(
             cover_task_id=cast("str", cover.output),
             music_task_id=music_task_id,
             kie_conn_id=kie_conn_id,
-            song_title=_TITLE,
+            song_title=title,
             map_index_template=_LABEL,
             **waits,
         )
         archived = KieCoverToS3Operator(
             task_id="archive_to_s3",
             music_task_id=music_task_id,
-            cover_task_id=cast("Any", details.output)["cover_task_id"],
+            cover_task_id=cast("str", cover.output),
             bucket=bucket,
             prefix=prefix,
             kie_conn_id=kie_conn_id,
@@ -122,7 +122,7 @@ def archive_covers(
             archive_audio=archive_audio,
             archive_lyrics=archive_lyrics,
             labels=labels,
-            song_title=_TITLE,
+            song_title=title,
             map_index_template=_LABEL,
             on_failure_callback=note_failure,
             **common,

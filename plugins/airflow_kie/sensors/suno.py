@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+SONG_TITLE_KEY = "song_title"
+"""XCom key of the song's title: the next tasks of the chain show it as their label."""
+
+
 class KieTaskSensor(BaseSensorOperator):
     """Waits until a KIE task has its files.
 
@@ -74,7 +78,7 @@ class KieTaskSensor(BaseSensorOperator):
         """Return what the task must be made from, as far as it is known; another song's task is refused."""
         return {}
 
-    def result(self, details: TaskDetails) -> dict[str, Any]:
+    def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return what goes into XCom: ids, titles, numbers; no addresses of files."""
         raise NotImplementedError
 
@@ -113,7 +117,7 @@ class KieTaskSensor(BaseSensorOperator):
             raise
         if followed.details is None:
             raise AssertionError("A sensor follows its task to the end.")
-        return self.result(followed.details)
+        return self.result(context, followed.details)
 
     def _pausing(self) -> Pausing:
         if self.deferrable:
@@ -136,9 +140,10 @@ class KieMusicSensor(KieTaskSensor):
         self.music_task_id = music_task_id
         self.song_title: str | None = None
 
-    def result(self, details: TaskDetails) -> dict[str, Any]:
+    def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return id, title, number of tracks, seconds, and when KIE's files expire."""
         self.song_title = details.title
+        context["ti"].xcom_push(key=SONG_TITLE_KEY, value=details.title or "")
         self.log.info("Song %s (%s) is generated.", details.title or "without title", self.kie_task_id)
         return {
             "music_task_id": self.kie_task_id,
@@ -174,7 +179,7 @@ class KieCoverSensor(KieTaskSensor):
         """Return the song, where it is known."""
         return {"taskId": self.music_task_id} if self.music_task_id else {}
 
-    def result(self, details: TaskDetails) -> dict[str, Any]:
+    def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return ids, number of images, and when KIE's files expire."""
         self.log.info("Cover task %s has %d images.", self.kie_task_id, len(details.results))
         return {
