@@ -76,7 +76,7 @@ READS = [one for one in ALL if isinstance(one.operation, Task) and one.method ==
 OTHERS = [one for one in ALL if not isinstance(one.operation, Task)]
 
 
-def named(some: list[Exchange]) -> Any:
+def named(some: list[Exchange]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("exchange", some, ids=[one.name for one in some])
 
 
@@ -223,6 +223,7 @@ def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
             read = kie.details(TaskRecord.of_known_task("jobs", created.task_id), kind)
             assert isinstance(read, Read)
             states.append(read.details.state)
+            complete = read.details.complete
         transport.close()
     assert states == [State.RUNNING] * (len(states) - 1) + [State.SUCCEEDED]
-    assert read.details.complete
+    assert complete

@@ -141,7 +141,9 @@ def test_the_streaming_url_is_never_taken_for_the_audio() -> None:
 
 def test_a_response_that_is_json_in_a_string_is_read() -> None:
     data = music_data("SUCCESS", response=json.dumps({"sunoData": [track_data()]}))
-    assert read("suno.music", data).complete
+    details = read("suno.music", data)
+    assert [track.title for track in details.tracks] == ["Rain"]
+    assert details.complete
 
 
 @pytest.mark.parametrize("response", [None, "", "not json", {}, [], 7, {"sunoData": None}, {"sunoData": ["x", None]}])
