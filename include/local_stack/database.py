@@ -7,7 +7,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from local_stack.settings import StackSettings, local_folder
+from local_stack.settings import PROJECT, StackSettings
 
 
 def core_version() -> str:
@@ -58,4 +58,4 @@ def _mark(home: Path) -> Path:
 
 
 def _template() -> Path:
-    return local_folder() / "cache" / f"airflow-{core_version()}.db"
+    return PROJECT / ".local" / "cache" / f"airflow-{core_version()}.db"
