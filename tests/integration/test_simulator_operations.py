@@ -273,6 +273,17 @@ def test_a_bad_market_request_is_refused_as_observed(kie: Kie, body: dict[str, A
     assert (answer["code"], answer["msg"]) == (code, message)
 
 
+def test_a_market_task_tells_its_duration_in_seconds_though_its_times_are_milliseconds(
+    simulator: SimulatorServer, kie: Kie
+) -> None:
+    simulator.control.set(task_seconds=48)
+    task_id, details = create(simulator, kie, "jobs")
+    simulator.control.advance(50)
+    data = kie.get(details, taskId=task_id)["data"]
+    assert data["costTime"] == 48
+    assert data["completeTime"] - data["createTime"] in (47_999, 48_000, 48_001)
+
+
 def test_an_unknown_path_is_a_404_in_the_body_and_counted(simulator: SimulatorServer, kie: Kie) -> None:
     assert kie.post("/sounds/generate")["code"] == 404
     assert simulator.control.state()["requests"]["POST /api/v1/sounds/generate"] == 1
