@@ -42,7 +42,7 @@ class ArchivedSong:
     @property
     def whole(self) -> bool:
         """Whether the manifest is there, names files, and every one of them is as it says."""
-        return not self.problem and bool(self.files) and not any(file.problem for file in self.files)
+        return not self.problem and not any(file.problem for file in self.files)
 
 
 def check_song(bucket: Path, prefix: str, music_task_id: str) -> ArchivedSong:

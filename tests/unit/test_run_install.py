@@ -110,20 +110,21 @@ def test_a_step_that_fails_says_which_and_that_it_can_be_repeated() -> None:
         install.step("get uv", [sys.executable, "-c", "raise SystemExit(3)"])
 
 
-def test_two_installations_at_once_wait_for_each_other(tmp_path: Path) -> None:
+def test_two_installations_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / "locks" / "install.lock"
     order: list[str] = []
-    second_runs = threading.Event()
+    waits = threading.Event()
+    monkeypatch.setattr(install, "say", lambda _text: waits.set())
 
     def second() -> None:
-        second_runs.set()
         with install.only_one_at_a_time(lock):
             order.append("second")
 
     with install.only_one_at_a_time(lock):
         thread = threading.Thread(target=second)
         thread.start()
-        assert second_runs.wait(10)
+        assert waits.wait(10)
+        thread.join(0.3)  # one that does not wait has all the time to go on
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
