@@ -86,6 +86,20 @@ CONFIG: dict[str, Any] = {
                 "example": "kie_default,kie_label_b",
                 "default": "kie_default",
             },
+            "inbox_every_minutes": {
+                "description": "How often DAG cover_inbox looks into <bucket>/inbox/.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "5",
+            },
+            "sweep_after_minutes": {
+                "description": "A song that is owed something is handed on again when nobody worked on it for so long.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "10",
+            },
             "confirm_failure_seconds": {
                 "description": "A failure is believed when two reads this far apart agree.",
                 "version_added": "0.1.0",

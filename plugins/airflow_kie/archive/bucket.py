@@ -222,6 +222,15 @@ class Bucket:
         )
         self.delete(key)
 
+    def try_to_write(self, probe_key: str) -> None:
+        """Learn before anything is paid whether the archive can be written; create the bucket on this machine's S3.
+
+        :param probe_key: :attr:`airflow_kie.archive.keys.ArchiveKeys.probe`.
+        :raises S3Error: its subclass says why not.
+        """
+        self.create_on_loopback()
+        self.probe(probe_key)
+
     def create_on_loopback(self) -> bool:
         """Create the bucket if it is missing and the S3 server is this machine's own.
 

@@ -164,9 +164,7 @@ class KieSongListOperator(BaseOperator):
         from airflow_kie.song_archive import open_bucket
 
         bucket = open_bucket(self.aws_conn_id, name)
-        if bucket.create_on_loopback():
-            self.log.info("Bucket %s was created on this machine's own S3 server.", name)
-        bucket.probe(ArchiveKeys(prefix).probe)
+        bucket.try_to_write(ArchiveKeys(prefix).probe)
         return bucket
 
     def _note(self, context: Context, bucket: Bucket, prefix: str, order: SongOrder) -> dict[str, Any] | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_kie.assets import MUSIC as MUSIC_ASSET
+from airflow_kie.client.errors import KieInvalidRequest
+from airflow_kie.client.music_limits import mistakes_in_music_request
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator, is_true, required
@@ -28,6 +31,13 @@ class KieGenerateMusicOperator(KieTaskOperator):
     :param negative_tags: what the song shall not be.
     :param vocal_gender: ``m`` or ``f``, a hint; custom mode only.
     :param extra_fields: further fields as KIE names them, such as ``{"styleWeight": 0.6}``.
+    :param bucket: the archive's bucket. With it, the song gets its pending record as soon as KIE has named it, so
+        that its cover is not forgotten even if this run is.
+    :param prefix: the archive's prefix.
+    :param aws_conn_id: Airflow connection for S3.
+
+    With the asset ``kie://api.kie.ai/suno/music`` among its outlets, its success sends "music complete" with the
+    music task id as partition.
     """
 
     kind: ClassVar[str] = MUSIC.name
@@ -42,6 +52,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
         "negative_tags",
         "vocal_gender",
         "extra_fields",
+        "bucket",
+        "prefix",
     )
 
     def __init__(
@@ -56,6 +68,9 @@ class KieGenerateMusicOperator(KieTaskOperator):
         negative_tags: str | None = None,
         vocal_gender: str | None = None,
         extra_fields: Mapping[str, Any] | None = None,
+        bucket: str | None = None,
+        prefix: str = "",
+        aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +83,9 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self.negative_tags = negative_tags
         self.vocal_gender = vocal_gender
         self.extra_fields = extra_fields
+        self.bucket = bucket
+        self.prefix = prefix
+        self.aws_conn_id = aws_conn_id
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the fields as KIE names them; what is empty is left out."""
@@ -89,6 +107,44 @@ class KieGenerateMusicOperator(KieTaskOperator):
     def store_key(self) -> str:
         """Return a key of the request: another prompt is another song."""
         return request_key("music", self.request_body())
+
+    def execute(self, context: Context) -> str:
+        """Check the request and the bucket before anything is paid, then make the song or take it up."""
+        mistakes = mistakes_in_music_request(self.request_body())
+        if mistakes:
+            raise KieInvalidRequest(" ".join(mistakes) + " Nothing was sent to KIE")
+        if self.bucket:
+            from airflow_kie.archive.keys import ArchiveKeys
+            from airflow_kie.song_archive import open_bucket
+
+            open_bucket(self.aws_conn_id, self.bucket).try_to_write(ArchiveKeys(self.prefix).probe)
+        return super().execute(context)
+
+    def task_known(self, context: Context, record: TaskRecord) -> None:
+        """Write the song's pending record: it is owed a cover from now on."""
+        if self.bucket and record.task_id:
+            from airflow_kie.archive.pending import Working
+            from airflow_kie.song_archive import SongArchive
+
+            ti = context["ti"]
+            SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, record.task_id).note(
+                heard_from="generate",
+                kie_conn_id=self.kie_conn_id,
+                title=self.title or None,
+                working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
+            )
+
+    def finished(self, context: Context, record: TaskRecord) -> None:
+        """Send "music complete", if the asset is among the outlets."""
+        if record.task_id and any(getattr(outlet, "uri", None) == MUSIC_ASSET.uri for outlet in self.outlets):
+            events = context["outlet_events"][MUSIC_ASSET]
+            events.add_partitions(record.task_id)
+            events.extra = {
+                "music_task_id": record.task_id,
+                "kie_conn_id": self.kie_conn_id,
+                "title": self.title or None,
+                "heard_from": "generate",
+            }
 
 
 class KieGenerateCoverOperator(KieTaskOperator):

@@ -12,7 +12,7 @@ from airflow_kie import settings
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.answers import CreateAnswer, Ended
 from airflow_kie.client.errors import KieInvalidRequest, error_from_event
-from airflow_kie.client.follow import Followed, Follower
+from airflow_kie.client.follow import Follower
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
 from airflow_kie.events import Outcome
@@ -92,6 +92,9 @@ class KieTaskOperator(BaseOperator):
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Do what must be done once the task's id is known and stored, before anything else can fail."""
 
+    def finished(self, context: Context, record: TaskRecord) -> None:
+        """Do what follows when the task has its files."""
+
     # --- what Airflow calls ---
 
     def execute(self, context: Context) -> str:
@@ -134,10 +137,10 @@ class KieTaskOperator(BaseOperator):
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
         )
-        return self._result(follower.follow(record, ended, to_the_end=self.wait_for_completion))
-
-    def _result(self, followed: Followed) -> str:
+        followed = follower.follow(record, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(followed.record))
+        if followed.details:
+            self.finished(context, followed.record)
         return followed.record.task_id or ""
 
     def _create(self, hook: KieHook, record: TaskRecord) -> CreateAnswer:

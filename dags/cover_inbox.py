@@ -1,0 +1,48 @@
+"""Songs dropped into `<bucket>/inbox/` get their covers; songs that were lost on the way are handed on again.
+
+Drop a small object: `{"music_task_id": "…", "labels": {"our_id": "A-17"}}`, a list of such, JSON Lines, or CSV with a
+column `music_task_id`. It is moved to `inbox/done/`, or to `inbox/rejected/` with a `.reason.txt` beside it.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, TriggerRule
+
+from airflow_kie import settings
+from airflow_kie.operators.inbox import (
+    READ_KEYS_KEY,
+    SINGLE_SONGS_KEY,
+    KieHandOnOperator,
+    KieInboxOperator,
+    KiePutAwayOperator,
+    KieSweepOperator,
+)
+
+AWS = settings.text("aws_conn_id", "aws_default")
+
+with DAG(
+    dag_id="cover_inbox",
+    description="Hands on the songs that wait in the bucket's inbox, and those that nobody works on.",
+    doc_md=__doc__,
+    schedule=timedelta(minutes=settings.number("inbox_every_minutes", 5)),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    tags=["kie", "suno", "cover"],
+    default_args={"retry_delay": timedelta(seconds=10)},
+):
+    read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
+    # Hand on first, put away after: what crashes in between is handed on twice, which costs and changes nothing.
+    alone = KieHandOnOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
+    many = TriggerDagRunOperator.partial(
+        task_id="start_runs", trigger_dag_id="music_cover", skip_when_already_exists=True
+    ).expand_kwargs(read.output)
+    put_away = KiePutAwayOperator(
+        task_id="put_away",
+        keys=read.output[READ_KEYS_KEY],
+        aws_conn_id=AWS,
+        trigger_rule=TriggerRule.NONE_FAILED,
+    )
+    [alone, many] >> put_away
+    KieSweepOperator(task_id="sweep", aws_conn_id=AWS)
