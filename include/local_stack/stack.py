@@ -154,9 +154,23 @@ def stop_kept(home: Path, state: StackState, seconds: float = 25.0) -> list[str]
             keeper.kill()
             keeper.wait(5)
     _wait_for_guardian(state)
-    left = sweep(state.stack_id, None)
+    left = sweep(state.stack_id, _orphaned_session(state))
     (home / "stack.json").unlink(missing_ok=True)
     return left
+
+
+def _orphaned_session(state: StackState) -> int | None:
+    """Return the session of a stack whose keeper is gone, or None where the number may be somebody else's by now.
+
+    Linux and macOS give the number of a session to no new process while the session has members; a number without a
+    process of its own therefore still means the stack's session, unless the machine was started anew.
+    """
+    try:
+        leader = psutil.Process(state.keeper.pid)
+        gone = leader.status() == psutil.STATUS_ZOMBIE and leader.create_time() < state.keeper.started + 1
+    except psutil.NoSuchProcess:
+        gone = True
+    return state.keeper.pid if gone and state.keeper.started > psutil.boot_time() else None
 
 
 def _wait_for_guardian(state: StackState | None) -> None:
