@@ -99,7 +99,7 @@ class KieSongListOperator(BaseOperator):
         """Check, note and return the songs."""
         bucket = self.bucket or settings.text("bucket")
         prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
-        orders, mistakes = self._orders(context)
+        orders, mistakes = self._orders(context, bucket, prefix)
         if not bucket:
             mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
         mistakes += mistakes_in_prefix(prefix)
@@ -119,11 +119,11 @@ class KieSongListOperator(BaseOperator):
 
     # --- what is asked for ---
 
-    def _orders(self, context: Context) -> tuple[list[SongOrder], list[str]]:
+    def _orders(self, context: Context, bucket: str, prefix: str) -> tuple[list[SongOrder], list[str]]:
         music_task_id = _partition_key(context)
         if music_task_id:
-            given: list[Mapping[str, Any]] = [{**_event_extra(context), "music_task_id": music_task_id}]
-            return self._checked(given, heard_from=str(given[0].get("heard_from") or "event"))
+            told = {**self._noted_facts(bucket, prefix, music_task_id), **_event_extra(context)}
+            return self._checked([{**told, "music_task_id": music_task_id}], heard_from="event")
         listed = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]
         mistakes: list[str] = []
         own = _gathered(mistakes, functools.partial(songs_in, self.songs), [])
@@ -156,6 +156,26 @@ class KieSongListOperator(BaseOperator):
 
     def _asked(self, option: str, song: Mapping[str, Any]) -> bool:
         return is_true(getattr(self, option)) or is_true(song.get(option, False)) or settings.flag(option)
+
+    def _noted_facts(self, bucket: str, prefix: str, music_task_id: str) -> Mapping[str, Any]:
+        """Return what the song's pending record says: many songs can share one event, and their labels stand there."""
+        from airflow_kie.archive.records import label_map
+        from airflow_kie.song_archive import SongArchive
+
+        if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
+            return {}
+        archive = SongArchive.open(self.aws_conn_id, bucket, prefix, music_task_id)
+        archive.bucket.create_on_loopback()
+        pending = archive.pending()
+        if pending is None:
+            return {}
+        return {
+            "kie_conn_id": pending.kie_conn_id,
+            "labels": label_map(pending.labels),
+            "archive_audio": pending.options.audio,
+            "archive_lyrics": pending.options.lyrics,
+            "heard_from": pending.heard_from,
+        }
 
     # --- before anything is paid ---
 
