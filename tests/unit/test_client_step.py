@@ -307,7 +307,7 @@ def test_a_failure_that_turns_into_files_is_a_success(record: TaskRecord, told: 
 
 
 def test_two_failures_that_differ_do_not_agree() -> None:
-    action = after(COVER_SENT, (40, cover(3, errorCode=500)), (75, cover(3, errorCode=400)))
+    action = after(COVER_SENT, (40, cover(3, errorCode=500)), (75, cover(3, errorCode=501)))
     assert waits(action).until == NOW + 105
 
 
