@@ -103,8 +103,9 @@ class TaskRecord:
         return next((str(value) for value in self.source.values() if value), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values, without what is unset."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, {}, (), False, "")}
+        """Return the record as JSON values, without what is unset; Airflow's store takes lists and no tuples."""
+        known = {key: value for key, value in asdict(self).items() if value not in (None, {}, (), False, "")}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in known.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TaskRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -100,7 +101,7 @@ class KieTaskOperator(BaseOperator):
     def execute(self, context: Context) -> str:
         """Make the task or take up the one that is known, and wait; return KIE's task id."""
         store = self._store(context)
-        record = store.read() or self._first_record(context)
+        record = self._known(context, store.read())
         if record.progress is Progress.SENT:
             self.log.info("Going on with what is known: %s", about(record))
         return self._follow(context, store, record)
@@ -108,7 +109,7 @@ class KieTaskOperator(BaseOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Go on after the triggerer has seen the task end: the record says which, KIE's details say how."""
         store = self._store(context)
-        record = store.read() or self._first_record(context)
+        record = self._known(context, store.read(), event.get("task_id"))
         ended = Ended(error_from_event(event)) if event.get("outcome") == Outcome.FAILED else None
         return self._follow(context, store, record, ended)
 
@@ -147,16 +148,34 @@ class KieTaskOperator(BaseOperator):
         callback_url = hook.account.callback_url
         if callback_url == NO_CALLBACK_URL:
             self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
-        self.log.info("Asking KIE: %s %s.", task_kind(self.kind).title, dict(record.source) or "")
+        what = f" for {record.source_id}" if record.source_id else ""
+        self.log.info("Asking KIE: %s%s.", task_kind(self.kind).title, what)
         return hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
 
-    def _first_record(self, context: Context) -> TaskRecord:
-        known = (self.adopt_task_id or "").strip() or self.known_elsewhere(context)
-        facts: dict[str, Any] = {"source": dict(self.source()), "connection": self.kie_conn_id}
-        if known:
-            self.log.info("Adopting KIE task %s; nothing is paid for.", known)
-            return TaskRecord.of_known_task(self.kind, known, adopted=True, **facts)
-        return TaskRecord(self.kind, **facts)
+    def _known(self, context: Context, stored: TaskRecord | None, awaited: str | None = None) -> TaskRecord:
+        """Return what is known of the task: a person's word first, then the store, the trigger, the bucket.
+
+        :param stored: what the task state store holds; a person can empty it while the task is deferred.
+        :param awaited: the id that the triggerer has waited for.
+        """
+        record = stored or TaskRecord(self.kind, source=dict(self.source()), connection=self.kie_conn_id)
+        given = (self.adopt_task_id or "").strip()
+        if record.task_id and given in ("", record.task_id, *record.failed_ids):
+            return record
+        known = given or awaited or self.known_elsewhere(context)
+        if not known or known in record.failed_ids:
+            return record
+        self.log.info("Adopting KIE task %s; nothing is paid for.", known)
+        return replace(
+            record,
+            progress=Progress.SENT,
+            task_id=known,
+            adopted=True,
+            known_at=None,
+            doubt=None,
+            doubt_at=None,
+            last_state=None,
+        )
 
     def _store(self, context: Context) -> RecordStore:
         return RecordStore(context["task_state_store"], self.store_key())
