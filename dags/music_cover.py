@@ -17,31 +17,41 @@ with DAG(
     max_active_runs=64,  # 16 by default: 13 songs a minute, where KIE allows 120
     dagrun_timeout=timedelta(days=2),
     tags=["kie", "suno", "cover"],
-    params={
+    params={  # what may stay empty allows null: the form marks everything else with a star and wants it filled
         "music_task_ids": Param(
             [],
             type="array",
             items={"type": "string"},
             title="Music task ids",
             description_md=(
-                "One on each line, or pasted as they come: blanks, commas and quotes are taken as separators. "
-                "You find them at [kie.ai/logs](https://kie.ai/logs); they are task ids, not audio ids."
+                "One on each line, or pasted as they come: blanks, commas and quotes may stand between them. "
+                "You find them at [kie.ai/logs](https://kie.ai/logs); take the task id, not an audio id."
             ),
         ),
-        "bucket": Param(settings.text("bucket"), type="string", title="Bucket", description="Where to archive."),
-        "prefix": Param(settings.text("prefix", "songs"), type="string", title="Prefix", description="Folder there."),
+        "bucket": Param(
+            settings.text("bucket"), type="string", title="Bucket", description="The S3 bucket that the files go to."
+        ),
+        "prefix": Param(
+            settings.text("prefix", "songs"),
+            type="string",
+            title="Folder in the bucket",
+            description="Each song gets a folder of its own in there, named after its music task id.",
+        ),
         "archive_audio": Param(
-            settings.flag("archive_audio"), type="boolean", title="Audio too", description="Archive the tracks as well."
+            settings.flag("archive_audio"),
+            type=["boolean", "null"],
+            title="Audio too",
+            description="Besides the covers, archive the song's audio files.",
         ),
         "archive_lyrics": Param(
             settings.flag("archive_lyrics"),
-            type="boolean",
+            type=["boolean", "null"],
             title="Lyrics too",
-            description="Archive the lyrics as well.",
+            description="Besides the covers, archive the song's lyrics as text files.",
         ),
         "labels": Param(
             {},
-            type="object",
+            type=["object", "null"],
             title="Labels",
             description='Your own names for these songs, kept in the manifest, such as {"album": "A-17"}; at most 10.',
         ),
@@ -50,13 +60,15 @@ with DAG(
             type="string",
             examples=list(settings.allowed_connections()),
             title="KIE connection",
-            description="The account that made the songs.",
+            description="The Airflow connection of the KIE account that made the songs.",
         ),
         "songs": Param(
             [],
-            type="array",
+            type=["array", "null"],
+            items={"type": "object"},  # without it the form offers lines of text
             title="Songs with labels of their own",
-            description='For programs: [{"music_task_id": "…", "labels": {"our_id": "…"}}].',
+            description='Such as [{"music_task_id": "…", "labels": {"our_id": "A-17"}}]; the ids above may be empty.',
+            section="For programs",
         ),
     },
 ):
@@ -66,7 +78,7 @@ with DAG(
         prefix="{{ params.prefix }}",
         archive_audio="{{ params.archive_audio }}",
         archive_lyrics="{{ params.archive_lyrics }}",
-        labels="{{ params.labels | tojson }}",
+        labels="{{ (params.labels or {}) | tojson }}",
         kie_conn_id="{{ params.kie_conn_id }}",
-        songs="{{ params.songs | tojson }}",
+        songs="{{ (params.songs or []) | tojson }}",
     )
