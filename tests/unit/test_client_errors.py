@@ -28,6 +28,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieServerError: ("server_error", SERVICE, RETRY),
     errors.KieUnreachable: ("unreachable", SERVICE, RETRY),
     errors.KieNotSent: ("not_sent", SERVICE, RETRY),
+    errors.KieLimiterUnavailable: ("limiter_unavailable", SERVICE, RETRY),
     errors.KieBadAnswer: ("bad_answer", SERVICE, RETRY),
     errors.KieInvalidRequest: ("invalid_request", TASK, PERSON),
     errors.KieContentRejected: ("content_rejected", TASK, PERSON),

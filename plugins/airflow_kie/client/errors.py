@@ -223,6 +223,17 @@ class KieNotSent(KieUnreachable):
     paid = "Nothing was sent, so nothing was paid for by this."
 
 
+class KieLimiterUnavailable(KieError):
+    """The store in which the account's creates are counted cannot be used, so nothing may be sent."""
+
+    reason = "limiter_unavailable"
+    scope = Scope.SERVICE
+    remedy = Remedy.RETRY
+    what = "The store that counts this account's new tasks cannot be used"
+    todo = "Start or free the store, or name another one in the connection; a file needs a folder that can be written."
+    paid = "Nothing was sent, so nothing was paid for by this."
+
+
 class KieBadAnswer(KieError):
     """An answer that is no KIE envelope: no JSON, no code, fields missing."""
 

@@ -1,0 +1,220 @@
+"""One limiter per KIE account: how many tasks may be created, over all processes that share a store.
+
+KIE allows 20 new tasks in 10 seconds for an account and rejects what is more (docs.kie.ai, "Getting Started":
+rejected with 429, not queued).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import random
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.client.limiter_stores import DAY_MS, CreateStore, StoreAddress, open_store, unavailable
+
+if TYPE_CHECKING:
+    from pyrate_limiter import Rate
+
+CREATES = 20
+SECONDS = 10.0
+MARGIN = 0.4
+"""Seconds by which our window is longer than KIE's: requests do not all travel equally long. Measured with 8
+processes: 22 creates in a window of 10.0 s without it, never more than 20 with it, at 96 % of the rate."""
+
+_JITTER_SECONDS = 0.02
+"""Waiting processes wake within this time of each other, in an order that chance decides anew each time."""
+
+_CONTENDED_SECONDS = 0.05
+"""What to wait when the store was busy and could not say how long."""
+
+_LEAK_EVERY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Whether one create may be sent now.
+
+    :param granted: it may, and is counted. Send it at once: the time of the permit is the time that was counted.
+    :param wait_seconds: seconds after which asking again can help; 0 when granted.
+    :param over: the limit that stood in the way: ``rate`` (KIE's window), ``day`` (our own cap), or nothing.
+    """
+
+    granted: bool
+    wait_seconds: float = 0.0
+    over: Literal["rate", "day", ""] = ""
+
+
+class CreateLimiter:
+    """Counts the creates of one KIE account in a store that all its processes share.
+
+    Threads may share it, and it survives a fork: the child opens the store anew. An SQLite file goes by the wall
+    clock of its host; Redis and Postgres go by the clock of their server, so that hosts whose clocks differ agree.
+
+    :param account: the account's name, the same for every connection to it.
+    :param store: ``sqlite:///<absolute path>``, ``redis://…``, ``rediss://…`` or ``postgresql://…``; without one, the
+        file that :func:`default_store` names.
+    :param creates: how many creates KIE allows in `seconds`.
+    :param seconds: length of KIE's window in seconds.
+    :param margin: seconds that are added to the window.
+    :param per_day: our own cap for any 24 hours; None for none, 0 for no creates at all.
+    :raises KieConnectionInvalid: if a limit is impossible.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        store: str = "",
+        creates: int = CREATES,
+        seconds: float = SECONDS,
+        margin: float = MARGIN,
+        per_day: int | None = None,
+    ) -> None:
+        if not account or creates < 1 or not 0 < seconds <= 3600 or margin < 0 or (per_day or 0) < 0:
+            raise KieConnectionInvalid(
+                f"The limiter needs an account, at least 1 create per window (not {creates}), a window of up to "
+                f"3600 s (not {seconds}), a margin of at least 0 s (not {margin}) and a daily cap of at least 0 "
+                f"(not {per_day})"
+            )
+        self._name = f"creates_{hashlib.sha256(account.encode()).hexdigest()[:16]}"
+        self._address = StoreAddress(store or default_store())
+        self._creates, self._window_ms, self._per_day = creates, math.ceil((seconds + margin) * 1000), per_day
+        self._guard = threading.Lock()
+        self._store: CreateStore | None = None
+        self._leak_at = 0.0
+        _LIMITERS.add(self)
+
+    def take(self) -> Permit:
+        """Take a permit if there is one now, without waiting for one.
+
+        It never blocks longer than the store's lock may (5 s), and counts only what it grants.
+
+        :raises KieLimiterUnavailable: if the store cannot be used. Nothing was counted, so nothing may be sent.
+        :raises KieConnectionInvalid: if the store's address is wrong or its library is missing.
+        """
+        if self._per_day == 0:
+            return Permit(False, DAY_MS / 1000, "day")
+        with self._guard:
+            if self._store is not None:
+                try:
+                    return self._take(self._store)
+                except self._store.failures:  # such as a restarted server: what was open before proves nothing
+                    self._close_store()
+            self._store = store = open_store(self._address, self._name, self._rates())
+            try:
+                return self._take(store)
+            except store.failures as error:
+                self._close_store()
+                raise unavailable(self._address, error) from None
+
+    def acquire(self, patience: float) -> Permit:
+        """Wait for a permit, up to `patience` seconds.
+
+        Who gets the next one is decided by chance among the waiting. If the next one is further away than the
+        patience reaches, it returns at once, so that no worker is held for nothing.
+
+        :param patience: seconds.
+        :raises KieLimiterUnavailable: as :meth:`take`.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            permit = self.take()
+            left = deadline - time.monotonic()
+            if permit.granted or permit.wait_seconds > left:
+                return permit
+            time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
+
+    def close(self) -> None:
+        """Let go of the store; the next permit opens it again."""
+        with self._guard:
+            self._close_store()
+
+    def _take(self, store: CreateStore) -> Permit:
+        decision = store.put()
+        if decision.failing_rate is None:
+            self._leak(store)
+            return Permit(True)
+        wait_ms = decision.retry_after_ms
+        wait = _CONTENDED_SECONDS if wait_ms is None else max(wait_ms, 1) / 1000
+        return Permit(False, wait, "day" if decision.failing_rate.interval == DAY_MS else "rate")
+
+    def _leak(self, store: CreateStore) -> None:
+        if time.monotonic() >= self._leak_at:
+            self._leak_at = time.monotonic() + _LEAK_EVERY_SECONDS
+            with contextlib.suppress(*store.failures):  # the permit is counted; the next one meets what is wrong
+                store.leak()
+
+    def _rates(self) -> list[Rate]:
+        """Return what pyrate-limiter accepts: the longer window has to allow more, but not more per second."""
+        from pyrate_limiter import Rate
+
+        window = Rate(self._creates, self._window_ms)
+        if self._per_day is None or self._per_day / DAY_MS > self._creates / self._window_ms:
+            return [window]
+        day = Rate(self._per_day, DAY_MS)
+        return [day] if self._per_day <= self._creates else [window, day]
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _leave_to_parent(self) -> None:
+        """Drop what a fork inherited without closing it: the connection and its locks are the parent's."""
+        if self._store is not None:
+            _PARENTS_STORES.append(self._store)
+        self._guard, self._store, self._leak_at = threading.Lock(), None, 0.0
+
+
+_LIMITERS: weakref.WeakSet[CreateLimiter] = weakref.WeakSet()
+_PARENTS_STORES: list[CreateStore] = []
+_SHARED: dict[tuple[object, ...], CreateLimiter] = {}
+_shared_guard = threading.Lock()
+
+
+def shared_limiter(
+    account: str,
+    store: str = "",
+    creates: int = CREATES,
+    seconds: float = SECONDS,
+    per_day: int | None = None,
+) -> CreateLimiter:
+    """Return this process's limiter of an account; the parameters are those of :class:`CreateLimiter`.
+
+    Connections with different limits for one account get one each, and these count together.
+    """
+    key = (account, store, creates, seconds, per_day)
+    with _shared_guard:
+        if key not in _SHARED:
+            _SHARED[key] = CreateLimiter(account, store=store, creates=creates, seconds=seconds, per_day=per_day)
+        return _SHARED[key]
+
+
+def default_store() -> str:
+    """Return the URL of the SQLite file that is used where no store is named: in Airflow's home."""
+    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    return f"sqlite:///{Path(home).expanduser().resolve()}/kie/creates.db"
+
+
+def store_is_local(store: str) -> bool:
+    """Return whether a store is a file on this machine, which processes on other machines do not share."""
+    return not store or StoreAddress(store).scheme == "sqlite"
+
+
+def _after_fork_in_child() -> None:
+    global _shared_guard
+    _shared_guard = threading.Lock()
+    for limiter in list(_LIMITERS):
+        limiter._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
