@@ -10,7 +10,7 @@ from airflow.sdk import TriggerRule, task_group
 from airflow_kie import settings
 from airflow_kie.operators.songs import KieSongListOperator, KieSongReportOperator, note_failure
 from airflow_kie.operators.suno import KieGenerateCoverOperator
-from airflow_kie.sensors.suno import SONG_TITLE_KEY, KieCoverSensor, KieMusicSensor
+from airflow_kie.sensors.suno import EXPIRES_AT_KEY, SONG_TITLE_KEY, KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 
 SONG_LIST = "song_list"
@@ -91,6 +91,7 @@ def archive_covers(
             **waits,
         )
         title = cast("Any", music.output)[SONG_TITLE_KEY]
+        expires_at = cast("Any", music.output)[EXPIRES_AT_KEY]
         cover = KieGenerateCoverOperator(
             task_id="generate_cover",
             music_task_id=music_task_id,
@@ -99,6 +100,7 @@ def archive_covers(
             prefix=prefix,
             aws_conn_id=aws,
             song_title=title,
+            expires_at=expires_at,
             map_index_template=_LABEL,
             **waits,
         )
@@ -108,6 +110,7 @@ def archive_covers(
             music_task_id=music_task_id,
             kie_conn_id=kie_conn_id,
             song_title=title,
+            expires_at=expires_at,
             map_index_template=_LABEL,
             **waits,
         )
@@ -123,6 +126,7 @@ def archive_covers(
             archive_lyrics=archive_lyrics,
             labels=labels,
             song_title=title,
+            expires_at=expires_at,
             map_index_template=_LABEL,
             on_failure_callback=note_failure,
             **common,

@@ -100,6 +100,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "10",
             },
+            "outage_patience_hours": {
+                "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "24",
+            },
             "confirm_failure_seconds": {
                 "description": "A failure is believed when two reads this far apart agree.",
                 "version_added": "0.1.0",

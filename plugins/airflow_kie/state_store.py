@@ -57,6 +57,14 @@ class RecordStore:
         self._store.set(key, {"at": now + timeout, "max_tries": max_tries}, retention=NEVER_EXPIRE)
         return now + timeout
 
+    def begin_anew(self, max_tries: int, at: float) -> None:
+        """Let the wait end at another moment: the time of an outage does not count.
+
+        :param max_tries: the task instance's.
+        :param at: epoch seconds.
+        """
+        self._store.set(f"deadline/{self.key}", {"at": at, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+
 
 def source_key(noun: str, source_id: str) -> str:
     """Return the key of a task that is made from something: ``cover/<music task id>``."""

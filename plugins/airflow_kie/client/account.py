@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ class KieAccount:
     :param upload_url: scheme and host of the file uploads.
     :param callback_url: where KIE shall call back; a reserved name where nobody listens.
     :param connection: the Airflow connection id, for messages.
+    :param account: the account's name, where the connection gives one.
     :param timeout: seconds for one request.
     """
 
@@ -35,6 +37,7 @@ class KieAccount:
     upload_url: str = UPLOAD_URL
     callback_url: str = field(default=NO_CALLBACK_URL, repr=False)
     connection: str = "kie_default"
+    account: str = ""
     timeout: float = 30.0
 
     def __post_init__(self) -> None:
@@ -49,6 +52,12 @@ class KieAccount:
         object.__setattr__(self, "callback_url", self.callback_url or NO_CALLBACK_URL)
         for name, url in (("host", self.api_url), ("upload host", self.upload_url)):
             _check_url(self.connection, name, url)
+
+    @property
+    def name(self) -> str:
+        """The account's name; connections with the same key are the same account even if they give none."""
+        digest = hashlib.sha256(self.api_key.strip().encode()).hexdigest()
+        return self.account or f"key_{digest[:12]}"
 
     def url(self, host: Host, path: str) -> str:
         """Return the whole URL of a path on one of KIE's hosts."""

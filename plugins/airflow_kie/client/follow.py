@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_kie.client.answers import CreateAnswer, Ended
+from airflow_kie.client.answers import CreateAnswer, Ended, Unreadable
 from airflow_kie.client.errors import KieError, KieWaitTimeout, Remedy
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import task_kind
@@ -40,6 +40,7 @@ class Follower:
     :param kie: where it is.
     :param save: stores the record; called directly before a create is sent and directly after its answer.
     :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
+        The record is stored by then: a later leg knows what this one has read.
     :param create: sends the create; None for one who only waits and must never pay.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
@@ -63,6 +64,7 @@ class Follower:
         :raises KieError: why it has none; the record is stored by then.
         """
         action = self._begin(record, answer)
+        unread: KieError | None = None
         while True:
             match action:
                 case Send(record):
@@ -71,9 +73,10 @@ class Follower:
                     return Followed(record)
                 case Fetch(record):
                     answered = self.kie.details(record, task_kind(record.kind))
+                    unread = answered.error if isinstance(answered, Unreadable) else None
                     action = next_action(record, self.clock(), answered, self.rules)
                 case Wait(record, until):
-                    action = self._wait(record, until)
+                    action = self._wait(record, until, unread)
                 case Done(record, details):
                     self.save(record)
                     return Followed(record, details)
@@ -94,10 +97,10 @@ class Follower:
         self.save(action.record)
         return action
 
-    def _wait(self, record: TaskRecord, until: float) -> Action:
+    def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Action:
+        self.save(record)
         if self.deadline is not None and self.clock() >= self.deadline:
-            self.save(record)
-            raise timed_out(record)
+            raise timed_out(record, unread)
         self.pause(record, until if self.deadline is None else min(until, self.deadline))
         return next_action(record, self.clock(), None, self.rules)
 
@@ -110,8 +113,12 @@ class Follower:
         raise error
 
 
-def timed_out(record: TaskRecord) -> KieError:
-    """Return the error of a wait that has reached its deadline, naming the task and its last state."""
-    return KieWaitTimeout(
+def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
+    """Return the error of a wait that has reached its deadline, naming the task and its last state.
+
+    :param record: the task.
+    :param unread: why the last read failed, if it did: a KIE that is down says nothing about the task.
+    """
+    return (unread or KieWaitTimeout()).with_facts(
         kind=record.kind, task_id=record.task_id, source_id=record.source_id, last_state=record.last_state
     )

@@ -108,6 +108,7 @@ def account_of(connection: Connection) -> KieAccount:
         upload_url=extra.get("upload_host") or UPLOAD_URL,
         callback_url=extra.get("callback_url") or NO_CALLBACK_URL,
         connection=name,
+        account=str(extra.get("account") or ""),
     )
 
 

@@ -14,6 +14,7 @@ from airflow_kie import settings
 from airflow_kie.client.errors import KieError
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
+from airflow_kie.patience import bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.songs import (
     SongOrder,
@@ -96,7 +97,12 @@ class KieSongListOperator(BaseOperator):
         self.songs = songs
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Check, note and return the songs."""
+        """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
+        bucket = self.bucket or settings.text("bucket")
+        places = [bucket_place(self.aws_conn_id, bucket, self.prefix or settings.text("prefix", "songs"))]
+        return patiently(context, lambda: self._list(context), *(places if bucket else ()))
+
+    def _list(self, context: Context) -> list[dict[str, Any]]:
         bucket = self.bucket or settings.text("bucket")
         prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
         orders, mistakes = self._orders(context, bucket, prefix)

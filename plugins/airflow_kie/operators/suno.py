@@ -11,6 +11,7 @@ from airflow_kie.client.music_limits import mistakes_in_music_request
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator, is_true, required
+from airflow_kie.patience import Place, bucket_place
 from airflow_kie.state_store import request_key, source_key
 
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ class KieGenerateMusicOperator(KieTaskOperator):
                 working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             )
 
+    def archive_places(self) -> Sequence[Place]:
+        """Return the archive's bucket, if one is given."""
+        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix),) if self.bucket else ()
+
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Send "music complete", if the asset is among the outlets."""
         if record.task_id and any(getattr(outlet, "uri", None) == MUSIC_ASSET.uri for outlet in self.outlets):
@@ -207,6 +212,10 @@ class KieGenerateCoverOperator(KieTaskOperator):
         if archive and record.task_id and record.task_id not in self._noted:
             archive.note_cover(record.task_id)
             self._noted.add(record.task_id)
+
+    def archive_places(self) -> Sequence[Place]:
+        """Return the archive's bucket, if one is given."""
+        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix),) if self.bucket else ()
 
     def _archive(self) -> SongArchive | None:
         if not self.bucket:

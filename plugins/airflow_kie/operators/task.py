@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from airflow_kie.client.step import Progress, TaskRecord
 from airflow_kie.events import Outcome
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.links import KieLogsLink
+from airflow_kie.patience import Place, account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore
 from airflow_kie.waiting import Pausing, about, pause_by
@@ -42,11 +43,13 @@ class KieTaskOperator(BaseOperator):
     :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
     :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
+    :param expires_at: ISO time at which KIE deletes the files that this is made from: an outage is waited out until a
+        day before; None: unknown.
     :param wait_timeout: seconds to wait for the end; kept by retries, begun anew by a clear. None: the kind's own.
     """
 
     kind: ClassVar[str]
-    template_fields: Sequence[str] = ("kie_conn_id", "adopt_task_id")
+    template_fields: Sequence[str] = ("kie_conn_id", "adopt_task_id", "expires_at")
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
 
@@ -59,6 +62,7 @@ class KieTaskOperator(BaseOperator):
         deferrable: bool | None = None,
         poll_interval: float | None = None,
         wait_timeout: float | None = None,
+        expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
@@ -70,6 +74,7 @@ class KieTaskOperator(BaseOperator):
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
+        self.expires_at = expires_at
 
     # --- what a kind adds ---
 
@@ -93,6 +98,10 @@ class KieTaskOperator(BaseOperator):
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Do what must be done once the task's id is known and stored, before anything else can fail."""
 
+    def archive_places(self) -> Sequence[Place]:
+        """Return the bucket whose outage would hold this task up, if it writes to one."""
+        return ()
+
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Do what follows when the task has its files."""
 
@@ -100,6 +109,9 @@ class KieTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Make the task or take up the one that is known, and wait; return KIE's task id."""
+        return self._patiently(context, lambda: self._take_up(context))
+
+    def _take_up(self, context: Context) -> str:
         store = self._store(context)
         record = self._known(context, store.read())
         if record.progress is Progress.SENT:
@@ -108,6 +120,9 @@ class KieTaskOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Go on after the triggerer has seen the task end: the record says which, KIE's details say how."""
+        return self._patiently(context, lambda: self._go_on(context, event))
+
+    def _go_on(self, context: Context, event: dict[str, Any]) -> str:
         store = self._store(context)
         record = self._known(context, store.read(), event.get("task_id"))
         ended = Ended(error_from_event(event)) if event.get("outcome") == Outcome.FAILED else None
@@ -119,9 +134,19 @@ class KieTaskOperator(BaseOperator):
 
     # --- how ---
 
+    def _patiently(self, context: Context, attempt: Callable[[], str]) -> str:
+        def postpone(seconds: float) -> None:
+            self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self._timeout)
+
+        places = [account_place(KieHook(self.kie_conn_id)), *self.archive_places()]
+        return patiently(context, attempt, *places, pays=True, expires_at=self.expires_at, postpone=postpone)
+
+    @property
+    def _timeout(self) -> float:
+        return self.wait_timeout or task_kind(self.kind).timing.timeout
+
     def _follow(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
-        timeout = self.wait_timeout or task_kind(self.kind).timing.timeout
-        deadline = store.deadline(context["ti"].max_tries, time.time(), timeout)
+        deadline = store.deadline(context["ti"].max_tries, time.time(), self._timeout)
         hook = KieHook(self.kie_conn_id)
         way = Pausing.DEFER if self.deferrable else Pausing.POKE
 

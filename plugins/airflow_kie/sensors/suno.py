@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseSensorOperator
+from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_kie import settings
@@ -20,6 +20,7 @@ from airflow_kie.events import Outcome
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.links import KieLogsLink
 from airflow_kie.operators.task import RETRIES, required
+from airflow_kie.patience import account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore, source_key
 from airflow_kie.waiting import Pausing, pause_by
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SONG_TITLE_KEY = "song_title"
 """XCom key of the song's title: the next tasks of the chain show it as their label."""
+
+EXPIRES_AT_KEY = "expires_at"
+"""XCom key of the time at which KIE deletes the song's files."""
 
 
 class KieTaskSensor(BaseSensorOperator):
@@ -43,13 +47,14 @@ class KieTaskSensor(BaseSensorOperator):
         decides between ``poke`` and ``reschedule``.
     :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
     :param timeout: seconds to wait; None: the kind's own.
+    :param expires_at: ISO time at which KIE deletes the song's files: an outage is waited out until a day before.
     :param soft_fail: skip when the KIE task failed or did not end in time. An account that cannot be used, or KIE
         being down, still fails the sensor: it says nothing about the song.
     """
 
     kind: ClassVar[str]
     id_field: ClassVar[str]
-    template_fields: Sequence[str] = ("kie_conn_id",)
+    template_fields: Sequence[str] = ("kie_conn_id", "expires_at")
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#e6f4ff"
 
@@ -60,6 +65,7 @@ class KieTaskSensor(BaseSensorOperator):
         deferrable: bool | None = None,
         poll_interval: float | None = None,
         timeout: float | None = None,
+        expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
@@ -68,6 +74,7 @@ class KieTaskSensor(BaseSensorOperator):
         self.kie_conn_id = kie_conn_id
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
+        self.expires_at = expires_at
 
     @property
     def kie_task_id(self) -> str:
@@ -85,17 +92,33 @@ class KieTaskSensor(BaseSensorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the task, and wait as long as it runs."""
         required(self.task_id, **{self.id_field: self.kie_task_id})
-        return self._follow(context)
+        return self._patiently(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the triggerer has seen the task end: read it once more, the details are the truth."""
         ended = None
         if event.get("outcome") in (Outcome.FAILED, Outcome.TIMEOUT):
             ended = Ended(error_from_event(event))
-        return self._follow(context, ended)
+        return self._patiently(context, ended)
+
+    def _patiently(self, context: Context, ended: Ended | None) -> dict[str, Any]:
+        def postpone(seconds: float) -> None:
+            self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self.timeout)
+
+        place = account_place(KieHook(self.kie_conn_id))
+        return patiently(
+            context, lambda: self._follow(context, ended), place, expires_at=self.expires_at, postpone=postpone
+        )
+
+    def _store(self, context: Context) -> RecordStore:
+        return RecordStore(context["task_state_store"], source_key(self.kind.rpartition(".")[2], self.kie_task_id))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait. A triggerer that failed says nothing about the song: `soft_fail` does not hide it."""
+        return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
     def _follow(self, context: Context, ended: Ended | None = None) -> dict[str, Any]:
-        store = RecordStore(context["task_state_store"], source_key(self.kind.rpartition(".")[2], self.kie_task_id))
+        store = self._store(context)
         deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout)
         rescheduled = self.mode == "reschedule" and not self.deferrable
         known = TaskRecord.of_known_task(
@@ -143,7 +166,9 @@ class KieMusicSensor(KieTaskSensor):
     def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return id, title, number of tracks, seconds, and when KIE's files expire."""
         self.song_title = details.title
+        expires_at = details.expires_at.isoformat() if details.expires_at else None
         context["ti"].xcom_push(key=SONG_TITLE_KEY, value=details.title or "")
+        context["ti"].xcom_push(key=EXPIRES_AT_KEY, value=expires_at or "")
         self.log.info("Song %s (%s) is generated.", details.title or "without title", self.kie_task_id)
         return {
             "music_task_id": self.kie_task_id,
@@ -151,7 +176,7 @@ class KieMusicSensor(KieTaskSensor):
             "title": details.title,
             "tracks": len(details.tracks),
             "duration_seconds": details.tracks[0].duration_seconds if details.tracks else None,
-            "expires_at": details.expires_at.isoformat() if details.expires_at else None,
+            "expires_at": expires_at,
         }
 
 

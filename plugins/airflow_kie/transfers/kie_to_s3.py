@@ -17,6 +17,7 @@ from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.links import KieLogsLink, S3ObjectLink
 from airflow_kie.operators.task import RETRIES, is_true, required
+from airflow_kie.patience import account_place, bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class KieCoverToS3Operator(BaseOperator):
     :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
     :param extra_args: passed on with every write: ``ServerSideEncryption``, ``StorageClass``, ``Tagging`` and the like.
     :param song_title: for labels in the UI.
+    :param expires_at: ISO time at which KIE deletes the song's files: an outage is waited out until a day before.
     """
 
     template_fields: Sequence[str] = (
@@ -66,6 +68,7 @@ class KieCoverToS3Operator(BaseOperator):
         "labels",
         "extra_args",
         "song_title",
+        "expires_at",
     )
     template_fields_renderers = {"labels": "json", "extra_args": "json"}
     operator_extra_links = (KieLogsLink(), S3ObjectLink())
@@ -87,6 +90,7 @@ class KieCoverToS3Operator(BaseOperator):
         max_file_bytes: int | None = None,
         extra_args: Mapping[str, Any] | None = None,
         song_title: str | None = None,
+        expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
@@ -105,13 +109,21 @@ class KieCoverToS3Operator(BaseOperator):
         self.max_file_bytes = max_file_bytes
         self.extra_args = extra_args
         self.song_title = song_title
+        self.expires_at = expires_at
         self.console_folder: tuple[str, str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
+        required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
+        places = (
+            account_place(KieHook(self.kie_conn_id)),
+            bucket_place(self.aws_conn_id, self.bucket, self.prefix),
+        )
+        return patiently(context, lambda: self._execute(context), *places, expires_at=self.expires_at)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_kie.song_archive import SongArchive
 
-        required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
         archive = SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)

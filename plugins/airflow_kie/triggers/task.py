@@ -95,6 +95,7 @@ class KieTaskTrigger(BaseTrigger):
         rules = settings.rules(self.poll_interval)
         with _Waiting(kie) as waiting:
             action: Action = Wait(record, self.first_read or time.time())
+            unread: KieError | None = None
             while True:
                 match action:
                     case Done(record):
@@ -103,7 +104,7 @@ class KieTaskTrigger(BaseTrigger):
                         return event_of(Outcome.FAILED, record, error)
                     case Wait(record, until):
                         if time.time() >= self.deadline:
-                            return event_of(Outcome.TIMEOUT, record, timed_out(record))
+                            return event_of(Outcome.TIMEOUT, record, timed_out(record, unread))
                         await asyncio.sleep(max(0.0, min(until, self.deadline) - time.time()))
                         action = Fetch(record)
                     case Fetch(record):
@@ -111,6 +112,7 @@ class KieTaskTrigger(BaseTrigger):
                         if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
                             kie = await hook.aget_conn(fresh=True)
                             answer = await kie.details(record, task_kind(record.kind))
+                        unread = answer.error if isinstance(answer, Unreadable) else None
                         _log_news(record, answer)
                         action = next_action(record, time.time(), answer, waiting.rules(rules))
                     case _:
