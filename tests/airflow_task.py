@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -168,3 +169,10 @@ def close_clients() -> None:
 def connection_env(simulator: SimulatorServer, **changes: Any) -> str:
     """Return an Airflow connection to the simulator, as AIRFLOW_CONN_… takes it."""
     return json.dumps({"conn_type": "kie", "host": simulator.url, "password": simulator.api_key} | changes)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -31,9 +31,11 @@ def kie_server() -> Iterator[SimulatorServer]:
 @pytest.fixture
 def kie(kie_server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
     """Give that KIE as it was at its start, named by the connection ``kie_default``; failures are believed at once."""
+    from airflow_kie.client import cadence
     from airflow_task import close_clients, connection_env
 
     kie_server.control.reset()
+    monkeypatch.setattr(cadence, "SHORTEST", 0.02)  # a second in reality: the tests would wait most of their time
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie_server))
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")

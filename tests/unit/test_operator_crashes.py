@@ -29,7 +29,7 @@ ID_STORED = at("sent", "after")
 
 def cover_run(song: str, crash: Crash | None = None, **options: Any) -> TaskRun:
     def make() -> KieGenerateCoverOperator:
-        settings: dict[str, Any] = {"poll_interval": 1, "deferrable": True} | options
+        settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
         return KieGenerateCoverOperator(task_id="generate_cover", music_task_id=song, **settings)
 
     return TaskRun(make, FakeTaskStateStore(crash))
@@ -37,7 +37,7 @@ def cover_run(song: str, crash: Crash | None = None, **options: Any) -> TaskRun:
 
 def music_run(crash: Crash | None = None, **options: Any) -> TaskRun:
     def make() -> KieGenerateMusicOperator:
-        settings: dict[str, Any] = {"poll_interval": 1, "deferrable": True} | options
+        settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
         return KieGenerateMusicOperator(task_id="generate_music", prompt="rain on a roof", **settings)
 
     return TaskRun(make, FakeTaskStateStore(crash))

@@ -94,7 +94,8 @@ class KieTaskTrigger(BaseTrigger):
         kie = await hook.aget_conn()
         rules = settings.rules(self.poll_interval)
         with _Waiting(kie) as waiting:
-            action: Action = Wait(record, self.first_read or time.time())
+            await _sleep_until(min(self.first_read or 0.0, self.deadline))
+            action: Action = Fetch(record)  # even after the deadline: the task may have ended while no triggerer ran
             unread: KieError | None = None
             while True:
                 match action:
@@ -105,7 +106,7 @@ class KieTaskTrigger(BaseTrigger):
                     case Wait(record, until):
                         if time.time() >= self.deadline:
                             return event_of(Outcome.TIMEOUT, record, timed_out(record, unread))
-                        await asyncio.sleep(max(0.0, min(until, self.deadline) - time.time()))
+                        await _sleep_until(min(until, self.deadline))
                         action = Fetch(record)
                     case Fetch(record):
                         answer = await kie.details(record, task_kind(record.kind))
@@ -117,6 +118,10 @@ class KieTaskTrigger(BaseTrigger):
                         action = next_action(record, time.time(), answer, waiting.rules(rules))
                     case _:
                         raise AssertionError(f"A trigger only reads, and was told: {action}.")
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.time()))
 
 
 class _Waiting:
