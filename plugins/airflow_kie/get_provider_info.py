@@ -37,6 +37,16 @@ CONNECTION_FIELDS = {
         "KIE allows 20 for an account. Lower it if other programs use the account too.",
         {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
     ),
+    "max_creates_per_day": _field(
+        "New tasks per 24 hours",
+        "A cap on spending, over all runs. Empty: none.",
+        {"type": ["integer", "null"], "minimum": 0},
+    ),
+    "limiter_conn_id": _field(
+        "Limiter's connection",
+        "Airflow connection (redis or postgres) that all machines share. Empty: a file on each machine.",
+        _TEXT,
+    ),
     "upload_host": _field("Upload host", "Only for tests: where files are uploaded to.", _TEXT),
 }
 

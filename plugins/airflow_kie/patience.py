@@ -42,9 +42,11 @@ PASSING = 2
 """How often in a row a task meets a server error or no answer before that is called an outage."""
 LAST_DAY = 24 * 3600.0
 """Seconds before KIE deletes the files at which patience ends: a person needs time to act."""
-_FOR_PEOPLE_TOO = frozenset({"maintenance", "unreachable", "not_sent", "rate_limited", "limiter_unavailable"})
+_FOR_PEOPLE_TOO = frozenset(
+    {"maintenance", "unreachable", "not_sent", "rate_limited", "throttled", "limiter_unavailable"}
+)
 """Reasons that are waited out in a person's own run too; other outages are told at once."""
-_ONLY_NEW_TASKS = frozenset({"out_of_credits", "key_limit"})
+_ONLY_NEW_TASKS = frozenset({"out_of_credits", "key_limit", "daily_cap"})
 """Reasons that refuse new tasks and nothing else."""
 _OF_THE_ACCOUNT = _ONLY_NEW_TASKS | {
     "unauthorized",

@@ -1,10 +1,16 @@
-"""The retry policy: the errors say what helps, the policy turns it into Airflow's decision."""
+"""The retry policy: the errors say what helps, the policy counts per reason and turns it into Airflow's decision.
+
+Airflow's own failures (a lost worker, a stale event, a queue that is too slow) never reach a policy: they use up
+`retries`, a high ceiling, and no budget of KIE.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
@@ -14,31 +20,64 @@ from airflow_kie.client.errors import KieError, Remedy
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-DELAYS: Mapping[str, tuple[float, float]] = {
-    "rate_limited": (10.0, 60.0),  # the account's window is 10 s
-    "maintenance": (60.0, 600.0),
-    "server_error": (15.0, 300.0),
-    "unreachable": (10.0, 300.0),
-    "not_sent": (10.0, 300.0),
-    "timeout": (5.0, 60.0),
-}
-"""Reason → seconds before the first retry and the longest pause; each further retry waits twice as long."""
-_OTHERS = (10.0, 300.0)
+
+@dataclass(frozen=True)
+class Budget:
+    """How often and how fast a reason is tried again.
+
+    :param retries: how many retries it is given.
+    :param first: seconds before the first one; each further pause is twice as long.
+    :param longest: the longest pause in seconds.
+    """
+
+    retries: int
+    first: float
+    longest: float
+
+
+BUDGETS: Mapping[str, Budget] = MappingProxyType(
+    {
+        "rate_limited": Budget(10, 10, 60),  # the account's window is 10 s
+        "throttled": Budget(20, 10, 60),
+        "maintenance": Budget(8, 60, 600),
+        "server_error": Budget(3, 15, 120),  # can be a permanent mistake in the input
+        "unreachable": Budget(6, 10, 300),
+        "not_sent": Budget(6, 10, 300),
+        "bad_answer": Budget(3, 15, 120),
+        "generation_failed": Budget(2, 30, 300),
+        "no_files": Budget(3, 60, 300),
+        "timeout": Budget(2, 5, 60),
+        "file_unreachable": Budget(6, 10, 300),
+        "file_damaged": Budget(4, 20, 300),
+        "file_empty": Budget(4, 20, 300),
+        "file_truncated": Budget(4, 20, 300),
+    }
+)
+"""What a reason is worth; a reason that only a person can mend is worth nothing and stands not here."""
+OTHER = Budget(3, 10, 120)
+"""For reasons without a row, and for exceptions that are no errors of KIE."""
+_STORE_KEY = "retries"
 
 
 class KieRetryPolicy(RetryPolicy):
-    """Fails at once where only a person helps; otherwise waits as long as the reason asks for, jittered per song."""
+    """Fails at once where only a person helps; otherwise retries as often and as slowly as the reason is worth."""
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Decide about a failure; what is no error of KIE keeps the task's own retry settings."""
-        if not isinstance(exception, KieError):
-            return RetryDecision.default()
-        if exception.remedy is Remedy.PERSON:
-            return RetryDecision.fail(reason=f"{exception.reason}: no retry can help")
-        seconds = retry_seconds(exception, try_number, _seed(context))
-        return RetryDecision.retry(delay=timedelta(seconds=seconds), reason=f"{exception.reason}: again later")
+        """Decide about a failure; counts are kept in the task state store, and begin anew with a clear."""
+        reason = exception.reason if isinstance(exception, KieError) else type(exception).__name__
+        if isinstance(exception, KieError) and exception.remedy is Remedy.PERSON:
+            return RetryDecision.fail(reason=f"{reason}: no retry can help")
+        budget = BUDGETS.get(reason, OTHER)
+        failures = _counted(context, reason, max_tries, try_number)
+        if failures > budget.retries:
+            return RetryDecision.fail(reason=f"{reason}: failed {failures} times")
+        retry_after = exception.facts.retry_after if isinstance(exception, KieError) else None
+        seconds = max(retry_seconds(budget, failures, _seed(context)), retry_after or 0.0)
+        return RetryDecision.retry(
+            delay=timedelta(seconds=seconds), reason=f"{reason}: retry {failures} of {budget.retries}"
+        )
 
     def serialize(self) -> dict[str, Any]:
         """Return nothing: the policy has no settings."""
@@ -50,17 +89,29 @@ class KieRetryPolicy(RetryPolicy):
         return cls()
 
 
-def retry_seconds(error: KieError, try_number: int, seed: str) -> float:
-    """Return the pause before the next attempt; KIE's Retry-After is honoured as the least.
+def retry_seconds(budget: Budget, failures: int, seed: str) -> float:
+    """Return the pause before the next attempt, between 3/4 and 5/4 of the budget's.
 
-    :param error: why the attempt failed.
-    :param try_number: 1-based number of the attempt that failed.
+    :param budget: what the reason is worth.
+    :param failures: how often it has failed by now, from 1.
     :param seed: what the jitter is drawn from, so that songs that failed together do not return together.
     """
-    first, longest = DELAYS.get(error.reason, _OTHERS)
-    pause = min(longest, first * 2 ** (try_number - 1))
-    draw = zlib.crc32(f"{seed}:{try_number}".encode()) / 0xFFFFFFFF
-    return float(max(pause * (0.75 + 0.5 * draw), error.facts.retry_after or 0.0))
+    pause = min(budget.longest, budget.first * 2 ** (failures - 1))
+    draw = zlib.crc32(f"{seed}:{failures}".encode()) / 0xFFFFFFFF
+    return float(pause * (0.75 + 0.5 * draw))
+
+
+def _counted(context: Context | None, reason: str, max_tries: int, try_number: int) -> int:
+    """Count a failure and return how often this reason has failed since the last clear."""
+    store: Any = context.get("task_state_store") if context is not None else None
+    if store is None:
+        return try_number
+    stored = store.get(_STORE_KEY)
+    known = stored if isinstance(stored, dict) and stored.get("max_tries") == max_tries else {}
+    counts = {**known.get("counts", {})}
+    counts[reason] = counts.get(reason, 0) + 1
+    store.set(_STORE_KEY, {"max_tries": max_tries, "counts": counts})
+    return int(counts[reason])
 
 
 def _seed(context: Context | None) -> str:

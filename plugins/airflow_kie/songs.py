@@ -5,6 +5,7 @@ All mistakes are gathered, so that a person mends a form once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,11 @@ def ids_in(value: Any) -> list[str]:
     """Return the ids in whatever was pasted, in order and without doubles.
 
     :param value: text, or a list of texts; ids may be parted by newlines, blanks, commas, semicolons or quotes.
+        A list may come as JSON text: a template renders a form's field to that, and escapes what was pasted.
     """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
     if isinstance(value, str):
         texts: Iterable[Any] = [value]
     elif isinstance(value, Iterable) and not isinstance(value, Mapping):
@@ -112,7 +117,7 @@ def songs_in(value: Any) -> list[Mapping[str, Any]]:
             value = json.loads(value) if value.strip() else []
         except ValueError:
             value = [None]
-    songs = list(value or [])
+    songs = list(value) if isinstance(value, (list, tuple)) else [value] if value else []
     if not all(isinstance(song, Mapping) and song.get("music_task_id") for song in songs):
         raise ValueError('Songs are a list of maps such as {"music_task_id": "…", "labels": {"our_id": "A-17"}}.')
     return songs

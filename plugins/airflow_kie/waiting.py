@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn
@@ -45,8 +46,9 @@ def pause_by(
         from airflow_kie.triggers.task import KieTaskTrigger
 
         log.info("Waiting for KIE: %s", about(record))
+        untold = replace(record, token=None)  # Airflow shows a trigger's arguments
         operator.defer(
-            trigger=KieTaskTrigger(kie_conn_id, record.to_json(), deadline, poll_interval, until),
+            trigger=KieTaskTrigger(kie_conn_id, untold.to_json(), deadline, poll_interval, until),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.client.operations import Host
@@ -17,6 +17,8 @@ UPLOAD_URL = "https://kieai.redpandaai.co"
 NO_CALLBACK_URL = "https://callback.airflow-kie.invalid/none"
 """KIE refuses a create without a callback URL. This name is reserved (RFC 2606) and resolves nowhere, so that results
 are never posted to a stranger; details are polled instead."""
+TOKEN_PARAMETER = "token"  # noqa: S105 - a name, no secret
+"""Airflow's access log blots out query parameters of this name."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,19 @@ class KieAccount:
     def url(self, host: Host, path: str) -> str:
         """Return the whole URL of a path on one of KIE's hosts."""
         return (self.api_url if host is Host.API else self.upload_url).rstrip("/") + path
+
+
+def with_token(callback_url: str, token: str | None) -> str:
+    """Return the callback URL with a record's token in its query; where nobody listens there is none.
+
+    :param callback_url: where KIE shall call back.
+    :param token: the record's token.
+    """
+    if not token or callback_url == NO_CALLBACK_URL:
+        return callback_url
+    parts = urlsplit(callback_url)
+    query = f"{parts.query}&{TOKEN_PARAMETER}={token}" if parts.query else f"{TOKEN_PARAMETER}={token}"
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
 
 
 def is_loopback(url: str) -> bool:

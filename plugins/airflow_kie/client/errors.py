@@ -183,6 +183,23 @@ class KieRateLimited(KieError):
     todo = "Nothing, unless other programs use the same account: then lower the connection's rate limit."
 
 
+class KieThrottled(KieRateLimited):
+    """Our own limiter holds this create back, so that KIE does not have to refuse it."""
+
+    reason = "throttled"
+    what = "This account's other tasks use up KIE's rate at the moment"
+    todo = "Nothing: it is sent when its turn comes."
+
+
+class KieDailyCap(KieError):
+    """The connection's own cap of new tasks in 24 hours is reached; nothing was sent."""
+
+    reason = "daily_cap"
+    scope = Scope.ACCOUNT
+    what = "The connection's max_creates_per_day is reached"
+    todo = "Raise max_creates_per_day in the connection, or wait: songs that are paid are still finished."
+
+
 # --- the service ------------------------------------------------------------------------------------------------
 
 

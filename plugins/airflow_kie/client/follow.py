@@ -42,6 +42,7 @@ class Follower:
     :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
         The record is stored by then: a later leg knows what this one has read.
     :param create: sends the create; None for one who only waits and must never pay.
+    :param permit: called directly before a create is noted and sent; raises when it may not be sent now.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
     :param clock: epoch seconds.
@@ -51,6 +52,7 @@ class Follower:
     save: Save
     pause: Pause
     create: Create | None = None
+    permit: Callable[[], None] = lambda: None
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
     clock: Callable[[], float] = time.time
@@ -91,6 +93,7 @@ class Follower:
     def _send(self, record: TaskRecord) -> Action:
         if self.create is None:
             raise AssertionError("Only one who may pay can be told to send.")
+        self.permit()
         self.save(record)
         answered = self.create(record)
         action = next_action(record, self.clock(), answered, self.rules)

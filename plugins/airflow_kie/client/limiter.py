@@ -139,9 +139,9 @@ class CreateLimiter:
             self._close_store()
 
     def _take(self, store: CreateStore) -> Permit:
+        self._leak(store)  # before the permit: what comes after it delays the request
         decision = store.put()
         if decision.failing_rate is None:
-            self._leak(store)
             return Permit(True)
         wait_ms = decision.retry_after_ms
         wait = _CONTENDED_SECONDS if wait_ms is None else max(wait_ms, 1) / 1000
@@ -150,7 +150,7 @@ class CreateLimiter:
     def _leak(self, store: CreateStore) -> None:
         if time.monotonic() >= self._leak_at:
             self._leak_at = time.monotonic() + _LEAK_EVERY_SECONDS
-            with contextlib.suppress(*store.failures):  # the permit is counted; the next one meets what is wrong
+            with contextlib.suppress(*store.failures):  # what is wrong meets the permit next
                 store.leak()
 
     def _rates(self) -> list[Rate]:

@@ -68,7 +68,8 @@ class TaskRecord:
     :param connection: the Airflow connection id whose account pays.
     :param progress: how far it has come.
     :param task_id: KIE's id, once known.
-    :param token: the force_new token that this task was started under.
+    :param token: unguessable, made with the record; it travels in the callback URL, so that a callback names the
+        record even if the answer to the create was lost.
     :param adopted: the id was found or given, not created by this record.
     :param known_at: epoch seconds at which the id became known.
     :param attempts: reason → how many tasks failed with it.

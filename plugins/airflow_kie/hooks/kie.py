@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, conf
 
 from airflow_kie.client import registry
 from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, KieAccount
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_kie.client.answers import DetailsAnswer
     from airflow_kie.client.kie import Kie, KieAsync
+    from airflow_kie.client.limiter import CreateLimiter
 
 
 class KieHook(BaseHook):
@@ -84,6 +87,33 @@ class KieHook(BaseHook):
         """Return a fresh link to a result file, valid for 20 minutes; asking is free."""
         return self.get_conn().download_url(url)
 
+    def limiter(self) -> CreateLimiter:
+        """Return the limiter of the account's new tasks, shared by all its processes."""
+        from airflow_kie.client.limiter import CREATES, SECONDS, shared_limiter, store_is_local
+
+        extra = self._limits()
+        store = self._limiter_store(str(extra.get("limiter_conn_id") or ""))
+        if store_is_local(store) and _spreads_over_machines():
+            _warn_of_local_limiter(self.kie_conn_id)
+        per_day = extra.get("max_creates_per_day")
+        return shared_limiter(
+            self.account.name,
+            store,
+            int(extra.get("rate_limit") or CREATES),
+            SECONDS,
+            None if per_day in (None, "") else int(per_day),
+        )
+
+    def _limits(self) -> Mapping[str, Any]:
+        return self.get_connection(self.kie_conn_id).extra_dejson or {}
+
+    def _limiter_store(self, conn_id: str) -> str:
+        """Return the store's address; its password stays in a connection of its own."""
+        if not conn_id:
+            return ""
+        uri = self.get_connection(conn_id).get_uri()
+        return "postgresql" + uri.removeprefix("postgres") if uri.startswith("postgres:") else uri
+
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the key works, by asking for the balance: free, and outside of any task too."""
         try:
@@ -120,3 +150,18 @@ def _address(connection: Connection) -> str | None:
     if "://" not in host:
         host = f"{connection.schema or 'https'}://{host}"
     return f"{host}:{connection.port}" if connection.port else host
+
+
+def _spreads_over_machines() -> bool:
+    """Return whether Airflow's executors run tasks on other machines too."""
+    return any(name in str(conf.get("core", "executor", fallback="")) for name in ("Celery", "Kubernetes", "Edge"))
+
+
+@functools.cache
+def _warn_of_local_limiter(conn_id: str) -> None:
+    """Tell once for a process that a file cannot limit several machines."""
+    logging.getLogger(__name__).warning(
+        "The limiter of connection %s is a file on this machine, but the executor runs tasks on several: together "
+        "they can exceed KIE's rate. Name a redis or postgres connection in its field limiter_conn_id.",
+        conn_id,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 
 from airflow_kie import settings
-from airflow_kie.client.account import NO_CALLBACK_URL
+from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers import CreateAnswer, Ended
-from airflow_kie.client.errors import KieInvalidRequest, error_from_event
+from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled, error_from_event
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
@@ -27,8 +28,11 @@ from airflow_kie.waiting import Pausing, about, pause_by
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-RETRIES = 5
-"""A ceiling: the policy ends what no retry can help, and each attempt takes up the task that is already paid."""
+RETRIES = 30
+"""A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt takes up the task that
+is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
+PERMIT_PATIENCE = 5.0
+"""Seconds that a worker is held for the limiter; after that the task is put back."""
 
 
 class KieTaskOperator(BaseOperator):
@@ -40,6 +44,8 @@ class KieTaskOperator(BaseOperator):
 
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param adopt_task_id: an id of KIE that is known from elsewhere: it is taken instead of making a task.
+    :param force_new: any text that was not used before makes one new paid task; retries and clears with the same text
+        make none. Not for kinds that KIE makes once per source.
     :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
     :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
@@ -49,7 +55,7 @@ class KieTaskOperator(BaseOperator):
     """
 
     kind: ClassVar[str]
-    template_fields: Sequence[str] = ("kie_conn_id", "adopt_task_id", "expires_at")
+    template_fields: Sequence[str] = ("kie_conn_id", "adopt_task_id", "force_new", "expires_at")
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
 
@@ -58,6 +64,7 @@ class KieTaskOperator(BaseOperator):
         *,
         kie_conn_id: str = KieHook.default_conn_name,
         adopt_task_id: str | None = None,
+        force_new: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
         poll_interval: float | None = None,
@@ -67,7 +74,13 @@ class KieTaskOperator(BaseOperator):
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
         kwargs.setdefault("retry_policy", KieRetryPolicy())
+        if force_new and task_kind(self.kind).once_per_source:
+            raise ValueError(
+                f"force_new cannot be used in {type(self).__name__}: KIE makes this once for each song and answers a "
+                "second request with the first task. Generate the song anew, or adopt a known task with adopt_task_id."
+            )
         super().__init__(**kwargs)
+        self.force_new = force_new
         self.kie_conn_id = kie_conn_id
         self.adopt_task_id = adopt_task_id
         self.wait_for_completion = wait_for_completion
@@ -160,6 +173,7 @@ class KieTaskOperator(BaseOperator):
             save=save,
             pause=pause_by(way, self, self.kie_conn_id, deadline, self.poll_interval),
             create=lambda record: self._create(hook, record),
+            permit=lambda: self._permit(hook),
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
         )
@@ -169,8 +183,18 @@ class KieTaskOperator(BaseOperator):
             self.finished(context, followed.record)
         return followed.record.task_id or ""
 
+    def _permit(self, hook: KieHook) -> None:
+        """Take the account's permit for one create; a worker is held for a few seconds at most."""
+        permit = hook.limiter().acquire(PERMIT_PATIENCE)
+        if permit.granted:
+            return
+        facts: dict[str, Any] = {"kind": self.kind, "source_id": next(iter(self.source().values()), None)}
+        if permit.over == "day":
+            raise KieDailyCap(retry_after=permit.wait_seconds, **facts)
+        raise KieThrottled(retry_after=permit.wait_seconds, **facts)
+
     def _create(self, hook: KieHook, record: TaskRecord) -> CreateAnswer:
-        callback_url = hook.account.callback_url
+        callback_url = with_token(hook.account.callback_url, record.token)
         if callback_url == NO_CALLBACK_URL:
             self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
@@ -183,7 +207,9 @@ class KieTaskOperator(BaseOperator):
         :param stored: what the task state store holds; a person can empty it while the task is deferred.
         :param awaited: the id that the triggerer has waited for.
         """
-        record = stored or TaskRecord(self.kind, source=dict(self.source()), connection=self.kie_conn_id)
+        record = stored or TaskRecord(
+            self.kind, source=dict(self.source()), connection=self.kie_conn_id, token=secrets.token_urlsafe(16)
+        )
         given = (self.adopt_task_id or "").strip()
         if record.task_id and given in ("", record.task_id, *record.failed_ids):
             return record
@@ -203,7 +229,8 @@ class KieTaskOperator(BaseOperator):
         )
 
     def _store(self, context: Context) -> RecordStore:
-        return RecordStore(context["task_state_store"], self.store_key())
+        key = f"{self.store_key()}/{self.force_new}" if self.force_new else self.store_key()
+        return RecordStore(context["task_state_store"], key)
 
 
 def required(task: str, **values: Any) -> None:
