@@ -62,6 +62,13 @@ with DAG(
             title="KIE connection",
             description="The Airflow connection of the KIE account that made the songs.",
         ),
+        "max_covers": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="At most so many covers",
+            description="The run is refused if it would pay for more. Empty: no cap.",
+        ),
         "songs": Param(
             [],
             type=["array", "null"],

@@ -8,7 +8,8 @@ from typing import Any, cast
 from airflow.sdk import TriggerRule, task_group
 
 from airflow_kie import settings
-from airflow_kie.operators.songs import KieSongListOperator, KieSongReportOperator, note_failure
+from airflow_kie.operators.report import KieSongReportOperator, note_failure
+from airflow_kie.operators.songs import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.sensors.suno import EXPIRES_AT_KEY, SONG_TITLE_KEY, KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
@@ -34,6 +35,7 @@ def archive_covers(
     archive_lyrics: bool | str = False,
     labels: Any = None,
     songs: Any = None,
+    max_covers: int | str | None = None,
     deferrable: bool = True,
     weight_rule: str = "upstream",
 ) -> Any:
@@ -50,6 +52,7 @@ def archive_covers(
     :param archive_lyrics: archive the lyrics too.
     :param labels: people's own names for the songs.
     :param songs: songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
+    :param max_covers: refuse the run if it would pay for more covers than this.
     :param deferrable: wait in the triggerer.
     :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
         default starts all of them first.
@@ -70,6 +73,7 @@ def archive_covers(
         archive_lyrics=archive_lyrics,
         labels=labels,
         songs=songs,
+        max_covers=max_covers,
         **common,
     )
 

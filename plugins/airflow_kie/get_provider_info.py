@@ -110,6 +110,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "10",
             },
+            "credits_per_cover": {
+                "description": "What a cover costs you, to compare with the balance before a run. 0: not known.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "0",
+            },
             "outage_patience_hours": {
                 "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",
                 "version_added": "0.1.0",

@@ -1,20 +1,20 @@
-"""The two ends of a run of many songs: what is asked for, checked and noted; and what became of each."""
+"""The beginning of a run of many songs: what is asked for, checked, noted, and weighed against balance and caps."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie import settings
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.errors import KieOutOfCredits
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
-from airflow_kie.patience import bucket_place, patiently
+from airflow_kie.patience import account_place, bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.songs import (
     SongOrder,
@@ -54,6 +54,7 @@ class KieSongListOperator(BaseOperator):
     :param archive_audio: archive the audio files too; `[kie] archive_audio` asks for it in any run.
     :param archive_lyrics: archive the lyrics too; `[kie] archive_lyrics` asks for it in any run.
     :param labels: people's own names for the songs, kept in the manifest.
+    :param max_covers: refuse the run if it would pay for more covers than this; None or empty: no cap.
     :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
     """
 
@@ -66,6 +67,7 @@ class KieSongListOperator(BaseOperator):
         "archive_lyrics",
         "labels",
         "songs",
+        "max_covers",
     )
     ui_color = "#eeeeee"
 
@@ -81,6 +83,7 @@ class KieSongListOperator(BaseOperator):
         archive_lyrics: bool | str = False,
         labels: Any = None,
         songs: Any = None,
+        max_covers: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
@@ -95,12 +98,15 @@ class KieSongListOperator(BaseOperator):
         self.archive_lyrics = archive_lyrics
         self.labels = labels
         self.songs = songs
+        self.max_covers = max_covers
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
         bucket = self.bucket or settings.text("bucket")
-        places = [bucket_place(self.aws_conn_id, bucket, self.prefix or settings.text("prefix", "songs"))]
-        return patiently(context, lambda: self._list(context), *(places if bucket else ()))
+        places = [account_place(KieHook(self.kie_conn_id or KieHook.default_conn_name))]
+        if bucket:
+            places.append(bucket_place(self.aws_conn_id, bucket, self.prefix or settings.text("prefix", "songs")))
+        return patiently(context, lambda: self._list(context), *places, pays=True)
 
     def _list(self, context: Context) -> list[dict[str, Any]]:
         bucket = self.bucket or settings.text("bucket")
@@ -117,9 +123,10 @@ class KieSongListOperator(BaseOperator):
         note = functools.partial(self._note, context, opened, prefix)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             noted = list(pool.map(note, orders))
-        archived = [archive for archive in noted if archive]
+        archived = [item.archived for item in noted if item.archived]
+        todo = [item.order for item in noted if not item.archived]
+        self._weigh(noted)
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
-        todo = [order for order, done in zip(orders, noted, strict=True) if not done]
         self.log.info("%s to work on, %s archived already.", in_words(len(todo)).capitalize(), in_words(len(archived)))
         return [_arguments(order, bucket, prefix) for order in todo]
 
@@ -193,8 +200,8 @@ class KieSongListOperator(BaseOperator):
         bucket.try_to_write(ArchiveKeys(prefix).probe)
         return bucket
 
-    def _note(self, context: Context, bucket: Bucket, prefix: str, order: SongOrder) -> dict[str, Any] | None:
-        """Write the song's pending record; return what stands in the bucket if nothing is missing there."""
+    def _note(self, context: Context, bucket: Bucket, prefix: str, order: SongOrder) -> _Noted:
+        """Write the song's pending record, unless nothing that is asked for is missing in the bucket."""
         from airflow_kie.archive.keys import ArchiveKeys
         from airflow_kie.archive.pending import Options, Working
         from airflow_kie.archive.records import label_list
@@ -206,112 +213,48 @@ class KieSongListOperator(BaseOperator):
         wanted = Wanted(audio=order.archive_audio, lyrics=order.archive_lyrics)
         if manifest and not wanted.missing_in(manifest):
             archive.drop_pending()
-            return result_of(bucket.name, archive.keys.manifest, manifest, changed=False)
+            return _Noted(order, result_of(bucket.name, archive.keys.manifest, manifest, changed=False))
         ti = context["ti"]
-        archive.note(
+        pending = archive.note(
             heard_from=order.heard_from,
             kie_conn_id=order.kie_conn_id,
             working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             labels=label_list(dict(order.labels)),
             options=Options(audio=order.archive_audio, lyrics=order.archive_lyrics),
         )
-        return None
+        return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
+
+    def _weigh(self, noted: Sequence[_Noted]) -> None:
+        """Stop before the first create if the run is over its cap, or an account's balance does not cover it."""
+        unpaid = [item.order for item in noted if item.archived is None and not item.cover_is_paid]
+        cap = str(self.max_covers if self.max_covers is not None else "").strip()
+        if cap and len(unpaid) > int(cap):
+            raise SongsRefused(
+                f"The run would pay for {in_words(len(unpaid), 'cover')}, and its cap max_covers is {cap}."
+            )
+        price = settings.number("credits_per_cover", 0.0)
+        for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in unpaid):
+            covers = sum(order.kie_conn_id == kie_conn_id for order in unpaid)
+            balance = KieHook(kie_conn_id).credits()
+            if balance <= 0 or balance < covers * price:
+                needed = (
+                    f"{in_words(covers, 'cover')} need about {covers * price:g}" if price else "covers cost credits"
+                )
+                raise KieOutOfCredits(f"connection {kie_conn_id} has {balance:g} credits left, {needed}")
 
 
-class KieSongReportOperator(BaseOperator):
-    """Says what became of every song of a run, and fails if a song failed: it is the run's last task.
+@dataclass(frozen=True)
+class _Noted:
+    """A song once it is noted.
 
-    :param songs: what :class:`KieSongListOperator` returned.
-    :param list_task_id: its task id.
-    :param archive_task_id: the task that archives.
-    :param chain_task_ids: every task of a song, in order; the first one that failed explains the song.
-    :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still owed, so that
-        a later sweep knows whether starting it again can help.
+    :param order: what is asked for.
+    :param archived: what stands in the bucket, if nothing is missing there.
+    :param cover_is_paid: a cover task is known from an earlier run.
     """
 
-    template_fields: Sequence[str] = ("songs",)
-    ui_color = "#eeeeee"
-
-    def __init__(
-        self,
-        *,
-        songs: Any,
-        list_task_id: str,
-        archive_task_id: str,
-        chain_task_ids: Sequence[str],
-        aws_conn_id: str | None = "aws_default",
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        super().__init__(**kwargs)
-        self.songs = songs
-        self.aws_conn_id = aws_conn_id
-        self.list_task_id = list_task_id
-        self.archive_task_id = archive_task_id
-        self.chain_task_ids = tuple(chain_task_ids)
-
-    def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Log and return the table: song, result in words, keys, reason.
-
-        :raises AirflowFailException: when a song is not archived, counting and naming them.
-        """
-        songs = self.songs
-        if not isinstance(songs, list):
-            raise AirflowFailException(
-                f"Nothing was started: task {self.list_task_id} did not come to an end; its log says why."
-            )
-        rows = [*self._archived_before(context), *self._worked_on(context, songs)]
-        context["ti"].xcom_push(key="table", value=rows)
-        for row in rows:
-            self.log.info("%s", " | ".join(str(cell) for cell in _cells(row)))
-        failed = [row for row in rows if row["reason"]]
-        if failed:
-            raise AirflowFailException(_verdict(rows, failed))
-        self.log.info("%s", _verdict(rows, failed))
-        return rows
-
-    def _archived_before(self, context: Context) -> list[dict[str, Any]]:
-        pulled = _pulled(context, self.list_task_id, ARCHIVED_KEY)
-        flat = [song for item in pulled for song in (item if isinstance(item, list) else [item])]
-        return [_row(song, "archived already") for song in flat]
-
-    def _worked_on(self, context: Context, songs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
-        failures: dict[str, Mapping[str, Any]] = {}
-        for task_id in self.chain_task_ids:
-            for failure in _pulled(context, task_id, FAILURE_KEY):
-                failures.setdefault(failure["music_task_id"], failure)
-        for song in songs:
-            if song["music_task_id"] in failures and song["music_task_id"] not in archived:
-                self._note_failure(song, failures[song["music_task_id"]])
-        return [_outcome(song, archived, failures) for song in songs]
-
-    def _note_failure(self, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
-        from airflow_kie.song_archive import SongArchive
-
-        archive = SongArchive.open(self.aws_conn_id, song["bucket"], song["prefix"], song["music_task_id"])
-        try:
-            archive.note_failure(failure["reason"], failure["message"])
-        except KieError as error:  # the report is still worth reading
-            self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
-
-
-FAILURE_KEY = "failure"
-"""XCom key under which a task of the chain says why it failed."""
-
-
-def note_failure(context: Context) -> None:
-    """Tell the run's report why a song failed: the `on_failure_callback` of the chain's tasks."""
-    error = context.get("exception")
-    task: Any = context["task"]
-    ti = context["ti"]
-    failure = {
-        "music_task_id": getattr(task, "music_task_id", None),
-        "task_id": ti.task_id,
-        "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
-        "message": str(error),
-    }
-    ti.xcom_push(key=FAILURE_KEY, value=failure)
+    order: SongOrder
+    archived: dict[str, Any] | None = None
+    cover_is_paid: bool = False
 
 
 def _arguments(order: SongOrder, bucket: str, prefix: str) -> dict[str, Any]:
@@ -356,49 +299,3 @@ def _gathered(mistakes: list[str], read: Any, otherwise: Any) -> Any:
     except ValueError as error:
         mistakes.append(str(error))
         return otherwise
-
-
-def _pulled(context: Context, task_id: str, key: str) -> list[Any]:
-    """Return what all instances of a task have pushed under a key."""
-    pulled = context["ti"].xcom_pull(task_ids=task_id, key=key)
-    values = pulled if isinstance(pulled, list) else [pulled]
-    return [value for value in values if value is not None]
-
-
-def _outcome(
-    song: Mapping[str, Any], archived: Mapping[str, Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    music_task_id = song["music_task_id"]
-    if music_task_id in archived:
-        return _row(archived[music_task_id], "archived")
-    failure = failures.get(music_task_id)
-    said = failure["message"] if failure else "it did not come to an end; the log of its red task says why"
-    where = f"failed at {failure['task_id']}" if failure else "not archived"
-    return _row({**song, "reason": said}, where)
-
-
-def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
-    return {
-        "music_task_id": song["music_task_id"],
-        "title": song.get("title"),
-        "result": result,
-        "manifest_key": song.get("manifest_key"),
-        "keys": [file["key"] for file in song.get("files", ())],
-        "reason": song.get("reason"),
-    }
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    keys = ", ".join(row["keys"]) or "no files"
-    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys)
-
-
-def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:
-    """Return the last line: "nine songs are archived, three failed: …"."""
-    archived = len(rows) - len(failed)
-    verb = "is" if archived == 1 else "are"
-    told = f"{in_words(archived).capitalize()} {verb} archived"
-    if not failed:
-        return f"{told}."
-    named = " ".join(f"[{row['title'] or row['music_task_id']}] {row['reason']}" for row in failed)
-    return f"{told}, {in_words(len(failed)).removesuffix('s').removesuffix(' song')} failed: {named}"

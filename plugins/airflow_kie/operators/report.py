@@ -1,0 +1,159 @@
+"""The end of a run of many songs: what became of each, in words; a run with a failed song fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_kie.client.errors import KieError
+from airflow_kie.operators.songs import ARCHIVED_KEY
+from airflow_kie.operators.task import RETRIES
+from airflow_kie.songs import in_words
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class KieSongReportOperator(BaseOperator):
+    """Says what became of every song of a run, and fails if a song failed: it is the run's last task.
+
+    :param songs: what :class:`KieSongListOperator` returned.
+    :param list_task_id: its task id.
+    :param archive_task_id: the task that archives.
+    :param chain_task_ids: every task of a song, in order; the first one that failed explains the song.
+    :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still owed, so that
+        a later sweep knows whether starting it again can help.
+    """
+
+    template_fields: Sequence[str] = ("songs",)
+    ui_color = "#eeeeee"
+
+    def __init__(
+        self,
+        *,
+        songs: Any,
+        list_task_id: str,
+        archive_task_id: str,
+        chain_task_ids: Sequence[str],
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", RETRIES)
+        super().__init__(**kwargs)
+        self.songs = songs
+        self.aws_conn_id = aws_conn_id
+        self.list_task_id = list_task_id
+        self.archive_task_id = archive_task_id
+        self.chain_task_ids = tuple(chain_task_ids)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Log and return the table: song, result in words, keys, reason.
+
+        :raises AirflowFailException: when a song is not archived, counting and naming them.
+        """
+        songs = self.songs
+        if not isinstance(songs, list):
+            raise AirflowFailException(
+                f"Nothing was started: task {self.list_task_id} did not come to an end; its log says why."
+            )
+        rows = [*self._archived_before(context), *self._worked_on(context, songs)]
+        context["ti"].xcom_push(key="table", value=rows)
+        for row in rows:
+            self.log.info("%s", " | ".join(str(cell) for cell in _cells(row)))
+        failed = [row for row in rows if row["reason"]]
+        if failed:
+            raise AirflowFailException(_verdict(rows, failed))
+        self.log.info("%s", _verdict(rows, failed))
+        return rows
+
+    def _archived_before(self, context: Context) -> list[dict[str, Any]]:
+        pulled = _pulled(context, self.list_task_id, ARCHIVED_KEY)
+        flat = [song for item in pulled for song in (item if isinstance(item, list) else [item])]
+        return [_row(song, "archived already") for song in flat]
+
+    def _worked_on(self, context: Context, songs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
+        failures: dict[str, Mapping[str, Any]] = {}
+        for task_id in self.chain_task_ids:
+            for failure in _pulled(context, task_id, FAILURE_KEY):
+                failures.setdefault(failure["music_task_id"], failure)
+        for song in songs:
+            if song["music_task_id"] in failures and song["music_task_id"] not in archived:
+                self._note_failure(song, failures[song["music_task_id"]])
+        return [_outcome(song, archived, failures) for song in songs]
+
+    def _note_failure(self, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
+        from airflow_kie.song_archive import SongArchive
+
+        archive = SongArchive.open(self.aws_conn_id, song["bucket"], song["prefix"], song["music_task_id"])
+        try:
+            archive.note_failure(failure["reason"], failure["message"])
+        except KieError as error:  # the report is still worth reading
+            self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
+
+
+FAILURE_KEY = "failure"
+"""XCom key under which a task of the chain says why it failed."""
+
+
+def note_failure(context: Context) -> None:
+    """Tell the run's report why a song failed: the `on_failure_callback` of the chain's tasks."""
+    error = context.get("exception")
+    task: Any = context["task"]
+    ti = context["ti"]
+    failure = {
+        "music_task_id": getattr(task, "music_task_id", None),
+        "task_id": ti.task_id,
+        "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
+        "message": str(error),
+    }
+    ti.xcom_push(key=FAILURE_KEY, value=failure)
+
+
+def _pulled(context: Context, task_id: str, key: str) -> list[Any]:
+    """Return what all instances of a task have pushed under a key."""
+    pulled = context["ti"].xcom_pull(task_ids=task_id, key=key)
+    values = pulled if isinstance(pulled, list) else [pulled]
+    return [value for value in values if value is not None]
+
+
+def _outcome(
+    song: Mapping[str, Any], archived: Mapping[str, Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    music_task_id = song["music_task_id"]
+    if music_task_id in archived:
+        return _row(archived[music_task_id], "archived")
+    failure = failures.get(music_task_id)
+    said = failure["message"] if failure else "it did not come to an end; the log of its red task says why"
+    where = f"failed at {failure['task_id']}" if failure else "not archived"
+    return _row({**song, "reason": said}, where)
+
+
+def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
+    return {
+        "music_task_id": song["music_task_id"],
+        "title": song.get("title"),
+        "result": result,
+        "manifest_key": song.get("manifest_key"),
+        "keys": [file["key"] for file in song.get("files", ())],
+        "reason": song.get("reason"),
+    }
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    keys = ", ".join(row["keys"]) or "no files"
+    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys)
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:
+    """Return the last line: "nine songs are archived, three failed: …"."""
+    archived = len(rows) - len(failed)
+    verb = "is" if archived == 1 else "are"
+    told = f"{in_words(archived).capitalize()} {verb} archived"
+    if not failed:
+        return f"{told}."
+    named = " ".join(f"[{row['title'] or row['music_task_id']}] {row['reason']}" for row in failed)
+    return f"{told}, {in_words(len(failed)).removesuffix('s').removesuffix(' song')} failed: {named}"
