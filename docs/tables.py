@@ -1,0 +1,120 @@
+"""The tables of README.md and on-call.md that the code decides: ``.venv/bin/python docs/tables.py`` writes them anew.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/test_docs.py compares it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import airflow_kie
+from airflow_kie import patience
+from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+
+DOCS = Path(__file__).resolve().parent
+PAGES = (DOCS.parent / "README.md", DOCS / "on-call.md")
+
+REACHES: Mapping[Scope, str] = {
+    Scope.ACCOUNT: "every song of this KIE account",
+    Scope.SERVICE: "every song",
+}
+RETRIED: Mapping[Remedy, str] = {
+    Remedy.READ_AGAIN: "yes, by reading again: free",
+    Remedy.RETRY: "yes, with the same request",
+    Remedy.NEW_TASK: "yes, with a new task, at most twice",
+    Remedy.PERSON: "no",
+}
+_BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def settings_table() -> str:
+    """Return the options of the ``[kie]`` section."""
+    rows = (
+        (f"`{name}`", _code(option["default"]), option["description"])
+        for name, option in CONFIG["kie"]["options"].items()
+    )
+    return _table(("option", "default", "what it does"), rows)
+
+
+def connection_table() -> str:
+    """Return the fields of the connection form that KIE connections add."""
+    rows = ((f"`{name}`", field["label"], field["description"]) for name, field in CONNECTION_FIELDS.items())
+    return _table(("in the extra", "in the form", "what it is"), rows)
+
+
+def song_errors_table() -> str:
+    """Return one row for each error that touches one song."""
+    rows = ((_reason(error), _meaning(error), RETRIED[error.remedy], error.todo) for error in _errors(Scope.TASK))
+    return _table(("reason", "what the log says, and when", "retried", "what you do"), rows)
+
+
+def outages_table() -> str:
+    """Return one row for each error that touches an account, KIE or a bucket."""
+    rows = (
+        (_reason(error), _meaning(error), REACHES[error.scope], _in_a_persons_run(error), error.todo)
+        for error in _errors(Scope.ACCOUNT, Scope.SERVICE)
+    )
+    return _table(("reason", "what the log says, and when", "touches", "in your own run", "what you do"), rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "connection": connection_table,
+    "song-errors": song_errors_table,
+    "outages": outages_table,
+}
+
+
+def every_error() -> list[type[KieError]]:
+    """Return every error class of the package."""
+    for module in pkgutil.walk_packages(airflow_kie.__path__, "airflow_kie."):
+        importlib.import_module(module.name)
+    return list(KieError.by_reason.values())
+
+
+def with_tables(text: str) -> str:
+    """Return a page with its tables as the code has them now.
+
+    :param text: the page.
+    """
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block[2]]()}\n{block[3]}", text)
+
+
+def _meaning(error: type[KieError]) -> str:
+    said = (error.__doc__ or "").strip().partition("\n")[0]
+    return f"**{error.what}.** {said}"
+
+
+def _reason(error: type[KieError]) -> str:
+    return f"`{error.reason}`"
+
+
+def _errors(*scopes: Scope) -> list[type[KieError]]:
+    found = [error for error in every_error() if error.scope in scopes]
+    return sorted(found, key=lambda error: (scopes.index(error.scope), error.remedy is not Remedy.PERSON, error.reason))
+
+
+def _in_a_persons_run(error: type[KieError]) -> str:
+    if error.reason in patience._FOR_PEOPLE_TOO:
+        return "waited out"
+    return "fails at once" if error.remedy is Remedy.PERSON else "retried"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "none"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(heads), *[list(row) for row in rows]]
+    marked = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([marked[0], "|---" * len(lines[0]) + "|", *marked[1:]]) + "\n"
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text()))

@@ -1,0 +1,62 @@
+"""README and docs: what the code decides is what they say, and what they point to exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code(tables: ModuleType) -> None:
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == tables.with_tables(text), f"{page.name} is out of date: .venv/bin/python docs/tables.py"
+
+
+def test_every_table_stands_in_some_page(tables: ModuleType) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
+    assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
+
+
+def test_every_error_of_the_package_has_its_row_in_the_on_call_page(tables: ModuleType) -> None:
+    page = (ROOT / "docs" / "on-call.md").read_text(encoding="utf-8")
+    assert [error.reason for error in tables.every_error() if f"| `{error.reason}` |" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_into_the_project_leads_to_a_file(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)|(?:src|href)=\"([^\"#]+)\"", text)
+    inside = [target for pair in targets for target in pair if target and "://" not in target]
+    assert [target for target in inside if not (page.parent / target).exists()] == []
+
+
+def test_every_command_of_run_that_the_readme_names_exists() -> None:
+    from local_stack.__main__ import COMMANDS
+
+    named = set(re.findall(r"\./run ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"demo", "test", "up", "down"} <= named <= set(COMMANDS)
+
+
+def test_every_dag_of_the_project_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    dag_ids = {
+        found for file in (ROOT / "dags").glob("*.py") for found in re.findall(r'dag_id="(\w+)"', file.read_text())
+    }
+    assert {dag_id for dag_id in dag_ids if f"`{dag_id}`" not in readme} == set()
