@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, conf
@@ -45,10 +46,11 @@ class KieHook(BaseHook):
     def account(self) -> KieAccount:
         """The account that the connection describes.
 
-        :raises KieConnectionInvalid: when the connection is of another type, or lacks a key.
+        :raises KieConnectionInvalid: when there is no such connection, or it is of another type or lacks a key.
         """
         if self._account is None:
-            self._account = account_of(self.get_connection(self.kie_conn_id))
+            with self._missing_connection():
+                self._account = account_of(self.get_connection(self.kie_conn_id))
         return self._account
 
     def get_conn(self) -> Kie:
@@ -66,9 +68,21 @@ class KieHook(BaseHook):
         from airflow_kie.client.kie import KieAsync
         from airflow_kie.client.transport import shared_async_transport
 
-        if self._account is None or fresh:
-            self._account = account_of(await self.aget_connection(self.kie_conn_id))
-        return KieAsync(await shared_async_transport(self._account))
+        account = self._account
+        if account is None or fresh:
+            with self._missing_connection():
+                account = self._account = account_of(await self.aget_connection(self.kie_conn_id))
+        return KieAsync(await shared_async_transport(account))
+
+    @contextmanager
+    def _missing_connection(self) -> Iterator[None]:
+        """Tell of a connection that Airflow does not know as of one that cannot be used: no retry helps."""
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            yield
+        except AirflowNotFoundException as error:
+            raise KieConnectionInvalid(f"There is no connection {self.kie_conn_id}") from error
 
     def details(self, kind: str, task_id: str) -> DetailsAnswer:
         """Read a task once.

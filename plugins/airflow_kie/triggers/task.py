@@ -71,8 +71,9 @@ class KieTaskTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        record = TaskRecord.from_json(self.record)
+        record = TaskRecord(kind="")
         try:
+            record = TaskRecord.from_json(self.record)
             event = await self._watch(record)
         except KieError as error:
             event = event_of(Outcome.FAILED, record, error)
