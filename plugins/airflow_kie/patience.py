@@ -265,17 +265,22 @@ def patiently(
     :param expires_at: ISO time at which KIE deletes the song's files, if known.
     :param postpone: called with the seconds of each pause.
     """
-    if context.get("dag_run") is None:
-        return attempt()
-    patience = Patience(
-        places,
-        context["task_state_store"],
-        pays=pays,
-        own_run=is_own_run(context),
-        ends_at=last_moment(expires_at),
-        postpone=postpone,
-    )
-    return patience.work(attempt)
+    try:
+        if context.get("dag_run") is None:
+            return attempt()
+        patience = Patience(
+            places,
+            context["task_state_store"],
+            pays=pays,
+            own_run=is_own_run(context),
+            ends_at=last_moment(expires_at),
+            postpone=postpone,
+        )
+        return patience.work(attempt)
+    except KieError as error:
+        if expires_at:
+            raise error.with_facts(until=expires_at) from error
+        raise
 
 
 def is_own_run(context: Context) -> bool:

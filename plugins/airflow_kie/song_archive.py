@@ -25,7 +25,11 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: Mapping[str, A
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    return Bucket(S3Hook(aws_conn_id=aws_conn_id or None).get_conn(), bucket, extra_args or {})
+    hook = S3Hook(aws_conn_id=aws_conn_id or None)
+    client = hook.get_conn()
+    credentials = hook.get_session().get_credentials()
+    principal = f"access key {credentials.access_key}" if credentials else "nobody (no credentials were found)"
+    return Bucket(client, bucket, extra_args or {}, principal)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -66,12 +67,14 @@ class Bucket:
     :param name: name of the bucket.
     :param extra_args: passed on with every write: encryption, storage class, tags, expected owner
         (:data:`PUT_ARGUMENTS`).
+    :param principal: whose credentials these are (an access key id), named when S3 refuses.
     :raises ValueError: for an extra argument that is not one of them.
     """
 
     client: Any
     name: str
     extra_args: Mapping[str, Any] = field(default_factory=dict)
+    principal: str = ""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.extra_args) - PUT_ARGUMENTS)
@@ -115,7 +118,7 @@ class Bucket:
         }
         config = TransferConfig(use_threads=False, multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
         file.seek(0)
-        with s3_errors("PutObject", self.name, key):
+        with self._errors("PutObject", key):
             self.client.upload_fileobj(file, self.name, key, ExtraArgs=arguments, Config=config)
         stored = self.head(key)
         if stored is None or stored.size != size:
@@ -125,7 +128,7 @@ class Bucket:
 
     def put_bytes(self, body: bytes, key: str, *, content_type: str) -> None:
         """Write a small object in one request."""
-        with s3_errors("PutObject", self.name, key):
+        with self._errors("PutObject", key):
             self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type, **self.extra_args)
 
     def put_json(self, value: object, key: str) -> None:
@@ -142,7 +145,7 @@ class Bucket:
         """
         from botocore.exceptions import ClientError
 
-        with s3_errors("GetObject", self.name, key):
+        with self._errors("GetObject", key):
             try:
                 answer = self.client.get_object(Bucket=self.name, Key=key, **self._read_arguments())
             except ClientError as e:
@@ -173,7 +176,7 @@ class Bucket:
         """Return what S3 says of an object, or None if there is no such object."""
         from botocore.exceptions import ClientError
 
-        with s3_errors("HeadObject", self.name, key):
+        with self._errors("HeadObject", key):
             try:
                 answer = self.client.head_object(Bucket=self.name, Key=key, **self._read_arguments())
             except ClientError as e:
@@ -190,12 +193,12 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
-        with s3_errors("DeleteObject", self.name, key):
+        with self._errors("DeleteObject", key):
             self.client.delete_object(Bucket=self.name, Key=key, **self._read_arguments())
 
     def move(self, key: str, to: str) -> None:
         """Copy an object inside the bucket, then delete it: a crash in between leaves both."""
-        with s3_errors("CopyObject", self.name, to):
+        with self._errors("CopyObject", to):
             self.client.copy_object(
                 Bucket=self.name, Key=to, CopySource={"Bucket": self.name, "Key": key}, **self.extra_args
             )
@@ -206,7 +209,7 @@ class Bucket:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.name, Prefix=prefix, **self._read_arguments()
         )
-        with s3_errors("ListBucket", self.name, prefix):
+        with self._errors("ListBucket", prefix):
             for page in pages:
                 for item in page.get("Contents", ()):
                     yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
@@ -240,7 +243,7 @@ class Bucket:
         from botocore.exceptions import ClientError
 
         try:
-            with s3_errors("HeadBucket", self.name):
+            with self._errors("HeadBucket"):
                 self.client.head_bucket(Bucket=self.name)
         except S3Error as e:
             missing = isinstance(e.__cause__, ClientError) and e.facts.code == 404
@@ -248,10 +251,13 @@ class Bucket:
                 raise
             if not _is_loopback(self.client.meta.endpoint_url):
                 raise S3NoSuchBucket(f"HeadBucket on bucket {self.name}", code=404) from e
-            with s3_errors("CreateBucket", self.name):
+            with self._errors("CreateBucket"):
                 self.client.create_bucket(Bucket=self.name)
             return True
         return False
+
+    def _errors(self, action: str, key: str = "") -> AbstractContextManager[None]:
+        return s3_errors(action, self.name, key, self.principal)
 
     def _read_arguments(self) -> dict[str, Any]:
         return {k: v for k, v in self.extra_args.items() if k in _EVERY_REQUEST}

@@ -158,18 +158,20 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
 
 
 @contextmanager
-def s3_errors(action: str, bucket: str, key: str = "") -> Iterator[None]:
+def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> Iterator[None]:
     """Turn what botocore raises inside the block into the typed error.
 
     :param action: S3's own word for what is done, such as ``PutObject``.
     :param bucket: name of the bucket.
     :param key: key of the object or prefix of the listing.
+    :param principal: whose credentials are used; AWS names it itself in some answers, other services in none.
     :raises S3Error: its subclass says why; the message names action, bucket, key and S3's own words, in which AWS
         names the principal.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     where = f"{action} on bucket {bucket}" + (f", key {key}" if key else "")
+    where += f", as {principal}" if principal else ""
     try:
         yield
     except ClientError as e:

@@ -49,6 +49,7 @@ class Facts:
     :param last_state: the last state that KIE's details showed, in KIE's word.
     :param retry_after: seconds after which KIE asks to be tried again.
     :param paid: what is paid and safe, as a sentence without a full stop.
+    :param until: ISO time at which KIE deletes the song's files: until then a person can act.
     """
 
     message: str = ""
@@ -59,6 +60,7 @@ class Facts:
     last_state: str | None = None
     retry_after: float | None = None
     paid: str | None = None
+    until: str | None = None
 
 
 class KieError(Exception):
@@ -89,7 +91,7 @@ class KieError(Exception):
         super().__init__(self.facts.message)
 
     def __str__(self) -> str:
-        parts = [self._happened(), self._paid(), NEXT[self.remedy], self.todo]
+        parts = [self._happened(), self._paid(), NEXT[self.remedy], self.todo, self._by_when()]
         return " ".join(part for part in parts if part)
 
     def _happened(self) -> str:
@@ -109,6 +111,9 @@ class KieError(Exception):
         if self.facts.task_id:
             return f"KIE task {self.facts.task_id} is kept and is not paid for again."
         return "" if self.scope is Scope.SERVICE else "Nothing was paid for by this."
+
+    def _by_when(self) -> str:
+        return f"KIE deletes its files on {self.facts.until[:10]}." if self.facts.until else ""
 
     def with_facts(self, **facts: Any) -> KieError:
         """Return the same error with further facts where they were unknown (a decoder does not know the task)."""

@@ -6,7 +6,9 @@ rejected with 429, not queued).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from airflow_kie.client.errors import KieConnectionInvalid
-from airflow_kie.client.limiter_stores import DAY_MS, CreateStore, StoreAddress, open_store, unavailable
+from airflow_kie.client.limiter_stores import DAY_MS, LOCK_SECONDS, CreateStore, StoreAddress, open_store, unavailable
 
 if TYPE_CHECKING:
     from pyrate_limiter import Rate
@@ -91,6 +93,7 @@ class CreateLimiter:
         self._guard = threading.Lock()
         self._store: CreateStore | None = None
         self._leak_at = 0.0
+        _follow_process()
         _LIMITERS.add(self)
 
     def take(self) -> Permit:
@@ -176,6 +179,7 @@ class CreateLimiter:
 
 
 _LIMITERS: weakref.WeakSet[CreateLimiter] = weakref.WeakSet()
+_FORKING: list[CreateLimiter] = []
 _PARENTS_STORES: list[CreateStore] = []
 _SHARED: dict[tuple[object, ...], CreateLimiter] = {}
 _shared_guard = threading.Lock()
@@ -210,11 +214,38 @@ def store_is_local(store: str) -> bool:
     return not store or StoreAddress(store).scheme == "sqlite"
 
 
+def _before_fork() -> None:
+    """Let no thread be within a store while the process forks: the child would inherit locks that nobody frees."""
+    _shared_guard.acquire(timeout=2 * LOCK_SECONDS)
+    _FORKING[:] = list(_LIMITERS)
+    for limiter in _FORKING:
+        limiter._guard.acquire(timeout=2 * LOCK_SECONDS)
+
+
+def _after_fork_in_parent() -> None:
+    for guard in (_shared_guard, *(limiter._guard for limiter in _FORKING)):
+        with contextlib.suppress(RuntimeError):  # it was not free in time
+            guard.release()
+    _FORKING.clear()
+
+
 def _after_fork_in_child() -> None:
     global _shared_guard
     _shared_guard = threading.Lock()
-    for limiter in list(_LIMITERS):
+    for limiter in _FORKING:
         limiter._leave_to_parent()
+    _FORKING.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _close_shared() -> None:
+    for limiter in _SHARED.values():
+        limiter.close()
+
+
+@functools.cache
+def _follow_process() -> None:
+    """Follow this process's forks and its end, from the first limiter on."""
+    import filelock  # noqa: F401 - it follows forks too; whoever registers last is called first, and that has to be us
+
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    atexit.register(_close_shared)
