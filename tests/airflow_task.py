@@ -20,6 +20,7 @@ from airflow.sdk.execution_time.comms import SetTaskStateStore
 from airflow_kie.client import transport
 from airflow_kie.triggers.task import KieTaskTrigger
 from kie_simulator.server import SimulatorServer
+from s3_servers import S3Server
 
 
 class WorkerCrash(BaseException):
@@ -179,3 +180,34 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def aws_connection_env(server: S3Server) -> str:
+    """Return an Airflow connection to an S3 server, as AIRFLOW_CONN_… takes it."""
+    extra = {
+        "endpoint_url": server.endpoint_url,
+        "region_name": server.region,
+        "config_kwargs": {"s3": {"addressing_style": "path"}},
+    }
+    return json.dumps({"conn_type": "aws", "login": server.access_key, "password": server.secret_key, "extra": extra})
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """What stands in a bucket."""
+
+    client: Any
+    bucket: str
+
+    def listed(self) -> list[str]:
+        listed = self.client.list_objects_v2(Bucket=self.bucket)
+        return [item["Key"] for item in listed.get("Contents", ())]
+
+    def body(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def json(self, key: str) -> Any:
+        return json.loads(self.body(key))
+
+    def put(self, key: str, body: bytes = b"x") -> None:
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body)

@@ -6,13 +6,16 @@ import atexit
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from airflow_task import StoredFiles
     from kie_simulator.server import SimulatorServer
+    from s3_servers import S3Server
 
 if "AIRFLOW_HOME" not in os.environ:  # Airflow reads it when it is imported, which is after this
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
@@ -41,3 +44,32 @@ def kie(kie_server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")
     yield kie_server
     close_clients()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Give an S3 server in memory."""
+    from s3_servers import moto_s3
+
+    with moto_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give a new bucket's name, which the connection ``aws_default`` and the [kie] configuration lead to."""
+    from airflow_task import aws_connection_env
+
+    name = f"songs-{uuid.uuid4().hex[:12]}"
+    s3_server.client().create_bucket(Bucket=name)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection_env(s3_server))
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", name)
+    return name
+
+
+@pytest.fixture
+def archive(bucket: str, s3_server: S3Server) -> StoredFiles:
+    """Give the bucket's content."""
+    from airflow_task import StoredFiles
+
+    return StoredFiles(s3_server.client(), bucket)
