@@ -1,0 +1,124 @@
+"""Real database servers for tests: Debian's Redis and Postgres, on free ports of 127.0.0.1, in temporary folders.
+
+>>> with postgres_server() as url:
+...     psycopg.connect(url)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_STARTS_WITHIN_SECONDS = 60.0
+PASSWORD = "test-pass%2Fword"  # as it stands in a URL; not a secret outside the test
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    """Give the URL of an empty Redis, for the tests of a module."""
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """Give the URL of an empty Postgres database, for the tests of a module."""
+    with postgres_server() as url:
+        yield url
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run Redis, without persistence, and give its URL."""
+    program, password, port = _program("redis-server", "redis-server"), PASSWORD.replace("%2F", "/"), _free_port()
+    settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {password}\n'
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen([program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
+        assert process.stdin is not None
+        process.stdin.write(settings.encode())
+        process.stdin.close()
+        try:
+            _await_port(port, process, Path(folder) / "log")
+            yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Make a Postgres cluster, run it and give the URL of its database; its user is ``kie``."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        folder, port = Path(name), _free_port()
+        data, log = folder / "data", folder / "log"
+        (folder / "password").write_text(PASSWORD.replace("%2F", "/"))
+        _hand_over(folder)
+        make = ["--pgdata", str(data), "--username", "kie", "--pwfile", str(folder / "password"), "--no-sync"]
+        done = subprocess.run(
+            _as_postgres("initdb", *make, "--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8"),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
+        assert done.returncode == 0, done.stderr
+        options = ["-D", str(data), "-k", "", "-h", "127.0.0.1", "-p", str(port), "-F"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(_as_postgres("postgres", *options), stdout=output, stderr=output, cwd=folder)
+            try:
+                _await_port(port, process, log)
+                yield f"postgresql://kie:{PASSWORD}@127.0.0.1:{port}/postgres"
+            finally:
+                process.send_signal(signal.SIGINT)  # "fast": it does not wait for clients
+                process.wait(30)
+
+
+def _as_postgres(program: str, *arguments: str) -> list[str]:
+    """Return the command, as the user ``postgres`` if this is root: Postgres refuses to run as root."""
+    command = [_program(program, "postgresql"), *arguments]
+    if os.geteuid() != 0:
+        return command
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--", *command]
+
+
+def _hand_over(folder: Path) -> None:
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, "postgres", "postgres")
+
+
+def _program(name: str, package: str) -> str:
+    """Return a program's path; Debian keeps Postgres's outside the PATH, one folder a version."""
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
+    found = shutil.which(name) or (str(versions[-1]) if versions else None)
+    assert found, f"This test runs a real {name}, which is not installed: apt-get install {package}"
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"The server ended with {process.returncode}: {log.read_text()[-2000:]}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"The server did not listen in time: {log.read_text()[-2000:]}")

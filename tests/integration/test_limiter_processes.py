@@ -1,0 +1,113 @@
+"""Processes that share a limiter: a burst on a simulated KIE, a holder that is killed, forks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_kie.client.limiter import CreateLimiter
+from integration.databases import postgres_url, redis_url  # noqa: F401 - fixtures
+from kie_simulator.server import SimulatorServer
+from limiter_burst import burst
+
+STORES = ["sqlite", "redis", "postgres"]
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of the store that the test's parameter names."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/creates.db"
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.mark.parametrize(("store", "tasks"), [("sqlite", 25), ("redis", 8), ("postgres", 8)], indirect=["store"])
+def test_eight_processes_create_all_tasks_and_kie_rejects_none(store: str, tasks: int) -> None:
+    # KIE's window of 10 s is shortened to 1 s; benchmarks/limiter.py runs the real one.
+    with SimulatorServer(rate_limit=20, rate_window=1.0, music_seconds=600, credits=100_000) as server:
+        creates = burst(server, store, workers=8, tasks=tasks, creates=20, seconds=1.0)
+        assert [create.code for create in creates] == [200] * (8 * tasks)
+        assert len({create.task_id for create in creates}) == 8 * tasks
+        assert server.control.state()["rate_limited"] == 0
+        assert {create.worker for create in creates} == set(range(8))
+
+
+HOLDER = """
+import sys, time
+from airflow_kie.client.limiter import CreateLimiter
+limiter = CreateLimiter("account", store=sys.argv[1])
+limiter.take()
+with limiter._store.held():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_process_that_is_killed_with_the_lock_keeps_nobody_out(store: str) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, store], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+    finally:
+        holder.kill()
+        holder.communicate()
+    limiter = CreateLimiter("account", store=store)
+    assert limiter.take().granted
+    limiter.close()
+
+
+FORK = """
+import os, sys
+from airflow_kie.client.limiter import CreateLimiter
+limiter = CreateLimiter("fork", store=sys.argv[1], creates=4, seconds=600)
+assert limiter.take().granted
+opened = limiter._store
+child = os.fork()
+if child == 0:
+    granted = limiter.take().granted
+    limiter.close()
+    sys.exit(0 if granted else 1)
+assert os.waitpid(child, 0)[1] == 0
+print([limiter.take().granted for _ in range(3)], limiter._store is opened)
+limiter.close()
+"""
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_forked_child_counts_with_its_parent_and_leaves_the_parents_connection_whole(store: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", FORK, store], capture_output=True, text=True, timeout=30)
+    assert (ran.stdout, ran.stderr) == ("[True, True, False] True\n", "")
+
+
+FORKS_WHILE_A_THREAD_TAKES = """
+import os, sys, threading, warnings
+from airflow_kie.client.limiter import shared_limiter
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks of a process with threads
+limiter = shared_limiter("threads", sys.argv[1], 1_000_000, 1.0)
+limiter.take()
+ended = threading.Event()
+def take():
+    while not ended.is_set():
+        limiter.take()
+thread = threading.Thread(target=take)
+thread.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if shared_limiter("threads", sys.argv[1], 1_000_000, 1.0).take().granted else 1)
+    assert os.waitpid(child, 0)[1] == 0
+ended.set()
+thread.join()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_child_that_is_forked_while_a_thread_takes_a_permit_gets_one_of_its_own(store: str) -> None:
+    command = [sys.executable, "-c", FORKS_WHILE_A_THREAD_TAKES, store]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (ran.stdout, ran.stderr) == ("done\n", "")

@@ -1,0 +1,60 @@
+"""A process that creates music tasks as fast as its limiter allows; the limiter's tests and benchmark start several.
+
+    python limiter_worker.py '{"url": …, "api_key": …, "store": …, "account": …, "tasks": 25, …}'
+
+It prints ``ready``, waits for a line, creates `tasks` tasks (or as many as it can in `until` seconds), and prints one
+JSON line: a list of [wall time just before sending, KIE's code, task id].
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_kie.client.limiter import CreateLimiter
+
+CREATE = json.dumps(
+    {
+        "prompt": "rain on a tin roof",
+        "customMode": False,
+        "instrumental": False,
+        "model": "V5",
+        "callBackUrl": "https://callback.invalid/kie",
+    }
+)
+
+
+def main(order: dict[str, Any]) -> None:
+    """Carry out an order as the module describes it."""
+    limiter = CreateLimiter(order["account"], store=order["store"], **order["limits"])
+    headers = {"Authorization": f"Bearer {order['api_key']}", "Content-Type": "application/json"}
+
+    def create() -> dict[str, Any]:
+        connection = http.client.HTTPConnection(urlsplit(order["url"]).netloc, timeout=60)
+        try:
+            connection.request("POST", "/api/v1/generate", CREATE, headers)
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
+        finally:
+            connection.close()
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    sent: list[tuple[float, int, str]] = []
+    deadline = time.monotonic() + (order["until"] or 1e9)
+    while len(sent) < order["tasks"] and time.monotonic() < deadline:
+        if not limiter.acquire(min(30.0, max(0.0, deadline - time.monotonic()))).granted:
+            continue
+        now = time.time()
+        answer = create()
+        sent.append((now, answer["code"], (answer.get("data") or {}).get("taskId", "")))
+    limiter.close()
+    print(json.dumps(sent))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
