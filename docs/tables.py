@@ -15,6 +15,7 @@ import airflow_kie
 from airflow_kie import patience
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from airflow_kie.retry import BUDGETS, OTHER
 
 DOCS = Path(__file__).resolve().parent
 PAGES = (DOCS.parent / "README.md", DOCS / "on-call.md")
@@ -23,11 +24,10 @@ REACHES: Mapping[Scope, str] = {
     Scope.ACCOUNT: "every song of this KIE account",
     Scope.SERVICE: "every song",
 }
-RETRIED: Mapping[Remedy, str] = {
-    Remedy.READ_AGAIN: "yes, by reading again: free",
-    Remedy.RETRY: "yes, with the same request",
-    Remedy.NEW_TASK: "yes, with a new task, at most twice",
-    Remedy.PERSON: "no",
+HELPS: Mapping[Remedy, str] = {
+    Remedy.READ_AGAIN: "reading again, free",
+    Remedy.RETRY: "the same request",
+    Remedy.NEW_TASK: "a new task",
 }
 _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -49,7 +49,7 @@ def connection_table() -> str:
 
 def song_errors_table() -> str:
     """Return one row for each error that touches one song."""
-    rows = ((_reason(error), _meaning(error), RETRIED[error.remedy], error.todo) for error in _errors(Scope.TASK))
+    rows = ((_reason(error), _meaning(error), _retried(error), error.todo) for error in _errors(Scope.TASK))
     return _table(("reason", "what the log says, and when", "retried", "what you do"), rows)
 
 
@@ -99,10 +99,17 @@ def _errors(*scopes: Scope) -> list[type[KieError]]:
     return sorted(found, key=lambda error: (scopes.index(error.scope), error.remedy is not Remedy.PERSON, error.reason))
 
 
+def _retried(error: type[KieError]) -> str:
+    if error.remedy is Remedy.PERSON:
+        return "no"
+    budget = BUDGETS.get(error.reason, OTHER)
+    return f"{HELPS[error.remedy]}; {budget.retries} times, first after {budget.first:g} s"
+
+
 def _in_a_persons_run(error: type[KieError]) -> str:
     if error.reason in patience._FOR_PEOPLE_TOO:
         return "waited out"
-    return "fails at once" if error.remedy is Remedy.PERSON else "retried"
+    return "fails at once" if error.remedy is Remedy.PERSON else f"retried: {_retried(error)}"
 
 
 def _code(text: str) -> str:
