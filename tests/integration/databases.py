@@ -48,7 +48,7 @@ def redis_server() -> Iterator[str]:
         process.stdin.write(settings.encode())
         process.stdin.close()
         try:
-            _await_port(port, process, Path(folder) / "log")
+            _await_ready(process, Path(folder) / "log")
             yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
         finally:
             process.terminate()
@@ -75,7 +75,7 @@ def postgres_server() -> Iterator[str]:
         with log.open("wb") as output:
             process = subprocess.Popen(_as_postgres("postgres", *options), stdout=output, stderr=output, cwd=folder)
             try:
-                _await_port(port, process, log)
+                _await_ready(process, log)
                 yield f"postgresql://kie:{PASSWORD}@127.0.0.1:{port}/postgres"
             finally:
                 process.send_signal(signal.SIGINT)  # "fast": it does not wait for clients
@@ -110,15 +110,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server says so in its log: Postgres listens before it lets anybody in."""
     deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"The server ended with {process.returncode}: {log.read_text()[-2000:]}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"The server did not listen in time: {log.read_text()[-2000:]}")
+    while "ready to accept connections" not in log.read_text().lower():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise RuntimeError(f"The server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}")
+        time.sleep(0.05)

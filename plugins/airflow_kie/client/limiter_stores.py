@@ -201,9 +201,11 @@ class RedisStore(CreateStore):
         seconds, microseconds = self._redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    def leak(self) -> None:
-        super().leak()
-        self._redis.pexpire(self._key, 2 * DAY_MS)
+    def put(self) -> Decision:
+        decision = super().put()
+        if decision.allowed:
+            self._redis.pexpire(self._key, 2 * DAY_MS)  # an account that is no longer used leaves nothing behind
+        return decision
 
     def close(self) -> None:
         self._redis.close()
