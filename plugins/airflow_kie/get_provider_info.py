@@ -124,6 +124,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "24",
             },
+            "outage_probe_seconds": {
+                "description": "An outage is probed first after so long, then ever more rarely, up to 20 times that.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "15",
+            },
             "confirm_failure_seconds": {
                 "description": "A failure is believed when two reads this far apart agree.",
                 "version_added": "0.1.0",

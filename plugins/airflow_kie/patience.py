@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_PAUSE = 15.0
-"""Seconds before an outage is probed first; each further pause is twice as long."""
-LONGEST_PAUSE = 300.0
+"""Seconds before an outage is probed first, unless `[kie] outage_probe_seconds` says otherwise; each further pause is
+twice as long."""
+LONGEST_PAUSES = 20
+"""The longest pause, in first pauses: five minutes by default."""
 RATE_PAUSE = 10.0
 """Seconds: KIE counts new tasks in windows of this length."""
 PASSING = 2
@@ -79,8 +81,12 @@ class Outage:
 
     def next_probe(self, now: float) -> Outage:
         """Return the outage with its next probe later."""
-        pause = min(LONGEST_PAUSE, self.pause * 2)
+        pause = min(_first_pause() * LONGEST_PAUSES, self.pause * 2)
         return Outage(self.reason, self.message, self.since, now + pause, pause)
+
+
+def _first_pause() -> float:
+    return settings.number("outage_probe_seconds", FIRST_PAUSE)
 
 
 class OutageNote:
@@ -206,7 +212,7 @@ class Patience:
             self._put_back(max(RATE_PAUSE, error.facts.retry_after or 0.0), str(error))
         met = self._times_met() + 1
         self._remember(met)
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, met - PASSING))
+        pause = _first_pause() * min(LONGEST_PAUSES, 2 ** max(0, met - PASSING))
         place = next((place for place in self.places if place.tells(error)), None)
         if place and (error.remedy is Remedy.PERSON or met >= PASSING):
             self._note(place, error, pause)
