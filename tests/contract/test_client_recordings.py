@@ -198,12 +198,6 @@ def test_every_recorded_answer_is_an_envelope(exchange: Exchange) -> None:
     assert (envelope.code, envelope.data) == (exchange.answered["code"], exchange.answered["data"])
 
 
-def test_the_recorded_balances_are_floats() -> None:
-    balances = [one.answered["data"] for one in ALL if one.operation.name == "credit"]
-    assert balances
-    assert all(isinstance(balance, float) for balance in balances)
-
-
 def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
     """The whole recorded life of a task, replayed in its order."""
     entries = [one for one in ALL if one.name.startswith("seedream-5-lite")]

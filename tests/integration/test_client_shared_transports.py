@@ -103,12 +103,15 @@ def test_an_event_loop_has_one_transport_for_an_account_and_another_loop_another
 def test_loops_that_have_ended_are_forgotten() -> None:
     from airflow_kie.client import transport
 
+    loops: list[asyncio.AbstractEventLoop] = []
+
     async def touch() -> None:
+        loops.append(asyncio.get_running_loop())
         await (await shared_async_transport(KieAccount(KEY))).close()
 
     for _ in range(5):
         asyncio.run(touch())
-    assert len(transport._async) <= 1
+    assert [loop for loop in loops if loop in transport._async] == loops[-1:]
 
 
 def test_a_slow_answer_does_not_block_the_loop() -> None:

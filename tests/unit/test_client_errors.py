@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import subprocess
 import sys
 
@@ -192,11 +191,6 @@ def test_urls_and_bearer_tokens_are_cut_out_of_any_text(text: str, cut: str) -> 
 )
 def test_a_url_is_shown_without_user_query_and_fragment(url: str, cut: str) -> None:
     assert without_query(url) == cut
-
-
-def test_an_error_can_be_pickled_between_processes() -> None:
-    before = errors.KieServerError("words")
-    assert str(pickle.loads(pickle.dumps(before))) == str(before)
 
 
 def test_the_http_librarys_info_lines_are_off_unless_somebody_wants_them() -> None:

@@ -189,7 +189,9 @@ def test_text_and_first_track_do_not_end_a_song(word: str) -> None:
 
 @pytest.mark.parametrize("flag", [0, 2])
 def test_a_cover_that_is_being_made_is_read_again(flag: int) -> None:
-    assert waits(after(COVER_SENT, (10, cover(flag)))).until > NOW + 10
+    action = waits(after(COVER_SENT, (10, cover(flag))))
+    assert action.until > NOW + 10
+    assert action.record.doubt is None
 
 
 @pytest.mark.parametrize(("message", "code"), [("upstream is slow", None), ("upstream is slow", 500)])
