@@ -264,7 +264,14 @@ RESULTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("suno.video", {"response": {"videoUrl": "https://a/v.mp4"}}, ("https://a/v.mp4",)),
     (
         "suno.stems",
-        {"response": {"vocalUrl": "https://a/v.mp3", "drumsUrl": None, "instrumentalUrl": "https://a/i.mp3", "model": "x"}},
+        {
+            "response": {
+                "vocalUrl": "https://a/v.mp3",
+                "drumsUrl": None,
+                "instrumentalUrl": "https://a/i.mp3",
+                "model": "x",
+            }
+        },
         ("https://a/v.mp3", "https://a/i.mp3"),
     ),
     ("suno.lyrics", {"response": {"data": [{"text": "la", "title": "x"}, {"text": "lo"}]}}, ("la", "lo")),
