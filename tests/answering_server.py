@@ -66,7 +66,8 @@ def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                if self.command != "HEAD":
+                    self.wfile.write(content)
                 return
             if answered:
                 self.wfile.write(answered)
@@ -74,7 +75,7 @@ def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
 
-        do_GET = do_POST = do_CONNECT = handle_any
+        do_GET = do_HEAD = do_POST = do_CONNECT = handle_any
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

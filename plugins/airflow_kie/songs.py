@@ -87,13 +87,15 @@ def mistakes_in_prefix(prefix: str) -> list[str]:
     return []
 
 
-def labels_in(value: Any) -> Mapping[str, str]:
+def labels_in(value: Any, common: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return labels given as a map or as its JSON text; None and an empty text are none.
 
+    :param value: a song's own labels, or those of the run.
+    :param common: labels that all songs of the run get; a song's own win.
     :raises ValueError: saying what labels look like.
     """
     if value in (None, "", {}):
-        return {}
+        return common or {}
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -101,10 +103,11 @@ def labels_in(value: Any) -> Mapping[str, str]:
             value = None
     if not isinstance(value, Mapping):
         raise ValueError('Labels are a flat map of texts, such as {"our_id": "A-17"}.')
-    mistakes = mistakes_in_labels(value)
+    labels = {**(common or {}), **value}
+    mistakes = mistakes_in_labels(labels)
     if mistakes:
         raise ValueError(" ".join(mistakes))
-    return {str(name): str(text) for name, text in value.items()}
+    return {str(name): str(text) for name, text in labels.items()}
 
 
 def songs_in(value: Any) -> list[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -15,6 +16,11 @@ from airflow_kie.songs import in_words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_kie.archive.bucket import Bucket
+
+_PARALLEL = 8
+"""Requests to S3 at a time, while failures are noted."""
 
 
 class KieSongReportOperator(BaseOperator):
@@ -80,15 +86,26 @@ class KieSongReportOperator(BaseOperator):
         for task_id in self.chain_task_ids:
             for failure in _pulled(context, task_id, FAILURE_KEY):
                 failures.setdefault(failure["music_task_id"], failure)
-        for song in songs:
-            if song["music_task_id"] in failures and song["music_task_id"] not in archived:
-                self._note_failure(song, failures[song["music_task_id"]])
+        self._note_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
         return [_outcome(song, archived, failures) for song in songs]
 
-    def _note_failure(self, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
+    def _note_failures(self, owed: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
+        from airflow_kie.song_archive import open_bucket
+
+        # A client takes most of a second to make: one for all songs of a bucket.
+        buckets = {name: open_bucket(self.aws_conn_id, name) for name in {song["bucket"] for song in owed}}
+
+        def note(song: Mapping[str, Any]) -> None:
+            self._note_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(note, owed))
+
+    def _note_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
+        from airflow_kie.archive.keys import ArchiveKeys
         from airflow_kie.song_archive import SongArchive
 
-        archive = SongArchive.open(self.aws_conn_id, song["bucket"], song["prefix"], song["music_task_id"])
+        archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
             archive.note_failure(failure["reason"], failure["message"])
         except KieError as error:  # the report is still worth reading

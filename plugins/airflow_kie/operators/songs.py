@@ -156,11 +156,11 @@ class KieSongListOperator(BaseOperator):
         for song in given:
             task_id = str(song.get("music_task_id") or "")
             mistakes += mistakes_in_ids([task_id])
-            own = _gathered(mistakes, functools.partial(labels_in, song.get("labels")), {})
+            own = _gathered(mistakes, functools.partial(labels_in, song.get("labels"), labels), {})
             orders[task_id] = SongOrder(
                 music_task_id=task_id,
                 kie_conn_id=str(song.get("kie_conn_id") or self.kie_conn_id or KieHook.default_conn_name),
-                labels={**labels, **own},
+                labels=own,
                 archive_audio=self._asked("archive_audio", song),
                 archive_lyrics=self._asked("archive_lyrics", song),
                 heard_from=str(song.get("heard_from") or heard_from),
