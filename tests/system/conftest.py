@@ -2,15 +2,102 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from local_stack.running import RunningStack, running_stack
+from local_stack.settings import PROJECT
+from song_stack import SongStack
+
+AIRFLOW = {
+    "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # a failure is believed within the patience of a test
+    "AIRFLOW__KIE__INBOX_EVERY_MINUTES": "1440",  # the tests start cover_inbox themselves
+    # A killed scheduler's tasks are taken over after half a minute instead of five. The heartbeat that decides about
+    # it keeps its default of 30 s: on a busy machine a scheduler that lives is later than 8 s, and takes its own
+    # running tasks away from itself.
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+}
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Give a stack that is up, with the project's DAGs; its parts are started again when a test kills them."""
-    with running_stack(tmp_path_factory.mktemp("stack"), speed=8.0) as running:
+    dags = tmp_path_factory.mktemp("dags")
+    for file in [*(PROJECT / "dags").glob("*.py"), *(Path(__file__).parent / "dags").glob("*.py")]:
+        shutil.copy(file, dags)
+    with running_stack(tmp_path_factory.mktemp("stack"), speed=8.0, dags=dags, airflow=AIRFLOW) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def songs(stack: RunningStack) -> SongStack:
+    """Give the stack as seen from its songs, with every DAG parsed."""
+    for dag_id in ("music_cover", "cover_inbox", "music_generate", "reordered_songs"):
+        stack.airflow.wait_for_dag(dag_id)
+    found = SongStack(stack)
+    found.make_bucket()
+    return found
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Work that was begun all at once; each test waits for its own part.
+
+    :param good: two songs of a form run; the third one, ``refused``, has sensitive words.
+    :param form: the form's run.
+    :param reordered: three songs of DAG reordered_songs; KIE does not show their covers as finished yet.
+    :param reordered_run: their run.
+    :param held: the fault that keeps their covers unfinished.
+    :param with_events: five songs of which an event each tells.
+    :param in_inbox: six songs dropped into the inbox: one alone, three as JSON Lines, two as CSV.
+    :param inbox_run: the run that reads the inbox.
+    :param generate_run: a run of music_generate.
+    """
+
+    good: list[str]
+    refused: str
+    form: str
+    reordered: list[str]
+    reordered_run: str
+    held: list[str]
+    with_events: list[str]
+    in_inbox: list[str]
+    inbox_run: str
+    generate_run: str
+
+
+@pytest.fixture(scope="session")
+def begun(songs: SongStack) -> Begun:
+    """Begin everything that may run side by side: the stack is busy, as it is in real life."""
+    simulator = songs.running.simulator
+    with_events = songs.songs(*(f"Event {number}" for number in range(1, 6)))
+    for song in with_events:
+        songs.send_event(song, labels={"our_id": f"E-{song[:4]}"})
+
+    generate_run = songs.trigger("music_generate", {"prompt": "A slow waltz for two tired robots"})
+
+    good = songs.songs("Velvet Harbour", "Été sans fin")
+    (refused,) = songs.songs("Rude Words", state="SENSITIVE_WORD_ERROR", error_message="The prompt has sensitive words")
+    form = songs.trigger("music_cover", {"music_task_ids": [good[0], refused, good[1]]})
+
+    reordered = songs.songs("Alpha", "Bravo", "Charlie")
+    held = [
+        simulator.add_fault("details", "unknown_state", kind="cover", source_id=song, state=7, times=-1)
+        for song in reordered
+    ]
+    songs.reorder(reordered)
+    reordered_run = songs.trigger("reordered_songs")
+
+    in_inbox = songs.songs("Alone", "Line One", "Line Two", "Line Three", "Row One", "Row Two")
+    songs.drop("alone.json", json.dumps({"music_task_id": in_inbox[0], "labels": {"our_id": "A-1"}}))
+    lines = [{"music_task_id": song, "labels": {"our_id": f"L-{n}"}} for n, song in enumerate(in_inbox[1:4], start=1)]
+    songs.drop("lines.jsonl", "\n".join(json.dumps(line) for line in lines))
+    songs.drop("rows.csv", f"music_task_id,album\n{in_inbox[4]},Red\n{in_inbox[5]},Blue\n")
+    songs.drop("broken.json", '{"music_task_id": ')
+    inbox_run = songs.trigger("cover_inbox")
+    return Begun(good, refused, form, reordered, reordered_run, held, with_events, in_inbox, inbox_run, generate_run)

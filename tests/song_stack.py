@@ -1,0 +1,198 @@
+"""What the system tests of the chain share: songs on a running stack, what was paid for them, what is archived."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.archive_check import ArchivedSong, check_song
+from local_stack.running import RunningStack
+
+PATIENCE = 280.0
+"""Seconds; a machine that does other work too needs them. Nothing here is measured by the clock."""
+MUSIC = "kie://api.kie.ai/suno/music"
+T = TypeVar("T")
+
+
+def eventually(find: Callable[[], T | None], what: str, seconds: float = PATIENCE, pause: float = 0.2) -> T:
+    """Ask until there is an answer and return it.
+
+    :param find: returns None, False or nothing as long as it is not yet so.
+    :param what: what is waited for, for the failure.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"After {seconds:.0f} s it is still not so: {what}"
+        time.sleep(pause)
+    return found
+
+
+def insisting(call: Callable[[], T]) -> T:
+    """Call Airflow's API, again where its database was locked, and return the answer.
+
+    On SQLite a writing request blocks the api-server's event loop while it waits for the lock, so that the request
+    that holds the lock cannot end either; after 5 s the first is refused, and nothing of it was done.
+    """
+    for _ in range(10):
+        try:
+            return call()
+        except AirflowRefused as refusal:
+            if "Database error" not in str(refusal):
+                raise
+    return call()
+
+
+@dataclass(frozen=True)
+class SongStack:
+    """A running stack, seen from its songs.
+
+    :param running: the stack.
+    """
+
+    running: RunningStack
+
+    @property
+    def airflow(self) -> AirflowApi:
+        """Airflow's API."""
+        return self.running.airflow
+
+    @property
+    def bucket(self) -> Path:
+        """The archive's bucket: a folder."""
+        return self.running.s3_dir / self.running.settings.bucket
+
+    @cached_property
+    def s3(self) -> Any:
+        """A boto3 client of the stack's S3."""
+        import boto3
+        from botocore.config import Config
+
+        secrets = self.running.secrets
+        return boto3.client(
+            "s3",
+            endpoint_url=self.running.state.urls["s3"],
+            aws_access_key_id=secrets.s3_access_key,
+            aws_secret_access_key=secrets.s3_secret_key,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+
+    def make_bucket(self) -> None:
+        """Make the archive's bucket, unless a task has been quicker."""
+        with contextlib.suppress(self.s3.exceptions.BucketAlreadyExists):
+            self.s3.create_bucket(Bucket=self.running.settings.bucket)
+
+    # --- songs ---
+
+    def songs(self, *titles: str, **order: Any) -> list[str]:
+        """Make songs on the simulator, finished ones by default, and return their music task ids."""
+        return [song.task_id for song in self.running.simulator.make_music(*titles, **order)]
+
+    def drop(self, name: str, text: str) -> None:
+        """Put an object into the inbox."""
+        self.s3.put_object(Bucket=self.running.settings.bucket, Key=f"inbox/{name}", Body=text.encode())
+
+    # --- what people and systems ask of Airflow ---
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run, as the form does, and return its id."""
+        return insisting(lambda: self.airflow.trigger(dag_id, conf))
+
+    def send_event(self, music_task_id: str, **extra: Any) -> None:
+        """Report "music complete", as a system outside Airflow would."""
+        insisting(lambda: self.airflow.create_asset_event(MUSIC, extra, music_task_id))
+
+    def reorder(self, music_task_ids: Sequence[str]) -> None:
+        """Set the list that DAG reordered_songs works on."""
+        value = {"key": "song_order", "value": json.dumps(list(music_task_ids))}
+        known = [entry["key"] for entry in self.airflow.pages("/variables", "variables")]
+        method, path = ("PATCH", "/variables/song_order") if "song_order" in known else ("POST", "/variables")
+        insisting(lambda: self.airflow.call(method, path, value))
+
+    def ended(self, dag_id: str, run_id: str) -> str:
+        """Wait for the end of a run and return its state."""
+        return self.airflow.wait_run(dag_id, run_id, PATIENCE)
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a run."""
+        insisting(lambda: self.airflow.clear(dag_id, run_id))
+
+    def look_into_inbox(self) -> str:
+        """Let DAG cover_inbox run once and return how the run ended."""
+        return self.ended("cover_inbox", self.trigger("cover_inbox"))
+
+    # --- what became of them ---
+
+    def charges(self, music_task_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return how many covers were paid for each song."""
+        paid = Counter(charge["source_id"] for charge in self.running.simulator.ledger("cover"))
+        return {task_id: paid[task_id] for task_id in music_task_ids}
+
+    def cover_task_of(self, music_task_id: str) -> str:
+        """Return the cover task that was paid for a song."""
+        (charge,) = [c for c in self.running.simulator.ledger("cover") if c["source_id"] == music_task_id]
+        return str(charge["task_id"])
+
+    def archived(self, music_task_id: str) -> ArchivedSong:
+        """Return what the archive holds of a song, each file compared with its manifest."""
+        return check_song(self.bucket, self.running.settings.prefix, music_task_id)
+
+    def wait_archived(self, music_task_ids: Sequence[str]) -> None:
+        """Wait until every song is archived and owed nothing."""
+        for task_id in music_task_ids:
+            eventually(
+                lambda song=task_id: self.archived(song).whole and not self.pending(song).exists(),  # type: ignore[misc]
+                f"song {task_id} is archived: {self.archived(task_id)}",
+            )
+
+    def manifest(self, music_task_id: str) -> dict[str, Any]:
+        """Return a song's manifest."""
+        manifest: dict[str, Any] = json.loads(self.archived(music_task_id).manifest.read_text())
+        return manifest
+
+    def labels(self, music_task_id: str) -> dict[str, str]:
+        """Return the labels in a song's manifest."""
+        return {label["name"]: label["value"] for label in self.manifest(music_task_id)["labels"]}
+
+    def pending(self, music_task_id: str) -> Path:
+        """Return where a song's pending record stands while it is owed something."""
+        return self.bucket / self.running.settings.prefix / "_pending" / f"{music_task_id}.json"
+
+    def let_age(self, music_task_ids: Sequence[str], minutes: float) -> None:
+        """Make songs' pending records older: S3 over a folder tells the files' own times."""
+        then = time.time() - 60 * minutes
+        for task_id in music_task_ids:
+            os.utime(self.pending(task_id), (then, then))
+
+    def contents(self, music_task_id: str) -> dict[str, bytes]:
+        """Return every file of a song's folder."""
+        folder = self.archived(music_task_id).manifest.parent
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+    # --- runs ---
+
+    def event_runs(self, music_task_id: str) -> list[str]:
+        """Return the runs of music_cover that events about a song have made."""
+        runs = self.airflow.runs("music_cover")
+        return [run["dag_run_id"] for run in runs if run["partition_key"] == music_task_id]
+
+    def task(self, run_id: str, task_id: str, map_index: int = -1, dag_id: str = "music_cover") -> dict[str, Any]:
+        """Return a task instance as Airflow's API shows it."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        raw: dict[str, Any] = self.airflow.call("GET", path if map_index < 0 else f"{path}/{map_index}")
+        return raw
+
+    def kill_task(self, task: Mapping[str, Any]) -> None:
+        """Kill the process in which a task runs, as the kernel does when memory is short."""
+        os.kill(int(task["pid"]), signal.SIGKILL)
