@@ -24,7 +24,8 @@ CONNECTION_FIELDS = {
     ),
     "callback_url": _field(
         "Public callback URL",
-        "Where KIE can reach this Airflow, such as https://airflow.example.com. Empty: results are polled.",
+        "Where KIE reaches this Airflow, such as https://airflow.example.com; with a path, it is sent as it is. "
+        "Empty: results are polled.",
         _TEXT,
     ),
     "account": _field(
@@ -95,6 +96,13 @@ CONFIG: dict[str, Any] = {
                 "type": "string",
                 "example": "kie_default,kie_label_b",
                 "default": "kie_default",
+            },
+            "receiver": {
+                "description": "Serve the callback receiver at /kie/callback/<connection id> in the api-server.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
             },
             "inbox_every_minutes": {
                 "description": "How often DAG cover_inbox looks into <bucket>/inbox/.",

@@ -30,6 +30,7 @@ class KieAccount:
     :param upload_url: scheme and host of the file uploads.
     :param callback_url: where KIE shall call back; a reserved name where nobody listens.
     :param connection: the Airflow connection id, for messages.
+    :param webhook_secret: signs whom a callback shall wake; empty: nobody is named.
     :param account: the account's name, where the connection gives one.
     :param timeout: seconds for one request.
     """
@@ -39,6 +40,7 @@ class KieAccount:
     upload_url: str = UPLOAD_URL
     callback_url: str = field(default=NO_CALLBACK_URL, repr=False)
     connection: str = "kie_default"
+    webhook_secret: str = field(default="", repr=False)
     account: str = ""
     timeout: float = 30.0
 

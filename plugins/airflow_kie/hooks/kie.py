@@ -14,6 +14,7 @@ from airflow_kie.client import registry
 from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, KieAccount
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.client.step import TaskRecord
+from airflow_kie.webhook.address import receiver_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -150,10 +151,16 @@ def account_of(connection: Connection) -> KieAccount:
         api_key=connection.password or "",
         api_url=_address(connection) or API_URL,
         upload_url=extra.get("upload_host") or UPLOAD_URL,
-        callback_url=extra.get("callback_url") or NO_CALLBACK_URL,
+        callback_url=_callback_url(str(extra.get("callback_url") or ""), name),
+        webhook_secret=str(extra.get("webhook_secret") or ""),
         connection=name,
         account=str(extra.get("account") or ""),
     )
+
+
+def _callback_url(public_url: str, conn_id: str) -> str:
+    """Return the receiver's URL for this connection, below the public URL."""
+    return receiver_url(public_url, conn_id) if public_url.strip() else NO_CALLBACK_URL
 
 
 def _address(connection: Connection) -> str | None:

@@ -24,6 +24,7 @@ from airflow_kie.patience import Place, account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore
 from airflow_kie.waiting import Pausing, about, pause_by
+from airflow_kie.webhook.address import Waiting, wake_token
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -172,7 +173,7 @@ class KieTaskOperator(BaseOperator):
             kie=hook.get_conn(),
             save=save,
             pause=pause_by(way, self, self.kie_conn_id, deadline, self.poll_interval),
-            create=lambda record: self._create(hook, record),
+            create=lambda record: self._create(context, hook, record),
             permit=lambda: self._permit(hook),
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
@@ -193,13 +194,23 @@ class KieTaskOperator(BaseOperator):
             raise KieDailyCap(retry_after=permit.wait_seconds, **facts)
         raise KieThrottled(retry_after=permit.wait_seconds, **facts)
 
-    def _create(self, hook: KieHook, record: TaskRecord) -> CreateAnswer:
-        callback_url = with_token(hook.account.callback_url, record.token)
+    def _create(self, context: Context, hook: KieHook, record: TaskRecord) -> CreateAnswer:
+        callback_url = with_token(hook.account.callback_url, self._wake_token(context, hook, record))
         if callback_url == NO_CALLBACK_URL:
             self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         self.log.info("Asking KIE: %s%s.", task_kind(self.kind).title, what)
         return hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+
+    def _wake_token(self, context: Context, hook: KieHook, record: TaskRecord) -> str | None:
+        """Return what names this task instance to the receiver, or the bare record where nothing can be signed."""
+        if not hook.account.webhook_secret or not record.token:
+            return record.token
+        ti = context["ti"]
+        waiting = Waiting(
+            ti.dag_id, ti.run_id, ti.task_id, ti.map_index if ti.map_index is not None else -1, record.token
+        )
+        return wake_token(hook.account.webhook_secret, waiting)
 
     def _known(self, context: Context, stored: TaskRecord | None, awaited: str | None = None) -> TaskRecord:
         """Return what is known of the task: a person's word first, then the store, the trigger, the bucket.
