@@ -64,9 +64,8 @@ def burst(
         for process in processes:
             process.kill()
             process.communicate()
-    return sorted(
-        (Create(*sent, worker) for worker, sents in enumerate(answers) for sent in sents), key=lambda create: create.at
-    )
+    creates = [Create(at, code, task_id, worker) for worker, sent in enumerate(answers) for at, code, task_id in sent]
+    return sorted(creates, key=lambda create: create.at)
 
 
 def most_in_window(creates: list[Create], seconds: float) -> int:
