@@ -18,7 +18,7 @@ from airflow_kie.songs import mistakes_in_ids, mistakes_in_labels
 
 MAX_BYTES = 5 * 1024 * 1024
 """No inbox object may be larger."""
-_OWN_COLUMNS = ("music_task_id", "kie_conn_id", "archive_audio", "archive_lyrics", "labels")
+_OWN_COLUMNS = ("music_task_id", "kie_conn_id", "archive_audio", "archive_lyrics", "cover_task_id", "labels")
 
 
 class InboxUnreadable(ValueError):

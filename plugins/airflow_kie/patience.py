@@ -284,8 +284,10 @@ def patiently(
         )
         return patience.work(attempt)
     except KieError as error:
-        if expires_at:
-            raise error.with_facts(until=expires_at) from error
+        told = error.with_facts(until=expires_at) if expires_at else error
+        log.error("%s", told)  # a line of its own: the log's traceback is cut off at the window's edge
+        if told is not error:
+            raise told from error
         raise
 
 

@@ -38,6 +38,7 @@ class SongOrder:
     :param archive_audio: archive the audio too.
     :param archive_lyrics: archive the lyrics too.
     :param heard_from: event, form, inbox, callback or generate.
+    :param cover_task_id: a cover task that is known already: it is adopted instead of paid for.
     """
 
     music_task_id: str
@@ -46,6 +47,7 @@ class SongOrder:
     archive_audio: bool = False
     archive_lyrics: bool = False
     heard_from: str = "form"
+    cover_task_id: str | None = None
 
 
 def ids_in(value: Any) -> list[str]:

@@ -29,7 +29,10 @@ class ArchiveUnreadable(KieError):
 
     reason = "archive_unreadable"
     what = "A record in the bucket cannot be read"
-    todo = "Look at the object that is named; if it is damaged, delete it and clear the task: it is written anew."
+    todo = (
+        "Look at the object that is named. If it is damaged, note the cover_task_ids in it, delete it and clear the "
+        "task: it is written anew, and KIE names the cover task again if it was paid."
+    )
 
 
 def utc_text(moment: datetime) -> str:

@@ -282,6 +282,7 @@ class KieContentRejected(KieError):
 
     reason = "content_rejected"
     what = "KIE rejected the content"
+    paid = "Rejected content gives no files; KIE usually gives its credits back (kie.ai/logs shows it)."
     todo = "Change the text that KIE names and generate a new song; unchanged it is refused again."
 
 
@@ -308,7 +309,8 @@ class KieFailedForGood(KieError):
     """The task failed, and a new one does not help: KIE names the failed one again, or the budget is used up."""
 
     reason = "failed_for_good"
-    what = "KIE could not generate this, and asking again does not help"
+    what = "Asking again does not help: KIE could not generate this"
+    paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
     todo = "Ask support@kie.ai with the task ids, or generate the song anew."
 
 
@@ -344,7 +346,10 @@ class KieDuplicateWithoutId(KieError):
 
     reason = "duplicate_without_id"
     what = "KIE says that this exists already and does not name its task"
-    todo = "Find the task id at kie.ai/logs and give it as adopt_task_id."
+    todo = (
+        "Find the task id at kie.ai/logs and name it: as adopt_task_id of the operator, or in DAG music_cover as "
+        "cover_task_id of the song in the field for programs."
+    )
 
 
 class KieCreateInDoubt(KieError):
@@ -355,7 +360,7 @@ class KieCreateInDoubt(KieError):
     paid = "KIE may have made and charged one task."
     todo = (
         "Look at kie.ai/logs: if the task is there, give its id as adopt_task_id; "
-        "if it is not, start anew with a force_new token."
+        "if it is not, change force_new to a text that was not used before, and clear the task."
     )
 
 
@@ -411,7 +416,7 @@ class FileTooLarge(KieError):
 
     reason = "file_too_large"
     what = "A file is larger than allowed and was not archived"
-    todo = "Raise max_file_bytes if this size is right."
+    todo = "If this size is right, raise max_file_mb in the [kie] configuration (max_file_bytes of the operator)."
 
 
 class FileGone(KieError):

@@ -240,6 +240,8 @@ def _note_heard(bucket: Bucket, song: Mapping[str, Any]) -> None:
         ),
         "labels": label_list({str(name): str(text) for name, text in (song.get("labels") or {}).items()}),
     }
+    if song.get("cover_task_id"):
+        known["cover_task_ids"] = (str(song["cover_task_id"]),)
     if song.get("kie_conn_id"):
         known["kie_conn_id"] = str(song["kie_conn_id"])
     SongArchive(bucket, _archive_keys().song(str(song["music_task_id"]))).note(heard_from="inbox", **known)

@@ -123,6 +123,7 @@ def note_failure(context: Context) -> None:
     ti = context["ti"]
     failure = {
         "music_task_id": getattr(task, "music_task_id", None),
+        "title": task.song_title if isinstance(getattr(task, "song_title", None), str) else None,
         "task_id": ti.task_id,
         "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
         "message": str(error),
@@ -146,7 +147,7 @@ def _outcome(
     failure = failures.get(music_task_id)
     said = failure["message"] if failure else "it did not come to an end; the log of its red task says why"
     where = f"failed at {failure['task_id']}" if failure else "not archived"
-    return _row({**song, "reason": said}, where)
+    return _row({**song, "title": failure and failure.get("title"), "reason": said}, where)
 
 
 def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:

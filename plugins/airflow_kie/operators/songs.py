@@ -164,6 +164,7 @@ class KieSongListOperator(BaseOperator):
                 archive_audio=self._asked("archive_audio", song),
                 archive_lyrics=self._asked("archive_lyrics", song),
                 heard_from=str(song.get("heard_from") or heard_from),
+                cover_task_id=str(song["cover_task_id"]) if song.get("cover_task_id") else None,
             )
         return list(orders.values()), [*mistakes, *_mistakes_in_connections(orders.values())]
 
@@ -221,6 +222,7 @@ class KieSongListOperator(BaseOperator):
             working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             labels=label_list(dict(order.labels)),
             options=Options(audio=order.archive_audio, lyrics=order.archive_lyrics),
+            cover_task_ids=(order.cover_task_id,) if order.cover_task_id else (),
         )
         return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
 

@@ -134,7 +134,6 @@ class KieCoverToS3Operator(BaseOperator):
             self.log.info("Song %s is archived already with all that is asked for; nothing was done.", archive.keys)
             return result_of(self.bucket, archive.keys.manifest, manifest, changed=False)
         archived = self._archive(archive, context)
-        self.log.info("%s", archived.sentence)
         return result_of(self.bucket, archived.manifest_key, archived.manifest, changed=archived.changed)
 
     def _archive(self, archive: SongArchive, context: Context) -> Archived:
