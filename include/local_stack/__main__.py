@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": Command("make songs on the simulator, archive their covers, show it, stop everything", "demo"),
     "up": Command("start the stack with Airflow's UI and leave it up", "up"),
     "down": Command("stop what 'up' or 'demo --keep' left up", "down"),
+    "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
     "test": Command("lint, types and tests, or the parts of them that you name", "checks"),
 }
 

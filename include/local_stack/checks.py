@@ -19,7 +19,7 @@ from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "lint": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
-    "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator")),
+    "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite")),
 }
 TESTS = ("unit", "contract", "integration", "system")  # the quick ones first
 

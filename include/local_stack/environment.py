@@ -92,19 +92,26 @@ def airflow_environment(
         "AIRFLOW__KIE__BUCKET": settings.bucket,
         "AIRFLOW__KIE__PREFIX": settings.prefix,
         **(_own_settings(person) if settings.real_kie else {}),
-        **kie_connection(settings, urls, person),
+        **kie_connection(settings, secrets, port, urls, person),
         **aws_connection(settings, secrets, urls, person),
         **settings.airflow,
     }
 
 
-def kie_connection(settings: StackSettings, urls: Mapping[str, str], person: Mapping[str, str]) -> dict[str, str]:
-    """Return ``kie_default`` as an environment variable: the simulator, or the real KIE with the person's key."""
+def kie_connection(
+    settings: StackSettings, secrets: StackSecrets, port: int, urls: Mapping[str, str], person: Mapping[str, str]
+) -> dict[str, str]:
+    """Return ``kie_default`` as an environment variable: the simulator, which calls back, or the real KIE."""
     name = "AIRFLOW_CONN_KIE_DEFAULT"
     if not settings.real_kie:
-        connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY}
-        # The simulator serves its files over http from loopback, which an archive refuses unless it is told so.
-        return {name: json.dumps(connection), "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True"}
+        extra = {"webhook_secret": secrets.webhook_secret, "callback_url": f"http://127.0.0.1:{port}"}
+        connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
+        return {
+            name: json.dumps(connection),
+            # The simulator serves its files over http from loopback, which an archive refuses unless it is told so.
+            "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+            "AIRFLOW__KIE__RECEIVER": "True",
+        }
     if person.get(name):
         return {name: person[name]}
     return {name: json.dumps({"conn_type": "kie", "host": KIE_HOST, "password": person["KIE_API_KEY"]})}

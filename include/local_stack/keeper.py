@@ -103,7 +103,7 @@ class Keeper:
         settings.logs.mkdir(parents=True, exist_ok=True)
         secrets = keep_secrets(settings.home)
         base = base_environment(self.stack_id, os.environ, keep_aws=settings.real_s3)
-        servers = [] if settings.real_kie else [simulator_part(settings, base)]
+        servers = [] if settings.real_kie else [simulator_part(settings, base, secrets)]
         servers += [] if settings.real_s3 else [s3_part(settings, base, secrets)]
         for part in servers:
             self.start(part)

@@ -33,7 +33,7 @@ class Part:
     address: Callable[[str], str | None] | None = None
 
 
-def simulator_part(settings: StackSettings, base: Mapping[str, str]) -> Part:
+def simulator_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecrets) -> Part:
     """Return the KIE simulator; it chooses its own port and writes it into a file."""
     port_file = settings.home / "simulator.port"
     port_file.unlink(missing_ok=True)
@@ -41,7 +41,14 @@ def simulator_part(settings: StackSettings, base: Mapping[str, str]) -> Part:
     def command(url: str | None) -> list[str]:
         port = port_of(url) if url else 0
         where = ["--host", "127.0.0.1", "--port", str(port), "--port-file", str(port_file)]
-        behaviour = ["--speed", str(settings.speed), "--api-key", SIMULATOR_KEY]
+        behaviour = [
+            "--speed",
+            str(settings.speed),
+            "--api-key",
+            SIMULATOR_KEY,
+            "--webhook-key",
+            secrets.webhook_secret,
+        ]
         return [sys.executable, "-m", "kie_simulator", *where, *behaviour]
 
     def address(_written: str) -> str | None:

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 
@@ -19,6 +19,7 @@ class StackSecrets:
     :param session_key: signs the UI's sessions.
     :param s3_access_key: user of the local S3.
     :param s3_secret_key: password of the local S3.
+    :param webhook_secret: signs the simulator's callbacks.
     """
 
     fernet_key: str
@@ -26,6 +27,7 @@ class StackSecrets:
     session_key: str
     s3_access_key: str
     s3_secret_key: str
+    webhook_secret: str
 
 
 def keep_secrets(home: Path) -> StackSecrets:
@@ -41,9 +43,14 @@ def keep_secrets(home: Path) -> StackSecrets:
             session_key=secrets.token_urlsafe(32),
             s3_access_key=f"local{secrets.token_hex(6)}",
             s3_secret_key=secrets.token_urlsafe(32),
+            webhook_secret=secrets.token_urlsafe(32),
         )
         home.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(made), file)
-    return StackSecrets(**json.loads(path.read_text()))
+    kept = json.loads(path.read_text())
+    if set(kept) != {field.name for field in fields(StackSecrets)}:  # made by an older version
+        path.unlink()
+        return keep_secrets(home)
+    return StackSecrets(**kept)

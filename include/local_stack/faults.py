@@ -1,0 +1,46 @@
+"""``./run faults``: kills, wrong answers and S3 errors on a stack of their own, and the reckoning."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+from fault_suite.episodes import EPISODES
+from fault_suite.plan import full_plan
+from fault_suite.report import report
+from fault_suite.stage import stage
+from fault_suite.suite import Suite
+from local_stack.settings import fresh_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--seed", type=int, default=None, help="what everything is drawn from (default: a new one)")
+    parser.add_argument("--faults", type=int, default=500, metavar="N", help="faults at least (default: 500)")
+    parser.add_argument("--minutes", type=float, default=25.0, help="time for songs and kills (default: 25)")
+    parser.epilog = "It always uses the simulator and a local S3: nothing is paid."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the suite.
+
+    :param options: ``seed``, ``faults``, ``minutes``.
+    :return: exit code: 0 only when everything holds and as many faults struck as were asked for.
+    """
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    plan = full_plan(seed, options.faults, tuple(EPISODES))
+    home = fresh_folder("faults")
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
+
+    say(f"Seed {seed}: {len(plan.songs)} songs with faults, {len(plan.kills)} kills; stack and logs in {home}")
+    with stage(home) as stack:
+        outcome = Suite(stack, plan, say).run(options.minutes * 60)
+    for line in report(outcome):
+        print(line)
+    if outcome.injected < options.faults:
+        print(f"Only {outcome.injected} of {options.faults} faults struck.")
+    return 0 if outcome.holds and outcome.injected >= options.faults else 1
