@@ -191,6 +191,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         self.aws_conn_id = aws_conn_id
         self.song_title = song_title
         self._noted: set[str] = set()
+        self._opened: SongArchive | None = None
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the one field of a cover's create."""
@@ -220,6 +221,8 @@ class KieGenerateCoverOperator(KieTaskOperator):
     def _archive(self) -> SongArchive | None:
         if not self.bucket:
             return None
-        from airflow_kie.song_archive import SongArchive
+        if self._opened is None:  # an S3 client takes a tenth of a second to make
+            from airflow_kie.song_archive import SongArchive
 
-        return SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id)
+            self._opened = SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id)
+        return self._opened
