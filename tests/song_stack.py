@@ -188,10 +188,10 @@ class SongStack:
         return [run["dag_run_id"] for run in runs if run["partition_key"] == music_task_id]
 
     def task(self, run_id: str, task_id: str, map_index: int = -1, dag_id: str = "music_cover") -> dict[str, Any]:
-        """Return a task instance as Airflow's API shows it."""
-        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
-        raw: dict[str, Any] = self.airflow.call("GET", path if map_index < 0 else f"{path}/{map_index}")
-        return raw
+        """Return a task instance as Airflow's API shows it; without a state while its list is not there yet."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        shown = self.airflow.pages(path, "task_instances", task_id=task_id)
+        return next((task for task in shown if task["map_index"] == map_index), {"state": None, "pid": None})
 
     def kill_task(self, task: Mapping[str, Any]) -> None:
         """Kill the process in which a task runs, as the kernel does when memory is short."""

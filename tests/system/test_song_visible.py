@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +32,10 @@ def test_airflow_imports_every_dag_and_every_plugin(songs: SongStack) -> None:
 
 
 def test_the_command_that_lists_import_errors_lists_none(songs: SongStack) -> None:
-    command = [sys.executable, "-m", "airflow", "dags", "list-import-errors", "--output", "json"]
+    command = [sys.executable, "-m", "airflow", "dags", "list-import-errors", "--output", "plain"]
     done = subprocess.run(command, env=songs.running.env, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "No data found" in done.stdout or json.loads(done.stdout) == []
+    assert done.stdout.splitlines()[-1] == "No data found"
 
 
 def test_the_connection_form_shows_our_fields(songs: SongStack) -> None:
@@ -52,7 +51,7 @@ def test_the_connection_form_shows_our_fields(songs: SongStack) -> None:
 
 @pytest.mark.parametrize(
     ("key", "works", "says"),
-    [(SIMULATOR_KEY, True, "The key works"), ("another-key", False, "KIE did not accept the API key")],
+    [(SIMULATOR_KEY, True, "The key works"), ("another-key", False, "KIE refused the API key")],
 )
 def test_the_test_button_says_whether_the_key_works(songs: SongStack, key: str, works: bool, says: str) -> None:
     connection = {"connection_id": "tried", "conn_type": "kie", "password": key}
