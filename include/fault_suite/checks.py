@@ -1,0 +1,133 @@
+"""What must hold whatever happens, checked against the simulator's ledger and the bucket."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from fault_suite.stage import Stage
+from local_stack.archive_check import check_song
+
+WINDOW_SECONDS, WINDOW_CREATES = 10.0, 20
+"""KIE's rate limit."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What does not hold; all empty when everything does.
+
+    :param double: songs that were paid for more than once.
+    :param lost: songs that could be archived and are not.
+    :param corrupt: songs whose archive is not whole, and files that no manifest names.
+    :param wasted: what was sent to KIE although it could not succeed.
+    :param other: leaks of the key, and creates faster than KIE allows.
+    """
+
+    double: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    corrupt: tuple[str, ...] = ()
+    wasted: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether something was found."""
+        return any((self.double, self.lost, self.corrupt, self.wasted, self.other))
+
+
+def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *, at_the_end: bool) -> Findings:
+    """Check everything that must hold.
+
+    :param stage: the stack.
+    :param songs: songs that must be archived in the end.
+    :param creates: songs that cannot be archived, and how many creates each may cause.
+    :param at_the_end: nothing goes on any more: songs that are not archived are lost, and stray files are wrong.
+    """
+    simulator = stage.running.simulator
+    tasks = {task["task_id"]: task for task in simulator.tasks("cover")}
+    ledger = simulator.ledger("cover")
+    lost = [song for song in songs if at_the_end and not _archived(stage, song)]
+    return Findings(
+        double=tuple(double_payments(ledger, tasks)),
+        lost=tuple(lost),
+        corrupt=tuple(_corrupt(stage, tasks, strays=at_the_end)),
+        wasted=tuple(_wasted(ledger, creates)),
+        other=tuple(_other(simulator.state(), ledger)),
+    )
+
+
+def double_payments(ledger: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the songs with more than one cover that KIE has not failed, and given back, itself."""
+    paid: dict[str, list[str]] = defaultdict(list)
+    for charge in ledger:
+        task = tasks[charge["task_id"]]
+        if not task["ended"] or task["succeeded"]:
+            paid[charge["source_id"]].append(charge["task_id"])
+    return [f"{song}: {', '.join(covers)}" for song, covers in paid.items() if len(covers) > 1]
+
+
+def _archived(stage: Stage, song: str) -> bool:
+    return check_song(stage.bucket, stage.prefix, song).whole
+
+
+def _corrupt(stage: Stage, tasks: Mapping[str, Mapping[str, Any]], *, strays: bool) -> list[str]:
+    found: list[str] = []
+    for folder in sorted((stage.bucket / stage.prefix).glob("[0-9a-f]*")):
+        song = check_song(stage.bucket, stage.prefix, folder.name)
+        if song.manifest.exists():
+            found += [f"{folder.name}: {song.problem}"] if song.problem else []
+            found += [f"{file.key}: {file.problem}" for file in song.files if file.problem]
+            found += _foreign(song.manifest, folder.name, tasks)
+        named = {Path(file.key).name for file in song.files} | {"manifest.json"}
+        present = {path.name for path in folder.iterdir()} if strays else set()
+        found += [f"{folder.name}/{name}: no manifest names it" for name in sorted(present - named)]
+    return found
+
+
+def _foreign(manifest: Path, song: str, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return covers that belong to another song, and pictures that do not open."""
+    told = json.loads(manifest.read_text())
+    found = [
+        f"{song}: {cover} is the cover of {tasks[cover]['source_id']}"
+        for cover in told["cover_task_ids"]
+        if cover in tasks and tasks[cover]["source_id"] != song
+    ]
+    for file in told["files"]:
+        path = manifest.parent / Path(file["key"]).name
+        if file["kind"] == "cover" and not _opens(path):
+            found.append(f"{file['key']}: it does not open as a picture")
+    return found
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+            return bool(picture.format == "PNG")
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
+def _wasted(ledger: Sequence[Mapping[str, Any]], creates: Mapping[str, int]) -> list[str]:
+    made: dict[str, int] = defaultdict(int)
+    for charge in ledger:
+        made[charge["source_id"]] += 1
+    return [f"{song}: {made[song]} creates" for song, allowed in creates.items() if made[song] > allowed]
+
+
+def _other(seen: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [f"the key went to {path}" for path in seen["authorization_leaks"]]
+    if seen["rate_limited"]:
+        found.append(f"KIE refused {seen['rate_limited']} creates that came too fast")
+    times = sorted(charge["real_at"] for charge in ledger)
+    for number, first in enumerate(times):
+        within = len([at for at in times[number:] if at - first < WINDOW_SECONDS])
+        if within > WINDOW_CREATES:
+            found.append(f"{within} creates within {WINDOW_SECONDS:.0f} s")
+            break
+    return found

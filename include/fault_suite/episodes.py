@@ -1,0 +1,234 @@
+"""Longer troubles: KIE, the account or the bucket down for a while, and what people do to runs in the meantime."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import psutil  # type: ignore[import-untyped]
+
+from fault_suite.s3_proxy import Rule
+from fault_suite.stage import Stage
+from local_stack.parts import AIRFLOW_PARTS
+
+_PATIENCE = 120.0
+
+
+@dataclass
+class Episode:
+    """What an episode leaves behind.
+
+    :param stage: the stack.
+    :param seconds: how long an outage lasts.
+    :param songs: the songs that were in it; all of them must be archived in the end.
+    :param faults: what struck them, by name.
+    :param complaints: what did not go as it must, in words.
+    """
+
+    stage: Stage
+    seconds: float
+    songs: list[str] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def make(self, count: int, **order: object) -> list[str]:
+        """Make songs on the simulator."""
+        made = [song.task_id for song in self.stage.running.simulator.make_music(count=count, **order)]
+        self.songs += made
+        return made
+
+    def wait(self, so: Callable[[], object], what: str, seconds: float = _PATIENCE) -> bool:
+        """Wait until something is so; complain and return False when it does not come."""
+        deadline = time.monotonic() + seconds
+        while not so():
+            if time.monotonic() > deadline:
+                self.complaints.append(f"after {seconds:.0f} s it is still not so: {what}")
+                return False
+            time.sleep(0.4)
+        return True
+
+    def archived(self, songs: list[str]) -> bool:
+        """Whether every song has its manifest."""
+        folder = self.stage.bucket / self.stage.prefix
+        return all((folder / song / "manifest.json").exists() for song in songs)
+
+    def deferred(self, dag_id: str, run_id: str, task_id: str, count: int) -> bool:
+        """Whether so many instances of a task of a run are deferred."""
+        tasks = self.stage.tasks(dag_id, ("deferred",))
+        return len([task for task in tasks if (task.run_id, task.task_id) == (run_id, task_id)]) >= count
+
+    def slow_covers(self, songs: list[str]) -> None:
+        """Let the covers of songs take long, so that something can happen in the meantime."""
+        for song in songs:
+            self.stage.running.simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=150)
+
+
+def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str) -> None:
+    """Send songs into an outage, end it after a while, and look at what was said of it."""
+    songs = episode.make(3)
+    end = begin()
+    logs = _Told(episode.stage)
+    for song in songs:
+        episode.stage.send_event(song)
+    time.sleep(episode.seconds)
+    episode.faults[name] = end()
+    episode.wait(lambda: episode.archived(songs), f"{name}: its songs are archived")
+    failed = [run["dag_run_id"] for run in _runs_of(episode.stage, songs) if run["state"] == "failed"]
+    if failed:
+        episode.complaints.append(f"{name}: a run failed instead of waiting: {', '.join(failed)}")
+    begun, ended = logs.count(" is held up, and everything that needs it waits"), logs.count(" works again after ")
+    if (begun, ended) != (1, 1):
+        episode.complaints.append(f"{name}: {begun} messages at its begin and {ended} at its end, instead of one each")
+
+
+class _Told:
+    """Counts what the tasks' logs say from now on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._folder = stage.running.settings.airflow_home / "logs"
+        self._before = {path: path.stat().st_size for path in self._folder.rglob("attempt=*.log")}
+
+    def count(self, words: str) -> int:
+        """Return how often something was logged."""
+        found = 0
+        for path in self._folder.rglob("attempt=*.log"):
+            with path.open(errors="replace") as file:
+                file.seek(self._before.get(path, 0))
+                found += sum(words in _event(line) for line in file)
+        return found
+
+
+def _event(line: str) -> str:
+    try:
+        return str(json.loads(line).get("event", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _runs_of(stage: Stage, songs: list[str]) -> list[Mapping[str, str]]:
+    runs = stage.ask(lambda: stage.airflow.runs("music_cover"))
+    return [run for run in runs if run["partition_key"] in songs]
+
+
+def _kie(action: str, **options: object) -> Callable[[Stage], Callable[[], int]]:
+    def begin(stage: Stage) -> Callable[[], int]:
+        simulator = stage.running.simulator
+        fault = simulator.add_fault("api", action, times=-1, **options)
+
+        def end() -> int:
+            struck = next(entry["struck"] for entry in simulator.faults() if entry["id"] == fault)
+            simulator.clear_faults(fault)
+            return int(struck)
+
+        return end
+
+    return begin
+
+
+def _s3(**options: object) -> Callable[[Stage], Callable[[], int]]:
+    def begin(stage: Stage) -> Callable[[], int]:
+        rule = stage.proxy.add(Rule("error", "", times=-1, **options))  # type: ignore[arg-type]
+
+        def end() -> int:
+            stage.proxy.remove(rule)
+            return rule.struck
+
+        return end
+
+    return begin
+
+
+def _no_credits(stage: Stage) -> Callable[[], int]:
+    simulator = stage.running.simulator
+    simulator.set_credits(0)
+
+    def end() -> int:
+        simulator.set_credits(10_000)
+        return 1
+
+    return end
+
+
+def _outages(name: str, begin: Callable[[Stage], Callable[[], int]]) -> Callable[[Episode], None]:
+    return lambda episode: _outage(episode, lambda: begin(episode.stage), name)
+
+
+def _paused(episode: Episode) -> None:
+    """Events to a paused DAG are lost; the pending records remember the songs."""
+    stage, songs = episode.stage, episode.make(3)
+    stage.ask(lambda: stage.airflow.pause("music_cover"))
+    for number, song in enumerate(songs):
+        stage.drop_into_inbox(f"paused-{number}.json", {"music_task_id": song})
+    stage.sweep()
+    time.sleep(4)
+    stage.ask(lambda: stage.airflow.unpause("music_cover"))
+    stage.sweep()
+    episode.faults["DAG paused while events came"] = 1
+    episode.wait(lambda: episode.archived(songs), "songs whose events were lost are archived after a sweep")
+
+
+def _cleared(episode: Episode) -> None:
+    stage, songs = episode.stage, episode.make(3)
+    episode.slow_covers(songs)
+    run_id = stage.start(songs)
+    episode.wait(lambda: episode.deferred("music_cover", run_id, "generate_cover", 3), "three covers are waited for")
+    stage.ask(lambda: stage.airflow.clear("music_cover", run_id))
+    episode.faults["run cleared while it waited"] = 1
+    episode.wait(lambda: episode.archived(songs), "the songs of a cleared run are archived")
+
+
+def _reordered(episode: Episode) -> None:
+    stage, songs = episode.stage, episode.make(3)
+    episode.slow_covers(songs)
+    stage.set_order(songs)
+    run_id = stage.start([], "songs_in_order")
+    episode.wait(lambda: episode.deferred("songs_in_order", run_id, "generate_cover", 3), "three covers are waited for")
+    stage.set_order(songs[::-1])
+    stage.ask(lambda: stage.airflow.clear("songs_in_order", run_id))
+    episode.faults["list reordered and run cleared"] = 1
+    episode.wait(lambda: episode.archived(songs), "the songs of a reordered list are archived")
+
+
+def _deleted(episode: Episode) -> None:
+    """A run that is deleted takes its task store along; the bucket remembers what is paid."""
+    stage, (song,) = episode.stage, episode.make(1)
+    episode.slow_covers([song])
+    run_id = stage.start([song])
+    episode.wait(lambda: episode.deferred("music_cover", run_id, "generate_cover", 1), "the cover is waited for")
+    stage.delete_run(run_id)
+    episode.faults["run deleted"] = 1
+    time.sleep(4)
+    stage.sweep()
+    episode.wait(lambda: episode.archived([song]), "the song of a deleted run is archived after a sweep")
+
+
+def _redeployed(episode: Episode) -> None:
+    """Every process of Airflow is ended, as an upgrade does, and started again."""
+    stage, songs = episode.stage, episode.make(3)
+    episode.slow_covers(songs)
+    run_id = stage.start(songs)
+    episode.wait(lambda: episode.deferred("music_cover", run_id, "generate_cover", 3), "three covers are waited for")
+    before = {part: stage.running.pid(part) for part in AIRFLOW_PARTS}
+    for pid in before.values():
+        psutil.Process(pid).send_signal(signal.SIGTERM)
+    for part, pid in before.items():
+        stage.wait_well(part, pid)
+    episode.faults["redeployed"] = 1
+    episode.wait(lambda: episode.archived(songs), "songs that waited over a redeployment are archived")
+
+
+EPISODES: Mapping[str, Callable[[Episode], None]] = {
+    "maintenance": _outages("window of 455", _kie("code", code=455, msg="Under maintenance")),
+    "drought": _outages("credit drought", _no_credits),
+    "key refused": _outages("window of 401", _kie("code", code=401, msg="You do not have access permissions")),
+    "bucket gone": _outages("bucket gone", _s3(status=404, code="NoSuchBucket")),
+    "access denied": _outages("AccessDenied for a while", _s3(status=403, code="AccessDenied")),
+    "paused": _paused,
+    "cleared": _cleared,
+    "reordered": _reordered,
+    "deleted": _deleted,
+    "redeployed": _redeployed,
+}

@@ -1,0 +1,49 @@
+"""The report of a run of the suite, as plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fault_suite.profile import settings_in_words
+from fault_suite.steps import STEPS, VICTIMS
+from fault_suite.suite import Outcome
+
+
+def report(outcome: Outcome) -> Iterator[str]:
+    """Yield the lines of the report."""
+    yield "Settings of the test profile, in place of Airflow's and the project's own:"
+    yield from (f"  {line}" for line in settings_in_words())
+    yield "Faults that struck:"
+    yield from (f"  {times:4} {name}" for name, times in sorted(outcome.faults.items()))
+    yield "Process kills:"
+    yield from _kills(outcome)
+    yield from (f"  found no moment: {missed}" for missed in outcome.missed)
+    yield from _verdict(outcome)
+
+
+def _kills(outcome: Outcome) -> Iterator[str]:
+    width = max(len(step.name) for step in STEPS)
+    yield f"  {'':{width}}  " + "  ".join(VICTIMS)
+    for step in STEPS:
+        cells = (f"{outcome.kills[victim, step.name] or '-':>{len(victim)}}" for victim in VICTIMS)
+        yield f"  {step.name:{width}}  " + "  ".join(cells)
+
+
+def _verdict(outcome: Outcome) -> Iterator[str]:
+    found = outcome.found
+    for name, items in (
+        ("paid twice", found.double),
+        ("lost", found.lost),
+        ("corrupt", found.corrupt),
+        ("sent in vain", found.wasted),
+        ("other", found.other),
+        ("not as it must", tuple(outcome.complaints)),
+    ):
+        yield from (f"  {name}: {item}" for item in items)
+    rate = outcome.stale / max(1, outcome.songs + outcome.doomed)
+    yield f"Stale events of Airflow that failed a task: {outcome.stale} ({rate:.2f} for each song)"
+    yield (
+        f"Seed {outcome.plan.seed}: {outcome.injected} faults, {outcome.kills.total()} of them kills; "
+        f"{outcome.songs} songs and {outcome.doomed} that cannot succeed, in {outcome.seconds:.0f} s; "
+        f"double payments {len(found.double)}, lost {len(found.lost)}, corrupt {len(found.corrupt)}"
+    )

@@ -1,0 +1,222 @@
+"""One run of the suite: songs meet their faults while processes die, then the longer troubles, then the reckoning."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fault_suite.catalogue import KieFault, target
+from fault_suite.checks import Findings, findings
+from fault_suite.episodes import EPISODES, Episode
+from fault_suite.kills import Killer
+from fault_suite.plan import Plan, SongPlan
+from fault_suite.s3_proxy import Rule
+from fault_suite.stage import Stage
+from fault_suite.steps import VICTIMS
+
+Say = Callable[[str], None]
+_STALE = "reported that the task instance"
+
+
+@dataclass
+class Outcome:
+    """What a run of the suite has come to.
+
+    :param plan: what was planned.
+    :param faults: faults that struck, by name.
+    :param kills: process and step → how often.
+    :param missed: kills that found no moment.
+    :param songs: songs that had to be archived.
+    :param doomed: songs that could not be.
+    :param stale: how often Airflow failed a task by a stale event of its own.
+    :param found: what does not hold.
+    :param complaints: what did not go as it must in an episode.
+    :param seconds: how long it took.
+    """
+
+    plan: Plan
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    missed: list[str] = field(default_factory=list)
+    songs: int = 0
+    doomed: int = 0
+    stale: int = 0
+    found: Findings = field(default_factory=Findings)
+    complaints: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def injected(self) -> int:
+        """Everything that struck, kills included."""
+        return self.faults.total() + self.kills.total()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was found."""
+        return not self.found and not self.complaints
+
+
+class Suite:
+    """Carries out a plan on a stage.
+
+    :param stage: the stack.
+    :param plan: what is to happen.
+    :param say: tells a person how it goes.
+    :param at_once: songs with faults that are under way at one time.
+    :param outage: seconds that an outage of an episode lasts.
+    """
+
+    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 14, outage: float = 60.0) -> None:
+        self.stage, self.plan, self.say = stage, plan, say
+        self.at_once, self.outage_seconds = at_once, outage
+        self.killer = Killer(stage, plan.kills)
+        self.outcome = Outcome(plan)
+        self.songs: list[str] = []
+        self.creates: dict[str, int] = {}
+        self._kie: list[tuple[str, str]] = []
+        self._once: dict[str, str] = {}
+        self._s3: list[tuple[str, Rule]] = []
+        self._under_way: list[str] = []
+
+    def run(self, patience: float = 900.0) -> Outcome:
+        """Carry the plan out and return what came of it.
+
+        :param patience: seconds for the songs and kills; what is not done by then is left out, and said.
+        """
+        began = time.monotonic()
+        self._doom()
+        self._mix(began + patience)
+        self._settle()
+        self._episodes()
+        self._settle()
+        return self._reckon(began)
+
+    # --- parts ---
+
+    def _doom(self) -> None:
+        simulator = self.stage.running.simulator
+        for doom in self.plan.dooms:
+            (song,) = simulator.make_music(doom.name, **doom.music)
+            self.creates[song.task_id] = doom.creates
+            if doom.fault:
+                fault = self._arm(doom.name, doom.fault, song.task_id)
+                if doom.name.startswith("create refused"):
+                    self._once[fault] = doom.name
+            self.stage.send_event(song.task_id)
+
+    def _mix(self, deadline: float) -> None:
+        waiting, told = deque(self.plan.songs), time.monotonic()
+        while waiting or not self.killer.finished:
+            if time.monotonic() > deadline:
+                self.say(f"The time is over: {len(waiting)} songs with faults are left out.")
+                break
+            self._under_way = [song for song in self._under_way if not self._archived(song)]
+            while waiting and len(self._under_way) < self.at_once:
+                self._under_way.append(self._send(waiting.popleft()))
+            self.killer.look()
+            if time.monotonic() - told > 30:
+                told = time.monotonic()
+                self._tell(len(waiting))
+            time.sleep(0.4)
+        self.killer.stop()
+
+    def _settle(self, seconds: float = 300.0) -> None:
+        """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile."""
+        deadline, sweep_at = time.monotonic() + seconds, time.monotonic() + 30
+        while time.monotonic() < deadline:
+            owed = [song for song in self._all_songs() if not self._archived(song)]
+            if not owed and not self.stage.active_runs():
+                return
+            if time.monotonic() > sweep_at:
+                self.say(f"{len(owed)} songs are owed their covers; the inbox sweeps.")
+                self.stage.sweep()
+                sweep_at = time.monotonic() + 30
+            time.sleep(1.0)
+
+    def _episodes(self) -> None:
+        for name in self.plan.episodes:
+            self.say(f"Episode: {name}.")
+            episode = Episode(self.stage, self.outage_seconds)
+            EPISODES[name](episode)
+            self.songs += episode.songs
+            self.outcome.faults.update(episode.faults)
+            self.outcome.complaints += episode.complaints
+            for complaint in episode.complaints:
+                self.say(f"  {complaint}")
+
+    def _reckon(self, began: float) -> Outcome:
+        outcome = self.outcome
+        outcome.faults.update(self._struck())
+        outcome.kills = self.killer.done
+        outcome.missed = [f"{kill.victim}: {kill.step.name}" for kill in self.killer.missed]
+        outcome.songs, outcome.doomed = len(self._all_songs()), len(self.creates) + len(self.killer.doomed)
+        creates = {**self.creates, **dict.fromkeys(self.killer.doomed, 0)}
+        outcome.found = findings(self.stage, self._all_songs(), creates, at_the_end=True)
+        outcome.complaints += self._sent_again()
+        lines = self.stage.part_log("scheduler").splitlines()
+        outcome.stale = len([line for line in lines if _STALE in line and "state attribute is" in line])
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    # --- songs ---
+
+    def _send(self, planned: SongPlan) -> str:
+        (song,) = self.stage.running.simulator.make_music(planned.title, **planned.music)
+        for fault in planned.faults:
+            if isinstance(fault, KieFault):
+                self._arm(fault.name, fault, song.task_id)
+            else:
+                self._s3.append((fault.name, self.stage.proxy.add(fault.rule(song.task_id))))
+        self.songs.append(song.task_id)
+        self.stage.send_event(song.task_id)
+        return song.task_id
+
+    def _arm(self, name: str, fault: KieFault, song: str) -> str:
+        meant = {**target(fault, song), **fault.options}
+        number = self.stage.running.simulator.add_fault(fault.phase, fault.action, **meant)
+        self._kie.append((name, number))
+        return number
+
+    def _archived(self, song: str) -> bool:
+        return (self.stage.bucket / self.stage.prefix / song / "manifest.json").exists()
+
+    def _all_songs(self) -> list[str]:
+        return [*self.songs, *self.killer.songs]
+
+    # --- counts ---
+
+    def _struck(self) -> Counter[str]:
+        armed = {fault["id"]: fault["struck"] for fault in self.stage.running.simulator.faults()}
+        counted: Counter[str] = Counter()
+        for name, number in self._kie:
+            counted[name] += armed.get(number, 0)
+        for name, rule in self._s3:
+            counted[name] += rule.struck
+        return +counted
+
+    def _sent_again(self) -> list[str]:
+        """Return the creates that KIE refused for good and that were sent again."""
+        armed = {fault["id"]: fault["struck"] for fault in self.stage.running.simulator.faults()}
+        sent = [(name, armed.get(number, 0)) for number, name in self._once.items()]
+        return [f"{name}: sent {times} times" for name, times in sent if times > 1]
+
+    def _tell(self, waiting: int) -> None:
+        struck, kills = self._struck().total(), self.killer.done.total()
+        archived = len([song for song in self._all_songs() if self._archived(song)])
+        self.say(
+            f"{struck + kills} faults so far, {kills} of them kills; {archived} of {len(self._all_songs())} songs "
+            f"are archived, {waiting} wait for their turn."
+        )
+        early = findings(self.stage, (), self.creates, at_the_end=False)
+        if early.double or early.other:
+            self.say(f"  It does not hold: {early}")
+
+
+def kills_by_process(outcome: Outcome) -> dict[str, dict[str, int]]:
+    """Return process → step → number of kills."""
+    return {
+        victim: {step: times for (killed, step), times in outcome.kills.items() if killed == victim}
+        for victim in VICTIMS
+    }

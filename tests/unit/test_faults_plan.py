@@ -1,0 +1,60 @@
+"""The plan and the reckoning of the fault suite."""
+
+from __future__ import annotations
+
+import pytest
+
+from fault_suite.catalogue import SLOTS, KieFault
+from fault_suite.checks import double_payments
+from fault_suite.plan import full_plan, small_plan
+from fault_suite.steps import STEPS, VICTIMS
+from kie_simulator.faults import Fault
+
+COVER = {"source_id": "song", "task_id": "one"}
+ANOTHER = {"source_id": "song", "task_id": "two"}
+DONE = {"ended": True, "succeeded": True}
+FAILED = {"ended": True, "succeeded": False}
+
+
+def test_a_seed_decides_the_whole_plan() -> None:
+    assert full_plan(7, 500, ()) == full_plan(7, 500, ())
+    assert full_plan(7, 500, ()) != full_plan(8, 500, ())
+
+
+def test_a_full_plan_kills_every_process_at_every_step_where_it_lives() -> None:
+    kills = {(kill.victim, kill.step.name) for kill in full_plan(1, 500, ()).kills}
+    lacking = {(victim, step.name) for victim in VICTIMS for step in STEPS} - kills
+    assert len(kills) >= 60
+    assert lacking == {
+        (victim, f"{step}, deferred") for victim in ("task", "supervisor") for step in ("music complete", "cover")
+    }
+
+
+def test_a_full_plan_has_every_kind_of_fault() -> None:
+    planned = {fault.name for song in full_plan(1, 900, ()).songs for fault in song.faults}
+    rare = {"balance", "link"}
+    assert {fault.name for slot, kinds in SLOTS.items() if slot not in rare for fault in kinds} <= planned
+
+
+def test_a_song_meets_at_most_one_fault_of_a_slot() -> None:
+    for song in full_plan(3, 500, ()).songs:
+        slots = [fault.slot for fault in song.faults]
+        assert len(slots) == len(set(slots))
+
+
+def test_a_small_plan_kills_each_process_once() -> None:
+    assert [kill.victim for kill in small_plan(1, 20, ()).kills] == list(VICTIMS)
+
+
+@pytest.mark.parametrize("fault", [kind for kinds in SLOTS.values() for kind in kinds if isinstance(kind, KieFault)])
+def test_the_simulator_knows_every_fault_of_the_catalogue(fault: KieFault) -> None:
+    assert Fault(phase=fault.phase, action=fault.action, **fault.options).times == fault.strikes
+
+
+def test_a_song_with_two_covers_that_live_is_paid_twice() -> None:
+    tasks = {"one": DONE, "two": {"ended": False, "succeeded": False}}
+    assert double_payments([COVER, ANOTHER], tasks) == ["song: one, two"]
+
+
+def test_a_cover_that_kie_failed_itself_is_not_counted() -> None:
+    assert double_payments([COVER, ANOTHER], {"one": FAILED, "two": DONE}) == []
