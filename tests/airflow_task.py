@@ -19,8 +19,6 @@ from airflow.sdk.execution_time.comms import SetTaskStateStore
 
 from airflow_kie.client import transport
 from airflow_kie.triggers.task import KieTaskTrigger
-from kie_simulator.server import SimulatorServer
-from s3_servers import S3Server
 
 
 class WorkerCrash(BaseException):
@@ -167,29 +165,11 @@ def close_clients() -> None:
     transport._sync.clear()
 
 
-def connection_env(simulator: SimulatorServer, **changes: Any) -> str:
-    """Return an Airflow connection to the simulator, as AIRFLOW_CONN_… takes it."""
-    # The limiter has tests of its own; here it would make every test wait for the tests before it.
-    extra = {"rate_limit": 1000}
-    base = {"conn_type": "kie", "host": simulator.url, "password": simulator.api_key, "extra": extra}
-    return json.dumps(base | changes)
-
-
 def free_port() -> int:
     """Return a port on which nobody listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def aws_connection_env(server: S3Server) -> str:
-    """Return an Airflow connection to an S3 server, as AIRFLOW_CONN_… takes it."""
-    extra = {
-        "endpoint_url": server.endpoint_url,
-        "region_name": server.region,
-        "config_kwargs": {"s3": {"addressing_style": "path"}},
-    }
-    return json.dumps({"conn_type": "aws", "login": server.access_key, "password": server.secret_key, "extra": extra})
 
 
 @dataclass(frozen=True)

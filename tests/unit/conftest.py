@@ -34,12 +34,13 @@ def kie_server() -> Iterator[SimulatorServer]:
 @pytest.fixture
 def kie(kie_server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
     """Give that KIE as it was at its start, named by the connection ``kie_default``; failures are believed at once."""
+    from airflow_connections import kie_connection
     from airflow_kie.client import cadence
-    from airflow_task import close_clients, connection_env
+    from airflow_task import close_clients
 
     kie_server.control.reset()
     monkeypatch.setattr(cadence, "SHORTEST", 0.02)  # a second in reality: the tests would wait most of their time
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie_server))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie_server))
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")
     yield kie_server
@@ -58,11 +59,11 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture
 def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """Give a new bucket's name, which the connection ``aws_default`` and the [kie] configuration lead to."""
-    from airflow_task import aws_connection_env
+    from airflow_connections import aws_connection
 
     name = f"songs-{uuid.uuid4().hex[:12]}"
     s3_server.client().create_bucket(Bucket=name)
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection_env(s3_server))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(s3_server))
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", name)
     return name
 

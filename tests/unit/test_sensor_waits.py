@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException, TaskDeferralTimeout, TaskDeferred
 
+from airflow_connections import kie_connection
 from airflow_kie.client.errors import (
     KieContentRejected,
     KieError,
@@ -22,7 +23,7 @@ from airflow_kie.client.errors import (
     KieWrongParent,
 )
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
-from airflow_task import TaskRun, connection_env, free_port
+from airflow_task import TaskRun, free_port
 from kie_simulator.server import SimulatorServer
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -212,7 +213,7 @@ def test_soft_fail_skips_a_song_that_fails_while_it_is_waited_for(kie: Simulator
 @every_way
 def test_soft_fail_does_not_hide_a_bad_key(kie: SimulatorServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task_id = song(kie)
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, password="wrong"))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="wrong"))
     with pytest.raises(KieUnauthorized):
         outcome(music_run(task_id, way, soft_fail=True))
 
@@ -222,7 +223,7 @@ def test_soft_fail_does_not_hide_a_bad_key(kie: SimulatorServer, way: str, monke
 def test_a_kie_that_is_down_until_the_deadline_fails_the_sensor_and_is_named(
     kie: SimulatorServer, way: str, soft_fail: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = connection_env(kie, host=f"http://127.0.0.1:{free_port()}")
+    nobody = kie_connection(kie, host=f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", nobody)
     with pytest.raises(KieNotSent, match="could not be reached"):
         outcome(music_run("0123456789abcdef0123456789abcdef", way, timeout=0.4, soft_fail=soft_fail))

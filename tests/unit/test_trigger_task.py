@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from airflow_connections import kie_connection
 from airflow_kie.client import cadence, transport
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.triggers.task import KieTaskTrigger, _Waiting
-from airflow_task import close_shared_clients, connection_env, free_port, run_trigger
+from airflow_task import close_shared_clients, free_port, run_trigger
 from answering_server import Seen, serving, success
 from kie_answers import MUSIC_ID, music_data, track_data
 from kie_simulator.server import SimulatorServer
@@ -68,7 +69,7 @@ def test_airflow_encodes_the_arguments_of_a_task_that_was_replaced() -> None:
 def test_nothing_secret_is_stored_or_told(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "AIRFLOW_CONN_KIE_DEFAULT",
-        connection_env(
+        kie_connection(
             kie,
             password="secret-key",
             extra={"webhook_secret": "secret-hmac", "callback_url": "https://x.test/?s=secret"},
@@ -137,7 +138,7 @@ def test_passing_codes_are_waited_out(kie: SimulatorServer, code: int, monkeypat
 
 
 def test_a_kie_that_is_down_is_named_at_the_deadline(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, host=f"http://127.0.0.1:{free_port()}"))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=f"http://127.0.0.1:{free_port()}"))
     event = run_trigger(waiting_for(MUSIC_ID, seconds=0.3))
     assert (event["outcome"], event["reason"]) == ("timeout", "not_sent")
 
@@ -145,7 +146,7 @@ def test_a_kie_that_is_down_is_named_at_the_deadline(kie: SimulatorServer, monke
 def test_after_a_401_the_connection_is_looked_up_again(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     kie.control.set(music_seconds=0.5)
     task_id = song(kie, state="PENDING")
-    new = connection_env(kie)
+    new = kie_connection(kie)
     keys: list[str] = []
 
     def reply(seen: Seen) -> Any:
@@ -156,7 +157,7 @@ def test_after_a_401_the_connection_is_looked_up_again(kie: SimulatorServer, mon
         raise AssertionError
 
     with serving(reply) as old:
-        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, host=old.url, password="old"))
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=old.url, password="old"))
         assert run_trigger(waiting_for(task_id))["outcome"] == "done"
     assert keys == ["Bearer old"]
 
@@ -172,7 +173,7 @@ def test_a_key_that_stays_wrong_ends_the_wait_after_one_more_look(
         return await look_up(conn_id)
 
     monkeypatch.setattr(KieHook, "aget_connection", staticmethod(counted))
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, password="wrong"))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="wrong"))
     assert run_trigger(waiting_for(song(kie)))["reason"] == "unauthorized"
     assert len(looked_up) == 2
 
@@ -240,7 +241,7 @@ def test_200_waiting_triggers_share_one_client_and_no_thread_of_theirs_reads(
     monkeypatch.setattr(transport.KieAsyncTransport, "send", watched)
     monkeypatch.setattr(transport.KieTransport, "send", None)  # whoever blocks fails
     with serving(reply) as fake:
-        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, host=fake.url))
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=fake.url))
         events, clients = asyncio.run(all_of_them())
     assert [event["outcome"] for event in events] == ["done"] * 200
     assert (clients, reading_threads) == (1, {threading.main_thread()})
@@ -263,7 +264,7 @@ def test_the_loop_runs_on_while_kie_does_not_answer(kie: SimulatorServer, monkey
         return events
 
     with serving(reply) as fake:
-        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection_env(kie, host=fake.url))
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=fake.url))
         (event,) = asyncio.run(waited())
     assert event["outcome"] == "done"
 

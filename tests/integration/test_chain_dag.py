@@ -1,0 +1,132 @@
+"""DAG music_cover from form to bucket, in Airflow's own task runner, against the simulated KIE and rclone's S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_connections import aws_connection, kie_connection
+from kie_simulator.server import SimulatorServer
+from s3_servers import S3Server, rclone_s3
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A simulated KIE, an S3 folder, and an Airflow home, for one test file."""
+
+    kie: SimulatorServer
+    s3: S3Server
+    home: Path
+
+    def run(self, *music_task_ids: str, **params: Any) -> dict[str, Any]:
+        """Run music_cover once and return state, tasks and everything that was logged."""
+        process = subprocess.run(
+            [
+                sys.executable,
+                str(PROJECT / "tests" / "airflow_dag_test.py"),
+                str(PROJECT / "dags" / "music_cover.py"),
+                "music_cover",
+                json.dumps({"music_task_ids": list(music_task_ids), **params}),
+            ],
+            cwd=self.home,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
+        told: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+        return {**told, "log": process.stdout + process.stderr}
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.home / "plugins"),
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+            "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+            "AIRFLOW__KIE__BUCKET": "songs",
+            "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
+            "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(self.kie),
+            "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(self.s3),
+        }
+
+    def song(self, title: str, **order: Any) -> str:
+        return self.kie.control.make_music(title, **order)[0].task_id
+
+    def files(self, music_task_id: str) -> list[str]:
+        assert self.s3.root is not None
+        return sorted(file.name for file in (self.s3.root / "songs" / "songs" / music_task_id).glob("*"))
+
+    def manifest(self, music_task_id: str) -> Any:
+        assert self.s3.root is not None
+        return json.loads((self.s3.root / "songs" / "songs" / music_task_id / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("chain")
+    with SimulatorServer(cover_seconds=1, plain_images=True) as kie, rclone_s3(folder) as s3:
+        (folder / "home").mkdir()
+        yield Stack(kie, s3, folder / "home")
+
+
+def states(run: dict[str, Any], task_id: str) -> list[str]:
+    return [task["state"] for task in sorted(run["tasks"], key=lambda t: t["map_index"]) if task["task_id"] == task_id]
+
+
+def test_one_song_that_failed_for_good_does_not_stop_the_others_and_turns_the_run_red(stack: Stack) -> None:
+    good, other = stack.song("Velvet Harbour"), stack.song("Northern Lines")
+    bad = stack.song("Bad Words", state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")
+    run = stack.run(good, bad, other)
+    assert run["state"] == "failed"
+    assert states(run, "music_complete") == ["success", "failed", "success"]
+    assert states(run, "archive_to_s3") == ["success", "upstream_failed", "success"]
+    assert "Two songs are archived, one failed: " in run["log"]
+    assert "the word X is not allowed" in run["log"]
+    for music_task_id in (good, other):
+        assert stack.files(music_task_id) == ["cover-1.png", "cover-2.png", "manifest.json"]
+    assert sorted(charge["source_id"] for charge in stack.kie.control.ledger("cover")) == sorted([good, other])
+
+
+def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_third_does_nothing(
+    stack: Stack,
+) -> None:
+    first, second = stack.song("First"), stack.song("Second")
+    assert stack.run(first, second)["state"] == "success"
+    before = {song: stack.manifest(song) for song in (first, second)}
+    paid = len(stack.kie.control.ledger())
+    assert stack.run(second, first, archive_audio=True)["state"] == "success"
+    for song in (first, second):
+        manifest = stack.manifest(song)
+        assert manifest["cover_task_ids"] == before[song]["cover_task_ids"]
+        assert [file for file in manifest["files"] if file["kind"] == "cover"] == before[song]["files"]
+        assert stack.files(song) == ["cover-1.png", "cover-2.png", "manifest.json", "track-1.mp3", "track-2.mp3"]
+    manifests = {song: stack.manifest(song) for song in (first, second)}
+    run = stack.run(first, second)
+    assert (run["state"], states(run, "generate_cover")) == ("success", ["skipped"])
+    assert "Two songs are archived." in run["log"]
+    assert {song: stack.manifest(song) for song in (first, second)} == manifests
+    assert len(stack.kie.control.ledger()) == paid
+
+
+def test_a_cover_that_failed_once_at_kie_is_replaced_within_the_task(stack: Stack) -> None:
+    song = stack.song("Second Try")
+    stack.kie.control.add_fault("task", "fail", kind="cover", source_id=song)
+    run = stack.run(song)
+    assert run["state"] == "success"
+    assert [task["tries"] for task in run["tasks"] if task["task_id"] == "generate_cover"] == [1]
+    assert len([charge for charge in stack.kie.control.ledger("cover") if charge["source_id"] == song]) == 2
