@@ -58,6 +58,11 @@ class KieAccount:
             _check_url(self.connection, name, url)
 
     @property
+    def calls_back(self) -> bool:
+        """Whether callbacks of this account's tasks are expected: somebody listens and can check them."""
+        return self.callback_url != NO_CALLBACK_URL and bool(self.webhook_secret)
+
+    @property
     def name(self) -> str:
         """The account's name; connections with the same key are the same account even if they give none."""
         digest = hashlib.sha256(self.api_key.strip().encode()).hexdigest()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 RETRIES = 30
 """A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt takes up the task that
 is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
+CALLBACK_POLL = 60.0
+"""Seconds between reads while a callback is expected: the safety net for one that is lost."""
 PERMIT_PATIENCE = 5.0
 """Seconds that a worker is held for the limiter; after that the task is put back."""
 
@@ -49,7 +51,8 @@ class KieTaskOperator(BaseOperator):
         make none. Not for kinds that KIE makes once per source.
     :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
-    :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
+    :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end, and
+        once a minute where a callback is expected.
     :param expires_at: ISO time at which KIE deletes the files that this is made from: an outage is waited out until a
         day before; None: unknown.
     :param wait_timeout: seconds to wait for the end; kept by retries, begun anew by a clear. None: the kind's own.
@@ -162,6 +165,7 @@ class KieTaskOperator(BaseOperator):
     def _follow(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
         deadline = store.deadline(context["ti"].max_tries, time.time(), self._timeout)
         hook = KieHook(self.kie_conn_id)
+        interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
         way = Pausing.DEFER if self.deferrable else Pausing.POKE
 
         def save(record: TaskRecord) -> None:
@@ -172,11 +176,11 @@ class KieTaskOperator(BaseOperator):
         follower = Follower(
             kie=hook.get_conn(),
             save=save,
-            pause=pause_by(way, self, self.kie_conn_id, deadline, self.poll_interval),
+            pause=pause_by(way, self, self.kie_conn_id, deadline, interval),
             create=lambda record: self._create(context, hook, record),
             permit=lambda: self._permit(hook),
             deadline=deadline,
-            rules=settings.rules(self.poll_interval),
+            rules=settings.rules(interval),
         )
         followed = follower.follow(record, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(followed.record))
