@@ -108,9 +108,9 @@ class Follower:
         return next_action(record, self.clock(), None, self.rules)
 
     def _failed(self, record: TaskRecord, error: KieError) -> Action:
-        """Ask the rules for a new task once, where KIE's own failure allows one; otherwise leave by the error."""
+        """Ask the rules for a new task, where KIE's own failure allows one; otherwise leave by the error."""
         may_renew = self.create is not None and error.remedy is Remedy.NEW_TASK
-        if may_renew and record.task_id and record.task_id not in record.failed_ids:
+        if may_renew and record.task_id:
             return next_action(record, self.clock(), Ended(error), self.rules)
         self.save(record)
         raise error
