@@ -199,6 +199,9 @@ class Patience:
         if self.store.get(_STORE_KEY):
             self.store.set(_STORE_KEY, {})
         for place, outage in held_up:
+            noted = place.note.read()
+            if noted is None or noted.since != outage.since:
+                continue  # another task has told of the end already, or a new outage has begun
             place.note.delete()
             minutes = (self.clock() - outage.since) / 60
             log.warning("%s works again after %.0f minutes (%s).", place.note.name, minutes, outage.reason)
@@ -221,7 +224,10 @@ class Patience:
     def _note(self, place: Place, error: KieError, pause: float) -> None:
         if place.note.read() is None:
             now = self.clock()
-            place.note.write(Outage(error.reason, error.facts.message or error.what, now, now + pause, pause))
+            outage = Outage(error.reason, error.facts.message or error.what, now, now + pause, pause)
+            place.note.write(outage)
+            if place.note.read() != outage:
+                return  # another task has met it in the same moment, and tells of it
             log.error("%s is held up, and everything that needs it waits: %s", place.note.name, error)
 
     def _give_up_if_too_long(self, error: KieError) -> None:

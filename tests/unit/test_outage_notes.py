@@ -1,0 +1,117 @@
+"""An outage is told of once at its begin and once at its end, however many tasks meet it in the same moment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from airflow_kie.client.errors import KieOutOfCredits
+from airflow_kie.patience import Outage, OutageNote, Patience, Place
+from airflow_task import FakeTaskStateStore
+
+BEGIN, END = "is held up, and everything that needs it waits", "works again after"
+
+
+@dataclass
+class Clock:
+    """Seconds that a test moves."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class MemoryNote(OutageNote):
+    """A note that many tasks share, in memory; `meanwhile` is what another task does directly before a write."""
+
+    def __init__(self) -> None:
+        super().__init__("account_test")
+        self.outage: Outage | None = None
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def read(self) -> Outage | None:
+        return self.outage
+
+    def write(self, outage: Outage) -> None:
+        self.outage = outage
+        for act in self.meanwhile:
+            act()
+
+    def delete(self) -> None:
+        self.outage = None
+
+
+@dataclass
+class Account:
+    """An account whose balance is used up, and the tasks that need it."""
+
+    note: MemoryNote = field(default_factory=MemoryNote)
+    clock: Clock = field(default_factory=Clock)
+    down: bool = True
+
+    def ask(self) -> None:
+        if self.down:
+            raise KieOutOfCredits("nothing left")
+
+    def task(self) -> Patience:
+        place = Place(self.note, self.ask, lambda error: isinstance(error, KieOutOfCredits))
+        return Patience([place], FakeTaskStateStore(), pays=True, clock=self.clock)
+
+    def put_back(self) -> None:
+        with pytest.raises(AirflowRescheduleException):
+            self.task().work(self.ask)
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], int]:
+    caplog.set_level(logging.INFO, "airflow_kie.patience")
+    return lambda words: sum(words in record.getMessage() for record in caplog.records)
+
+
+def test_tasks_that_meet_a_noted_outage_tell_nothing_more(account: Account, told: Callable[[str], int]) -> None:
+    for _ in range(3):
+        account.put_back()
+    assert told(BEGIN) == 1
+
+
+def test_of_two_tasks_that_note_an_outage_in_the_same_moment_one_tells_of_it(
+    account: Account, told: Callable[[str], int]
+) -> None:
+    def other_notes() -> None:
+        account.note.outage = Outage("out_of_credits", "met elsewhere", 1_000.5, 1_015.5)
+
+    account.note.meanwhile = [other_notes]
+    account.put_back()
+    assert told(BEGIN) == 0
+
+
+def test_of_two_tasks_that_see_the_end_one_tells_of_it(account: Account, told: Callable[[str], int]) -> None:
+    account.put_back()
+    account.down, account.clock.now = False, 2_000.0
+    other = account.task()
+
+    def work() -> None:  # takes so long that another task is due, and is done first
+        account.clock.now = 3_000.0
+        other.work(account.ask)
+
+    account.task().work(work)
+    assert told(END) == 1
+
+
+def test_a_new_outage_that_began_meanwhile_stays_noted(account: Account, told: Callable[[str], int]) -> None:
+    account.put_back()
+    account.down, account.clock.now = False, 2_000.0
+    later = Outage("out_of_credits", "again", 2_500.0, 2_515.0)
+    account.task().work(lambda: account.note.write(later))
+    assert account.note.outage == later
+    assert told(END) == 0
