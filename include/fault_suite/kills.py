@@ -13,13 +13,13 @@ from fault_suite.s3_proxy import Rule
 from fault_suite.stage import RunningTask, Stage
 from fault_suite.steps import HOLD, Step
 
-AT_ONCE = 5
+AT_ONCE = 10
 """Songs that are held, or on their way to their step, at one time."""
 _SEEN_SECONDS = 1.0
 """A task that has been seen at its step for so long stands in what holds it."""
 _GAP = 12.0
 """Seconds between two kills of the same part: it needs them to start."""
-_WAIT = 100.0
+_WAIT = 150.0
 """Seconds for a song to come to its step; after that another one is sent."""
 _TRIES = 3
 

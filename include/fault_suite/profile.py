@@ -1,4 +1,4 @@
-"""The settings under which the suite runs: Airflow notices the dead sooner, pauses are shorter, all else is as it is."""
+"""The settings under which the suite runs: Airflow notices the dead sooner and pauses are shorter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPEED = 8.0
 """Simulated seconds in one second: a cover takes 4 to 8."""
 
 AIRFLOW: Mapping[str, str] = {
-    "AIRFLOW__CORE__PARALLELISM": "12",
+    "AIRFLOW__CORE__PARALLELISM": "16",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",  # default 300 s
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",  # default 10 s
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "3",  # default 5 s

@@ -50,5 +50,5 @@ STEPS = (
     Step("archive, download", "archive_to_s3", kie=("file", {**_COVER, "role": "image"})),
     Step("archive, upload", "archive_to_s3", s3=(r"/{song}/cover-", "PUT", 0)),
     Step("archive, before the manifest", "archive_to_s3", s3=(r"/{song}/manifest\.json", "PUT", 0)),
-    Step("report", "report", s3=(r"/_pending/{doomed}\.json", "GET", 0), with_doomed=True),
+    Step("report", "report", s3=(r"/_pending/{doomed}\.json", "GET", 2), with_doomed=True),
 )

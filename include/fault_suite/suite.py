@@ -7,6 +7,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import httpx
+
 from fault_suite.catalogue import KieFault, target
 from fault_suite.checks import Findings, findings
 from fault_suite.episodes import EPISODES, Episode
@@ -14,7 +16,7 @@ from fault_suite.kills import Killer
 from fault_suite.plan import Plan, SongPlan
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
-from fault_suite.steps import VICTIMS
+from local_stack.airflow_api import AirflowRefused
 
 Say = Callable[[str], None]
 _STALE = "reported that the task instance"
@@ -115,14 +117,17 @@ class Suite:
             self._under_way = [song for song in self._under_way if not self._archived(song)]
             while waiting and len(self._under_way) < self.at_once:
                 self._under_way.append(self._send(waiting.popleft()))
-            self.killer.look()
+            try:
+                self.killer.look()
+            except (TimeoutError, AirflowRefused, httpx.HTTPError) as error:
+                self.say(f"A kill went wrong: {error}")
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 self._tell(len(waiting))
             time.sleep(0.4)
         self.killer.stop()
 
-    def _settle(self, seconds: float = 300.0) -> None:
+    def _settle(self, seconds: float = 420.0) -> None:
         """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile."""
         deadline, sweep_at = time.monotonic() + seconds, time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -139,7 +144,10 @@ class Suite:
         for name in self.plan.episodes:
             self.say(f"Episode: {name}.")
             episode = Episode(self.stage, self.outage_seconds)
-            EPISODES[name](episode)
+            try:
+                EPISODES[name](episode)
+            except (TimeoutError, AirflowRefused, httpx.HTTPError) as error:
+                episode.complaints.append(f"{name}: {error}")
             self.songs += episode.songs
             self.outcome.faults.update(episode.faults)
             self.outcome.complaints += episode.complaints
@@ -212,11 +220,3 @@ class Suite:
         early = findings(self.stage, (), self.creates, at_the_end=False)
         if early.double or early.other:
             self.say(f"  It does not hold: {early}")
-
-
-def kills_by_process(outcome: Outcome) -> dict[str, dict[str, int]]:
-    """Return process → step → number of kills."""
-    return {
-        victim: {step: times for (killed, step), times in outcome.kills.items() if killed == victim}
-        for victim in VICTIMS
-    }
