@@ -22,7 +22,7 @@ class Episode:
     """What an episode leaves behind.
 
     :param stage: the stack.
-    :param seconds: how long an outage lasts.
+    :param seconds: how long the longest outages last; others half of it.
     :param songs: the songs that were in it; all of them must be archived in the end.
     :param faults: what struck them, by name.
     :param complaints: what did not go as it must, in words.
@@ -66,14 +66,14 @@ class Episode:
             self.stage.running.simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=150)
 
 
-def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str) -> None:
+def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str, part: float) -> None:
     """Send songs into an outage, end it after a while, and look at what was said of it."""
     songs = episode.make(3)
     end = begin()
     logs = _Told(episode.stage)
     for song in songs:
         episode.stage.send_event(song)
-    time.sleep(episode.seconds)
+    time.sleep(episode.seconds * part)
     episode.faults[name] = end()
     episode.wait(lambda: episode.archived(songs), f"{name}: its songs are archived")
     failed = [run["dag_run_id"] for run in _runs_of(episode.stage, songs) if run["state"] == "failed"]
@@ -152,8 +152,8 @@ def _no_credits(stage: Stage) -> Callable[[], int]:
     return end
 
 
-def _outages(name: str, begin: Callable[[Stage], Callable[[], int]]) -> Callable[[Episode], None]:
-    return lambda episode: _outage(episode, lambda: begin(episode.stage), name)
+def _outages(name: str, begin: Callable[[Stage], Callable[[], int]], part: float = 0.5) -> Callable[[Episode], None]:
+    return lambda episode: _outage(episode, lambda: begin(episode.stage), name, part)
 
 
 def _paused(episode: Episode) -> None:
@@ -224,8 +224,8 @@ EPISODES: Mapping[str, Callable[[Episode], None]] = {
     "maintenance": _outages("window of 455", _kie("code", code=455, msg="Under maintenance")),
     "drought": _outages("credit drought", _no_credits),
     "key refused": _outages("window of 401", _kie("code", code=401, msg="You do not have access permissions")),
-    "bucket gone": _outages("bucket gone", _s3(status=404, code="NoSuchBucket")),
-    "access denied": _outages("AccessDenied for a while", _s3(status=403, code="AccessDenied")),
+    "bucket gone": _outages("bucket gone", _s3(status=404, code="NoSuchBucket"), 1.0),
+    "access denied": _outages("AccessDenied for a while", _s3(status=403, code="AccessDenied"), 1.0),
     "paused": _paused,
     "cleared": _cleared,
     "reordered": _reordered,

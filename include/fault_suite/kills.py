@@ -1,4 +1,4 @@
-"""Carrying out process kills: a song is held at a step, and the process dies while it stands there."""
+"""Carrying out process kills: a song is held at one step after the other, and each time a process dies."""
 
 from __future__ import annotations
 
@@ -11,145 +11,169 @@ from typing import Any
 from fault_suite.plan import Kill
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import RunningTask, Stage
-from fault_suite.steps import HOLD, Step
+from fault_suite.steps import HOLD, REPORT
 
-AT_ONCE = 10
-"""Songs that are held, or on their way to their step, at one time."""
 _SEEN_SECONDS = 1.0
 """A task that has been seen at its step for so long stands in what holds it."""
 _GAP = 12.0
 """Seconds between two kills of the same part: it needs them to start."""
-_WAIT = 150.0
-"""Seconds for a song to come to its step; after that another one is sent."""
-_TRIES = 3
+_WAIT = 120.0
+"""Seconds for a song to come to its next step; after that the kill is left to another song."""
+_SONGS = 3
+"""How many songs a journey may use up."""
 
 
 @dataclass
 class Held:
-    """A song on its way to the step at which a process is killed.
+    """A song on its way through the steps at which a process is killed.
 
-    :param kill: what is to be done.
+    :param kills: what is still to be done, in the order of the chain.
+    :param song: its music task id.
     :param run_id: its run of music_cover.
-    :param release: takes away what holds it.
-    :param since: monotonic second of its start.
-    :param tries: songs that this kill has used up before.
-    :param seen: monotonic second at which it was first seen at its step.
+    :param doomed: the id of the song beside it that fails, for the report.
+    :param number: how many songs this journey has used.
+    :param release: takes away what holds the song.
+    :param since: monotonic second at which it began to be held for the next kill.
+    :param seen: monotonic second at which it was first seen at that step.
     """
 
-    kill: Kill
+    kills: deque[Kill]
+    song: str
     run_id: str
-    release: Callable[[], None]
-    since: float
-    tries: int
+    doomed: str
+    number: int
+    release: Callable[[], object] = lambda: None
+    since: float = 0.0
     seen: float | None = None
 
 
 class Killer:
-    """Carries out the kills of a plan, beside whatever else the suite does.
+    """Carries out the journeys of a plan, beside whatever else the suite does.
 
     :param stage: the stack.
-    :param kills: what is to be killed, in order.
+    :param journeys: what is to be killed; each on a song of its own.
     """
 
-    def __init__(self, stage: Stage, kills: Sequence[Kill]) -> None:
+    def __init__(self, stage: Stage, journeys: Sequence[Sequence[Kill]]) -> None:
         self.stage = stage
         self.songs: list[str] = []
         self.doomed: list[str] = []
         self.done: Counter[tuple[str, str]] = Counter()
         self.missed: list[Kill] = []
-        self._waiting = deque((kill, 0) for kill in kills)
+        self._left = [(list(journey), 1) for journey in journeys]
         self._held: list[Held] = []
         self._killed_at: dict[str, float] = {}
+        self._too_quick: dict[int, list[Kill]] = {}
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to be killed."""
-        return not self._waiting and not self._held
+        return not self._left and not self._held
 
     def look(self) -> None:
-        """Look once: send songs, kill what stands at its step, send another song for one that was too quick."""
-        while self._waiting and len(self._held) < AT_ONCE:
-            kill, tries = self._waiting.popleft()
-            self._held.append(self._send(kill, tries))
-        if not self._held:
-            return
-        tasks = self.stage.tasks("music_cover")
-        now = time.monotonic()
+        """Look once: send songs, kill what stands at its step, go on to the next one."""
+        while self._left:
+            kills, number = self._left.pop()
+            self._send(kills, number)
+        tasks = self.stage.tasks("music_cover") if self._held else []
         for held in list(self._held):
+            kill, now = held.kills[0], time.monotonic()
             found = next((task for task in tasks if _stands(task, held)), None)
             held.seen = (held.seen or now) if found else None
-            if found and held.seen is not None and now - held.seen >= _SEEN_SECONDS and self._may(held.kill.victim):
-                if self._kill(held.kill.victim, found):
-                    self._end(held)
-                    self.done[held.kill.victim, held.kill.step.name] += 1
+            if found and now - (held.seen or now) >= _SEEN_SECONDS and self._may(kill.victim):
+                if self._kill(kill.victim, found):
+                    self.done[kill.victim, kill.step.name] += 1
+                    self._next(held)
                 return  # what was asked is old by now
-            if now - held.since > _WAIT:
-                self._end(held)
-                self._again(held)
+            if now - held.since > _WAIT or self._is_over(held):
+                self._too_quick.setdefault(id(held), []).append(kill)
+                self._next(held)
 
     def stop(self) -> None:
         """Let go of every song that is still held."""
-        for held in list(self._held):
-            self._end(held)
-            self.missed.append(held.kill)
-        self.missed += [kill for kill, _ in self._waiting]
-        self._waiting.clear()
+        for held in self._held:
+            held.release()
+            self.missed += [*self._too_quick.pop(id(held), ()), *held.kills]
+        self._held.clear()
+        self.missed += [kill for kills, _ in self._left for kill in kills]
+        self._left.clear()
 
-    def _again(self, held: Held) -> None:
-        if held.tries + 1 < _TRIES:
-            self._waiting.append((held.kill, held.tries + 1))
-        else:
-            self.missed.append(held.kill)
+    def _is_over(self, held: Held) -> bool:
+        """Whether a song has been archived although it was still to be held before."""
+        manifest = self.stage.bucket / self.stage.prefix / held.song / "manifest.json"
+        return held.kills[0].step.name != REPORT and manifest.exists()
 
-    def _end(self, held: Held) -> None:
+    def _next(self, held: Held) -> None:
         held.release()
+        held.release, held.seen = lambda: None, None
+        held.kills.popleft()
+        if held.kills:
+            self._hold(held)
+            return
         self._held.remove(held)
+        again = self._too_quick.pop(id(held), [])
+        if again and held.number < _SONGS:
+            self._left.append((again, held.number + 1))
+        else:
+            self.missed += again
 
     def _may(self, victim: str) -> bool:
-        return time.monotonic() - self._killed_at.get(victim, 0.0) > _GAP
+        return time.monotonic() - self._killed_at.get(victim, -_GAP) >= _GAP
 
-    def _send(self, kill: Kill, tries: int) -> Held:
-        simulator, step = self.stage.running.simulator, kill.step
-        song = simulator.make_music(f"{kill.victim} dies, {step.name}", **step.music)[0].task_id
+    def _send(self, kills: Sequence[Kill], number: int) -> None:
+        simulator = self.stage.running.simulator
+        slow = {kill.step.takes for kill in kills} - {None}
+        state = "PENDING" if "music" in slow else "SUCCESS"
+        song = simulator.make_music(f"{kills[0].victim} dies", state=state)[0].task_id
+        for kind in slow:
+            simulator.add_fault("task", "takes", seconds=_LONG, **_about(str(kind), song))
         self.songs.append(song)
         doomed = ""
-        if step.with_doomed:
+        if any(kill.step.name == REPORT for kill in kills):
             doomed = simulator.make_music(state="SENSITIVE_WORD_ERROR", error_message="Not allowed")[0].task_id
             self.doomed.append(doomed)
-        release = self._hold(step, song, doomed)
-        run_id = self.stage.start([song, *([doomed] if doomed else [])])
-        return Held(kill, run_id, release, time.monotonic(), tries)
+        held = Held(deque(kills), song, "", doomed, number)
+        self._hold(held)
+        held.run_id = self.stage.start([song, *([doomed] if doomed else [])])
+        self._held.append(held)
 
-    def _hold(self, step: Step, song: str, doomed: str) -> Callable[[], None]:
+    def _hold(self, held: Held) -> None:
+        """Hold a song at the step of its next kill."""
+        step, simulator = held.kills[0].step, self.stage.running.simulator
+        held.since = time.monotonic()
         if step.s3:
-            path, method, skip = step.s3
-            where = path.format(song=song, doomed=doomed)
-            rule = Rule("slow", where, (method,), times=-1, skip=skip, seconds=HOLD)
-            self.stage.proxy.add(rule)
-            return lambda: self.stage.proxy.remove(rule)
-        simulator = self.stage.running.simulator
-        if step.kie:
+            path, method = step.s3
+            where = path.format(song=held.song, doomed=held.doomed)
+            rule = self.stage.proxy.add(Rule("slow", where, (method,), times=-1, seconds=HOLD))
+            held.release = lambda: self.stage.proxy.remove(rule)
+        elif step.kie:
             phase, fields = step.kie
-            known: dict[str, Any] = {name: text.format(song=song) for name, text in fields.items()}
+            known: dict[str, Any] = {name: text.format(song=held.song) for name, text in fields.items()}
             fault = simulator.add_fault(phase, "slow", times=-1, seconds=HOLD, **known)
-            return lambda: simulator.clear_faults(fault)
-        if step.task_id == "generate_cover":
-            simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=150)
-        return lambda: None
+            held.release = lambda: simulator.clear_faults(fault)
+        elif step.takes:
+            about = _about(step.takes, held.song)  # it takes long since its beginning, and now it ends
+            held.release = lambda: str(simulator.add_fault("task", "takes", seconds=1, **about))
 
     def _kill(self, victim: str, task: RunningTask) -> bool:
-        killed = True
         if victim == "task":
-            killed = self.stage.kill_process(task.pid)
-        elif victim == "supervisor":
-            killed = self.stage.kill_process(self.stage.supervisor_of(task.pid))
-        else:
-            self.stage.kill_part(victim)
-            self._killed_at[victim] = time.monotonic()
-        return killed
+            return self.stage.kill_process(task.pid)
+        if victim == "supervisor":
+            return self.stage.kill_process(self.stage.supervisor_of(task.pid))
+        self._killed_at[victim] = time.monotonic()
+        self.stage.kill_part(victim)
+        return True
+
+
+def _about(kind: str, song: str) -> dict[str, str]:
+    return {"task_id": song} if kind == "music" else {"kind": kind, "source_id": song}
 
 
 def _stands(task: RunningTask, held: Held) -> bool:
-    step = held.kill.step
+    step = held.kills[0].step
     first = step.task_id in ("song_list", "report") or task.map_index == 0
     return first and (task.run_id, task.task_id, task.state) == (held.run_id, step.task_id, step.state)
+
+
+_LONG = 4000
+"""Simulated seconds that a KIE task takes until its time has come."""

@@ -8,9 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fault_suite.catalogue import DOOMS, SLOTS, Doom, SongFault
-from fault_suite.steps import NO_PROCESS, STEPS, VICTIMS, Step
+from fault_suite.steps import NO_PROCESS, REPORT, STEPS, VICTIMS, Step
 
-_WEIGHTS: Mapping[str, int] = {"create": 5, "music": 3, "cover": 4, "ending": 2, "file": 4, "balance": 1, "link": 1}
+HANDS: Mapping[str, float] = {
+    "create": 1,
+    "music": 1.5,  # reads in the triggerer cost next to nothing, so these may be many
+    "cover": 4,
+    "ending": 0.4,
+    "file": 1.5,
+    "balance": 0.2,
+    "link": 0.3,
+    "note": 0.4,
+    "upload": 0.5,
+    "manifest": 0.4,
+    "look": 0.3,
+}
+"""How many kinds of a slot a song meets, on the average."""
+MORE = 1.4
+"""How many more faults are planned than are asked for: not each finds its moment."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +61,20 @@ class Plan:
     :param seed: what everything was drawn from.
     :param songs: songs that must be archived in the end.
     :param dooms: songs that cannot be.
-    :param kills: process kills, in order.
+    :param journeys: process kills: each song of a journey meets its kills one after the other.
     :param episodes: names of longer troubles, see :mod:`fault_suite.episodes`.
     """
 
     seed: int
     songs: tuple[SongPlan, ...]
     dooms: tuple[Doom, ...]
-    kills: tuple[Kill, ...]
+    journeys: tuple[tuple[Kill, ...], ...]
     episodes: tuple[str, ...]
+
+    @property
+    def kills(self) -> tuple[Kill, ...]:
+        """All process kills."""
+        return tuple(kill for journey in self.journeys for kill in journey)
 
 
 def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -64,10 +84,12 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     :param faults: how many faults are to strike, kills included; more are planned, since not each finds its moment.
     """
     rng = random.Random(seed)  # noqa: S311 - draws a plan, protects nothing
-    kills = [Kill(victim, step) for victim in VICTIMS for step in STEPS if not _impossible(victim, step)]
-    rng.shuffle(kills)
-    songs = _songs(rng, int(1.3 * max(0, faults - len(kills))))
-    return Plan(seed, songs, DOOMS, tuple(kills), episodes)
+    journeys = [
+        tuple(Kill(victim, step) for step in STEPS if not _impossible(victim, step))
+        for victim in rng.sample(VICTIMS, len(VICTIMS))
+    ]
+    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, journeys)))))
+    return Plan(seed, songs, DOOMS, tuple(journeys), episodes)
 
 
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -77,10 +99,16 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     :param faults: how many faults strike songs at least.
     """
     rng = random.Random(seed)  # noqa: S311 - draws a plan, protects nothing
-    kills = []
-    for victim in VICTIMS:
-        kills.append(Kill(victim, rng.choice([step for step in STEPS if not _impossible(victim, step)])))
-    return Plan(seed, _songs(rng, faults), tuple(rng.sample(DOOMS[:8], 2)), tuple(kills), episodes)
+    victims = rng.sample(VICTIMS, len(VICTIMS))
+    journeys = tuple(_short_journey(rng, some) for some in (victims[::2], victims[1::2]))
+    return Plan(seed, _songs(rng, faults), tuple(rng.sample(DOOMS[:8], 2)), journeys, episodes)
+
+
+def _short_journey(rng: random.Random, victims: list[str]) -> tuple[Kill, ...]:
+    """Return one kill for each victim, at steps that follow each other."""
+    places = [number for number, step in enumerate(STEPS) if step.state == "running" and step.name != REPORT]
+    steps = [STEPS[number] for number in sorted(rng.sample(places, len(victims)))]
+    return tuple(Kill(victim, step) for victim, step in zip(victims, steps, strict=True))
 
 
 def _impossible(victim: str, step: Step) -> bool:
@@ -93,27 +121,23 @@ def _songs(rng: random.Random, faults: int) -> tuple[SongPlan, ...]:
     songs: list[SongPlan] = []
     planned = 0
     while planned < faults:
-        slots = _drawn_slots(rng)
-        dealt = tuple(_dealt(rng, decks, slot) for slot in slots)
+        dealt = tuple(
+            fault for slot, count in HANDS.items() for fault in _dealt(rng, decks, slot, int(count + rng.random()))
+        )
         planned += sum(fault.strikes for fault in dealt)
         unfinished = {"state": rng.choice(["PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"])}
-        music = unfinished if rng.random() < 0.15 else {}
+        music = unfinished if rng.random() < 0.5 else {}
         songs.append(SongPlan(f"Fault song {len(songs) + 1}", dealt, music))
     return tuple(songs)
 
 
-def _drawn_slots(rng: random.Random) -> list[str]:
-    wanted, pool = rng.randint(4, 6), list(SLOTS)
-    drawn: list[str] = []
-    while len(drawn) < wanted:
-        slot = rng.choices(pool, [_WEIGHTS.get(name, 3) for name in pool])[0]
-        pool.remove(slot)
-        drawn.append(slot)
-    return drawn
-
-
-def _dealt(rng: random.Random, decks: dict[str, list[SongFault]], slot: str) -> SongFault:
-    if not decks[slot]:
-        decks[slot] = list(SLOTS[slot])
-        rng.shuffle(decks[slot])
-    return decks[slot].pop()
+def _dealt(rng: random.Random, decks: dict[str, list[SongFault]], slot: str, count: int) -> list[SongFault]:
+    """Return so many different kinds of a slot; two that tell the same lie would be believed."""
+    hand: dict[str, SongFault] = {}
+    for _ in range(count):
+        if not decks[slot]:
+            decks[slot] = list(SLOTS[slot])
+            rng.shuffle(decks[slot])
+        fault = decks[slot].pop()
+        hand.setdefault(fault.name.partition(" (")[0], fault)
+    return list(hand.values())

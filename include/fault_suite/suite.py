@@ -70,10 +70,10 @@ class Suite:
     :param outage: seconds that an outage of an episode lasts.
     """
 
-    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 14, outage: float = 60.0) -> None:
+    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 6, outage: float = 60.0) -> None:
         self.stage, self.plan, self.say = stage, plan, say
         self.at_once, self.outage_seconds = at_once, outage
-        self.killer = Killer(stage, plan.kills)
+        self.killer = Killer(stage, plan.journeys)
         self.outcome = Outcome(plan)
         self.songs: list[str] = []
         self.creates: dict[str, int] = {}
