@@ -29,7 +29,7 @@ def modules_after(code: str) -> set[str]:
     """Return the top-level modules that a fresh process holds after it has run some code."""
     said = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"],
-        env={"AIRFLOW_HOME": os.environ["AIRFLOW_HOME"], "PATH": os.environ["PATH"]},
+        env=os.environ,
         capture_output=True,
         text=True,
         check=True,

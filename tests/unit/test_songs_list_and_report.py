@@ -15,6 +15,7 @@ from airflow_kie.client.errors import KieConnectionInvalid, KieContentRejected
 from airflow_kie.operators.report import FAILURE_KEY, KieSongReportOperator, note_failure
 from airflow_kie.operators.songs import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.song_archive import SongArchive
 from airflow_kie.songs import SongsRefused
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import StoredFiles, TaskInstance, TaskRun
@@ -146,10 +147,12 @@ def test_every_song_is_noted_before_anything_is_paid(kie: SimulatorServer, archi
 
 def test_songs_that_have_all_that_is_asked_for_are_left_out(kie: SimulatorServer, archive: StoredFiles) -> None:
     music = archive_song(kie, archive.bucket)
+    SongArchive.open("aws_default", archive.bucket, "songs", music).note(heard_from="event")  # an event came late
     run = list_run(music_task_ids=[music, A])
     assert [song["music_task_id"] for song in run.execute()] == [A]
     (done,) = run.ti.pushed["archived_already"]
     assert (done["music_task_id"], done["changed"], len(done["files"])) == (music, False, 2)
+    assert f"songs/_pending/{music}.json" not in archive.listed()
 
 
 def test_a_song_that_lacks_what_is_asked_for_now_is_worked_on_again(kie: SimulatorServer, bucket: str) -> None:

@@ -127,6 +127,13 @@ def test_reads_that_fail_in_passing_are_repeated(kie: SimulatorServer, fault: st
     assert run_trigger(waiting_for(task_id))["outcome"] == "done"
 
 
+def test_a_read_that_failed_is_told_in_the_log(kie: SimulatorServer, caplog: pytest.LogCaptureFixture) -> None:
+    task_id = song(kie)
+    kie.control.add_fault("details", "html")
+    run_trigger(waiting_for(task_id))
+    assert f"KIE task {task_id} could not be read (server_error); it is read again." in caplog.text
+
+
 @pytest.mark.parametrize("code", [429, 455, 500, 408])
 def test_passing_codes_are_waited_out(kie: SimulatorServer, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_kie.client import step
@@ -231,20 +238,26 @@ def test_200_waiting_triggers_share_one_client_and_no_thread_of_theirs_reads(
         reading_threads.add(threading.current_thread())
         return await send(self, request)
 
-    async def all_of_them() -> tuple[list[dict[str, Any]], int]:
+    make, made = transport.KieAsyncTransport.__init__, []
+
+    def counted(self: Any, account: Any) -> None:
+        made.append(account)
+        make(self, account)
+
+    async def all_of_them() -> list[dict[str, Any]]:
         events = await gathered([waiting_for(f"{number:032x}", seconds=60) for number in range(200)])
-        clients = len(transport._async[asyncio.get_running_loop()])
         await close_shared_clients()
-        return events, clients
+        return events
 
     monkeypatch.setattr(cadence, "READS_PER_SECOND", 100.0)  # or they would be read every 20 s
+    monkeypatch.setattr(transport.KieAsyncTransport, "__init__", counted)
     monkeypatch.setattr(transport.KieAsyncTransport, "send", watched)
     monkeypatch.setattr(transport.KieTransport, "send", None)  # whoever blocks fails
     with serving(reply) as fake:
         monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=fake.url))
-        events, clients = asyncio.run(all_of_them())
+        events = asyncio.run(all_of_them())
     assert [event["outcome"] for event in events] == ["done"] * 200
-    assert (clients, reading_threads) == (1, {threading.main_thread()})
+    assert (len(made), reading_threads) == (1, {threading.main_thread()})
 
 
 def test_the_loop_runs_on_while_kie_does_not_answer(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:

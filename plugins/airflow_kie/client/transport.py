@@ -102,6 +102,7 @@ _sync: dict[KieAccount, KieTransport] = {}
 _sync_lock = threading.Lock()
 _async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[KieAccount, KieAsyncTransport]]
 _async = weakref.WeakKeyDictionary()
+_making: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
 def _forget_parent() -> None:
@@ -110,6 +111,7 @@ def _forget_parent() -> None:
     _sync_lock = threading.Lock()
     _sync.clear()
     _async.clear()
+    _making.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
@@ -131,11 +133,12 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
     """
     for ended in [loop for loop in _async if loop.is_closed()]:
         _async.pop(ended, None)  # a transport holds on to its loop, so the weak key alone frees neither
+        _making.pop(ended, None)
     transports = _async.setdefault(asyncio.get_running_loop(), {})
     if account not in transports or transports[account].closed:
-        made = await asyncio.to_thread(KieAsyncTransport, account)
-        if account not in transports or transports[account].closed:  # another task may have been faster
-            transports[account] = made
+        async with _making.setdefault(asyncio.get_running_loop(), asyncio.Lock()):  # hundreds of triggers start at once
+            if account not in transports or transports[account].closed:
+                transports[account] = await asyncio.to_thread(KieAsyncTransport, account)
     return transports[account]
 
 
