@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,10 +171,15 @@ class SongStack:
         return self.bucket / self.running.settings.prefix / "_pending" / f"{music_task_id}.json"
 
     def let_age(self, music_task_ids: Sequence[str], minutes: float) -> None:
-        """Make songs' pending records older: S3 over a folder tells the files' own times."""
-        then = time.time() - 60 * minutes
+        """Make songs' pending records, and what they say of failures, older: S3 over a folder tells the files' times."""
+        then = datetime.now(UTC) - timedelta(minutes=minutes)
         for task_id in music_task_ids:
-            os.utime(self.pending(task_id), (then, then))
+            path = self.pending(task_id)
+            record = json.loads(path.read_text())
+            if record["last_failure"]:
+                record["last_failure"]["at"] = then.isoformat()
+                path.write_text(json.dumps(record))
+            os.utime(path, (then.timestamp(), then.timestamp()))
 
     def contents(self, music_task_id: str) -> dict[str, bytes]:
         """Return every file of a song's folder."""
