@@ -12,16 +12,16 @@ from fault_suite.steps import NO_PROCESS, REPORT, STEPS, VICTIMS, Step
 
 HANDS: Mapping[str, float] = {
     "create": 1,
-    "music": 1.5,  # reads in the triggerer cost next to nothing, so these may be many
-    "cover": 4,
-    "ending": 0.4,
-    "file": 1.5,
+    "music": 4,  # reads in the triggerer cost next to nothing, so these may be many
+    "cover": 7,
+    "ending": 0.3,
+    "file": 2,
     "balance": 0.2,
     "link": 0.3,
-    "note": 0.4,
-    "upload": 0.5,
-    "manifest": 0.4,
-    "look": 0.3,
+    "note": 0.6,
+    "upload": 0.7,
+    "manifest": 0.5,
+    "look": 0.5,
 }
 """How many kinds of a slot a song meets, on the average."""
 MORE = 1.4
@@ -126,7 +126,7 @@ def _songs(rng: random.Random, faults: int) -> tuple[SongPlan, ...]:
         )
         planned += sum(fault.strikes for fault in dealt)
         unfinished = {"state": rng.choice(["PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"])}
-        music = unfinished if rng.random() < 0.5 else {}
+        music = unfinished if rng.random() < 0.8 else {}
         songs.append(SongPlan(f"Fault song {len(songs) + 1}", dealt, music))
     return tuple(songs)
 
