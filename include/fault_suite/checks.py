@@ -55,7 +55,7 @@ def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *
     return Findings(
         double=tuple(double_payments(ledger, tasks)),
         lost=tuple(lost),
-        corrupt=tuple(_corrupt(stage, tasks, strays=at_the_end)),
+        corrupt=tuple(corrupt(stage.bucket / stage.prefix, tasks, strays=at_the_end)),
         wasted=tuple(_wasted(ledger, creates)),
         other=tuple(_other(simulator.state(), ledger)),
     )
@@ -75,10 +75,16 @@ def _archived(stage: Stage, song: str) -> bool:
     return check_song(stage.bucket, stage.prefix, song).whole
 
 
-def _corrupt(stage: Stage, tasks: Mapping[str, Mapping[str, Any]], *, strays: bool) -> list[str]:
+def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]], *, strays: bool) -> list[str]:
+    """Return what is wrong with the archived songs.
+
+    :param archive: folder ``<bucket>/<prefix>``.
+    :param tasks: every cover task of the simulator by its id.
+    :param strays: files that no manifest names are wrong too: nothing is under way any more.
+    """
     found: list[str] = []
-    for folder in sorted((stage.bucket / stage.prefix).glob("[0-9a-f]*")):
-        song = check_song(stage.bucket, stage.prefix, folder.name)
+    for folder in sorted(archive.glob("[0-9a-f]*")):
+        song = check_song(archive.parent, archive.name, folder.name)
         if song.manifest.exists():
             found += [f"{folder.name}: {song.problem}"] if song.problem else []
             found += [f"{file.key}: {file.problem}" for file in song.files if file.problem]
@@ -120,14 +126,18 @@ def _wasted(ledger: Sequence[Mapping[str, Any]], creates: Mapping[str, int]) -> 
     return [f"{song}: {made[song]} creates" for song, allowed in creates.items() if made[song] > allowed]
 
 
-def _other(seen: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = [f"the key went to {path}" for path in seen["authorization_leaks"]]
-    if seen["rate_limited"]:
-        found.append(f"KIE refused {seen['rate_limited']} creates that came too fast")
+def creates_too_fast(ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the first window in which more was created than KIE allows."""
     times = sorted(charge["real_at"] for charge in ledger)
     for number, first in enumerate(times):
         within = len([at for at in times[number:] if at - first < WINDOW_SECONDS])
         if within > WINDOW_CREATES:
-            found.append(f"{within} creates within {WINDOW_SECONDS:.0f} s")
-            break
-    return found
+            return [f"{within} creates within {WINDOW_SECONDS:.0f} s"]
+    return []
+
+
+def _other(seen: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [f"the key went to {path}" for path in seen["authorization_leaks"]]
+    if seen["rate_limited"]:
+        found.append(f"KIE refused {seen['rate_limited']} creates that came too fast")
+    return found + creates_too_fast(ledger)

@@ -1,19 +1,13 @@
-"""The plan and the reckoning of the fault suite."""
+"""The plan of the fault suite."""
 
 from __future__ import annotations
 
 import pytest
 
 from fault_suite.catalogue import SLOTS, KieFault
-from fault_suite.checks import double_payments
 from fault_suite.plan import full_plan, small_plan
 from fault_suite.steps import STEPS, VICTIMS
 from kie_simulator.faults import Fault
-
-COVER = {"source_id": "song", "task_id": "one"}
-ANOTHER = {"source_id": "song", "task_id": "two"}
-DONE = {"ended": True, "succeeded": True}
-FAILED = {"ended": True, "succeeded": False}
 
 
 def test_a_seed_decides_the_whole_plan() -> None:
@@ -56,12 +50,3 @@ def test_a_small_plan_kills_each_process_once() -> None:
 @pytest.mark.parametrize("fault", [kind for kinds in SLOTS.values() for kind in kinds if isinstance(kind, KieFault)])
 def test_the_simulator_knows_every_fault_of_the_catalogue(fault: KieFault) -> None:
     assert Fault(phase=fault.phase, action=fault.action, **fault.options).times == fault.strikes
-
-
-def test_a_song_with_two_covers_that_live_is_paid_twice() -> None:
-    tasks = {"one": DONE, "two": {"ended": False, "succeeded": False}}
-    assert double_payments([COVER, ANOTHER], tasks) == ["song: one, two"]
-
-
-def test_a_cover_that_kie_failed_itself_is_not_counted() -> None:
-    assert double_payments([COVER, ANOTHER], {"one": FAILED, "two": DONE}) == []

@@ -1,0 +1,58 @@
+"""A bounded selection of the fault suite; ``./run faults`` runs all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fault_suite.plan import small_plan
+from fault_suite.report import report
+from fault_suite.stage import stage
+from fault_suite.steps import VICTIMS
+from fault_suite.suite import Outcome, Suite
+
+SEED = 20260
+FAULTS = 26
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """Run the selection once; each test looks at one side of what came of it."""
+    plan = small_plan(SEED, FAULTS, ("maintenance", "drought"))
+    with stage(tmp_path_factory.mktemp("faults")) as stack:
+        done = Suite(stack, plan, print, outage=12.0).run(patience=200.0)
+    print(*report(done), sep="\n")
+    yield done
+
+
+def test_no_song_is_paid_twice(outcome: Outcome) -> None:
+    assert outcome.found.double == ()
+
+
+def test_every_song_that_can_be_archived_is(outcome: Outcome) -> None:
+    assert outcome.found.lost == ()
+
+
+def test_every_archive_is_whole_and_no_file_stands_there_that_no_manifest_names(outcome: Outcome) -> None:
+    assert outcome.found.corrupt == ()
+
+
+def test_what_cannot_succeed_is_not_sent_again(outcome: Outcome) -> None:
+    assert outcome.found.wasted == ()
+
+
+def test_the_key_goes_nowhere_else_and_kie_never_has_to_refuse_for_haste(outcome: Outcome) -> None:
+    assert outcome.found.other == ()
+
+
+def test_outages_fail_no_run_and_are_told_once_at_their_begin_and_once_at_their_end(outcome: Outcome) -> None:
+    assert outcome.complaints == []
+
+
+def test_each_process_of_the_stack_was_killed(outcome: Outcome) -> None:
+    assert {victim for victim, _ in outcome.kills} == set(VICTIMS)
+
+
+def test_at_least_thirty_faults_struck(outcome: Outcome) -> None:
+    assert outcome.injected >= 30
