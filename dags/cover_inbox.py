@@ -30,7 +30,7 @@ with DAG(
     is_paused_upon_creation=False,
     max_active_runs=1,
     tags=["kie", "suno", "cover"],
-    default_args={"retry_delay": timedelta(seconds=10)},
+    default_args={"retries": 5, "retry_delay": timedelta(seconds=10)},
 ):
     read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
     # Hand on first, put away after: what crashes in between is handed on twice, which costs and changes nothing.

@@ -75,3 +75,20 @@ def request_key(noun: str, body: Mapping[str, Any]) -> str:
     """Return the key of a task that is made from a request alone: another request is another paid task."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     return f"{noun}/{digest[:24]}"
+
+
+def key_of_this_try(store: TaskStateStore, key: str, max_tries: int) -> str:
+    """Return the key that a task without a source goes by: a retry keeps it even if its request renders differently.
+
+    A template with a time in it would otherwise make a retry pay for a second task. After a clear the request counts
+    as it is then: the same one takes up its task, another one is another task.
+
+    :param store: ``context["task_state_store"]``.
+    :param key: the key of the request as it is now.
+    :param max_tries: the task instance's; it rises on a clear and not on a retry.
+    """
+    stored = store.get("request")
+    if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
+        return str(stored["key"])
+    store.set("request", {"key": key, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+    return key

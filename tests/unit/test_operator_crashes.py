@@ -174,3 +174,31 @@ def test_records_never_expire_by_themselves(kie: SimulatorServer, song: str) -> 
     run = cover_run(song)
     run.attempt()
     assert set(run.store.retentions) == {NEVER_EXPIRE}
+
+
+def changing_prompts(*prompts: str) -> TaskRun:
+    """Return a run whose prompt renders differently in every leg, as a template with a time in it does."""
+    left = list(prompts)
+
+    def make() -> KieGenerateMusicOperator:
+        prompt = left.pop(0) if len(left) > 1 else left[0]
+        return KieGenerateMusicOperator(task_id="generate_music", prompt=prompt, deferrable=True)
+
+    return TaskRun(make, FakeTaskStateStore())
+
+
+def test_a_retry_whose_prompt_renders_differently_goes_on_with_the_song_that_is_paid(kie: SimulatorServer) -> None:
+    run = changing_prompts("rain at noon", "rain at one", "rain at two")
+    with pytest.raises(TaskDeferred):
+        run.execute()
+    with pytest.raises(TaskDeferred):
+        run.retried().execute()
+    assert len(kie.control.ledger("music")) == 1
+
+
+def test_a_clear_with_another_prompt_is_another_song_and_with_the_same_one_is_not(kie: SimulatorServer) -> None:
+    run = changing_prompts("rain", "rain", "snow")
+    for run_again in (run, run.cleared(), run.cleared().cleared()):
+        with pytest.raises(TaskDeferred):
+            run_again.execute()
+    assert len(kie.control.ledger("music")) == 2

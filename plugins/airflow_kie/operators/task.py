@@ -22,7 +22,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.links import KieLogsLink
 from airflow_kie.patience import Place, account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.state_store import RecordStore
+from airflow_kie.state_store import RecordStore, key_of_this_try
 from airflow_kie.waiting import Pausing, about, pause_by
 from airflow_kie.webhook.address import Waiting, wake_token
 
@@ -244,8 +244,11 @@ class KieTaskOperator(BaseOperator):
         )
 
     def _store(self, context: Context) -> RecordStore:
+        store = context["task_state_store"]
         key = f"{self.store_key()}/{self.force_new}" if self.force_new else self.store_key()
-        return RecordStore(context["task_state_store"], key)
+        if not task_kind(self.kind).source_fields:
+            key = key_of_this_try(store, key, context["ti"].max_tries)
+        return RecordStore(store, key)
 
 
 def required(task: str, **values: Any) -> None:

@@ -256,7 +256,7 @@ def sources_of(music: TaskDetails, cover: TaskDetails | None, wanted: Wanted) ->
     lyrics = [
         Source(FileKind.LYRICS, track.position, text=track.lyrics, task_id=music.task_id, audio_id=track.audio_id)
         for track in music.tracks
-        if wanted.lyrics and track.lyrics
+        if wanted.lyrics and track.lyrics and not music.param.get("instrumental")
     ]
     return (*covers, *tracks, *lyrics)
 
