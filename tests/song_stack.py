@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import httpx
+
 from local_stack.airflow_api import AirflowApi, AirflowRefused
 from local_stack.archive_check import ArchivedSong, check_song
 from local_stack.running import RunningStack
@@ -88,6 +90,13 @@ class SongStack:
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}, proxies={}),
         )
+
+    def simulator_answers(self) -> bool:
+        """Say whether the simulator is there."""
+        try:
+            return bool(self.running.simulator.state())
+        except httpx.TransportError:
+            return False
 
     def make_bucket(self) -> None:
         """Make the archive's bucket, unless a task has been quicker."""
@@ -171,7 +180,7 @@ class SongStack:
         return self.bucket / self.running.settings.prefix / "_pending" / f"{music_task_id}.json"
 
     def let_age(self, music_task_ids: Sequence[str], minutes: float) -> None:
-        """Make songs' pending records, and what they say of failures, older: S3 over a folder tells the files' times."""
+        """Make songs' pending records, and the failures in them, older: S3 over a folder tells the files' times."""
         then = datetime.now(UTC) - timedelta(minutes=minutes)
         for task_id in music_task_ids:
             path = self.pending(task_id)

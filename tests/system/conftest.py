@@ -12,7 +12,7 @@ import pytest
 
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
-from song_stack import SongStack
+from song_stack import SongStack, eventually
 
 AIRFLOW = {
     "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # a failure is believed within the patience of a test
@@ -40,6 +40,7 @@ def songs(stack: RunningStack) -> SongStack:
     for dag_id in ("music_cover", "cover_inbox", "music_generate", "reordered_songs"):
         stack.airflow.wait_for_dag(dag_id)
     found = SongStack(stack)
+    eventually(found.simulator_answers, "the simulator, which an earlier test may have killed, answers")
     found.make_bucket()
     return found
 
