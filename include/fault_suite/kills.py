@@ -19,6 +19,8 @@ _GAP = 12.0
 """Seconds between two kills of the same part: it needs them to start."""
 _WAIT = 120.0
 """Seconds for a song to come to its next step; after that the kill is left to another song."""
+_LONG = 4000
+"""Simulated seconds that a KIE task takes until its time has come."""
 _SONGS = 3
 """How many songs a journey may use up."""
 
@@ -173,7 +175,3 @@ def _stands(task: RunningTask, held: Held) -> bool:
     step = held.kills[0].step
     first = step.task_id in ("song_list", "report") or task.map_index == 0
     return first and (task.run_id, task.task_id, task.state) == (held.run_id, step.task_id, step.state)
-
-
-_LONG = 4000
-"""Simulated seconds that a KIE task takes until its time has come."""

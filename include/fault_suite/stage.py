@@ -116,16 +116,6 @@ class Stage:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""
         self.ask(lambda: self.airflow.create_asset_event(MUSIC, {}, music_task_id))
 
-    def event_run(self, music_task_id: str, seconds: float = 60.0) -> str:
-        """Return the run that an event about a song has made."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for run in reversed(self.ask(lambda: self.airflow.runs("music_cover"))):
-                if run["partition_key"] == music_task_id:
-                    return str(run["dag_run_id"])
-            time.sleep(0.5)
-        raise TimeoutError(f"No event of song {music_task_id} has made a run.")
-
     def sweep(self) -> None:
         """Let DAG cover_inbox look once."""
         run_id = self.ask(lambda: self.airflow.trigger("cover_inbox"))

@@ -74,7 +74,7 @@ class Suite:
     :param outage: seconds that an outage of an episode lasts.
     """
 
-    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 6, outage: float = 60.0) -> None:
+    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 14, outage: float = 60.0) -> None:
         self.stage, self.plan, self.say = stage, plan, say
         self.at_once, self.outage_seconds = at_once, outage
         self.killer = Killer(stage, plan.journeys)
@@ -92,9 +92,9 @@ class Suite:
         :param patience: seconds for the songs and kills; what is not done by then is left out, and said.
         """
         began = time.monotonic()
-        self._doom()
         self._mix(began + patience)
         self._settle()
+        self._doom()  # now that no process is killed: a kill between the refusal and its note would send it again
         self._episodes()
         self._settle()
         return self._reckon(began)
