@@ -165,12 +165,13 @@ class Stage:
         self.wait_well(part, before)
 
     def wait_well(self, part: str, before: int) -> None:
-        """Wait until a part was started again and the api-server answers; the rest comes up beside what goes on."""
+        """Wait until a part was started again, and the api-server answers; the rest comes up beside what goes on."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             state = read_state(self.running.settings.home)
             started_again = state is not None and state.parts[part].pid != before
-            if started_again and "api-server" not in unhealthy(self.running.state.urls["airflow"]):
+            answers = part != "api-server" or part not in unhealthy(self.running.state.urls["airflow"])
+            if started_again and answers:
                 return
             time.sleep(0.3)
         raise TimeoutError(f"{part} did not come back.")

@@ -95,6 +95,7 @@ class Suite:
         self._mix(began + patience)
         self._settle()
         self._doom()  # now that no process is killed: a kill between the refusal and its note would send it again
+        self._settle()
         self._episodes()
         self._settle()
         return self._reckon(began)
