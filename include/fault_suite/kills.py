@@ -11,12 +11,12 @@ from typing import Any
 from fault_suite.plan import Kill
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import RunningTask, Stage
-from fault_suite.steps import HOLD, REPORT
+from fault_suite.steps import HOLD, NO_PROCESS, REPORT
 
 _SEEN_SECONDS = 1.0
 """A task that has been seen at its step for so long stands in what holds it."""
-_GAP = 12.0
-"""Seconds between two kills of the same part: it needs them to start."""
+_GAP = 15.0
+"""Seconds between two kills of parts of Airflow: killed faster, a stack of two cores does nothing but start."""
 _WAIT = 120.0
 """Seconds for a song to come to its next step; after that the kill is left to another song."""
 _LONG = 4000
@@ -64,7 +64,7 @@ class Killer:
         self.missed: list[Kill] = []
         self._left = [(list(journey), 1) for journey in journeys]
         self._held: list[Held] = []
-        self._killed_at: dict[str, float] = {}
+        self._part_killed_at = -_GAP
         self._too_quick: dict[int, list[Kill]] = {}
 
     @property
@@ -120,7 +120,7 @@ class Killer:
             self.missed += again
 
     def _may(self, victim: str) -> bool:
-        return time.monotonic() - self._killed_at.get(victim, -_GAP) >= _GAP
+        return victim in NO_PROCESS or time.monotonic() - self._part_killed_at >= _GAP
 
     def _send(self, kills: Sequence[Kill], number: int) -> None:
         simulator = self.stage.running.simulator
@@ -162,8 +162,8 @@ class Killer:
             return self.stage.kill_process(task.pid)
         if victim == "supervisor":
             return self.stage.kill_process(self.stage.supervisor_of(task.pid))
-        self._killed_at[victim] = time.monotonic()
         self.stage.kill_part(victim)
+        self._part_killed_at = time.monotonic()
         return True
 
 

@@ -132,15 +132,22 @@ class Suite:
             time.sleep(0.4)
         self.killer.stop()
 
-    def _settle(self, seconds: float = 420.0) -> None:
-        """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile."""
-        deadline, sweep_at = time.monotonic() + seconds, time.monotonic() + 30
+    def _settle(self, seconds: float = 300.0) -> None:
+        """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile.
+
+        :param seconds: how long nothing at all may happen before that is given up.
+        """
+        now = time.monotonic()
+        deadline, sweep_at, before = now + seconds, now + 30, -1
         while time.monotonic() < deadline:
             owed = [song for song in self._all_songs() if not self._archived(song)]
-            if not owed and not self.stage.active_runs():
+            active = self.stage.active_runs()
+            if not owed and not active:
                 return
+            if before != (before := len(owed) + len(active)):
+                deadline = time.monotonic() + seconds
             if time.monotonic() > sweep_at:
-                self.say(f"{len(owed)} songs are owed their covers; the inbox sweeps.")
+                self.say(f"{len(owed)} songs are owed their covers, {len(active)} runs go on; the inbox sweeps.")
                 self.stage.sweep()
                 sweep_at = time.monotonic() + 30
             time.sleep(1.0)
