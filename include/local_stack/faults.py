@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=None, help="what everything is drawn from (default: a new one)")
     parser.add_argument("--faults", type=int, default=500, metavar="N", help="faults at least (default: 500)")
     parser.add_argument("--minutes", type=float, default=25.0, help="time for songs and kills (default: 25)")
+    parser.add_argument("--outage", type=float, default=60.0, help="seconds of the longest outages (default: 60)")
     parser.epilog = "It always uses the simulator and a local S3: nothing is paid."
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the suite.
 
-    :param options: ``seed``, ``faults``, ``minutes``.
+    :param options: ``seed``, ``faults``, ``minutes``, ``outage``.
     :return: exit code: 0 only when everything holds and as many faults struck as were asked for.
     """
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     say(f"Seed {seed}: {len(plan.songs)} songs with faults, {len(plan.kills)} kills; stack and logs in {home}")
     with stage(home) as stack:
-        outcome = Suite(stack, plan, say).run(options.minutes * 60)
+        outcome = Suite(stack, plan, say, outage=options.outage).run(options.minutes * 60)
     for line in report(outcome):
         print(line)
     if outcome.injected < options.faults:
