@@ -220,6 +220,7 @@ class Doom:
     fault: KieFault | None
     creates: int
     music: Mapping[str, Any] = field(default_factory=dict)
+    once: bool = False
 
 
 DOOMS = (
@@ -227,7 +228,8 @@ DOOMS = (
         Doom(
             f"create refused for good ({code})",
             KieFault("create", f"create code {code}", "create", "code", {"code": code, "msg": "A fault", "times": -1}),
-            creates=1,
+            creates=0,
+            once=True,
         )
         for code in (400, 404, 409, 413, 422, 451, 505)
     ],

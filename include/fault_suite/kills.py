@@ -15,7 +15,7 @@ from fault_suite.steps import HOLD, NO_PROCESS, REPORT
 
 _SEEN_SECONDS = 1.0
 """A task that has been seen at its step for so long stands in what holds it."""
-_GAP = 15.0
+GAP = 15.0
 """Seconds between two kills of parts of Airflow: killed faster, a stack of two cores does nothing but start."""
 _WAIT = 120.0
 """Seconds for a song to come to its next step; after that the kill is left to another song."""
@@ -54,17 +54,19 @@ class Killer:
 
     :param stage: the stack.
     :param journeys: what is to be killed; each on a song of its own.
+    :param gap: seconds between two kills of parts of Airflow.
     """
 
-    def __init__(self, stage: Stage, journeys: Sequence[Sequence[Kill]]) -> None:
+    def __init__(self, stage: Stage, journeys: Sequence[Sequence[Kill]], gap: float = GAP) -> None:
         self.stage = stage
+        self.gap = gap
         self.songs: list[str] = []
         self.doomed: list[str] = []
         self.done: Counter[tuple[str, str]] = Counter()
         self.missed: list[Kill] = []
         self._left = [(list(journey), 1) for journey in journeys]
         self._held: list[Held] = []
-        self._part_killed_at = -_GAP
+        self._part_killed_at = -gap
         self._too_quick: dict[int, list[Kill]] = {}
 
     @property
@@ -120,7 +122,7 @@ class Killer:
             self.missed += again
 
     def _may(self, victim: str) -> bool:
-        return victim in NO_PROCESS or time.monotonic() - self._part_killed_at >= _GAP
+        return victim in NO_PROCESS or time.monotonic() - self._part_killed_at >= self.gap
 
     def _send(self, kills: Sequence[Kill], number: int) -> None:
         simulator = self.stage.running.simulator

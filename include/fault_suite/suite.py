@@ -13,7 +13,7 @@ import httpx
 from fault_suite.catalogue import KieFault, target
 from fault_suite.checks import Findings, findings
 from fault_suite.episodes import EPISODES, Episode
-from fault_suite.kills import Killer
+from fault_suite.kills import GAP, Killer
 from fault_suite.plan import Plan, SongPlan
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
@@ -71,13 +71,16 @@ class Suite:
     :param plan: what is to happen.
     :param say: tells a person how it goes.
     :param at_once: songs with faults that are under way at one time.
-    :param outage: seconds that an outage of an episode lasts.
+    :param outage: seconds that the longest outages last.
+    :param gap: seconds between two kills of parts of Airflow.
     """
 
-    def __init__(self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 14, outage: float = 60.0) -> None:
+    def __init__(
+        self, stage: Stage, plan: Plan, say: Say, *, at_once: int = 14, outage: float = 60.0, gap: float = GAP
+    ) -> None:
         self.stage, self.plan, self.say = stage, plan, say
         self.at_once, self.outage_seconds = at_once, outage
-        self.killer = Killer(stage, plan.journeys)
+        self.killer = Killer(stage, plan.journeys, gap)
         self.outcome = Outcome(plan)
         self.songs: list[str] = []
         self.creates: dict[str, int] = {}
@@ -92,26 +95,29 @@ class Suite:
         :param patience: seconds for the songs and kills; what is not done by then is left out, and said.
         """
         began = time.monotonic()
+        self._doom(once=False)
         self._mix(began + patience)
         self._settle()
-        self._doom()  # now that no process is killed: a kill between the refusal and its note would send it again
-        self._settle()
+        if self._doom(once=True):
+            self._settle()
         self._episodes()
         self._settle()
         return self._reckon(began)
 
     # --- parts ---
 
-    def _doom(self) -> None:
-        simulator = self.stage.running.simulator
-        for doom in self.plan.dooms:
-            (song,) = simulator.make_music(doom.name, **doom.music)
+    def _doom(self, *, once: bool) -> int:
+        """Send the songs that cannot succeed, and return how many."""
+        dooms = [doom for doom in self.plan.dooms if doom.once is once]
+        for doom in dooms:
+            (song,) = self.stage.running.simulator.make_music(doom.name, **doom.music)
             self.creates[song.task_id] = doom.creates
             if doom.fault:
                 fault = self._arm(doom.name, doom.fault, song.task_id)
-                if doom.name.startswith("create refused"):
+                if once:
                     self._once[fault] = doom.name
             self.stage.send_event(song.task_id)
+        return len(dooms)
 
     def _mix(self, deadline: float) -> None:
         waiting, told = deque(self.plan.songs), time.monotonic()

@@ -14,6 +14,7 @@ from fault_suite.suite import Outcome, Suite
 
 SEED = 20260
 FAULTS = 26
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """Run the selection once; each test looks at one side of what came of it."""
     plan = small_plan(SEED, FAULTS, ("maintenance", "drought"))
     with stage(tmp_path_factory.mktemp("faults")) as stack:
-        done = Suite(stack, plan, print, outage=12.0).run(patience=200.0)
+        done = Suite(stack, plan, print, outage=20.0, gap=6.0).run(patience=150.0)
     print(*report(done), sep="\n")
     yield done
 
