@@ -50,6 +50,7 @@ COVER_STATES = frozen(
         3: State.FAILED,
         "PENDING": State.RUNNING,
         "SUCCESS": State.SUCCEEDED,
+        "CALLBACK_EXCEPTION": State.UNDELIVERED,
         "CREATE_TASK_FAILED": State.FAILED,
         "GENERATE_COVER_FAILED": State.FAILED,
     }

@@ -278,7 +278,7 @@ def _is_active(context: Context, pending: Pending) -> bool:
         return False
     ti: Any = context["ti"]
     try:
-        state = ti.get_dagrun_state(pending.working.dag_id, pending.working.run_id)
+        state: Any = ti.get_dagrun_state(pending.working.dag_id, pending.working.run_id)
     except AirflowRuntimeError:
         return False
-    return str(state) in ("queued", "running")
+    return getattr(state, "value", state) in ("queued", "running")  # an enum member, whose str() is its name
