@@ -141,17 +141,17 @@ class Suite:
     def _settle(self, seconds: float = 300.0) -> None:
         """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile.
 
-        :param seconds: how long nothing at all may happen before that is given up.
+        :param seconds: how long no further song may be archived before that is given up.
         """
         now = time.monotonic()
-        deadline, sweep_at, before = now + seconds, now + 30, -1
+        deadline, sweep_at, fewest = now + seconds, now + 30, len(self._all_songs()) + 1
         while time.monotonic() < deadline:
             owed = [song for song in self._all_songs() if not self._archived(song)]
             active = self.stage.active_runs()
             if not owed and not active:
                 return
-            if before != (before := len(owed) + len(active)):
-                deadline = time.monotonic() + seconds
+            if len(owed) < fewest:
+                fewest, deadline = len(owed), time.monotonic() + seconds
             if time.monotonic() > sweep_at:
                 self.say(f"{len(owed)} songs are owed their covers, {len(active)} runs go on; the inbox sweeps.")
                 self.stage.sweep()

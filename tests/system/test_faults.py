@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,9 +21,14 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """Run the selection once; each test looks at one side of what came of it."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}")
+
     plan = small_plan(SEED, FAULTS, ("maintenance", "drought"))
     with stage(tmp_path_factory.mktemp("faults")) as stack:
-        done = Suite(stack, plan, print, outage=20.0, gap=6.0).run(patience=150.0)
+        done = Suite(stack, plan, say, outage=20.0, gap=6.0).run(patience=150.0)
     print(*report(done), sep="\n")
     yield done
 
