@@ -14,7 +14,8 @@ from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from local_stack.parts import AIRFLOW_PARTS
 
-_PATIENCE = 120.0
+_PATIENCE = 180.0
+_BEGIN, _END = " is held up, and everything that needs it waits", " works again after "
 
 
 @dataclass
@@ -73,13 +74,14 @@ def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str,
     logs = _Told(episode.stage)
     for song in songs:
         episode.stage.send_event(song)
+    episode.wait(lambda: logs.count(_BEGIN), f"{name}: somebody has told of it")
     time.sleep(episode.seconds * part)
     episode.faults[name] = end()
     episode.wait(lambda: episode.archived(songs), f"{name}: its songs are archived")
     failed = [run["dag_run_id"] for run in _runs_of(episode.stage, songs) if run["state"] == "failed"]
     if failed:
         episode.complaints.append(f"{name}: a run failed instead of waiting: {', '.join(failed)}")
-    begun, ended = logs.count(" is held up, and everything that needs it waits"), logs.count(" works again after ")
+    begun, ended = logs.count(_BEGIN), logs.count(_END)
     if (begun, ended) != (1, 1):
         episode.complaints.append(f"{name}: {begun} messages at its begin and {ended} at its end, instead of one each")
 
