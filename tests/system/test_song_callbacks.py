@@ -30,9 +30,8 @@ def test_a_callback_that_comes_again_after_the_archive_starts_nothing(songs: Son
 def test_a_forged_callback_is_refused_and_leaves_no_trace(songs: SongStack) -> None:
     [song] = songs.songs("Forged")
     for signature in ("forged", "none"):
-        assert songs.running.simulator.send_callback(song, url=receiver(songs), signature=signature)["statuses"] == [
-            401
-        ]
+        sent = songs.running.simulator.send_callback(song, url=receiver(songs), signature=signature)
+        assert set(sent["statuses"]) == {401}  # KIE tries again after any refusal
     assert not songs.pending(song).exists()
     assert songs.event_runs(song) == []
 
