@@ -103,19 +103,18 @@ def _answers(slot: str, phase: str, *, after: bool = False) -> list[KieFault]:
 def _any_answer(slot: str, phase: str) -> list[KieFault]:
     return [
         *_answers(slot, phase),
-        KieFault(slot, f"{slot} missing fields", phase, "missing_fields", {"fields": ["data"]}),
+        KieFault(slot, f"{slot} missing fields", phase, "missing_fields", {"fields": ["code"]}),
         KieFault(slot, f"{slot} reset", phase, "reset_before"),
         KieFault(slot, f"{slot} slow", phase, "slow", {"seconds": 3}),
     ]
 
 
 def _details(slot: str) -> list[KieFault]:
-    twice = {"times": 2}
     return [
         *_codes(slot, "details", 429, 430, 455, 500, 550),
         *_any_answer(slot, "details"),
-        KieFault(slot, f"{slot} no data yet", "details", "data_null", twice),
-        KieFault(slot, f"{slot} unknown state", "details", "unknown_state", twice),
+        KieFault(slot, f"{slot} no data yet", "details", "data_null"),  # told twice it would be believed
+        KieFault(slot, f"{slot} unknown state", "details", "unknown_state", {"times": 2}),
         KieFault(slot, f"{slot} pending with an error", "details", "pending_error"),
         *[
             KieFault(slot, f"{slot} success without files ({shape})", "details", "without_files", {"shape": shape})
