@@ -42,6 +42,8 @@ RATE_PAUSE = 10.0
 """Seconds: KIE counts new tasks in windows of this length."""
 PASSING = 2
 """How often in a row a task meets a server error or no answer before that is called an outage."""
+SAME_MOMENT = 1.0
+"""Seconds within which tasks that meet an outage together have noted it."""
 LAST_DAY = 24 * 3600.0
 """Seconds before KIE deletes the files at which patience ends: a person needs time to act."""
 _FOR_PEOPLE_TOO = frozenset(
@@ -143,6 +145,7 @@ class Patience:
     :param ends_at: epoch seconds at which patience ends whatever happens: a day before KIE deletes the files.
     :param postpone: called with the seconds of each pause, so that deadlines move along.
     :param clock: epoch seconds.
+    :param sleep: waits for so many seconds.
     """
 
     places: Sequence[Place]
@@ -152,6 +155,7 @@ class Patience:
     ends_at: float | None = None
     postpone: Callable[[float], None] = lambda seconds: None
     clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
     def work(self, attempt: Callable[[], T]) -> T:
         """Return what the attempt returns, or put the task back while an outage lasts.
@@ -226,6 +230,7 @@ class Patience:
             now = self.clock()
             outage = Outage(error.reason, error.facts.message or error.what, now, now + pause, pause)
             place.note.write(outage)
+            self.sleep(SAME_MOMENT)  # Variables have no create-if-absent: the last of several writers tells of it
             if place.note.read() != outage:
                 return  # another task has met it in the same moment, and tells of it
             log.error("%s is held up, and everything that needs it waits: %s", place.note.name, error)

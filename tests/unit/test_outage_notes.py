@@ -27,20 +27,17 @@ class Clock:
 
 
 class MemoryNote(OutageNote):
-    """A note that many tasks share, in memory; `meanwhile` is what another task does directly before a write."""
+    """A note that many tasks share, in memory."""
 
     def __init__(self) -> None:
         super().__init__("account_test")
         self.outage: Outage | None = None
-        self.meanwhile: list[Callable[[], object]] = []
 
     def read(self) -> Outage | None:
         return self.outage
 
     def write(self, outage: Outage) -> None:
         self.outage = outage
-        for act in self.meanwhile:
-            act()
 
     def delete(self) -> None:
         self.outage = None
@@ -53,6 +50,7 @@ class Account:
     note: MemoryNote = field(default_factory=MemoryNote)
     clock: Clock = field(default_factory=Clock)
     down: bool = True
+    sleep: Callable[[float], None] = lambda seconds: None
 
     def ask(self) -> None:
         if self.down:
@@ -60,7 +58,7 @@ class Account:
 
     def task(self) -> Patience:
         place = Place(self.note, self.ask, lambda error: isinstance(error, KieOutOfCredits))
-        return Patience([place], FakeTaskStateStore(), pays=True, clock=self.clock)
+        return Patience([place], FakeTaskStateStore(), pays=True, clock=self.clock, sleep=self.sleep)
 
     def put_back(self) -> None:
         with pytest.raises(AirflowRescheduleException):
@@ -87,10 +85,10 @@ def test_tasks_that_meet_a_noted_outage_tell_nothing_more(account: Account, told
 def test_of_two_tasks_that_note_an_outage_in_the_same_moment_one_tells_of_it(
     account: Account, told: Callable[[str], int]
 ) -> None:
-    def other_notes() -> None:
+    def other_notes(seconds: float) -> None:  # it had found no note either
         account.note.outage = Outage("out_of_credits", "met elsewhere", 1_000.5, 1_015.5)
 
-    account.note.meanwhile = [other_notes]
+    account.sleep = other_notes
     account.put_back()
     assert told(BEGIN) == 0
 
