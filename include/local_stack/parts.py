@@ -41,14 +41,9 @@ def simulator_part(settings: StackSettings, base: Mapping[str, str], secrets: St
     def command(url: str | None) -> list[str]:
         port = port_of(url) if url else 0
         where = ["--host", "127.0.0.1", "--port", str(port), "--port-file", str(port_file)]
-        behaviour = [
-            "--speed",
-            str(settings.speed),
-            "--api-key",
-            SIMULATOR_KEY,
-            "--webhook-key",
-            secrets.webhook_secret,
-        ]
+        # A secret can begin with a dash, which would read as an option of its own.
+        keys = [f"--api-key={SIMULATOR_KEY}", f"--webhook-key={secrets.webhook_secret}"]
+        behaviour = ["--speed", str(settings.speed), *keys]
         return [sys.executable, "-m", "kie_simulator", *where, *behaviour]
 
     def address(_written: str) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from local_stack.environment import airflow_environment, base_environment
+from local_stack.parts import simulator_part
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings, demo_settings, up_settings
 
@@ -135,3 +137,9 @@ def test_settings_survive_their_file_and_hold_no_secret() -> None:
 def test_two_demos_in_one_second_have_folders_of_their_own() -> None:
     homes = {demo_settings({}, speed=8).home for _ in range(5)}
     assert len(homes) == 5
+
+
+def test_a_webhook_secret_that_begins_with_a_dash_is_no_option_of_the_simulator(tmp_path: Path) -> None:
+    secrets = replace(keep_secrets(tmp_path), webhook_secret="-dash")
+    part = simulator_part(StackSettings(home=tmp_path), {}, secrets)
+    assert "--webhook-key=-dash" in part.command(None)
