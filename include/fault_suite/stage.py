@@ -137,9 +137,10 @@ class Stage:
         return [f"{run['dag_id']}/{run['dag_run_id']}" for run in runs]
 
     def delete_run(self, run_id: str, dag_id: str = "music_cover") -> None:
-        """Delete a run with everything that Airflow knows of it."""
+        """End a run and delete it with everything that Airflow knows of it."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
-        self.ask(lambda: self.airflow.call("DELETE", path))
+        self.ask(lambda: self.airflow.call("PATCH", path, {"state": "failed"}, update_mask="state"))
+        self.ask(lambda: self.airflow.call("DELETE", path))  # Airflow refuses it for a run that goes on
 
     def set_order(self, music_task_ids: Sequence[str]) -> None:
         """Set the list that DAG songs_in_order works on."""
