@@ -22,6 +22,8 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite")),
 }
 TESTS = ("unit", "contract", "integration", "system")  # the quick ones first
+ON_REQUEST = ("faults",)  # minutes of killing processes, in which a busy machine loses more than it shows
+PARTS = (*TOOLS, *TESTS, *ON_REQUEST)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "parts",
         nargs=argparse.REMAINDER,
         metavar="PART …",
-        help=f"any of {', '.join([*TOOLS, *TESTS])} (default: all), then options for pytest, such as -k cover",
+        help=f"any of {', '.join(PARTS)} (default: all but {', '.join(ON_REQUEST)}), then options for pytest, such as -k cover",
     )
 
 
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     for part in parts:
         for command in TOOLS.get(part, ()):
             total += run_tool(command, environment)
-    folders = [part for part in parts if part in TESTS and (PROJECT / "tests" / part).is_dir()]
+    folders = [part for part in parts if part in (*TESTS, *ON_REQUEST) and (PROJECT / "tests" / part).is_dir()]
     if folders:
         total += run_tests(folders, further, environment)
     print(f"{total.passed} passed, {total.failed} failed", flush=True)
@@ -71,16 +73,16 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell names of parts from options for pytest.
 
     :param arguments: what stands after ``./run test``.
-    :return: the parts in the order in which they run, all where none is named; and the rest.
+    :return: the parts in the order in which they run, all but those on request where none is named; and the rest.
     """
     named = []
     rest = list(arguments)
-    while rest and rest[0] in (*TOOLS, *TESTS):
+    while rest and rest[0] in PARTS:
         named.append(rest.pop(0))
     if rest and not rest[0].startswith("-"):
-        raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join([*TOOLS, *TESTS])}")
+        raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join(PARTS)}")
     everything = [*TOOLS, *TESTS] if not rest else [*TESTS]  # options for pytest alone mean the tests
-    return [part for part in (*TOOLS, *TESTS) if part in (named or everything)], rest
+    return [part for part in PARTS if part in (named or everything)], rest
 
 
 def run_tool(command: Sequence[str], environment: Mapping[str, str]) -> Count:
