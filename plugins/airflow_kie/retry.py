@@ -47,6 +47,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
         "generation_failed": Budget(2, 30, 300),
         "no_files": Budget(3, 60, 300),
         "timeout": Budget(2, 5, 60),
+        "task_not_shown": Budget(5, 60, 600),
         "file_unreachable": Budget(6, 10, 300),
         "file_damaged": Budget(4, 20, 300),
         "file_empty": Budget(4, 20, 300),

@@ -34,6 +34,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieInvalidRequest: ("invalid_request", TASK, PERSON),
     errors.KieContentRejected: ("content_rejected", TASK, PERSON),
     errors.KieTaskUnknown: ("task_unknown", TASK, PERSON),
+    errors.KieTaskNotShown: ("task_not_shown", TASK, READ),
     errors.KieGenerationFailed: ("generation_failed", TASK, NEW),
     errors.KieFailedForGood: ("failed_for_good", TASK, PERSON),
     errors.KieNoFiles: ("no_files", TASK, READ),

@@ -466,3 +466,21 @@ def test_the_error_names_kind_song_task_and_last_state() -> None:
     action = failed(after(COVER_SENT, (40, cover(3, errorCode=500)), (70, cover(3, errorCode=500))))
     facts = action.error.facts
     assert (facts.kind, facts.source_id, facts.task_id, facts.last_state) == ("suno.cover", MUSIC_ID, COVER_ID, "3")
+
+
+@pytest.mark.parametrize(
+    ("known", "error"),
+    [
+        ({"token": "ours"}, errors.KieTaskNotShown),
+        ({"token": "ours", "adopted": True}, errors.KieTaskUnknown),
+        ({}, errors.KieTaskUnknown),
+    ],
+    ids=["created here", "adopted", "given"],
+)
+def test_a_task_that_was_created_here_is_not_given_up_as_unknown(
+    known: dict[str, Any], error: type[errors.KieError]
+) -> None:
+    record = TaskRecord.of_known_task("suno.cover", "c1", source={"taskId": "m1"}, **known)
+    told = next_action(record, NOW, Ended(errors.KieTaskUnknown(task_id="c1")))
+    assert isinstance(told, Fail)
+    assert type(told.error) is error

@@ -159,6 +159,15 @@ class KieTaskUnknown(KieError):
     paid = "Nothing was paid for by this."
 
 
+class KieTaskNotShown(KieError):
+    """KIE named this task when it was created here, and does not show it: it is paid for, so nobody gives it up."""
+
+    reason = "task_not_shown"
+    remedy = Remedy.READ_AGAIN
+    what = "KIE made this task and does not show it"
+    todo = "Clear the task later; if KIE goes on hiding it, look for its id at kie.ai/logs."
+
+
 class KieGenerationFailed(KieError):
     """KIE worked on the task and failed (501, 531, 408, CREATE_TASK_FAILED, GENERATE_…_FAILED)."""
 

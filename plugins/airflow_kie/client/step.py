@@ -277,6 +277,8 @@ class _Turn:
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record
+        if isinstance(error, errors.KieTaskUnknown) and record.token and not record.adopted:
+            error = errors.KieTaskNotShown(error.facts.message)  # we hold KIE's own answer that names it
         known = {
             "kind": record.kind,
             "task_id": record.task_id,
