@@ -5,8 +5,9 @@ Each function says what it needs, in which Airflow that was seen, and what happe
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +116,52 @@ def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
 
     state = session.scalars(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
     return str(state) in ("queued", "running")
+
+
+def variable(session: Session, key: str) -> str | None:
+    """Return a Variable's text, None if there is none (Airflow 3.3.2: `models.variable.Variable`).
+
+    The public Variable of `airflow.sdk` asks a supervisor, which the api-server and commands do not have.
+    """
+    from airflow.models.variable import Variable
+    from sqlalchemy import select
+
+    found = session.scalars(select(Variable).where(Variable.key == key)).first()
+    return None if found is None else found.get_val()
+
+
+def set_variable(session: Session, key: str, value: str, description: str) -> None:
+    """Write a Variable (Airflow 3.3.2: `models.variable.Variable`; public: PATCH /api/v2/variables with a token)."""
+    from airflow.models.variable import Variable
+
+    Variable.set(key, value, description=description, session=session)
+
+
+def note_create_pool(dag_run: Any, name: str, key: str, problem_of: Callable[[bool | None], str]) -> None:
+    """Write into a Variable what is wrong with a pool, unless it stands there already: only in the scheduler.
+
+    It goes through the session in which the scheduler starts the run, so that the run's tasks see it; on SQLite a
+    session of its own would wait for that one for ever. Airflow 3.3.2: `models.pool.Pool`, `models.variable.Variable`
+    and the listener's dag_run being an object of that session. Without them nothing is noted, and the pool's tasks
+    are refused before they are started.
+    """
+    from airflow.models.pool import Pool
+    from airflow.models.variable import Variable
+    from sqlalchemy import select
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    if session is None:
+        log.warning("Pool %s could not be looked at: the DAG run belongs to no session.", name)
+        return
+    with session.no_autoflush:
+        found = session.scalars(select(Pool.include_deferred).where(Pool.pool == name)).one_or_none()
+        stored = session.scalars(select(Variable).where(Variable.key == key)).one_or_none()
+    problem = problem_of(found)
+    note = json.dumps({"pool": name, "problem": problem})
+    if stored is not None and stored.get_val() == note:
+        return
+    if problem:
+        log.error("Pool %s of [kie] create_pool cannot be used: %s.", name, problem)
+    description = "What the scheduler last saw of the pool for creating tasks; it is looked at when a run starts."
+    Variable.set(key, note, description, session=session)
