@@ -125,6 +125,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "0",
             },
+            "create_pool": {
+                "description": "Airflow pool, with Include Deferred, for the tasks that create at KIE. Empty: none.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "kie_creates",
+                "default": "",
+            },
             "outage_patience_hours": {
                 "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",
                 "version_added": "0.1.0",

@@ -24,7 +24,17 @@ def _apps() -> list[dict[str, Any]]:
 
 
 class KiePlugin(AirflowPlugin):
-    """Mounts the callback receiver at ``/kie``."""
+def _listeners() -> list[Any]:
+    """Return the scheduler's look at the pool for creating tasks, where one is configured."""
+    if ("scheduler" not in sys.argv and "standalone" not in sys.argv) or not settings.text("create_pool"):
+        return []
+    from airflow_kie.listener import CreatePoolListener
+
+    return [CreatePoolListener()]
+
+
+    """Mounts the callback receiver at ``/kie``, and looks at the pool for creating tasks."""
 
     name = "kie"
     fastapi_apps = _apps()
+    listeners = _listeners()

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, conf
 
 from airflow_kie import settings
 from airflow_kie.client.errors import KieOutOfCredits
+from airflow_kie.create_pool import check_create_pool
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.patience import account_place, bucket_place, patiently
@@ -123,6 +124,7 @@ class KieSongListOperator(BaseOperator):
         note = functools.partial(self._note, context, opened, prefix)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             noted = list(pool.map(note, orders))
+        check_create_pool()
         archived = [item.archived for item in noted if item.archived]
         todo = [item.order for item in noted if not item.archived]
         self._weigh(noted)
