@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -165,3 +166,60 @@ def note_create_pool(dag_run: Any, name: str, key: str, problem_of: Callable[[bo
         log.error("Pool %s of [kie] create_pool cannot be used: %s.", name, problem)
     description = "What the scheduler last saw of the pool for creating tasks; it is looked at when a run starts."
     Variable.set(key, note, description, session=session)
+
+
+def begin_command() -> None:
+    """Let a command find connections in Airflow's database, as `airflow connections test` does, and log to stderr.
+
+    Airflow 3.3.2: the environment variable `_AIRFLOW_PROCESS_CONTEXT`, and `cli.utils`. Without the first a command
+    sees only what stands in the environment and in a secrets backend; without the second, log lines stand between
+    what it prints.
+    """
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    try:
+        from airflow.cli.utils import redirect_stdout_log_handlers_to_stderr
+    except ImportError:
+        return
+    redirect_stdout_log_handlers_to_stderr()
+
+
+def living_jobs(session: Session, job_type: str) -> list[str]:
+    """Return the hosts of Airflow's jobs of a type whose heartbeat is fresh (Airflow 3.3.2: `jobs.job.Job`).
+
+    The public way is GET /api/v2/monitor/health, which needs the api-server.
+    """
+    from airflow.jobs.job import Job
+    from sqlalchemy import select
+
+    jobs = session.scalars(select(Job).where(Job.job_type == job_type, Job.state == "running"))
+    return [job.hostname or "" for job in jobs if job.is_alive()]
+
+
+def pool_counts_deferred(session: Session, name: str) -> bool | None:
+    """Return whether a pool counts deferred tasks; None: there is no such pool (Airflow 3.3.2: `models.pool.Pool`)."""
+    from airflow.models.pool import Pool
+    from sqlalchemy import select
+
+    return session.scalars(select(Pool.include_deferred).where(Pool.pool == name)).one_or_none()
+
+
+def paused_dags(session: Session, dag_ids: Iterable[str]) -> dict[str, bool]:
+    """Return which of these DAGs Airflow knows, and whether each is paused (Airflow 3.3.2: `models.dag.DagModel`)."""
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    known = select(DagModel.dag_id, DagModel.is_paused).where(
+        DagModel.dag_id.in_(list(dag_ids)), DagModel.is_stale.is_(False)
+    )
+    return {dag_id: bool(paused) for dag_id, paused in session.execute(known)}
+
+
+def command_words() -> Any:
+    """Return the module whose `Arg`, `ActionCommand` and `GroupCommand` a provider's commands are made of.
+
+    Airflow 3.3.2: `airflow.cli.cli_config`, as its page "CLI Commands" for providers shows. Without it there is no
+    `airflow kie`; Airflow says so and its other commands go on.
+    """
+    from airflow.cli import cli_config
+
+    return cli_config

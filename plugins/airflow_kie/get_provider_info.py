@@ -206,5 +206,6 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "cli": ["airflow_kie.cli.definition.get_kie_commands"],
         "config": CONFIG,
     }

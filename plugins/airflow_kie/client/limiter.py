@@ -136,6 +136,31 @@ class CreateLimiter:
                 return permit
             time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
 
+    @property
+    def place(self) -> str:
+        """Where it counts, as it may stand in a log: kind and file, or kind, host and port."""
+        return self._address.shown
+
+    @property
+    def local(self) -> bool:
+        """Whether it counts in a file of this machine, which processes on other machines do not share."""
+        return self._address.scheme == "sqlite"
+
+    def reach(self) -> None:
+        """Open the store and take its lock once, without counting anything.
+
+        :raises KieLimiterUnavailable: as :meth:`take`.
+        :raises KieConnectionInvalid: as :meth:`take`.
+        """
+        with self._guard:
+            store = self._store = self._store or open_store(self._address, self._name, self._rates())
+            try:
+                with store.held():
+                    store.now()
+            except store.failures as error:
+                self._close_store()
+                raise unavailable(self._address, error) from None
+
     def close(self) -> None:
         """Let go of the store; the next permit opens it again."""
         with self._guard:

@@ -142,6 +142,23 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
     return transports[account]
 
 
+def post_anywhere(url: str, body: Mapping[str, Any], timeout: float = 15.0) -> Response:
+    """Post JSON once to an address that is not KIE's: without the key, and following no redirect.
+
+    :param url: where to.
+    :param body: what to send.
+    :param timeout: seconds.
+    :raises KieUnreachable: when no answer came.
+    :raises KieConnectionInvalid: when the address is none.
+    """
+    quiet_http_loggers()
+    try:
+        answer = httpx.post(url, json=dict(body), timeout=timeout, trust_env=not is_loopback(url))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _unreachable(error) from error
+    return _response(answer)
+
+
 def _settings(account: KieAccount) -> _Settings:
     quiet_http_loggers()
     return {

@@ -108,7 +108,7 @@ class KieHook(BaseHook):
 
         extra = self._limits()
         store = self._limiter_store(str(extra.get("limiter_conn_id") or ""))
-        if store_is_local(store) and _spreads_over_machines():
+        if store_is_local(store) and spreads_over_machines():
             _warn_of_local_limiter(self.kie_conn_id)
         per_day = extra.get("max_creates_per_day")
         return shared_limiter(
@@ -173,7 +173,7 @@ def _address(connection: Connection) -> str | None:
     return f"{host}:{connection.port}" if connection.port else host
 
 
-def _spreads_over_machines() -> bool:
+def spreads_over_machines() -> bool:
     """Return whether Airflow's executors run tasks on other machines too."""
     return any(name in str(conf.get("core", "executor", fallback="")) for name in ("Celery", "Kubernetes", "Edge"))
 

@@ -1,0 +1,98 @@
+"""Checks of the Airflow around us: bucket, triggerer, pool, DAGs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from airflow_kie import _airflow, settings
+from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
+from airflow_kie.cli.findings import Finding, Level, failed, finding
+from airflow_kie.client.errors import KieError
+from airflow_kie.create_pool import OPTION, problem_of
+from airflow_kie.song_archive import open_bucket
+
+TRIGGER = "airflow_kie.triggers.task"
+DAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by the "
+        "sweep. Unpause it.",
+        "cover_inbox": "Nobody reads the inbox, and songs that got lost are not started again. Unpause it.",
+        "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
+    }
+)
+"""DAG → what it means that it is paused."""
+
+
+def bucket_findings() -> Iterator[Finding]:
+    """Write and delete a small object where runs without a form archive to."""
+    name, prefix = settings.text("bucket"), settings.text("prefix", "songs")
+    if not name:
+        yield finding(
+            "bucket",
+            Level.WARN,
+            "No bucket is set in [kie]: events, callbacks and the inbox have nowhere to archive to. Only a form can "
+            "name one.",
+        )
+        return
+    try:
+        bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+        bucket.try_to_write(ArchiveKeys(prefix).probe)
+    except (KieError, KeyRefused) as error:
+        yield failed("bucket", error)
+        return
+    yield finding("bucket", Level.OK, "An object was written to s3://{bucket} and deleted again.", bucket=name)
+
+
+def triggerer_findings() -> Iterator[Finding]:
+    """Look for a triggerer with a fresh heartbeat, and whether our trigger can be imported here."""
+    with _airflow.metadata_session() as session:
+        hosts = _airflow.living_jobs(session, "TriggererJob")
+    if hosts:
+        named = ", ".join(sorted(set(hosts)))
+        yield finding("triggerer", Level.OK, f"{len(hosts)} alive ({{hosts}}).", hosts=named)
+    else:
+        yield finding(
+            "triggerer",
+            Level.FAIL,
+            "No triggerer has a fresh heartbeat: songs that wait for KIE are not looked at. Start `airflow triggerer`.",
+        )
+    try:
+        importlib.import_module(TRIGGER)
+    except ImportError as error:
+        yield failed("trigger", error)
+        return
+    yield finding(
+        "trigger",
+        Level.OK,
+        f"{TRIGGER} can be imported here; a triggerer on another machine needs the same package.",
+    )
+
+
+def pool_findings() -> Iterator[Finding]:
+    """Look at the pool that `[kie] create_pool` names."""
+    name = settings.text(OPTION)
+    if not name:
+        yield finding("pool", Level.OK, f"None is set in [kie] {OPTION}: tasks that create use their DAG's pool.")
+        return
+    with _airflow.metadata_session() as session:
+        problem = problem_of(_airflow.pool_counts_deferred(session, name))
+    if problem:
+        yield finding("pool", Level.FAIL, f"Pool {{pool}} cannot be used: {problem}. Admin, Pools.", pool=name)
+        return
+    yield finding("pool", Level.OK, "Pool {pool} exists and counts deferred tasks.", pool=name)
+
+
+def dag_findings() -> Iterator[Finding]:
+    """Look whether the DAGs are there and not paused."""
+    with _airflow.metadata_session() as session:
+        paused = _airflow.paused_dags(session, DAGS)
+    for dag_id, meaning in DAGS.items():
+        if dag_id not in paused:
+            told = f"{dag_id} is not here. That is right if your own DAGs do its work."
+            yield finding("DAG", Level.WARN if dag_id == "music_cover" else Level.OK, told)
+        elif paused[dag_id]:
+            yield finding("DAG", Level.WARN, f"{dag_id} is paused. {meaning}")
+        else:
+            yield finding("DAG", Level.OK, f"{dag_id} is there and not paused.")

@@ -1,0 +1,42 @@
+"""The commands of `airflow kie …` as data. Every `airflow` command loads this module, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_kie import _airflow
+
+
+def get_kie_commands() -> list[Any]:
+    """Return the command group; the provider info names this function."""
+    words = _airflow.command_words()
+    connection = words.Arg(
+        ("--kie-conn-id",), help="Airflow connection of type kie; by default all that [kie] kie_conn_ids allows"
+    )
+    as_json = words.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
+
+    def command(name: str, help: str, description: str, *args: Any) -> Any:
+        function = words.lazy_load_command(f"airflow_kie.cli.{name}.command")
+        return words.ActionCommand(name=name, help=help, func=function, args=args, description=description)
+
+    return [
+        words.GroupCommand(
+            name="kie",
+            help="Check and mend what KIE.ai and Airflow do together",
+            subcommands=(
+                command(
+                    "doctor",
+                    "Look whether everything is in order",
+                    "Look at key, credits, clocks, limiter, pool, callbacks, triggerer, bucket and DAGs. Costs "
+                    "nothing. Exit code 1 if something has failed.",
+                    connection,
+                    words.Arg(
+                        ("--redacted",),
+                        action="store_true",
+                        help="Leave out names, addresses and amounts: for a bug report",
+                    ),
+                    as_json,
+                ),
+            ),
+        )
+    ]

@@ -1,0 +1,64 @@
+"""What was said between us and KIE, kept while a command runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_kie.client.account import KieAccount
+from airflow_kie.client.envelope import Response
+from airflow_kie.client.requests import Request
+from airflow_kie.client.transport import KieTransport
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer.
+
+    :param purpose: why it was sent, in a word of the command.
+    :param started: when it was sent, by this machine's clock.
+    :param ended: when the answer was there.
+    :param request: what was sent.
+    :param response: KIE's answer.
+    """
+
+    purpose: str
+    started: datetime
+    ended: datetime
+    request: Request
+    response: Response
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The decoded answer; empty if it is no JSON object."""
+        try:
+            decoded = json.loads(self.response.content)
+        except ValueError:
+            return {}
+        return decoded if isinstance(decoded, dict) else {}
+
+    @property
+    def middle(self) -> datetime:
+        """When KIE has answered, as near as can be told from here."""
+        return self.started + timedelta(seconds=(self.ended - self.started).total_seconds() / 2)
+
+
+class ListeningTransport(KieTransport):
+    """Sends for one account and keeps every exchange.
+
+    :param account: the account.
+    """
+
+    def __init__(self, account: KieAccount) -> None:
+        super().__init__(account)
+        self.exchanges: list[Exchange] = []
+        self.purpose = ""
+
+    def send(self, request: Request) -> Response:
+        """Send a request, keep it with its answer, and return the answer; errors as in the transport."""
+        started = datetime.now(UTC)
+        response = super().send(request)
+        self.exchanges.append(Exchange(self.purpose, started, datetime.now(UTC), request, response))
+        return response
