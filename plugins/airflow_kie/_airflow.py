@@ -10,9 +10,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.world import Wake
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -32,12 +34,14 @@ def metadata_session() -> Iterator[Session]:
         yield session
 
 
-def wake(session: Session, waiting: Waiting) -> bool:
-    """Resume a deferred task instance at once, without its triggerer; return whether it was deferred.
+def wake(session: Session, waiting: Waiting) -> Wake:
+    """Resume a deferred task instance at once, without its triggerer; return what became of that.
 
-    Airflow 3.3.2: `models.trigger.Trigger.submit_event`. Without it the triggerer's slow poll finds the end.
+    Airflow 3.3.2: `models.trigger.Trigger.submit_event`. No public route resumes a deferred task; without this one the
+    triggerer's slow poll finds the end, as it does for a receiver outside of Airflow.
     """
     from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.state import State
     from sqlalchemy import select
 
     found = session.scalars(
@@ -48,7 +52,9 @@ def wake(session: Session, waiting: Waiting) -> bool:
             TaskInstance.map_index == waiting.map_index,
         )
     ).one_or_none()
-    return found is not None and _resume(session, found)
+    if found is None or found.state in State.finished:
+        return Wake.GONE
+    return Wake.WOKEN if _resume(session, found) else Wake.NOT_YET
 
 
 def wake_by_key(session: Session, keys: list[str]) -> int:
@@ -110,6 +116,22 @@ def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict
     return True
 
 
+def event_was_sent(session: Session, uri: str, partition_key: str, since: datetime) -> bool:
+    """Return whether an asset had an event for a partition since a time (Airflow 3.3.2: `models.asset.AssetEvent`).
+
+    The public way is GET /api/v2/assets/events with a token.
+    """
+    from airflow.models.asset import AssetEvent, AssetModel
+    from sqlalchemy import select
+
+    sent = (
+        select(AssetEvent.id)
+        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+        .where(AssetModel.uri == uri, AssetEvent.timestamp >= since, AssetEvent.partition_key == partition_key)
+    )
+    return session.scalars(sent.limit(1)).first() is not None
+
+
 def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
     """Return whether a DAG run is queued or running (Airflow 3.3.2: `models.dagrun.DagRun`)."""
     from airflow.models.dagrun import DagRun
@@ -128,7 +150,7 @@ def variable(session: Session, key: str) -> str | None:
     from sqlalchemy import select
 
     found = session.scalars(select(Variable).where(Variable.key == key)).first()
-    return None if found is None else found.get_val()
+    return None if found is None else str(found.val)
 
 
 def set_variable(session: Session, key: str, value: str, description: str) -> None:

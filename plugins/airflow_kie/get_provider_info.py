@@ -22,6 +22,12 @@ CONNECTION_FIELDS = {
     "webhook_secret_previous": _field(
         "Previous webhook secret", "While you change the secret: the old one, still accepted.", _SECRET
     ),
+    "callback_token_secret": _field(
+        "Secret for unsigned callbacks",
+        "Only for an account without webhook HMAC key: at least 32 random characters. Callbacks are then believed by "
+        "a token in their URL that is derived from it.",
+        _SECRET,
+    ),
     "callback_url": _field(
         "Public callback URL",
         "Where KIE reaches this Airflow, such as https://airflow.example.com; with a path, it is sent as it is. "
@@ -76,6 +82,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "aws_default",
             },
+            "s3_extra_args": {
+                "description": "S3Hook's extra_args as JSON: encryption, storage class, tags, expected bucket owner.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": '{"ServerSideEncryption": "aws:kms", "ExpectedBucketOwner": "123456789012"}',
+                "default": "",
+            },
             "archive_audio": {
                 "description": "Archive the songs' audio files too.",
                 "version_added": "0.1.0",
@@ -118,19 +131,19 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "10",
             },
-            "credits_per_cover": {
-                "description": "What a cover costs you, to compare with the balance before a run. 0: not known.",
-                "version_added": "0.1.0",
-                "type": "float",
-                "example": None,
-                "default": "0",
-            },
             "create_pool": {
                 "description": "Airflow pool, with Include Deferred, for the tasks that create at KIE. Empty: none.",
                 "version_added": "0.1.0",
                 "type": "string",
                 "example": "kie_creates",
                 "default": "",
+            },
+            "credits_per_cover": {
+                "description": "What a cover costs you, to compare with the balance before a run. 0: not known.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "0",
             },
             "outage_patience_hours": {
                 "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,43 +14,14 @@ import pytest
 import uvicorn
 
 from airflow_kie.webhook.address import Waiting, wake_token
+from airflow_kie.webhook.proof import CallbackKeys, connection_token
 from airflow_kie.webhook.receiver import MAX_BODY_BYTES, UNVERIFIED_PER_SECOND, create_app
 from airflow_kie.webhook.signature import OLDEST, sign
+from airflow_kie.webhook.world import Wake
+from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
 
-SECRET = "a webhook secret"
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
-
-
-@dataclass
-class FakeWorld:
-    """Airflow as the receiver sees it; it notes what it is asked."""
-
-    known: tuple[str, ...] = (SECRET,)
-    deferred: bool = True
-    durable: bool = True
-    new: bool = True
-    asked: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def secrets_of(self, kie_conn_id: str) -> tuple[str, ...]:
-        return self.known if kie_conn_id == "kie_default" else ()
-
-    def wake(self, waiting: Waiting) -> bool:
-        self.asked.append(("wake", waiting))
-        return self.deferred
-
-    def wake_sensors(self, kie_task_id: str) -> int:
-        self.asked.append(("wake_sensors", kie_task_id))
-        return 0
-
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
-        self.asked.append(("hear_of", kie_conn_id, music_task_id))
-        if not self.durable:
-            raise OSError("the bucket is away")
-        return self.new
-
-    def announce(self, kie_conn_id: str, music_task_id: str) -> None:
-        self.asked.append(("announce", kie_conn_id, music_task_id))
 
 
 @dataclass
@@ -82,13 +53,25 @@ class Served:
         return self.client.post(url or self.url, content=content, headers=signed if headers is None else headers)
 
     def told(self, word: str) -> list[tuple[Any, ...]]:
-        return [asked for asked in self.world.asked if asked[0] == word]
+        return self.world.told(word)
+
+    def eventually_told(self, word: str, times: int = 1) -> list[tuple[Any, ...]]:
+        """Return what was asked with this word once it was asked so often: it follows the answer."""
+        for _ in range(500):
+            if len(self.told(word)) >= times:
+                break
+            time.sleep(0.01)
+        return self.told(word)
+
+    def changed(self) -> list[tuple[Any, ...]]:
+        """Return what was asked besides the trace of the last callback."""
+        return [asked for asked in self.world.asked if asked[0] != "note_callbacks"]
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
     world = FakeWorld()
-    config = uvicorn.Config(create_app(world), host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    config = uvicorn.Config(create_app(world, pause=0.05), host="127.0.0.1", port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -112,11 +95,8 @@ def test_a_finished_foreign_song_is_noted_before_the_answer_and_announced_after(
     answer = served.post(music("complete"))
     assert (answer.status_code, answer.json()) == (200, {"status": "received"})
     assert ("hear_of", "kie_default", SONG) in served.world.asked
-    for _ in range(500):  # it follows the answer
-        if served.told("announce"):
-            break
-        time.sleep(0.01)
-    assert served.world.asked[-1] == ("announce", "kie_default", SONG)
+    assert served.eventually_told("announce") == [("announce", "kie_default", SONG)]
+    assert served.world.asked.index(("hear_of", "kie_default", SONG)) < len(served.world.asked) - 1
 
 
 def test_a_song_that_cannot_be_noted_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:
@@ -134,7 +114,7 @@ def test_a_song_that_is_archived_or_in_work_is_not_announced_again(served: Serve
 @pytest.mark.parametrize("stage", ["text", "first"])
 def test_intermediate_stages_end_nothing(served: Served, stage: str) -> None:
     assert served.post(music(stage)).status_code == 200
-    assert served.world.asked == []
+    assert served.changed() == []
 
 
 @pytest.mark.parametrize("body", [music("error", 501), music("complete", 413), music("complete", 531)])
@@ -147,7 +127,7 @@ def test_a_failed_foreign_song_starts_nothing_but_lets_its_sensor_look(served: S
 def test_a_callback_with_our_token_wakes_the_task_that_it_names_and_starts_nothing(served: Served) -> None:
     url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
     assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.world.asked == [("wake", WAITING)]
+    assert served.changed() == [("wake", WAITING)]
 
 
 def test_a_token_without_kies_signature_wakes_nobody(served: Served) -> None:
@@ -186,8 +166,9 @@ def test_what_is_not_kies_is_refused_and_changes_nothing(served: Served, call: d
 
 
 def test_without_a_configured_secret_everything_is_refused(served: Served) -> None:
-    served.world.known = ()
+    served.world.keys = CallbackKeys()
     assert served.post(music("complete"), secret="").status_code == 401
+    assert served.world.asked == []
 
 
 def test_an_unknown_connection_is_refused_like_a_wrong_signature(served: Served) -> None:
@@ -214,6 +195,79 @@ def test_a_doubled_callback_asks_twice_and_harms_nobody(served: Served) -> None:
     for _ in range(3):
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
     assert served.told("wake") == [("wake", WAITING)] * 3
+
+
+def test_a_task_that_is_not_waiting_yet_is_told_again_until_it_waits(served: Served) -> None:
+    served.world.wakes = [Wake.NOT_YET, Wake.NOT_YET, Wake.WOKEN]
+    url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
+    assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    assert served.eventually_told("wake", 3) == [("wake", WAITING)] * 3
+
+
+def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Served) -> None:
+    served.world.wakes = [Wake.NOT_YET]
+    url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
+    for _ in range(100):  # more than the server has threads
+        assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    assert served.post(music("complete")).status_code == 200
+    assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
+    assert len(served.told("wake")) < 100 + 10 * 3  # equal ones are told again as one
+
+
+def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_again(served: Served) -> None:
+    served.world.wakes = [Wake.GONE, Wake.WOKEN]
+    url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
+    assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    served.post(music("complete"))
+    served.eventually_told("announce")
+    assert served.told("wake") == [("wake", WAITING)]
+
+
+def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(served: Served) -> None:
+    served.post(music("text"), headers={})
+    for stage in ("text", "first", "text"):
+        served.post(music(stage))
+    assert served.eventually_told("note_callbacks") == [("note_callbacks", "kie_default", 1, "signature")]
+
+
+@pytest.fixture
+def unsigned(served: Served) -> Served:
+    """Give the receiver of an account that does not sign, whose owner has opted in."""
+    served.world.keys = CallbackKeys(token=TOKEN_SECRET)
+    return served
+
+
+def test_an_account_that_does_not_sign_starts_nothing_without_the_owners_token(unsigned: Served) -> None:
+    guesses = ["", "token", TOKEN_SECRET, connection_token(TOKEN_SECRET, "other"), wake_token(SECRET, WAITING), "ü"]
+    for guess in guesses:
+        assert unsigned.post(music("complete"), headers={}, url=f"{unsigned.url}?token={guess}").status_code == 401
+    assert unsigned.post(music("complete"), secret=TOKEN_SECRET).status_code == 401
+    assert unsigned.world.asked == []
+
+
+def test_a_song_of_an_account_that_does_not_sign_is_noted_if_its_url_holds_the_connections_token(
+    unsigned: Served,
+) -> None:
+    url = f"{unsigned.url}?token={connection_token(TOKEN_SECRET, 'kie_default')}"
+    assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
+    assert unsigned.told("hear_of") == [("hear_of", "kie_default", SONG)]
+    assert unsigned.eventually_told("note_callbacks") == [("note_callbacks", "kie_default", 1, "token")]
+
+
+def test_a_tasks_own_token_wakes_that_task_and_starts_nothing_for_the_body(unsigned: Served) -> None:
+    url = f"{unsigned.url}?token={wake_token(TOKEN_SECRET, WAITING)}"
+    assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
+    assert unsigned.changed() == [("wake", WAITING)]
+
+
+def test_once_the_account_signs_a_token_alone_proves_nothing(served: Served) -> None:
+    served.world.keys = CallbackKeys((SECRET,), TOKEN_SECRET)
+    for token in (connection_token(TOKEN_SECRET, "kie_default"), wake_token(TOKEN_SECRET, WAITING)):
+        assert served.post(COVER, headers={}, url=f"{served.url}?token={token}").status_code == 401
+    assert served.world.asked == []
+    url = f"{served.url}?token={wake_token(TOKEN_SECRET, WAITING)}"  # a task sent before, signed now
+    assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    assert served.told("wake") == [("wake", WAITING)]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/callback", "/callback/"])

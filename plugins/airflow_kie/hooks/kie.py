@@ -15,6 +15,7 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.webhook.address import receiver_url
+from airflow_kie.webhook.proof import TokenSecretTooShort, keys_in, waking_secret
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -152,10 +153,17 @@ def account_of(connection: Connection) -> KieAccount:
         api_url=_address(connection) or API_URL,
         upload_url=extra.get("upload_host") or UPLOAD_URL,
         callback_url=_callback_url(str(extra.get("callback_url") or ""), name),
-        webhook_secret=str(extra.get("webhook_secret") or ""),
+        webhook_secret=_waking_secret(extra, name),
         connection=name,
         account=str(extra.get("account") or ""),
     )
+
+
+def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:
+    try:
+        return waking_secret(keys_in(extra, conn_id))
+    except TokenSecretTooShort as error:
+        raise KieConnectionInvalid(str(error)) from None
 
 
 def _callback_url(public_url: str, conn_id: str) -> str:

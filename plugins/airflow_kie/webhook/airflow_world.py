@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-from airflow_kie import _airflow, settings
+from airflow_kie import _airflow
 from airflow_kie.assets import MUSIC
-from airflow_kie.hooks.kie import KieHook
 from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.connection_keys import ConnectionKeys
+from airflow_kie.webhook.heard_song import HeardSongs
+from airflow_kie.webhook.last_callback import DESCRIPTION, following, parsed, variable_of
+from airflow_kie.webhook.proof import CallbackKeys
+from airflow_kie.webhook.world import Wake
 
-log = logging.getLogger(__name__)
 
-KEYS_CACHED_SECONDS = 60.0
-
-
-@dataclass
 class AirflowWorld:
-    """What the receiver asks of Airflow, answered with the metadata database and the configured bucket.
+    """What the receiver asks of Airflow, answered with the metadata database and the configured bucket."""
 
-    :param clock: seconds, for the cache of secrets.
-    """
+    def __init__(self) -> None:
+        self.keys = ConnectionKeys()
+        self.songs = HeardSongs(self)
 
-    clock: Callable[[], float] = time.monotonic
-    _secrets: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
+    def keys_of(self, kie_conn_id: str) -> CallbackKeys:
+        """Return what checks a connection's callbacks."""
+        return self.keys.of(kie_conn_id)
 
-    def secrets_of(self, kie_conn_id: str) -> tuple[str, ...]:
-        """Return a connection's webhook secrets; looked up once a minute, and only for configured connections."""
-        if kie_conn_id not in settings.allowed_connections():
-            return ()
-        known = self._secrets.get(kie_conn_id)
-        if known and self.clock() - known[0] < KEYS_CACHED_SECONDS:
-            return known[1]
-        try:
-            extra = KieHook.get_connection(kie_conn_id).extra_dejson
-        except Exception:
-            log.exception("Connection %s could not be looked up; its callbacks are refused.", kie_conn_id)
-            extra = {}
-        names = ("webhook_secret", "webhook_secret_previous")
-        secrets = tuple(str(extra[name]) for name in names if extra.get(name))
-        if not secrets:
-            log.warning("Connection %s has no webhook secret: all its callbacks are refused.", kie_conn_id)
-        self._secrets[kie_conn_id] = (self.clock(), secrets)
-        return secrets
-
-    def wake(self, waiting: Waiting) -> bool:
+    def wake(self, waiting: Waiting) -> Wake:
         """Let a deferred task instance look now."""
         with _airflow.metadata_session() as session:
             return _airflow.wake(session, waiting)
@@ -57,30 +37,31 @@ class AirflowWorld:
             return _airflow.wake_by_key(session, [f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
 
     def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
-        """Write the song's pending record; a song that is archived, or that a run works on, needs no run.
-
-        :raises KieError: when the record cannot be written: KIE gets no 200 and calls again.
-        """
-        from airflow_kie.song_archive import SongArchive, Wanted
-
-        bucket, prefix = settings.text("bucket"), settings.text("prefix", "songs")
-        if not bucket:
-            log.warning("Song %s was heard of, but no bucket is set in the [kie] configuration.", music_task_id)
-            return False
-        archive = SongArchive.open(settings.text("aws_conn_id", "aws_default"), bucket, prefix, music_task_id)
-        archive.bucket.create_on_loopback()
-        wanted = Wanted(audio=settings.flag("archive_audio"), lyrics=settings.flag("archive_lyrics"))
-        if not wanted.missing_in(archive.manifest()):
-            return False
-        pending = archive.note(heard_from="callback", kie_conn_id=kie_conn_id)
-        if pending.working is None:
-            return True
-        with _airflow.metadata_session() as session:
-            return not _airflow.run_is_active(session, pending.working.dag_id, pending.working.run_id)
+        """Note durably that a song is owed a cover; return whether a run is to be started for it."""
+        return self.songs.hear_of(kie_conn_id, music_task_id)
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""
-        extra = {"music_task_id": music_task_id, "kie_conn_id": kie_conn_id, "heard_from": "callback"}
+        self.songs.announce(kie_conn_id, music_task_id)
+
+    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        """Write when the last callback came into the connection's Variable."""
+        key = variable_of(kie_conn_id)
         with _airflow.metadata_session() as session:
-            if not _airflow.send_asset_event(session, MUSIC.uri, music_task_id, extra):
-                log.warning("No DAG has declared the asset %s; song %s waits for the sweep.", MUSIC.uri, music_task_id)
+            trace = following(parsed(_airflow.variable(session, key)), count, proof)
+            _airflow.set_variable(session, key, trace.text(), DESCRIPTION)
+
+    def run_is_active(self, dag_id: str, run_id: str) -> bool:
+        """Return whether a DAG run is queued or running."""
+        with _airflow.metadata_session() as session:
+            return _airflow.run_is_active(session, dag_id, run_id)
+
+    def event_was_sent(self, music_task_id: str, since: datetime) -> bool:
+        """Return whether "music complete" was sent for a song lately, by whomever."""
+        with _airflow.metadata_session() as session:
+            return _airflow.event_was_sent(session, MUSIC.uri, music_task_id, since)
+
+    def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
+        """Send "music complete"; return False while no DAG has declared the asset."""
+        with _airflow.metadata_session() as session:
+            return _airflow.send_asset_event(session, MUSIC.uri, music_task_id, extra)

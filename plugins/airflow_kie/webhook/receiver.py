@@ -5,24 +5,23 @@ it makes somebody look at KIE's details, which are the truth. What is not verifi
 a connection, and changes nothing.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from airflow_kie.client.account import TOKEN_PARAMETER
-from airflow_kie.webhook.address import Waiting, read_wake_token
-from airflow_kie.webhook.signature import (
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-    SignatureRefused,
-    task_id_in,
-    verify,
-)
+from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.last_callback import CallbackCounter
+from airflow_kie.webhook.proof import prove
+from airflow_kie.webhook.signature import SignatureRefused, task_id_in
+from airflow_kie.webhook.world import Wake, World
 
 log = logging.getLogger(__name__)
 
@@ -31,28 +30,13 @@ MAX_BODY_BYTES = 256 * 1024
 UNVERIFIED_PER_SECOND = 20
 """Unverified requests that are answered with their refusal; more are turned away. Verified ones never are: a 429 to
 KIE would be a lost delivery."""
+BODY_SECONDS = 10.0
+"""Seconds within which a body must have come: KIE gives a receiver 15 for everything."""
+WAKE_AGAIN = 10
+"""How often a task that is not waiting yet is told again, once a second: a callback can come before its task defers."""
 INTERMEDIATE = frozenset({"text", "first"})
 """Stages of a music task that end nothing (docs.kie.ai suno-api/generate-music-callbacks)."""
 FINAL = "complete"
-
-
-class World(Protocol):
-    """What the receiver asks of Airflow."""
-
-    def secrets_of(self, kie_conn_id: str) -> tuple[str, ...]:
-        """Return the webhook secrets of a connection, from a cache; none for one that is unknown."""
-
-    def wake(self, waiting: Waiting) -> bool:
-        """Let a deferred task instance look now; return whether it was waiting."""
-
-    def wake_sensors(self, kie_task_id: str) -> int:
-        """Let the sensors that wait for a KIE task look now; return how many did."""
-
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
-        """Note durably that a song is owed a cover; return whether a run is to be started for it."""
-
-    def announce(self, kie_conn_id: str, music_task_id: str) -> None:
-        """Send "music complete" for a song."""
 
 
 @dataclass
@@ -71,35 +55,43 @@ class _Refusals:
         return self.count > UNVERIFIED_PER_SECOND
 
 
-@dataclass(frozen=True)
+@dataclass
 class Receiver:
     """Decides about one callback.
 
     :param world: Airflow.
     :param clock: epoch seconds.
+    :param pause: seconds between two attempts to wake a task that is not waiting yet.
     """
 
     world: World
     clock: Callable[[], float] = time.time
-    refusals: _Refusals = field(init=False)
+    pause: float = 1.0
+    counter: CallbackCounter = field(default_factory=CallbackCounter)
+    _told_again: set[Waiting] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "refusals", _Refusals(self.clock))
+        self.refusals = _Refusals(self.clock)
 
     async def receive(self, kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
-        """Answer a callback: 200 once it is durable, 401 unless it is KIE's, 413 if it is too large."""
-        body = await _body(request)
-        if body is None:
-            return Response(status_code=413)
+        """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
+        body, status = await _body(request)
+        if status != 200:
+            return Response(status_code=status)
         try:
             task_id, decoded = task_id_in(body)
-            secrets = await run_in_threadpool(self.world.secrets_of, kie_conn_id)
-            headers = request.headers
-            verify(secrets, task_id, headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER), self.clock())
+            keys = await run_in_threadpool(self.world.keys_of, kie_conn_id)
+            token = request.query_params.get(TOKEN_PARAMETER, "")
+            proof = prove(keys, kie_conn_id, task_id, request.headers, token, self.clock())
         except SignatureRefused as refusal:
             return self._refuse(kie_conn_id, refusal)
-        waiting = read_wake_token(secrets, request.query_params.get(TOKEN_PARAMETER, ""))
-        await run_in_threadpool(self._accept, kie_conn_id, task_id, decoded, waiting, later)
+        try:
+            await run_in_threadpool(self._accept, kie_conn_id, task_id, decoded, proof.waiting, later)
+        except Exception:
+            log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
+            return Response(status_code=500)
+        if count := self.counter.count(kie_conn_id):
+            later.add_task(self._note_callbacks, kie_conn_id, count, proof.by)
         return Response('{"status":"received"}', media_type="application/json")
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
@@ -122,31 +114,50 @@ class Receiver:
             log.info("KIE task %s has reached stage %s.", task_id, stage)
         elif waiting:
             woken = self.world.wake(waiting)
-            log.info("KIE task %s has ended; %s.", task_id, "its task looks now" if woken else "nobody waits yet")
-            if not woken:
+            log.info("KIE task %s has ended; %s.", task_id, woken.value)
+            if woken is Wake.NOT_YET and waiting not in self._told_again:
                 later.add_task(self._wake_soon, waiting)
         else:
             woken_sensors = self.world.wake_sensors(task_id)
             log.info("KIE task %s has ended; %d sensors look now.", task_id, woken_sensors)
             if stage == FINAL and body.get("code") == 200 and self.world.hear_of(kie_conn_id, task_id):
-                later.add_task(self.world.announce, kie_conn_id, task_id)
+                later.add_task(self._announce, kie_conn_id, task_id)
 
-    def _wake_soon(self, waiting: Waiting) -> None:
-        """Try again for some seconds: a callback can come before its task has deferred."""
-        for _ in range(10):
-            time.sleep(1.0)
-            if self.world.wake(waiting):
-                return
+    async def _wake_soon(self, waiting: Waiting) -> None:
+        """Try again for some seconds, without holding a thread; equal callbacks are one."""
+        if waiting in self._told_again:
+            return
+        self._told_again.add(waiting)
+        try:
+            for _ in range(WAKE_AGAIN):
+                await asyncio.sleep(self.pause)
+                if await run_in_threadpool(self.world.wake, waiting) is not Wake.NOT_YET:
+                    return
+        finally:
+            self._told_again.discard(waiting)
+
+    def _announce(self, kie_conn_id: str, music_task_id: str) -> None:
+        try:
+            self.world.announce(kie_conn_id, music_task_id)
+        except Exception:
+            log.exception("Song %s is noted, but could not be announced; the sweep starts it.", music_task_id)
+
+    def _note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        try:
+            self.world.note_callbacks(kie_conn_id, count, proof)
+        except Exception:
+            log.exception("When KIE last called back could not be written down; nothing else depends on it.")
 
 
-def create_app(world: World, clock: Callable[[], float] = time.time) -> FastAPI:
+def create_app(world: World, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
     """Return the app with its one public route; it describes itself to nobody.
 
     :param world: Airflow.
     :param clock: epoch seconds.
+    :param pause: seconds between two attempts to wake a task that is not waiting yet.
     """
-    app = FastAPI(title="KIE callbacks", docs_url=None, redoc_url=None, openapi_url=None)
-    receiver = Receiver(world, clock)
+    app = FastAPI(title="KIE callbacks", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    receiver = Receiver(world, clock, pause)
 
     @app.post("/callback/{kie_conn_id}", include_in_schema=False)
     async def callback(kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
@@ -157,14 +168,20 @@ def create_app(world: World, clock: Callable[[], float] = time.time) -> FastAPI:
     return app
 
 
-async def _body(request: Request) -> bytes | None:
-    """Return the body, or None as soon as it is larger than any callback."""
+async def _body(request: Request) -> tuple[bytes, int]:
+    """Return the body and 200; or 413 as soon as it is larger than any callback, 408 if it takes too long to come."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    return b"", 413
+    except TimeoutError:
+        return b"", 408
+    except ClientDisconnect:
+        return b"", 400  # read by nobody
+    return bytes(body), 200
 
 
 def _stage(body: Mapping[str, Any]) -> str:

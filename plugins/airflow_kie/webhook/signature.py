@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_kie.archive.keys import KeyRefused, checked_task_id
 from airflow_kie.client.pointer import Path, first_at
 
 SIGNATURE_HEADER = "x-webhook-signature"
@@ -43,9 +44,16 @@ def task_id_in(body: bytes) -> tuple[str, Mapping[str, Any]]:
     except (ValueError, RecursionError):
         raise SignatureRefused("the body is no JSON") from None
     found = first_at(decoded, *ID_PATHS)
-    if not isinstance(decoded, dict) or not isinstance(found, str) or not 0 < len(found) <= 128:
+    if not isinstance(decoded, dict) or not isinstance(found, str) or not _is_task_id(found):
         raise SignatureRefused("the body names no task")
     return found, decoded
+
+
+def _is_task_id(text: str) -> bool:
+    try:
+        return bool(checked_task_id(text))
+    except KeyRefused:
+        return False
 
 
 def sign(secret: str, task_id: str, timestamp: str) -> str:

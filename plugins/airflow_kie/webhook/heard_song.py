@@ -1,0 +1,97 @@
+"""A song that somebody else has made: noted in the bucket before KIE gets its 200, and announced after."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from airflow_kie import settings
+from airflow_kie.assets import MUSIC
+from airflow_kie.song_archive import SongArchive, Wanted
+
+log = logging.getLogger(__name__)
+
+
+class NoBucket(Exception):
+    """A song cannot be noted because no bucket is configured."""
+
+
+class RunsAndEvents(Protocol):
+    """What is asked of Airflow about a song."""
+
+    def run_is_active(self, dag_id: str, run_id: str) -> bool:
+        """Return whether a DAG run is queued or running."""
+
+    def event_was_sent(self, music_task_id: str, since: datetime) -> bool:
+        """Return whether "music complete" was sent for a song lately, by whomever."""
+
+    def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
+        """Send "music complete"; return False while no DAG has declared the asset."""
+
+
+@dataclass
+class HeardSongs:
+    """Notes songs and announces each once, however often KIE calls back.
+
+    :param airflow: the Airflow that has the runs.
+    """
+
+    airflow: RunsAndEvents
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _busy: dict[str, tuple[threading.Lock, int]] = field(default_factory=dict)
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+        """Write a song's pending record; return whether its event is to be sent.
+
+        It is not for a song that is archived, that an active run works on, or that was announced a moment ago: its
+        run is about to start then. Should that event get lost, the sweep finds the record.
+
+        :raises NoBucket: when `[kie] bucket` is not set.
+        :raises KieError: when the record cannot be written: KIE gets no 200 and calls again.
+        """
+        bucket, prefix = settings.text("bucket"), settings.text("prefix", "songs")
+        if not bucket:
+            raise NoBucket(f"Song {music_task_id} cannot be noted: no bucket is set in the [kie] configuration")
+        with self._one_at_a_time(music_task_id):
+            archive = SongArchive.open(settings.text("aws_conn_id", "aws_default"), bucket, prefix, music_task_id)
+            archive.bucket.create_on_loopback()
+            wanted = Wanted(audio=settings.flag("archive_audio"), lyrics=settings.flag("archive_lyrics"))
+            if not wanted.missing_in(archive.manifest()):
+                return False
+            if archive.pending() and self._is_announced(music_task_id):
+                return False
+            working = archive.note(heard_from="callback", kie_conn_id=kie_conn_id).working
+        return working is None or not self.airflow.run_is_active(working.dag_id, working.run_id)
+
+    def announce(self, kie_conn_id: str, music_task_id: str) -> None:
+        """Send "music complete", unless another callback of the same moment has done so."""
+        extra = {"music_task_id": music_task_id, "kie_conn_id": kie_conn_id, "heard_from": "callback"}
+        with self._one_at_a_time(music_task_id):
+            if self._is_announced(music_task_id):
+                return
+            if not self.airflow.send_event(music_task_id, extra):
+                log.warning("No DAG has declared the asset %s; song %s waits for the sweep.", MUSIC.uri, music_task_id)
+
+    def _is_announced(self, music_task_id: str) -> bool:
+        """Return whether its event is younger than what the sweep looks at."""
+        since = datetime.now(UTC) - timedelta(minutes=settings.number("sweep_after_minutes", 10))
+        return self.airflow.event_was_sent(music_task_id, since)
+
+    @contextmanager
+    def _one_at_a_time(self, music_task_id: str) -> Iterator[None]:
+        with self._lock:
+            lock, users = self._busy.get(music_task_id, (threading.Lock(), 0))
+            self._busy[music_task_id] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, users = self._busy.pop(music_task_id)
+                if users > 1:
+                    self._busy[music_task_id] = (lock, users - 1)

@@ -1,0 +1,40 @@
+"""What the receiver asks of the Airflow that it serves: from inside of it, or over its public REST API."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.proof import CallbackKeys
+
+
+class Wake(Enum):
+    """What became of a wake-up; the value is the log's words."""
+
+    WOKEN = "its task looks now"
+    NOT_YET = "nobody waits yet; it is told again for some seconds"
+    GONE = "nobody waits for it any more"
+    AT_NEXT_READ = "its task sees it at its next read"
+
+
+class World(Protocol):
+    """An Airflow, as the receiver needs it."""
+
+    def keys_of(self, kie_conn_id: str) -> CallbackKeys:
+        """Return what checks a connection's callbacks, from a cache; nothing for one that is unknown."""
+
+    def wake(self, waiting: Waiting) -> Wake:
+        """Let a deferred task instance look now."""
+
+    def wake_sensors(self, kie_task_id: str) -> int:
+        """Let the sensors that wait for a KIE task look now; return how many did."""
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+        """Note durably that a song is owed a cover; return whether a run is to be started for it."""
+
+    def announce(self, kie_conn_id: str, music_task_id: str) -> None:
+        """Send "music complete" for a song."""
+
+    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        """Leave a trace of proven callbacks; asked for at most once a minute."""

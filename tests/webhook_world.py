@@ -1,0 +1,57 @@
+"""Airflow as the callback receiver sees it, in memory: it notes what it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.proof import CallbackKeys
+from airflow_kie.webhook.world import Wake
+
+SECRET = "a webhook secret"
+TOKEN_SECRET = "a secret of 32 characters or more"
+
+
+@dataclass
+class FakeWorld:
+    """Airflow as the receiver sees it.
+
+    :param keys: the keys of ``kie_default``; other connections have none.
+    :param wakes: what becomes of wake-ups, one after the other; the last one stays.
+    :param durable: whether songs can be noted.
+    :param new: whether a song that is heard of needs a run.
+    """
+
+    keys: CallbackKeys = field(default_factory=lambda: CallbackKeys(webhook=(SECRET,)))
+    wakes: list[Wake] = field(default_factory=lambda: [Wake.WOKEN])
+    durable: bool = True
+    new: bool = True
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def keys_of(self, kie_conn_id: str) -> CallbackKeys:
+        return self.keys if kie_conn_id == "kie_default" else CallbackKeys()
+
+    def wake(self, waiting: Waiting) -> Wake:
+        self.asked.append(("wake", waiting))
+        return self.wakes.pop(0) if len(self.wakes) > 1 else self.wakes[0]
+
+    def wake_sensors(self, kie_task_id: str) -> int:
+        self.asked.append(("wake_sensors", kie_task_id))
+        return 0
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+        self.asked.append(("hear_of", kie_conn_id, music_task_id))
+        if not self.durable:
+            raise OSError("the bucket is away")
+        return self.new
+
+    def announce(self, kie_conn_id: str, music_task_id: str) -> None:
+        self.asked.append(("announce", kie_conn_id, music_task_id))
+
+    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        self.asked.append(("note_callbacks", kie_conn_id, count, proof))
+
+    def told(self, word: str) -> list[tuple[Any, ...]]:
+        """Return what was asked with this word."""
+        return [asked for asked in self.asked if asked[0] == word]
