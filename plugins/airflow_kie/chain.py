@@ -8,8 +8,8 @@ from typing import Any, cast
 from airflow.sdk import TriggerRule, task_group
 
 from airflow_kie import settings
-from airflow_kie.operators.report import KieSongReportOperator, note_failure
 from airflow_kie.create_pool import pool_arguments
+from airflow_kie.operators.report import KieSongReportOperator, note_failure
 from airflow_kie.operators.songs import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.sensors.suno import EXPIRES_AT_KEY, SONG_TITLE_KEY, KieCoverSensor, KieMusicSensor
@@ -107,13 +107,13 @@ def archive_covers(
             song_title=title,
             expires_at=expires_at,
             map_index_template=_LABEL,
+            **pool_arguments(),
             **waits,
         )
         details = KieCoverSensor(
             task_id="cover_details",
             cover_task_id=cast("str", cover.output),
             music_task_id=music_task_id,
-            **pool_arguments(),
             kie_conn_id=kie_conn_id,
             song_title=title,
             expires_at=expires_at,

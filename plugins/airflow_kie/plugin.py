@@ -1,4 +1,5 @@
-"""The Airflow plugin: the callback receiver, in the api-server, if `[kie] receiver` is on.
+"""The Airflow plugin: the callback receiver in the api-server, if `[kie] receiver` is on, and in the scheduler a look
+at the pool that `[kie] create_pool` names.
 
 Every Airflow process loads plugins, each task process too, so nothing is imported here that costs time.
 """
@@ -23,7 +24,6 @@ def _apps() -> list[dict[str, Any]]:
     return [{"app": create_app(AirflowWorld()), "url_prefix": "/kie", "name": "KIE callbacks"}]
 
 
-class KiePlugin(AirflowPlugin):
 def _listeners() -> list[Any]:
     """Return the scheduler's look at the pool for creating tasks, where one is configured."""
     if ("scheduler" not in sys.argv and "standalone" not in sys.argv) or not settings.text("create_pool"):
@@ -33,7 +33,8 @@ def _listeners() -> list[Any]:
     return [CreatePoolListener()]
 
 
-    """Mounts the callback receiver at ``/kie``, and looks at the pool for creating tasks."""
+class KiePlugin(AirflowPlugin):
+    """Mounts the callback receiver at ``/kie``."""
 
     name = "kie"
     fastapi_apps = _apps()

@@ -118,13 +118,13 @@ class KieSongListOperator(BaseOperator):
         mistakes += mistakes_in_prefix(prefix)
         if mistakes:
             raise SongsRefused(" ".join(mistakes))
+        check_create_pool()
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
             KieHook(kie_conn_id).account  # noqa: B018 - a connection that cannot be used is told of before any song
         opened = self._tried_bucket(bucket, prefix)
         note = functools.partial(self._note, context, opened, prefix)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             noted = list(pool.map(note, orders))
-        check_create_pool()
         archived = [item.archived for item in noted if item.archived]
         todo = [item.order for item in noted if not item.archived]
         self._weigh(noted)
