@@ -1,3 +1,31 @@
 """KIE.ai for Apache Airflow: hook, operators, sensors, triggers and the transfer to S3."""
 
+import re
+from importlib.metadata import PackageNotFoundError, version
+
 __version__ = "0.1.0"
+
+_OLDEST = (("apache-airflow-core", (3, 3)), ("apache-airflow", (3, 3)), ("apache-airflow-task-sdk", (1, 3)))
+"""What Airflow 3.3 is called where it is installed; a worker may have its task SDK alone. Airflow 2 has no core."""
+
+
+def _refuse_an_airflow_that_is_too_old() -> None:
+    """Look at the installed Airflow's version; `client` and `archive` need none, so none is no reason to refuse.
+
+    :raises ImportError: one sentence, instead of the first name that an older Airflow does not have.
+    """
+    for name, oldest in _OLDEST:
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            continue
+        numbers = re.match(r"(\d+)\.(\d+)", installed)
+        if numbers and (int(numbers[1]), int(numbers[2])) < oldest:
+            raise ImportError(
+                f"airflow-provider-kie-ai needs Apache Airflow 3.3 or later, and {name} {installed} is installed: "
+                "pip install --upgrade 'apache-airflow>=3.3'."
+            )
+        return
+
+
+_refuse_an_airflow_that_is_too_old()
