@@ -1,5 +1,5 @@
-"""The Airflow plugin: the callback receiver in the api-server, if `[kie] receiver` is on, and in the scheduler a look
-at the pool that `[kie] create_pool` names.
+"""The Airflow plugin: song pages and callback receiver in the api-server, and in the scheduler a look at the pool that
+`[kie] create_pool` names.
 
 Every Airflow process loads plugins, each task process too, so nothing is imported here that costs time.
 """
@@ -14,14 +14,19 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow_kie import settings
 
 
-def _apps() -> list[dict[str, Any]]:
-    """Return the receiver's app where it is to be served: installing the package opens nothing."""
-    if not {"api-server", "standalone"} & set(sys.argv) or not settings.flag("receiver"):
-        return []
-    from airflow_kie.webhook.airflow_world import AirflowWorld
-    from airflow_kie.webhook.receiver import create_app
+class LateApp:
+    """What the api-server mounts: builds the real app with its first request, since most processes never get one."""
 
-    return [{"app": create_app(AirflowWorld()), "url_prefix": "/kie", "name": "KIE callbacks"}]
+    def __init__(self) -> None:
+        self._app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request (ASGI)."""
+        if self._app is None:
+            from airflow_kie.webhook.app import create_app
+
+            self._app = create_app()
+        await self._app(scope, receive, send)
 
 
 def _listeners() -> list[Any]:
@@ -34,8 +39,26 @@ def _listeners() -> list[Any]:
 
 
 class KiePlugin(AirflowPlugin):
-    """Mounts the callback receiver at ``/kie``."""
+    """Mounts the song pages and, if `[kie] receiver` is on, the receiver at ``/kie``; looks at the pool for creating
+    tasks.
+    """
 
     name = "kie"
-    fastapi_apps = _apps()
+    fastapi_apps = [{"app": LateApp(), "url_prefix": "/kie", "name": "KIE song pages and callbacks"}]
+    # Without a slash before them: Airflow's pages name their base, which holds the path of `[api] base_url`.
+    external_views = [
+        {"name": "Songs", "href": "kie/songs", "destination": "nav", "category": "browse", "url_route": "kie-songs"},
+        {
+            "name": "Songs",
+            "href": "kie/runs/{DAG_ID}/{RUN_ID}",
+            "destination": "dag_run",
+            "url_route": "kie-run",
+        },
+        {
+            "name": "Song",
+            "href": "kie/runs/{DAG_ID}/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
+            "destination": "task_instance",
+            "url_route": "kie-song",
+        },
+    ]
     listeners = _listeners()

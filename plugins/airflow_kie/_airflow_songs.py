@@ -1,0 +1,92 @@
+"""The other room with Airflow's internals: what the song pages in the api-server need of login and metadata.
+
+Each function says in which Airflow that was seen, and what happens without it. Only the api-server calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def read_access(dag_id: str | None = None) -> Callable[..., None]:
+    """Return a FastAPI dependency: 401 without a login, 403 without the right to read a DAG.
+
+    Airflow 3.3.2: `api_fastapi.core_api.security.requires_access_dag`. Without it the pages are not served.
+
+    :param dag_id: the DAG; None: the one that the path names as ``dag_id``.
+    """
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+
+    return requires_access_dag(method="GET", param_dag_id=dag_id)
+
+
+def login_address(next_url: str) -> str:
+    """Return where a person logs in and comes back from (Airflow 3.3.2: the auth manager's `get_url_login`)."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    return str(get_auth_manager().get_url_login(next_url=next_url))
+
+
+def xcoms_of_run(
+    session: Session, dag_id: str, run_id: str, operators: Collection[str], keys: Collection[str]
+) -> list[Any]:
+    """Return what the tasks of some operators have pushed in a run, in the order of their map indexes.
+
+    Airflow 3.3.2: `models.xcom.XComModel`, `TaskInstance.operator`. Without it a run shows no songs.
+
+    :param operators: class names.
+    :param keys: XCom keys.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import and_, select
+
+    same = and_(
+        TaskInstance.dag_id == XComModel.dag_id,
+        TaskInstance.run_id == XComModel.run_id,
+        TaskInstance.task_id == XComModel.task_id,
+        TaskInstance.map_index == XComModel.map_index,
+    )
+    rows = session.execute(
+        select(XComModel.value)
+        .join(TaskInstance, same)
+        .where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == run_id,
+            XComModel.key.in_(keys),
+            TaskInstance.operator.in_(operators),
+        )
+        .order_by(XComModel.task_id, XComModel.key.desc(), XComModel.map_index)
+    )
+    return [XComModel.deserialize_value(row) for row in rows]
+
+
+def rendered_arguments(session: Session, dag_id: str, run_id: str, **of: Any) -> list[dict[str, Any]]:
+    """Return the rendered arguments of task instances that have begun.
+
+    Airflow 3.3.2: `models.renderedtifields`; it keeps those of a task's last 30 runs. Without it a task's own page
+    shows its run's songs.
+
+    :param of: ``task_id`` and ``map_index`` of one, or ``operators``: class names.
+    """
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import and_, select
+
+    same = and_(
+        TaskInstance.dag_id == Rendered.dag_id,
+        TaskInstance.run_id == Rendered.run_id,
+        TaskInstance.task_id == Rendered.task_id,
+        TaskInstance.map_index == Rendered.map_index,
+    )
+    found = select(Rendered.rendered_fields).join(TaskInstance, same)
+    found = found.where(Rendered.dag_id == dag_id, Rendered.run_id == run_id)
+    if "operators" in of:
+        found = found.where(TaskInstance.operator.in_(of["operators"]))
+    else:
+        found = found.where(Rendered.task_id == of["task_id"], Rendered.map_index == of["map_index"])
+    return [fields for fields in session.scalars(found.order_by(Rendered.map_index)) if isinstance(fields, dict)]

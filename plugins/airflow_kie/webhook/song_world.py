@@ -1,0 +1,142 @@
+"""The song pages' view of the Airflow that they run in: where songs are archived, and which songs a run has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kie import _airflow, _airflow_songs, settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys, KeyRefused, SongKeys
+from airflow_kie.archive.pending import Working
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.operators.songs import ARCHIVED_KEY
+
+log = logging.getLogger(__name__)
+
+OPENED_SECONDS = 60.0
+"""How long an S3 client is kept: a connection that is changed counts after a minute."""
+_LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")
+_KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where songs are archived.
+
+    :param bucket: name of the bucket.
+    :param prefix: folder in it.
+    """
+
+    bucket: str
+    prefix: str
+
+    def keys(self, music_task_id: str) -> SongKeys:
+        """Return a song's keys.
+
+        :raises KeyRefused: for what is no id.
+        """
+        return ArchiveKeys(self.prefix).song(music_task_id)
+
+
+@dataclass
+class SongWorld:
+    """What the song pages ask of Airflow.
+
+    The S3 connection is always the one of the [kie] configuration. The bucket is the configured one, or one that the
+    tasks of a run have stored: never one that an address names.
+
+    :param clock: seconds, for the S3 clients that are kept.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _opened: dict[str, tuple[float, Bucket]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def configured(self) -> Place | None:
+        """Return the place of the [kie] configuration, None where it names no bucket."""
+        bucket = settings.text("bucket")
+        return Place(bucket, settings.text("prefix", "songs")) if bucket else None
+
+    def open(self, place: Place) -> Bucket:
+        """Return the bucket of a place, through the configured S3 connection.
+
+        :raises KieConnectionInvalid: when there is no such connection.
+        """
+        with self._lock:
+            known = self._opened.get(place.bucket)
+            if known and self.clock() - known[0] < OPENED_SECONDS:
+                return known[1]
+            bucket = _open(place.bucket)
+            kept = {name: it for name, it in self._opened.items() if self.clock() - it[0] < OPENED_SECONDS}
+            self._opened = {**kept, place.bucket: (self.clock(), bucket)}
+            return bucket
+
+    def in_work(self, working: Working | None) -> bool:
+        """Return whether the run that works on a song is queued or running."""
+        if working is None:
+            return False
+        with _airflow.metadata_session() as session:
+            return _airflow.run_is_active(session, working.dag_id, working.run_id)
+
+    def songs_of_run(self, dag_id: str, run_id: str) -> Mapping[str, Place]:
+        """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
+        with _airflow.metadata_session() as session:
+            told = _airflow_songs.xcoms_of_run(session, dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
+            rendered = _airflow_songs.rendered_arguments(session, dag_id, run_id, operators=_KNOWS_A_BUCKET)
+        songs: dict[str, Place] = {}
+        for value in (*_flat(told), *rendered):
+            found = _place_in(value)
+            if found:
+                songs.setdefault(*found)
+        return songs
+
+    def song_of_task(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+        """Return the music task id that a task instance works on, None before it has begun."""
+        with _airflow.metadata_session() as session:
+            rendered = _airflow_songs.rendered_arguments(session, dag_id, run_id, task_id=task_id, map_index=map_index)
+        found = rendered[0].get("music_task_id") if rendered else None
+        return found if isinstance(found, str) else None
+
+    def login_address(self, next_url: str) -> str:
+        """Return where a person logs in and comes back from."""
+        return _airflow_songs.login_address(next_url)
+
+
+def _open(name: str) -> Bucket:
+    from airflow_kie.song_archive import open_bucket
+
+    aws_conn_id = settings.text("aws_conn_id", "aws_default")
+    try:
+        return open_bucket(aws_conn_id, name)
+    except Exception as error:
+        log.exception("S3 connection %s cannot be opened; song pages show no songs.", aws_conn_id)
+        raise KieConnectionInvalid(f"S3 connection {aws_conn_id} cannot be opened") from error
+
+
+def _flat(values: Iterable[Any]) -> list[Any]:
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
+
+
+def _place_in(value: Any) -> tuple[str, Place] | None:
+    """Return the song that a task was given or has archived, with its place; None for anything else."""
+    if not isinstance(value, Mapping):
+        return None
+    song, bucket, prefix = (value.get(name) for name in ("music_task_id", "bucket", "prefix"))
+    ending = f"{song}/{_MANIFEST}"
+    key = value.get("manifest_key")
+    if isinstance(key, str) and key.endswith(ending):
+        prefix = key.removesuffix(ending)
+    if not (isinstance(song, str) and isinstance(bucket, str) and bucket and isinstance(prefix, str)):
+        return None
+    place = Place(bucket, prefix.strip("/"))
+    try:
+        place.keys(song)
+    except KeyRefused:
+        return None
+    return song, place

@@ -1,0 +1,298 @@
+"""The song pages: pictures, sound and state of a song, for whoever may read the DAG. They need a login of Airflow.
+
+`/songs` and `/songs/<music task id>` show what stands in the configured bucket, to readers of DAG `music_cover`.
+`/runs/<dag>/<run>` shows the songs of a run to readers of that DAG, from the bucket that the run's tasks have stored.
+No address names a bucket or a key: files are found by the manifest of their song, and streamed through the api-server.
+"""
+# No `from __future__ import annotations`: FastAPI reads the annotations of routes that are made in functions.
+
+import base64
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+
+from airflow_kie._airflow_songs import read_access
+from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
+from airflow_kie.archive.manifest import read_manifest
+from airflow_kie.archive.pending import list_pending, read_pending
+from airflow_kie.client.kie_error import KieError
+from airflow_kie.songs import in_words
+from airflow_kie.webhook.song_files import (
+    EVERYWHERE,
+    RangeNotSatisfiable,
+    disposition_of,
+    etag,
+    headers_of,
+    opened,
+    slice_of,
+)
+from airflow_kie.webhook.song_page import SongPage, day, length, song_page
+from airflow_kie.webhook.song_world import Place, SongWorld
+
+log = logging.getLogger(__name__)
+
+DAG_ID = "music_cover"
+"""Who may read this DAG may see the songs of the configured bucket."""
+SONGS_PER_PAGE = 24
+OWED_SHOWN = 50
+_OWED_LOOKED_AT = 1000
+_PARALLEL = 8
+"""Requests to S3 at a time, for a page of many songs."""
+
+_TEMPLATES = Environment(loader=PackageLoader(__package__, "pages"), autoescape=True, undefined=StrictUndefined)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{max(1, size // 1024):,} KB"
+
+
+_TEMPLATES.filters.update(day=day, length=length, size=_size, part=lambda text: quote(str(text), safe=""))
+# Without the last line's end, so that the hash is that of what stands between <style> and </style>.
+_STYLE = (PackageLoader(__package__, "pages").get_source(_TEMPLATES, "style.css")[0]).strip()
+_TEMPLATES.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+PAGE_POLICY = (
+    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+_PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store", **EVERYWHERE}
+
+
+class NothingToShow(Exception):
+    """There is a sentence instead of a song.
+
+    :param heading: in a few words.
+    :param sentence: what a person can do.
+    :param status: HTTP status.
+    """
+
+    def __init__(self, heading: str, sentence: str, status: int = 404) -> None:
+        super().__init__(heading)
+        self.heading, self.sentence, self.status = heading, sentence, status
+
+
+def add_song_pages(app: FastAPI, world: SongWorld) -> None:
+    """Add the song pages to the app that is mounted in the api-server.
+
+    :param world: Airflow.
+    """
+
+    def configured() -> Place:
+        place = world.configured()
+        if place is None:
+            raise NothingToShow(
+                "No bucket is configured", "Set bucket in the [kie] section of Airflow's configuration."
+            )
+        return place
+
+    def of_run(dag_id: str, run_id: str, music_task_id: str) -> Place:
+        place = world.songs_of_run(dag_id, run_id).get(music_task_id)
+        if place is None:
+            raise NothingToShow("This run has no such song", "Its songs stand on the page of the run.")
+        return place
+
+    overview = APIRouter(dependencies=[Depends(read_access(DAG_ID))])
+    _add_overview(overview, world, configured)
+    _add_song(overview, world, configured)
+    runs = APIRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=[Depends(read_access())])
+    _add_run(runs, world)
+    _add_song(runs, world, of_run)
+    app.include_router(overview, include_in_schema=False)
+    app.include_router(runs, include_in_schema=False)
+    _add_refusals(app, world)
+
+
+# --- one song ---
+
+
+def _add_song(router: APIRouter, world: SongWorld, where: Callable[..., Place]) -> None:
+    @router.get("/songs/{music_task_id}")
+    def song(request: Request, music_task_id: str, place: Annotated[Place, Depends(where)]) -> Response:
+        return _song_answer(request, _read(world, place, music_task_id), place)
+
+    @router.get("/songs/{music_task_id}/files/{name}")
+    def file(
+        request: Request,
+        music_task_id: str,
+        name: str,
+        place: Annotated[Place, Depends(where)],
+        download: str = "",
+    ) -> Response:
+        page = _read(world, place, music_task_id, files_only=True)
+        return _file_answer(request, world, place, page, name, download=bool(download))
+
+
+def _song_answer(request: Request, page: SongPage, place: Place, folder: str | None = None) -> Response:
+    """Return the page of a song.
+
+    :param folder: where its addresses begin, if not at its own.
+    """
+    return _page(
+        request,
+        "song.html",
+        404 if page.state == "Unknown" else 200,
+        page=page,
+        stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
+        files=f"{folder or request.url.path.rpartition('/')[0]}/{quote(page.music_task_id, safe='')}/files",
+    )
+
+
+def _file_answer(
+    request: Request, world: SongWorld, place: Place, page: SongPage, name: str, *, download: bool
+) -> Response:
+    file = page.file(name)
+    if file is None:
+        raise NothingToShow("There is no such file", "The song's page lists the files that are archived.")
+    if request.headers.get("if-none-match") == etag(file) and "range" not in request.headers:
+        return Response(status_code=304, headers={"ETag": etag(file), "Cache-Control": "private, no-cache"})
+    try:
+        part = slice_of(file, request.headers.get("range"), request.headers.get("if-range"))
+    except RangeNotSatisfiable:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{file.size}", **EVERYWHERE})
+    headers = headers_of(file, part, disposition_of(page, file, download=download))
+    pieces = opened(world.open(place), file, part)
+    return StreamingResponse(pieces, 200 if part.whole else 206, headers)
+
+
+def _read(world: SongWorld, place: Place, music_task_id: str, *, files_only: bool = False) -> SongPage:
+    """Read a song from its bucket.
+
+    :param files_only: leave out what only the page shows.
+    :raises KeyRefused: for what is no id.
+    :raises KieError: when the bucket cannot be read.
+    """
+    keys, bucket = place.keys(music_task_id), world.open(place)
+    manifest = read_manifest(bucket, keys)
+    pending = None if files_only else read_pending(bucket, keys)
+    active = world.in_work(pending.working) if pending else False
+    return song_page(keys, manifest, pending, active=active, now=datetime.now(UTC))
+
+
+# --- many songs ---
+
+
+def _add_overview(router: APIRouter, world: SongWorld, configured: Callable[[], Place]) -> None:
+    @router.get("/songs")
+    def songs(request: Request, place: Annotated[Place, Depends(configured)], id: str = "") -> Response:
+        wanted = id.strip()
+        if wanted:
+            place.keys(wanted)  # what is no id gets its sentence here
+            return RedirectResponse(f"{_root(request)}/songs/{quote(wanted, safe='')}", 303, EVERYWHERE)
+        bucket, archive = world.open(place), ArchiveKeys(place.prefix)
+        found = list(_first(list_pending(bucket, archive), _OWED_LOOKED_AT))
+        newest = sorted(found, key=lambda item: item[1].last_modified, reverse=True)[:OWED_SHOWN]
+        owed = _read_many(world, {keys.music_task_id: place for keys, _ in newest})
+        more = len(found) > len(newest)
+        return _page(request, "songs.html", owed=[page for page in owed if page.state != "Archived"], more=more)
+
+
+def _add_run(router: APIRouter, world: SongWorld) -> None:
+    @router.get("")
+    def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response:
+        return _run_answer(request, world, dag_id, run_id, _number(page, 1))
+
+    @router.get("/tasks/{task_id}/{map_index}")
+    def task(request: Request, dag_id: str, run_id: str, task_id: str, map_index: str) -> Response:
+        song = world.song_of_task(dag_id, run_id, task_id, _number(map_index, -1))
+        place = world.songs_of_run(dag_id, run_id).get(song) if song else None
+        if song is None or place is None:
+            return _run_answer(request, world, dag_id, run_id, 1)
+        return _song_answer(request, _read(world, place, song), place, f"{_run_root(request, dag_id, run_id)}/songs")
+
+
+def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, number: int) -> Response:
+    songs = world.songs_of_run(dag_id, run_id)
+    pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
+    number = min(max(1, number), pages)
+    shown = list(songs.items())[(number - 1) * SONGS_PER_PAGE : number * SONGS_PER_PAGE]
+    return _page(
+        request,
+        "run.html",
+        run_root=_run_root(request, dag_id, run_id),
+        songs=_read_many(world, dict(shown)),
+        count=in_words(len(songs)),
+        number=number,
+        pages=pages,
+    )
+
+
+def _read_many(world: SongWorld, places: Mapping[str, Place]) -> list[SongPage]:
+    """Read some songs side by side, in their order."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(lambda item: _read(world, item[1], item[0]), places.items()))
+
+
+def _number(text: str, otherwise: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else otherwise
+
+
+def _first(items: Iterator[Any], count: int) -> Iterator[Any]:
+    for _, item in zip(range(count), items, strict=False):
+        yield item
+
+
+# --- answers ---
+
+
+def _page(request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
+    framed = request.headers.get("sec-fetch-dest", "") == "iframe"  # there, links out of the frame lead nowhere
+    text = _TEMPLATES.get_template(template).render(
+        root=_root(request), airflow=_airflow_root(request), framed=framed, **shown
+    )
+    return HTMLResponse(text, status, _PAGE_HEADERS)
+
+
+def _root(request: Request) -> str:
+    """Return the path under which this app is mounted, with what `[api] base_url` puts before it."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _airflow_root(request: Request) -> str:
+    return _root(request).removesuffix("/kie")
+
+
+def _run_root(request: Request, dag_id: str, run_id: str) -> str:
+    return f"{_root(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
+
+
+def _add_refusals(app: FastAPI, world: SongWorld) -> None:
+    """Let every refusal be a page with a sentence."""
+    say = functools.partial(_page, template="message.html", login="")
+
+    @app.exception_handler(NothingToShow)
+    def nothing(request: Request, error: NothingToShow) -> Response:
+        return say(request, status=error.status, heading=error.heading, sentence=error.sentence)
+
+    @app.exception_handler(KeyRefused)
+    def no_id(request: Request, error: KeyRefused) -> Response:
+        return say(request, status=404, heading="This is no music task id", sentence=str(error))
+
+    @app.exception_handler(KieError)
+    def refused(request: Request, error: KieError) -> Response:
+        log.warning("Song page %s: %s", request.url.path, error)
+        return say(request, status=503, heading=error.what, sentence=error.todo)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
+        login = world.login_address(str(request.url)) if error.status_code == 401 else ""
+        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login)
+
+
+_HTTP = {
+    401: ("You are not logged in", "Log in to Airflow, then open this page again."),
+    403: ("You may not see this", f"It needs the right to read the DAG ({DAG_ID}, or the run's own) in Airflow."),
+    404: ("There is no such page", "The songs stand under /kie/songs."),
+    405: ("There is no such page", "The songs stand under /kie/songs."),
+}

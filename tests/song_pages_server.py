@@ -1,0 +1,113 @@
+"""The song pages as an api-server mounts them, in a process of its own: Airflow's login, its database, real HTTP.
+
+    python song_pages_server.py <JSON: rows of runs>
+
+`AIRFLOW_HOME` names a home of its own. Prints one line of JSON once it listens: its port and a token for each user.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+READS: dict[str, set[str]] = {
+    "nobody": set(),
+    "cover_reader": {"music_cover"},
+    "own_reader": {"own_dag"},
+    "viewer": {"music_cover", "own_dag", "other_dag"},
+}
+"""Users, and the DAGs that each may read."""
+
+if __name__ != "__main__":
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    class PerDagAuthManager(SimpleAuthManager):
+        """Airflow's simple login, with rights for each DAG as other auth managers have them."""
+
+        def is_authorized_dag(self, *, method: Any, user: Any, access_entity: Any = None, details: Any = None) -> bool:
+            """Say whether a user may read a DAG."""
+            return method == "GET" and details is not None and details.id in READS[user.username]
+
+
+def fill(runs: list[dict[str, Any]]) -> None:
+    """Store runs as the scheduler and the workers of Airflow do, as far as the pages read it.
+
+    :param runs: ``dag_id``, ``run_id``, ``state``, and ``tasks``: operator, task_id, map_index, xcoms, rendered.
+    """
+    from airflow import settings
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
+    from sqlalchemy import insert, text
+
+    import_all_models()
+    from airflow.models.dagrun import DagRun
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from uuid6 import uuid7
+
+    now = datetime.now(UTC)
+    engine = settings.get_engine()
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("PRAGMA foreign_keys=OFF"))
+        for number, run in enumerate(runs, start=1):
+            names = {"dag_id": run["dag_id"], "run_id": run["run_id"]}
+            connection.execute(
+                insert(DagRun.__table__).values(
+                    id=number, **names, state=run["state"], run_type="manual", run_after=now, logical_date=now
+                )
+            )
+            for task in run["tasks"]:
+                which = {**names, "task_id": task["task_id"], "map_index": task["map_index"]}
+                connection.execute(
+                    insert(TaskInstance.__table__).values(
+                        id=uuid7(), **which, operator=task["operator"], pool="p", pool_slots=1, try_number=1
+                    )
+                )
+                for key, value in task.get("xcoms", {}).items():
+                    connection.execute(
+                        insert(XComModel.__table__).values(
+                            dag_run_id=number, **which, key=key, value=value, timestamp=now
+                        )
+                    )
+                if "rendered" in task:
+                    connection.execute(
+                        insert(RenderedTaskInstanceFields.__table__).values(**which, rendered_fields=task["rendered"])
+                    )
+
+
+def main(runs: str) -> None:
+    """Serve until standard input ends."""
+    fill(json.loads(runs))
+    import uvicorn
+    from airflow.api_fastapi.app import init_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi import FastAPI
+
+    from airflow_kie.plugin import KiePlugin
+
+    app = FastAPI(root_path="/airflow")  # as with [api] base_url = https://airflow.example.com/airflow
+    (mounted,) = KiePlugin.fastapi_apps
+    app.mount(mounted["url_prefix"], mounted["app"])
+    login = init_auth_manager(app)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    tokens = {name: login.generate_jwt(SimpleAuthManagerUser(username=name, role="viewer")) for name in READS}
+    port = server.servers[0].sockets[0].getsockname()[1]
+    print(json.dumps({"port": port, "tokens": tokens}), file=sys.__stdout__, flush=True)
+    sys.stdin.read()
+    server.should_exit = True
+    thread.join(10)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
