@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ def archive_covers(
     labels: Any = None,
     songs: Any = None,
     max_covers: int | str | None = None,
+    extra_args: Mapping[str, Any] | str | None = None,
     deferrable: bool = True,
     weight_rule: str = "upstream",
 ) -> Any:
@@ -54,6 +56,8 @@ def archive_covers(
     :param labels: people's own names for the songs.
     :param songs: songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
     :param max_covers: refuse the run if it would pay for more covers than this.
+    :param extra_args: for S3, as S3Hook's: ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": …}``, storage class,
+        tags, expected bucket owner; None: `[kie] s3_extra_args`.
     :param deferrable: wait in the triggerer.
     :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
         default starts all of them first.
@@ -75,6 +79,7 @@ def archive_covers(
         labels=labels,
         songs=songs,
         max_covers=max_covers,
+        extra_args=extra_args,
         **common,
     )
 
@@ -104,6 +109,7 @@ def archive_covers(
             bucket=bucket,
             prefix=prefix,
             aws_conn_id=aws,
+            extra_args=extra_args,
             song_title=title,
             expires_at=expires_at,
             map_index_template=_LABEL,
@@ -131,6 +137,7 @@ def archive_covers(
             archive_audio=archive_audio,
             archive_lyrics=archive_lyrics,
             labels=labels,
+            extra_args=extra_args,
             song_title=title,
             expires_at=expires_at,
             map_index_template=_LABEL,
@@ -146,6 +153,7 @@ def archive_covers(
         archive_task_id=CHAIN[-1],
         chain_task_ids=CHAIN,
         aws_conn_id=aws,
+        extra_args=extra_args,
         trigger_rule=TriggerRule.ALL_DONE,
         **common,
     )

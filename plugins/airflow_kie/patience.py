@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.song_archive import ExtraArgs
 
 log = logging.getLogger(__name__)
 
@@ -330,13 +331,13 @@ def account_place(hook: KieHook) -> Place:
     return Place(OutageNote(f"account_{name}"), hook.credits, lambda error: error.reason in _OF_THE_ACCOUNT)
 
 
-def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str) -> Place:
+def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs = None) -> Place:
     """Return the bucket of an archive."""
     from airflow_kie.archive.keys import ArchiveKeys
     from airflow_kie.archive.s3_errors import S3Error
     from airflow_kie.song_archive import open_bucket
 
     def probe() -> None:
-        open_bucket(aws_conn_id, bucket).probe(ArchiveKeys(prefix).probe)
+        open_bucket(aws_conn_id, bucket, extra_args).probe(ArchiveKeys(prefix).probe)
 
     return Place(OutageNote(f"bucket_{bucket}"), probe, lambda error: isinstance(error, S3Error))

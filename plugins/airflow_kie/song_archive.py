@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
+from airflow_kie.archive.s3_errors import S3ArgumentsRefused
 
 log = logging.getLogger(__name__)
 
 
-def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: Mapping[str, Any] | None = None) -> Bucket:
+ExtraArgs = Mapping[str, Any] | str | None
+"""What goes to S3 with our objects: a map, its JSON text (a template renders to that), or None for the setting."""
+
+
+def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = None) -> Bucket:
     """Return a bucket behind an Airflow connection.
 
     :param aws_conn_id: Airflow connection of type ``aws``; None or empty: boto3's default credential chain.
     :param bucket: its name.
-    :param extra_args: passed on with every write, see :class:`~airflow_kie.archive.bucket.Bucket`.
+    :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.bucket.Bucket`; None: those of
+        `[kie] s3_extra_args`.
+    :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    arguments = _arguments(extra_args)
     hook = S3Hook(aws_conn_id=aws_conn_id or None)
     client = hook.get_conn()
     credentials = hook.get_session().get_credentials()
     principal = f"access key {credentials.access_key}" if credentials else "nobody (no credentials were found)"
-    return Bucket(client, bucket, extra_args or {}, principal)
+    return Bucket(client, bucket, arguments, principal)
+
+
+def _arguments(extra_args: ExtraArgs) -> Mapping[str, Any]:
+    given: Any = settings.text("s3_extra_args") if extra_args is None else extra_args
+    if isinstance(given, str):
+        try:
+            given = json.loads(given) if given.strip() else {}
+        except ValueError:
+            given = None
+    if not isinstance(given, Mapping):
+        raise S3ArgumentsRefused('they are a map such as {"ServerSideEncryption": "aws:kms"}, written as JSON')
+    return given
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ class SongArchive:
         bucket: str,
         prefix: str,
         music_task_id: str,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: ExtraArgs = None,
     ) -> SongArchive:
         """Return the archive of a song; no request is made."""
         return cls(open_bucket(aws_conn_id, bucket, extra_args), ArchiveKeys(prefix).song(music_task_id))

@@ -22,7 +22,13 @@ from airflow_kie.archive.pending import (
     read_pending,
 )
 from airflow_kie.archive.records import ArchiveUnreadable
-from airflow_kie.archive.s3_errors import S3CredentialsWrong, S3NoSuchBucket, S3StoredWrong, S3Unreachable
+from airflow_kie.archive.s3_errors import (
+    S3ArgumentsRefused,
+    S3CredentialsWrong,
+    S3NoSuchBucket,
+    S3StoredWrong,
+    S3Unreachable,
+)
 from s3_servers import S3Server, moto_s3, rclone_s3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -145,37 +151,9 @@ def test_a_missing_bucket_is_told_by_every_action_and_created_on_loopback_only(s
     assert "never-made" not in {b["Name"] for b in s3.client().list_buckets()["Buckets"]}
 
 
-def test_extra_arguments_reach_every_write_and_unknown_ones_are_refused(s3: S3Server, bucket: Bucket) -> None:
-    sent: list[tuple[str, object]] = []
-    client = s3.client()
-    for operation in ("PutObject", "CreateMultipartUpload"):
-        client.meta.events.register(
-            f"before-parameter-build.s3.{operation}",
-            lambda params, model, **_: sent.append((model.name, params.get("StorageClass"))),
-        )
-    stored = Bucket(client, bucket.name, {"StorageClass": "STANDARD"})
-    put(stored, b"x", "a")
-    put(stored, b"x" * 9_000_000, "b")
-    stored.put_json({}, "c")
-    assert sent == [("PutObject", "STANDARD"), ("CreateMultipartUpload", "STANDARD"), ("PutObject", "STANDARD")]
-    with pytest.raises(ValueError, match="ContentTyp"):
-        Bucket(client, bucket.name, {"ContentTyp": "x"})
-
-
-def test_an_expected_owner_is_asked_for_by_reads_too(s3: S3Server, bucket: Bucket) -> None:
-    asked: list[object] = []
-    client = s3.client()
-    client.meta.events.register(
-        "before-parameter-build.s3", lambda params, **_: asked.append(params.get("ExpectedBucketOwner"))
-    )
-    owned = Bucket(client, bucket.name, {"ExpectedBucketOwner": "123456789012", "StorageClass": "STANDARD"})
-    owned.put_json({}, "a")
-    owned.get_json("a")
-    owned.head("a")
-    list(owned.list(""))
-    owned.move("a", "b")
-    assert asked == ["123456789012"] * len(asked)
-    assert len(asked) == 6
+def test_an_argument_that_cannot_be_passed_on_is_refused_by_name(s3: S3Server) -> None:
+    with pytest.raises(S3ArgumentsRefused, match="ContentTyp cannot be passed on; possible are ACL,"):
+        Bucket(s3.client(), "songs", {"ContentTyp": "x"})
 
 
 def test_a_wrong_key_is_told_as_such(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
          "negative_tags", "vocal_gender", "extra_fields"},
     ),
     "airflow_kie.operators.suno.KieGenerateCoverOperator": (
-        TASK | {"music_task_id", "bucket", "prefix", "aws_conn_id", "song_title"},
+        TASK | {"music_task_id", "bucket", "prefix", "aws_conn_id", "song_title", "extra_args"},
         {"kie_conn_id", "adopt_task_id", "music_task_id", "bucket", "prefix", "song_title"},
     ),
     "airflow_kie.sensors.suno.KieMusicSensor": (
@@ -39,7 +39,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "airflow_kie.operators.songs.KieSongListOperator": (
         {"music_task_ids", "kie_conn_id", "bucket", "prefix", "aws_conn_id", "archive_audio", "archive_lyrics",
-         "labels", "songs"},
+         "labels", "songs", "extra_args"},
         {"music_task_ids", "kie_conn_id", "bucket", "prefix", "archive_audio", "archive_lyrics", "labels", "songs"},
     ),
     "airflow_kie.triggers.task.KieTaskTrigger": (
@@ -47,7 +47,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "airflow_kie.chain.archive_covers": (
         {"music_task_ids", "bucket", "prefix", "kie_conn_id", "aws_conn_id", "archive_audio", "archive_lyrics",
-         "labels", "songs", "deferrable", "weight_rule"},
+         "labels", "songs", "extra_args", "deferrable", "weight_rule"},
         set(),
     ),
 }  # fmt: skip

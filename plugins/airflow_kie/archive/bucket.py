@@ -15,30 +15,39 @@ from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from airflow_kie.archive.s3_errors import S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024
 _JSON_LIMIT = 16 * 1024 * 1024
 
 _EVERY_REQUEST = frozenset({"ExpectedBucketOwner", "RequestPayer"})
-PUT_ARGUMENTS = _EVERY_REQUEST | {
-    "ACL",
-    "BucketKeyEnabled",
-    "CacheControl",
-    "ChecksumAlgorithm",
-    "ContentDisposition",
-    "GrantFullControl",
-    "GrantRead",
-    "ObjectLockLegalHoldStatus",
-    "ObjectLockMode",
-    "ObjectLockRetainUntilDate",
-    "SSEKMSEncryptionContext",
-    "SSEKMSKeyId",
-    "ServerSideEncryption",
-    "StorageClass",
-    "Tagging",
-}
+_EVERY_OBJECT = frozenset(
+    {
+        "ACL",
+        "ChecksumAlgorithm",
+        "GrantFullControl",
+        "SSEKMSEncryptionContext",
+        "SSEKMSKeyId",
+        "ServerSideEncryption",
+        "Tagging",
+    }
+)
+# Covers, audio and lyrics alone: records are read, written anew and deleted, which an archive class or a lock forbids.
+_FILES_ONLY = frozenset(
+    {
+        "CacheControl",
+        "ContentDisposition",
+        "GrantRead",
+        "ObjectLockLegalHoldStatus",
+        "ObjectLockMode",
+        "ObjectLockRetainUntilDate",
+        "StorageClass",
+    }
+)
+PUT_ARGUMENTS = _EVERY_REQUEST | _EVERY_OBJECT | _FILES_ONLY
+# A record holds labels, prompts and error texts: covers may be public, records are not.
+_PUBLIC_ACLS = frozenset({"authenticated-read", "public-read", "public-read-write"})
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,11 @@ class Bucket:
 
     :param client: boto3 S3 client, made by whoever holds the credentials.
     :param name: name of the bucket.
-    :param extra_args: passed on with every write: encryption, storage class, tags, expected owner
-        (:data:`PUT_ARGUMENTS`).
+    :param extra_args: boto3's own arguments, as S3Hook's ``extra_args`` (:data:`PUT_ARGUMENTS`): encryption and tags
+        go with every object, storage class and object lock with covers, audio and lyrics alone, the expected owner
+        and the requester with every request.
     :param principal: whose credentials these are (an access key id), named when S3 refuses.
-    :raises ValueError: for an extra argument that is not one of them.
+    :raises S3ArgumentsRefused: for an extra argument that is not one of them.
     """
 
     client: Any
@@ -79,9 +89,8 @@ class Bucket:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.extra_args) - PUT_ARGUMENTS)
         if unknown:
-            raise ValueError(
-                f"S3 arguments that cannot be passed on: {', '.join(unknown)}. "
-                f"Possible are: {', '.join(sorted(PUT_ARGUMENTS))}."
+            raise S3ArgumentsRefused(
+                f"{', '.join(unknown)} cannot be passed on; possible are {', '.join(sorted(PUT_ARGUMENTS))}"
             )
 
     def url(self, key: str) -> str:
@@ -129,7 +138,9 @@ class Bucket:
     def put_bytes(self, body: bytes, key: str, *, content_type: str) -> None:
         """Write a small object in one request."""
         with self._errors("PutObject", key):
-            self.client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type, **self.extra_args)
+            self.client.put_object(
+                Bucket=self.name, Key=key, Body=body, ContentType=content_type, **self._record_arguments()
+            )
 
     def put_json(self, value: object, key: str) -> None:
         """Write a value as UTF-8 JSON with a stable layout, as people and diffs like to read it."""
@@ -197,11 +208,18 @@ class Bucket:
             self.client.delete_object(Bucket=self.name, Key=key, **self._read_arguments())
 
     def move(self, key: str, to: str) -> None:
-        """Copy an object inside the bucket, then delete it: a crash in between leaves both."""
+        """Copy an object inside the bucket, then delete it: a crash in between leaves both.
+
+        Our tags replace the object's own; where we have none, it keeps them.
+        """
+        arguments = self._record_arguments()
+        if "Tagging" in arguments:
+            arguments["TaggingDirective"] = "REPLACE"
+        if "ExpectedBucketOwner" in arguments:
+            arguments["ExpectedSourceBucketOwner"] = arguments["ExpectedBucketOwner"]
+        source = {"Bucket": self.name, "Key": key}
         with self._errors("CopyObject", to):
-            self.client.copy_object(
-                Bucket=self.name, Key=to, CopySource={"Bucket": self.name, "Key": key}, **self.extra_args
-            )
+            self.client.copy_object(Bucket=self.name, Key=to, CopySource=source, **arguments)
         self.delete(key)
 
     def list(self, prefix: str) -> Iterator[ObjectFacts]:
@@ -244,7 +262,7 @@ class Bucket:
 
         try:
             with self._errors("HeadBucket"):
-                self.client.head_bucket(Bucket=self.name)
+                self.client.head_bucket(Bucket=self.name, **self._owner_argument())
         except S3Error as e:
             missing = isinstance(e.__cause__, ClientError) and e.facts.code == 404
             if not missing:
@@ -261,6 +279,15 @@ class Bucket:
 
     def _read_arguments(self) -> dict[str, Any]:
         return {k: v for k, v in self.extra_args.items() if k in _EVERY_REQUEST}
+
+    def _owner_argument(self) -> dict[str, Any]:
+        return {k: v for k, v in self.extra_args.items() if k == "ExpectedBucketOwner"}
+
+    def _record_arguments(self) -> dict[str, Any]:
+        """Return what goes with manifests, pending records, the probe, and what is moved in the inbox."""
+        public = self.extra_args.get("ACL") in _PUBLIC_ACLS
+        withheld = _FILES_ONLY | {"ACL"} if public else _FILES_ONLY
+        return {k: v for k, v in self.extra_args.items() if k not in withheld}
 
 
 def _is_loopback(endpoint_url: str) -> bool:

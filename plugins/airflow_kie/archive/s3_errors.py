@@ -32,6 +32,15 @@ class S3AccessDenied(S3Error):
     )
 
 
+class S3ArgumentsRefused(S3Error):
+    """`[kie] s3_extra_args`, or the operator's `extra_args`, holds what cannot be passed on to S3."""
+
+    reason = "s3_arguments_refused"
+    remedy = Remedy.PERSON
+    what = "The extra arguments for S3 cannot be used"
+    todo = "Correct s3_extra_args in the [kie] configuration, or extra_args of the operator."
+
+
 class S3KmsDenied(S3Error):
     """The bucket's encryption key may not be used, or is switched off."""
 

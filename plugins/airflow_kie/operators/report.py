@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.song_archive import ExtraArgs
 
 _PARALLEL = 8
 """Requests to S3 at a time, while failures are noted."""
@@ -32,9 +33,10 @@ class KieSongReportOperator(BaseOperator):
     :param chain_task_ids: every task of a song, in order; the first one that failed explains the song.
     :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still owed, so that
         a later sweep knows whether starting it again can help.
+    :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
-    template_fields: Sequence[str] = ("songs",)
+    template_fields: Sequence[str] = ("songs", "extra_args")
     ui_color = "#eeeeee"
 
     def __init__(
@@ -45,12 +47,14 @@ class KieSongReportOperator(BaseOperator):
         archive_task_id: str,
         chain_task_ids: Sequence[str],
         aws_conn_id: str | None = "aws_default",
+        extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
         super().__init__(**kwargs)
         self.songs = songs
         self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
         self.list_task_id = list_task_id
         self.archive_task_id = archive_task_id
         self.chain_task_ids = tuple(chain_task_ids)
@@ -93,7 +97,8 @@ class KieSongReportOperator(BaseOperator):
         from airflow_kie.song_archive import open_bucket
 
         # A client takes most of a second to make: one for all songs of a bucket.
-        buckets = {name: open_bucket(self.aws_conn_id, name) for name in {song["bucket"] for song in owed}}
+        names = {song["bucket"] for song in owed}
+        buckets = {name: open_bucket(self.aws_conn_id, name, self.extra_args) for name in names}
 
         def note(song: Mapping[str, Any]) -> None:
             self._note_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])

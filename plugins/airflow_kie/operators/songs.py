@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.song_archive import ExtraArgs
 
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was asked for before the run began."""
@@ -57,6 +58,7 @@ class KieSongListOperator(BaseOperator):
     :param labels: people's own names for the songs, kept in the manifest.
     :param max_covers: refuse the run if it would pay for more covers than this; None or empty: no cap.
     :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
+    :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
     template_fields: Sequence[str] = (
@@ -69,6 +71,7 @@ class KieSongListOperator(BaseOperator):
         "labels",
         "songs",
         "max_covers",
+        "extra_args",
     )
     ui_color = "#eeeeee"
 
@@ -85,6 +88,7 @@ class KieSongListOperator(BaseOperator):
         labels: Any = None,
         songs: Any = None,
         max_covers: int | str | None = None,
+        extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
@@ -100,13 +104,15 @@ class KieSongListOperator(BaseOperator):
         self.labels = labels
         self.songs = songs
         self.max_covers = max_covers
+        self.extra_args = extra_args
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
         bucket = self.bucket or settings.text("bucket")
         places = [account_place(KieHook(self.kie_conn_id or KieHook.default_conn_name))]
         if bucket:
-            places.append(bucket_place(self.aws_conn_id, bucket, self.prefix or settings.text("prefix", "songs")))
+            prefix = self.prefix or settings.text("prefix", "songs")
+            places.append(bucket_place(self.aws_conn_id, bucket, prefix, self.extra_args))
         return patiently(context, lambda: self._list(context), *places, pays=True)
 
     def _list(self, context: Context) -> list[dict[str, Any]]:
@@ -180,7 +186,7 @@ class KieSongListOperator(BaseOperator):
 
         if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
             return {}
-        archive = SongArchive.open(self.aws_conn_id, bucket, prefix, music_task_id)
+        archive = SongArchive.open(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
         archive.bucket.create_on_loopback()
         pending = archive.pending()
         if pending is None:
@@ -199,7 +205,7 @@ class KieSongListOperator(BaseOperator):
         from airflow_kie.archive.keys import ArchiveKeys
         from airflow_kie.song_archive import open_bucket
 
-        bucket = open_bucket(self.aws_conn_id, name)
+        bucket = open_bucket(self.aws_conn_id, name, self.extra_args)
         bucket.try_to_write(ArchiveKeys(prefix).probe)
         return bucket
 

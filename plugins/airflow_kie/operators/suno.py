@@ -17,7 +17,7 @@ from airflow_kie.state_store import request_key, source_key
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.song_archive import SongArchive
+    from airflow_kie.song_archive import ExtraArgs, SongArchive
 
 
 class KieGenerateMusicOperator(KieTaskOperator):
@@ -36,6 +36,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         that its cover is not forgotten even if this run is.
     :param prefix: the archive's prefix.
     :param aws_conn_id: Airflow connection for S3.
+    :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
 
     With the asset ``kie://api.kie.ai/suno/music`` among its outlets, its success sends "music complete" with the
     music task id as partition.
@@ -55,6 +56,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         "extra_fields",
         "bucket",
         "prefix",
+        "extra_args",
     )
 
     def __init__(
@@ -72,6 +74,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         bucket: str | None = None,
         prefix: str = "",
         aws_conn_id: str | None = "aws_default",
+        extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,6 +90,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self.bucket = bucket
         self.prefix = prefix
         self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the fields as KIE names them; what is empty is left out."""
@@ -118,7 +122,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
             from airflow_kie.archive.keys import ArchiveKeys
             from airflow_kie.song_archive import open_bucket
 
-            open_bucket(self.aws_conn_id, self.bucket).try_to_write(ArchiveKeys(self.prefix).probe)
+            bucket = open_bucket(self.aws_conn_id, self.bucket, self.extra_args)
+            bucket.try_to_write(ArchiveKeys(self.prefix).probe)
         return super().execute(context)
 
     def task_known(self, context: Context, record: TaskRecord) -> None:
@@ -128,7 +133,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
             from airflow_kie.song_archive import SongArchive
 
             ti = context["ti"]
-            SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, record.task_id).note(
+            SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args).note(
                 heard_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,
@@ -137,7 +142,9 @@ class KieGenerateMusicOperator(KieTaskOperator):
 
     def archive_places(self) -> Sequence[Place]:
         """Return the archive's bucket, if one is given."""
-        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix),) if self.bucket else ()
+        if not self.bucket:
+            return ()
+        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),)
 
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Send "music complete", if the asset is among the outlets."""
@@ -163,6 +170,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
     :param prefix: the archive's prefix.
     :param aws_conn_id: Airflow connection for S3.
     :param song_title: for labels in the UI.
+    :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
     kind: ClassVar[str] = COVER.name
@@ -172,6 +180,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         "bucket",
         "prefix",
         "song_title",
+        "extra_args",
     )
 
     def __init__(
@@ -182,6 +191,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         prefix: str = "",
         aws_conn_id: str | None = "aws_default",
         song_title: str | None = None,
+        extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -190,6 +200,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         self.prefix = prefix
         self.aws_conn_id = aws_conn_id
         self.song_title = song_title
+        self.extra_args = extra_args
         self._noted: set[str] = set()
         self._opened: SongArchive | None = None
 
@@ -216,7 +227,9 @@ class KieGenerateCoverOperator(KieTaskOperator):
 
     def archive_places(self) -> Sequence[Place]:
         """Return the archive's bucket, if one is given."""
-        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix),) if self.bucket else ()
+        if not self.bucket:
+            return ()
+        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),)
 
     def _archive(self) -> SongArchive | None:
         if not self.bucket:
@@ -224,5 +237,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         if self._opened is None:  # an S3 client takes a tenth of a second to make
             from airflow_kie.song_archive import SongArchive
 
-            self._opened = SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id)
+            self._opened = SongArchive.open(
+                self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args
+            )
         return self._opened

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_kie.archive.fetch import Source
     from airflow_kie.archive.manifest import AirflowRecord
     from airflow_kie.archive.song import Archived, Song
-    from airflow_kie.song_archive import SongArchive, Wanted
+    from airflow_kie.song_archive import ExtraArgs, SongArchive, Wanted
 
 _DETAILS_PATIENCE = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
@@ -51,7 +51,8 @@ class KieCoverToS3Operator(BaseOperator):
     :param archive_lyrics: archive the lyrics as text.
     :param labels: people's own names for the song, at most 10; they go into the manifest.
     :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
-    :param extra_args: passed on with every write: ``ServerSideEncryption``, ``StorageClass``, ``Tagging`` and the like.
+    :param extra_args: for S3, as boto3 and S3Hook name them: ``ServerSideEncryption``, ``StorageClass``, ``Tagging``
+        and the like, as a map or its JSON text; None: `[kie] s3_extra_args`.
     :param song_title: for labels in the UI.
     :param expires_at: ISO time at which KIE deletes the song's files: an outage is waited out until a day before.
     """
@@ -88,7 +89,7 @@ class KieCoverToS3Operator(BaseOperator):
         archive_lyrics: bool | str = False,
         labels: Mapping[str, str] | None = None,
         max_file_bytes: int | None = None,
-        extra_args: Mapping[str, Any] | None = None,
+        extra_args: ExtraArgs = None,
         song_title: str | None = None,
         expires_at: str | None = None,
         **kwargs: Any,
@@ -117,7 +118,7 @@ class KieCoverToS3Operator(BaseOperator):
         required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
         places = (
             account_place(KieHook(self.kie_conn_id)),
-            bucket_place(self.aws_conn_id, self.bucket, self.prefix),
+            bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),
         )
         return patiently(context, lambda: self._execute(context), *places, expires_at=self.expires_at)
 
