@@ -15,7 +15,7 @@ from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.links import KieLogsLink, S3ObjectLink
+from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
 from airflow_kie.operators.task import RETRIES, is_true, required
 from airflow_kie.patience import account_place, bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
@@ -72,7 +72,7 @@ class KieCoverToS3Operator(BaseOperator):
         "expires_at",
     )
     template_fields_renderers = {"labels": "json", "extra_args": "json"}
-    operator_extra_links = (KieLogsLink(), S3ObjectLink())
+    operator_extra_links = (KieSongLink(), KieLogsLink(), S3ObjectLink())
     ui_color = "#fff4d6"
 
     def __init__(
