@@ -205,7 +205,11 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_kie.transfers.kie_to_s3",
             }
         ],
-        "extra-links": ["airflow_kie.links.KieLogsLink", "airflow_kie.links.S3ObjectLink"],
+        "extra-links": [
+            "airflow_kie.links.KieLogsLink",
+            "airflow_kie.links.KieSongLink",
+            "airflow_kie.links.S3ObjectLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "kie",

@@ -7,9 +7,15 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
+from airflow_kie import settings
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
+
+
+SONG_PAGES_DAG_ID = "music_cover"
+"""Who may read this DAG may see every song of the configured bucket."""
 
 
 class KieLogsLink(BaseOperatorLink):
@@ -34,3 +40,27 @@ class S3ObjectLink(BaseOperatorLink):
             return ""
         bucket, prefix = folder
         return f"https://s3.console.aws.amazon.com/s3/buckets/{quote(bucket)}?prefix={quote(prefix, safe='/')}"
+
+
+class KieSongLink(BaseOperatorLink):
+    """Opens the song's own page in this Airflow: pictures, sound, state, and what to do where it failed."""
+
+    name = "Song"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of the song's page, relative to Airflow's own, which names its base.
+
+        A song of the configured bucket has an address of its own; one of another bucket is found through its run.
+        """
+        song, place = getattr(operator, "music_task_id", None), _place(operator)
+        if not song or not all(isinstance(part, str) for part in (song, *place)):
+            return ""
+        page = f"songs/{quote(song, safe='')}"
+        if ti_key.dag_id == SONG_PAGES_DAG_ID and place == (settings.text("bucket"), settings.text("prefix", "songs")):
+            return f"kie/{page}"
+        return f"kie/runs/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}/{page}"
+
+
+def _place(operator: BaseOperator) -> tuple[Any, Any]:
+    prefix = getattr(operator, "prefix", None)
+    return getattr(operator, "bucket", None), prefix.strip("/") if isinstance(prefix, str) else prefix

@@ -11,7 +11,7 @@ from airflow_kie.webhook.songs import add_song_pages
 
 def create_app() -> FastAPI:
     """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
-    app = FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     add_song_pages(app, SongWorld())
     if settings.flag("receiver"):
         from airflow_kie.webhook.airflow_world import AirflowWorld

@@ -27,6 +27,7 @@ from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
 from airflow_kie.archive.manifest import read_manifest
 from airflow_kie.archive.pending import list_pending, read_pending
 from airflow_kie.client.kie_error import KieError
+from airflow_kie.links import SONG_PAGES_DAG_ID
 from airflow_kie.songs import in_words
 from airflow_kie.webhook.song_files import (
     EVERYWHERE,
@@ -42,8 +43,6 @@ from airflow_kie.webhook.song_world import Place, SongWorld
 
 log = logging.getLogger(__name__)
 
-DAG_ID = "music_cover"
-"""Who may read this DAG may see the songs of the configured bucket."""
 SONGS_PER_PAGE = 24
 OWED_SHOWN = 50
 _OWED_LOOKED_AT = 1000
@@ -102,7 +101,7 @@ def add_song_pages(app: FastAPI, world: SongWorld) -> None:
             raise NothingToShow("This run has no such song", "Its songs stand on the page of the run.")
         return place
 
-    overview = APIRouter(dependencies=[Depends(read_access(DAG_ID))])
+    overview = APIRouter(dependencies=[Depends(read_access(SONG_PAGES_DAG_ID))])
     _add_overview(overview, world, configured)
     _add_song(overview, world, configured)
     runs = APIRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=[Depends(read_access())])
@@ -292,7 +291,10 @@ def _add_refusals(app: FastAPI, world: SongWorld) -> None:
 
 _HTTP = {
     401: ("You are not logged in", "Log in to Airflow, then open this page again."),
-    403: ("You may not see this", f"It needs the right to read the DAG ({DAG_ID}, or the run's own) in Airflow."),
+    403: (
+        "You may not see this",
+        f"It needs the right to read the DAG ({SONG_PAGES_DAG_ID}, or the run's own) in Airflow.",
+    ),
     404: ("There is no such page", "The songs stand under /kie/songs."),
     405: ("There is no such page", "The songs stand under /kie/songs."),
 }
