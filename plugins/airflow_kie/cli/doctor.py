@@ -16,6 +16,7 @@ from airflow_kie.cli.account_checks import key_findings, limiter_findings
 from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from airflow_kie.cli.callback_checks import callback_findings
 from airflow_kie.cli.findings import Finding, failed, looked, report
+from airflow_kie.cli.terminal import ours_alone
 from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
 from airflow_kie.hooks.kie import KieHook
@@ -37,7 +38,8 @@ def command(args: Namespace) -> None:
     """
     _airflow.begin_command()
     connections = [args.kie_conn_id] if args.kie_conn_id else list(settings.allowed_connections())
-    bad = report(findings(connections), connections, redacted=args.redacted, as_json=args.json, head=versions())
+    with ours_alone():
+        bad = report(findings(connections), connections, redacted=args.redacted, as_json=args.json, head=versions())
     sys.exit(1 if bad else 0)
 
 

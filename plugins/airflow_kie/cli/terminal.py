@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+_output: TextIO | None = None
+
+
+@contextlib.contextmanager
+def ours_alone() -> Iterator[None]:
+    """Leave the standard output to :func:`say` while the block runs: what is logged meanwhile goes to the standard
+    error. Airflow logs to the standard output, in the midst of what a program reads."""
+    global _output
+    _output = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _output = None
 
 
 def say(text: str = "") -> None:
     """Write a line to the standard output."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()  # a paid id has to be seen even if the next moment ends the process
+    output = _output or sys.stdout
+    output.write(f"{text}\n")
+    output.flush()  # a paid id has to be seen even if the next moment ends the process
 
 
 def complain(text: str) -> None:
@@ -27,6 +46,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     if not sys.stdin.isatty():
         complain("Nobody can be asked here, so nothing was done. Say --yes to agree beforehand.")
         return False
-    sys.stdout.write(f"{question} Type yes to go on: ")
-    sys.stdout.flush()
+    output = _output or sys.stdout
+    output.write(f"{question} Type yes to go on: ")
+    output.flush()
     return sys.stdin.readline().strip().lower() == "yes"

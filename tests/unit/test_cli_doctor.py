@@ -1,0 +1,348 @@
+"""`airflow kie doctor`: each check says what it saw, and the exit code says whether something has failed."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_database import dag, make_tables, pool, stored, triggerer
+from airflow_kie.cli.account_checks import clock_finding, key_findings, limiter_findings
+from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_findings, triggerer_findings
+from airflow_kie.cli.callback_checks import callback_findings, is_internal
+from airflow_kie.cli.doctor import command, connection_findings
+from airflow_kie.cli.findings import Finding
+from airflow_kie.hooks.kie import KieHook
+from answering_server import free_port, says, serving
+from kie_simulator.server import SimulatorServer
+
+RECEIVER = "/kie/callback/kie_default"
+SECRET = "a-webhook-secret-of-this-test-0123456789"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What checks have found."""
+
+    found: tuple[Finding, ...]
+
+    def lines(self, check: str) -> list[tuple[str, str]]:
+        return [(one.level.value, one.seen) for one in self.found if one.check == check]
+
+    def line(self, check: str) -> tuple[str, str]:
+        (found,) = self.lines(check)
+        return found
+
+    @property
+    def levels(self) -> dict[str, str]:
+        return {one.check: one.level.value for one in self.found}
+
+
+def looked_at(check: Callable[..., Iterable[Finding]], *about: Any) -> Looked:
+    """Return what one check finds: the whole of doctor takes a second for S3 alone."""
+    return Looked(tuple(check(*about)))
+
+
+def account() -> Looked:
+    return Looked(tuple(connection_findings("kie_default")))
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Runs the command in this process."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, **options: Any) -> tuple[Any, str]:
+        """Return the exit code and what was printed."""
+        arguments = Namespace(**{"kie_conn_id": None, "redacted": False, "json": False} | options)
+        with pytest.raises(SystemExit) as ended:
+            command(arguments)
+        return ended.value.code, self.capsys.readouterr().out
+
+
+@pytest.fixture
+def doctor(kie: SimulatorServer, bucket: str, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(capsys)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tables() -> None:
+    make_tables()
+
+
+@pytest.fixture
+def around() -> Iterator[None]:
+    """A triggerer that lives and the three DAGs."""
+    with stored(triggerer(), dag("music_cover"), dag("cover_inbox"), dag("music_generate")):
+        yield
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, kie: SimulatorServer, name: str = "kie_default", **changes: Any) -> None:
+    extra = {"rate_limit": 1000} | changes.pop("extra", {})
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", kie_connection(kie, extra=extra, **changes))
+
+
+def called_back(monkeypatch: pytest.MonkeyPatch, kie: SimulatorServer, url: str, **extra: str) -> None:
+    """Set callbacks up as a person does."""
+    connect(monkeypatch, kie, extra={"callback_url": url, "webhook_secret": SECRET} | extra)
+    monkeypatch.setenv("AIRFLOW__KIE__RECEIVER", "True")
+
+
+@pytest.mark.usefixtures("around")
+def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: Doctor) -> None:
+    code, text = doctor(json=True)
+    told = json.loads(text)
+    assert {row["check"]: row["level"] for row in told["checks"]} == dict.fromkeys(
+        ["key", "credits", "clock", "limiter", "callbacks", "bucket", "pool", "triggerer", "trigger", "DAG"], "ok"
+    )
+    assert (code, told["ok"]) == (0, True)
+    assert set(told["versions"]) == {"airflow", "provider", "python", "executor", "system"}
+
+
+def test_a_person_reads_one_line_for_each_check_of_every_allowed_connection(
+    doctor: Doctor, kie: SimulatorServer, monkeypatch: Any
+) -> None:
+    connect(monkeypatch, kie, "kie_label_b")
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_label_b")
+    code, text = doctor()
+    first, *lines = text.splitlines()
+    assert first.startswith("airflow 3.")
+    assert lines[0] == "ok    key           [kie_default] KIE accepts the API key."
+    assert "ok    key           [kie_label_b] KIE accepts the API key." in lines
+    assert [line[:4] for line in lines if "triggerer  " in line] == ["FAIL"]
+    assert code == 1
+
+
+def test_a_key_that_kie_refuses_is_a_failure(kie: SimulatorServer, monkeypatch: Any) -> None:
+    connect(monkeypatch, kie, password="wrong-key")
+    looked = account()
+    level, seen = looked.line("key")
+    assert level == "FAIL"
+    assert "KIE refused the API key" in seen
+    assert looked.levels | {"key": ""} == {"key": "", "clock": "ok", "limiter": "ok", "callbacks": "ok"}
+
+
+def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkeypatch: Any) -> None:
+    kie.control.set_credits(0)
+    assert looked_at(key_findings, KieHook()).line("credits")[0] == "FAIL"
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "5")
+    kie.control.set_credits(4)
+    assert looked_at(key_findings, KieHook()).line("credits")[0] == "FAIL"
+    kie.control.set_credits(52)
+    assert looked_at(key_findings, KieHook()).line("credits") == (
+        "warn", "52 credits are left: enough for 10 covers at [kie] credits_per_cover. Top up soon."
+    )  # fmt: skip
+
+
+def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
+    kie: SimulatorServer, monkeypatch: Any
+) -> None:
+    connect(monkeypatch, kie, host=f"http://127.0.0.1:{free_port()}")
+    looked = account()
+    assert looked.levels == {"key": "FAIL", "limiter": "ok", "callbacks": "ok"}
+    assert "KIE could not be reached" in looked.line("key")[1]
+
+
+def test_a_connection_that_does_not_exist_is_one_failure() -> None:
+    looked = looked_at(connection_findings, "kie_nowhere")
+    assert looked.levels == {"connection": "FAIL"}
+    assert "There is no connection kie_nowhere" in looked.line("connection")[1]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"), [(0, "ok"), (9, "ok"), (-40, "warn"), (40, "warn"), (-400, "FAIL"), (400, "FAIL")]
+)
+def test_clocks_that_differ_are_told_by_how_much_and_which_way(ahead: float, level: str) -> None:
+    found = clock_finding(ahead)
+    assert found.level == level
+    if level != "ok":
+        assert f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} KIE's" in found.seen
+
+
+def test_the_clock_is_compared_with_the_date_of_kies_answer(kie: SimulatorServer, monkeypatch: Any) -> None:
+    date = format_datetime(datetime.now(UTC) - timedelta(hours=1, seconds=30), usegmt=True)
+    answer = f'HTTP/1.1 200 OK\r\nDate: {date}\r\nConnection: close\r\n\r\n{{"code":200,"msg":"","data":7}}'
+    with serving(lambda _: answer.encode()) as server:
+        connect(monkeypatch, kie, host=server.url)
+        level, seen = looked_at(key_findings, KieHook()).line("clock")
+    assert level == "FAIL"
+    assert re.search(r"is 36[0-9][0-9] s ahead of KIE's", seen)
+
+
+def test_a_file_that_limits_one_machine_is_not_enough_for_an_executor_of_many(
+    kie: SimulatorServer, monkeypatch: Any
+) -> None:
+    assert looked_at(limiter_findings, KieHook()).line("limiter")[0] == "ok"
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    level, seen = looked_at(limiter_findings, KieHook()).line("limiter")
+    assert level == "warn"
+    assert "limiter_conn_id" in seen
+
+
+def test_looking_at_the_limiter_counts_nothing(kie: SimulatorServer, monkeypatch: Any) -> None:
+    connect(monkeypatch, kie, extra={"rate_limit": 1, "account": "counted"})
+    looked_at(limiter_findings, KieHook())
+    assert KieHook().limiter().take().granted
+    assert not KieHook().limiter().take().granted
+
+
+def test_a_limiter_store_that_is_down_is_a_failure_that_shows_no_password(
+    kie: SimulatorServer, monkeypatch: Any
+) -> None:
+    connect(monkeypatch, kie, extra={"limiter_conn_id": "the_store"})
+    monkeypatch.setenv("AIRFLOW_CONN_THE_STORE", f"postgres://u:hidden-pw@127.0.0.1:{free_port()}/x")
+    level, seen = looked_at(limiter_findings, KieHook()).line("limiter")
+    assert level == "FAIL"
+    assert "hidden-pw" not in seen
+
+
+@pytest.mark.parametrize(("include_deferred", "level"), [(True, "ok"), (False, "FAIL"), (None, "FAIL")])
+def test_the_pool_for_creating_tasks_has_to_exist_and_count_deferred_ones(
+    monkeypatch: Any, include_deferred: bool | None, level: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__CREATE_POOL", "kie_creates")
+    with stored(*([] if include_deferred is None else [pool("kie_creates", include_deferred=include_deferred)])):
+        assert looked_at(pool_findings).line("pool")[0] == level
+
+
+def test_a_paused_music_cover_is_a_warning_that_says_what_is_lost() -> None:
+    with stored(dag("music_cover", paused=True), dag("cover_inbox")):
+        told = looked_at(dag_findings).lines("DAG")
+    assert [level for level, _ in told] == ["warn", "ok", "ok"]
+    assert "Airflow drops events for a paused DAG" in told[0][1]
+
+
+def test_a_triggerer_without_a_fresh_sign_of_life_counts_as_none() -> None:
+    old = triggerer()
+    old.latest_heartbeat = datetime.now(UTC) - timedelta(minutes=10)
+    with stored(old):
+        assert looked_at(triggerer_findings).levels == {"triggerer": "FAIL", "trigger": "ok"}
+
+
+def test_no_bucket_is_a_warning_and_one_that_cannot_be_written_a_failure(
+    bucket: str, archive: Any, monkeypatch: Any
+) -> None:
+    assert looked_at(bucket_findings).line("bucket")[0] == "ok"
+    assert archive.listed() == [], "the bucket is left as it was"
+    monkeypatch.setenv("AIRFLOW__KIE__PREFIX", "a/../b")
+    assert looked_at(bucket_findings).line("bucket")[0] == "FAIL"
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
+    assert looked_at(bucket_findings).line("bucket")[0] == "warn"
+
+
+ANSWERS = {
+    "ours": (says(b"", 401), "ok", "refuses an unsigned call"),
+    "a login": (says(b"", 401, WWW_Authenticate="Basic"), "FAIL", "a login stands before the receiver"),
+    "nothing": (says(b"", 404), "FAIL", "Set [kie] receiver = True"),
+    "a redirect": (says(b"", 301, Location="https://other.example/x"), "FAIL", "redirects the call to other.example"),
+    "a stranger": (says(b"thanks", 200), "FAIL", "somebody takes calls who does not check them"),
+    "a proxy alone": (says(b"", 502), "FAIL", "finds no api-server behind it"),
+    "a teapot": (says(b"", 418), "FAIL", "that is not our receiver"),
+    "a limit": (says(b"", 429), "warn", "KIE's must not be limited"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_who_answers_at_the_callback_url_is_told(kie: SimulatorServer, monkeypatch: Any, case: str) -> None:
+    answer, expected, words = ANSWERS[case]
+    with serving(answer) as server:
+        called_back(monkeypatch, kie, server.url)
+        level, seen = looked_at(callback_findings, KieHook()).line("receiver")
+    assert level == expected
+    assert words in seen
+    (seen_call,) = server.seen
+    assert (seen_call.method, seen_call.path) == ("POST", RECEIVER)
+    assert kie.api_key not in str(seen_call)
+
+
+def test_nobody_at_the_callback_url_is_a_failure(kie: SimulatorServer, monkeypatch: Any) -> None:
+    called_back(monkeypatch, kie, f"http://127.0.0.1:{free_port()}")
+    level, seen = looked_at(callback_findings, KieHook()).line("receiver")
+    assert level == "FAIL"
+    assert "found nobody" in seen
+
+
+def test_a_receiver_of_ones_own_is_not_judged_by_our_answers(kie: SimulatorServer, monkeypatch: Any) -> None:
+    with serving(says(b"taken", 200)) as server:
+        called_back(monkeypatch, kie, f"{server.url}/hooks/kie")
+        level, seen = looked_at(callback_findings, KieHook()).line("receiver")
+    assert level == "ok"
+    assert "A receiver of your own" in seen
+
+
+def test_settings_of_callbacks_that_contradict_each_other_are_told(kie: SimulatorServer, monkeypatch: Any) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__RECEIVER", "True")
+    assert looked_at(callback_findings, KieHook()).line("callbacks")[0] == "warn"
+    with serving(says(b"", 401)) as server:
+        called_back(monkeypatch, kie, server.url, webhook_secret="")
+        monkeypatch.setenv("AIRFLOW__KIE__RECEIVER", "False")
+        told = looked_at(callback_findings, KieHook()).lines("callbacks")
+    assert [level for level, _ in told] == ["FAIL", "warn"]
+    assert "no webhook secret" in told[0][1]
+    assert "[kie] receiver is off" in told[1][1]
+
+
+@pytest.mark.parametrize(
+    ("host", "internal"),
+    [("10.1.2.3", True), ("192.168.0.9", True), ("127.0.0.1", True), ("airflow", True), ("airflow.svc", True),
+     ("fe80::1", True), ("airflow.example.com", False), ("8.8.8.8", False)],
+)  # fmt: skip
+def test_hosts_that_kie_cannot_reach_are_known_by_address_or_name(host: str, internal: bool) -> None:
+    assert is_internal(host) is internal
+
+
+def test_when_kie_called_last_is_told(kie: SimulatorServer, monkeypatch: Any) -> None:
+    from airflow.models.variable import Variable
+
+    from airflow_kie.webhook.last_callback import LastCallback, variable_of
+
+    with serving(says(b"", 401)) as server:
+        called_back(monkeypatch, kie, server.url)
+        assert looked_at(callback_findings, KieHook()).line("last callback")[0] == "warn"
+        last = LastCallback(datetime.now(UTC) - timedelta(minutes=5, seconds=5), 12, "signature")
+        with stored(Variable(key=variable_of("kie_default"), val=last.text())):
+            level, seen = looked_at(callback_findings, KieHook()).line("last callback")
+    assert (level, seen) == ("ok", "KIE called last 5 minutes ago, proven by its signature; 12 calls in all.")
+
+
+def test_a_check_that_breaks_does_not_stop_the_others(kie: SimulatorServer, monkeypatch: Any) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
+    looked = account()
+    assert [level for level, _ in looked.lines("key")] == ["ok", "FAIL"]
+    assert looked.line("limiter")[0] == "ok"
+
+
+def test_redacted_it_names_nothing_that_only_the_owner_may_see(
+    doctor: Doctor, kie: SimulatorServer, bucket: str, monkeypatch: Any
+) -> None:
+    private = {
+        "connection": "kie_label_b", "key": "private-key-0815", "account": "label-b", "secret": SECRET,
+        "store": "private-store", "password": "private-pw", "pool": "private_pool", "bucket": bucket,
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_label_b,kie_gone_c")
+    monkeypatch.setenv("AIRFLOW__KIE__CREATE_POOL", private["pool"])
+    monkeypatch.setenv("AIRFLOW_CONN_PRIVATE_STORE", f"postgres://u:{private['password']}@127.0.0.1:1/x")
+    extra = {"account": "label-b", "webhook_secret": SECRET, "limiter_conn_id": private["store"].replace("-", "_")}
+    connect(
+        monkeypatch, kie, "kie_label_b", password=private["key"],
+        extra=extra | {"callback_url": f"http://127.0.0.1:{free_port()}"},
+    )  # fmt: skip
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
+    with stored(triggerer()):
+        texts = [doctor(redacted=True)[1], doctor(redacted=True, json=True)[1]]
+    for text in texts:
+        assert [name for name, value in private.items() if value in text] == []
+        assert "127.0.0.1" not in text
+        assert "kie_gone_c" not in text
+        assert "kie_label_b" not in text
+    assert "connection 2" in texts[0]
+    assert "FAIL  key" in texts[0]
