@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,15 +16,17 @@ from pathlib import Path
 
 from local_stack.environment import base_environment
 from local_stack.guardian import fork_guardian
+from local_stack.lanes import Lane, clock, side_by_side
 from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "lint": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite")),
 }
-TESTS = ("unit", "contract", "integration", "system")  # the quick ones first
-ON_REQUEST = ("faults",)  # minutes of killing processes, in which a busy machine loses more than it shows
-PARTS = (*TOOLS, *TESTS, *ON_REQUEST)
+TESTS = ("unit", "contract", "integration")
+STACKS = ("system", "faults")
+"""Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
+PARTS = (*TOOLS, *TESTS, *STACKS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "parts",
         nargs=argparse.REMAINDER,
         metavar="PART …",
-        help=f"any of {', '.join(PARTS)} (default: all but {', '.join(ON_REQUEST)}), then options for pytest",
+        help=f"any of {', '.join(PARTS)} (default: all), then options for pytest",
     )
 
 
@@ -57,23 +60,87 @@ def run(options: argparse.Namespace) -> int:
     parts, further = split(options.parts)
     mark = uuid.uuid4().hex
     fork_guardian(mark, own_session=False)  # a killed ./run leaves no tests running
-    environment = clean_environment(mark)
-    total = Count()
-    for part in parts:
-        for command in TOOLS.get(part, ()):
-            total += run_tool(command, environment)
-    folders = [part for part in parts if part in (*TESTS, *ON_REQUEST) and (PROJECT / "tests" / part).is_dir()]
-    if folders:
-        total += run_tests(folders, further, environment)
+    with tempfile.TemporaryDirectory() as folder:
+        lanes = [lane for lane in lanes_of(parts, further, Path(folder), mark) if lane.commands]
+        total = run_beside(lanes) if len(lanes) > 1 else run_in_turn(lanes)
     print(f"{total.passed} passed, {total.failed} failed", flush=True)
     return 0 if total.passed and not total.failed else 1
+
+
+def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: str) -> list[Lane]:
+    """Return the commands of parts: those with a stack in one lane, all others in a second one that makes way.
+
+    :param parts: names of parts.
+    :param further: options for pytest.
+    :param folder: where pytest's reports go.
+    :param mark: KIE_STACK_ID of this run's processes.
+    """
+    there = [part for part in parts if (PROJECT / "tests" / part).is_dir()]
+    quick = [part for part in there if part in TESTS]
+    tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
+    tests = [pytest_command(quick, further, folder)] if quick else []
+    stacks = [pytest_command([part], further, folder) for part in there if part in STACKS]
+    return [
+        Lane(stacks, clean_environment(mark, "stacks")),
+        Lane([*tools, *tests], clean_environment(mark, "quick"), yields=True),
+    ]
+
+
+def pytest_command(parts: Sequence[str], further: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Return pytest's command for test folders.
+
+    :param parts: names below ``tests/``.
+    :param further: options for pytest.
+    :param folder: where its report goes.
+    """
+    paths = [f"tests/{part}" for part in parts]
+    return (sys.executable, "-m", "pytest", *paths, f"--junitxml={folder / parts[0]}.xml", *further)
+
+
+def run_in_turn(lanes: Sequence[Lane]) -> Count:
+    """Run the commands of lanes one after the other, their output as it comes, and count."""
+    total = Count()
+    for lane in lanes:
+        for command in lane.commands:
+            print(f"$ {title(command)}", flush=True)
+            done = subprocess.run(command, cwd=PROJECT, env=lane.environment, stdin=subprocess.DEVNULL)
+            total += count(command, done.returncode)
+    return total
+
+
+def run_beside(lanes: Sequence[Lane]) -> Count:
+    """Run lanes at the same time; print each command's output when it ends, and at the end once more what failed."""
+    total, failed = Count(), []
+    for lane in lanes:
+        print("Side by side:" if lane is lanes[0] else "and:", "; ".join(map(title, lane.commands)), flush=True)
+    for ended in side_by_side(lanes, PROJECT, title, lambda line: print(line, flush=True)):
+        print(f"$ {title(ended.command)}  ({clock(ended.seconds)})\n{ended.output}", flush=True)
+        counted = count(ended.command, ended.code)
+        total += counted
+        if counted.failed:
+            failed += re.findall(r"^(?:FAILED|ERROR) .*", ended.output, re.M) or [f"FAILED {title(ended.command)}"]
+    print(*failed, sep="\n", end="\n" if failed else "", flush=True)
+    return total
+
+
+def title(command: Sequence[str]) -> str:
+    """Return what a person calls a command: without the interpreter and pytest's report."""
+    return " ".join(word for word in command[2:] if not word.startswith("--junitxml="))
+
+
+def count(command: Sequence[str], exit_code: int) -> Count:
+    """Count what a command checked: each of pytest's tests, or the checker itself as one."""
+    reports = [word.partition("=")[2] for word in command if word.startswith("--junitxml=")]
+    if reports:
+        return read_report(Path(reports[0]), exit_code)
+    return Count(failed=1) if exit_code else Count(passed=1)
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell names of parts from options for pytest.
 
     :param arguments: what stands after ``./run test``.
-    :return: the parts in the order in which they run, all but those on request where none is named; and the rest.
+    :return: the parts, all where none is named; and the rest.
     """
     named = []
     rest = list(arguments)
@@ -81,30 +148,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         named.append(rest.pop(0))
     if rest and not rest[0].startswith("-"):
         raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join(PARTS)}")
-    everything = [*TOOLS, *TESTS] if not rest else [*TESTS]  # options for pytest alone mean the tests
+    everything = [*TOOLS, *TESTS, *STACKS] if not rest else [*TESTS, *STACKS]  # options alone mean the tests
     return [part for part in PARTS if part in (named or everything)], rest
-
-
-def run_tool(command: Sequence[str], environment: Mapping[str, str]) -> Count:
-    """Run a checker of the environment; it counts as one check."""
-    print(f"$ {' '.join(command)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL)
-    return Count(passed=1) if done.returncode == 0 else Count(failed=1)
-
-
-def run_tests(folders: Sequence[str], further: Sequence[str], environment: Mapping[str, str]) -> Count:
-    """Run pytest over test folders.
-
-    :param folders: names below ``tests/``.
-    :param further: options for pytest.
-    """
-    print(f"$ pytest {' '.join(f'tests/{folder}' for folder in folders)} {' '.join(further)}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "junit.xml"
-        paths = [f"tests/{name}" for name in folders]
-        command = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *further]
-        done = subprocess.run(command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL)
-        return read_report(report, done.returncode)
 
 
 def read_report(report: Path, exit_code: int) -> Count:
@@ -123,12 +168,13 @@ def read_report(report: Path, exit_code: int) -> Count:
     return total + Count(failed=1) if broke_down else total
 
 
-def clean_environment(mark: str) -> dict[str, str]:
+def clean_environment(mark: str, lane: str) -> dict[str, str]:
     """Return an environment for tests that knows no key, no account and no other Airflow of the person.
 
     :param mark: KIE_STACK_ID of this run's processes.
+    :param lane: names the home that importing Airflow makes: two that make the same one disturb each other.
     """
     environment = base_environment(mark, os.environ)
-    home = PROJECT / ".local" / "test-airflow"  # importing Airflow makes its home; not ~/airflow
+    home = PROJECT / ".local" / "test-airflow" / lane  # not ~/airflow
     home.mkdir(parents=True, exist_ok=True)
     return {**environment, "PYTHONPATH": str(PROJECT / "include"), "AIRFLOW_HOME": str(home)}

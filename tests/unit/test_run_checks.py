@@ -6,12 +6,16 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from local_stack import checks
 from local_stack.checks import Count, read_report, split
+from local_stack.lanes import how_far
+from local_stack.settings import PROJECT
 
 TESTS = """
 def test_passes(): pass
@@ -20,8 +24,8 @@ def test_fails(): assert False
 """
 
 
-def test_without_names_everything_runs_quick_parts_first() -> None:
-    assert split([]) == (["lint", "types", "unit", "contract", "integration", "system"], [])
+def test_without_names_everything_runs_the_fault_plan_too() -> None:
+    assert split([]) == (["lint", "types", "unit", "contract", "integration", "system", "faults"], [])
 
 
 def test_named_parts_run_in_their_order() -> None:
@@ -33,7 +37,7 @@ def test_what_follows_the_parts_goes_to_pytest() -> None:
 
 
 def test_options_alone_mean_the_tests() -> None:
-    assert split(["-x"]) == (["unit", "contract", "integration", "system"], ["-x"])
+    assert split(["-x"]) == (["unit", "contract", "integration", "system", "faults"], ["-x"])
 
 
 def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -89,3 +93,91 @@ def test_the_last_line_counts_and_the_exit_code_agrees(project: Path, capfd: pyt
 def test_a_run_of_nothing_is_no_success(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checks.run(argparse.Namespace(parts=["unit"])) == 1
     assert last_line(capfd) == "0 passed, 0 failed"
+
+
+# Each kind of test waits until the other has begun, so one after the other they would wait for ever.
+BESIDE = """
+import os, pathlib, time
+
+def wait_for(name):
+    while not pathlib.Path(name).exists():
+        time.sleep(0.02)
+
+def test_beside_the_others():
+    print("{mine} says")
+    pathlib.Path("{mine}").write_text(str(os.nice(0)))
+    wait_for("{other}")
+    print("one thing")
+    pathlib.Path("{mine} ended").touch()
+    assert False, "shown"
+"""
+FAULTS = """
+import pathlib
+
+def test_comes_after_the_other_stack():
+    assert pathlib.Path("system ended").exists()
+"""
+
+
+@pytest.fixture
+def project_with_stacks(project: Path) -> Path:
+    """A project with quick tests and tests on a stack."""
+    for part, other in (("unit", "system"), ("system", "unit")):
+        (project / "tests" / part).mkdir(exist_ok=True)
+        (project / "tests" / part / f"test_{part}.py").write_text(BESIDE.format(mine=part, other=other))
+    (project / "tests" / "faults").mkdir()
+    (project / "tests" / "faults" / "test_faults.py").write_text(FAULTS)
+    return project
+
+
+def test_tests_on_a_stack_run_one_after_the_other_beside_the_quick_ones_which_make_way(
+    project_with_stacks: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert checks.run(argparse.Namespace(parts=["unit", "system", "faults"])) == 1
+    assert last_line(capfd) == "1 passed, 2 failed"
+    niceness = {part: int((project_with_stacks / part).read_text()) for part in ("unit", "system")}
+    assert niceness["unit"] >= min(19, niceness["system"] + 10)
+
+
+def test_what_runs_beside_is_printed_in_one_piece_and_what_failed_is_named_again_at_the_end(
+    project_with_stacks: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checks.run(argparse.Namespace(parts=["unit", "system"]))
+    said = capfd.readouterr().out.splitlines()
+    for part in ("unit", "system"):
+        assert said[said.index(f"{part} says") + 1] == "one thing"
+    assert {line.partition(" - ")[0] for line in said[-3:-1]} == {
+        "FAILED tests/unit/test_unit.py::test_beside_the_others",
+        "FAILED tests/system/test_system.py::test_beside_the_others",
+    }
+
+
+def test_the_progress_of_a_run_is_its_last_percentage_and_what_failed_until_then() -> None:
+    named = "tests/unit/test_a.py .F.s            [ 12%]\ntests/unit/test_b.py ..E             [ 31%]\ntests/unit/te"
+    assert how_far(named) == "31 % (2 failed)"
+    assert how_far("..... [ 50%]\n..... [100%]\n") == "100 %"
+    assert how_far("collecting ...") == "runs"
+
+
+KILLED = """
+import argparse, pathlib, sys
+from local_stack import checks
+checks.PROJECT = pathlib.Path(sys.argv[1])
+checks.run(argparse.Namespace(parts=["unit", "system"]))
+"""
+
+
+def test_a_killed_run_leaves_no_tests_running(project_with_stacks: Path) -> None:
+    # The tests of the stack never come, so those beside them wait.
+    (project_with_stacks / "tests" / "system" / "test_system.py").write_text("import time; time.sleep(600)")
+    command = [sys.executable, "-c", KILLED, str(project_with_stacks)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as run:
+        while not (project_with_stacks / "unit").exists():
+            assert run.poll() is None
+            time.sleep(0.05)
+        children = psutil.Process(run.pid).children(recursive=True)
+        tests = [child for child in children if "pytest" in child.cmdline()]
+        run.kill()
+    assert len(tests) == 2
+    assert psutil.wait_procs(tests, timeout=60)[1] == []
