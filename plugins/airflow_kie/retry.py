@@ -73,7 +73,8 @@ class KieRetryPolicy(RetryPolicy):
         budget = BUDGETS.get(reason, OTHER)
         failures = _counted(context, reason, max_tries, try_number)
         if failures > budget.retries:
-            return RetryDecision.fail(reason=f"{reason}: failed {failures} times")
+            spent = f"{reason}: failed {failures} times, that was the last retry; clear the task for more"
+            return RetryDecision.fail(reason=spent)
         retry_after = exception.facts.retry_after if isinstance(exception, KieError) else None
         seconds = max(retry_seconds(budget, failures, _seed(context)), retry_after or 0.0)
         return RetryDecision.retry(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie.archive.keys import KeyRefused, checked_prefix, checked_task_id
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.errors import NOTHING_EXPIRES, KieError
 
 MAX_LABELS = 10
 MAX_LABEL_LENGTH = 256
@@ -25,7 +25,9 @@ class SongsRefused(KieError):
 
     reason = "songs_refused"
     what = "Nothing was started, because what was asked for is not complete"
+    paid = "Nothing was paid for by this."
     todo = "Correct it and trigger the run again."
+    by_when = NOTHING_EXPIRES
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def mistakes_in_ids(ids: Sequence[str]) -> list[str]:
         try:
             checked_task_id(task_id)
         except KeyRefused as error:
-            mistakes.append(str(error))
+            mistakes.append(error.facts.message)
     return mistakes
 
 
@@ -85,7 +87,7 @@ def mistakes_in_prefix(prefix: str) -> list[str]:
     try:
         checked_prefix(prefix)
     except KeyRefused as error:
-        return [str(error)]
+        return [error.facts.message]
     return []
 
 

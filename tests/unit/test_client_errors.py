@@ -82,7 +82,7 @@ def test_the_text_says_what_happened_what_is_next_and_what_to_do_in_this_order(e
 def test_the_text_is_whole_sentences_without_any_facts_too(error: type[KieError]) -> None:
     text = str(error())
     assert text.startswith(f"{error.what}.")
-    assert text.endswith(error.todo)
+    assert text.endswith(f"{error.todo} {error.by_when}")
     assert "None" not in text
 
 

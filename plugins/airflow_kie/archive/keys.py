@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from airflow_kie.client.errors import NOTHING_EXPIRES, KieError
+
 INBOX = "inbox/"
 INBOX_DONE = "inbox/done/"
 INBOX_REJECTED = "inbox/rejected/"
@@ -20,8 +22,14 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
 _PENDING = "_pending"
 
 
-class KeyRefused(ValueError):
+class KeyRefused(KieError, ValueError):
     """A text that cannot be part of a key in the bucket; the message says which text and what is allowed."""
+
+    reason = "key_refused"
+    what = "No key in the bucket can be made of this"
+    paid = "Nothing was paid for by this."
+    todo = "Correct the prefix or the id that is named, and clear the task."
+    by_when = NOTHING_EXPIRES
 
 
 def checked_task_id(task_id: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from airflow_kie.client.kie_error import NEXT as NEXT
+from airflow_kie.client.kie_error import NOTHING_EXPIRES as NOTHING_EXPIRES
 from airflow_kie.client.kie_error import Facts as Facts
 from airflow_kie.client.kie_error import KieError as KieError
 from airflow_kie.client.kie_error import Remedy as Remedy
 from airflow_kie.client.kie_error import Scope as Scope
+from airflow_kie.client.kie_error import error_class as error_class
 from airflow_kie.client.kie_error import error_from_event as error_from_event
 
 # --- the account ------------------------------------------------------------------------------------------------
@@ -148,6 +150,7 @@ class KieContentRejected(KieError):
     what = "KIE rejected the content"
     paid = "Rejected content gives no files; KIE usually gives its credits back (kie.ai/logs shows it)."
     todo = "Change the text that KIE names and generate a new song; unchanged it is refused again."
+    by_when = NOTHING_EXPIRES
 
 
 class KieTaskUnknown(KieError):
@@ -174,8 +177,8 @@ class KieGenerationFailed(KieError):
     reason = "generation_failed"
     remedy = Remedy.NEW_TASK
     what = "KIE could not generate this"
-    paid = ""
-    todo = "KIE usually gives the credits back (kie.ai/logs shows it); start the song again later."
+    paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
+    todo = "If the retries end without files, start the song again later."
 
 
 class KieFailedForGood(KieError):
@@ -298,6 +301,7 @@ class FileGone(KieError):
     reason = "file_gone"
     what = "KIE no longer has this file (files live 14 days)"
     todo = "Generate the song anew if it is needed; what was archived before is untouched."
+    by_when = "It is too late to save it: the 14 days are over."
 
 
 class FileEmpty(FileDamaged):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -76,6 +77,8 @@ class KieError(Exception):
     todo: ClassVar[str] = "Read KIE's words above and the task log."
     paid: ClassVar[str | None] = None
     """What is paid and safe, where the reason alone says it; None: it depends on whether there is a task."""
+    by_when: ClassVar[str] = "KIE deletes a song's files 14 days after it was made."
+    """Until when a person can act, where the song's own date is not known."""
 
     by_reason: ClassVar[dict[str, type[KieError]]] = {}
 
@@ -97,7 +100,8 @@ class KieError(Exception):
         facts = self.facts
         about = f" (KIE task {facts.task_id})" if facts.task_id else ""
         source = f" for {facts.source_id}" if facts.source_id and facts.source_id != facts.task_id else ""
-        said = f": {facts.message.rstrip('. ')}" if facts.message else ""
+        words = " ".join(facts.message.split())  # a log shows the last line alone, so there is only one
+        said = f": {words.rstrip('. ')}" if words else ""
         code = f" [code {facts.code}]" if facts.code is not None else ""
         state = f" Last state: {facts.last_state}." if facts.last_state else ""
         return f"{self.what}{source}{about}{said}{code}.{state}"
@@ -109,10 +113,12 @@ class KieError(Exception):
             return self.paid
         if self.facts.task_id:
             return f"KIE task {self.facts.task_id} is kept and is not paid for again."
-        return "" if self.scope is Scope.SERVICE else "Nothing was paid for by this."
+        # A refusing service says nothing about what this song has cost before.
+        kept = "What was paid for before is kept and is not paid for again."
+        return kept if self.scope is Scope.SERVICE else "Nothing was paid for by this."
 
     def _by_when(self) -> str:
-        return f"KIE deletes its files on {self.facts.until[:10]}." if self.facts.until else ""
+        return f"KIE deletes its files on {self.facts.until[:10]}." if self.facts.until else self.by_when
 
     def with_facts(self, **facts: Any) -> KieError:
         """Return the same error with further facts where they were unknown (a decoder does not know the task)."""
@@ -136,9 +142,34 @@ NEXT: dict[Remedy, str] = {
 }
 
 
+NOTHING_EXPIRES = "There is no hurry: nothing of this expires."
+"""The deadline of errors behind which there is no file at KIE yet."""
+
+ELSEWHERE = (
+    "airflow_kie.songs",
+    "airflow_kie.archive.keys",
+    "airflow_kie.archive.s3_errors",
+    "airflow_kie.archive.records",
+    "airflow_kie.create_pool",
+)
+"""Modules with errors of their own, by name: they are imported only where a stored reason is one of theirs."""
+
+
+def error_class(reason: str) -> type[KieError] | None:
+    """Return the error class with this reason, None for a reason of a newer version.
+
+    :param reason: as an event or a record stores it.
+    """
+    for module in ELSEWHERE:
+        if reason in KieError.by_reason:
+            break
+        importlib.import_module(module)
+    return KieError.by_reason.get(reason)
+
+
 def error_from_event(event: dict[str, Any]) -> KieError:
     """Rebuild the typed error that :meth:`KieError.to_event` described; what a newer version added is ignored."""
     known = {f.name for f in fields(Facts)}
     facts = {k: v for k, v in event.items() if k in known}
     message = facts.pop("message", "")
-    return KieError.by_reason.get(event.get("reason", ""), KieError)(message, **facts)
+    return (error_class(event.get("reason", "")) or KieError)(message, **facts)

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC
-from airflow_kie.client.errors import KieError, Remedy
+from airflow_kie.client.errors import KieError, Remedy, error_class
 from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, waiting_keys
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.retry import KieRetryPolicy
@@ -268,7 +268,8 @@ def _may_start_again(pending: Pending, now: datetime) -> bool:
     failure = pending.last_failure
     if failure is None:
         return True
-    remedy = KieError.by_reason[failure.reason].remedy if failure.reason in KieError.by_reason else Remedy.READ_AGAIN
+    known = error_class(failure.reason)
+    remedy = known.remedy if known else Remedy.READ_AGAIN
     return remedy is not Remedy.PERSON and now - failure.at >= _FAILED_SONG_PAUSE
 
 

@@ -67,7 +67,8 @@ class KieSongReportOperator(BaseOperator):
         songs = self.songs
         if not isinstance(songs, list):
             raise AirflowFailException(
-                f"Nothing was started: task {self.list_task_id} did not come to an end; its log says why."
+                f"Nothing was started: task {self.list_task_id} did not come to an end. {_HELD} Mend what the log of "
+                f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
         rows = [*self._archived_before(context), *self._worked_on(context, songs)]
         context["ti"].xcom_push(key="table", value=rows)
@@ -117,6 +118,7 @@ class KieSongReportOperator(BaseOperator):
             self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
 
 
+_HELD = "What was paid for before is kept and is not paid for again. No retry can help."
 FAILURE_KEY = "failure"
 """XCom key under which a task of the chain says why it failed."""
 
@@ -150,7 +152,8 @@ def _outcome(
     if music_task_id in archived:
         return _row(archived[music_task_id], "archived")
     failure = failures.get(music_task_id)
-    said = failure["message"] if failure else "it did not come to an end; the log of its red task says why"
+    ended = f"It did not come to an end. {_HELD} Clear its red task, whose log says why. {KieError.by_when}"
+    said = failure["message"] if failure else ended
     where = f"failed at {failure['task_id']}" if failure else "not archived"
     return _row({**song, "title": failure and failure.get("title"), "reason": said}, where)
 
