@@ -62,6 +62,18 @@ class FileRecord(Record):
     archived_at: UtcTime
 
 
+class CreditsRecord(Record):
+    """What one of the song's KIE tasks cost."""
+
+    task_id: str
+    kind: str = Field(description="music or cover; later versions may add kinds.")
+    credits: float | None = Field(
+        default=None,
+        description="Credits as KIE reports them for this task; null where it reports none. Never derived from "
+        "balances: those change with every other task of the account, refunds and other programs included.",
+    )
+
+
 class AirflowRecord(Record):
     """The Airflow task that wrote the manifest last."""
 
@@ -104,6 +116,14 @@ class Manifest(Record):
     )
     created_at: UtcTime = Field(description="When the song was archived first.")
     updated_at: UtcTime = Field(description="When this manifest was written.")
+    credits_used: tuple[CreditsRecord, ...] = Field(default=(), description="What the song's KIE tasks cost.")
+
+    @property
+    def credits(self) -> float | None:
+        """What all of the song's tasks cost together, None unless KIE reports it for each of them."""
+        told = [record.credits for record in self.credits_used]
+        known = [amount for amount in told if amount is not None]
+        return sum(known) if known and len(known) == len(told) else None
 
     def file(self, kind: str, position: int) -> FileRecord | None:
         """Return the archived file at a position, or None."""

@@ -17,6 +17,7 @@ from airflow_kie.archive.fetch import Download, Fetcher, FileKind, Refresh, Sour
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import (
     AirflowRecord,
+    CreditsRecord,
     FileRecord,
     GeneratorRecord,
     Manifest,
@@ -47,6 +48,7 @@ class Song:
     :param labels: people's own names for the song.
     :param tracks: every track of KIE's answer, archived or not.
     :param first_heard_at: when the song was noted as owed.
+    :param credits_used: what KIE reports of the cost of the song's tasks.
     """
 
     music_task_id: str
@@ -64,6 +66,7 @@ class Song:
     labels: Mapping[str, str] = field(default_factory=dict)
     tracks: Sequence[TrackRecord] = ()
     first_heard_at: datetime | None = None
+    credits_used: Sequence[CreditsRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,17 @@ def _manifest(
         warnings=_warnings(files),
         first_heard_at=min(heard, default=None),
         updated_at=now,
+        credits_used=_credits_used(base.credits_used, song.credits_used),
     )
+
+
+def _credits_used(old: Sequence[CreditsRecord], new: Sequence[CreditsRecord]) -> tuple[CreditsRecord, ...]:
+    """Return one record for each task; an amount that KIE once reported stays when it reports none later."""
+    known = {record.task_id: record for record in old}
+    for record in new:
+        if record.credits is not None or record.task_id not in known:
+            known[record.task_id] = record
+    return tuple(known.values())
 
 
 def _differs(new: Manifest, old: Manifest) -> bool:

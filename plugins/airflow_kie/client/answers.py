@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,6 +138,13 @@ def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswe
     return Read(task_details(kind, task_id, envelope.data))
 
 
+def _credits(value: Any) -> float | None:
+    """Return credits as KIE reports them; what is no amount is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
 def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
     """Return details as a typed record.
 
@@ -164,7 +172,7 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
         param=_param(data),
         created_at=parse_time(first_at(data, ("createTime",))),
         completed_at=parse_time(first_at(data, ("completeTime",))),
-        credits_consumed=float(credits_consumed) if isinstance(credits_consumed, (int, float)) else None,
+        credits_consumed=_credits(credits_consumed),
     )
 
 

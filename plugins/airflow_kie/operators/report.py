@@ -164,6 +164,7 @@ def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
         "title": song.get("title"),
         "result": result,
         "manifest_key": song.get("manifest_key"),
+        "credits": song.get("credits"),
         "keys": [file["key"] for file in song.get("files", ())],
         "reason": song.get("reason"),
     }
@@ -171,7 +172,8 @@ def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     keys = ", ".join(row["keys"]) or "no files"
-    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys)
+    cost = (f"{row['credits']:g} credits",) if row["credits"] is not None else ()
+    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys, *cost)
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:

@@ -199,7 +199,7 @@ def song_of(
     :param music: details of the music task.
     :param cover: details of the cover task, None where no covers are asked for.
     """
-    from airflow_kie.archive.manifest import TrackRecord
+    from airflow_kie.archive.manifest import CreditsRecord, TrackRecord
     from airflow_kie.archive.song import Song
 
     first = music.tracks[0] if music.tracks else None
@@ -228,6 +228,11 @@ def song_of(
                 duration_seconds=track.duration_seconds,
             )
             for track in music.tracks
+        ),
+        credits_used=tuple(
+            CreditsRecord(task_id=task.task_id, kind=task.kind.rpartition(".")[2], credits=task.credits_consumed)
+            for task in (music, cover)
+            if task
         ),
     )
 
@@ -270,6 +275,7 @@ def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -
         "bucket": bucket,
         "manifest_key": manifest_key,
         "changed": changed,
+        "credits": manifest.credits,
         "files": [
             {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
         ],
