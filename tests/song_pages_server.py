@@ -1,17 +1,19 @@
 """The song pages as an api-server mounts them, in a process of its own: Airflow's login, its database, real HTTP.
 
-    python song_pages_server.py <JSON: rows of runs>
+    python song_pages_server.py <JSON: rows of runs> <file>
 
-`AIRFLOW_HOME` names a home of its own. Prints one line of JSON once it listens: its port and a token for each user.
+`AIRFLOW_HOME` names a home of its own. Once it listens, the file has its port and a token for each user.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 READS: dict[str, set[str]] = {
@@ -59,7 +61,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
             names = {"dag_id": run["dag_id"], "run_id": run["run_id"]}
             connection.execute(
                 insert(DagRun.__table__).values(
-                    id=number, **names, state=run["state"], run_type="manual", run_after=now, logical_date=now
+                    id=number, **names, state=run["state"], run_type="manual", run_after=now
                 )
             )
             for task in run["tasks"]:
@@ -81,7 +83,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
                     )
 
 
-def main(runs: str) -> None:
+def main(runs: str, told: str) -> None:
     """Serve until standard input ends."""
     fill(json.loads(runs))
     import uvicorn
@@ -90,10 +92,14 @@ def main(runs: str) -> None:
     from fastapi import FastAPI
 
     from airflow_kie.plugin import KiePlugin
+    from airflow_kie.webhook.app import create_app
 
     app = FastAPI(root_path="/airflow")  # as with [api] base_url = https://airflow.example.com/airflow
     (mounted,) = KiePlugin.fastapi_apps
     app.mount(mounted["url_prefix"], mounted["app"])
+    os.environ["AIRFLOW__KIE__RECEIVER"] = "False"
+    app.mount("/closed", create_app())
+    os.environ["AIRFLOW__KIE__RECEIVER"] = "True"  # the other one is built with its first request
     login = init_auth_manager(app)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
@@ -103,11 +109,12 @@ def main(runs: str) -> None:
         time.sleep(0.01)
     tokens = {name: login.generate_jwt(SimpleAuthManagerUser(username=name, role="viewer")) for name in READS}
     port = server.servers[0].sockets[0].getsockname()[1]
-    print(json.dumps({"port": port, "tokens": tokens}), file=sys.__stdout__, flush=True)
+    Path(told + ".new").write_text(json.dumps({"port": port, "tokens": tokens}))
+    Path(told + ".new").rename(told)
     sys.stdin.read()
     server.should_exit = True
     thread.join(10)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -106,6 +106,11 @@ class SongPage:
         """Return the files of a kind, in KIE's order."""
         return tuple(file for file in self.files if file.kind == kind)
 
+    @property
+    def first_cover(self) -> ShownFile | None:
+        """Return the cover that stands for the song in a list."""
+        return next(iter(self.of_kind("cover")), None)
+
     def file(self, name: str) -> ShownFile | None:
         """Return the file of that name, None if the manifest names no such file or it is not one to show."""
         return next((file for file in self.files if file.name == name), None)

@@ -113,10 +113,13 @@ def _open(name: str) -> Bucket:
 
     aws_conn_id = settings.text("aws_conn_id", "aws_default")
     try:
-        return open_bucket(aws_conn_id, name)
+        bucket = open_bucket(aws_conn_id, name)
     except Exception as error:
         log.exception("S3 connection %s cannot be opened; song pages show no songs.", aws_conn_id)
         raise KieConnectionInvalid(f"S3 connection {aws_conn_id} cannot be opened") from error
+    # Some S3 services send the whole object's checksum with a part of it, which boto3 would refuse at the part's end.
+    bucket.client.meta.config.response_checksum_validation = "when_required"
+    return bucket
 
 
 def _flat(values: Iterable[Any]) -> list[Any]:

@@ -293,7 +293,7 @@ _HTTP = {
     401: ("You are not logged in", "Log in to Airflow, then open this page again."),
     403: (
         "You may not see this",
-        f"It needs the right to read the DAG ({SONG_PAGES_DAG_ID}, or the run's own) in Airflow.",
+        f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG.",
     ),
     404: ("There is no such page", "The songs stand under /kie/songs."),
     405: ("There is no such page", "The songs stand under /kie/songs."),
