@@ -1,6 +1,8 @@
-"""The only room with Airflow's internals: what stands outside `airflow.sdk` and documented modules.
+"""The room for Airflow's internals: what stands outside `airflow.sdk` and documented modules.
 
-Each function says what it needs, in which Airflow that was seen, and what happens without it.
+Each function says what it needs, in which Airflow that was seen, and what happens without it. Those that serve a
+running Airflow answer without it then, and one line of the log says so; those of commands raise, and the command says
+that it could not look.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from airflow_kie._airflow_missing import nothing, switched_off
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.world import Wake
 
@@ -25,15 +28,30 @@ LOOK = {"outcome": "look"}
 """The event that makes a waiting task look at KIE's details; it claims nothing about them."""
 
 
+class _NoSession:
+    """Stands for a session where Airflow offers none: each function then does what it does without its internal."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError("airflow.utils.session offers no session")
+
+
 @contextmanager
 def metadata_session() -> Iterator[Session]:
-    """Open a session on Airflow's database: only in the api-server (Airflow 3.3.2: airflow.utils.session)."""
-    from airflow.utils.session import create_session
+    """Open a session on Airflow's database: only in the api-server and in commands.
 
+    Airflow 3.3.2: `utils.session.create_session`. Without it every function that is given a session does what it does
+    without its own internal.
+    """
+    try:
+        from airflow.utils.session import create_session
+    except ImportError:
+        yield cast("Session", _NoSession())
+        return
     with create_session() as session:
         yield session
 
 
+@switched_off(lambda: Wake.AT_NEXT_READ, "Callbacks wake no task: each finds its end when it polls the next time.")
 def wake(session: Session, waiting: Waiting) -> Wake:
     """Resume a deferred task instance at once, without its triggerer; return what became of that.
 
@@ -57,6 +75,7 @@ def wake(session: Session, waiting: Waiting) -> Wake:
     return Wake.WOKEN if _resume(session, found) else Wake.NOT_YET
 
 
+@switched_off(int, "Callbacks wake no sensor: each finds its end when it polls the next time.")
 def wake_by_key(session: Session, keys: list[str]) -> int:
     """Resume the deferred task instances that hold one of these keys in their task state store; return how many.
 
@@ -93,10 +112,12 @@ def _resume(session: Session, task_instance: Any) -> bool:
     return True
 
 
+@switched_off(bool, "Callbacks start no run: the sweep of DAG cover_inbox finds their songs.")
 def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict[str, Any]) -> bool:
     """Send an asset event with a partition key; return False while no DAG has declared the asset.
 
-    Airflow 3.3.2: `assets.manager.asset_manager`; the public way is POST /api/v2/assets/events with a token.
+    Airflow 3.3.2: `assets.manager.asset_manager`; the public way is POST /api/v2/assets/events with a token. Without it
+    the sweep of DAG cover_inbox starts the song.
     """
     from airflow.assets.manager import asset_manager
     from airflow.models.asset import AssetModel
@@ -116,10 +137,12 @@ def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict
     return True
 
 
+@switched_off(bool, "A doubled callback can start a second run of a song, which costs and changes nothing.")
 def event_was_sent(session: Session, uri: str, partition_key: str, since: datetime) -> bool:
     """Return whether an asset had an event for a partition since a time (Airflow 3.3.2: `models.asset.AssetEvent`).
 
-    The public way is GET /api/v2/assets/events with a token.
+    The public way is GET /api/v2/assets/events with a token. Without it a song may be announced twice, which costs and
+    changes nothing.
     """
     from airflow.models.asset import AssetEvent, AssetModel
     from sqlalchemy import select
@@ -132,8 +155,12 @@ def event_was_sent(session: Session, uri: str, partition_key: str, since: dateti
     return session.scalars(sent.limit(1)).first() is not None
 
 
+@switched_off(bool, "A song that a run works on can get a second run, which pays for nothing again.")
 def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
-    """Return whether a DAG run is queued or running (Airflow 3.3.2: `models.dagrun.DagRun`)."""
+    """Return whether a DAG run is queued or running (Airflow 3.3.2: `models.dagrun.DagRun`).
+
+    Without it no run counts as active: a song may get a second one, which takes up what the first has paid for.
+    """
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
@@ -141,10 +168,12 @@ def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
     return str(state) in ("queued", "running")
 
 
+@switched_off(nothing, "When KIE last called back is not known; nothing else depends on it.")
 def variable(session: Session, key: str) -> str | None:
     """Return a Variable's text, None if there is none (Airflow 3.3.2: `models.variable.Variable`).
 
-    The public Variable of `airflow.sdk` asks a supervisor, which the api-server and commands do not have.
+    The public Variable of `airflow.sdk` asks a supervisor, which the api-server and commands do not have. Without it
+    nobody knows when KIE last called back.
     """
     from airflow.models.variable import Variable
     from sqlalchemy import select
@@ -153,13 +182,18 @@ def variable(session: Session, key: str) -> str | None:
     return None if found is None else str(found.val)
 
 
+@switched_off(lambda: None, "When KIE last called back is not written down; nothing else depends on it.")
 def set_variable(session: Session, key: str, value: str, description: str) -> None:
-    """Write a Variable (Airflow 3.3.2: `models.variable.Variable`; public: PATCH /api/v2/variables with a token)."""
+    """Write a Variable (Airflow 3.3.2: `models.variable.Variable`; public: PATCH /api/v2/variables with a token).
+
+    Without it nobody knows when KIE last called back.
+    """
     from airflow.models.variable import Variable
 
     Variable.set(key, value, description=description, session=session)
 
 
+@switched_off(lambda: None, "The pool of [kie] create_pool is not looked at.")
 def note_create_pool(dag_run: Any, name: str, key: str, problem_of: Callable[[bool | None], str]) -> None:
     """Write into a Variable what is wrong with a pool, unless it stands there already: only in the scheduler.
 
@@ -182,7 +216,7 @@ def note_create_pool(dag_run: Any, name: str, key: str, problem_of: Callable[[bo
         stored = session.scalars(select(Variable).where(Variable.key == key)).one_or_none()
     problem = problem_of(found)
     note = json.dumps({"pool": name, "problem": problem})
-    if stored is not None and stored.get_val() == note:
+    if stored is not None and stored.get_val() == note:  # type: ignore[no-untyped-call]
         return
     if problem:
         log.error("Pool %s of [kie] create_pool cannot be used: %s.", name, problem)
@@ -208,7 +242,7 @@ def begin_command() -> None:
 def living_jobs(session: Session, job_type: str) -> list[str]:
     """Return the hosts of Airflow's jobs of a type whose heartbeat is fresh (Airflow 3.3.2: `jobs.job.Job`).
 
-    The public way is GET /api/v2/monitor/health, which needs the api-server.
+    The public way is GET /api/v2/monitor/health, which needs the api-server. Without it a command cannot look.
     """
     from airflow.jobs.job import Job
     from sqlalchemy import select
@@ -218,7 +252,10 @@ def living_jobs(session: Session, job_type: str) -> list[str]:
 
 
 def pool_counts_deferred(session: Session, name: str) -> bool | None:
-    """Return whether a pool counts deferred tasks; None: there is no such pool (Airflow 3.3.2: `models.pool.Pool`)."""
+    """Return whether a pool counts deferred tasks; None: there is no such pool (Airflow 3.3.2: `models.pool.Pool`).
+
+    The public way is GET /api/v2/pools with a token. Without it a command cannot look.
+    """
     from airflow.models.pool import Pool
     from sqlalchemy import select
 
@@ -226,7 +263,10 @@ def pool_counts_deferred(session: Session, name: str) -> bool | None:
 
 
 def paused_dags(session: Session, dag_ids: Iterable[str]) -> dict[str, bool]:
-    """Return which of these DAGs Airflow knows, and whether each is paused (Airflow 3.3.2: `models.dag.DagModel`)."""
+    """Return which of these DAGs Airflow knows, and whether each is paused (Airflow 3.3.2: `models.dag.DagModel`).
+
+    The public way is GET /api/v2/dags with a token. Without it a command cannot look.
+    """
     from airflow.models.dag import DagModel
     from sqlalchemy import select
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from airflow_kie._airflow_missing import switched_off
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
@@ -24,19 +26,24 @@ def read_access(dag_id: str | None = None) -> Callable[..., None]:
     return requires_access_dag(method="GET", param_dag_id=dag_id)
 
 
+@switched_off(lambda: "/", "Whoever has to log in is sent to Airflow's first page.")
 def login_address(next_url: str) -> str:
-    """Return where a person logs in and comes back from (Airflow 3.3.2: the auth manager's `get_url_login`)."""
+    """Return where a person logs in and comes back from (Airflow 3.3.2: the auth manager's `get_url_login`).
+
+    Without it the page that asks for a login leads to Airflow's first page, which asks for it too.
+    """
     from airflow.api_fastapi.app import get_auth_manager
 
     return str(get_auth_manager().get_url_login(next_url=next_url))
 
 
+@switched_off(list[Any], "The pages of runs show only songs whose tasks have begun.")
 def xcoms_of_run(
     session: Session, dag_id: str, run_id: str, operators: Collection[str], keys: Collection[str]
 ) -> list[Any]:
     """Return what the tasks of some operators have pushed in a run, in the order of their map indexes.
 
-    Airflow 3.3.2: `models.xcom.XComModel`, `TaskInstance.operator`. Without it a run shows no songs.
+    Airflow 3.3.2: `models.xcom.XComModel`, `TaskInstance.operator`. Without it a run shows songs that tasks work on.
 
     :param operators: class names.
     :param keys: XCom keys.
@@ -65,6 +72,7 @@ def xcoms_of_run(
     return [XComModel.deserialize_value(row) for row in rows]
 
 
+@switched_off(list[dict[str, Any]], "A task's own page shows its run's songs.")
 def rendered_arguments(session: Session, dag_id: str, run_id: str, **of: Any) -> list[dict[str, Any]]:
     """Return the rendered arguments of task instances that have begun.
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from airflow_kie import settings
+from airflow_kie._airflow_missing import switched_off
 from airflow_kie.webhook.song_world import SongWorld
 from airflow_kie.webhook.songs import add_song_pages
 
 
 def create_app() -> FastAPI:
     """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
-    app = FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    add_song_pages(app, SongWorld())
+    app = _song_pages()
     if settings.flag("receiver"):
         from airflow_kie.webhook.airflow_world import AirflowWorld
         from airflow_kie.webhook.receiver import create_app as create_receiver
 
         app.mount("", create_receiver(AirflowWorld()))  # last: it gets what is no song page
+    return app
+
+
+def _empty() -> FastAPI:
+    return FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@switched_off(_empty, "There are no song pages: nothing here can check who may see them.")
+def _song_pages() -> FastAPI:
+    app = _empty()
+    add_song_pages(app, SongWorld())
     return app
