@@ -1,4 +1,4 @@
-"""The tables of README.md and on-call.md that the code decides: ``.venv/bin/python docs/tables.py`` writes them anew.
+"""The tables of settings.md and on-call.md that the code decides: ``.venv/bin/python docs/tables.py`` writes them anew.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/test_docs.py compares it.
 """
@@ -18,7 +18,7 @@ from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
 from airflow_kie.retry import BUDGETS, OTHER
 
 DOCS = Path(__file__).resolve().parent
-PAGES = (DOCS.parent / "README.md", DOCS / "on-call.md")
+PAGES = (DOCS / "settings.md", DOCS / "on-call.md")
 
 REACHES: Mapping[Scope, str] = {
     Scope.ACCOUNT: "every song of this KIE account",
