@@ -113,7 +113,8 @@ def _details(slot: str) -> list[KieFault]:
     return [
         *_codes(slot, "details", 429, 430, 455, 500, 550),
         *_any_answer(slot, "details"),
-        KieFault(slot, f"{slot} no data yet", "details", "data_null"),  # told twice it would be believed
+        # Told twice, a minute apart, it would be believed by a sensor, which has not made the task itself.
+        KieFault(slot, f"{slot} no data yet", "details", "data_null"),
         KieFault(slot, f"{slot} unknown state", "details", "unknown_state", {"times": 2}),
         KieFault(slot, f"{slot} pending with an error", "details", "pending_error"),
         *[
