@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from airflow_kie import settings
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.webhook.kept import Kept
 from airflow_kie.webhook.proof import CallbackKeys, keys_in
 
 log = logging.getLogger(__name__)
 
-KEYS_CACHED_SECONDS = 60.0
 
-
-@dataclass
 class ConnectionKeys:
     """Looks a connection's keys up in Airflow: environment, secrets backend or database.
 
     :param clock: seconds that only grow.
     """
 
-    clock: Callable[[], float] = time.monotonic
-    _known: dict[str, tuple[float, CallbackKeys]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kept = Kept(_looked_up, clock)
 
     def of(self, kie_conn_id: str) -> CallbackKeys:
         """Return a connection's keys; looked up once a minute, and only for configured connections."""
-        if kie_conn_id not in settings.allowed_connections():
-            return CallbackKeys()
-        with self._lock:  # of many requests at once, one looks up
-            known = self._known.get(kie_conn_id)
-            if known is None or self.clock() - known[0] >= KEYS_CACHED_SECONDS:
-                known = self._known[kie_conn_id] = (self.clock(), _looked_up(kie_conn_id))
-            return known[1]
+        return self._kept.of(kie_conn_id) if kie_conn_id in settings.allowed_connections() else CallbackKeys()
 
 
 def _looked_up(kie_conn_id: str) -> CallbackKeys:

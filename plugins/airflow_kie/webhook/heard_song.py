@@ -11,8 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from airflow_kie import settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.assets import MUSIC
-from airflow_kie.song_archive import SongArchive, Wanted
+from airflow_kie.song_archive import SongArchive, Wanted, open_bucket
+from airflow_kie.webhook.kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class HeardSongs:
     """
 
     airflow: RunsAndEvents
+    _buckets: Kept[Bucket] = field(default_factory=lambda: Kept(_opened))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _busy: dict[str, tuple[threading.Lock, int]] = field(default_factory=dict)
 
@@ -58,15 +62,17 @@ class HeardSongs:
         if not bucket:
             raise NoBucket(f"Song {music_task_id} cannot be noted: no bucket is set in the [kie] configuration")
         with self._one_at_a_time(music_task_id):
-            archive = SongArchive.open(settings.text("aws_conn_id", "aws_default"), bucket, prefix, music_task_id)
-            archive.bucket.create_on_loopback()
+            archive = SongArchive(self._buckets.of(bucket), ArchiveKeys(prefix).song(music_task_id))
             wanted = Wanted(audio=settings.flag("archive_audio"), lyrics=settings.flag("archive_lyrics"))
             if not wanted.missing_in(archive.manifest()):
                 return False
-            if archive.pending() and self._is_announced(music_task_id):
+            known = archive.pending()
+            if known and self._is_announced(music_task_id):
                 return False
-            working = archive.note(heard_from="callback", kie_conn_id=kie_conn_id).working
-        return working is None or not self.airflow.run_is_active(working.dag_id, working.run_id)
+            if known and known.working and self.airflow.run_is_active(known.working.dag_id, known.working.run_id):
+                return False
+            archive.note(heard_from="callback", kie_conn_id=kie_conn_id)
+        return True
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete", unless another callback of the same moment has done so."""
@@ -75,7 +81,11 @@ class HeardSongs:
             if self._is_announced(music_task_id):
                 return
             if not self.airflow.send_event(music_task_id, extra):
-                log.warning("No DAG has declared the asset %s; song %s waits for the sweep.", MUSIC.uri, music_task_id)
+                log.warning(
+                    "Song %s waits for the sweep: no DAG has declared the asset %s, or this Airflow cannot be told.",
+                    music_task_id,
+                    MUSIC.uri,
+                )
 
     def _is_announced(self, music_task_id: str) -> bool:
         """Return whether its event is younger than what the sweep looks at."""
@@ -95,3 +105,10 @@ class HeardSongs:
                 lock, users = self._busy.pop(music_task_id)
                 if users > 1:
                     self._busy[music_task_id] = (lock, users - 1)
+
+
+def _opened(bucket: str) -> Bucket:
+    """Return the configured bucket; to make an S3 client takes a tenth of a second, longer than all the rest."""
+    opened = open_bucket(settings.text("aws_conn_id", "aws_default"), bucket)
+    opened.create_on_loopback()
+    return opened
