@@ -1,7 +1,8 @@
-"""Runs a DAG once with `dag.test()` in a process of its own, and prints what became of its tasks as JSON.
+"""Runs a DAG with `dag.test()` in a process of its own, and prints what became of its tasks as JSON.
 
-    python airflow_dag_test.py <dag file> <dag id> <run conf as JSON>
+    python airflow_dag_test.py <dag file> <dag id>
 
+Each line of standard input is the conf of a run as JSON; each run ends with a line of JSON among what it logs.
 `AIRFLOW_HOME` names a home of its own. Deferrals run inline, one task after the other; the task state store and XComs
 are real. Only the pauses between reads are shorter than in life: 8 s and more for every song would come together.
 """
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 
-def main(file: str, dag_id: str, conf: str) -> None:
+def main(file: str, dag_id: str) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.utils.db import initdb
@@ -21,18 +22,18 @@ def main(file: str, dag_id: str, conf: str) -> None:
     from airflow_kie.client import step
 
     vars(step)["seconds_to_next_read"] = lambda *age, **cadence: 0.3
-    if not (Path.cwd() / "airflow.db").exists():
-        initdb()
+    initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(file, bundle_path=Path(file).parent, bundle_name="dags-folder")
     assert bag.import_errors == {}, bag.import_errors
     sync_bag_to_db(bag, "dags-folder", None)
-    run = bag.dags[dag_id].test(run_conf=json.loads(conf))
-    tasks = [
-        {"task_id": ti.task_id, "map_index": ti.map_index, "state": str(ti.state), "tries": ti.try_number}
-        for ti in run.get_task_instances()
-    ]
-    print(json.dumps({"state": str(run.state), "tasks": tasks}), file=sys.__stdout__, flush=True)
+    for conf in sys.stdin:
+        run = bag.dags[dag_id].test(run_conf=json.loads(conf))
+        tasks = [
+            {"task_id": ti.task_id, "map_index": ti.map_index, "state": str(ti.state), "tries": ti.try_number}
+            for ti in run.get_task_instances()
+        ]
+        print(json.dumps({"state": str(run.state), "tasks": tasks}), file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,47 +22,22 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Stack:
-    """A simulated KIE, an S3 folder, and an Airflow home, for one test file."""
+    """A simulated KIE, an S3 folder, and a process of Airflow that runs DAGs, for one test file."""
 
     kie: SimulatorServer
     s3: S3Server
-    home: Path
+    airflow: subprocess.Popen[str]
 
     def run(self, *music_task_ids: str, **params: Any) -> dict[str, Any]:
         """Run music_cover once and return state, tasks and everything that was logged."""
-        process = subprocess.run(
-            [
-                sys.executable,
-                str(PROJECT / "tests" / "airflow_dag_test.py"),
-                str(PROJECT / "dags" / "music_cover.py"),
-                "music_cover",
-                json.dumps({"music_task_ids": list(music_task_ids), **params}),
-            ],
-            cwd=self.home,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-        )
-        assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
-        told: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-        return {**told, "log": process.stdout + process.stderr}
-
-    def environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.home / "plugins"),
-            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
-            "AIRFLOW__KIE__BUCKET": "songs",
-            "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
-            "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
-            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(self.kie),
-            "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(self.s3),
-        }
+        assert self.airflow.stdin is not None and self.airflow.stdout is not None
+        print(json.dumps({"music_task_ids": list(music_task_ids), **params}), file=self.airflow.stdin, flush=True)
+        log = []
+        for line in self.airflow.stdout:
+            log.append(line)
+            if line.startswith('{"state":'):
+                return {**json.loads(line), "log": "".join(log)}
+        raise AssertionError("".join(log)[-8000:])
 
     def song(self, title: str, **order: Any) -> str:
         return self.kie.control.make_music(title, **order)[0].task_id
@@ -76,12 +51,46 @@ class Stack:
         return json.loads((self.s3.root / "songs" / "songs" / music_task_id / "manifest.json").read_text())
 
 
+def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
+    """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
+    home.mkdir()
+    folder = PROJECT / "dags"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+        "AIRFLOW__KIE__BUCKET": "songs",
+        "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
+        "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(PROJECT / "tests" / "airflow_dag_test.py"), str(folder / "music_cover.py"), "music_cover"],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("chain")
-    with SimulatorServer(cover_seconds=1, plain_images=True) as kie, rclone_s3(folder) as s3:
-        (folder / "home").mkdir()
-        yield Stack(kie, s3, folder / "home")
+    with (
+        SimulatorServer(cover_seconds=1, plain_images=True) as kie,
+        rclone_s3(folder) as s3,
+        dag_runner(folder / "home", kie, s3) as airflow,
+    ):
+        yield Stack(kie, s3, airflow)
+        airflow.kill()
 
 
 def states(run: dict[str, Any], task_id: str) -> list[str]:
