@@ -62,6 +62,7 @@ class Killer:
         self.gap = gap
         self.songs: list[str] = []
         self.doomed: list[str] = []
+        self.runs: list[str] = []
         self.done: Counter[tuple[str, str]] = Counter()
         self.missed: list[Kill] = []
         self._left = [(list(journey), 1) for journey in journeys]
@@ -140,6 +141,8 @@ class Killer:
         self._hold(held)
         held.run_id = self.stage.start([song, *([doomed] if doomed else [])])
         self._held.append(held)
+        if not doomed:
+            self.runs.append(held.run_id)
 
     def _hold(self, held: Held) -> None:
         """Hold a song at the step of its next kill."""

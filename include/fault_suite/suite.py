@@ -34,6 +34,7 @@ class Outcome:
     :param faults: faults that struck, by name.
     :param kills: process and step → how often.
     :param missed: kills that found no moment.
+    :param ended: runs under which processes died, and in which state each ended; those with a doomed song are left out.
     :param songs: songs that had to be archived.
     :param doomed: songs that could not be.
     :param stale: how often Airflow failed a task by a stale event of its own.
@@ -46,6 +47,7 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
     songs: int = 0
     doomed: int = 0
     stale: int = 0
@@ -177,6 +179,7 @@ class Suite:
         outcome.faults.update(self._struck())
         outcome.kills = self.killer.done
         outcome.missed = [f"{kill.victim}: {kill.step.name}" for kill in self.killer.missed]
+        outcome.ended = {run_id: self.stage.wait_ended("music_cover", run_id) for run_id in self.killer.runs}
         outcome.songs, outcome.doomed = len(self._all_songs()), len(self.creates) + len(self.killer.doomed)
         creates = {**self.creates, **dict.fromkeys(self.killer.doomed, 0)}
         outcome.found = findings(self.stage, self._all_songs(), creates, at_the_end=True)

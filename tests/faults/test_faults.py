@@ -28,7 +28,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
 
     plan = small_plan(SEED, FAULTS, ("maintenance", "drought"))
     with stage(tmp_path_factory.mktemp("faults")) as stack:
-        done = Suite(stack, plan, say, outage=20.0, gap=6.0).run(patience=150.0)
+        done = Suite(stack, plan, say, outage=12.0, gap=6.0).run(patience=300.0)
     print(*report(done), sep="\n")
     yield done
 
@@ -59,6 +59,15 @@ def test_outages_fail_no_run_and_are_told_once_at_their_begin_and_once_at_their_
 
 def test_each_process_of_the_stack_was_killed(outcome: Outcome) -> None:
     assert {victim for victim, _ in outcome.kills} == set(VICTIMS)
+
+
+def test_a_task_was_killed_while_its_create_was_in_flight_and_when_its_id_was_stored(outcome: Outcome) -> None:
+    assert {("task", "cover, create in flight"), ("task", "cover, id stored")} <= set(outcome.kills)
+
+
+def test_runs_that_lost_their_processes_end_well_by_themselves(outcome: Outcome) -> None:
+    assert len(outcome.ended) >= 5
+    assert set(outcome.ended.values()) == {"success"}
 
 
 def test_at_least_thirty_faults_struck(outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def wait_for_part(folder: Path, part: str, process: subprocess.Popen[str]) -> St
             state = read_state(file.parent)
             if state is not None and part in state.parts:
                 return state
+        time.sleep(0.05)
     raise AssertionError(f"The demo ended: {process.communicate()[0]}")
 
 
@@ -126,7 +128,7 @@ def test_a_part_of_a_running_stack_that_is_killed_comes_back_where_it_was(stack:
     before = stack.state
     stack.kill("simulator")
     while (now := stack.state.parts["simulator"]) == before.parts["simulator"]:
-        pass
+        time.sleep(0.05)
     assert now.process() is not None
     assert stack.state.urls == before.urls
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import httpx
+import pytest
 
 from song_stack import SongStack, eventually
 
@@ -11,15 +14,37 @@ def receiver(songs: SongStack) -> str:
     return f"{songs.airflow.url}/kie/callback/kie_default"
 
 
-def test_a_song_of_another_program_that_names_our_receiver_gets_its_covers(songs: SongStack) -> None:
-    [song] = songs.songs("From Elsewhere", state="PENDING", callback_url=receiver(songs))
+@dataclass(frozen=True)
+class Called:
+    """Songs of which callbacks tell, begun all at once.
+
+    :param foreign: a song of another program that names our receiver.
+    :param twice: another one.
+    :param woken: a song that an event told of; its cover's callback is what counts.
+    """
+
+    foreign: str
+    twice: str
+    woken: str
+
+
+@pytest.fixture(scope="module")
+def called(songs: SongStack) -> Called:
+    foreign, twice = songs.songs("From Elsewhere", "Told Twice", state="PENDING", callback_url=receiver(songs))
+    [woken] = songs.songs("Woken")
+    songs.send_event(woken)
+    return Called(foreign, twice, woken)
+
+
+def test_a_song_of_another_program_that_names_our_receiver_gets_its_covers(songs: SongStack, called: Called) -> None:
+    song = called.foreign
     songs.wait_archived([song])
     assert len(songs.event_runs(song)) == 1
     assert songs.charges([song]) == {song: 1}
 
 
-def test_a_callback_that_comes_again_after_the_archive_starts_nothing(songs: SongStack) -> None:
-    [song] = songs.songs("Told Twice", state="PENDING", callback_url=receiver(songs))
+def test_a_callback_that_comes_again_after_the_archive_starts_nothing(songs: SongStack, called: Called) -> None:
+    song = called.twice
     songs.wait_archived([song])
     sent = songs.running.simulator.send_callback(song, url=receiver(songs))
     assert sent["statuses"] == [200]
@@ -36,9 +61,8 @@ def test_a_forged_callback_is_refused_and_leaves_no_trace(songs: SongStack) -> N
     assert songs.event_runs(song) == []
 
 
-def test_the_callback_of_a_cover_wakes_the_task_that_waits_for_it(songs: SongStack) -> None:
-    [song] = songs.songs("Woken")
-    songs.send_event(song)
+def test_the_callback_of_a_cover_wakes_the_task_that_waits_for_it(songs: SongStack, called: Called) -> None:
+    song = called.woken
     songs.wait_archived([song])
     cover = songs.cover_task_of(song)
     sent = eventually(lambda: songs.running.simulator.callbacks(cover), "KIE has called back")

@@ -43,8 +43,10 @@ def test_the_kills_of_a_journey_follow_the_chain() -> None:
             assert places == sorted(places)
 
 
-def test_a_small_plan_kills_each_process_once() -> None:
-    assert sorted(kill.victim for kill in small_plan(1, 20, ()).kills) == sorted(VICTIMS)
+def test_a_small_plan_kills_each_process_and_a_task_at_each_moment_around_the_payment() -> None:
+    kills = {(kill.victim, kill.step.name) for kill in small_plan(1, 20, ()).kills}
+    assert {victim for victim, _ in kills} == set(VICTIMS)
+    assert {("task", "cover, create in flight"), ("task", "cover, id stored")} <= kills
 
 
 @pytest.mark.parametrize("fault", [kind for kinds in SLOTS.values() for kind in kinds if isinstance(kind, KieFault)])
