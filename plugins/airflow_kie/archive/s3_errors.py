@@ -28,7 +28,8 @@ class S3AccessDenied(S3Error):
     remedy = Remedy.PERSON
     what = "S3 denied the access"
     todo = (
-        "Allow the action above for the principal of the S3 connection (objects under the prefix, and s3:ListBucket)."
+        "Allow it for the principal of the S3 connection (policies: docs/iam); "
+        "without s3:ListBucket, S3 says the same of what is not there."
     )
 
 
@@ -166,6 +167,19 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
 }
 
 
+# What is done -> the right in IAM that it needs.
+_RIGHTS = {
+    "CopyObject": "s3:PutObject here and s3:GetObject where it stood",
+    "CreateBucket": "s3:CreateBucket",
+    "DeleteObject": "s3:DeleteObject",
+    "GetObject": "s3:GetObject",
+    "HeadBucket": "s3:ListBucket",
+    "HeadObject": "s3:GetObject",
+    "ListBucket": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+}
+
+
 @contextmanager
 def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> Iterator[None]:
     """Turn what botocore raises inside the block into the typed error.
@@ -184,14 +198,14 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     try:
         yield
     except ClientError as e:
-        raise _of_answer(e.response, where) from e
+        raise _of_answer(e.response, where, _RIGHTS.get(action, "")) from e
     except BotoCoreError as e:
         names = [cls.__name__ for cls in type(e).__mro__]
         found = next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), S3Error)
         raise found(f"{where}: {e}") from e
 
 
-def _of_answer(response: object, where: str) -> S3Error:
+def _of_answer(response: object, where: str, right: str) -> S3Error:
     answer = response if isinstance(response, dict) else {}
     error = answer.get("Error") or {}
     code, words = str(error.get("Code", "")), str(error.get("Message", ""))
@@ -200,4 +214,6 @@ def _of_answer(response: object, where: str) -> S3Error:
     if code.startswith("KMS.") or ("kms:" in words and code in {"AccessDenied", "403"}):
         return S3KmsDenied(message, code=status)
     found = _BY_CODE.get(code) or _BY_CODE.get(str(status)) or S3Error
+    if found is S3AccessDenied and right:
+        message = f"{message.rstrip('.')}; this needs {right}"
     return found(message, code=status)
