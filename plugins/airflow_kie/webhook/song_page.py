@@ -131,7 +131,7 @@ def song_page(
     title = (manifest and manifest.song.title) or (pending and pending.title) or ""
     return SongPage(
         music_task_id=keys.music_task_id,
-        title=cut(title) or "A song without a title",
+        title=cut(title).strip() or f"Song {keys.music_task_id}",
         state=state,
         sentence=sentence,
         subtitle=_subtitle(manifest),
@@ -198,14 +198,14 @@ def _nothing_owed(manifest: Manifest | None) -> tuple[State, str]:
 
 
 def _trouble(failure: Failure, *, again: bool) -> Trouble:
-    """Return the typed error's words; its message ends with what to do, which gets a place of its own."""
+    """Return the typed error's words: its message begins with what happened and ends with what to do."""
     error = KieError.by_reason.get(failure.reason)
     todo = error.todo if error else "Read the log of the red task, mend what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
-    happened = failure.message.replace(todo, "").strip() or heading
+    happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."
     return Trouble(
         heading=f"An earlier attempt: {heading[0].lower()}{heading[1:]}" if again else heading,
-        happened=happened if len(happened) <= 2000 else happened[:2000] + "…",
+        happened=f"{happened[0].upper()}{happened[1:2000]}{'…' if len(happened) > 2000 else ''}",
         todo=todo,
         at=failure.at,
     )
@@ -240,7 +240,7 @@ def _facts(
 
 
 def _labels(labels: tuple[Label, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((cut(label.name), cut(label.value)) for label in labels)
+    return tuple((f"Label {cut(label.name)}", cut(label.value)) for label in labels)
 
 
 def _kies_copy(manifest: Manifest | None, pending: Pending | None, now: datetime) -> str:
