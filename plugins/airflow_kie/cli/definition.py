@@ -14,6 +14,7 @@ def get_kie_commands() -> list[Any]:
         ("--kie-conn-id",), help="Airflow connection of type kie; by default all that [kie] kie_conn_ids allows"
     )
     as_json = words.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
+    yes = words.Arg(("-y", "--yes"), action="store_true", help="Do not ask")
 
     def command(name: str, help: str, description: str, *args: Any) -> Any:
         function = words.lazy_load_command(f"airflow_kie.cli.{name}.command")
@@ -36,6 +37,17 @@ def get_kie_commands() -> list[Any]:
                         help="Leave out names, addresses and amounts: for a bug report",
                     ),
                     as_json,
+                ),
+                command(
+                    "check",
+                    "Learn whether KIE behaves as this provider assumes",
+                    "Without --spend: key, credits, limiter and bucket, for free. With --spend: one cover is made "
+                    "for a song and paid for, and each assumption about covers is held against what KIE answers.",
+                    words.Arg(("--kie-conn-id",), help="Airflow connection of type kie; by default the first allowed"),
+                    words.Arg(("--spend",), action="store_true", help="Make one cover on this account: it is paid for"),
+                    words.Arg(("--music-task-id",), help="With --spend: the finished song to make the cover for"),
+                    words.Arg(("--recording",), metavar="FILE", help="With --spend: write what KIE answered, redacted"),
+                    yes,
                 ),
             ),
         )

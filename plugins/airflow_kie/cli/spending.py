@@ -1,0 +1,214 @@
+"""One cover, made on purpose: what `airflow kie check --spend` does at KIE, and what keeps it from paying twice."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+
+from airflow_kie import _airflow, settings
+from airflow_kie.archive.content import check_image
+from airflow_kie.cli.exchanges import ListeningTransport
+from airflow_kie.cli.seen import Seen, SeenFile, Step
+from airflow_kie.client.answers import CreateAnswer, Created, Lost, Read, Refused, Unreadable, decode_create
+from airflow_kie.client.download import DownloadSettings, download
+from airflow_kie.client.errors import KieDailyCap, KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown, KieThrottled
+from airflow_kie.client.follow import Follower
+from airflow_kie.client.kie import Kie
+from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.registry import COVER, MUSIC
+from airflow_kie.client.requests import create_request
+from airflow_kie.client.step import TaskRecord
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.song_archive import SongArchive
+from airflow_kie.transfers.kie_to_s3 import LOOPBACK_HOSTS
+
+PERMIT_PATIENCE = 30.0
+"""Seconds that a person waits for the account's limiter."""
+READ_EVERY = 3.0
+"""Seconds between reads: dense enough to see every state, and a ninth of what KIE allows."""
+_NO_CALLBACK = 422
+"""Code with which KIE refuses a create without callback URL, as clients have seen it."""
+
+
+@dataclass
+class CoverExperiment:
+    """Makes one cover for a song, asks for it a second time, and waits for it.
+
+    :param hook: the account.
+    :param archive: the song's place in the bucket, which knows of every paid cover.
+    :param say: told the cover's id at once, and how far it is.
+    """
+
+    hook: KieHook
+    archive: SongArchive
+    say: Callable[[str], None]
+    task_id: str | None = field(default=None, init=False)
+    files: list[SeenFile] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.transport = ListeningTransport(self.hook.account)
+        self.kie = Kie(self.transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    @property
+    def music_task_id(self) -> str:
+        """The song."""
+        return self.archive.keys.music_task_id
+
+    @property
+    def seen(self) -> Seen:
+        """Everything that was seen so far."""
+        price = settings.number("credits_per_cover", 0)
+        return Seen(self.music_task_id, tuple(self.transport.exchanges), tuple(self.files), price)
+
+    def refusal(self) -> str | None:
+        """Return why nothing may be asked for this song: it has a cover, or somebody works on one; None if it may."""
+        known = self.archive.cover_task_id()
+        if known:
+            return f"Song {self.music_task_id} has a cover already: task {known}. Take another song."
+        pending = self.archive.pending()
+        if pending and pending.working:
+            working = pending.working
+            with _airflow.metadata_session() as session:
+                if _airflow.run_is_active(session, working.dag_id, working.run_id):
+                    return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
+        return None
+
+    def song(self) -> TaskDetails:
+        """Read the song, which is free.
+
+        :raises KieError: when it cannot be read, or is not finished.
+        """
+        self.transport.purpose = Step.SONG
+        answer = self.kie.details(TaskRecord.of_known_task(MUSIC.name, self.music_task_id), MUSIC)
+        if isinstance(answer, Unreadable):
+            raise answer.error
+        if not isinstance(answer, Read):
+            raise KieTaskUnknown(task_id=self.music_task_id)
+        if not answer.details.complete:
+            raise KieInvalidRequest("The song is not finished; nothing was sent", last_state=answer.details.word)
+        return answer.details
+
+    def balance(self, step: Step) -> float:
+        """Ask for the balance, which is free."""
+        self.transport.purpose = step
+        return self.kie.credits()
+
+    def run(self) -> None:
+        """Make the cover, ask again, wait, and look at its files.
+
+        :raises KieError: when no cover was made, or it failed; what is paid is noted by then.
+        """
+        url = self.hook.account.callback_url
+        first = self._create(Step.WITHOUT_CALLBACK, None)
+        if not isinstance(first, Created):
+            if isinstance(first, Refused) and first.error.facts.code != _NO_CALLBACK:
+                raise first.error
+            self._must(self._create(Step.CREATE, url))
+        self._try_balance(Step.BALANCE_CREATED)
+        self._create(Step.REPEAT, url)
+        self._try_balance(Step.BALANCE_REPEATED)
+        try:
+            self._files(self._followed())
+        finally:
+            self._try_balance(Step.BALANCE_AFTER)
+
+    def _try_balance(self, step: Step) -> None:
+        """Ask for the balance; without it some assumptions are not seen, and the paid cover matters more."""
+        with contextlib.suppress(KieError):
+            self.balance(step)
+
+    def _must(self, answer: CreateAnswer) -> None:
+        if not isinstance(answer, Created):
+            raise answer.error
+
+    def _create(self, step: Step, callback_url: str | None) -> CreateAnswer:
+        """Send one create; a cover's id is told and noted before anything else happens."""
+        permit = self.hook.limiter().acquire(PERMIT_PATIENCE)
+        if not permit.granted:
+            busy = KieDailyCap if permit.over == "day" else KieThrottled
+            raise busy(retry_after=permit.wait_seconds, kind=COVER.name)
+        self.transport.purpose = step
+        body = {"taskId": self.music_task_id}
+        answer = self.kie.create(COVER, body, body, callback_url) if callback_url else self._without_callback()
+        if isinstance(answer, Created):
+            self._known(answer)
+        return answer
+
+    def _without_callback(self) -> CreateAnswer:
+        """Send a create that lacks only its callback URL; the client itself never leaves it out."""
+        body = {"taskId": self.music_task_id}
+        whole = create_request(COVER, body, "")
+        try:
+            response = self.transport.send(replace(whole, json=body))
+        except KieNotSent as error:
+            return Refused(error)
+        except KieError as error:
+            return Lost(error)
+        return decode_create(COVER, body, response)
+
+    def _known(self, answer: Created) -> None:
+        if answer.task_id == self.task_id:
+            return
+        if self.task_id:
+            self.say(f"A SECOND cover task was made, and may have been charged: {answer.task_id}.")
+        else:
+            self.task_id = answer.task_id
+            told = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
+            self.say(f"{told}: {answer.task_id}.")
+        self.archive.note(heard_from="form", kie_conn_id=self.hook.kie_conn_id, cover_task_ids=(answer.task_id,))
+
+    def _followed(self) -> TaskDetails | None:
+        self.transport.purpose = Step.DETAILS
+        now = time.time()
+        follower = Follower(
+            kie=self.kie,
+            save=lambda record: None,
+            pause=self._pause,
+            deadline=now + COVER.timing.timeout,
+            rules=settings.rules(READ_EVERY),
+        )
+        record = TaskRecord.of_known_task(
+            COVER.name, str(self.task_id), source={"taskId": self.music_task_id}, known_at=now
+        )
+        return follower.follow(record).details
+
+    def _pause(self, record: TaskRecord, until: float) -> None:
+        self.say(f"  successFlag {record.last_state or 'not shown yet'}")
+        time.sleep(max(0.0, until - time.time()))
+
+    def _files(self, details: TaskDetails | None) -> None:
+        results = details.results if details else ()
+        self.files = [_seen_file(url) for url in results]
+        if results:
+            self.transport.purpose = Step.LINK
+            try:
+                self.kie.download_url(results[0])
+            except KieError as error:
+                self.say(f"  {error.what}: {error.facts.message}")
+
+
+def _seen_file(url: str) -> SeenFile:
+    """Download an image, look what it is, and keep nothing of it."""
+    host = urlsplit(url).hostname or ""
+    private = LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset()
+    with tempfile.TemporaryFile() as file:
+        try:
+            got = download(
+                url,
+                cast(BinaryIO, file),
+                max_bytes=int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+                settings=DownloadSettings(private_hosts=private),
+            )
+            image = check_image(cast(BinaryIO, file))
+        except KieError as error:
+            return SeenFile(host, None, f"{error.what}: {error.facts.message}")
+    return SeenFile(host, image.content_type, f"{got.size:,} bytes, {image.width}x{image.height}")
