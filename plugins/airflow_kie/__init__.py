@@ -5,8 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 __version__ = "0.1.0"
 
-_OLDEST = (("apache-airflow-core", (3, 3)), ("apache-airflow", (3, 3)), ("apache-airflow-task-sdk", (1, 3)))
-"""What Airflow 3.3 is called where it is installed; a worker may have its task SDK alone. Airflow 2 has no core."""
+_OLDEST = (("apache-airflow-core", (3, 3, 1)), ("apache-airflow", (3, 3, 1)), ("apache-airflow-task-sdk", (1, 3, 1)))
+"""What Airflow 3.3.1 is called where it is installed; a worker may have its task SDK alone. Airflow 2 has no core.
+
+3.3.0 answers 404 where its task state store is given a key with a slash, as all of ours are."""
 
 
 def _refuse_an_airflow_that_is_too_old() -> None:
@@ -19,13 +21,12 @@ def _refuse_an_airflow_that_is_too_old() -> None:
             installed = version(name)
         except PackageNotFoundError:
             continue
-        numbers = re.match(r"(\d+)\.(\d+)", installed)
-        if numbers and (int(numbers[1]), int(numbers[2])) < oldest:
+        numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[: len(oldest)])
+        if numbers < oldest:
             raise ImportError(
-                f"airflow-provider-kie-ai needs Apache Airflow 3.3 or later, and {name} {installed} is installed: "
-                "pip install --upgrade 'apache-airflow>=3.3'."
+                f"airflow-provider-kie-ai needs Apache Airflow 3.3.1 or later, and {name} {installed} is installed: "
+                "pip install --upgrade 'apache-airflow>=3.3.1'."
             )
-        return
 
 
 _refuse_an_airflow_that_is_too_old()
