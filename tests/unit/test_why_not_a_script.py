@@ -1,4 +1,4 @@
-"""README, *Why not 100 lines?*: every row names a test that shows it, and that test exists."""
+"""README, *Why not 100 lines?*: every row names a test that shows it; tests that pages name exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("\n## Why not 100 lines?\n")[2].partition("\n## ")[0]
 ROWS = [line.strip("|").split("|") for line in SECTION.splitlines() if line.startswith("| ")][1:]
-_LINK = re.compile(r'\]\((tests/[\w/]+\.py)(?: "(\w+)")?\)')
+_LINK = re.compile(r'\]\((?:\.\./)*(tests/[\w/]+\.py)(?: "(\w+)")?\)')
 
 
 def named_tests(text: str) -> list[tuple[str, str]]:
@@ -44,3 +44,10 @@ def test_what_is_said_of_stock_providers_is_tested_too() -> None:
     intro = SECTION.partition("|")[0]
     assert [file for file, _ in named_tests(intro)] == ["tests/unit/test_stock_operators.py"]
     assert all((ROOT / file).is_file() for file, _ in named_tests(intro))
+
+
+def test_every_test_that_another_page_names_exists() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = {found for page in pages for found in named_tests(page.read_text(encoding="utf-8")) if found[1]}
+    assert ("tests/integration/test_archive_song.py", "test_embedded_provenance_survives") in named
+    assert [(file, name) for file, name in named if name not in functions(ROOT / file)] == []
