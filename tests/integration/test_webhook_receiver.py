@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.proof import CallbackKeys, connection_token
 from airflow_kie.webhook.receiver import MAX_BODY_BYTES, UNVERIFIED_PER_SECOND, create_app
 from airflow_kie.webhook.signature import OLDEST, sign
 from airflow_kie.webhook.world import Wake
+from asgi_server import serving
 from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
 
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
@@ -71,17 +70,8 @@ class Served:
 @pytest.fixture
 def served() -> Iterator[Served]:
     world = FakeWorld()
-    config = uvicorn.Config(create_app(world, pause=0.05), host="127.0.0.1", port=0, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(trust_env=False) as client:
+    with serving(create_app(world, pause=0.05)) as port, httpx.Client(trust_env=False) as client:
         yield Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
-    server.should_exit = True
-    thread.join(10)
 
 
 def music(stage: str, code: int = 200, **data: Any) -> dict[str, Any]:
