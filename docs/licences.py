@@ -167,7 +167,7 @@ def row(pin: Pin, metadata: Metadata = installed) -> Row:
     :raises LicenceRefused: when it is unknown, contradictory or not allowed.
     """
     found = metadata(pin.name)
-    if found is not None and found["Version"] != pin.version:
+    if found is not None and found.get("Version") != pin.version:
         found = None
     known = _platform(pin, found) if pin.marker else _read(pin, found)
     if not allowed(known.licence):
@@ -239,10 +239,10 @@ def _read(pin: Pin, found: Message | None) -> Row:
 
 def _claims(found: Message) -> Iterator[tuple[str, str]]:
     """Yield what the metadata says, the most exact first."""
-    expression = found["License-Expression"]
+    expression = found.get("License-Expression")
     if expression:
         yield str(expression), "expression"
-    field = str(found["License"] or "").strip()
+    field = str(found.get("License") or "").strip()
     field = FIELDS.get(field, field)
     if _parts(field) <= PERMISSIVE | COPYLEFT:
         yield field, "field"
