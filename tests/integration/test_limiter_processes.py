@@ -79,7 +79,7 @@ limiter.close()
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_a_forked_child_counts_with_its_parent_and_leaves_the_parents_connection_whole(store: str) -> None:
-    ran = subprocess.run([sys.executable, "-c", FORK, store], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([sys.executable, "-c", FORK, store], capture_output=True, text=True, timeout=120)
     assert (ran.stdout, ran.stderr) == ("[True, True, False] True\n", "")
 
 
@@ -109,5 +109,5 @@ print("done")
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_a_child_that_is_forked_while_a_thread_takes_a_permit_gets_one_of_its_own(store: str) -> None:
     command = [sys.executable, "-c", FORKS_WHILE_A_THREAD_TAKES, store]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ran.stdout, ran.stderr) == ("done\n", "")
