@@ -6,10 +6,11 @@ services ignore or forget them. The size is compared after every upload, the SHA
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3Error, S3NoSuchB
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _JSON_LIMIT = 16 * 1024 * 1024
 
 _EVERY_REQUEST = frozenset({"ExpectedBucketOwner", "RequestPayer"})
@@ -201,6 +203,28 @@ class Bucket:
             content_type=answer.get("ContentType"),
             sha256=next((v for k, v in answer.get("Metadata", {}).items() if k.lower() == "sha256"), None),
         )
+
+    def read_facts(self, key: str) -> ObjectFacts | None:
+        """Read a whole object, piece by piece, and return what it is, or None if there is no such object.
+
+        :return: size and SHA-256 are those of the bytes that were read.
+        :raises S3Error: its subclass says why.
+        """
+        from botocore.exceptions import ClientError
+
+        digest, size = hashlib.sha256(), 0
+        with self._errors("GetObject", key):
+            try:
+                answer = self.client.get_object(Bucket=self.name, Key=key, **self._read_arguments())
+            except ClientError as e:
+                if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+                    return None
+                raise
+            with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
+                for piece in body.iter_chunks(_READ_BYTES):
+                    digest.update(piece)
+                    size += len(piece)
+        return ObjectFacts(key, size, answer["LastModified"], answer.get("ContentType"), digest.hexdigest())
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""

@@ -49,6 +49,16 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("--recording",), metavar="FILE", help="With --spend: write what KIE answered, redacted"),
                     yes,
                 ),
+                command(
+                    "verify",
+                    "Compare an archive in S3 with its manifests",
+                    "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code "
+                    "0: all whole, 1: something is wrong, 2: the archive could not be read.",
+                    words.Arg(("archive",), help="s3://<bucket>/<prefix>"),
+                    words.Arg(("--since",), help="Only songs archived at this date or later, such as 2026-11-01"),
+                    words.Arg(("--fast",), action="store_true", help="Compare sizes only, without reading the files"),
+                    as_json,
+                ),
             ),
         )
     ]

@@ -1,0 +1,143 @@
+"""`airflow kie verify s3://…`: is an archive whole? Reads only, and is made for cron."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_kie import _airflow, settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
+from airflow_kie.cli.terminal import complain, ours_alone, say
+from airflow_kie.client.errors import KieError
+from airflow_kie.song_archive import open_bucket
+from airflow_kie.songs import in_words
+
+WHOLE, WRONG, NOT_LOOKED = 0, 1, 2
+_NEXT = "Bring back what is named from a copy or an older version of the object: KIE keeps its files for 14 days only."
+
+
+def command(args: Namespace) -> None:
+    """Run the command.
+
+    :param args: `archive`, `since`, `fast`, `json`.
+    :raises SystemExit: 0 if all is whole, 1 if something is wrong, 2 if the archive could not be read.
+    """
+    _airflow.begin_command()
+    with ours_alone():
+        sys.exit(_run(args))
+
+
+def _run(args: Namespace) -> int:
+    tally = Tally(args.archive, lines=not args.json)
+    try:
+        name, keys = archive_of(args.archive)
+        since = moment_of(args.since)
+        bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+        songs = verify_archive(bucket, keys, since=since, fast=args.fast)
+        for song in _with_progress(songs, bucket, keys, since):
+            tally.add(song)
+    except (KieError, ValueError) as error:
+        complain(f"The archive could not be read to its end: {error}")
+        return NOT_LOOKED
+    if not tally.songs and since is None:
+        complain(f"{args.archive} holds no song. Is that the archive's bucket and prefix?")
+        return NOT_LOOKED
+    say(json.dumps(tally.plain(), ensure_ascii=False, indent=2) if args.json else tally.sentence())
+    return WRONG if tally.problems else WHOLE
+
+
+def archive_of(url: str) -> tuple[str, ArchiveKeys]:
+    """Return bucket and prefix of an archive.
+
+    :param url: ``s3://<bucket>/<prefix>``; without a prefix, the archive is the bucket's root.
+    :raises ValueError: when it is no such name, or the prefix cannot be one.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ValueError(f"{url!r} is not the name of an archive, such as s3://my-covers/songs.")
+    return parts.netloc, ArchiveKeys(parts.path)
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return a date or time that a person wrote; without a zone it is UTC.
+
+    :raises ValueError: when it is none.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date, such as 2026-11-01 or 2026-11-01T12:30.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@dataclass
+class Tally:
+    """What was found so far.
+
+    :param archive: the archive's name.
+    :param lines: print each problem as soon as it is found.
+    """
+
+    archive: str
+    lines: bool
+    songs: int = 0
+    files: int = 0
+    size: int = 0
+    in_work: int = 0
+    wrong_songs: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, song: VerifiedSong) -> None:
+        """Count a song, and tell what is wrong with it."""
+        self.songs += 1
+        self.files += song.files
+        self.size += song.size
+        self.in_work += song.in_work
+        self.wrong_songs += bool(song.problems)
+        for problem in song.problems:
+            self.problems.append({"key": problem.key, "problem": problem.told})
+            if self.lines:
+                say(f"wrong  {problem.key}: {problem.told}")
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        known = {name: getattr(self, name) for name in ("archive", "songs", "files", "size", "in_work", "problems")}
+        return {"whole": not self.problems, **known}
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        seen = f"{in_words(self.songs)}, {in_words(self.files, 'file')}, {self.size / 1e6:,.1f} MB"
+        work = f" {in_words(self.in_work)} being archived at the moment." if self.in_work else ""
+        if not self.problems:
+            return f"{seen}: all as the manifests say.{work}"
+        wrong = f"{in_words(len(self.problems), 'problem')} in {in_words(self.wrong_songs)}"
+        return f"{seen}: {wrong}.{work} {_NEXT}"
+
+
+def _with_progress(
+    songs: Iterable[VerifiedSong], bucket: Bucket, keys: ArchiveKeys, since: datetime | None
+) -> Iterator[VerifiedSong]:
+    """Yield the songs, with a bar on the standard error where a person looks."""
+    if not sys.stderr.isatty():
+        yield from songs
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(
+        songs,
+        description="verifying",
+        total=count_songs(bucket, keys, since),
+        console=Console(stderr=True),
+        transient=True,
+    )

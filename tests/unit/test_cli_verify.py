@@ -1,0 +1,205 @@
+"""`airflow kie verify`: what is damaged, missing or unnamed is told by its key, and cron learns it by the exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive import verify
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest, write_manifest
+from airflow_kie.archive.verify import verify_archive
+from airflow_kie.cli.verify import command
+from answering_server import free_port
+from s3_servers import S3Server
+
+SONGS = tuple(f"{number:032x}" for number in range(3))
+KEYS = ArchiveKeys("songs")
+
+
+@dataclass
+class Archive:
+    """An archive of three songs with a cover and lyrics each, and the command that verifies it."""
+
+    bucket: Bucket
+    capsys: pytest.CaptureFixture[str]
+    url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.url = f"s3://{self.bucket.name}/songs"
+        for song in SONGS:
+            self.add(song)
+
+    def add(self, song: str, keys: ArchiveKeys = KEYS) -> None:
+        own = keys.song(song)
+        now = datetime.now(UTC)
+        files = []
+        for key, kind, content_type in (
+            (own.cover(1, "png"), "cover", "image/png"),
+            (own.lyrics(1), "lyrics", "text/plain"),
+        ):
+            body = f"{kind} of {song}".encode()
+            self.bucket.put_bytes(body, key, content_type=content_type)
+            files.append(
+                FileRecord(key=key, kind=kind, position=1, size=len(body), sha256=hashlib.sha256(body).hexdigest(),
+                           content_type=content_type, archived_at=now)
+            )  # fmt: skip
+        write_manifest(
+            self.bucket, own, Manifest(music_task_id=song, files=tuple(files), created_at=now, updated_at=now)
+        )
+
+    def put(self, key: str, body: bytes = b"x", content_type: str = "image/png") -> None:
+        self.bucket.put_bytes(body, key, content_type=content_type)
+
+    def verify(self, archive: str | None = None, **options: Any) -> tuple[Any, str]:
+        arguments = {"archive": archive or self.url, "since": None, "fast": False, "json": False} | options
+        with pytest.raises(SystemExit) as ended:
+            command(Namespace(**arguments))
+        printed = self.capsys.readouterr()
+        return ended.value.code, printed.out or printed.err
+
+    def problems(self, **options: Any) -> list[str]:
+        code, text = self.verify(json=True, **options)
+        told = json.loads(text)
+        assert code == (0 if told["whole"] else 1)
+        return [f"{one['key'].rpartition('/')[2]}: {one['problem']}" for one in told["problems"]]
+
+
+@pytest.fixture
+def stored_songs(bucket: str, s3_server: S3Server, capsys: pytest.CaptureFixture[str]) -> Archive:
+    return Archive(Bucket(s3_server.client(), bucket), capsys)
+
+
+@pytest.fixture(autouse=True)
+def one_client(stored_songs: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Open the bucket that is open already: a new S3 client takes a second."""
+    from airflow_kie.cli import verify as verify_command
+
+    monkeypatch.setattr(verify_command, "open_bucket", lambda aws_conn_id, name: stored_songs.bucket)
+    yield
+
+
+def test_a_whole_archive_is_said_to_be_whole(stored_songs: Archive) -> None:
+    stored_songs.put("songs/_probe")
+    stored_songs.put("inbox/dropped.json")
+    stored_songs.put(KEYS.song(SONGS[0]).choice, b"{}")
+    assert stored_songs.verify() == (0, "three songs, six files, 0.0 MB: all as the manifests say.\n")
+
+
+DAMAGE = {
+    "its content": (b"cover of 00000000000000000000000000000fff", "image/png", "its SHA-256 is", False),
+    "its length": (b"shorter", "image/png", "it has 7 bytes, its manifest says 41", True),
+    "its type": (f"cover of {SONGS[1]}".encode(), "text/html", "its content type is text/html", False),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_file_that_is_not_what_its_manifest_says_is_named(stored_songs: Archive, what: str) -> None:
+    body, content_type, told, seen_when_fast = DAMAGE[what]
+    stored_songs.put(KEYS.song(SONGS[1]).cover(1, "png"), body, content_type)
+    (problem,) = stored_songs.problems()
+    assert problem.startswith(f"cover-1.png: {told}")
+    assert bool(stored_songs.problems(fast=True)) is seen_when_fast
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_file_that_is_missing_is_named(stored_songs: Archive, fast: bool) -> None:
+    stored_songs.bucket.delete(KEYS.song(SONGS[1]).lyrics(1))
+    assert stored_songs.problems(fast=fast) == ["lyrics-1.txt: it is missing"]
+
+
+def test_what_a_listing_lacks_is_asked_for_before_it_counts_as_missing(stored_songs: Archive, monkeypatch: Any) -> None:
+    whole = Bucket.list
+
+    def late(bucket: Bucket, prefix: str) -> Iterator[Any]:
+        return (facts for facts in whole(bucket, prefix) if not facts.key.endswith(("lyrics-1.txt", "manifest.json")))
+
+    monkeypatch.setattr(Bucket, "list", late)
+    assert stored_songs.problems(fast=True) == []
+
+
+def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(stored_songs: Archive) -> None:
+    own = KEYS.song(SONGS[2])
+    stored_songs.put(own.cover(2, "png"))
+    assert stored_songs.problems() == ["cover-2.png: no manifest names it"]
+    stored_songs.put(own.pending, b"{}")
+    code, text = stored_songs.verify()
+    assert (code, "one song being archived at the moment" in text) == (0, True)
+
+
+def test_a_song_without_a_manifest_is_wrong_unless_it_is_in_work(stored_songs: Archive) -> None:
+    own = KEYS.song(SONGS[0])
+    stored_songs.bucket.delete(own.manifest)
+    assert [problem.partition(":")[0] for problem in stored_songs.problems()] == ["cover-1.png", "lyrics-1.txt"]
+    stored_songs.put(own.pending, b"{}")
+    assert stored_songs.problems() == []
+
+
+def test_a_manifest_that_cannot_be_read_is_wrong_and_the_other_songs_are_still_verified(stored_songs: Archive) -> None:
+    stored_songs.put(KEYS.song(SONGS[0]).manifest, b"{")
+    stored_songs.bucket.delete(KEYS.song(SONGS[2]).lyrics(1))
+    told = stored_songs.problems()
+    assert [problem.partition(":")[0] for problem in told] == ["manifest.json", "lyrics-1.txt"]
+
+
+def test_since_leaves_older_songs_alone(stored_songs: Archive) -> None:
+    stored_songs.bucket.delete(KEYS.song(SONGS[0]).lyrics(1))
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    assert stored_songs.problems(since=tomorrow) == []
+    assert len(stored_songs.problems(since="2020-01-01")) == 1
+
+
+def test_an_archive_may_be_a_buckets_root(stored_songs: Archive) -> None:
+    stored_songs.add(SONGS[0], ArchiveKeys(""))
+    for folder in ("songs", "inbox"):
+        for facts in list(stored_songs.bucket.list(f"{folder}/")):
+            stored_songs.bucket.delete(facts.key)
+    stored_songs.put("inbox/dropped.json")
+    code, text = stored_songs.verify(f"s3://{stored_songs.bucket.name}")
+    assert (code, text) == (0, "one song, two files, 0.0 MB: all as the manifests say.\n")
+
+
+@pytest.mark.parametrize("archive", ["songs", "s3://", "s3://bucket/a/../b", "https://bucket/songs"])
+def test_what_is_no_archive_is_not_taken_for_an_empty_one(stored_songs: Archive, archive: str) -> None:
+    code, text = stored_songs.verify(archive)
+    assert code == 2
+    assert "could not be read" in text
+
+
+def test_an_empty_place_and_a_date_that_is_none_are_exit_code_2(stored_songs: Archive) -> None:
+    assert stored_songs.verify(f"s3://{stored_songs.bucket.name}/elsewhere")[0] == 2
+    assert stored_songs.verify(since="last week")[0] == 2
+
+
+def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:
+    from airflow_kie.cli import verify as verify_command
+
+    monkeypatch.setattr(verify, "_PAUSE_SECONDS", 0.0)
+    nowhere = S3Server(f"http://127.0.0.1:{free_port()}", "a", "b").client(retries={"max_attempts": 0})
+    monkeypatch.setattr(verify_command, "open_bucket", lambda aws_conn_id, name: Bucket(nowhere, name))
+    code, text = stored_songs.verify()
+    assert code == 2
+    assert "S3 could not be reached" in text
+
+
+def test_only_a_few_songs_are_held_in_memory_at_a_time(stored_songs: Archive, monkeypatch: Any) -> None:
+    listed: list[str] = []
+    whole = Bucket.list
+
+    def counted(bucket: Bucket, prefix: str) -> Iterator[Any]:
+        for facts in whole(bucket, prefix):
+            listed.append(facts.key)
+            yield facts
+
+    monkeypatch.setattr(Bucket, "list", counted)
+    monkeypatch.setattr(verify, "_AHEAD", 1)
+    next(iter(verify_archive(stored_songs.bucket, KEYS, fast=True)))
+    assert len(listed) <= 4, "the first song, and the first key of the next one"
