@@ -87,5 +87,6 @@ with DAG(
         archive_lyrics="{{ params.archive_lyrics }}",
         labels="{{ (params.labels or {}) | tojson }}",
         kie_conn_id="{{ params.kie_conn_id }}",
+        max_covers="{{ '' if params.max_covers is none else params.max_covers }}",
         songs="{{ (params.songs or []) | tojson }}",
     )

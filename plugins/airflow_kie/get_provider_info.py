@@ -124,6 +124,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "5",
             },
+            "inbox_songs_per_day": {
+                "description": "Songs that the inbox takes in 24 hours; more wait. An object that names more is rejected.",
+                "version_added": "0.1.0",
+                "type": "integer",
+                "example": None,
+                "default": "500",
+            },
             "sweep_after_minutes": {
                 "description": "A song that is owed something is handed on again when nobody worked on it for so long.",
                 "version_added": "0.1.0",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from airflow.sdk import conf
 
 from airflow_kie.client.step import Rules
@@ -40,3 +42,15 @@ def rules(interval: float | None = None) -> Rules:
 def allowed_connections() -> tuple[str, ...]:
     """Return the connection ids that an event, an inbox file or a form may name."""
     return tuple(name.strip() for name in text("kie_conn_ids", "kie_default").split(",") if name.strip())
+
+
+def mistakes_in_connections(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each connection that is not allowed: a wrong one is told of before anything is paid.
+
+    :param names: connection ids that an event, a form, an inbox object or a pending record names.
+    """
+    allowed = allowed_connections()
+    return [
+        f"The connection {name!r} is not one of `kie_conn_ids` in the [kie] configuration ({', '.join(allowed)})."
+        for name in sorted(set(names) - set(allowed))
+    ]

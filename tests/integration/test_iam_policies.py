@@ -109,6 +109,8 @@ REFUSED = {
     ("inbox-reader", "PutAwayOrReject", "s3:PutObject"): ("PutObject", "inbox/rejected/bad.json.reason.txt"),
     ("inbox-reader", "NoteSongs", "s3:GetObject"): ("GetObject", PENDING),
     ("inbox-reader", "NoteSongs", "s3:PutObject"): ("PutObject", PENDING),
+    ("inbox-reader", "CountSongsOfTheDay", "s3:GetObject"): ("GetObject", "songs/_inbox.json"),
+    ("inbox-reader", "CountSongsOfTheDay", "s3:PutObject"): ("PutObject", "songs/_inbox.json"),
     ("picture-reader", "ListRecords", "s3:ListBucket"): ("ListBucket", "songs/_pending/"),
     ("picture-reader", "Songs", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
     ("callback-receiver", "TellMissingFromForbidden", "s3:ListBucket"): ("HeadBucket", ""),
@@ -283,7 +285,7 @@ def test_without_the_right_to_abort_parts_of_given_up_uploads_stay_and_are_paid_
     assert len([upload for upload in uploads if upload["Key"] == key]) == left
 
 
-@pytest.mark.parametrize("key", ["inbox/done/song.json", "inbox/rejected/song.json", PENDING, "songs/x/manifest.json"])
+@pytest.mark.parametrize("key", ["inbox/done/song.json", "inbox/rejected/song.json", PENDING, "songs/_inbox.json"])
 def test_who_hands_songs_in_can_write_nothing_else(key: str, become: Become) -> None:
     bucket = become(POLICIES["inbox-writer"])
     with pytest.raises(S3AccessDenied):

@@ -56,6 +56,12 @@ def test_every_param_has_a_valid_default(file: Path) -> None:
 
 
 @every_file
+def test_every_field_of_the_form_reaches_a_task(file: Path) -> None:
+    for dag in dags_in(file).values():
+        assert [name for name in dag.params if f"params.{name}" not in file.read_text()] == []
+
+
+@every_file
 def test_no_dag_is_paused_when_it_is_made_and_none_catches_up(file: Path) -> None:
     for dag in dags_in(file).values():
         assert dag.is_paused_upon_creation is False

@@ -113,6 +113,11 @@ class ArchiveKeys:
         """Return the key that is written and deleted to learn whether the bucket can be written."""
         return f"{self.root}_probe"
 
+    @property
+    def inbox_taken(self) -> str:
+        """Return the key that counts what the inbox took in the last 24 hours."""
+        return f"{self.root}_inbox.json"
+
     def song(self, music_task_id: str) -> SongKeys:
         """Return the keys of one song."""
         return SongKeys(self.prefix, music_task_id)

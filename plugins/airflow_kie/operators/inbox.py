@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC
-from airflow_kie.client.errors import KieError, Remedy, error_class
-from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, waiting_keys
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, run_for, waiting_keys
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.songs import in_words
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.inbox_day import InboxDay
 
 AT_A_TIME = 200
 """Objects, and swept songs, that one run hands on; the rest wait for the next run."""
@@ -37,7 +38,8 @@ class KieInboxOperator(BaseOperator):
     """Reads what waits in `<bucket>/inbox/` and returns the runs to start for objects that name many songs.
 
     Every song gets its pending record before anything is handed on, so it cannot be lost. An unreadable object goes
-    to `inbox/rejected/` with a `.reason.txt` beside it. Without `[kie] bucket` the task is skipped.
+    to `inbox/rejected/` with a `.reason.txt` beside it; what exceeds `[kie] inbox_songs_per_day` waits. Without
+    `[kie] bucket` the task is skipped.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -53,7 +55,10 @@ class KieInboxOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read, note, reject; return the arguments of one run for each object of many songs."""
         bucket = configured_bucket(self.aws_conn_id)
-        objects = list(self._objects(bucket))
+        day = _day(bucket)
+        objects = list(self._objects(bucket, day))
+        if objects:
+            day.store()
         for item in objects:
             for song in item.songs:
                 _note_heard(bucket, song)
@@ -66,9 +71,9 @@ class KieInboxOperator(BaseOperator):
             in_words(len(single)),
             in_words(len(many), "object"),
         )
-        return [_run_for(item) for item in many]
+        return [run_for(item) for item in many]
 
-    def _objects(self, bucket: Bucket) -> Iterator[InboxObject]:
+    def _objects(self, bucket: Bucket, day: InboxDay) -> Iterator[InboxObject]:
         from airflow_kie.archive.keys import INBOX
 
         listed = ((facts.key, facts.size) for facts in bucket.list(INBOX))
@@ -83,7 +88,10 @@ class KieInboxOperator(BaseOperator):
                 body = bucket.get_bytes(key, max_bytes=MAX_BYTES)
                 if body is not None:  # somebody took it back in the meantime
                     item = read_object(key, body)
-                    _check_connections(item)
+                    _check(item)
+                    day.check(item)
+                    if not day.takes(item):
+                        return
                     yield item
             except InboxUnreadable as error:
                 self._reject(bucket, key, str(error))
@@ -247,21 +255,27 @@ def _note_heard(bucket: Bucket, song: Mapping[str, Any]) -> None:
     SongArchive(bucket, _archive_keys().song(str(song["music_task_id"]))).note(heard_from="inbox", **known)
 
 
-def _check_connections(item: InboxObject) -> None:
-    allowed = settings.allowed_connections()
-    strangers = sorted({str(song["kie_conn_id"]) for song in item.songs if song.get("kie_conn_id")} - set(allowed))
-    if strangers:
-        raise InboxUnreadable(f"It names the connection {strangers[0]!r}; allowed are {', '.join(allowed)}.")
+def _day(bucket: Bucket) -> InboxDay:
+    from airflow_kie.inbox_day import InboxDay
+
+    limit = int(settings.number("inbox_songs_per_day", 500))
+    return InboxDay(bucket, _archive_keys().inbox_taken, limit, datetime.now(UTC))
 
 
-def _run_for(item: InboxObject) -> dict[str, Any]:
-    """Return the arguments of the one run for an object; the same object never makes a second run."""
-    digest = hashlib.sha256(repr((item.key, item.songs)).encode()).hexdigest()[:12]
-    name = item.key.rpartition("/")[2]
-    return {
-        "trigger_run_id": f"inbox__{name[:80]}__{digest}",
-        "conf": {"songs": [{**song, "heard_from": "inbox"} for song in item.songs]},
-    }
+def _check(item: InboxObject) -> None:
+    """Refuse songs that `song_list` would refuse: the sender reads the reason, nobody watches the run."""
+    limit = conf.getint("core", "max_map_length")
+    if len(item.songs) > limit:
+        raise InboxUnreadable(f"It names {len(item.songs)} songs, and one run takes at most {limit}: split it.")
+    named = {str(song["kie_conn_id"]) for song in item.songs if song.get("kie_conn_id")}
+    mistakes = settings.mistakes_in_connections(named)
+    if mistakes:
+        raise InboxUnreadable(" ".join(mistakes))
+    for name in sorted(named):
+        try:
+            KieHook(name).account  # noqa: B018 - asking for it checks it
+        except KieConnectionInvalid as error:
+            raise InboxUnreadable(f"{error.facts.message}.") from error
 
 
 def _may_start_again(pending: Pending, now: datetime) -> bool:

@@ -174,7 +174,8 @@ class KieSongListOperator(BaseOperator):
                 heard_from=str(song.get("heard_from") or heard_from),
                 cover_task_id=str(song["cover_task_id"]) if song.get("cover_task_id") else None,
             )
-        return list(orders.values()), [*mistakes, *_mistakes_in_connections(orders.values())]
+        named = (order.kie_conn_id for order in orders.values())
+        return list(orders.values()), [*mistakes, *settings.mistakes_in_connections(named)]
 
     def _asked(self, option: str, song: Mapping[str, Any]) -> bool:
         return is_true(getattr(self, option)) or is_true(song.get(option, False)) or settings.flag(option)
@@ -292,15 +293,6 @@ def _event_extra(context: Context) -> Mapping[str, Any]:
         for event in events:
             extra.update(event.extra or {})
     return extra
-
-
-def _mistakes_in_connections(orders: Iterable[SongOrder]) -> list[str]:
-    allowed = settings.allowed_connections()
-    strangers = sorted({order.kie_conn_id for order in orders} - set(allowed))
-    return [
-        f"The connection {name!r} is not one of `kie_conn_ids` in the [kie] configuration ({', '.join(allowed)})."
-        for name in strangers
-    ]
 
 
 def _gathered(mistakes: list[str], read: Any, otherwise: Any) -> Any:
