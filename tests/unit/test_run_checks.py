@@ -180,4 +180,7 @@ def test_a_killed_run_leaves_no_tests_running(project_with_stacks: Path) -> None
         tests = [child for child in children if "pytest" in child.cmdline()]
         run.kill()
     assert len(tests) == 2
-    assert psutil.wait_procs(tests, timeout=60)[1] == []
+    _, left = psutil.wait_procs(tests, timeout=60)
+    for process in left:
+        process.kill()
+    assert left == []
