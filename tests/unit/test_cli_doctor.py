@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import asgi_server
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, pool, stored, triggerer
 from airflow_kie.cli.account_checks import clock_finding, key_findings, limiter_findings
@@ -21,8 +22,10 @@ from airflow_kie.cli.callback_checks import callback_findings, is_internal
 from airflow_kie.cli.doctor import command, connection_findings
 from airflow_kie.cli.findings import Finding
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.webhook.receiver import create_app
 from answering_server import free_port, says, serving
 from kie_simulator.server import SimulatorServer
+from webhook_world import FakeWorld
 
 RECEIVER = "/kie/callback/kie_default"
 SECRET = "a-webhook-secret-of-this-test-0123456789"
@@ -262,6 +265,18 @@ def test_who_answers_at_the_callback_url_is_told(kie: SimulatorServer, monkeypat
     (seen_call,) = server.seen
     assert (seen_call.method, seen_call.path) == ("POST", RECEIVER)
     assert kie.api_key not in str(seen_call)
+
+
+def test_our_own_receiver_is_known_by_its_answer_and_learns_nothing(kie: SimulatorServer, monkeypatch: Any) -> None:
+    from fastapi import FastAPI
+
+    world = FakeWorld()
+    app = FastAPI()
+    app.mount("/kie", create_app(world))
+    with asgi_server.serving(app) as port:
+        called_back(monkeypatch, kie, f"http://127.0.0.1:{port}")
+        assert looked_at(callback_findings, KieHook()).line("receiver")[0] == "ok"
+    assert world.asked == []
 
 
 def test_nobody_at_the_callback_url_is_a_failure(kie: SimulatorServer, monkeypatch: Any) -> None:

@@ -54,8 +54,8 @@ def _settings_findings(account: KieAccount, serves: bool) -> Iterator[Finding]:
             "callbacks",
             Level.FAIL,
             "A callback URL is set but no webhook secret: every callback is refused. Put the webhook HMAC key of "
-            "kie.ai/settings into the connection's field webhook_secret, or, for an account that does not sign, a secret "
-            "of your own into callback_token_secret.",
+            "kie.ai/settings into the connection's field webhook_secret; for an account that does not sign, put a "
+            "secret of your own into callback_token_secret.",
         )
     if is_internal(host) and not is_loopback(account.api_url):
         yield finding(
