@@ -224,6 +224,7 @@ def _runs() -> list[dict[str, Any]]:
                     },
                     "rendered": {"bucket": "other"},
                 },
+                {**archive, "map_index": 0, "xcoms": {"return_value": listed[1]}},
                 {**archive, "map_index": 1, "rendered": {"music_task_id": "inother", "bucket": "other"}},
             ],
         },

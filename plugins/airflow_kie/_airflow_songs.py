@@ -41,7 +41,7 @@ def login_address(next_url: str) -> str:
 def xcoms_of_run(
     session: Session, dag_id: str, run_id: str, operators: Collection[str], keys: Collection[str]
 ) -> list[Any]:
-    """Return what the tasks of some operators have pushed in a run, in the order of their map indexes.
+    """Return what the tasks of some operators have pushed in a run: operators from Z to A, then by map index.
 
     Airflow 3.3.2: `models.xcom.XComModel`, `TaskInstance.operator`. Without it a run shows songs that tasks work on.
 
@@ -67,7 +67,7 @@ def xcoms_of_run(
             XComModel.key.in_(keys),
             TaskInstance.operator.in_(operators),
         )
-        .order_by(XComModel.task_id, XComModel.key.desc(), XComModel.map_index)
+        .order_by(TaskInstance.operator.desc(), XComModel.task_id, XComModel.key.desc(), XComModel.map_index)
     )
     return [XComModel.deserialize_value(row) for row in rows]
 

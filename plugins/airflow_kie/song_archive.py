@@ -127,10 +127,10 @@ class SongArchive:
         """Write the cover task's id into the pending record, so that no second run pays for the song."""
         self.note(heard_from="form", cover_task_ids=(cover_task_id,))
 
-    def note_failure(self, reason: str, message: str) -> None:
-        """Write into the pending record why the song is still owed."""
+    def note_failure(self, reason: str, message: str, title: str | None = None) -> None:
+        """Write into the pending record why the song is still owed, and what it is called, if that is known."""
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
-        self.note(heard_from="form", last_failure=failure)
+        self.note(heard_from="form", last_failure=failure, title=title)
 
     def drop_pending(self) -> None:
         """Delete the pending record: nothing of the song is owed."""

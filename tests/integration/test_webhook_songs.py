@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -45,6 +45,11 @@ def test_songs_are_shown_to_readers_of_music_cover_only(pages: SongPages, user: 
 @pytest.mark.parametrize("user", ["nobody", "own_reader", "cover_reader", "viewer"])
 def test_a_runs_songs_are_shown_to_readers_of_its_dag_only(pages: SongPages, user: str, path: str) -> None:
     assert pages.get(path, user).status_code == (200 if user in ("own_reader", "viewer") else 403)
+
+
+def test_the_right_to_read_one_dag_says_nothing_of_the_runs_of_another(pages: SongPages) -> None:
+    assert pages.get("/runs/other_dag/r", "own_reader").status_code == 403
+    assert pages.get("/runs/other_dag/r?dag_id=own_dag", "own_reader").status_code == 403
 
 
 def test_the_receiver_beside_the_pages_asks_for_kies_signature_and_no_login(pages: SongPages) -> None:
@@ -305,5 +310,6 @@ def test_a_tasks_page_shows_its_song_and_a_task_without_one_shows_its_run(pages:
     text = pages.get(f"{RUN}/tasks/archive_to_s3/1").text
     assert "<h1><bdi>Elsewhere" in text
     assert 'src="/airflow/kie/runs/own_dag/manual__2026-11-20T12%3A00%3A00%2B00%3A00/songs/inother/files/' in text
-    for task in ("song_list/-1", "archive_to_s3/0", "song_list/{MAP_INDEX}", "none/x"):
+    assert f'<a href="/airflow/kie{quote(RUN)}">' in text
+    for task in ("song_list/-1", "archive_to_s3/7", "song_list/{MAP_INDEX}", "none/x"):
         assert "This run has three songs" in pages.get(f"{RUN}/tasks/{task}").text

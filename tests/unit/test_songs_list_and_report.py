@@ -295,10 +295,12 @@ def test_a_list_that_failed_is_told_as_nothing_started() -> None:
 
 def test_a_failed_song_says_in_the_bucket_why_it_is_owed(kie: SimulatorServer, archive: StoredFiles) -> None:
     listed(music_task_ids=[A])
+    failed = {**failure(A, "the word X"), "title": "Velvet Harbour"}
     with pytest.raises(AirflowFailException):
-        report_run([song_arguments(A, archive.bucket)], failed=[failure(A, "the word X")]).execute()
+        report_run([song_arguments(A, archive.bucket)], failed=[failed]).execute()
     noted = archive.json(f"songs/_pending/{A}.json")
     assert noted["last_failure"]["reason"] == "content_rejected"
+    assert noted["title"] == "Velvet Harbour"
     assert noted["heard_from"] == "form"
 
 

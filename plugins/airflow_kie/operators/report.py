@@ -113,7 +113,7 @@ class KieSongReportOperator(BaseOperator):
 
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
-            archive.note_failure(failure["reason"], failure["message"])
+            archive.note_failure(failure["reason"], failure["message"], failure.get("title"))
         except KieError as error:  # the report is still worth reading
             self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 OPENED_SECONDS = 60.0
 """How long an S3 client is kept: a connection that is changed counts after a minute."""
-_LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")
+_LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: who lists gives the order
 _KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
 _MANIFEST = "manifest.json"
 

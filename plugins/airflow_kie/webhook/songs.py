@@ -132,18 +132,17 @@ def _add_song(router: APIRouter, world: SongWorld, where: Callable[..., Place]) 
         return _file_answer(request, world, place, page, name, download=bool(download))
 
 
-def _song_answer(request: Request, page: SongPage, place: Place, folder: str | None = None) -> Response:
-    """Return the page of a song.
-
-    :param folder: where its addresses begin, if not at its own.
-    """
+def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
+    named = request.path_params
+    of_run = _run_root(request, named["dag_id"], named["run_id"]) if "run_id" in named else ""
     return _page(
         request,
         "song.html",
         404 if page.state == "Unknown" else 200,
         page=page,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
-        files=f"{folder or request.url.path.rpartition('/')[0]}/{quote(page.music_task_id, safe='')}/files",
+        files=f"{of_run or _root(request)}/songs/{quote(page.music_task_id, safe='')}/files",
+        of_run=of_run,
     )
 
 
@@ -207,7 +206,7 @@ def _add_run(router: APIRouter, world: SongWorld) -> None:
         place = world.songs_of_run(dag_id, run_id).get(song) if song else None
         if song is None or place is None:
             return _run_answer(request, world, dag_id, run_id, 1)
-        return _song_answer(request, _read(world, place, song), place, f"{_run_root(request, dag_id, run_id)}/songs")
+        return _song_answer(request, _read(world, place, song), place)
 
 
 def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, number: int) -> Response:
