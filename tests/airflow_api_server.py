@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-USERS = {"admin": "admin", "vic": "viewer"}
+USERS = {"admin": "admin", "vic": "viewer", "receiver": "op"}
 """Names, which are the passwords too, and Airflow's roles."""
 OURS = "/kie"
 

@@ -139,3 +139,16 @@ def test_a_cover_that_failed_once_at_kie_is_replaced_within_the_task(stack: Stac
     assert run["state"] == "success"
     assert [task["tries"] for task in run["tasks"] if task["task_id"] == "generate_cover"] == [1]
     assert len([charge for charge in stack.kie.control.ledger("cover") if charge["source_id"] == song]) == 2
+
+
+def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_nothing(stack: Stack) -> None:
+    foreign = "0123456789abcdef0123456789abcdef"  # such as a callback of another account, or of lyrics, names it
+    paid = len(stack.kie.control.ledger())
+    run = stack.run(foreign)
+    assert run["state"] == "failed"
+    assert states(run, "generate_cover") == ["upstream_failed"]
+    assert "KIE knows no such task under this connection" in run["log"]
+    assert len(stack.kie.control.ledger()) == paid
+    assert stack.s3.root is not None
+    pending = json.loads((stack.s3.root / "songs" / "songs" / "_pending" / f"{foreign}.json").read_text())
+    assert pending["last_failure"]["reason"] == "task_unknown"  # which the sweep leaves to a person

@@ -118,7 +118,7 @@ def receiver_alone(home: Path, airflow_url: str, connections: dict[str, str]) ->
     """Run ``python -m airflow_kie.webhook`` until the block ends; give where it is about to listen."""
     port = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    who = {"KIE_RECEIVER_USERNAME": "admin", "KIE_RECEIVER_PASSWORD": "admin", "AIRFLOW_HOME": str(home)}
+    who = {"KIE_RECEIVER_USERNAME": "receiver", "KIE_RECEIVER_PASSWORD": "receiver", "AIRFLOW_HOME": str(home)}
     command = [sys.executable, "-m", "airflow_kie.webhook", "--airflow-url", airflow_url, f"--port={port}"]
     home.mkdir()
     with (home / "log").open("w") as log:

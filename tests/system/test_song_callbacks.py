@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -50,6 +51,23 @@ def test_a_callback_that_comes_again_after_the_archive_starts_nothing(songs: Son
     assert sent["statuses"] == [200]
     assert not songs.pending(song).exists()
     assert len(songs.event_runs(song)) == 1
+
+
+def test_ten_callbacks_at_once_and_ten_more_after_the_archive_make_one_run_and_one_payment(songs: SongStack) -> None:
+    [song] = songs.songs("Told Ten Times")
+
+    def tell(_: int) -> list[int]:
+        return list(songs.running.simulator.send_callback(song, url=receiver(songs))["statuses"])
+
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(tell, range(10))) == [[200]] * 10
+        songs.wait_archived([song])
+        assert list(pool.map(tell, range(10))) == [[200]] * 10
+    cover = songs.cover_task_of(song)
+    assert songs.running.simulator.send_callback(cover)["statuses"] == [200]  # late: its task has long ended
+    assert not songs.pending(song).exists()
+    assert len(songs.event_runs(song)) == 1
+    assert songs.charges([song]) == {song: 1}
 
 
 def test_a_forged_callback_is_refused_and_leaves_no_trace(songs: SongStack) -> None:
