@@ -177,7 +177,8 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
         secret.changed(key="songs/tampered/sub/cover-1.png"),
     )
     songs.put_bytes(PNG, cover("half", 1), content_type="image/png")
-    songs.put_bytes(b"{", "songs/damaged/manifest.json", content_type="application/json")
+    for key in ("songs/damaged/manifest.json", "songs/_pending/broken.json"):
+        songs.put_bytes(b"{", key, content_type="application/json")
     large = {"kind": "track", "content_type": "audio/mpeg", "sha256": "0" * 64, "archived_at": NOW}
     _song(songs, "songs", "large", "", FileRecord(key="songs/large/track-1.mp3", position=1, size=LARGE, **large))
     failed = KieContentRejected("The prompt has <i>sensitive</i> words", task_id="c1", source_id="failed")

@@ -274,6 +274,11 @@ def test_the_overview_shows_who_is_owed_something_and_never_the_archive(pages: S
     assert "Velvet Harbour" not in text and "/songs/tampered" not in text
 
 
+def test_a_damaged_record_does_not_hide_the_other_songs(pages: SongPages) -> None:
+    text = pages.get("/songs").text
+    assert "Song broken" in text and "A record in the bucket cannot be read" in text and "Rude &lt;b&gt;Words" in text
+
+
 def test_an_id_that_is_typed_leads_to_its_song(pages: SongPages) -> None:
     answer = pages.get("/songs?id=%20whole%20")
     assert (answer.status_code, answer.headers["location"]) == (303, "/airflow/kie/songs/whole")

@@ -144,6 +144,17 @@ def song_page(
     )
 
 
+def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPage:
+    """Return what is shown of a song whose records cannot be read, in a list where the others can."""
+    return SongPage(
+        music_task_id=keys.music_task_id,
+        title=f"Song {keys.music_task_id}",
+        state=State.FAILED,
+        sentence="What is archived of it is untouched.",
+        trouble=_trouble(Failure(reason=error.reason, message=str(error), at=now), again=False),
+    )
+
+
 def cut(text: str) -> str:
     """Return a text of somebody else's, short enough to be shown."""
     return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"

@@ -26,6 +26,7 @@ from airflow_kie._airflow_songs import read_access
 from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
 from airflow_kie.archive.manifest import read_manifest
 from airflow_kie.archive.pending import list_pending, read_pending
+from airflow_kie.archive.records import ArchiveUnreadable
 from airflow_kie.client.kie_error import KieError
 from airflow_kie.links import SONG_PAGES_DAG_ID
 from airflow_kie.songs import in_words
@@ -38,7 +39,7 @@ from airflow_kie.webhook.song_files import (
     opened,
     slice_of,
 )
-from airflow_kie.webhook.song_page import SongPage, day, length, song_page
+from airflow_kie.webhook.song_page import SongPage, day, length, song_page, unreadable_page
 from airflow_kie.webhook.song_world import Place, SongWorld
 
 log = logging.getLogger(__name__)
@@ -228,7 +229,16 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
 def _read_many(world: SongWorld, places: Mapping[str, Place]) -> list[SongPage]:
     """Read some songs side by side, in their order."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return list(pool.map(lambda item: _read(world, item[1], item[0]), places.items()))
+        return list(pool.map(lambda item: _read_one_of_many(world, item[1], item[0]), places.items()))
+
+
+def _read_one_of_many(world: SongWorld, place: Place, music_task_id: str) -> SongPage:
+    """Read a song; one whose record is damaged does not hide the others."""
+    try:
+        return _read(world, place, music_task_id)
+    except ArchiveUnreadable as error:
+        log.warning("Song %s: %s", music_task_id, error)
+        return unreadable_page(place.keys(music_task_id), error, now=datetime.now(UTC))
 
 
 def _number(text: str, otherwise: int) -> int:
