@@ -21,7 +21,7 @@ _WAIT = 120.0
 """Seconds for a song to come to its next step; after that the kill is left to another song."""
 _LONG = 4000
 """Simulated seconds that a KIE task takes until its time has come."""
-_SONGS = 3
+_SONGS = 6
 """How many songs a journey may use up."""
 
 

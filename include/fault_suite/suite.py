@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -17,13 +16,10 @@ from fault_suite.kills import GAP, Killer
 from fault_suite.plan import Plan, SongPlan
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
+from fault_suite.stale import stale_events
 from local_stack.airflow_api import AirflowRefused
 
 Say = Callable[[str], None]
-_STALE = re.compile(
-    r"ti_id=(\S+)> finished with state success, but the task instance's state attribute is (?:queued|running)"
-)
-"""What the scheduler says, twice each, when the event of a task's former leg fails the next leg (Airflow 3.3.2)."""
 
 
 @dataclass
@@ -184,7 +180,7 @@ class Suite:
         creates = {**self.creates, **dict.fromkeys(self.killer.doomed, 0)}
         outcome.found = findings(self.stage, self._all_songs(), creates, at_the_end=True)
         outcome.complaints += self._sent_again()
-        outcome.stale = len(set(_STALE.findall(self.stage.part_log("scheduler"))))
+        outcome.stale = stale_events(self.stage.part_log("scheduler"))
         outcome.seconds = time.monotonic() - began
         return outcome
 

@@ -1,0 +1,190 @@
+"""How long from "KIE is done" to "the covers are in S3", with callbacks and without? Prints one JSON line.
+
+    .venv/bin/python benchmarks/callback_latency.py [--songs 30] [--every 5.0]
+
+One stack as `./run up` starts it (Airflow's real processes, LocalExecutor, SQLite), the simulator at real speed, cover
+tasks of 20 s. Songs come one after the other by events; every second one uses a connection with a callback URL, the
+others one without, so both are measured in the same minutes under the same load. Between them run empty deferred
+tasks: what Airflow itself takes, without any KIE. All figures are seconds; p50 and p95 over the songs.
+
+`floor` is an empty deferred task from its queueing to its end, its trigger firing at once. `transfer` is
+`archive_to_s3` from its start until the last cover stands in the bucket. The target is
+p50 with callbacks <= 1.5 * p50 of `floor` + p50 of `transfer`. `stale_events` counts how often Airflow failed a task
+by an event of its own (docs/on-call.md); each is one free retry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT / "include"))
+
+COVER_SECONDS = 20.0
+MUSIC = "kie://api.kie.ai/suno/music"
+POLLED = "kie_polled"
+
+
+@dataclass(frozen=True)
+class Song:
+    """One song of the measurement.
+
+    :param arm: ``callback`` or ``poll``.
+    :param done: when KIE was done with its cover, unix time in seconds.
+    :param stored: when its last cover stood in the bucket.
+    :param transfer: seconds from the start of ``archive_to_s3`` until then.
+    """
+
+    arm: str
+    done: float
+    stored: float
+    transfer: float
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return p50 and p95."""
+    ordered = sorted(values)
+    return {
+        "p50": round(statistics.median(ordered), 2),
+        "p95": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 2),
+    }
+
+
+def measure(songs: int, every: float) -> dict[str, Any]:
+    """Run both arms and the floor side by side.
+
+    :param songs: for each arm.
+    :param every: seconds between two songs.
+    """
+    from fault_suite.stale import stale_events
+    from local_stack.running import running_stack
+
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as dags:
+        for file in (*(PROJECT / "dags").glob("*.py"), PROJECT / "benchmarks" / "dags" / "empty_deferred.py"):
+            shutil.copy(file, dags)
+        settings = {"AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{POLLED}"}
+        with running_stack(Path(home), dags=Path(dags), airflow=settings) as running:
+            add_polled_connection(running)
+            for dag_id in ("music_cover", "empty_deferred"):
+                running.airflow.wait_for_dag(dag_id)
+            run_once(running)
+            arms, floors = send(running, songs, every)
+            done = {c["source_id"]: c["real_at"] + COVER_SECONDS for c in running.simulator.ledger("cover")}
+            stored = {song: wait_for_covers(running, song) for song in arms}
+            starts = archive_starts(running)
+            measured = [Song(arm, done[s], stored[s], stored[s] - starts[s]) for s, arm in arms.items()]
+            stale = stale_events((running.settings.logs / "scheduler.log").read_text(errors="replace"))
+            return {**report(measured, floor_seconds(running, floors)), "stale_events": stale}
+
+
+def add_polled_connection(running: Any) -> None:
+    """Add a connection of the same account without a callback URL."""
+    known = json.loads(running.env["AIRFLOW_CONN_KIE_DEFAULT"])
+    body = {"connection_id": POLLED, "conn_type": "kie", "host": known["host"], "password": known["password"]}
+    running.airflow.call("POST", "/connections", body)
+
+
+def run_once(running: Any) -> None:
+    """Run one song and one empty task, so that nothing is measured that only a first time takes."""
+    (song,) = running.simulator.make_music("Warming up")
+    running.airflow.create_asset_event(MUSIC, {}, song.task_id)
+    running.airflow.trigger("empty_deferred", {"seconds": 0})
+    wait_for_covers(running, song.task_id)
+
+
+def send(running: Any, songs: int, every: float) -> tuple[dict[str, str], list[str]]:
+    """Send all songs, with an empty deferred task after each second one; return arms by song, and those runs."""
+    arms: dict[str, str] = {}
+    floors: list[str] = []
+    for number in range(2 * songs):
+        arm, connection = (("callback", "kie_default"), ("poll", POLLED))[number % 2]
+        (song,) = running.simulator.make_music(f"Song {number + 1}")
+        running.simulator.add_fault("task", "takes", kind="cover", source_id=song.task_id, seconds=COVER_SECONDS)
+        arms[song.task_id] = arm
+        again(lambda s=song, c=connection: running.airflow.create_asset_event(MUSIC, {"kie_conn_id": c}, s.task_id))
+        time.sleep(every / 2)
+        if number % 2:
+            floors.append(again(lambda: running.airflow.trigger("empty_deferred", {"seconds": 0})))
+        time.sleep(every / 2)
+    return arms, floors
+
+
+def again(call: Any) -> Any:
+    """Call Airflow, again where SQLite was locked: nothing was done then."""
+    from local_stack.airflow_api import AirflowRefused
+
+    for _ in range(10):
+        try:
+            return call()
+        except AirflowRefused as refusal:
+            if "Database error" not in str(refusal):
+                raise
+    return call()
+
+
+def wait_for_covers(running: Any, song: str, seconds: float = 300.0) -> float:
+    """Wait until a song is archived and return when its last cover stood in the bucket, in unix seconds."""
+    folder = running.s3_dir / running.settings.bucket / running.settings.prefix / song
+    deadline = time.monotonic() + seconds
+    while not (folder / "manifest.json").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Song {song} was not archived within {seconds:.0f} s.")
+        time.sleep(0.2)
+    return max(path.stat().st_ctime for path in folder.glob("cover-*"))
+
+
+def archive_starts(running: Any) -> dict[str, float]:
+    """Return when ``archive_to_s3`` started for each song, in unix seconds."""
+    runs = {run["dag_run_id"]: run["partition_key"] for run in running.airflow.runs("music_cover")}
+    found = {}
+    for raw in running.airflow.pages("/dags/music_cover/dagRuns/~/taskInstances", "task_instances"):
+        if raw["task_id"].endswith("archive_to_s3") and raw["start_date"]:
+            found[runs[raw["dag_run_id"]]] = datetime.fromisoformat(raw["start_date"]).timestamp()
+    return found
+
+
+def floor_seconds(running: Any, runs: Sequence[str]) -> list[float]:
+    """Return how long each empty deferred task took, from its queueing to its end."""
+    found = []
+    for raw in running.airflow.pages("/dags/empty_deferred/dagRuns/~/taskInstances", "task_instances"):
+        if raw["dag_run_id"] in runs and raw["state"] == "success":
+            run = running.airflow.call("GET", f"/dags/empty_deferred/dagRuns/{raw['dag_run_id']}")
+            begin, end = (datetime.fromisoformat(at) for at in (run["queued_at"], raw["end_date"]))
+            found.append((end - begin).total_seconds())
+    return found
+
+
+def report(songs: Sequence[Song], floors: Sequence[float]) -> dict[str, Any]:
+    """Return the figures."""
+    arms = {arm: [song for song in songs if song.arm == arm] for arm in ("callback", "poll")}
+    latency = {arm: spread([song.stored - song.done for song in some]) for arm, some in arms.items()}
+    transfer, floor = spread([song.transfer for song in arms["callback"]]), spread(floors)
+    target = round(1.5 * floor["p50"] + transfer["p50"], 2)
+    return {
+        "songs_per_arm": len(arms["callback"]),
+        **latency,
+        "floor": floor,
+        "transfer": transfer,
+        "target": target,
+        "target_is_met": latency["callback"]["p50"] <= target,
+        "callback_to_poll": round(latency["callback"]["p50"] / latency["poll"]["p50"], 2),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--songs", type=int, default=30, help="songs for each arm (default: 30)")
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between two songs (default: 5)")
+    chosen = parser.parse_args()
+    print(json.dumps(measure(chosen.songs, chosen.every)))
