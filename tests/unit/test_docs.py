@@ -62,7 +62,7 @@ def test_every_dag_of_the_project_stands_in_the_readme() -> None:
     assert {dag_id for dag_id in dag_ids if f"`{dag_id}`" not in readme} == set()
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-distributed.txt", "requirements-dev.txt"])
 def test_a_lock_is_compiled_with_the_command_that_contributing_names(lock: str) -> None:
     made_by = (ROOT / lock).read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()
     assert f".venv/bin/{made_by}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
