@@ -88,6 +88,19 @@ def test_without_any_python_it_tells_the_command_that_gets_one(project: Path, co
     assert "sudo apt-get install --yes python3 python3-venv" in done.stderr
 
 
+def test_with_only_a_python_that_is_too_old_it_says_so_and_tells_what_gets_another(
+    project: Path, commands: Path
+) -> None:
+    old = 'shift; exec "{}" -c "import sys; sys.version_info = (3, 9, 2, \'final\', 0); $1"'
+    fake(commands, "python3", old.format(sys.executable))
+    done = run(project, commands, "up")
+    assert done.returncode == 69
+    assert "needs Python 3.11, 3.12, 3.13 or 3.14, and only 3.9 was found" in done.stderr
+    assert "uv python install 3.13 && KIE_PYTHON=$(uv python find 3.13) ./run" in done.stderr
+    assert "apt-get" not in done.stderr  # it would bring the same one
+    assert not (project / ".venv").exists()
+
+
 def test_on_macos_the_command_is_homebrews(project: Path, commands: Path) -> None:
     (commands / "uname").unlink()
     fake(commands, "uname", "echo Darwin")
