@@ -20,6 +20,11 @@ from local_stack.stack import stop_kept
 from local_stack.state import StackState, read_state
 
 PATIENCE = 120.0
+DEAD_PROXY = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+}
+"""The environment of somebody behind a proxy that does not answer: nothing of a stack may be asked through it."""
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a command of ./run whose stacks stand in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "local_stack", *arguments],
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "include"), "KIE_STACK_DIR": str(folder)},
+        env={**os.environ, **DEAD_PROXY, "PYTHONPATH": str(PROJECT / "include"), "KIE_STACK_DIR": str(folder)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
