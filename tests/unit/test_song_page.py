@@ -84,6 +84,12 @@ def test_every_typed_failure_tells_what_to_do_once(reason: str) -> None:
     assert shown.todo not in shown.happened
 
 
+def test_what_happened_begins_where_the_heading_ends() -> None:
+    error = KieError.by_reason["content_rejected"]("KIE's words", task_id="c1")
+    shown = page(None, failed(error.reason, str(error))).trouble
+    assert shown is not None and shown.happened.startswith("KIE task c1: KIE's words. ")
+
+
 def test_a_failure_of_somebody_elses_error_sends_to_the_log() -> None:
     shown = page(None, failed("ZeroDivisionError", "division by zero")).trouble
     assert shown is not None

@@ -27,6 +27,7 @@ SHOWN_TYPES: Mapping[str, frozenset[str]] = {
 _FILE_NAME = re.compile(r"(?:cover|track|lyrics)-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}")
 _LONGEST = 300
 """Characters of a text of KIE's that are shown: a title can be anything."""
+_TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
 _KINDS = {"cover": "Cover", "track": "Track", "lyrics": "Lyrics"}
 _WORDS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
 
@@ -214,6 +215,7 @@ def _trouble(failure: Failure, *, again: bool) -> Trouble:
     todo = error.todo if error else "Read the log of the red task, mend what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
     happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."
+    happened = _TASK_IN_BRACKETS.sub(r"\1:", happened)
     return Trouble(
         heading=f"An earlier attempt: {heading[0].lower()}{heading[1:]}" if again else heading,
         happened=f"{happened[0].upper()}{happened[1:2000]}{'…' if len(happened) > 2000 else ''}",
