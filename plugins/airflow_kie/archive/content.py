@@ -10,7 +10,8 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,6 +19,8 @@ from airflow_kie.client.errors import FileDamaged, FileEmpty, FileTruncated, Fil
 
 # KIE's covers have 1024 x 1024 pixels. Decoding takes 4 bytes a pixel for the moment of the check: 128 MB at most.
 MAX_PIXELS = 32_000_000
+# Unpacked, for the moment of the check.
+_MAX_TEXT = 32 * 1024 * 1024
 _HEAD = 512
 # Programs append a few bytes (padding, thumbnails) after an image's end mark; more is not looked through.
 _TAIL = 65_536
@@ -226,11 +229,24 @@ def _decode(file: BinaryIO, step: str) -> tuple[str, tuple[int, int]]:
     from PIL import Image
 
     file.seek(0)
-    with Image.open(file, formats=tuple(_IMAGES)) as image:
+    with _long_texts(), Image.open(file, formats=tuple(_IMAGES)) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
         getattr(image, step)()
         return str(image.format), image.size
+
+
+@contextmanager
+def _long_texts() -> Iterator[None]:
+    """Let a PNG carry more than a packed megabyte of text, such as XMP: Pillow would call the whole image broken."""
+    from PIL import PngImagePlugin
+
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    PngImagePlugin.MAX_TEXT_CHUNK = _MAX_TEXT
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 def _sounds_truncated(words: str) -> bool:
