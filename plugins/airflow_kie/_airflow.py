@@ -285,3 +285,23 @@ def command_words() -> Any:
     from airflow.cli import cli_config
 
     return cli_config
+
+
+def runs_of_song(session: Session, music_task_id: str, store_key: str) -> list[tuple[str, str, str]]:
+    """Return DAG id, run id and state of the runs that an event started for a song or that keep its record, newest
+    first.
+
+    Airflow 3.3.2: `models.dagrun.DagRun`, `models.task_state_store.TaskStateStoreModel`. Without them only the run
+    that the song's pending record names is known.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.task_state_store import TaskStateStoreModel as Stored
+    from sqlalchemy import or_, select
+
+    keeping = select(Stored.dag_run_id).where(Stored.key == store_key)
+    runs = (
+        select(DagRun.dag_id, DagRun.run_id, DagRun.state)
+        .where(or_(DagRun.partition_key == music_task_id, DagRun.id.in_(keeping)))
+        .order_by(DagRun.id.desc())
+    )
+    return [(dag_id, run_id, str(state)) for dag_id, run_id, state in session.execute(runs)]

@@ -59,6 +59,22 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("--fast",), action="store_true", help="Compare sizes only, without reading the files"),
                     as_json,
                 ),
+                command(
+                    "where",
+                    "Tell what is known of a song",
+                    "Tell of a song: its state, keys, paid covers and runs, why it failed, and what happens next.",
+                    words.Arg(("id",), help="A music task id, or the id of its cover task"),
+                ),
+                command(
+                    "redrive",
+                    "Start again what is owed and nobody works on",
+                    "List the songs that are owed something, say what starting them again can cost at most, ask once, "
+                    "and start them. Running it twice starts nothing twice.",
+                    words.Arg(("--reason",), help="Only songs that failed for this reason, such as out_of_credits"),
+                    words.Arg(("--since",), help="Only songs that failed, or were heard of, at this date or later"),
+                    words.Arg(("--dry-run",), action="store_true", help="Only list them"),
+                    yes,
+                ),
             ),
         )
     ]

@@ -11,10 +11,11 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC
-from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
+from airflow_kie.client.errors import KieConnectionInvalid, Remedy, error_class
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, run_for, waiting_keys
 from airflow_kie.operators.task import RETRIES, is_true
+from airflow_kie.owed_songs import owed_songs
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.songs import in_words
 
@@ -186,19 +187,10 @@ class KieSweepOperator(BaseOperator):
         return hand_on(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
-        from airflow_kie.archive.pending import list_pending, read_pending
-
         now = datetime.now(UTC)
         young = timedelta(minutes=settings.number("sweep_after_minutes", 10))
-        for keys, facts in list_pending(bucket, _archive_keys()):
-            if now - facts.last_modified < young:
-                continue
-            try:
-                pending = read_pending(bucket, keys)
-            except KieError as error:  # one damaged record stops nobody else's song
-                self.log.error("%s", error)
-                continue
-            if pending and _may_start_again(pending, now) and not _is_active(context, pending):
+        for pending in owed_songs(bucket, _archive_keys(), untouched_for=young):
+            if _may_start_again(pending, now) and not _is_active(context, pending):
                 yield pending
 
 

@@ -1,0 +1,156 @@
+"""`airflow kie redrive`: start again what is owed and what nobody works on. Asks once, and is safe to run twice."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from airflow_kie import _airflow, settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.pending import Pending
+from airflow_kie.assets import MUSIC
+from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
+from airflow_kie.cli.verify import moment_of
+from airflow_kie.client.errors import KieError
+from airflow_kie.owed_songs import owed_songs
+from airflow_kie.song_archive import SongArchive, open_bucket
+from airflow_kie.songs import in_words
+from airflow_kie.state_store import source_key
+
+DAG = "music_cover"
+UNDER_WAY = timedelta(minutes=2)
+"""How long an event may take to become a run; a song whose event is younger is not handed on again."""
+NEVER_FAILED = "never failed"
+
+
+@dataclass(frozen=True)
+class Owed:
+    """A song that is owed something.
+
+    :param pending: its record.
+    :param left: why it is not started again; empty if it is.
+    """
+
+    pending: Pending
+    left: str
+
+    @property
+    def reason(self) -> str:
+        """Why it is still owed, in a word."""
+        return self.pending.last_failure.reason if self.pending.last_failure else NEVER_FAILED
+
+    def line(self) -> str:
+        """Return it as a line."""
+        paid = f"cover {self.pending.cover_task_ids[-1]} is paid" if self.pending.cover_task_ids else "no cover yet"
+        what = f"left, {self.left}" if self.left else "start"
+        title = f" {self.pending.title}" if self.pending.title else ""
+        return f"{what}: {self.pending.music_task_id}{title}, {self.reason}, {paid}"
+
+
+def command(args: Namespace) -> None:
+    """Run the command.
+
+    :param args: `reason`, `since`, `dry_run`, `yes`.
+    :raises SystemExit: 0 if everything was handed on or nothing was to be, 1 otherwise.
+    """
+    _airflow.begin_command()
+    with ours_alone():
+        try:
+            code = _run(args)
+        except (KieError, ValueError) as error:
+            complain(str(error))
+            code = 1
+        sys.exit(code)
+
+
+def _run(args: Namespace) -> int:
+    since, name = moment_of(args.since), settings.text("bucket")
+    if not name:
+        complain("No bucket is set in [kie], so nothing is known to be owed.")
+        return 1
+    bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+    keys = ArchiveKeys(settings.text("prefix", "songs"))
+    songs = []
+    for owed in _asked_for(bucket, keys, args.reason, since):
+        say(owed.line())
+        if not owed.left:
+            songs.append(owed.pending)
+    if not songs:
+        say("Nothing is to be started again.")
+        return 0
+    say(_cost(songs))
+    if args.dry_run:
+        say("Nothing was done (--dry-run).")
+        return 0
+    if _is_paused() or not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
+        return 1
+    return _start(bucket, keys, songs)
+
+
+def _asked_for(bucket: Bucket, keys: ArchiveKeys, reason: str | None, since: datetime | None) -> Iterator[Owed]:
+    for pending in owed_songs(bucket, keys):
+        failure = pending.last_failure
+        if reason and (failure is None or failure.reason != reason):
+            continue
+        if since and (failure.at if failure else pending.first_heard_at) < since:
+            continue
+        yield Owed(pending, _why_left(pending))
+
+
+def _why_left(pending: Pending) -> str:
+    """Return why a song is left alone; empty if nobody works on it."""
+    music_task_id, working = pending.music_task_id, pending.working
+    with _airflow.metadata_session() as session:
+        runs = _airflow.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
+        for dag_id, run_id, state in runs:
+            if state in ("queued", "running"):
+                return f"run {run_id} of {dag_id} works on it"
+        if working and _airflow.run_is_active(session, working.dag_id, working.run_id):
+            return f"run {working.run_id} of {working.dag_id} works on it"
+        if _airflow.event_was_sent(session, MUSIC.uri, music_task_id, datetime.now(UTC) - UNDER_WAY):
+            return "its run is about to start"
+    return ""
+
+
+def _cost(songs: list[Pending]) -> str:
+    """Return the most that it can cost."""
+    unpaid = sum(not pending.cover_task_ids for pending in songs)
+    price = settings.number("credits_per_cover", 0)
+    credits = f" ({unpaid * price:g} credits)" if price else ""
+    paid = len(songs) - unpaid
+    rest = f"; {in_words(paid).partition(' ')[0]} {'is' if paid == 1 else 'are'} paid for already" if paid else ""
+    most = f"At most {in_words(unpaid, 'cover')} will be paid for{credits}{rest}."
+    return (
+        f"{in_words(len(songs)).capitalize()} to start. {most} "
+        "Where KIE says that a cover has failed, it is made anew, at most twice in a run."
+    )
+
+
+def _is_paused() -> bool:
+    with _airflow.metadata_session() as session:
+        paused = _airflow.paused_dags(session, [DAG]).get(DAG, False)
+    if paused:
+        complain(f"{DAG} is paused, and Airflow drops events for a paused DAG. Unpause it first; nothing was done.")
+    return paused
+
+
+def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
+    """Send "music complete" for each song, as the sweep does."""
+    for pending in songs:
+        # Its record is written first, so that the sweep leaves the song to the run that follows.
+        SongArchive(bucket, keys.song(pending.music_task_id)).note(heard_from="inbox")
+        extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "heard_from": "inbox"}
+        known = {name: value for name, value in extra.items() if value}
+        with _airflow.metadata_session() as session:
+            sent = _airflow.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
+        if not sent:
+            complain(
+                f"No DAG has declared the asset {MUSIC.uri}: is {DAG} among this Airflow's DAGs? Nothing was started."
+            )
+            return 1
+    say(f"{in_words(len(songs)).capitalize()} handed on; a run of {DAG} follows for each.")
+    return 0

@@ -1,0 +1,131 @@
+"""`airflow kie where <id>`: what is known of one song, and what happens next. Reads only."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from datetime import UTC, datetime
+
+from airflow_kie import _airflow, settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.manifest import Manifest
+from airflow_kie.archive.pending import Pending
+from airflow_kie.cli.terminal import complain, ours_alone, say
+from airflow_kie.client.answers import Read
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.registry import COVER
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.owed_songs import owed_songs
+from airflow_kie.song_archive import SongArchive, open_bucket
+from airflow_kie.songs import mistakes_in_ids
+from airflow_kie.state_store import source_key
+from airflow_kie.webhook.song_page import SongPage, song_page
+
+ACTIVE = ("queued", "running")
+
+
+def command(args: Namespace) -> None:
+    """Run the command.
+
+    :param args: `id`.
+    :raises SystemExit: 0 if the song is known, 1 if nothing is known of the id.
+    """
+    _airflow.begin_command()
+    with ours_alone():
+        try:
+            code = _run(args.id)
+        except KieError as error:
+            complain(str(error))
+            code = 1
+        sys.exit(code)
+
+
+def _run(task_id: str) -> int:
+    mistakes, name = mistakes_in_ids([task_id]), settings.text("bucket")
+    if mistakes or not name:
+        complain(mistakes[0] if mistakes else "No bucket is set in [kie], so there is no archive to look into.")
+        return 1
+    bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+    keys = ArchiveKeys(settings.text("prefix", "songs"))
+    for music_task_id in (task_id, _song_of_cover(bucket, keys, task_id)):
+        if music_task_id and _tell(SongArchive(bucket, keys.song(music_task_id))):
+            return 0
+    complain(
+        f"{task_id} is neither archived nor owed here, no run works on it, and KIE knows no such cover. It is the task "
+        "id of kie.ai/logs that is looked for, not an audio id. To archive a song, trigger music_cover with it."
+    )
+    return 1
+
+
+def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> str | None:
+    """Return the song that a cover belongs to: as a pending record says, or KIE, which is asked for free."""
+    for pending in owed_songs(bucket, keys):
+        if cover_task_id in pending.cover_task_ids:
+            return pending.music_task_id
+    for conn_id in settings.allowed_connections():
+        try:
+            answer = KieHook(conn_id).details(COVER.name, cover_task_id)
+        except KieError:
+            continue  # another account's connection may know it
+        if isinstance(answer, Read) and answer.details.parent_id:
+            return answer.details.parent_id
+    return None
+
+
+def _tell(archive: SongArchive) -> bool:
+    """Print what is known of a song; return False if nothing is."""
+    manifest, pending = archive.manifest(), archive.pending()
+    music_task_id = archive.keys.music_task_id
+    with _airflow.metadata_session() as session:
+        runs = _airflow.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
+    if not (manifest or pending or runs):
+        return False
+    active = _is_active(pending, runs)
+    page = song_page(archive.keys, manifest, pending, active=active, now=datetime.now(UTC))
+    say(f"{page.title}, music task {music_task_id}")
+    say(f"{page.state.value}. {page.sentence}")
+    for line in (*_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
+        say(f"  {line}")
+    return True
+
+
+def _is_active(pending: Pending | None, runs: list[tuple[str, str, str]]) -> bool:
+    if any(state in ACTIVE for _, _, state in runs):
+        return True
+    if pending is None or pending.working is None:
+        return False
+    with _airflow.metadata_session() as session:
+        return _airflow.run_is_active(session, pending.working.dag_id, pending.working.run_id)
+
+
+def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | None) -> list[str]:
+    lines = []
+    if manifest:
+        lines.append(f"manifest: {archive.bucket.url(archive.keys.manifest)}")
+        lines += [f"file: {archive.bucket.url(file.key)}, {file.size:,} bytes" for file in manifest.files]
+    if pending:
+        lines.append(f"pending record: {archive.bucket.url(archive.keys.pending)}")
+    covers = (
+        pending.cover_task_ids if pending and pending.cover_task_ids else manifest.cover_task_ids if manifest else ()
+    )
+    lines.append(f"paid cover tasks: {', '.join(covers) or 'none'}")
+    return lines
+
+
+def _runs(pending: Pending | None, manifest: Manifest | None, runs: list[tuple[str, str, str]]) -> list[str]:
+    lines = [f"run: {dag_id} {run_id}, {state}" for dag_id, run_id, state in runs]
+    named = {(dag_id, run_id) for dag_id, run_id, _ in runs}
+    worked = pending.working if pending else None
+    if worked and (worked.dag_id, worked.run_id) not in named:
+        lines.append(f"run: {worked.dag_id} {worked.run_id}, as the pending record says")
+    if manifest and manifest.airflow.run_id and (manifest.airflow.dag_id, manifest.airflow.run_id) not in named:
+        lines.append(f"run: {manifest.airflow.dag_id} {manifest.airflow.run_id}, archived it")
+    return lines
+
+
+def _trouble(page: SongPage) -> list[str]:
+    if page.trouble is None:
+        return []
+    at = page.trouble.at.isoformat(timespec="seconds")
+    return [f"{page.trouble.heading} ({at}): {page.trouble.happened}", f"what to do: {page.trouble.todo}"]
