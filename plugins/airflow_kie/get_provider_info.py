@@ -187,6 +187,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "False",
             },
+            "simulator_hosts": {
+                "description": "Simulators of KIE on other machines, as host:port, with commas: asked and read over http.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "simulator:8000",
+                "default": "",
+            },
         },
     }
 }

@@ -55,6 +55,14 @@ def test_a_host_that_is_no_address_is_refused(url: str) -> None:
         KieAccount(KEY, upload_url=url)
 
 
+def test_a_simulator_on_another_machine_is_asked_over_http_where_it_is_named() -> None:
+    named = frozenset({"simulator:8000"})
+    assert KieAccount(KEY, api_url="http://simulator:8000", simulators=named).api_url == "http://simulator:8000"
+    for other in ("http://simulator:8001", "http://simulator", "http://api.kie.ai", "http://simulator:8000@api.kie.ai"):
+        with pytest.raises(KieConnectionInvalid, match="clear text"):
+            KieAccount(KEY, api_url=other, simulators=named)
+
+
 @pytest.mark.parametrize("url", ["http://api.kie.ai", "http://10.0.0.1:80", "http://localhost.example.com"])
 def test_the_key_does_not_travel_in_clear_text(url: str) -> None:
     with pytest.raises(KieConnectionInvalid, match="clear text"):

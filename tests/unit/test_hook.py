@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_kie.client.answers import Invisible, Read
-from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.hooks.kie import KieHook
+from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest
+from airflow_kie.hooks.kie import KieHook, private_hosts
 from kie_simulator.server import SimulatorServer
 
 
@@ -26,3 +26,21 @@ def test_the_balance_is_a_number_of_credits(kie: SimulatorServer) -> None:
 def test_no_fresh_link_is_given_for_a_file_that_is_not_kies(kie: SimulatorServer) -> None:
     with pytest.raises(KieInvalidRequest, match="url is wrong"):
         KieHook().download_url("https://example.com/a.png")
+
+
+def test_files_come_over_http_only_from_hosts_that_are_named_as_simulators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "False")
+    assert private_hosts() == frozenset()
+    monkeypatch.setenv("AIRFLOW__KIE__SIMULATOR_HOSTS", "simulator:8000, other:1,")
+    assert private_hosts() == {"simulator:8000", "other:1"}
+
+
+def test_a_connection_to_a_simulator_on_another_machine_needs_its_host_to_be_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = '{"conn_type": "kie", "host": "http://simulator:8000", "password": "key"}'
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection)
+    with pytest.raises(KieConnectionInvalid, match="clear text"):
+        _ = KieHook().account
+    monkeypatch.setenv("AIRFLOW__KIE__SIMULATOR_HOSTS", "simulator:8000")
+    assert KieHook().account.api_url == "http://simulator:8000"

@@ -23,9 +23,8 @@ from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.client.step import TaskRecord
-from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.song_archive import SongArchive
-from airflow_kie.transfers.kie_to_s3 import LOOPBACK_HOSTS
 
 PERMIT_PATIENCE = 30.0
 """Seconds that a person waits for the account's limiter."""
@@ -199,14 +198,13 @@ class CoverExperiment:
 def _seen_file(url: str) -> SeenFile:
     """Download an image, look what it is, and keep nothing of it."""
     host = urlsplit(url).hostname or ""
-    private = LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset()
     with tempfile.TemporaryFile() as file:
         try:
             got = download(
                 url,
                 cast(BinaryIO, file),
                 max_bytes=int(settings.number("max_file_mb", 500)) * 1024 * 1024,
-                settings=DownloadSettings(private_hosts=private),
+                settings=DownloadSettings(private_hosts=private_hosts()),
             )
             image = check_image(cast(BinaryIO, file))
         except KieError as error:

@@ -33,6 +33,7 @@ class KieAccount:
     :param webhook_secret: signs whom a callback shall wake; empty: nobody is named.
     :param account: the account's name, where the connection gives one.
     :param timeout: seconds for one request.
+    :param simulators: ``host:port`` of simulators of KIE, which may be asked over http on other machines too.
     """
 
     api_key: str = field(repr=False)
@@ -43,6 +44,7 @@ class KieAccount:
     webhook_secret: str = field(default="", repr=False)
     account: str = ""
     timeout: float = 30.0
+    simulators: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         key = (self.api_key or "").strip()
@@ -55,7 +57,7 @@ class KieAccount:
         object.__setattr__(self, "api_key", key)  # pasted keys end in a line break
         object.__setattr__(self, "callback_url", self.callback_url or NO_CALLBACK_URL)
         for name, url in (("host", self.api_url), ("upload host", self.upload_url)):
-            _check_url(self.connection, name, url)
+            _check_url(self.connection, name, url, self.simulators)
 
     @property
     def calls_back(self) -> bool:
@@ -98,7 +100,7 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _check_url(connection: str, name: str, url: str) -> None:
+def _check_url(connection: str, name: str, url: str, simulators: frozenset[str]) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
@@ -106,7 +108,7 @@ def _check_url(connection: str, name: str, url: str) -> None:
         usable = False
     if not usable:
         raise KieConnectionInvalid(f"The {name} of connection {connection} is no http(s) address")
-    if parts.scheme == "http" and not is_loopback(url):
+    if parts.scheme == "http" and not is_loopback(url) and parts.netloc not in simulators:
         raise KieConnectionInvalid(
             f"The {name} of connection {connection} is not https: the API key would travel in clear text"
         )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from airflow_kie.client.limiter import CreateLimiter
 
 
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 class KieHook(BaseHook):
     """Talks to KIE with the account of an Airflow connection of type ``kie``.
 
@@ -156,7 +159,20 @@ def account_of(connection: Connection) -> KieAccount:
         webhook_secret=_waking_secret(extra, name),
         connection=name,
         account=str(extra.get("account") or ""),
+        simulators=simulator_hosts(),
     )
+
+
+def simulator_hosts() -> frozenset[str]:
+    """Return the simulators of KIE, as ``host:port``, that `[kie] simulator_hosts` names."""
+    named = str(conf.get("kie", "simulator_hosts", fallback="") or "")
+    return frozenset(host.strip() for host in named.split(",") if host.strip())
+
+
+def private_hosts() -> frozenset[str]:
+    """Return the hosts from which files may come over http and at addresses that are not public: simulators of KIE."""
+    local = conf.getboolean("kie", "allow_loopback_files", fallback=False)
+    return simulator_hosts() | (LOOPBACK_HOSTS if local else frozenset())
 
 
 def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:

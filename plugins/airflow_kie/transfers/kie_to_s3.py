@@ -14,7 +14,7 @@ from airflow_kie.client.follow import Follower
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
-from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
 from airflow_kie.operators.task import RETRIES, is_true, required
 from airflow_kie.patience import account_place, bucket_place, patiently
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _DETAILS_PATIENCE = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class KieCoverToS3Operator(BaseOperator):
@@ -144,14 +143,13 @@ class KieCoverToS3Operator(BaseOperator):
         hook = KieHook(self.kie_conn_id)
         music = self._details(hook, MUSIC.name, self.music_task_id)
         cover = self._cover(hook)
-        private = LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset()
         pending = archive.pending()
         return archive_song(
             archive.bucket,
             archive.keys,
             song_of(music, cover, self.kie_conn_id, self.labels, pending.first_heard_at if pending else None),
             sources_of(music, cover, self._wanted()),
-            download=functools.partial(download, settings=DownloadSettings(private_hosts=private)),
+            download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             refresh=hook.download_url,
             provenance=_provenance(context),
             max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
