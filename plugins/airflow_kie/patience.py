@@ -328,7 +328,11 @@ def account_place(hook: KieHook) -> Place:
         name = hook.account.name
     except KieConnectionInvalid:
         name = hook.kie_conn_id
-    return Place(OutageNote(f"account_{name}"), hook.credits, lambda error: error.reason in _OF_THE_ACCOUNT)
+
+    def tells(error: KieError) -> bool:
+        return error.reason in _OF_THE_ACCOUNT and error.facts.connection in (None, hook.kie_conn_id)
+
+    return Place(OutageNote(f"account_{name}"), hook.credits, tells)
 
 
 def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs = None) -> Place:

@@ -36,7 +36,9 @@ def rules(interval: float | None = None) -> Rules:
 
     :param interval: seconds between reads, where the user has set one.
     """
-    return Rules(agree_after=number("confirm_failure_seconds", 30.0), interval=interval)
+    return Rules(
+        agree_after=number("confirm_failure_seconds", 30.0), interval=interval, connections=allowed_connections()
+    )
 
 
 def allowed_connections() -> tuple[str, ...]:

@@ -51,6 +51,22 @@ class SongOrder:
     heard_from: str = "form"
     cover_task_id: str | None = None
 
+    def arguments(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """Return what the tasks of the song are given.
+
+        :param bucket: where it is archived.
+        :param prefix: folder in the bucket.
+        """
+        return {
+            "music_task_id": self.music_task_id,
+            "kie_conn_id": self.kie_conn_id,
+            "bucket": bucket,
+            "prefix": prefix,
+            "archive_audio": self.archive_audio,
+            "archive_lyrics": self.archive_lyrics,
+            "labels": dict(self.labels),
+        }
+
 
 def ids_in(value: Any) -> list[str]:
     """Return the ids in whatever was pasted, in order and without doubles.

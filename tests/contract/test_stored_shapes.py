@@ -16,7 +16,6 @@ from airflow_kie.archive.manifest import Manifest
 from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error_from_event
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.events import Outcome, event_of
-from airflow_kie.operators.songs import _arguments
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.patience import Outage, OutageNote
 from airflow_kie.songs import SongOrder
@@ -77,7 +76,7 @@ def test_the_events_of_today_have_only_grown() -> None:
 
 def test_the_arguments_and_the_results_of_a_song_have_only_grown() -> None:
     order = SongOrder(SONG, "kie_default", {"our_id": "A-17"})
-    assert grown(_arguments(order, "covers", "songs"), STORED["song_arguments"])
+    assert grown(order.arguments("covers", "songs"), STORED["song_arguments"])
     manifest = Manifest.model_validate(
         {
             "music_task_id": SONG,

@@ -49,6 +49,7 @@ class Facts:
     :param last_state: the last state that KIE's details showed, in KIE's word.
     :param retry_after: seconds after which KIE asks to be tried again.
     :param paid: what is paid and safe, as a sentence without a full stop.
+    :param connection: the Airflow connection whose account this is about, where a task works with several.
     :param until: ISO time at which KIE deletes the song's files: until then a person can act.
     """
 
@@ -61,6 +62,7 @@ class Facts:
     retry_after: float | None = None
     paid: str | None = None
     until: str | None = None
+    connection: str | None = None
 
 
 class KieError(Exception):

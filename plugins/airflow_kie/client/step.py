@@ -50,6 +50,7 @@ class Rules:
     :param new_tasks: how many further tasks a song may be given after KIE's own failures, per reason.
     :param interval: seconds between reads; None: dense near the typical end.
     :param waiting: how many tasks of this account wait in this process.
+    :param connections: every Airflow connection that may be used, to be named where one does not know a task.
     """
 
     visible_after: float = 60.0
@@ -57,6 +58,7 @@ class Rules:
     new_tasks: int = 2
     interval: float | None = None
     waiting: int = 1
+    connections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,12 +243,19 @@ class _Turn:
     def invisible(self) -> Action:
         known_at = self.record.known_at if self.record.known_at is not None else self.now
         record = replace(self.record, known_at=known_at)
-        unknown = errors.KieTaskUnknown()
+        unknown = errors.KieTaskUnknown(self._asked_under())
         if self.now - known_at >= self.rules.visible_after:
             return self._doubt(unknown, record)
         # The first such read counts: a task that KIE never shows fails when the time of grace is over.
         doubted = record.doubt == _told(unknown) and record.doubt_at is not None
         return self._wait(record if doubted else replace(record, doubt=_told(unknown), doubt_at=self.now))
+
+    def _asked_under(self) -> str:
+        """Return under which connection a task was looked for, and where it was not: nobody else's key is tried."""
+        mine = self.record.connection
+        others = [name for name in self.rules.connections if name != mine]
+        said = f"it was looked for under {mine}" if mine else ""
+        return f"{said}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else said
 
     def unreadable(self, error: KieError) -> Action:
         """A read that failed says nothing about the task: transient ones are read again, others reach the person."""

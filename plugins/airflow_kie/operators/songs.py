@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
 from airflow_kie import settings
-from airflow_kie.client.errors import KieOutOfCredits
+from airflow_kie.client.errors import KieError, KieOutOfCredits
 from airflow_kie.create_pool import check_create_pool
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.song_archive import ExtraArgs
+    from airflow_kie.song_archive import ExtraArgs, SongArchive
 
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was asked for before the run began."""
@@ -105,28 +106,30 @@ class KieSongListOperator(BaseOperator):
         self.songs = songs
         self.max_covers = max_covers
         self.extra_args = extra_args
+        self._noted_song: SongArchive | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
         bucket = self.bucket or settings.text("bucket")
-        places = [account_place(KieHook(self.kie_conn_id or KieHook.default_conn_name))]
-        if bucket:
-            prefix = self.prefix or settings.text("prefix", "songs")
-            places.append(bucket_place(self.aws_conn_id, bucket, prefix, self.extra_args))
-        return patiently(context, lambda: self._list(context), *places, pays=True)
-
-    def _list(self, context: Context) -> list[dict[str, Any]]:
-        bucket = self.bucket or settings.text("bucket")
         prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
+        places = [account_place(KieHook(name)) for name in self._connections(context, bucket, prefix)]
+        if bucket:
+            places.append(bucket_place(self.aws_conn_id, bucket, prefix, self.extra_args))
+        return patiently(context, lambda: self._list(context, bucket, prefix), *places, pays=True)
+
+    def _list(self, context: Context, bucket: str, prefix: str) -> list[dict[str, Any]]:
         orders, mistakes = self._orders(context, bucket, prefix)
         if not bucket:
             mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
         mistakes += mistakes_in_prefix(prefix)
         if mistakes:
-            raise SongsRefused(" ".join(mistakes))
+            refused = SongsRefused(" ".join(mistakes))
+            self._note_refused(context, refused)
+            raise refused
         check_create_pool()
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
-            KieHook(kie_conn_id).account  # noqa: B018 - a connection that cannot be used is told of before any song
+            with _of(kie_conn_id):  # a connection that cannot be used is told of before any song
+                KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
         opened = self._tried_bucket(bucket, prefix)
         note = functools.partial(self._note, context, opened, prefix)
         with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -136,9 +139,19 @@ class KieSongListOperator(BaseOperator):
         self._weigh(noted)
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         self.log.info("%s to work on, %s archived already.", in_words(len(todo)).capitalize(), in_words(len(archived)))
-        return [_arguments(order, bucket, prefix) for order in todo]
+        return [order.arguments(bucket, prefix) for order in todo]
 
     # --- what is asked for ---
+
+    def _connections(self, context: Context, bucket: str, prefix: str) -> list[str]:
+        """Return the accounts of this run's songs: only their outages hold it up."""
+        try:
+            orders, _ = self._orders(context, bucket, prefix)
+        except KieError:  # the bucket refuses: it is asked again below, and waited for
+            orders = []
+        allowed = settings.allowed_connections()
+        named = [order.kie_conn_id for order in orders if order.kie_conn_id in allowed]
+        return list(dict.fromkeys(named)) or [self.kie_conn_id or KieHook.default_conn_name]
 
     def _orders(self, context: Context, bucket: str, prefix: str) -> tuple[list[SongOrder], list[str]]:
         music_task_id = _partition_key(context)
@@ -187,9 +200,10 @@ class KieSongListOperator(BaseOperator):
 
         if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
             return {}
-        archive = SongArchive.open(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
-        archive.bucket.create_on_loopback()
-        pending = archive.pending()
+        if self._noted_song is None:
+            self._noted_song = SongArchive.open(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
+            self._noted_song.bucket.create_on_loopback()
+        pending = self._noted_song.pending()
         if pending is None:
             return {}
         return {
@@ -199,6 +213,12 @@ class KieSongListOperator(BaseOperator):
             "archive_lyrics": pending.options.lyrics,
             "heard_from": pending.heard_from,
         }
+
+    def _note_refused(self, context: Context, refused: SongsRefused) -> None:
+        """Say in the song's pending record that only a person can help: the sweep would start it over and over."""
+        archive = self._noted_song
+        if _partition_key(context) and archive and archive.pending():
+            archive.note_failure(refused.reason, str(refused))
 
     # --- before anything is paid ---
 
@@ -246,12 +266,14 @@ class KieSongListOperator(BaseOperator):
         price = settings.number("credits_per_cover", 0.0)
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in unpaid):
             covers = sum(order.kie_conn_id == kie_conn_id for order in unpaid)
-            balance = KieHook(kie_conn_id).credits()
+            with _of(kie_conn_id):
+                balance = KieHook(kie_conn_id).credits()
             if balance <= 0 or balance < covers * price:
                 needed = (
                     f"{in_words(covers, 'cover')} need about {covers * price:g}" if price else "covers cost credits"
                 )
-                raise KieOutOfCredits(f"connection {kie_conn_id} has {balance:g} credits left, {needed}")
+                said = f"connection {kie_conn_id} has {balance:g} credits left, {needed}"
+                raise KieOutOfCredits(said, connection=kie_conn_id)
 
 
 @dataclass(frozen=True)
@@ -268,19 +290,6 @@ class _Noted:
     cover_is_paid: bool = False
 
 
-def _arguments(order: SongOrder, bucket: str, prefix: str) -> dict[str, Any]:
-    """Return what the tasks of one song are given."""
-    return {
-        "music_task_id": order.music_task_id,
-        "kie_conn_id": order.kie_conn_id,
-        "bucket": bucket,
-        "prefix": prefix,
-        "archive_audio": order.archive_audio,
-        "archive_lyrics": order.archive_lyrics,
-        "labels": dict(order.labels),
-    }
-
-
 def _partition_key(context: Context) -> str | None:
     key = context.get("partition_key")
     return str(key) if key else None
@@ -291,8 +300,17 @@ def _event_extra(context: Context) -> Mapping[str, Any]:
     extra: dict[str, Any] = {}
     for events in (context.get("triggering_asset_events") or {}).values():
         for event in events:
-            extra.update(event.extra or {})
+            extra.update({name: value for name, value in (event.extra or {}).items() if value is not None})
     return extra
+
+
+@contextmanager
+def _of(kie_conn_id: str) -> Iterator[None]:
+    """Say of a failure whose account it is about: the other accounts of the run are not held up."""
+    try:
+        yield
+    except KieError as error:
+        raise error.with_facts(connection=kie_conn_id) from error
 
 
 def _gathered(mistakes: list[str], read: Any, otherwise: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.music_limits import mistakes_in_music_request
@@ -116,6 +117,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
     def execute(self, context: Context) -> str:
         """Check the request and the bucket before anything is paid, then make the song or take it up."""
         mistakes = mistakes_in_music_request(self.request_body())
+        if self._announces():  # music_cover would refuse the song, once it is paid
+            mistakes = [*mistakes, *settings.mistakes_in_connections([self.kie_conn_id])]
         if mistakes:
             raise KieInvalidRequest(" ".join(mistakes) + " Nothing was sent to KIE")
         if self.bucket:
@@ -148,7 +151,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
 
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Send "music complete", if the asset is among the outlets."""
-        if record.task_id and any(getattr(outlet, "uri", None) == MUSIC_ASSET.uri for outlet in self.outlets):
+        if record.task_id and self._announces():
             events = context["outlet_events"][MUSIC_ASSET]
             events.add_partitions(record.task_id)
             events.extra = {
@@ -157,6 +160,9 @@ class KieGenerateMusicOperator(KieTaskOperator):
                 "title": self.title or None,
                 "heard_from": "generate",
             }
+
+    def _announces(self) -> bool:
+        return any(getattr(outlet, "uri", None) == MUSIC_ASSET.uri for outlet in self.outlets)
 
 
 class KieGenerateCoverOperator(KieTaskOperator):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -141,7 +142,7 @@ class _Waiting:
         self._counts[self._account] -= 1
 
     def rules(self, rules: Rules) -> Rules:
-        return Rules(rules.visible_after, rules.agree_after, rules.new_tasks, rules.interval, self.count)
+        return replace(rules, waiting=self.count)
 
     @property
     def count(self) -> int:
