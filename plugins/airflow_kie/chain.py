@@ -17,6 +17,7 @@ from airflow_kie.sensors.suno import EXPIRES_AT_KEY, SONG_TITLE_KEY, KieCoverSen
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 
 SONG_LIST = "song_list"
+SONG = "song"
 REPORT = "report"
 CHAIN = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
 
@@ -44,7 +45,8 @@ def archive_covers(
 ) -> Any:
     """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
 
-    One song failing does not stop the others; the last task, `report`, fails if any song failed.
+    One song failing does not stop the others; the last task, `report`, fails if any song failed. Several chains in one
+    DAG stand in a task group each.
 
     :param music_task_ids: ids as a list, in any text, or a template; not needed in a run that an event made.
     :param bucket: empty: `[kie] bucket`.
@@ -83,7 +85,9 @@ def archive_covers(
         **common,
     )
 
-    @task_group(group_id="song", prefix_group_id=False)
+    inside = listed.task_id.removesuffix(SONG_LIST)  # the name of a task group around the chain, with its dot
+
+    @task_group(group_id=SONG, prefix_group_id=bool(inside))
     def song(
         music_task_id: str,
         kie_conn_id: str,
@@ -146,12 +150,13 @@ def archive_covers(
         )
         music >> cover >> details >> archived
 
+    chain = [f"{inside}{SONG}.{step}" if inside else step for step in CHAIN]
     report = KieSongReportOperator(
         task_id=REPORT,
         songs=listed.output,
-        list_task_id=SONG_LIST,
-        archive_task_id=CHAIN[-1],
-        chain_task_ids=CHAIN,
+        list_task_id=listed.task_id,
+        archive_task_id=chain[-1],
+        chain_task_ids=chain,
         aws_conn_id=aws,
         extra_args=extra_args,
         trigger_rule=TriggerRule.ALL_DONE,
