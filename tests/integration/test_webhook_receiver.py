@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from airflow_kie.webhook import receiver
 from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.proof import CallbackKeys, connection_token
 from airflow_kie.webhook.receiver import MAX_BODY_BYTES, UNVERIFIED_PER_SECOND, create_app
@@ -174,6 +176,29 @@ def test_a_body_larger_than_any_callback_is_turned_away(served: Served) -> None:
     assert served.post(b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "BODY_SECONDS", 0.1)
+    url = httpx.URL(served.url)
+    with socket.create_connection((url.host, url.port or 0)) as caller:
+        caller.sendall(f"POST {url.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+        assert caller.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert served.world.asked == []
+
+
+def test_a_caller_that_hangs_up_half_way_is_no_error(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    url = httpx.URL(served.url)
+    with socket.create_connection((url.host, url.port or 0)) as caller:
+        caller.sendall(f"POST {url.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+    assert served.post(music("text")).status_code == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_out_of_order_and_doubled_stages_note_a_song_by_its_end_alone(served: Served) -> None:
+    for body in (music("complete"), music("first"), music("text"), music("error", 501)):
+        assert served.post(body).status_code == 200
+    assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
+
+
 def test_a_flood_of_forgeries_is_turned_away_and_a_real_call_in_it_is_let_in(served: Served) -> None:
     codes = {served.post(music("complete"), headers={}).status_code for _ in range(UNVERIFIED_PER_SECOND * 5)}
     assert codes == {401, 429}
@@ -205,12 +230,12 @@ def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Serve
 
 
 def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_again(served: Served) -> None:
-    served.world.wakes = [Wake.GONE, Wake.WOKEN]
-    url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
-    assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    served.post(music("complete"))
-    served.eventually_told("announce")
-    assert served.told("wake") == [("wake", WAITING)]
+    served.world.wakes = [Wake.GONE, Wake.NOT_YET, Wake.WOKEN]
+    early = Waiting("music_cover", "run", "generate_cover", 7, "nonce")
+    for waiting in (WAITING, early):
+        url = f"{served.url}?token={wake_token(SECRET, waiting)}"
+        assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    assert served.eventually_told("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
 
 
 def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(served: Served) -> None:
