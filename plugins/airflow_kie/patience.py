@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -344,4 +345,5 @@ def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: 
     def probe() -> None:
         open_bucket(aws_conn_id, bucket, extra_args).probe(ArchiveKeys(prefix).probe)
 
-    return Place(OutageNote(f"bucket_{bucket}"), probe, lambda error: isinstance(error, S3Error))
+    name = re.sub(r"[^\w.-]", "_", bucket)  # an access point's ARN has colons and a slash
+    return Place(OutageNote(f"bucket_{name}"), probe, lambda error: isinstance(error, S3Error))

@@ -42,8 +42,9 @@ def rules(interval: float | None = None) -> Rules:
 
 
 def allowed_connections() -> tuple[str, ...]:
-    """Return the connection ids that an event, an inbox file or a form may name."""
-    return tuple(name.strip() for name in text("kie_conn_ids", "kie_default").split(",") if name.strip())
+    """Return the connection ids that an event, an inbox file or a form may name; `kie_default` if none is set."""
+    names = tuple(name.strip() for name in text("kie_conn_ids").split(",") if name.strip())
+    return names or ("kie_default",)
 
 
 def mistakes_in_connections(names: Iterable[str]) -> list[str]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
+    ParamValidationError,
     ReadTimeoutError,
 )
 
-from airflow_kie.archive.s3_errors import S3Error, s3_errors
-from airflow_kie.client.errors import Scope
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.s3_errors import S3Error, S3Unreachable, s3_errors
+from airflow_kie.client.errors import Remedy, Scope
 
 
 def answered(code: str, words: str = "words", status: int = 400) -> ClientError:
@@ -39,6 +47,7 @@ def answered(code: str, words: str = "words", status: int = 400) -> ClientError:
         (answered("503", "Service Unavailable", 503), "s3_slow_down"),
         (answered("InternalError", status=500), "s3_slow_down"),
         (answered("Unheard", status=418), "s3_failed"),
+        (ParamValidationError(report="Invalid type for parameter StorageClass"), "s3_arguments_refused"),
         (NoCredentialsError(), "s3_credentials_wrong"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), "s3_unreachable"),
         (ConnectTimeoutError(endpoint_url="http://127.0.0.1:9"), "s3_unreachable"),
@@ -57,8 +66,64 @@ def test_the_sentence_names_action_bucket_key_and_the_principal_that_aws_names()
     with pytest.raises(S3Error) as caught, s3_errors("PutObject", "songs", "music/abc/cover-1.png"):
         raise answered("AccessDenied", words, 403)
     sentence = str(caught.value)
-    for part in ("PutObject", "bucket songs", "key music/abc/cover-1.png", "assumed-role/airflow", "Allow the action"):
+    for part in ("PutObject", "bucket songs", "key music/abc/cover-1.png", "assumed-role/airflow", "Allow it for the"):
         assert part in sentence
+
+
+@pytest.mark.parametrize(
+    ("action", "right"),
+    [("HeadObject", "s3:GetObject"), ("HeadBucket", "s3:ListBucket"), ("CopyObject", "s3:PutObject here and s3:Get")],
+)
+def test_a_denied_request_names_the_right_that_it_needs_where_iam_calls_it_otherwise(action: str, right: str) -> None:
+    with pytest.raises(S3Error, match=f"403 Forbidden; this needs {right}"), s3_errors(action, "songs"):
+        raise answered("403", "Forbidden", 403)
+
+
+@pytest.mark.parametrize(
+    "name", ["s3://my-covers", "my-covers/songs", "arn:aws:s3:::my-covers", "arn:aws:s3::123456789012:accesspoint/a.mrap"]
+)
+def test_a_bucket_name_that_boto3_cannot_use_is_told_at_once_with_what_can_be_given(name: str) -> None:
+    with pytest.raises(S3Error, match=r"my-covers, or the ARN or alias of an access point") as caught:
+        Bucket(s3_client(), name).put_json({}, "a")
+    assert (caught.value.reason, caught.value.remedy) == ("s3_bucket_name", Remedy.PERSON)
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("my-covers", "my-covers.s3.eu-central-1.amazonaws.com"),
+        ("my.covers", "s3.eu-central-1.amazonaws.com"),  # a certificate for *.s3… does not fit a name with dots
+        ("covers-abc123-s3alias", "covers-abc123-s3alias.s3.eu-central-1.amazonaws.com"),
+        (
+            "arn:aws:s3:us-east-1:123456789012:accesspoint/covers",
+            "covers-123456789012.s3-accesspoint.us-east-1.amazonaws.com",
+        ),
+    ],
+)
+def test_names_with_dots_and_access_points_reach_their_hosts(name: str, host: str) -> None:
+    bucket, asked = Bucket(s3_client(), name), []
+
+    def stop(request: Any, **_: Any) -> None:
+        asked.append(urlsplit(request.url).hostname)
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    bucket.client.meta.events.register("before-send.s3", stop)
+    for request in (bucket.create_on_loopback, lambda: bucket.move("a", "b"), lambda: list(bucket.list("")), bucket_file):
+        with pytest.raises(S3Unreachable):
+            request(bucket) if request is bucket_file else request()  # type: ignore[call-arg, operator]
+    assert asked == [host] * 4
+
+
+def bucket_file(bucket: Bucket) -> None:
+    bucket.put_file(io.BytesIO(b"x"), "a", size=1, content_type="image/png", sha256="0" * 64)
+
+
+def s3_client() -> Any:
+    """Return a client for AWS itself, with made-up credentials; nothing is sent."""
+    config = Config(retries={"total_max_attempts": 1}, proxies={})
+    return boto3.client(
+        "s3", region_name="eu-central-1", aws_access_key_id="made-up", aws_secret_access_key="made-up", config=config
+    )
 
 
 def test_an_error_that_is_not_of_s3_passes_through_unchanged() -> None:

@@ -22,6 +22,9 @@ from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.song_archive import SongArchive
 from airflow_kie.songs import SongsRefused
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+from airflow_kie.webhook.connection_keys import ConnectionKeys
+from airflow_kie.webhook.heard_song import HeardSongs
+from airflow_kie.webhook.proof import CallbackKeys, keys_in
 from airflow_task import StoredFiles, TaskRun, close_clients
 from kie_simulator.server import SimulatorServer
 
@@ -156,6 +159,41 @@ def test_an_id_of_another_account_is_told_as_such_and_no_other_key_is_tried(
         ) in str(told.value)
         assert "Wrong id or wrong account?" in str(told.value)
     assert "sim-label-b" not in json.dumps(kie.control.state()["requests"])
+
+
+# --- callbacks ---
+
+
+def test_a_callback_is_checked_with_the_secret_of_the_connection_that_its_address_names_and_of_no_other(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kie_default", "kie_label_b", "kie_not_listed"):
+        secret = {"webhook_secret": f"of-{name}"}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", kie_connection(kie, extra=secret))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {"webhook_secret": "x"}}))
+    keys = ConnectionKeys()
+    assert keys.of("kie_label_b") == keys_in({"webhook_secret": "of-kie_label_b"}, "kie_label_b")
+    assert keys.of("kie_default") != keys.of("kie_label_b")
+    assert [keys.of("kie_not_listed"), keys.of("aws_default")] == [CallbackKeys(), CallbackKeys()]
+
+
+def test_a_song_that_a_callback_tells_of_belongs_to_the_account_that_called(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    sent: list[tuple[str, Any]] = []
+    airflow: Any = SimpleNamespace(
+        event_was_sent=lambda *_: False, send_event=lambda song, extra: sent.append((song, extra)) or True
+    )
+    heard = HeardSongs(airflow)
+    assert heard.hear_of("kie_label_b", A)
+    heard.announce("kie_label_b", A)
+    assert archive.json(f"songs/_pending/{A}.json")["kie_conn_id"] == "kie_label_b"
+    assert [(song, extra["kie_conn_id"]) for song, extra in sent] == [(A, "kie_label_b")]
+
+
+def test_an_empty_list_of_connections_allows_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", " ")
+    assert settings.allowed_connections() == ("kie_default",)
 
 
 # --- outages of one account ---

@@ -60,6 +60,18 @@ class S3NoSuchBucket(S3Error):
     todo = "Create the bucket or correct its name: it is created by itself only on this machine's own S3 server."
 
 
+class S3BucketName(S3Error):
+    """What is given as bucket is a URL, a path, or an ARN that cannot be used."""
+
+    reason = "s3_bucket_name"
+    remedy = Remedy.PERSON
+    what = "This is no name of an S3 bucket"
+    todo = (
+        "Give the bucket's name alone, such as my-covers, or the ARN or alias of an access point (of one region); "
+        "the folder in it is the prefix."
+    )
+
+
 class S3WrongRegion(S3Error):
     """The bucket lives in another region than the connection says."""
 
@@ -159,6 +171,8 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
     "NoCredentialsError": S3CredentialsWrong,
     "PartialCredentialsError": S3CredentialsWrong,
     "CredentialRetrievalError": S3CredentialsExpired,
+    "MissingDependencyException": S3BucketName,  # an access point of several regions needs the C library awscrt
+    "ParamValidationError": S3ArgumentsRefused,
     "TokenRetrievalError": S3CredentialsExpired,
     "ConnectionError": S3Unreachable,
     "HTTPClientError": S3Unreachable,
@@ -200,9 +214,14 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     except ClientError as e:
         raise _of_answer(e.response, where, _RIGHTS.get(action, "")) from e
     except BotoCoreError as e:
-        names = [cls.__name__ for cls in type(e).__mro__]
-        found = next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), S3Error)
-        raise found(f"{where}: {e}") from e
+        raise _of_exception(e)(f"{where}: {e}") from e
+
+
+def _of_exception(error: Exception) -> type[S3Error]:
+    if "Invalid bucket name" in str(error):  # botocore's word for it; its class tells of arguments in general
+        return S3BucketName
+    names = (cls.__name__ for cls in type(error).__mro__)
+    return next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), S3Error)
 
 
 def _of_answer(response: object, where: str, right: str) -> S3Error:

@@ -30,7 +30,10 @@ class ConnectionKeys:
 
 def _looked_up(kie_conn_id: str) -> CallbackKeys:
     try:
-        keys = keys_in(KieHook.get_connection(kie_conn_id).extra_dejson or {}, kie_conn_id)
+        connection = KieHook.get_connection(kie_conn_id)
+        if connection.conn_type != KieHook.conn_type:
+            raise ValueError(f"Connection {kie_conn_id} is of type {connection.conn_type!r}, not 'kie'")
+        keys = keys_in(connection.extra_dejson or {}, kie_conn_id)
     except ValueError as error:
         log.error("%s. Until then all its callbacks are refused.", error)
         return CallbackKeys()
