@@ -37,7 +37,6 @@ class InboxObject:
     key: str
     songs: tuple[Mapping[str, Any], ...]
 
-
     @property
     def digest(self) -> str:
         """What tells an object with its songs from every other one."""
