@@ -63,6 +63,12 @@ Check = Callable[..., Checked]
 
 
 @pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands change how this process looks connections up, for one test."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+
+
+@pytest.fixture(autouse=True)
 def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all buckets share one S3 client: making one takes a second."""
 

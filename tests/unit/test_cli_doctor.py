@@ -72,6 +72,12 @@ class Doctor:
         return ended.value.code, self.capsys.readouterr().out
 
 
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands change how this process looks connections up, for one test."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+
+
 @pytest.fixture
 def doctor(kie: SimulatorServer, bucket: str, capsys: pytest.CaptureFixture[str]) -> Doctor:
     return Doctor(capsys)
@@ -159,6 +165,16 @@ def test_a_connection_that_does_not_exist_is_one_failure() -> None:
     looked = looked_at(connection_findings, "kie_nowhere")
     assert looked.levels == {"connection": "FAIL"}
     assert "There is no connection kie_nowhere" in looked.line("connection")[1]
+
+
+def test_a_connection_that_stands_in_airflows_database_is_found(doctor: Doctor, kie: SimulatorServer) -> None:
+    from airflow.models.connection import Connection
+
+    told = json.loads(kie_connection(kie))
+    row = Connection("kie_stored", "kie", host=told["host"], password=told["password"], extra=told["extra"])
+    with stored(row):
+        _, text = doctor(kie_conn_id="kie_stored")
+    assert "ok    key           KIE accepts the API key." in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from argparse import Namespace
 from collections.abc import Iterator
@@ -71,6 +72,12 @@ class Archive:
         told = json.loads(text)
         assert code == (0 if told["whole"] else 1)
         return [f"{one['key'].rpartition('/')[2]}: {one['problem']}" for one in told["problems"]]
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands change how this process looks connections up, for one test."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
 
 
 @pytest.fixture
@@ -188,6 +195,27 @@ def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, m
     code, text = stored_songs.verify()
     assert code == 2
     assert "S3 could not be reached" in text
+
+
+class Terminal(io.StringIO):
+    """A standard error at which a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_where_a_person_looks_and_nowhere_else(stored_songs: Archive, monkeypatch: Any) -> None:
+    stored_songs.bucket.delete(KEYS.song(SONGS[1]).lyrics(1))
+    with pytest.raises(SystemExit):
+        command(Namespace(archive=stored_songs.url, since=None, fast=True, json=False))
+    unseen = stored_songs.capsys.readouterr()
+    assert "verifying" not in unseen.err
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with pytest.raises(SystemExit):
+        command(Namespace(archive=stored_songs.url, since=None, fast=True, json=False))
+    assert "verifying" in terminal.getvalue()
+    assert stored_songs.capsys.readouterr().out == unseen.out
 
 
 def test_only_a_few_songs_are_held_in_memory_at_a_time(stored_songs: Archive, monkeypatch: Any) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_kie import _airflow, settings
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
 from airflow_kie.cli.terminal import complain, ours_alone, say
@@ -36,13 +35,14 @@ def command(args: Namespace) -> None:
 
 
 def _run(args: Namespace) -> int:
-    tally = Tally(args.archive, lines=not args.json)
+    watched = sys.stderr.isatty()
+    tally = Tally(args.archive, at_once=not args.json and not watched)  # a line in the midst of the bar is lost
     try:
         name, keys = archive_of(args.archive)
         since = moment_of(args.since)
         bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
         songs = verify_archive(bucket, keys, since=since, fast=args.fast)
-        for song in _with_progress(songs, bucket, keys, since):
+        for song in _with_progress(songs, lambda: count_songs(bucket, keys, since)) if watched else songs:
             tally.add(song)
     except (KieError, ValueError) as error:
         complain(f"The archive could not be read to its end: {error}")
@@ -50,7 +50,10 @@ def _run(args: Namespace) -> int:
     if not tally.songs and since is None:
         complain(f"{args.archive} holds no song. Is that the archive's bucket and prefix?")
         return NOT_LOOKED
-    say(json.dumps(tally.plain(), ensure_ascii=False, indent=2) if args.json else tally.sentence())
+    if args.json:
+        say(json.dumps(tally.plain(), ensure_ascii=False, indent=2))
+    else:
+        tally.tell()
     return WRONG if tally.problems else WHOLE
 
 
@@ -85,11 +88,11 @@ class Tally:
     """What was found so far.
 
     :param archive: the archive's name.
-    :param lines: print each problem as soon as it is found.
+    :param at_once: print each problem as soon as it is found, not at the end.
     """
 
     archive: str
-    lines: bool
+    at_once: bool
     songs: int = 0
     files: int = 0
     size: int = 0
@@ -106,8 +109,14 @@ class Tally:
         self.wrong_songs += bool(song.problems)
         for problem in song.problems:
             self.problems.append({"key": problem.key, "problem": problem.told})
-            if self.lines:
-                say(f"wrong  {problem.key}: {problem.told}")
+            if self.at_once:
+                say(_line(self.problems[-1]))
+
+    def tell(self) -> None:
+        """Print the problems that were not printed at once, and the whole in a sentence."""
+        for problem in [] if self.at_once else self.problems:
+            say(_line(problem))
+        say(self.sentence())
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -124,20 +133,13 @@ class Tally:
         return f"{seen}: {wrong}.{work} {_NEXT}"
 
 
-def _with_progress(
-    songs: Iterable[VerifiedSong], bucket: Bucket, keys: ArchiveKeys, since: datetime | None
-) -> Iterator[VerifiedSong]:
+def _line(problem: Mapping[str, str]) -> str:
+    return f"wrong  {problem['key']}: {problem['problem']}"
+
+
+def _with_progress(songs: Iterable[VerifiedSong], count: Callable[[], int]) -> Iterator[VerifiedSong]:
     """Yield the songs, with a bar on the standard error where a person looks."""
-    if not sys.stderr.isatty():
-        yield from songs
-        return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(
-        songs,
-        description="verifying",
-        total=count_songs(bucket, keys, since),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    yield from track(songs, description="verifying", total=count(), console=Console(stderr=True), transient=True)
