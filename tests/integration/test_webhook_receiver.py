@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +74,7 @@ class Served:
 @pytest.fixture
 def served() -> Iterator[Served]:
     world = FakeWorld()
-    with serving(create_app(world, pause=0.05)) as port, httpx.Client(trust_env=False) as client:
+    with serving(create_app(world, pause=0.05)) as port, httpx.Client(trust_env=False, timeout=60) as client:
         yield Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
 
 
@@ -227,6 +229,23 @@ def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Serve
     assert served.post(music("complete")).status_code == 200
     assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
     assert len(served.told("wake")) < 100 + 10 * 3  # equal ones are told again as one
+
+
+def test_a_bucket_that_hangs_takes_the_receivers_own_threads_and_none_of_airflows(served: Served) -> None:
+    let_go, looked_up = threading.Event(), []
+    served.world.hear_of = lambda *song: let_go.wait(60)  # type: ignore[method-assign]
+    keys_of = served.world.keys_of
+    served.world.keys_of = lambda conn: looked_up.append(conn) or keys_of(conn)  # type: ignore
+    with ThreadPoolExecutor(60) as pool:
+        calls = [pool.submit(served.post, music("complete")) for _ in range(60)]  # more than a server has threads
+        for _ in range(500):
+            if len(looked_up) == 60:
+                break
+            time.sleep(0.01)
+        got_through = len(looked_up)
+        let_go.set()
+        assert {call.result().status_code for call in calls} == {200}
+    assert got_through == 60
 
 
 def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_again(served: Served) -> None:

@@ -6,12 +6,15 @@ a connection, and changes nothing.
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
+from anyio import to_thread
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -24,6 +27,7 @@ from airflow_kie.webhook.signature import SignatureRefused, task_id_in
 from airflow_kie.webhook.world import Wake, World
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 MAX_BODY_BYTES = 256 * 1024
 """A music callback carries two sets of lyrics of at most 5,000 characters."""
@@ -34,6 +38,8 @@ BODY_SECONDS = 10.0
 """Seconds within which a body must have come: KIE gives a receiver 15 for everything."""
 WAKE_AGAIN = 10
 """How often a task that is not waiting yet is told again, once a second: a callback can come before its task defers."""
+THREADS = 16
+"""Threads for database and bucket, of the receiver's own: were one of them away, Airflow's pages would go on."""
 INTERMEDIATE = frozenset({"text", "first"})
 """Stages of a music task that end nothing (docs.kie.ai suno-api/generate-music-callbacks)."""
 FINAL = "complete"
@@ -72,6 +78,7 @@ class Receiver:
 
     def __post_init__(self) -> None:
         self.refusals = _Refusals(self.clock)
+        self.threads = anyio.CapacityLimiter(THREADS)
 
     async def receive(self, kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
@@ -86,7 +93,7 @@ class Receiver:
         except SignatureRefused as refusal:
             return self._refuse(kie_conn_id, refusal)
         try:
-            await run_in_threadpool(self._accept, kie_conn_id, task_id, decoded, proof.waiting, later)
+            await self._in_thread(self._accept, kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
             log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
             return Response(status_code=500)
@@ -131,22 +138,25 @@ class Receiver:
         try:
             for _ in range(WAKE_AGAIN):
                 await asyncio.sleep(self.pause)
-                if await run_in_threadpool(self.world.wake, waiting) is not Wake.NOT_YET:
+                if await self._in_thread(self.world.wake, waiting) is not Wake.NOT_YET:
                     return
         finally:
             self._told_again.discard(waiting)
 
-    def _announce(self, kie_conn_id: str, music_task_id: str) -> None:
+    async def _announce(self, kie_conn_id: str, music_task_id: str) -> None:
         try:
-            self.world.announce(kie_conn_id, music_task_id)
+            await self._in_thread(self.world.announce, kie_conn_id, music_task_id)
         except Exception:
             log.exception("Song %s is noted, but could not be announced; the sweep starts it.", music_task_id)
 
-    def _note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    async def _note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         try:
-            self.world.note_callbacks(kie_conn_id, count, proof)
+            await self._in_thread(self.world.note_callbacks, kie_conn_id, count, proof)
         except Exception:
             log.exception("When KIE last called back could not be written down; nothing else depends on it.")
+
+    async def _in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        return await to_thread.run_sync(functools.partial(call, *arguments), limiter=self.threads)
 
 
 def create_app(world: World, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
