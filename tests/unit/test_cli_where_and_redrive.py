@@ -152,6 +152,7 @@ def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: 
     assert f"file: s3://{songs.bucket.name}/songs/{SONG}/cover-1.png, 7 bytes" in told.out
     assert f"paid cover tasks: {COVER}" in told.out
     assert "run: music_cover event__7, archived it" in told.out
+    assert bool(kie.control.state()["requests"]) is (task_id == COVER), "KIE is asked only for what is not known here"
 
 
 def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:

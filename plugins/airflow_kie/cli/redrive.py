@@ -13,9 +13,9 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.pending import Pending
 from airflow_kie.assets import MUSIC
+from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.cli.verify import moment_of
-from airflow_kie.client.errors import KieError
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.songs import in_words
@@ -61,8 +61,11 @@ def command(args: Namespace) -> None:
     with ours_alone():
         try:
             code = _run(args)
-        except (KieError, ValueError) as error:
+        except ValueError as error:  # a date that is none
             complain(str(error))
+            code = 1
+        except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
+            complain(f"{failed('redrive', error).seen} Run it again: what was handed on is left alone then.")
             code = 1
         sys.exit(code)
 

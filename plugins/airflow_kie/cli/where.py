@@ -11,6 +11,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
+from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
 from airflow_kie.client.answers import Read
 from airflow_kie.client.errors import KieError
@@ -35,8 +36,8 @@ def command(args: Namespace) -> None:
     with ours_alone():
         try:
             code = _run(args.id)
-        except KieError as error:
-            complain(str(error))
+        except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
+            complain(failed("where", error).seen)
             code = 1
         sys.exit(code)
 
@@ -48,9 +49,11 @@ def _run(task_id: str) -> int:
         return 1
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
     keys = ArchiveKeys(settings.text("prefix", "songs"))
-    for music_task_id in (task_id, _song_of_cover(bucket, keys, task_id)):
-        if music_task_id and _tell(SongArchive(bucket, keys.song(music_task_id))):
-            return 0
+    if _tell(SongArchive(bucket, keys.song(task_id))):
+        return 0
+    song = _song_of_cover(bucket, keys, task_id)
+    if song and _tell(SongArchive(bucket, keys.song(song))):
+        return 0
     complain(
         f"{task_id} is neither archived nor owed here, no run works on it, and KIE knows no such cover. It is the task "
         "id of kie.ai/logs that is looked for, not an audio id. To archive a song, trigger music_cover with it."
@@ -59,10 +62,7 @@ def _run(task_id: str) -> int:
 
 
 def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> str | None:
-    """Return the song that a cover belongs to: as a pending record says, or KIE, which is asked for free."""
-    for pending in owed_songs(bucket, keys):
-        if cover_task_id in pending.cover_task_ids:
-            return pending.music_task_id
+    """Return the song that a cover belongs to: as KIE says, who is asked for free, or else a pending record."""
     for conn_id in settings.allowed_connections():
         try:
             answer = KieHook(conn_id).details(COVER.name, cover_task_id)
@@ -70,7 +70,8 @@ def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> str
             continue  # another account's connection may know it
         if isinstance(answer, Read) and answer.details.parent_id:
             return answer.details.parent_id
-    return None
+    owing = (pending for pending in owed_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
+    return next((pending.music_task_id for pending in owing), None)
 
 
 def _tell(archive: SongArchive) -> bool:
