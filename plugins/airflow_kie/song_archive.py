@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket
@@ -15,6 +16,9 @@ from airflow_kie.archive.keys import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
 from airflow_kie.archive.s3_errors import S3ArgumentsRefused
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +41,19 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     arguments = _arguments(extra_args)
     hook = S3Hook(aws_conn_id=aws_conn_id or None)
     client = hook.get_conn()
+    return Bucket(client, bucket, arguments, _principal(hook))
+
+
+def _principal(hook: S3Hook) -> str:
+    """Return whose credentials are used; nobody knows a role by its access key, which changes every hour."""
     credentials = hook.get_session().get_credentials()
-    principal = f"access key {credentials.access_key}" if credentials else "nobody (no credentials were found)"
-    return Bucket(client, bucket, arguments, principal)
+    if credentials is None:
+        return "nobody (no credentials were found)"
+    role = hook.conn_config.role_arn
+    if credentials.method == "assume-role-with-web-identity":  # of a Kubernetes service account
+        role = role or os.environ.get("AWS_ROLE_ARN")
+    key = f"access key {credentials.access_key}"
+    return f"role {role} ({key})" if role else key
 
 
 def _arguments(extra_args: ExtraArgs) -> Mapping[str, Any]:

@@ -203,4 +203,4 @@ def test_without_a_connection_the_default_credential_chain_gives_the_pods_role(
     bucket = open_bucket(aws_conn_id, name)
     bucket.put_json({}, "a.json")
     assert bucket.get_json("a.json") == {}
-    assert bucket.principal.startswith("access key ASIA")  # temporary: STS has given it for the role
+    assert bucket.principal.startswith("role arn:aws:iam::123456789012:role/covers (access key ASIA")
