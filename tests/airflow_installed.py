@@ -13,7 +13,10 @@ import json
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import GroupCommand
 
 NAME = "airflow-provider-kie-ai"
 
@@ -39,12 +42,14 @@ def main() -> None:
     import airflow as airflow_package
     import jsonschema
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+    from airflow.cli import cli_parser
 
     import airflow_kie
     from airflow_kie.get_provider_info import get_provider_info
 
     schema = json.loads((Path(airflow_package.__file__).parent / "provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
+    kie = cast("GroupCommand", cli_parser.ALL_COMMANDS_DICT["kie"])
     (form,) = [meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "kie"]
     told = {
         "file": airflow_kie.__file__,
@@ -53,6 +58,7 @@ def main() -> None:
         "hooks": rows("providers", "hooks"),
         "triggers": rows("providers", "triggers"),
         "plugins": rows("plugins"),
+        "commands": [command.name for command in kie.subcommands],
         "config": airflow("config", "list", "--section", "kie", "--defaults", "--show-values"),
         "form": form.model_dump(),
     }

@@ -18,6 +18,7 @@ PROJECT = Path(__file__).parents[2]
 LOCK = PROJECT / "requirements-dev.txt"
 """What ./run installs; requirements.txt is a part of it."""
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
+pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine are minutes on one that does much else
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MACHINES = [(platform, python) for platform in PLATFORMS for python in PYTHONS]
 PATIENCE = 200.0

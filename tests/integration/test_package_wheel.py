@@ -31,6 +31,7 @@ from s3_servers import rclone_s3
 PROJECT = Path(__file__).parents[2]
 PACKAGE = Path(airflow_kie.__file__).parent
 SECTION = "## In your own Airflow"
+pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine are minutes on one that does much else
 
 
 def done(command: list[str], environment: Mapping[str, str], folder: Path, told: str = "") -> list[str]:
@@ -135,11 +136,12 @@ def test_what_runs_is_the_wheel_and_not_the_project(own_airflow: OwnAirflow, tol
     ]
 
 
-def test_airflow_lists_provider_hook_trigger_and_plugin(told: dict[str, Any]) -> None:
+def test_airflow_lists_provider_hook_trigger_plugin_and_commands(told: dict[str, Any]) -> None:
     assert told["provider"] == [{"Provider": "airflow-provider-kie-ai", "Version": airflow_kie.__version__}]
     (hook,) = told["hooks"]
     assert (hook["connection_type"], hook["class"]) == ("kie", "airflow_kie.hooks.kie.KieHook")
     assert [row["class"] for row in told["triggers"]] == ["airflow_kie.triggers.task"]
+    assert {"check", "doctor"} <= set(told["commands"])
     (plugin,) = told["plugins"]
     assert plugin["source"].startswith(f"airflow-provider-kie-ai=={airflow_kie.__version__}")
 
