@@ -42,7 +42,9 @@ class Count:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
+    """Add the command's options: parts, and whatever begins with a dash is pytest's."""
+    parser.prefix_chars = "+"
+    parser.set_defaults(help=parser.format_help)
     parser.add_argument(
         "parts",
         nargs=argparse.REMAINDER,
@@ -57,6 +59,9 @@ def run(options: argparse.Namespace) -> int:
     :param options: ``parts``: names of parts, then options for pytest.
     :return: exit code: 0 only when something ran and nothing failed.
     """
+    if options.parts[:1] in (["-h"], ["--help"]):
+        print(options.help())
+        return 0
     parts, further = split(options.parts)
     mark = uuid.uuid4().hex
     fork_guardian(mark, own_session=False)  # a killed ./run leaves no tests running

@@ -15,7 +15,7 @@ from fault_suite.suite import Outcome, Suite
 
 SEED = 20260
 FAULTS = 26
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
