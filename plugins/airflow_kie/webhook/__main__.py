@@ -76,6 +76,7 @@ def serve(options: argparse.Namespace) -> None:
     app.router.redirect_slashes = False
     # The access log would hold the tokens of callback URLs; the receiver writes lines of its own.
     uvicorn.run(app, host=options.host, port=options.port, access_log=False, server_header=False, log_config=None)
+    api.close()
 
 
 def callback_url(kie_conn_id: str) -> str:

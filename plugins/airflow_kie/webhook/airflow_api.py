@@ -57,6 +57,10 @@ class AirflowApi:
         self._token = ""
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Return the answer; a token that Airflow no longer takes is renewed once.
 

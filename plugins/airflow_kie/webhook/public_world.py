@@ -53,13 +53,19 @@ class PublicWorld:
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""
-        self.songs.announce(kie_conn_id, music_task_id)
+        try:
+            self.songs.announce(kie_conn_id, music_task_id)
+        except AirflowRefused as error:
+            log.error("%s. Song %s is noted; the sweep starts it.", error, music_task_id)
 
     def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         """Write when the last callback came into the connection's Variable."""
         key = variable_of(kie_conn_id)
-        trace = following(parsed(self.api.variable(key)), count, proof)
-        self.api.set_variable(key, trace.text(), DESCRIPTION)
+        try:
+            trace = following(parsed(self.api.variable(key)), count, proof)
+            self.api.set_variable(key, trace.text(), DESCRIPTION)
+        except AirflowRefused as error:
+            log.error("%s. When KIE last called back is not written down; nothing else depends on it.", error)
 
     def run_is_active(self, dag_id: str, run_id: str) -> bool:
         """Return whether a DAG run is queued or running; True too when Airflow does not say: the sweep looks again."""

@@ -1,0 +1,98 @@
+"""The receiver alone: an Airflow that is away, tokens that run out, and what its answers lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_kie.archive.pending import Working
+from airflow_kie.song_archive import SongArchive
+from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused, Credentials
+from airflow_kie.webhook.heard_song import NoBucket
+from airflow_kie.webhook.public_world import PublicWorld
+from airflow_kie.webhook.world import Wake
+from airflow_task import StoredFiles
+from answering_server import Seen, says, serving
+
+SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
+World = Callable[..., PublicWorld]
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Give worlds behind an Airflow at an address, by default one where nobody is."""
+    made: list[AirflowApi] = []
+
+    def make(url: str = NOBODY, credentials: Credentials | None = None) -> PublicWorld:
+        made.append(AirflowApi(url, credentials or Credentials(token="a token")))
+        return PublicWorld(made[-1])
+
+    yield make
+    for api in made:
+        api.close()
+
+
+def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
+    world: World, bucket: str, archive: StoredFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = world()
+    assert alone.hear_of("kie_default", SONG) is True
+    assert f"songs/_pending/{SONG}.json" in archive.listed()
+    alone.announce("kie_default", SONG)
+    assert f"Song {SONG} is noted; the sweep starts it." in caplog.text
+    assert alone.hear_of("kie_default", SONG) is False  # noted already: KIE gets its 200
+    alone.note_callbacks("kie_default", 1, "signature")
+    assert "nothing else depends on it" in caplog.text
+    assert "a token" not in caplog.text
+
+
+def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_goes_on(
+    world: World, bucket: str
+) -> None:
+    working = Working(dag_id="music_cover", run_id="run")
+    SongArchive.open("aws_default", bucket, "songs", SONG).note(heard_from="form", working=working)
+    assert world().run_is_active("music_cover", "run") is True
+    assert world().hear_of("kie_default", SONG) is False
+
+
+def test_a_song_cannot_be_noted_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
+    with pytest.raises(NoBucket, match="no bucket is set"):
+        world().hear_of("kie_default", SONG)
+
+
+def test_a_task_that_waits_is_left_to_its_next_read(world: World) -> None:
+    assert world().wake(Waiting("music_cover", "run", "generate_cover", 0, "nonce")) is Wake.AT_NEXT_READ
+    assert world().wake_sensors(SONG) == 0
+
+
+def test_a_token_that_airflow_refuses_is_read_anew_from_its_file(world: World, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("new\n")
+
+    def reply(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        return says({"state": "running"}, status=200 if seen.headers["authorization"] == "Bearer new" else 401)(seen)
+
+    with serving(reply) as airflow:
+        api = world(airflow.url, Credentials(token_file=tmp_path / "token")).api
+        api._token = "old"
+        assert api.run_is_active("music_cover", "manual__2026-11-22T12:00:00+00:00") is True
+    assert [seen.headers["authorization"] for seen in airflow.seen] == ["Bearer old", "Bearer new"]
+    assert airflow.seen[0].path.endswith("/dagRuns/manual__2026-11-22T12%3A00%3A00%2B00%3A00")
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (403, b"{}"), (301, b""), (500, b"oops"), (200, b"<html>")])
+def test_an_answer_that_is_none_is_told_without_the_token(world: World, status: int, body: bytes) -> None:
+    with serving(says(body, status=status)) as airflow, pytest.raises(AirflowRefused, match="/api/v2/assets") as told:
+        world(airflow.url).asset_id()
+    assert "a token" not in str(told.value)
+
+
+def test_an_asset_that_no_dag_has_declared_sends_no_event(world: World) -> None:
+    others = [{"id": 1, "uri": "kie://api.kie.ai/suno/music/other"}]
+    with serving(says({"assets": others})) as airflow:
+        assert world(airflow.url).send_event(SONG, {}) is False
+    assert [seen.method for seen in airflow.seen] == ["GET"]
