@@ -197,7 +197,6 @@ def test_without_a_connection_the_default_credential_chain_gives_the_pods_role(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))  # as EKS sets them for a service account
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/covers")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
     bucket = open_bucket(aws_conn_id, name)
