@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieRateLimited, Remedy, Scope
 from airflow_kie.state_store import TaskStateStore
 
@@ -190,7 +190,7 @@ class Patience:
         """Put the task back unless it is the one that is due, and then only go on if a free request succeeds."""
         now = self.clock()
         if now < outage.probe_at:
-            self._put_back(outage.probe_at - now, f"{place.note.name} is held up: {outage.message}")
+            self._put_back(outage.probe_at - now, outage.reason, f"{place.note.name} is held up: {outage.message}")
         later = outage.next_probe(now)
         place.note.write(later)  # the others see a later probe and leave this one to us
         try:
@@ -199,7 +199,7 @@ class Patience:
             if error.scope is Scope.TASK:
                 raise
             self._give_up_if_too_long(error)
-            self._put_back(later.pause, f"{place.note.name} is still held up: {error}")
+            self._put_back(later.pause, error.reason, f"{place.note.name} is still held up: {error}")
 
     def _went_well(self, held_up: Sequence[tuple[Place, Outage]]) -> None:
         if self.store.get(_STORE_KEY):
@@ -218,14 +218,14 @@ class Patience:
             return
         self._give_up_if_too_long(error)
         if isinstance(error, KieRateLimited):
-            self._put_back(max(RATE_PAUSE, error.facts.retry_after or 0.0), str(error))
+            self._put_back(max(RATE_PAUSE, error.facts.retry_after or 0.0), error.reason, str(error))
         met = self._times_met() + 1
         self._remember(met)
         pause = _first_pause() * min(LONGEST_PAUSES, 2 ** max(0, met - PASSING))
         place = next((place for place in self.places if place.tells(error)), None)
         if place and (error.remedy is Remedy.PERSON or met >= PASSING):
             self._note(place, error, pause)
-        self._put_back(max(pause, error.facts.retry_after or 0.0), str(error))
+        self._put_back(max(pause, error.facts.retry_after or 0.0), error.reason, str(error))
 
     def _note(self, place: Place, error: KieError, pause: float) -> None:
         if place.note.read() is None:
@@ -255,7 +255,8 @@ class Patience:
     def _remember(self, met: int) -> None:
         self.store.set(_STORE_KEY, {"since": self._since(), "met": met})
 
-    def _put_back(self, seconds: float, why: str) -> NoReturn:
+    def _put_back(self, seconds: float, reason: str, why: str) -> NoReturn:
+        metrics.PUT_BACK.add(reason=reason)
         if not self._times_met():
             self._remember(1)
         pause = seconds * random.uniform(1.0, 1.25)  # noqa: S311 - jitter, no secret

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
+from airflow_kie import metrics
 from airflow_kie.client.errors import KieError, Remedy
 
 if TYPE_CHECKING:
@@ -69,12 +70,15 @@ class KieRetryPolicy(RetryPolicy):
         """Decide about a failure; counts are kept in the task state store, and begin anew with a clear."""
         reason = exception.reason if isinstance(exception, KieError) else type(exception).__name__
         if isinstance(exception, KieError) and exception.remedy is Remedy.PERSON:
+            metrics.FAILED.add(reason=reason)
             return RetryDecision.fail(reason=f"{reason}: no retry can help")
         budget = BUDGETS.get(reason, OTHER)
         failures = _counted(context, reason, max_tries, try_number)
         if failures > budget.retries:
+            metrics.FAILED.add(reason=reason)
             spent = f"{reason}: failed {failures} times, that was the last retry; clear the task for more"
             return RetryDecision.fail(reason=spent)
+        (metrics.RETRIED if try_number <= max_tries else metrics.FAILED).add(reason=reason)
         retry_after = exception.facts.retry_after if isinstance(exception, KieError) else None
         seconds = max(retry_seconds(budget, failures, _seed(context)), retry_after or 0.0)
         return RetryDecision.retry(

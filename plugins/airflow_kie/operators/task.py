@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
-from airflow_kie.client.answers import CreateAnswer, Ended
+from airflow_kie.client.answers import CreateAnswer, Created, Ended
 from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled, error_from_event
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.registry import task_kind
@@ -34,6 +34,8 @@ RETRIES = 30
 is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
 CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
+HELD = 0.1
+"""Seconds: a permit that comes quicker was not held back."""
 PERMIT_PATIENCE = 5.0
 """Seconds that a worker is held for the limiter; after that the task is put back."""
 
@@ -92,6 +94,7 @@ class KieTaskOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.expires_at = expires_at
+        self._heard = "at_once"
 
     # --- what a kind adds ---
 
@@ -142,7 +145,9 @@ class KieTaskOperator(BaseOperator):
     def _go_on(self, context: Context, event: dict[str, Any]) -> str:
         store = self._store(context)
         record = self._known(context, store.read(), event.get("task_id"))
-        ended = Ended(error_from_event(event)) if event.get("outcome") == Outcome.FAILED else None
+        outcome = event.get("outcome")
+        self._heard = "poll" if outcome in tuple(Outcome) else "callback"
+        ended = Ended(error_from_event(event)) if outcome == Outcome.FAILED else None
         return self._follow(context, store, record, ended)
 
     def on_kill(self) -> None:
@@ -185,12 +190,17 @@ class KieTaskOperator(BaseOperator):
         followed = follower.follow(record, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(followed.record))
         if followed.details:
+            self._count_done(followed.record)
             self.finished(context, followed.record)
         return followed.record.task_id or ""
 
     def _permit(self, hook: KieHook) -> None:
         """Take the account's permit for one create; a worker is held for a few seconds at most."""
+        asked_at = time.monotonic()
         permit = hook.limiter().acquire(PERMIT_PATIENCE)
+        held = time.monotonic() - asked_at + permit.wait_seconds
+        if not permit.granted or held >= HELD:
+            metrics.THROTTLED.took(held, connection=self.kie_conn_id, over=permit.over or "rate")
         if permit.granted:
             return
         facts: dict[str, Any] = {"kind": self.kind, "source_id": next(iter(self.source().values()), None)}
@@ -204,7 +214,21 @@ class KieTaskOperator(BaseOperator):
             self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         self.log.info("Asking KIE: %s%s.", task_kind(self.kind).title, what)
-        return hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+        answer = hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+        if isinstance(answer, Created):
+            again = answer.duplicate
+            self.log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
+            (metrics.ADOPTED if again else metrics.CREATED).add(kind=self._noun, connection=self.kie_conn_id)
+        return answer
+
+    def _count_done(self, record: TaskRecord) -> None:
+        metrics.DONE.add(kind=self._noun, connection=self.kie_conn_id, heard=self._heard)
+        if record.known_at is not None and not record.adopted:
+            metrics.WAIT.took(time.time() - record.known_at, kind=self._noun, connection=self.kie_conn_id)
+
+    @property
+    def _noun(self) -> str:
+        return self.kind.rpartition(".")[2]
 
     def _wake_token(self, context: Context, hook: KieHook, record: TaskRecord) -> str | None:
         """Return what names this task instance to the receiver, or the bare record where nothing can be signed."""
@@ -231,7 +255,10 @@ class KieTaskOperator(BaseOperator):
         known = given or awaited or self.known_elsewhere(context)
         if not known or known in record.failed_ids:
             return record
-        self.log.info("Adopting KIE task %s; nothing is paid for.", known)
+        made_from = f" for {record.source_id}" if record.source_id else ""
+        self.log.info("Adopting KIE task %s%s; nothing is paid for.", known, made_from)
+        if not awaited:
+            metrics.ADOPTED.add(kind=self._noun, connection=self.kie_conn_id)
         return replace(
             record,
             progress=Progress.SENT,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
@@ -144,7 +145,7 @@ class KieCoverToS3Operator(BaseOperator):
         music = self._details(hook, MUSIC.name, self.music_task_id)
         cover = self._cover(hook)
         pending = archive.pending()
-        return archive_song(
+        archived = archive_song(
             archive.bucket,
             archive.keys,
             song_of(music, cover, self.kie_conn_id, self.labels, pending.first_heard_at if pending else None),
@@ -154,6 +155,16 @@ class KieCoverToS3Operator(BaseOperator):
             provenance=_provenance(context),
             max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
         )
+        self._count(archived, cover.completed_at if cover else music.completed_at)
+        return archived
+
+    def _count(self, archived: Archived, done_at: datetime | None) -> None:
+        if archived.changed:
+            metrics.ARCHIVED.add(connection=self.kie_conn_id)
+            metrics.ARCHIVED_BYTES.add(sum(file.size for file in archived.added), connection=self.kie_conn_id)
+            if done_at and len(archived.added) == len(archived.files):  # no files that were added to an archived song
+                took = datetime.now(UTC) - done_at
+                metrics.DONE_TO_ARCHIVED.took(took.total_seconds(), connection=self.kie_conn_id)
 
     def _cover(self, hook: KieHook) -> TaskDetails | None:
         if not self.archive_covers:

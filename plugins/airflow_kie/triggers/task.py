@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
 from airflow_kie.client.answers import Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
 from airflow_kie.client.follow import timed_out
@@ -95,6 +96,7 @@ class KieTaskTrigger(BaseTrigger):
         hook = KieHook(self.kie_conn_id)
         kie = await hook.aget_conn()
         rules = settings.rules(self.poll_interval)
+        await metrics.get_ready()
         with _Waiting(kie) as waiting:
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
             action: Action = Fetch(record)  # even after the deadline: the task may have ended while no triggerer ran
@@ -115,6 +117,7 @@ class KieTaskTrigger(BaseTrigger):
                         if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
                             kie = await hook.aget_conn(fresh=True)
                             answer = await kie.details(record, task_kind(record.kind))
+                        waiting.tell()
                         unread = answer.error if isinstance(answer, Unreadable) else None
                         _log_news(record, answer)
                         action = next_action(record, time.time(), answer, waiting.rules(rules))
@@ -136,10 +139,15 @@ class _Waiting:
 
     def __enter__(self) -> _Waiting:
         self._counts[self._account] = self._counts.get(self._account, 0) + 1
+        self.tell()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._counts[self._account] -= 1
+        self.tell()
+
+    def tell(self) -> None:
+        metrics.WAITING.set(sum(self._counts.values()), triggerer=socket.gethostname())
 
     def rules(self, rules: Rules) -> Rules:
         return replace(rules, waiting=self.count)

@@ -19,6 +19,7 @@ from fastapi import BackgroundTasks, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from airflow_kie import metrics
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.last_callback import CallbackCounter
@@ -83,7 +84,9 @@ class Receiver:
     async def receive(self, kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
         body, status = await _body(request)
+        await metrics.get_ready()
         if status != 200:
+            metrics.CALLBACKS.add(outcome="bad_body")
             return Response(status_code=status)
         try:
             task_id, decoded = task_id_in(body)
@@ -95,6 +98,7 @@ class Receiver:
         try:
             await self._in_thread(self._accept, kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
+            metrics.CALLBACKS.add(outcome="not_kept")
             log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
             return Response(status_code=500)
         if count := self.counter.count(kie_conn_id):
@@ -103,7 +107,9 @@ class Receiver:
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
         if self.refusals.too_many():
+            metrics.CALLBACKS.add(outcome="turned_away")
             return Response(status_code=429)
+        metrics.CALLBACKS.add(outcome="refused")
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)
         return Response(status_code=401)
 
@@ -118,17 +124,22 @@ class Receiver:
         """Wake who waits; note a song that nobody here has made, and announce it once the answer is out."""
         stage = _stage(body)
         if stage in INTERMEDIATE:
+            outcome = "stage"
             log.info("KIE task %s has reached stage %s.", task_id, stage)
         elif waiting:
             woken = self.world.wake(waiting)
+            outcome = woken.name.lower()
             log.info("KIE task %s has ended; %s.", task_id, woken.value)
             if woken is Wake.NOT_YET and waiting not in self._told_again:
                 later.add_task(self._wake_soon, waiting)
         else:
             woken_sensors = self.world.wake_sensors(task_id)
+            outcome = "sensors"
             log.info("KIE task %s has ended; %d sensors look now.", task_id, woken_sensors)
             if stage == FINAL and body.get("code") == 200 and self.world.hear_of(kie_conn_id, task_id):
+                outcome = "song"
                 later.add_task(self._announce, kie_conn_id, task_id)
+        metrics.CALLBACKS.add(outcome=outcome)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
         """Try again for some seconds, without holding a thread; equal callbacks are one."""
