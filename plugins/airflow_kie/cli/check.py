@@ -99,9 +99,9 @@ def _agreed_and_spent(experiment: CoverExperiment, args: Namespace) -> int:
     if refusal:
         complain(f"{refusal} Nothing was sent.")
         return 1
-    title = experiment.song().title
+    experiment.song()
     balance = experiment.balance(Step.BALANCE_BEFORE)
-    if not agreed(_question(args.music_task_id, title, experiment.hook.kie_conn_id, balance), yes=args.yes):
+    if not agreed(_question(args.music_task_id, experiment.title, experiment.hook.kie_conn_id, balance), yes=args.yes):
         complain("Nothing was sent.")
         return 1
     return _experimented(experiment, args)

@@ -126,9 +126,9 @@ def _cost(songs: list[Pending]) -> str:
     credits = f" ({unpaid * price:g} credits)" if price else ""
     paid = len(songs) - unpaid
     rest = f"; {in_words(paid).partition(' ')[0]} {'is' if paid == 1 else 'are'} paid for already" if paid else ""
-    most = f"At most {in_words(unpaid, 'cover')} will be paid for{credits}{rest}."
+    most = f"At most {in_words(unpaid, 'cover')} will be paid for{credits}" if unpaid else "No cover will be paid for"
     return (
-        f"{in_words(len(songs)).capitalize()} to start. {most} "
+        f"{in_words(len(songs)).capitalize()} to start. {most}{rest}. "
         "Where KIE says that a cover has failed, it is made anew, at most twice in a run."
     )
 

@@ -46,6 +46,7 @@ class CoverExperiment:
     hook: KieHook
     archive: SongArchive
     say: Callable[[str], None]
+    title: str | None = field(default=None, init=False)
     task_id: str | None = field(default=None, init=False)
     files: list[SeenFile] = field(default_factory=list, init=False)
 
@@ -94,6 +95,7 @@ class CoverExperiment:
             raise KieTaskUnknown(task_id=self.music_task_id)
         if not answer.details.complete:
             raise KieInvalidRequest("The song is not finished; nothing was sent", last_state=answer.details.word)
+        self.title = answer.details.title
         return answer.details
 
     def balance(self, step: Step) -> float:
@@ -163,7 +165,8 @@ class CoverExperiment:
             self.task_id = answer.task_id
             told = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
             self.say(f"{told}: {answer.task_id}.")
-        self.archive.note(heard_from="form", kie_conn_id=self.hook.kie_conn_id, cover_task_ids=(answer.task_id,))
+        known = {"kie_conn_id": self.hook.kie_conn_id, "title": self.title, "cover_task_ids": (answer.task_id,)}
+        self.archive.note(heard_from="form", **known)
 
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS
