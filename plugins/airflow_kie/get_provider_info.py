@@ -125,7 +125,7 @@ CONFIG: dict[str, Any] = {
                 "default": "5",
             },
             "inbox_songs_per_day": {
-                "description": "Songs that the inbox takes in 24 hours; more wait. An object that names more is rejected.",
+                "description": "Songs that the inbox takes in 24 hours; the rest waits, an object of more is rejected.",
                 "version_added": "0.1.0",
                 "type": "integer",
                 "example": None,
