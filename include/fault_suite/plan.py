@@ -25,10 +25,10 @@ HANDS: Mapping[str, float] = {
 }
 """How many kinds of a slot a song meets, on the average."""
 SMALL = (
-    (("task", "cover, create in flight"), ("dag-processor", "cover details")),
-    (("triggerer", "cover, deferred"), ("api-server", "archive, before the manifest")),
+    (("dag-processor", "music complete, deferred"), ("task", "cover, create in flight")),
+    (("triggerer", "cover, deferred"),),
     (("task", "cover, id stored"),),
-    (("supervisor", "archive, upload"),),
+    (("api-server", "cover, deferred"), ("supervisor", "archive, upload")),
     (("scheduler", "cover, create in flight"),),
 )
 """The kills of the small plan, one line for each song: every process, and always the moments around a payment.
