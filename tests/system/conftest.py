@@ -17,6 +17,7 @@ from song_stack import SongStack, eventually
 AIRFLOW = {
     "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # a failure is believed within the patience of a test
     "AIRFLOW__KIE__INBOX_EVERY_MINUTES": "1440",  # the tests start cover_inbox themselves
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",  # the files do not change
     # A killed scheduler's tasks are taken over after half a minute instead of five. The heartbeat that decides about
     # it keeps its default of 30 s: on a busy machine a scheduler that lives is later than 8 s, and takes its own
     # running tasks away from itself.
