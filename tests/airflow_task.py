@@ -55,6 +55,22 @@ class FakeTaskStateStore:
         return record
 
 
+class Variables:
+    """Airflow's Variables, in memory: stands where a module has imported `Variable`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.rows.get(key, default)
+
+    def set(self, key: str, value: str, description: str | None = None) -> None:
+        self.rows[key] = value
+
+    def delete(self, key: str) -> None:
+        self.rows.pop(key, None)
+
+
 @dataclass
 class TaskInstance:
     """What the tasks use of Airflow's task instance."""

@@ -1,0 +1,190 @@
+"""What is counted of songs and callbacks, as it arrives at a StatsD server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.observability import stats
+
+from airflow_connections import kie_connection
+from airflow_kie import metrics
+from airflow_kie.client.errors import KieContentRejected, KieServerError
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.retry import BUDGETS, KieRetryPolicy
+from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, Variables
+from kie_simulator.server import SimulatorServer
+from statsd_listener import StatsdListener, airflow_sends
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
+    """Give a StatsD server that Airflow sends to."""
+    with airflow_sends(monkeypatch) as listener:
+        yield listener
+
+
+def cover_run(song: str, bucket: str, **options: Any) -> TaskRun:
+    def make() -> KieGenerateCoverOperator:
+        return KieGenerateCoverOperator(
+            task_id="generate_cover", music_task_id=song, bucket=bucket, prefix="songs", poll_interval=0.05, **options
+        )
+
+    return TaskRun(make)
+
+
+def archive_run(song: str, cover: str, bucket: str) -> TaskRun:
+    return TaskRun(
+        lambda: KieCoverToS3Operator(
+            task_id="archive_to_s3", music_task_id=song, cover_task_id=cover, bucket=bucket, prefix="songs"
+        )
+    )
+
+
+def test_a_song_from_create_to_archive_is_counted_with_its_waits_and_bytes_and_no_id(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener
+) -> None:
+    kie.control.set(cover_seconds=0.3)
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    cover = cover_run(song, bucket, deferrable=True).attempt()
+    archived = archive_run(song, cover, bucket).attempt()
+    mine = {"kind": "cover", "connection": "kie_default"}
+    assert [sample.tags for sample in sent.of("kie.created")] == [mine]
+    assert [sample.tags for sample in sent.of("kie.done")] == [{**mine, "heard": "poll"}]
+    (wait,) = sent.of("kie.wait")
+    assert (wait.tags, wait.kind) == (mine, "ms") and wait.value >= 300
+    assert [sample.value for sample in sent.of("kie.waiting")][-1] == 0
+    assert max(sample.value for sample in sent.of("kie.waiting")) == 1
+    assert [sample.value for sample in sent.of("kie.archived")] == [1]
+    assert [s.value for s in sent.of("kie.archived_bytes")] == [sum(file["size"] for file in archived["files"])]
+    assert [sample.tags for sample in sent.of("kie.done_to_archived")] == [{"connection": "kie_default"}]
+    assert [line for line in sent.lines if song in line or cover in line] == []
+    assert sent.of("kie.adopted") == []
+
+
+def test_a_cover_that_another_run_has_paid_for_is_counted_as_adopted(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener
+) -> None:
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    cover_run(song, bucket, deferrable=False).attempt()
+    cover_run(song, bucket, deferrable=False).attempt()
+    assert len(sent.of("kie.adopted")) == len(sent.of("kie.created")) == 1
+    assert [sample.tags["heard"] for sample in sent.of("kie.done")] == ["at_once", "at_once"]
+    assert len(sent.of("kie.wait")) == 1  # of the task that was created here
+
+
+def test_a_song_that_is_archived_already_is_not_counted_again(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener
+) -> None:
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    cover = cover_run(song, bucket, deferrable=False).attempt()
+    for _ in range(2):
+        archive_run(song, cover, bucket).attempt()
+    assert len(sent.of("kie.archived")) == 1
+
+
+def test_a_task_that_a_callback_woke_is_counted_as_heard_by_callback(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener
+) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from airflow_kie._airflow import LOOK
+
+    kie.control.set(cover_seconds=3600.0)
+    run = cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        run.execute()
+    kie.control.advance(3600)
+    run.wake("execute_complete", {"event": dict(LOOK)})
+    assert [sample.tags["heard"] for sample in sent.of("kie.done")] == ["callback"]
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "counted"),
+    [
+        (KieServerError(), 1, "kie.retried"),
+        (KieServerError(), BUDGETS["server_error"].retries + 1, "kie.failed"),
+        (KieContentRejected(), 1, "kie.failed"),
+    ],
+    ids=["retried", "budget used up", "a person"],
+)
+def test_what_the_policy_decides_is_counted_by_reason(
+    sent: StatsdListener, error: Any, failures: int, counted: str
+) -> None:
+    context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
+    for _ in range(failures):
+        sent.lines.clear()
+        KieRetryPolicy().evaluate(error, 1, 30, context)
+    assert [sample.tags for sample in sent.of(counted)] == [{"reason": error.reason}]
+    assert len(sent.samples) == 1
+
+
+def test_the_last_try_that_airflow_gives_counts_as_failed_whatever_the_policy_says(sent: StatsdListener) -> None:
+    context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
+    KieRetryPolicy().evaluate(KieServerError(), 31, 30, context)
+    assert [sample.name for sample in sent.samples or sent.of("kie.failed")] == ["airflow.kie.failed"]
+
+
+def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_creates = {"rate_limit": 1000, "max_creates_per_day": 0}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=no_creates))
+    run = replace(
+        cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=False),
+        extra={"dag_run": type("Run", (), {"run_type": "scheduled"})()},
+    )
+    monkeypatch.setattr("airflow_kie.patience.Variable", Variables())
+    with pytest.raises(AirflowRescheduleException):
+        run.attempt()
+    assert [sample.tags for sample in sent.of("kie.throttled")] == [{"connection": "kie_default", "over": "day"}]
+    assert [sample.tags for sample in sent.of("kie.put_back")] == [{"reason": "daily_cap"}]
+
+
+def test_a_backend_that_fails_fails_nothing_and_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics._warn.cache_clear()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the backend is on fire")
+
+    monkeypatch.setattr(stats, "incr", broken)
+    for _ in range(3):
+        metrics.CREATED.add(kind="cover", connection="kie_default")
+    assert [record.getMessage().count("on fire") for record in caplog.records] == [1]
+
+
+def test_a_tag_cannot_end_its_line_and_is_never_long(sent: StatsdListener) -> None:
+    metrics.FAILED.add(reason="a:b|c,d=e#f " + "x" * 100)
+    (sample,) = sent.of("kie.failed")
+    assert sample.tags == {"reason": ("a_b_c_d_e_f_" + "x" * 100)[: metrics.LONGEST_TAG]}
+
+
+def test_a_metric_is_sent_with_all_of_its_tags_or_not_at_all(
+    sent: StatsdListener, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics._warn.cache_clear()
+    metrics.CREATED.add(kind="cover")
+    assert "kie.created has the tags ('kind', 'connection'), not ('kind',)" in caplog.text
+    assert sent.lines == []
+
+
+def test_the_client_of_the_backend_is_made_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    made_on: list[threading.Thread] = []
+    monkeypatch.setattr(metrics, "_READY", [])
+    monkeypatch.setattr(stats, "timer", lambda: made_on.append(threading.current_thread()))
+    asyncio.run(metrics.get_ready())
+    assert made_on and made_on[0] is not threading.main_thread()
+
+
+def test_no_metric_has_a_tag_that_could_hold_an_id() -> None:
+    allowed = {"kind", "connection", "heard", "reason", "over", "outcome", "cause", "triggerer"}
+    assert {tag for metric in metrics.METRICS.values() for tag in metric.tags} <= allowed
