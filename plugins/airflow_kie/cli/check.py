@@ -37,7 +37,7 @@ def command(args: Namespace) -> None:
 
 
 def _run(args: Namespace) -> int:
-    conn_id = args.kie_conn_id or settings.allowed_connections()[0]
+    conn_id = args.kie_conn_id or next(iter(settings.allowed_connections()), KieHook.default_conn_name)
     hook = KieHook(conn_id)
     if not _free_part(hook):
         return 1
