@@ -27,6 +27,7 @@ COMMANDS = {
     "up": Command("start the stack with Airflow's UI and leave it up", "up"),
     "down": Command("stop what 'up' or 'demo --keep' left up", "down"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
+    "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),
     "test": Command("lint, types and tests, or the parts of them that you name", "checks"),
 }
 

@@ -59,15 +59,21 @@ class TaskInstance:
 
 
 class AirflowApi:
-    """Calls Airflow as the one user of a stack without logins.
+    """Calls Airflow as the one user of a stack without logins, or as a person with a password.
 
     :param url: address of the api-server.
+    :param login: name and password, where Airflow asks for them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
         self._http = httpx.Client(base_url=url, trust_env=False, timeout=30)
-        self._http.headers["Authorization"] = f"Bearer {self._http.get('/auth/token').json()['access_token']}"
+        name, password = login or ("", "")
+        known = {"username": name, "password": password}
+        answer = self._http.post("/auth/token", json=known) if login else self._http.get("/auth/token")
+        if answer.is_error:
+            raise AirflowRefused(f"Airflow answered a login with {answer.status_code}: {answer.text[:500]}")
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def close(self) -> None:
         """Close the connections."""

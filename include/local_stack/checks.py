@@ -26,7 +26,9 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 TESTS = ("unit", "contract", "integration")
 STACKS = ("system", "faults")
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
-PARTS = (*TOOLS, *TESTS, *STACKS)
+ON_REQUEST = ("distributed",)
+"""A stack too, with Postgres, Redis and two of each process: only where it is named."""
+PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "parts",
         nargs=argparse.REMAINDER,
         metavar="PART …",
-        help=f"any of {', '.join(PARTS)} (default: all), then options for pytest",
+        help=f"any of {', '.join(PARTS)} (default: all but {', '.join(ON_REQUEST)}), then options for pytest",
     )
 
 
@@ -84,7 +86,7 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     quick = [part for part in there if part in TESTS]
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     tests = [pytest_command(quick, further, folder)] if quick else []
-    stacks = [pytest_command([part], further, folder) for part in there if part in STACKS]
+    stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
         Lane(stacks, clean_environment(mark, "stacks")),
         Lane([*tools, *tests], clean_environment(mark, "quick"), yields=True),
@@ -145,7 +147,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell names of parts from options for pytest.
 
     :param arguments: what stands after ``./run test``.
-    :return: the parts, all where none is named; and the rest.
+    :return: the parts, all but those on request where none is named; and the rest.
     """
     named = []
     rest = list(arguments)

@@ -13,9 +13,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -38,10 +39,13 @@ def postgres_url() -> Iterator[str]:
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """Run Redis, without persistence, and give its URL."""
-    program, password, port = _program("redis-server", "redis-server"), PASSWORD.replace("%2F", "/"), _free_port()
-    settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {password}\n'
+def redis_server(password: str = PASSWORD) -> Iterator[str]:
+    """Run Redis, without persistence, and give its URL.
+
+    :param password: as it stands in a URL.
+    """
+    program, port = _program("redis-server", "redis-server"), _free_port()
+    settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {unquote(password)}\n'
     with tempfile.TemporaryDirectory(prefix="redis-") as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen([program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
         assert process.stdin is not None
@@ -49,21 +53,26 @@ def redis_server() -> Iterator[str]:
         process.stdin.close()
         try:
             _await_ready(process, Path(folder) / "log")
-            yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+            yield f"redis://:{password}@127.0.0.1:{port}/0"
         finally:
             process.terminate()
             process.wait(30)
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """Make a Postgres cluster, run it and give the URL of its database; its user is ``kie``."""
+def postgres_server(user: str = "kie", password: str = PASSWORD, settings: Sequence[str] = ()) -> Iterator[str]:
+    """Make a Postgres cluster, run it and give the URL of its database.
+
+    :param user: who owns it.
+    :param password: theirs, as it stands in a URL.
+    :param settings: further settings, such as ``max_connections=200``.
+    """
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder, port = Path(name), _free_port()
         data, log = folder / "data", folder / "log"
-        (folder / "password").write_text(PASSWORD.replace("%2F", "/"))
+        (folder / "password").write_text(unquote(password))
         _hand_over(folder)
-        make = ["--pgdata", str(data), "--username", "kie", "--pwfile", str(folder / "password"), "--no-sync"]
+        make = ["--pgdata", str(data), "--username", user, "--pwfile", str(folder / "password"), "--no-sync"]
         done = subprocess.run(
             _as_postgres("initdb", *make, "--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8"),
             capture_output=True,
@@ -72,11 +81,12 @@ def postgres_server() -> Iterator[str]:
         )
         assert done.returncode == 0, done.stderr
         options = ["-D", str(data), "-k", "", "-h", "127.0.0.1", "-p", str(port), "-F"]
+        options += [word for setting in settings for word in ("-c", setting)]
         with log.open("wb") as output:
             process = subprocess.Popen(_as_postgres("postgres", *options), stdout=output, stderr=output, cwd=folder)
             try:
                 _await_ready(process, log)
-                yield f"postgresql://kie:{PASSWORD}@127.0.0.1:{port}/postgres"
+                yield f"postgresql://{user}:{password}@127.0.0.1:{port}/postgres"
             finally:
                 process.send_signal(signal.SIGINT)  # "fast": it does not wait for clients
                 process.wait(30)

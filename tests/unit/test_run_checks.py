@@ -32,6 +32,11 @@ def test_named_parts_run_in_their_order() -> None:
     assert split(["system", "lint"]) == (["lint", "system"], [])
 
 
+def test_the_distributed_stack_is_tested_where_it_is_named() -> None:
+    assert split(["distributed", "unit"]) == (["unit", "distributed"], [])
+    assert "distributed" not in split([])[0] + split(["-x"])[0]
+
+
 def test_what_follows_the_parts_goes_to_pytest() -> None:
     assert split(["unit", "-k", "foo"]) == (["unit"], ["-k", "foo"])
 

@@ -1,0 +1,141 @@
+"""The demo on the distributed stack of docker-compose.yaml, while one process of each kind is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from distributed_stack import DistributedStack, distributed_stack, simulator_of
+from local_stack import distributed_demo
+from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.archive_check import ArchivedSong, check_song
+
+SONGS = 8
+RATE = 4
+"""New tasks per 10 seconds of the connection: with KIE's 20 these few songs would never meet the limiter."""
+VICTIMS = ("worker-1", "triggerer-1", "scheduler-1", "dag-processor-1", "api-server-1")
+"""One process of each kind; all but the last two have a twin that goes on meanwhile."""
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the demo.
+
+    :param songs: its songs.
+    :param state: how the run ended.
+    :param ledger: every create that KIE would have charged.
+    :param seen: what the simulator has seen.
+    :param archived: what the archive holds of each song.
+    :param owed: names of the pending records that are left.
+    :param killed: how many processes died with each victim.
+    :param under_way: states of the covers' tasks when the first victim died.
+    :param report: what the run's report says of each song.
+    :param anonymous: status of a call of Airflow's API without a login.
+    """
+
+    songs: tuple[str, ...]
+    state: str
+    ledger: list[dict[str, Any]]
+    seen: Mapping[str, Any]
+    archived: list[ArchivedSong]
+    owed: list[str]
+    killed: Mapping[str, int]
+    under_way: Counter[str]
+    report: Mapping[str, str]
+    anonymous: int
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """Run the demo once; each test looks at one side of what came of it."""
+    began = time.monotonic()
+    home = tmp_path_factory.mktemp("distributed")
+    with distributed_stack(home, SIMULATOR_SPEED="8", KIE_RATE_LIMIT=str(RATE)) as stack:
+        print(f"up after {time.monotonic() - began:.0f} s: {stack.seconds}")
+        yield run_demo(stack)
+    print(f"all in all {time.monotonic() - began:.0f} s: {stack.seconds}")
+
+
+def run_demo(stack: DistributedStack) -> Outcome:
+    """Run the demo's songs, kill the victims once half of the covers are paid for, and wait for the end."""
+    airflow, simulator = stack.login(), simulator_of(stack)
+    demo = distributed_demo.start(airflow, simulator, SONGS)
+    stack.wait(lambda: len(simulator.ledger("cover")) >= RATE, "half of the covers are paid for")
+    under_way = Counter(task["state"] for task in simulator.tasks("cover"))
+    killed = {}
+    for victim in VICTIMS:
+        killed[victim] = stack.kill(victim)
+    for victim in VICTIMS:
+        stack.begin(victim)  # as `restart: unless-stopped` does
+    state = wait_ended(stack, airflow, demo.run_id)
+    rows = distributed_demo.table(airflow, demo)
+    prefix = stack.compose.environment("worker")["AIRFLOW__KIE__PREFIX"]
+    return Outcome(
+        songs=demo.music_task_ids,
+        state=state,
+        ledger=simulator.ledger(),
+        seen=simulator.state(),
+        archived=[check_song(stack.bucket, prefix, song) for song in demo.music_task_ids],
+        owed=[path.name for path in (stack.bucket / prefix / "_pending").glob("*.json")],
+        killed=killed,
+        under_way=under_way,
+        report={row["music_task_id"]: row["result"] for row in rows},
+        anonymous=httpx.get(f"{stack.url}/api/v2/dags", trust_env=False).status_code,
+    )
+
+
+def wait_ended(stack: DistributedStack, airflow: AirflowApi, run_id: str) -> str:
+    """Wait for the end of the run on a stack whose api-server was killed, and return its state."""
+    states = [""]
+
+    def ended() -> bool:
+        with contextlib.suppress(httpx.TransportError, AirflowRefused):
+            states.append(airflow.run_state(distributed_demo.DAG, run_id))
+        return states[-1] in ("success", "failed")
+
+    stack.wait(ended, "the run ends")
+    return states[-1]
+
+
+def most_in_a_window(ledger: list[dict[str, Any]], seconds: float = 10.0) -> int:
+    """Return how many creates came within KIE's window at most."""
+    times = [charge["real_at"] for charge in ledger]
+    return max(len([at for at in times if first <= at < first + seconds]) for first in times)
+
+
+def test_every_song_is_archived_whole_and_is_owed_nothing(outcome: Outcome) -> None:
+    assert [song for song in outcome.archived if not song.whole] == []
+    assert outcome.owed == []
+    assert outcome.report == dict.fromkeys(outcome.songs, "archived")
+    assert outcome.state == "success"
+
+
+def test_every_cover_is_paid_for_once(outcome: Outcome) -> None:
+    paid = Counter(charge["source_id"] for charge in outcome.ledger if charge["kind"] == "cover")
+    assert paid == dict.fromkeys(outcome.songs, 1)
+
+
+def test_the_limiter_on_redis_holds_the_rate_over_all_workers_and_triggerers(outcome: Outcome) -> None:
+    assert len(outcome.ledger) == SONGS
+    assert most_in_a_window(outcome.ledger) == RATE
+    assert not outcome.seen["rate_limited"]
+
+
+def test_the_key_went_nowhere_else_and_nobody_gets_in_without_a_login(outcome: Outcome) -> None:
+    assert outcome.seen["authorization_leaks"] == []
+    assert outcome.anonymous == 401
+
+
+def test_one_process_of_each_kind_was_killed_while_covers_were_being_made(outcome: Outcome) -> None:
+    assert set(outcome.killed) == set(VICTIMS)
+    assert all(count >= 1 for count in outcome.killed.values())
+    assert outcome.killed["worker-1"] > 1  # with its pool
+    assert sum(outcome.under_way.values()) >= RATE

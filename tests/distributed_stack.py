@@ -1,0 +1,235 @@
+"""The distributed stack without containers: what docker-compose.yaml starts, with the environment that it gives.
+
+Postgres and Redis are Debian's. Every other process runs the command of its service, in the environment of its
+service; :class:`Here` is all that differs, since containers have addresses and folders of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
+
+from compose_file import ComposeFile, read_compose, read_env
+from integration.databases import postgres_server, redis_server
+from kie_simulator.control_client import ControlClient
+from local_stack.airflow_api import AirflowApi
+from local_stack.env_file import with_secrets
+from local_stack.environment import base_environment
+from local_stack.health import unhealthy
+from local_stack.ports import ReservedPort
+from local_stack.processes import start, sweep
+from local_stack.settings import PROJECT
+from song_stack import eventually
+
+TWO_OF_EACH = ("scheduler-1", "scheduler-2", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
+_LONE_ARGUMENTS: Mapping[str, Sequence[str]] = {
+    # The log servers listen on all interfaces; the containers' networks keep them in.
+    "triggerer": ("--skip-serve-logs",),
+    "worker": ("--skip-serve-logs",),
+}
+
+
+@dataclass
+class Here:
+    """What differs on one machine without containers.
+
+    :param texts: what of addresses and folders is replaced, and by what; a replacement that nothing needs is a
+        mistake, see :meth:`check`.
+    :param environment: variables that every Airflow process gets besides: those that the image sets, and loopback.
+    """
+
+    texts: Mapping[str, str]
+    environment: Mapping[str, str]
+    used: set[str] = field(default_factory=set)
+
+    def text(self, text: str) -> str:
+        """Return a text of the compose file as it is said here."""
+        for there, here in self.texts.items():
+            if there in text:
+                self.used.add(there)
+                text = text.replace(there, here)
+        return text
+
+    def check(self) -> None:
+        """See that every replacement was needed."""
+        assert set(self.texts) == self.used
+
+
+@dataclass
+class DistributedStack:
+    """The stack's processes.
+
+    :param home: folder for everything.
+    :param compose: the compose file.
+    :param values: the values of ``.env``.
+    :param here: what differs here.
+    :param url: address of Airflow's api-server.
+    :param simulator_url: address of the simulator.
+    """
+
+    home: Path
+    compose: ComposeFile
+    values: Mapping[str, str]
+    here: Here
+    url: str
+    simulator_url: str
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bucket(self) -> Path:
+        """The archive's bucket: a folder."""
+        return self.home / "s3" / self.compose.environment("worker")["AIRFLOW__KIE__BUCKET"]
+
+    def login(self) -> AirflowApi:
+        """Log in as the admin whom service ``init`` has made."""
+        return AirflowApi(self.url, ("admin", self.values["AIRFLOW_ADMIN_PASSWORD"]))
+
+    def begin(self, name: str) -> None:
+        """Start a process.
+
+        :param name: service and number, such as ``worker-2``.
+        """
+        service, _, number = name.rpartition("-")
+        command = [self.here.text(word) for word in self.compose.command(service)]
+        if service == "worker":
+            command += ["--celery-hostname", f"{name}@%h"]
+        environment = self._environment(service, number)
+        log = self.home / f"{name}.log"
+        arguments = _LONE_ARGUMENTS.get(service, ())
+        self.running[name] = start([*command, *arguments], cwd=self.home, log=log, environment=environment)
+
+    def once(self, *services: str) -> None:
+        """Run services that end by themselves, side by side, and wait for them."""
+        began = time.monotonic()
+        for service in services:
+            self.begin(f"{service}-0")
+        for service in services:
+            code = self.running.pop(f"{service}-0").wait(280)
+            assert code == 0, f"{service} ended with {code}: {self.log(f'{service}-0')[-3000:]}"
+            self.seconds[service] = time.monotonic() - began
+
+    def log(self, name: str) -> str:
+        """Return what a process has written."""
+        return (self.home / f"{name}.log").read_text(errors="replace")
+
+    def kill(self, name: str) -> int:
+        """Kill everything of a container, as a machine that goes away does, and return how many processes that was."""
+        process = psutil.Process(self.running[name].pid)
+        killed = [process, *process.children(recursive=True)]
+        process.suspend()  # it would start others for those that go
+        for one in killed:
+            one.kill()
+        self.running.pop(name).wait()
+        return len(psutil.wait_procs(killed, timeout=10)[0])
+
+    def well(self) -> bool:
+        """Whether everything that was started still runs."""
+        ended = {name: process.poll() for name, process in self.running.items() if process.poll() is not None}
+        assert not ended, f"{ended}: {self.log(next(iter(ended)))[-3000:]}"
+        return True
+
+    def wait(self, done: Callable[[], bool], what: str) -> None:
+        """Wait for something while every process runs."""
+        began = time.monotonic()
+        eventually(lambda: self.well() and done(), what)
+        self.seconds[what] = time.monotonic() - began
+
+    def _environment(self, service: str, number: str) -> dict[str, str]:
+        own = {name: self.here.text(value) for name, value in self.compose.environment(service).items()}
+        port = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": self.here.environment[f"health {number}"]}
+        besides = {name: value for name, value in self.here.environment.items() if " " not in name}
+        return {**base_environment(self.mark, os.environ), **own, **besides, **port}
+
+
+@contextmanager
+def distributed_stack(home: Path, **values: str) -> Iterator[DistributedStack]:
+    """Start the stack with two of each process that may be doubled, and the profiles simulator and local-s3.
+
+    :param home: a folder of its own.
+    :param values: further values for ``.env``.
+    """
+    chosen = {**read_env(with_secrets((PROJECT / ".env.example").read_text())[0]), **values}
+    compose = read_compose(chosen)
+    options = [word for word in compose.command("postgres") if "=" in word]
+    ports = {name: ReservedPort() for name in ("api", "simulator", "s3", "health 0", "health 1", "health 2")}
+    with (
+        postgres_server("airflow", chosen["POSTGRES_PASSWORD"], options) as postgres,
+        redis_server(chosen["REDIS_PASSWORD"]) as redis,
+    ):
+        stack = _stack(home, compose, chosen, {name: port.number for name, port in ports.items()}, postgres, redis)
+        try:
+            _start(stack)
+            yield stack
+        finally:
+            for process in stack.running.values():
+                process.terminate()
+            sweep(stack.mark, None)
+            for port in ports.values():
+                port.release()
+
+
+def _stack(
+    home: Path,
+    compose: ComposeFile,
+    values: Mapping[str, str],
+    ports: Mapping[str, int],
+    postgres: str,
+    redis: str,
+) -> DistributedStack:
+    api, simulator = f"127.0.0.1:{ports['api']}", f"127.0.0.1:{ports['simulator']}"
+    texts = {
+        "postgres:5432/airflow": f"127.0.0.1:{urlsplit(postgres).port}{urlsplit(postgres).path}",
+        "redis:6379": f"127.0.0.1:{urlsplit(redis).port}",
+        "api-server:8080": api,
+        "localhost:8080": api,
+        "simulator:8000": simulator,
+        "--host=0.0.0.0": "--host=127.0.0.1",
+        "--port=8000": f"--port={ports['simulator']}",
+        "//s3:8080": f"//127.0.0.1:{ports['s3']}",
+        "0.0.0.0:8080": f"127.0.0.1:{ports['s3']}",
+        '"/data/': f'"{home}/s3/',
+        " /data": f" {home}/s3",
+    }
+    environment = {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "PYTHONPATH": str(PROJECT / "include"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(ports["api"]),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
+        **{name: str(port) for name, port in ports.items() if " " in name},
+    }
+    shutil.copytree(PROJECT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    return DistributedStack(home, compose, values, Here(texts, environment), f"http://{api}", f"http://{simulator}")
+
+
+def _start(stack: DistributedStack) -> None:
+    """Start everything in the order of the compose file's conditions."""
+    for name in ("simulator-1", "s3-1"):
+        stack.begin(name)
+    stack.once("init")
+    stack.once("simulator-connection", "local-s3-connection")
+    stack.begin("api-server-1")
+    stack.wait(lambda: "api-server" not in unhealthy(stack.url), "the api-server answers")
+    for name in ("dag-processor-1", *TWO_OF_EACH):
+        stack.begin(name)
+    stack.wait(lambda: not unhealthy(stack.url), "Airflow is healthy")
+    stack.here.check()
+
+
+def simulator_of(stack: DistributedStack) -> ControlClient:
+    """Return the simulator's control plane."""
+    return ControlClient(stack.simulator_url)

@@ -1,0 +1,196 @@
+"""docker-compose.yaml, Dockerfile and .env.example: what the distributed stack promises, read from the files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from compose_file import COMPOSE, ComposeFile, ComposeRefused, interpolated, read_compose, read_env
+from local_stack.env_file import MAKERS, with_secrets
+from local_stack.settings import PROJECT
+
+EXAMPLE = (PROJECT / ".env.example").read_text(encoding="utf-8")
+OURS = r"airflow-kie(-simulator)?:\d+\.\d+\.\d+"
+PINNED = r"[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?"
+ONE_SHOTS = {"init", "local-s3-connection", "simulator-connection", "demo"}
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "worker", "triggerer")
+
+
+@pytest.fixture(scope="module")
+def compose() -> ComposeFile:
+    return read_compose(read_env(with_secrets(EXAMPLE)[0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "put_in"),
+    [
+        ("${A}-${B:-x}-${C-y}", "a-x-"),
+        ("${MISSING:-${A", None),
+        ("$$A $${A}", "$A ${A}"),
+        ("${MISSING}${MISSING-z}", "z"),
+        ("$A", None),
+    ],
+)
+def test_variables_are_put_in_as_the_compose_specification_says(text: str, put_in: str | None) -> None:
+    values = {"A": "a", "B": "", "C": ""}
+    if put_in is None:
+        with pytest.raises(ComposeRefused):
+            interpolated(text, values)
+    else:
+        assert interpolated(text, values) == put_in
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {name for name in MAKERS if name.startswith(("LOCAL", "SIM"))}))
+def test_the_stack_does_not_start_without_its_secrets(name: str) -> None:
+    values = {**read_env(with_secrets(EXAMPLE)[0]), name: ""}
+    with pytest.raises(ComposeRefused, match=rf"{name} is missing a value: run ./run secrets"):
+        read_compose(values)
+
+
+def test_no_secret_stands_in_the_file(compose: ComposeFile) -> None:
+    text = COMPOSE.read_text(encoding="utf-8")
+    assert re.findall(r"(?i)^ *\w*(?:password|secret|fernet_key)\w*: +(?!\$\{)\S.*$", text, re.M) == []
+
+
+def test_nothing_but_the_ui_is_published_and_that_on_loopback(compose: ComposeFile) -> None:
+    published = {name: service["ports"] for name, service in compose.services.items() if service.get("ports")}
+    assert published.pop("api-server") == ["127.0.0.1:8080:8080"]
+    assert {name: compose.services[name]["profiles"] for name in published} == {"callback-proxy": ["public"]}
+
+
+def test_every_image_is_pinned_and_only_our_own_are_built(compose: ComposeFile) -> None:
+    for name, service in compose.services.items():
+        assert re.fullmatch(OURS if "build" in service else PINNED, service["image"]), name
+
+
+def test_a_process_starts_when_what_it_needs_is_healthy(compose: ComposeFile) -> None:
+    for name, service in compose.services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            there = compose.services[needed]
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in there, (name, needed)
+            if how["condition"] == "service_completed_successfully":
+                assert needed in ONE_SHOTS
+            mine, theirs = set(service.get("profiles", ())), set(there.get("profiles", ()))
+            assert theirs <= mine or how.get("required") is False, (name, needed)
+    for name in AIRFLOW[1:]:
+        assert compose.services[name]["depends_on"]["api-server"] == {"condition": "service_healthy"}
+    assert set(compose.services["api-server"]["depends_on"]) == {"postgres", "redis", "init"}
+
+
+def test_what_stays_up_has_a_health_check_a_memory_limit_and_is_restarted(compose: ComposeFile) -> None:
+    for name, service in compose.services.items():
+        if name in ONE_SHOTS:
+            assert service["restart"] == "no"
+        else:
+            assert service["restart"] == "unless-stopped"
+            assert service["healthcheck"]["test"]
+            assert service["deploy"]["resources"]["limits"]["memory"]
+
+
+def test_all_services_share_the_one_network_and_only_named_volumes_or_the_projects_files(compose: ComposeFile) -> None:
+    assert list(compose.raw["networks"]) == ["stack"]
+    for service in compose.services.values():
+        assert service["networks"] == ["stack"]
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            if source.startswith("."):
+                assert (PROJECT / source).exists()
+                assert volume.endswith(":ro")
+            else:
+                assert source in compose.raw["volumes"]
+
+
+def test_airflow_processes_have_one_environment_and_no_rights_of_root(compose: ComposeFile) -> None:
+    first = compose.environment(AIRFLOW[0])
+    for name in AIRFLOW:
+        assert compose.environment(name) == first
+        assert compose.services[name]["cap_drop"] == ["ALL"]
+        assert "user" not in compose.services[name]
+        assert not [volume for volume in compose.services[name]["volumes"] if "plugins" in volume]
+
+
+def test_a_login_is_required(compose: ComposeFile) -> None:
+    environment = compose.environment("api-server")
+    assert environment["AIRFLOW__CORE__AUTH_MANAGER"].endswith(".FabAuthManager")
+    assert not [name for name in environment if "ALL_ADMINS" in name]
+
+
+def test_profiles_are_those_that_the_page_names(compose: ComposeFile) -> None:
+    profiles = {profile for service in compose.services.values() for profile in service.get("profiles", ())}
+    page = (PROJECT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    assert {profile for profile in profiles if f"`{profile}`" not in page} == set()
+    assert {"simulator", "local-s3", "public"} <= profiles
+
+
+def options_of(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name in environment:
+        if name.startswith("AIRFLOW__"):
+            section, _, option = name.removeprefix("AIRFLOW__").partition("__")
+            yield section.lower(), option.lower()
+
+
+def test_every_option_that_is_set_exists(compose: ComposeFile) -> None:
+    import airflow
+    from airflow.providers.celery.get_provider_info import get_provider_info as celery
+
+    core = Path(airflow.__file__).parent / "config_templates" / "config.yml"
+    known: dict[str, Any] = {**yaml.safe_load(core.read_text()), **celery()["config"], **CONFIG}
+    for section, option in options_of(compose.environment("worker")):
+        if section == "celery_broker_transport_options":
+            continue  # its options are the broker's own
+        assert option in known[section]["options"], (section, option)
+
+
+def test_the_connections_that_the_stack_makes_have_the_fields_that_exist(compose: ComposeFile) -> None:
+    for service, variable in (("init", "KIE_CONNECTION"), ("simulator-connection", "CONNECTION")):
+        ((name, connection),) = json.loads(compose.environment(service)[variable]).items()
+        assert (name, connection["conn_type"]) == ("kie_default", "kie")
+        assert set(connection["extra_dejson"]) <= set(CONNECTION_FIELDS)
+        assert connection["extra_dejson"]["limiter_conn_id"] == "kie_limiter"
+    assert "AIRFLOW_CONN_KIE_LIMITER" in compose.environment("worker")
+
+
+def test_every_variable_of_the_example_is_one_of_the_compose_file_and_the_other_way_round() -> None:
+    example = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.M))
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]+)", COMPOSE.read_text(encoding="utf-8")))
+    assert example == used
+
+
+# --- the image ---
+
+
+def test_the_image_holds_the_lock_a_wheel_no_compiler_and_no_root() -> None:
+    lines = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    assert "PIP_REQUIRE_HASHES=1" in lines
+    assert "PIP_ONLY_BINARY=:all:" in lines
+    assert "-r requirements-distributed.txt" in lines
+    final = lines[lines.index("AS plain") :]
+    assert re.findall(r"^USER (\S+)", final, re.M) == ["root", "airflow"]
+    assert "for tool in cc gcc" in final
+    assert "HEALTHCHECK" in final
+    assert "pip install" not in final
+
+
+def test_what_the_image_copies_is_let_through_and_secrets_are_not() -> None:
+    let_through = [line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.M)
+    for source in " ".join(copied).split():
+        assert any(entry.rstrip("/").startswith(source) for entry in let_through), source
+    assert not [entry for entry in let_through if ".env" in entry or ".git" in entry]
+    assert ".env\n" in (PROJECT / ".gitignore").read_text()
+
+
+def test_the_lines_of_the_lock_that_build_the_wheel_are_all_there() -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    lock = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
+    for names in re.findall(r"locked '([^']+)'", dockerfile):
+        for name in names.split("|"):
+            assert re.search(rf"^{name}==\S+ ?\\\n    --hash", lock, re.M), name
