@@ -19,7 +19,7 @@ def make_tables() -> None:
     models.import_all_models()
     Base.metadata.create_all(settings.engine)
     with create_session() as session:
-        session.add(DagBundleModel(name="dags-folder"))
+        session.merge(DagBundleModel(name="dags-folder"))  # a home may be that of an earlier run
 
 
 @contextmanager
