@@ -126,6 +126,8 @@ def test_one_cover_is_made_and_every_assumption_that_kie_documents_holds(
     kie.control.set(cover_seconds=0.6)
     checked = spend(check, song)
     assert len(kie.control.ledger("cover")) == 1
+    flags = [line for line in checked.out.splitlines() if line.startswith("  successFlag")]
+    assert flags and len(flags) == len(set(flags)), "each is told once, however often it is read"
     assert set(checked.verdicts) == {one.sentence for one in ASSUMPTIONS}
     assert checked.broken == {ABOUT_FILES}, "the simulator serves its files itself"
     assert checked.seen("A cover costs at most [kie] credits_per_cover.").startswith("4 credits")

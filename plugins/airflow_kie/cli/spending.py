@@ -49,6 +49,7 @@ class CoverExperiment:
     title: str | None = field(default=None, init=False)
     task_id: str | None = field(default=None, init=False)
     files: list[SeenFile] = field(default_factory=list, init=False)
+    _told: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.transport = ListeningTransport(self.hook.account)
@@ -184,7 +185,9 @@ class CoverExperiment:
         return follower.follow(record).details
 
     def _pause(self, record: TaskRecord, until: float) -> None:
-        self.say(f"  successFlag {record.last_state or 'not shown yet'}")
+        if record.last_state != self._told:
+            self._told = record.last_state
+            self.say(f"  successFlag {record.last_state}")
         time.sleep(max(0.0, until - time.time()))
 
     def _files(self, details: TaskDetails | None) -> None:
