@@ -6,6 +6,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from airflow_kie import assets, settings
 from airflow_kie.chain import archive_covers
+from airflow_kie.notifications import deadline
 
 with DAG(
     dag_id="music_cover",
@@ -16,6 +17,7 @@ with DAG(
     is_paused_upon_creation=False,  # Airflow drops events for a paused DAG
     max_active_runs=64,  # 16 by default: 13 songs a minute, where KIE allows 120
     dagrun_timeout=timedelta(days=2),
+    deadline=deadline(),  # none unless `[kie] deadline_minutes` sets one
     tags=["kie", "suno", "cover"],
     params={  # what may stay empty allows null: the form marks everything else with a star and wants it filled
         "music_task_ids": Param(

@@ -152,6 +152,13 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "0",
             },
+            "include_texts": {
+                "description": "Tell prompts and lyrics to lineage and events word for word; otherwise hash and length.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            },
             "outage_patience_hours": {
                 "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",
                 "version_added": "0.1.0",
@@ -165,6 +172,48 @@ CONFIG: dict[str, Any] = {
                 "type": "float",
                 "example": None,
                 "default": "15",
+            },
+            "ops_every_minutes": {
+                "description": "How often DAG kie_ops looks.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "10",
+            },
+            "credits_alert": {
+                "description": "kie_ops fails when a balance falls below this, below a quarter of it, and to nothing.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "500",
+                "default": "0",
+            },
+            "expiry_alert_days": {
+                "description": "kie_ops fails when KIE deletes files that are not archived within so many days.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": None,
+                "default": "3",
+            },
+            "notifier": {
+                "description": "Class of an Airflow notifier that is sent what docs/monitoring.md lists. Empty: none.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "airflow.providers.slack.notifications.slack_webhook.SlackWebhookNotifier",
+                "default": "",
+            },
+            "notifier_args": {
+                "description": "Its arguments as JSON, in which {title} and {text} stand for ours.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": '{"slack_webhook_conn_id": "slack", "text": "*{title}*\\n{escaped}"}',
+                "default": "",
+            },
+            "deadline_minutes": {
+                "description": "The notifier is told of a run of music_cover that takes longer. 0: it is not.",
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "60",
+                "default": "0",
             },
             "confirm_failure_seconds": {
                 "description": "A failure is believed when two reads this far apart agree.",
@@ -237,6 +286,20 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "notifications": [
+            "airflow_kie.notifications.KieArchivedNotifier",
+            "airflow_kie.notifications.KieFailedNotifier",
+            "airflow_kie.notifications.KieConditionNotifier",
+            "airflow_kie.notifications.KieDeadlineNotifier",
+        ],
         "cli": ["airflow_kie.cli.definition.get_kie_commands"],
+        "asset-uris": [
+            {
+                "schemes": ["kie"],
+                "handler": "airflow_kie.asset_uris.sanitize_uri",
+                "factory": "airflow_kie.asset_uris.create_asset",
+                "to_openlineage_converter": "airflow_kie.asset_uris.to_openlineage",
+            }
+        ],
         "config": CONFIG,
     }

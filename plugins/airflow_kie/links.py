@@ -55,10 +55,22 @@ class KieSongLink(BaseOperatorLink):
         song, place = getattr(operator, "music_task_id", None), _place(operator)
         if not song or not all(isinstance(part, str) for part in (song, *place)):
             return ""
-        page = f"songs/{quote(song, safe='')}"
-        if ti_key.dag_id == SONG_PAGES_DAG_ID and place == (settings.text("bucket"), settings.text("prefix", "songs")):
-            return f"kie/{page}"
-        return f"kie/runs/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}/{page}"
+        return song_page(ti_key.dag_id, ti_key.run_id, song, place)
+
+
+def song_page(dag_id: str, run_id: str, music_task_id: str, place: tuple[str, str] | None) -> str:
+    """Return the address of a song's page, relative to Airflow's own.
+
+    :param dag_id: the DAG of a run that works on the song.
+    :param run_id: that run.
+    :param music_task_id: the song.
+    :param place: bucket and prefix; None: the configured ones.
+    """
+    page = f"songs/{quote(music_task_id, safe='')}"
+    configured = (settings.text("bucket"), settings.text("prefix", "songs"))
+    if dag_id == SONG_PAGES_DAG_ID and place in (None, configured):
+        return f"kie/{page}"
+    return f"kie/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}/{page}"
 
 
 def _place(operator: BaseOperator) -> tuple[Any, Any]:

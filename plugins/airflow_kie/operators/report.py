@@ -155,7 +155,8 @@ def _outcome(
     ended = f"It did not come to an end. {_HELD} Clear its red task, whose log says why. {KieError.by_when}"
     said = failure["message"] if failure else ended
     where = f"failed at {failure['task_id']}" if failure else "not archived"
-    return _row({**song, "title": failure and failure.get("title"), "reason": said}, where)
+    cause = failure["reason"] if failure else None
+    return _row({**song, "title": failure and failure.get("title"), "reason": said, "cause": cause}, where)
 
 
 def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
@@ -167,6 +168,7 @@ def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
         "credits": song.get("credits"),
         "keys": [file["key"] for file in song.get("files", ())],
         "reason": song.get("reason"),
+        "cause": song.get("cause"),
     }
 
 

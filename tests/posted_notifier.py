@@ -1,0 +1,29 @@
+"""Notifiers as Airflow's providers have them: what they are given stands in their class."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from airflow.sdk import BaseNotifier
+
+
+class Posted(BaseNotifier):
+    """A notifier as Airflow's providers have them; what it is given stands in its class."""
+
+    template_fields = ("text",)
+    sent: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, text: str = "", **more: Any) -> None:
+        super().__init__()
+        self.text = text
+        self.more = more
+
+    def notify(self, context: Any) -> None:
+        self.sent.append({"text": self.text, **self.more})
+
+
+class PostedInTheLoop(Posted):
+    """One that can be awaited too."""
+
+    async def async_notify(self, context: Any) -> None:
+        self.sent.append({"text": self.text, "awaited": True})

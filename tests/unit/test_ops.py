@@ -1,0 +1,206 @@
+"""DAG kie_ops' task: what it sees of accounts, bucket and owed songs, what it sends, and when it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_connections import kie_connection
+from airflow_kie import looks
+from airflow_kie.operators.ops import NEWS_KEY, TOLD, KieOpsOperator
+from airflow_kie.patience import FIRST_PAUSE, Outage
+from airflow_kie.song_archive import SongArchive
+from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
+from answering_server import Seen, serving
+from kie_simulator.server import SimulatorServer
+from statsd_listener import StatsdListener, airflow_sends
+
+A, B, C = "a" * 32, "b" * 32, "c" * 32
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Give Airflow's Variables, in memory; a look that is tried again is so at once."""
+    kept = Variables()
+    monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
+    monkeypatch.setattr("airflow_kie.patience.Variable", kept)
+    monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
+    return kept
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
+    with airflow_sends(monkeypatch) as listener:
+        yield listener
+
+
+def look(name: str = "scheduled__1") -> TaskRun:
+    return TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops", run_id=name))
+
+
+def alarm(name: str = "scheduled__1") -> str:
+    with pytest.raises(AirflowFailException) as told:
+        look(name).execute()
+    return str(told.value)
+
+
+def owe(bucket: str, music_task_id: str, **known: Any) -> None:
+    SongArchive.open("aws_default", bucket, "songs", music_task_id).note(heard_from="form", **known)
+
+
+def note_outage(variables: Variables, name: str, reason: str, message: str, since: float | None = None) -> None:
+    at = time.time() - 600 if since is None else since
+    outage = Outage(reason, message, at, at + 700, FIRST_PAUSE)
+    variables.set(f"kie_outage__{name}", json.dumps(outage.__dict__))
+
+
+def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pending(
+    kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
+) -> None:
+    kie.control.set_credits(750)
+    owe(bucket, A, expires_at=datetime.now(UTC) + timedelta(days=5))
+    owe(bucket, B)
+    archive.put("songs/" + C + "/manifest.json")
+    run = look()
+    assert run.execute() == []
+    assert run.ti.pushed[NEWS_KEY] == [] and TOLD not in variables.rows
+    (last_look,) = sent.of("kie.ops_last_look")
+    assert abs(last_look.value - time.time()) < 600
+    values = {sample.name.removeprefix("airflow.kie."): sample.value for sample in sent.samples}
+    assert (values["credits"], values["unarchived"], values["callbacks_expected"]) == (750, 2, 0)
+    assert 4.9 < values["next_expiry"] <= 5
+    assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.condition")} == dict.fromkeys(
+        ("credits", "daily_cap", "account", "kie", "s3", "expiry"), 0
+    )
+
+
+def test_a_bucket_that_refuses_is_told_of_once_with_the_number_of_songs_that_wait(
+    kie: SimulatorServer, bucket: str, variables: Variables
+) -> None:
+    for song in (A, B, C):
+        owe(bucket, song)
+    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", f"PutObject on bucket {bucket}, key x: AccessDenied")
+    told = alarm()
+    assert told.startswith("s3 begins: 3 songs wait: bucket ")
+    assert f"bucket {bucket} refuses PutObject (S3 denied the access) since " in told
+    (lasts,) = look("scheduled__2").execute()
+    assert "refuses PutObject" in lasts
+    del variables.rows[f"kie_outage__bucket_{bucket}"]
+    look("scheduled__3").execute()
+    last = look("scheduled__4")
+    assert last.execute() == []
+    assert [(one["what"], one["key"]) for one in last.ti.pushed[NEWS_KEY]] == [("is over", f"s3:{bucket}")]
+
+
+def test_a_bucket_that_cannot_be_listed_is_seen_without_any_task_noting_it(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "there-is-no-such-bucket")
+    monkeypatch.setattr("airflow_kie.archive.bucket.Bucket.create_on_loopback", lambda self: False)
+    assert "bucket there-is-no-such-bucket refuses ListBucket (The S3 bucket does not exist)" in alarm()
+
+
+def test_a_balance_below_the_threshold_is_told_of_and_again_when_it_is_used_up(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "500")
+    kie.control.set_credits(499)
+    assert "credits begins: No songs wait: connection kie_default has 499 credits left since " in alarm("1")
+    look("2").execute()
+    kie.control.set_credits(0)
+    assert alarm("3").startswith("credits is worse: ")
+
+
+def test_a_cap_that_a_task_has_met_is_told_of_with_the_songs_of_that_connection(
+    kie: SimulatorServer, bucket: str, variables: Variables
+) -> None:
+    from airflow_kie.hooks.kie import KieHook
+
+    owe(bucket, A)
+    owe(bucket, B, kie_conn_id="another")
+    note_outage(variables, f"account_{KieHook().account.name}", "daily_cap", "max_creates_per_day is reached")
+    assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm()
+
+
+def test_a_kie_that_fails_once_is_not_down_and_one_that_goes_on_failing_is(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [503, 200, 503, 503, 503]
+
+    def answer(_: Seen) -> tuple[int, dict[str, str], bytes]:
+        code = answers.pop(0)
+        return code, {}, json.dumps({"code": code, "msg": "m", "data": 700}).encode()
+
+    with serving(answer) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=server.url))
+        assert look("1").execute() == []
+        assert "kie begins: No songs wait: KIE answered with a server error since " in alarm("2")
+    assert answers == []
+
+
+def test_a_key_that_is_refused_is_the_accounts_cause_and_hides_no_earlier_one(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kie.control.set_credits(0)
+    assert alarm("1").startswith("credits begins")
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="a-wrong-key"))
+    assert "account begins: No songs wait: KIE refused the API key (connection kie_default)" in alarm("2")
+    for name in "345":
+        run = look(name)
+        run.execute()
+        assert run.ti.pushed[NEWS_KEY] == []  # its balance cannot be seen, so its end is not told of
+
+
+def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files_is_not(
+    kie: SimulatorServer, bucket: str, variables: Variables
+) -> None:
+    from airflow_kie.archive.pending import Failure
+
+    now = datetime.now(UTC)
+    owe(bucket, A, expires_at=now + timedelta(days=10))
+    owe(bucket, B, expires_at=now + timedelta(days=2))
+    rejected = Failure(reason="content_rejected", message="words", at=now)
+    owe(bucket, C, expires_at=now + timedelta(hours=2), last_failure=rejected)
+    told = alarm("1")
+    assert f"expiry begins: 1 song waits: KIE deletes their files, first those of song {B}, by " in told
+    owe(bucket, B, expires_at=now + timedelta(hours=20))
+    assert alarm("2").startswith("expiry is worse")
+
+
+def test_a_damaged_record_hides_no_other_song(
+    kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
+) -> None:
+    archive.put(f"songs/_pending/{A}.json", b"not json")
+    owe(bucket, B)
+    look().execute()
+    assert [sample.value for sample in sent.of("kie.unarchived")] == [2]
+
+
+def test_an_outage_that_nobody_waits_for_any_more_and_that_has_ended_is_not_told_of(
+    kie: SimulatorServer, bucket: str, variables: Variables
+) -> None:
+    long_ago = time.time() - 2 * looks.FORGOTTEN
+    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", "PutObject on bucket x", since=long_ago)
+    assert look().execute() == []
+
+
+def test_a_try_that_ended_before_anybody_was_told_tells_it_at_the_next_try(
+    kie: SimulatorServer, bucket: str, variables: Variables
+) -> None:
+    kie.control.set_credits(0)
+    alarm("the same run")
+    assert "credits" in alarm("the same run")
+    look("the next run").execute()
+
+
+def test_a_note_of_somebody_else_is_overwritten(kie: SimulatorServer, bucket: str, variables: Variables) -> None:
+    variables.set(TOLD, "no json")
+    kie.control.set_credits(0)
+    alarm()
+    assert list(json.loads(variables.rows[TOLD])) != []
