@@ -22,16 +22,18 @@ AIRFLOW = {
     # it keeps its default of 30 s: on a busy machine a scheduler that lives is later than 8 s, and takes its own
     # running tasks away from itself.
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    # A proxy that does not answer: KIE and S3 stand on loopback, and nothing there may be asked through it.
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
 }
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Give a stack that is up, with the project's DAGs; its parts are started again when a test kills them."""
-    dags = tmp_path_factory.mktemp("dags")
+    dags = tmp_path_factory.mktemp("the dags")
     for file in [*(PROJECT / "dags").glob("*.py"), *(Path(__file__).parent / "dags").glob("*.py")]:
         shutil.copy(file, dags)
-    with running_stack(tmp_path_factory.mktemp("stack"), speed=8.0, dags=dags, airflow=AIRFLOW) as running:
+    with running_stack(tmp_path_factory.mktemp("a stack"), speed=8.0, dags=dags, airflow=AIRFLOW) as running:
         yield running
 
 
