@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from airflow.sdk import TriggerRule, task_group
 
-from airflow_kie import settings
+from airflow_kie import assets, settings
 from airflow_kie.create_pool import pool_arguments
+from airflow_kie.notifications import tell_of_run
 from airflow_kie.operators.report import KieSongReportOperator, note_failure
 from airflow_kie.operators.songs import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -146,6 +147,8 @@ def archive_covers(
             expires_at=expires_at,
             map_index_template=_LABEL,
             on_failure_callback=note_failure,
+            inlets=[assets.MUSIC],
+            outlets=[assets.COVER, assets.ARCHIVE],
             **common,
         )
         music >> cover >> details >> archived
@@ -160,6 +163,7 @@ def archive_covers(
         aws_conn_id=aws,
         extra_args=extra_args,
         trigger_rule=TriggerRule.ALL_DONE,
+        **tell_of_run(),
         **common,
     )
     song.expand_kwargs(listed.output) >> report

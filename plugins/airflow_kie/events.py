@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,11 @@ class Outcome(StrEnum):
     DONE = "done"
     FAILED = "failed"
     TIMEOUT = "timeout"
+
+
+def heard_by(event: Mapping[str, Any]) -> str:
+    """Return how the end of a wait was heard of: the receiver's event is none of the trigger's."""
+    return "poll" if event.get("outcome") in tuple(Outcome) else "callback"
 
 
 def event_of(outcome: Outcome, record: TaskRecord, error: KieError | None = None) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottl
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
-from airflow_kie.events import Outcome
+from airflow_kie.events import Outcome, heard_by
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lineage import LineageMethods, TaskLineage, known_of, of_ended
 from airflow_kie.links import KieLogsLink
 from airflow_kie.patience import Place, account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
@@ -40,7 +41,7 @@ PERMIT_PATIENCE = 5.0
 """Seconds that a worker is held for the limiter; after that the task is put back."""
 
 
-class KieTaskOperator(BaseOperator):
+class KieTaskOperator(LineageMethods, BaseOperator):
     """Makes a KIE task and waits until it has ended.
 
     The id stands in Airflow's task state store before anything else can fail. A retry, a clear or a crashed worker
@@ -146,13 +147,18 @@ class KieTaskOperator(BaseOperator):
         store = self._store(context)
         record = self._known(context, store.read(), event.get("task_id"))
         outcome = event.get("outcome")
-        self._heard = "poll" if outcome in tuple(Outcome) else "callback"
+        self._heard = heard_by(event)
         ended = Ended(error_from_event(event)) if outcome == Outcome.FAILED else None
         return self._follow(context, store, record, ended)
 
     def on_kill(self) -> None:
         """Say that KIE cannot cancel; the id stays stored, and the next attempt takes the task up."""
         self.log.warning("KIE cannot cancel a task: what was started there goes on. Its id is kept for a retry.")
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return what the task is made from."""
+        record = TaskRecord(self.kind, source=dict(self.source()), connection=self.kie_conn_id)
+        return known_of(record, self.request_body())
 
     # --- how ---
 
@@ -175,6 +181,7 @@ class KieTaskOperator(BaseOperator):
 
         def save(record: TaskRecord) -> None:
             store.write(record)
+            self._lineage = known_of(record, self.request_body())
             if record.progress is Progress.SENT:
                 self.task_known(context, record)
 
@@ -191,6 +198,8 @@ class KieTaskOperator(BaseOperator):
         self.log.info("%s", about(followed.record))
         if followed.details:
             self._count_done(followed.record)
+            since = None if followed.record.adopted else followed.record.known_at
+            self._lineage = of_ended(followed.record, followed.details, self._heard, since)
             self.finished(context, followed.record)
         return followed.record.task_id or ""
 

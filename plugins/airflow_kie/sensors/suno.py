@@ -16,8 +16,9 @@ from airflow_kie.client.follow import Follower
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC, task_kind
 from airflow_kie.client.step import TaskRecord
-from airflow_kie.events import Outcome
+from airflow_kie.events import Outcome, heard_by
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lineage import LineageMethods, TaskLineage, known_of, of_ended
 from airflow_kie.links import KieLogsLink
 from airflow_kie.operators.task import RETRIES, required
 from airflow_kie.patience import account_place, patiently
@@ -36,7 +37,7 @@ EXPIRES_AT_KEY = "expires_at"
 """XCom key of the time at which KIE deletes the song's files."""
 
 
-class KieTaskSensor(BaseSensorOperator):
+class KieTaskSensor(LineageMethods, BaseSensorOperator):
     """Waits until a KIE task has its files.
 
     The deadline is the sensor's own: it names the task and its last state, is kept by retries, and begins anew when a
@@ -75,6 +76,7 @@ class KieTaskSensor(BaseSensorOperator):
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.expires_at = expires_at
+        self._heard = "at_once"
 
     @property
     def kie_task_id(self) -> str:
@@ -97,6 +99,7 @@ class KieTaskSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the triggerer has seen the task end: read it once more, the details are the truth."""
         ended = None
+        self._heard = heard_by(event)
         if event.get("outcome") in (Outcome.FAILED, Outcome.TIMEOUT):
             ended = Ended(error_from_event(event))
         return self._patiently(context, ended)
@@ -125,6 +128,7 @@ class KieTaskSensor(BaseSensorOperator):
             self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
         )
         record = (store.read() or known) if rescheduled else known
+        self._lineage = known_of(record)
         follower = Follower(
             kie=KieHook(self.kie_conn_id).get_conn(),
             save=store.write if rescheduled else lambda _: None,
@@ -140,12 +144,27 @@ class KieTaskSensor(BaseSensorOperator):
             raise
         if followed.details is None:
             raise AssertionError("A sensor follows its task to the end.")
+        self._lineage = of_ended(followed.record, followed.details, self._heard, _begin_of(context))
         return self.result(context, followed.details)
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return what is known of the task that is waited for."""
+        return known_of(
+            TaskRecord.of_known_task(
+                self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
+            )
+        )
 
     def _pausing(self) -> Pausing:
         if self.deferrable:
             return Pausing.DEFER
         return Pausing.RESCHEDULE if self.mode == "reschedule" else Pausing.POKE
+
+
+def _begin_of(context: Context) -> float | None:
+    """Return the epoch seconds at which Airflow began the task's first leg."""
+    start = getattr(context["ti"], "start_date", None)
+    return start.timestamp() if start else None
 
 
 class KieMusicSensor(KieTaskSensor):

@@ -16,7 +16,9 @@ from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.lineage import LineageMethods, TaskLineage, of_archive, prompt_of, to_archive
 from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
+from airflow_kie.new_files import NewFiles, tell_of_new_files
 from airflow_kie.operators.task import RETRIES, is_true, required
 from airflow_kie.patience import account_place, bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.fetch import Source
-    from airflow_kie.archive.manifest import AirflowRecord
+    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
     from airflow_kie.archive.song import Archived, Song
     from airflow_kie.song_archive import ExtraArgs, SongArchive, Wanted
 
@@ -33,12 +35,15 @@ _DETAILS_PATIENCE = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 
 
-class KieCoverToS3Operator(BaseOperator):
+class KieCoverToS3Operator(LineageMethods, BaseOperator):
     """Archives a song's covers, and its audio and lyrics if asked, and returns what stands in the bucket.
 
     It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
     and uploaded to its final key byte for byte; ``manifest.json`` comes last. A song that has all that is asked for
     is left as it is, without asking KIE; one that lacks something gets only that.
+
+    With the asset ``kie://api.kie.ai/suno/cover`` among its outlets, it sends "a cover was archived" with the music
+    task id as partition, for a song whose covers this run has archived and for no other.
 
     :param music_task_id: the song's music task id.
     :param cover_task_id: the cover's task id; not needed where no covers are asked for.
@@ -129,13 +134,29 @@ class KieCoverToS3Operator(BaseOperator):
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
         self.console_folder = _console_folder(archive)
+        new = NewFiles(context, self.music_task_id)
         manifest = archive.manifest()
         if manifest and not self._wanted().missing_in(manifest) and self._same_cover(manifest.cover_task_ids):
             archive.drop_pending()
             self.log.info("Song %s is archived already with all that is asked for; nothing was done.", archive.keys)
-            return result_of(self.bucket, archive.keys.manifest, manifest, changed=False)
+            return self._ended(context, manifest, archive.keys.manifest, new.among(manifest), changed=False)
+        new.begin()
         archived = self._archive(archive, context)
-        return result_of(self.bucket, archived.manifest_key, archived.manifest, changed=archived.changed)
+        added = new.among(archived.manifest)
+        return self._ended(context, archived.manifest, archived.manifest_key, added, changed=archived.changed)
+
+    def _ended(
+        self, context: Context, manifest: Manifest, key: str, added: Sequence[FileRecord], *, changed: bool
+    ) -> dict[str, Any]:
+        """Tell of what stands in the bucket: to other DAGs, to the lineage, and in XCom."""
+        tell_of_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
+        self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
+        return result_of(self.bucket, key, manifest, changed=changed)
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return the song and its covers, which the files are made from."""
+        covers = (str(self.cover_task_id),) if self.archive_covers and self.cover_task_id else ()
+        return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
     def _archive(self, archive: SongArchive, context: Context) -> Archived:
         from airflow_kie.archive.song import archive_song
@@ -212,7 +233,6 @@ def song_of(
     from airflow_kie.archive.song import Song
 
     first = music.tracks[0] if music.tracks else None
-    prompt = music.param.get("prompt")
     return Song(
         music_task_id=music.task_id,
         cover_task_ids=(cover.task_id,) if cover else (),
@@ -220,7 +240,7 @@ def song_of(
         title=music.title,
         tags=first.tags if first else None,
         model=music.param.get("model") or (first.model if first else None),
-        prompt=prompt if isinstance(prompt, str) else (first.lyrics if first else None),
+        prompt=prompt_of(music),
         duration_seconds=first.duration_seconds if first else None,
         instrumental=music.param.get("instrumental"),
         created_at=music.created_at,
