@@ -1,4 +1,4 @@
-"""Which files a run has newly archived, and the events that tell of it: also after a crash, never where nothing is new."""
+"""Which files a run has newly archived, and the events that tell of it: also after a crash, never of old ones."""
 
 from __future__ import annotations
 

@@ -18,11 +18,6 @@ from openlineage.client.facet_v2 import (
     dataset_version_dataset,
     output_statistics_output_dataset,
 )
-    OutputDatasetFacet,
-    RunFacet,
-    dataset_version_dataset,
-    output_statistics_output_dataset,
-)
 
 from airflow_kie.lineage import Dataset, Facts, Made, TaskLineage
 
