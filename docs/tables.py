@@ -1,4 +1,4 @@
-"""The tables of settings.md and on-call.md that the code decides: ``.venv/bin/python docs/tables.py`` writes them anew.
+"""The tables of three pages that the code decides: ``.venv/bin/python docs/tables.py`` writes them.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/test_docs.py compares it.
 """
@@ -11,14 +11,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import yaml
+
 import airflow_kie
 from airflow_kie import patience
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from airflow_kie.metrics import METRICS
 from airflow_kie.retry import BUDGETS, OTHER
 
 DOCS = Path(__file__).resolve().parent
-PAGES = (DOCS / "settings.md", DOCS / "on-call.md")
+PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md")
+RULES = DOCS.parent / "include" / "monitoring" / "prometheus_rules.yml"
 
 REACHES: Mapping[Scope, str] = {
     Scope.ACCOUNT: "every song of this KIE account",
@@ -62,11 +66,39 @@ def outages_table() -> str:
     return _table(("reason", "what the log says, and when", "touches", "in your own run", "what you do"), rows)
 
 
+def metrics_table() -> str:
+    """Return one row for each metric."""
+    rows = (
+        (
+            f"`{metric.name}`",
+            metric.kind.value,
+            metric.unit,
+            ", ".join(f"`{tag}`" for tag in metric.tags) or "none",
+            metric.meaning,
+            f"`{metric.prometheus}`",
+        )
+        for metric in METRICS.values()
+    )
+    return _table(("metric", "kind", "unit", "tags", "what it says", "in Prometheus"), rows)
+
+
+def alerts_table() -> str:
+    """Return one row for each alert rule."""
+    rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+    rows = (
+        (f"`{rule['alert']}`", rule["labels"]["severity"], rule["annotations"]["summary"], rule["annotations"]["todo"])
+        for rule in rules
+    )
+    return _table(("alert", "severity", "what it says", "what you do"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "connection": connection_table,
     "song-errors": song_errors_table,
     "outages": outages_table,
+    "metrics": metrics_table,
+    "alerts": alerts_table,
 }
 
 

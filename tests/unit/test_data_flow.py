@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_kie import notifications
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.records import Record
@@ -13,6 +14,7 @@ from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.create_pool import NOTE
+from airflow_kie.operators import ops
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_kie.patience import OutageNote
 from airflow_kie.webhook.last_callback import variable_of
@@ -41,5 +43,5 @@ def test_for_a_cover_kie_is_sent_an_id_and_a_callback_url_alone() -> None:
 
 
 def test_every_variable_that_is_written_is_named() -> None:
-    names = (OutageNote("").key, variable_of(""), NOTE)
+    names = (OutageNote("").key, variable_of(""), NOTE, ops.TOLD, notifications.TOLD)
     assert [name for name in names if f"Variable `{name}" not in PAGE] == []
