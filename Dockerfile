@@ -8,8 +8,10 @@ ARG BASE=apache/airflow:3.3.2-python3.11
 FROM ${BASE} AS builder
 USER root
 WORKDIR /build
-# The official image asks pip for user installations, which a venv refuses.
-ENV PIP_USER=0 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_HASHES=1 PIP_ONLY_BINARY=:all:
+# The official image asks pip for user installations, which a venv refuses. The lock is complete (`pip check` below): there
+# is nothing to resolve, and where a requirement has extras pip would resolve anew, against the hashes.
+ENV PIP_USER=0 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_HASHES=1 PIP_ONLY_BINARY=:all: \
+    PIP_NO_DEPS=1
 COPY requirements-distributed.txt ./
 RUN python3 -m venv /opt/kie/venv && /opt/kie/venv/bin/python -m pip install -r requirements-distributed.txt
 # The tool that builds the wheel, and what the simulator needs: the lock's own lines, with their hashes.
@@ -23,7 +25,7 @@ RUN set -eu; \
 COPY pyproject.toml README.md LICENSE ./
 COPY plugins plugins
 RUN /build/venv/bin/python -m hatchling build -t wheel -d /build/dist \
-    && PIP_REQUIRE_HASHES=0 /opt/kie/venv/bin/python -m pip install --no-deps --no-index /build/dist/*.whl \
+    && PIP_REQUIRE_HASHES=0 /opt/kie/venv/bin/python -m pip install --no-index /build/dist/*.whl \
     && /opt/kie/venv/bin/python -m pip check
 
 FROM builder AS simulator-builder
