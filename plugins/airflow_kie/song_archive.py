@@ -137,15 +137,33 @@ class SongArchive:
         record = new_pending(self.keys.music_task_id, heard_from=heard_from, now=datetime.now(UTC))
         return note_pending(self.bucket, self.keys, record.changed(**news))
 
-    def note_cover(self, cover_task_id: str) -> None:
-        """Write the cover task's id into the pending record, so that no second run pays for the song."""
-        self.note(heard_from="form", cover_task_ids=(cover_task_id,))
+    def note_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
+        """Write the cover task's id into the pending record, so that no second run pays for the song.
 
-    def note_failure(self, reason: str, message: str, title: str | None = None) -> None:
-        """Write into the pending record why the song is still owed, and what it is called, if that is known."""
+        :param cover_task_id: KIE's id.
+        :param expires_at: ISO time at which KIE deletes the song's files, if known.
+        """
+        self.note(heard_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
+
+    def note_failure(self, reason: str, message: str, title: str | None = None, expires_at: str | None = None) -> None:
+        """Write into the pending record why the song is still owed, and what else is known of it.
+
+        :param reason: the error's.
+        :param message: what a person reads.
+        :param title: what the song is called.
+        :param expires_at: ISO time at which KIE deletes the song's files.
+        """
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
-        self.note(heard_from="form", last_failure=failure, title=title)
+        self.note(heard_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def drop_pending(self) -> None:
         """Delete the pending record: nothing of the song is owed."""
         delete_pending(self.bucket, self.keys)
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return the time that a template rendered to, None where it rendered to nothing."""
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None

@@ -204,3 +204,21 @@ def test_a_note_of_somebody_else_is_overwritten(kie: SimulatorServer, bucket: st
     kie.control.set_credits(0)
     alarm()
     assert list(json.loads(variables.rows[TOLD])) != []
+
+
+def test_when_kie_deletes_a_song_stands_in_its_record_once_its_cover_was_asked_for_or_has_failed(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles
+) -> None:
+    from airflow_kie.operators.suno import KieGenerateCoverOperator
+
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    facts: dict[str, Any] = {"music_task_id": song, "bucket": bucket, "prefix": "songs", "deferrable": False}
+    ends = "2026-12-06T10:06:05.950000+00:00"
+    TaskRun(lambda: KieGenerateCoverOperator(task_id="cover", poll_interval=0.05, expires_at=ends, **facts)).attempt()
+    stored = archive.json(f"songs/_pending/{song}.json")["expires_at"]
+    assert datetime.fromisoformat(stored) == datetime.fromisoformat(ends)
+    failed = SongArchive.open("aws_default", bucket, "songs", A)
+    failed.note_failure("file_damaged", "words", None, ends)
+    failed.note_failure("file_damaged", "words", None, "None")
+    pending = failed.pending()
+    assert pending is not None and pending.expires_at == datetime.fromisoformat(ends)

@@ -113,7 +113,7 @@ class KieSongReportOperator(BaseOperator):
 
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
-            archive.note_failure(failure["reason"], failure["message"], failure.get("title"))
+            archive.note_failure(failure["reason"], failure["message"], failure.get("title"), failure.get("expires_at"))
         except KieError as error:  # the report is still worth reading
             self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
 
@@ -131,6 +131,7 @@ def note_failure(context: Context) -> None:
     failure = {
         "music_task_id": getattr(task, "music_task_id", None),
         "title": task.song_title if isinstance(getattr(task, "song_title", None), str) else None,
+        "expires_at": task.expires_at if isinstance(getattr(task, "expires_at", None), str) else None,
         "task_id": ti.task_id,
         "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
         "message": str(error),

@@ -228,7 +228,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         """Write the cover task id into the song's pending record, once."""
         archive = self._archive()
         if archive and record.task_id and record.task_id not in self._noted:
-            archive.note_cover(record.task_id)
+            archive.note_cover(record.task_id, self.expires_at)
             self._noted.add(record.task_id)
 
     def archive_places(self) -> Sequence[Place]:
