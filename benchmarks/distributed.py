@@ -21,7 +21,7 @@ sys.path[:0] = [str(PROJECT / "include"), str(PROJECT / "tests")]
 import psutil  # noqa: E402
 import psycopg  # noqa: E402
 
-from distributed_stack import DistributedStack, distributed_stack, simulator_of  # noqa: E402
+from distributed_stack import DistributedStack, distributed_stack  # noqa: E402
 from local_stack import distributed_demo  # noqa: E402
 
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 def measure(stack: DistributedStack, songs: int) -> dict[str, object]:
     """Run songs and return what that cost."""
-    airflow, simulator = stack.login(), simulator_of(stack)
+    airflow, simulator = stack.login(), stack.simulator
     airflow.wait_for_dag(distributed_demo.DAG)
     idle, began = processor_seconds(stack), time.monotonic()
     time.sleep(20)

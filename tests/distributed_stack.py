@@ -27,7 +27,7 @@ from local_stack.env_file import with_secrets
 from local_stack.environment import base_environment
 from local_stack.health import unhealthy
 from local_stack.ports import ReservedPort
-from local_stack.processes import start, sweep
+from local_stack.processes import end, start, sweep
 from local_stack.settings import PROJECT
 from song_stack import eventually
 
@@ -95,6 +95,11 @@ class DistributedStack:
     def login(self) -> AirflowApi:
         """Log in as the admin whom service ``init`` has made."""
         return AirflowApi(self.url, ("admin", self.values["AIRFLOW_ADMIN_PASSWORD"]))
+
+    @property
+    def simulator(self) -> ControlClient:
+        """The simulator's control plane; whoever asks for it closes it."""
+        return ControlClient(self.simulator_url)
 
     def begin(self, name: str) -> None:
         """Start a process.
@@ -173,8 +178,7 @@ def distributed_stack(home: Path, **values: str) -> Iterator[DistributedStack]:
             _start(stack)
             yield stack
         finally:
-            for process in stack.running.values():
-                process.terminate()
+            end(stack.running.values(), 3.0)
             sweep(stack.mark, None)
             for port in ports.values():
                 port.release()
@@ -228,8 +232,3 @@ def _start(stack: DistributedStack) -> None:
         stack.begin(name)
     stack.wait(lambda: not unhealthy(stack.url), "Airflow is healthy")
     stack.here.check()
-
-
-def simulator_of(stack: DistributedStack) -> ControlClient:
-    """Return the simulator's control plane."""
-    return ControlClient(stack.simulator_url)
