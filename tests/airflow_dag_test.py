@@ -1,11 +1,11 @@
 """Runs a DAG with `dag.test()` in a process of its own, and prints what became of its tasks as JSON.
 
-    python airflow_dag_test.py <dag file> <dag id>
+    python airflow_dag_test.py <dag file> <dag id> [<another dag file> ...]
 
-Each line of standard input is the conf of a run as JSON; each run ends with a line of JSON among what it logs.
-`AIRFLOW_HOME` names a home of its own. Deferrals run inline, one task after the other; the task state store and XComs
-are real. Only the pauses between reads are shorter than in life, 8 s and more for every song would come together, and
-so is the minute for which KIE may not show a task yet.
+Each line of standard input is the conf of a run as JSON; `_dag` in it names another DAG than the first. Each run ends
+with a line of JSON among what it logs. `AIRFLOW_HOME` names a home of its own. Deferrals run inline, one task after the
+other; the task state store and XComs are real. Only the pauses between reads are shorter than in life, 8 s and more for
+every song would come together, and so is the minute for which KIE may not show a task yet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 
-def main(file: str, dag_id: str) -> None:
+def main(file: str, dag_id: str, *others: str) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.utils.db import initdb
@@ -30,10 +30,13 @@ def main(file: str, dag_id: str) -> None:
     initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(file, bundle_path=Path(file).parent, bundle_name="dags-folder")
+    for other in others:
+        bag.collect_dags(other, only_if_updated=False)
     assert bag.import_errors == {}, bag.import_errors
     sync_bag_to_db(bag, "dags-folder", None)
-    for conf in sys.stdin:
-        run = bag.dags[dag_id].test(run_conf=json.loads(conf))
+    for line in sys.stdin:
+        conf = json.loads(line)
+        run = bag.dags[conf.pop("_dag", dag_id)].test(run_conf=conf)
         tasks = [
             {"task_id": ti.task_id, "map_index": ti.map_index, "state": str(ti.state), "tries": ti.try_number}
             for ti in run.get_task_instances()

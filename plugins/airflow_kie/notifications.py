@@ -25,7 +25,7 @@ from airflow_kie.links import song_page
 from airflow_kie.songs import in_words
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, DeadlineAlert
+    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
@@ -220,17 +220,18 @@ def tell_of_conditions() -> dict[str, Any]:
     return {"on_success_callback": KieConditionNotifier(), "on_failure_callback": KieConditionNotifier()}
 
 
-def deadline() -> DeadlineAlert | None:
-    """Return the deadline of a run of `music_cover`, None unless `[kie] deadline_minutes` and a notifier are set."""
+def deadline() -> Any:
+    """Return a `DeadlineAlert` for runs of `music_cover`; None unless `[kie] deadline_minutes` and a notifier are set."""
     minutes = settings.number("deadline_minutes", 0)
     if minutes <= 0 or not is_on():
         return None
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    import airflow.sdk
 
-    return DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,  # runs of forms and events have no logical date
+    sdk = cast("Any", airflow.sdk)  # all three stand in its __all__, not in its stub
+    return sdk.DeadlineAlert(
+        reference=sdk.DeadlineReference.DAGRUN_QUEUED_AT,  # runs of forms and events have no logical date
         interval=timedelta(minutes=minutes),
-        callback=AsyncCallback(KieDeadlineNotifier),
+        callback=sdk.AsyncCallback(KieDeadlineNotifier),
     )
 
 

@@ -30,8 +30,12 @@ class Stack:
 
     def run(self, *music_task_ids: str, **params: Any) -> dict[str, Any]:
         """Run music_cover once and return state, tasks and everything that was logged."""
+        return self.run_dag(music_task_ids=list(music_task_ids), **params)
+
+    def run_dag(self, **conf: Any) -> dict[str, Any]:
+        """Run a DAG once; `_dag` names another than music_cover."""
         assert self.airflow.stdin is not None and self.airflow.stdout is not None
-        print(json.dumps({"music_task_ids": list(music_task_ids), **params}), file=self.airflow.stdin, flush=True)
+        print(json.dumps(conf), file=self.airflow.stdin, flush=True)
         log = []
         for line in self.airflow.stdout:
             log.append(line)
@@ -71,7 +75,13 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
     }
     return subprocess.Popen(
-        [sys.executable, str(PROJECT / "tests" / "airflow_dag_test.py"), str(folder / "music_cover.py"), "music_cover"],
+        [
+            sys.executable,
+            str(PROJECT / "tests" / "airflow_dag_test.py"),
+            str(folder / "music_cover.py"),
+            "music_cover",
+            str(folder / "kie_ops.py"),
+        ],
         cwd=home,
         env=environment,
         stdin=subprocess.PIPE,
@@ -152,3 +162,15 @@ def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_no
     assert stack.s3.root is not None
     pending = json.loads((stack.s3.root / "songs" / "songs" / "_pending" / f"{foreign}.json").read_text())
     assert pending["last_failure"]["reason"] == "task_unknown"  # which the sweep leaves to a person
+
+
+def test_kie_ops_fails_once_for_an_empty_account_and_succeeds_while_it_lasts_and_when_it_is_over(stack: Stack) -> None:
+    assert stack.run_dag(_dag="kie_ops")["state"] == "success"
+    stack.kie.control.set_credits(0)
+    begins = stack.run_dag(_dag="kie_ops")
+    assert (begins["state"], [task["tries"] for task in begins["tasks"]]) == ("failed", [1])
+    assert "connection kie_default has 0 credits left since " in begins["log"]
+    assert stack.run_dag(_dag="kie_ops")["state"] == "success"
+    stack.kie.control.set_credits(1000)
+    assert "Over after " not in stack.run_dag(_dag="kie_ops")["log"]
+    assert "Over after " in stack.run_dag(_dag="kie_ops")["log"]
