@@ -153,7 +153,7 @@ CONFIG: dict[str, Any] = {
                 "default": "0",
             },
             "include_texts": {
-                "description": "Tell prompts and lyrics to lineage and events word for word; otherwise hash and length.",
+                "description": "Tell lineage and events prompts and lyrics word for word; otherwise hash and length.",
                 "version_added": "0.1.0",
                 "type": "boolean",
                 "example": None,

@@ -66,6 +66,14 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("id",), help="A music task id, or the id of its cover task"),
                 ),
                 command(
+                    "lineage",
+                    "Tell from what an archived file was made",
+                    "Follow OpenLineage's events from an archived file, or all files of a song, back to the prompt. "
+                    "Asks nobody; the events come from OpenLineage's file transport.",
+                    words.Arg(("what",), help="A key in the bucket, its s3:// address, or a music task id"),
+                    words.Arg(("--events",), required=True, metavar="FILE", help="Events as JSON lines; - reads stdin"),
+                ),
+                command(
                     "redrive",
                     "Start again what is owed and nobody works on",
                     "List the songs that are owed something, say what starting them again can cost at most, ask once, "
