@@ -28,7 +28,7 @@ def command(args: Namespace) -> None:
         else:
             with open(args.events, encoding="utf-8") as file:  # noqa: PTH123 - a pipe will do too
                 told = Told.of(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         complain(f"The events could not be read: {error}. A file with one OpenLineage event in each line is expected.")
         sys.exit(2)
     files = told.files(args.what)
@@ -43,6 +43,7 @@ def command(args: Namespace) -> None:
             say()
         for line in told.story(file):
             say(line)
+    sys.exit(0)
 
 
 @dataclass(frozen=True)
