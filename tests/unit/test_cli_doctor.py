@@ -345,6 +345,33 @@ def test_when_kie_called_last_is_told(kie: SimulatorServer, monkeypatch: Any) ->
     assert (level, seen) == ("ok", "KIE called last 5 minutes ago, proven by its signature; 12 calls in all.")
 
 
+@pytest.mark.parametrize(
+    ("called_minutes_ago", "level", "words"),
+    [(None, "warn", "no callback has come since"), (60, "warn", "no callback has come since"), (1, "ok", "have come")],
+)
+def test_a_poll_that_found_what_a_callback_should_have_told_is_shown(
+    kie: SimulatorServer, monkeypatch: Any, called_minutes_ago: float | None, level: str, words: str
+) -> None:
+    from airflow.models.variable import Variable
+
+    from airflow_kie import last_poll
+    from airflow_kie.webhook.last_callback import LastCallback, variable_of
+
+    now = datetime.now(UTC)
+    found = Variable(key=last_poll.variable_of("kie_default"), val=(now - timedelta(minutes=30)).isoformat())
+    calls = []
+    if called_minutes_ago is not None:
+        last = LastCallback(now - timedelta(minutes=called_minutes_ago), 12, "signature")
+        calls.append(Variable(key=variable_of("kie_default"), val=last.text()))
+    with serving(says(b"", 401)) as server:
+        called_back(monkeypatch, kie, server.url)
+        with stored(found, *calls):
+            line = looked_at(callback_findings, KieHook()).line("last poll hit")
+    assert line[0] == level
+    assert "found the end of a task 30 minutes ago" in line[1]
+    assert words in line[1]
+
+
 def test_a_check_that_breaks_does_not_stop_the_others(kie: SimulatorServer, monkeypatch: Any) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
     looked = account()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -15,11 +16,14 @@ from airflow_kie.client.envelope import Response
 from airflow_kie.client.errors import KieUnreachable
 from airflow_kie.client.transport import post_anywhere
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.last_poll import last_poll_hit
 from airflow_kie.webhook.address import ROUTE
-from airflow_kie.webhook.last_callback import last_callback
+from airflow_kie.webhook.last_callback import LastCallback, last_callback
 
 _PROBE = {"data": {"taskId": "airflow-kie-doctor"}}
 """An unsigned call that names a task which nobody has: our receiver refuses it with 401 and does nothing."""
+_ONE_LOST = timedelta(minutes=5)
+"""A callback so near to a poll's find says that the way is open: a single one may be lost or late."""
 _INTERNAL_ENDINGS = (".local", ".internal", ".lan", ".home", ".corp", ".svc", ".localdomain")
 
 
@@ -31,7 +35,9 @@ def callback_findings(hook: KieHook) -> Iterator[Finding]:
         return
     yield from _settings_findings(account, serves)
     yield _probe(account)
-    yield _last(hook.kie_conn_id)
+    last = last_callback(hook.kie_conn_id)
+    yield _last(last)
+    yield _last_poll(last_poll_hit(hook.kie_conn_id), last)
 
 
 def _without_url(serves: bool) -> Finding:
@@ -171,8 +177,7 @@ _ANSWERS: Mapping[int, _Meaning] = MappingProxyType(
 )
 
 
-def _last(kie_conn_id: str) -> Finding:
-    last = last_callback(kie_conn_id)
+def _last(last: LastCallback | None) -> Finding:
     if last is None:
         return finding(
             "last callback",
@@ -185,4 +190,18 @@ def _last(kie_conn_id: str) -> Finding:
         Level.OK,
         f"KIE called last {ago(last.at)}, proven by its {last.proof}; {{count}} calls in all.",
         count=last.count,
+    )
+
+
+def _last_poll(found: datetime | None, last: LastCallback | None) -> Finding:
+    if found is None:
+        return finding("last poll hit", Level.OK, "No poll has found an end that a callback should have told.")
+    told = f"A poll, not a callback, found the end of a task {ago(found)}"
+    if last is not None and last.at >= found - _ONE_LOST:
+        return finding("last poll hit", Level.OK, f"{told}; callbacks have come since, or just before.")
+    return finding(
+        "last poll hit",
+        Level.WARN,
+        f"{told}, and no callback has come since: they get lost on the way. Results come up to a minute later for it. "
+        "Look whether the webhook key is switched on at kie.ai/settings, and try the address from outside.",
     )

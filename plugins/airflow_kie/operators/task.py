@@ -19,6 +19,7 @@ from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
 from airflow_kie.events import Outcome, heard_by
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.last_poll import note_poll_hit
 from airflow_kie.lineage import LineageMethods, TaskLineage, known_of, of_ended
 from airflow_kie.links import KieLogsLink
 from airflow_kie.patience import Place, account_place, patiently
@@ -198,6 +199,9 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self.log.info("%s", about(followed.record))
         if followed.details:
             self._count_done(followed.record)
+            if self._heard == "poll" and hook.account.calls_back:
+                self.log.info("A poll found that KIE task %s has ended; no callback has come.", followed.record.task_id)
+                note_poll_hit(self.kie_conn_id)
             since = None if followed.record.adopted else followed.record.known_at
             self._lineage = of_ended(followed.record, followed.details, self._heard, since)
             self.finished(context, followed.record)
