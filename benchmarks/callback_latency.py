@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/callback_latency.py [--songs 30] [--every 5.0]
 
-One stack as `./run up` starts it (Airflow's real processes, LocalExecutor, SQLite), the simulator at real speed, cover
-tasks of 20 s. Songs come one after the other by events; every second one uses a connection with a callback URL, the
-others one without, so both are measured in the same minutes under the same load. Between them run empty deferred
-tasks: what Airflow itself takes, without any KIE. All figures are seconds; p50 and p95 over the songs.
+One stack as `./run up` starts it, but on Postgres, with the simulator at real speed and cover tasks of 20 s. Songs come
+one after the other by events; every second one uses a connection with a callback URL, the others one without, so both
+are measured in the same minutes under the same load. Between them run empty deferred tasks: what Airflow itself takes,
+without any KIE. All figures are seconds; p50 and p95 over the songs.
 
 `floor` is an empty deferred task from its queueing to its end, its trigger firing at once. `transfer` is
 `archive_to_s3` from its start until the last cover stands in the bucket. The target is
@@ -17,19 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT / "include"))
+from stacks import PROJECT, postgres_stack
 
 COVER_SECONDS = 20.0
 MUSIC = "kie://api.kie.ai/suno/music"
@@ -68,24 +63,20 @@ def measure(songs: int, every: float) -> dict[str, Any]:
     :param every: seconds between two songs.
     """
     from fault_suite.stale import stale_events
-    from local_stack.running import running_stack
 
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as dags:
-        for file in (*(PROJECT / "dags").glob("*.py"), PROJECT / "benchmarks" / "dags" / "empty_deferred.py"):
-            shutil.copy(file, dags)
-        settings = {"AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{POLLED}"}
-        with running_stack(Path(home), dags=Path(dags), airflow=settings) as running:
-            add_polled_connection(running)
-            for dag_id in ("music_cover", "empty_deferred"):
-                running.airflow.wait_for_dag(dag_id)
-            run_once(running)
-            arms, floors = send(running, songs, every)
-            done = {c["source_id"]: c["real_at"] + COVER_SECONDS for c in running.simulator.ledger("cover")}
-            stored = {song: wait_for_covers(running, song) for song in arms}
-            starts = archive_starts(running)
-            measured = [Song(arm, done[s], stored[s], stored[s] - starts[s]) for s, arm in arms.items()]
-            stale = stale_events((running.settings.logs / "scheduler.log").read_text(errors="replace"))
-            return {**report(measured, floor_seconds(running, floors)), "stale_events": stale}
+    dag_files = [PROJECT / "dags" / "music_cover.py", PROJECT / "benchmarks" / "dags" / "empty_deferred.py"]
+    with postgres_stack(dag_files, {"AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{POLLED}"}) as (running, _):
+        add_polled_connection(running)
+        for dag_id in ("music_cover", "empty_deferred"):
+            running.airflow.wait_for_dag(dag_id)
+        run_once(running)
+        arms, floors = send(running, songs, every)
+        stored = {song: wait_for_covers(running, song) for song in arms}
+        done = {c["source_id"]: c["real_at"] + COVER_SECONDS for c in running.simulator.ledger("cover")}
+        starts = archive_starts(running)
+        measured = [Song(arm, done[s], stored[s], stored[s] - starts[s]) for s, arm in arms.items()]
+        stale = stale_events((running.settings.logs / "scheduler.log").read_text(errors="replace"))
+        return {**report(measured, floor_seconds(running, floors)), "stale_events": stale}
 
 
 def add_polled_connection(running: Any) -> None:
@@ -112,25 +103,12 @@ def send(running: Any, songs: int, every: float) -> tuple[dict[str, str], list[s
         (song,) = running.simulator.make_music(f"Song {number + 1}")
         running.simulator.add_fault("task", "takes", kind="cover", source_id=song.task_id, seconds=COVER_SECONDS)
         arms[song.task_id] = arm
-        again(lambda s=song, c=connection: running.airflow.create_asset_event(MUSIC, {"kie_conn_id": c}, s.task_id))
+        running.airflow.create_asset_event(MUSIC, {"kie_conn_id": connection}, song.task_id)
         time.sleep(every / 2)
         if number % 2:
-            floors.append(again(lambda: running.airflow.trigger("empty_deferred", {"seconds": 0})))
+            floors.append(running.airflow.trigger("empty_deferred", {"seconds": 0}))
         time.sleep(every / 2)
     return arms, floors
-
-
-def again(call: Any) -> Any:
-    """Call Airflow, again where SQLite was locked: nothing was done then."""
-    from local_stack.airflow_api import AirflowRefused
-
-    for _ in range(10):
-        try:
-            return call()
-        except AirflowRefused as refusal:
-            if "Database error" not in str(refusal):
-                raise
-    return call()
 
 
 def wait_for_covers(running: Any, song: str, seconds: float = 300.0) -> float:
