@@ -221,7 +221,7 @@ def tell_of_conditions() -> dict[str, Any]:
 
 
 def deadline() -> Any:
-    """Return a `DeadlineAlert` for runs of `music_cover`; None unless `[kie] deadline_minutes` and a notifier are set."""
+    """Return a `DeadlineAlert` for `music_cover`; None unless `[kie] deadline_minutes` and a notifier are set."""
     minutes = settings.number("deadline_minutes", 0)
     if minutes <= 0 or not is_on():
         return None
