@@ -27,6 +27,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "LOCAL_S3_ACCESS_KEY": lambda: secrets.token_hex(10),
     "LOCAL_S3_SECRET_KEY": lambda: secrets.token_hex(32),
     "SIMULATOR_WEBHOOK_SECRET": lambda: secrets.token_hex(32),
+    "GRAFANA_PASSWORD": lambda: secrets.token_urlsafe(18),
 }
 """How each secret is made."""
 
