@@ -54,9 +54,11 @@ def completed(task: Any, run_id: str | None = None, state: RunState = RunState.C
     return told
 
 
-def read_events(path: Path) -> list[Event]:
-    """Return the events in a file of OpenLineage's file transport."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read_events(folder: Path) -> list[Event]:
+    """Return the events that OpenLineage's file transport has left, a file for each; one in the midst of being written
+    is left out."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir())]
+    return [json.loads(text) for text in texts if text.endswith("\n")]
 
 
 def of_run(events: Iterable[Event], dag_id: str, run_id: str) -> list[Event]:

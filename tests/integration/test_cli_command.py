@@ -39,7 +39,7 @@ def test_airflow_shows_the_commands_and_gives_them_their_arguments(tmp_path: Pat
     assert check == "['kie_conn_id', 'music_task_id', 'recording', 'spend', 'yes']"
     assert code == "2"
     assert "'archive' is not the name of an archive" in ran.stderr
-    assert {"doctor", "check", "verify"} <= {line.split()[0] for line in shown if line.strip()}
+    assert {"doctor", "check", "verify", "lineage"} <= {line.split()[0] for line in shown if line.strip()}
 
 
 def test_an_airflow_command_pays_for_none_of_what_ours_need() -> None:

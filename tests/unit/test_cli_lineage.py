@@ -102,6 +102,19 @@ def test_a_music_task_id_leads_to_every_file_of_the_song(capsys: pytest.CaptureF
     assert (code, starts) == (0, [f"s3://covers/songs/{SONG}/{name}" for name in FILES])
 
 
+def test_a_folder_with_a_file_for_each_event_is_read_as_one_file_would_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, lines, _ = told(capsys, tmp_path, SONG)
+    folder = tmp_path / "events"
+    folder.mkdir()
+    for number, each in enumerate(EVENTS):
+        (folder / f"{number}.json").write_text(json.dumps(each))
+    with pytest.raises(SystemExit) as ended:
+        command(Namespace(what=SONG, events=str(folder)))
+    assert (ended.value.code, capsys.readouterr().out.splitlines()) == (0, lines)
+
+
 def test_what_the_events_do_not_tell_of_is_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, lines, said = told(capsys, tmp_path, "songs/elsewhere/cover-1.png")
     assert (code, lines) == (1, [])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 DAGS = Path(__file__).parents[2] / "dags"
+EXAMPLES = DAGS.parent / "docs" / "examples"
 FILES = sorted(DAGS.glob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 HEAVY = {"httpx", "httpcore", "fastapi", "boto3", "botocore", "PIL", "tinytag", "pyrate_limiter", "redis", "psycopg2"}
@@ -86,6 +87,23 @@ def test_a_dag_file_loads_no_heavy_module_beyond_the_sdks(file: Path) -> None:
     )
     ours = f"import runpy; runpy.run_path({str(file)!r})"
     assert (modules_after(ours) - modules_after(plain)) & HEAVY == set()
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_an_example_parses_and_serializes(file: Path) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dags = dags_in(file)
+    assert set(dags) == {file.stem}
+    for dag in dags.values():
+        DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+
+
+def test_covers_are_announced_by_the_task_that_archives_them_and_made_from_songs() -> None:
+    from airflow_kie import assets
+
+    task = dags_in(DAGS / "music_cover.py")["music_cover"].get_task("archive_to_s3")
+    assert (task.inlets, task.outlets) == ([assets.MUSIC], [assets.COVER, assets.ARCHIVE])
 
 
 def test_the_tasks_of_music_cover_are_those_of_the_design() -> None:

@@ -71,7 +71,9 @@ def get_kie_commands() -> list[Any]:
                     "Follow OpenLineage's events from an archived file, or all files of a song, back to the prompt. "
                     "Asks nobody; the events come from OpenLineage's file transport.",
                     words.Arg(("what",), help="A key in the bucket, its s3:// address, or a music task id"),
-                    words.Arg(("--events",), required=True, metavar="FILE", help="Events as JSON lines; - reads stdin"),
+                    words.Arg(
+                        ("--events",), required=True, metavar="PATH", help="File of events, folder of such files, or -"
+                    ),
                 ),
                 command(
                     "redrive",

@@ -7,7 +7,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 from airflow_kie.cli.terminal import complain, say
 
@@ -23,13 +24,9 @@ def command(args: Namespace) -> None:
     :raises SystemExit: 0 if the lineage was found, 1 if the events know nothing of it, 2 if they could not be read.
     """
     try:
-        if args.events == "-":
-            told = Told.of(sys.stdin)
-        else:
-            with open(args.events, encoding="utf-8") as file:  # noqa: PTH123 - a pipe will do too
-                told = Told.of(file)
+        told = Told.of(_lines(args.events))
     except (OSError, ValueError, LookupError, TypeError) as error:
-        complain(f"The events could not be read: {error}. A file with one OpenLineage event in each line is expected.")
+        complain(f"The events could not be read: {error}. OpenLineage's events are expected, one in each line.")
         sys.exit(2)
     files = told.files(args.what)
     if not files:
@@ -44,6 +41,20 @@ def command(args: Namespace) -> None:
         for line in told.story(file):
             say(line)
     sys.exit(0)
+
+
+def _lines(events: str) -> Iterator[str]:
+    """Return the lines of a file, of all files in a folder, or of the standard input.
+
+    OpenLineage's file transport writes either one file or, by default, one for each event.
+    """
+    if events == "-":
+        yield from sys.stdin
+        return
+    path = Path(events)
+    for file in sorted(path.iterdir()) if path.is_dir() else (path,):
+        with file.open(encoding="utf-8") as lines:
+            yield from lines
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Told:
     origins: dict[Key, list[Origin]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lines: Iterable[str] | TextIO) -> Told:
+    def of(cls, lines: Iterable[str]) -> Told:
         """Read events.
 
         :param lines: one event in each line, as JSON.
