@@ -146,6 +146,7 @@ class Patience:
     :param own_run: a person started the run and waits for it: most outages are told at once.
     :param ends_at: epoch seconds at which patience ends whatever happens: a day before KIE deletes the files.
     :param postpone: called with the seconds of each pause, so that deadlines move along.
+    :param song: the music task id, for the log.
     :param clock: epoch seconds.
     :param sleep: waits for so many seconds.
     """
@@ -156,6 +157,7 @@ class Patience:
     own_run: bool = False
     ends_at: float | None = None
     postpone: Callable[[float], None] = lambda seconds: None
+    song: str = ""
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
 
@@ -262,7 +264,8 @@ class Patience:
         pause = seconds * random.uniform(1.0, 1.25)  # noqa: S311 - jitter, no secret
         self.postpone(pause)
         moment = datetime.fromtimestamp(self.clock() + pause, tz=UTC)
-        log.info("Put back until %s; no retry is used up. %s", moment.isoformat(timespec="seconds"), why)
+        until = moment.isoformat(timespec="seconds")
+        log.info("%sPut back until %s; no retry is used up. %s", f"Song {self.song}: " if self.song else "", until, why)
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
 
 
@@ -295,6 +298,7 @@ def patiently(
             own_run=is_own_run(context),
             ends_at=last_moment(expires_at),
             postpone=postpone,
+            song=str(getattr(context["task"], "music_task_id", None) or ""),
         )
         return patience.work(attempt)
     except KieError as error:

@@ -91,6 +91,21 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
     )
 
 
+STORY = (
+    "is noted, heard of by form",
+    "is generated",
+    "Asking KIE: ",
+    "KIE names task ",
+    "Waiting for KIE: ",
+    "last state 1 (succeeded)",
+    "ends: done",
+    "has 2 images",
+    "cover-1.png",
+    "archived 2 files",
+)
+"""What the log says of a song, in this order."""
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("chain")
@@ -116,6 +131,10 @@ def test_one_song_that_failed_for_good_does_not_stop_the_others_and_turns_the_ru
     assert states(run, "archive_to_s3") == ["success", "upstream_failed", "success"]
     assert "Two songs are archived, one failed: " in run["log"]
     assert "the word X is not allowed" in run["log"]
+    told = [line for line in run["log"].splitlines() if good in line]
+    for state in STORY:  # grep for one id tells its story
+        assert any(state in line for line in told), state
+        told = told[next(number for number, line in enumerate(told) if state in line) + 1 :]
     for music_task_id in (good, other):
         assert stack.files(music_task_id) == ["cover-1.png", "cover-2.png", "manifest.json"]
     assert sorted(charge["source_id"] for charge in stack.kie.control.ledger("cover")) == sorted([good, other])

@@ -69,6 +69,14 @@ def test_a_cause_that_lasts_is_told_of_once_a_day() -> None:
     assert told == [What.LASTS, What.LASTS]
 
 
+def test_what_was_told_once_is_not_worse_again_after_a_day_in_which_it_was_better() -> None:
+    watch = Watch()
+    watch.look(replace(REFUSES, level=4))
+    watch.at += AGAIN_AFTER
+    assert watch.whats(REFUSES) == [What.LASTS]
+    assert watch.whats(replace(REFUSES, level=4)) == []
+
+
 def test_a_cause_is_over_when_two_looks_in_a_row_have_not_seen_it() -> None:
     watch = Watch()
     watch.look(REFUSES)

@@ -243,6 +243,7 @@ class KieSongListOperator(BaseOperator):
         wanted = Wanted(audio=order.archive_audio, lyrics=order.archive_lyrics)
         if manifest and not wanted.missing_in(manifest):
             archive.drop_pending()
+            self.log.info("Song %s has all that is asked for.", order.music_task_id)
             return _Noted(order, result_of(bucket.name, archive.keys.manifest, manifest, changed=False))
         ti = context["ti"]
         pending = archive.note(
@@ -253,6 +254,7 @@ class KieSongListOperator(BaseOperator):
             options=Options(audio=order.archive_audio, lyrics=order.archive_lyrics),
             cover_task_ids=(order.cover_task_id,) if order.cover_task_id else (),
         )
+        self.log.info("Song %s is noted, heard of by %s.", order.music_task_id, pending.heard_from)
         return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
 
     def _weigh(self, noted: Sequence[_Noted]) -> None:

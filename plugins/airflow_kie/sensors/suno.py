@@ -225,10 +225,11 @@ class KieCoverSensor(KieTaskSensor):
 
     def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return ids, number of images, and when KIE's files expire."""
-        self.log.info("Cover task %s has %d images.", self.kie_task_id, len(details.results))
+        song = details.parent_id or self.music_task_id
+        self.log.info("Cover task %s of song %s has %d images.", self.kie_task_id, song, len(details.results))
         return {
             "cover_task_id": self.kie_task_id,
-            "music_task_id": details.parent_id or self.music_task_id,
+            "music_task_id": song,
             "images": len(details.results),
             "expires_at": details.expires_at.isoformat() if details.expires_at else None,
         }

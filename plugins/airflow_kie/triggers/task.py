@@ -20,6 +20,7 @@ from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Action, Done, Fail, Fetch, Rules, TaskRecord, Wait, next_action
 from airflow_kie.events import Outcome, event_of
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.waiting import about
 
 if TYPE_CHECKING:
     from airflow_kie.client.kie import KieAsync
@@ -83,6 +84,8 @@ class KieTaskTrigger(BaseTrigger):
             log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
             broken = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)
             event = event_of(Outcome.FAILED, record, broken)
+        made_from = f" for {record.source_id}" if record.source_id else ""
+        log.info("Waiting for KIE task %s%s ends: %s.", record.task_id, made_from, event["outcome"])
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -121,6 +124,8 @@ class KieTaskTrigger(BaseTrigger):
                         unread = answer.error if isinstance(answer, Unreadable) else None
                         _log_news(record, answer)
                         action = next_action(record, time.time(), answer, waiting.rules(rules))
+                        if action.record.last_state != record.last_state:
+                            log.info("%s", about(action.record))
                     case _:
                         raise AssertionError(f"A trigger only reads, and was told: {action}.")
 

@@ -90,6 +90,8 @@ class HeardSongs:
                     music_task_id,
                     MUSIC.uri,
                 )
+            else:
+                log.info("Song %s is noted and announced: music_cover starts for it.", music_task_id)
 
     def _is_announced(self, music_task_id: str) -> bool:
         """Return whether its event is younger than what the sweep looks at."""
