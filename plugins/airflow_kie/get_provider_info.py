@@ -237,7 +237,7 @@ CONFIG: dict[str, Any] = {
                 "default": "False",
             },
             "simulator_hosts": {
-                "description": "Simulators of KIE on other machines (host:port, with commas): asked and read over http.",
+                "description": "Simulators of KIE on other machines (host:port, with commas): asked over http.",
                 "version_added": "0.1.0",
                 "type": "string",
                 "example": "simulator:8000",

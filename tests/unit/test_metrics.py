@@ -188,3 +188,27 @@ def test_the_client_of_the_backend_is_made_outside_of_the_event_loop(monkeypatch
 def test_no_metric_has_a_tag_that_could_hold_an_id() -> None:
     allowed = {"kind", "connection", "heard", "reason", "over", "outcome", "cause", "triggerer"}
     assert {tag for metric in metrics.METRICS.values() for tag in metric.tags} <= allowed
+
+
+def test_every_metric_arrives_with_opentelemetry_too() -> None:
+    from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
+    from airflow.sdk._shared.observability.metrics.otel_logger import SafeOtelLogger
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    stats.initialize(factory=lambda: SafeOtelLogger(provider), export_legacy_names=True)
+    try:
+        for metric in metrics.METRICS.values():
+            tell = {"counter": metric.add, "gauge": metric.set, "timer": metric.took}[metric.kind.value]
+            tell(1.5, **dict.fromkeys(metric.tags, "x"))
+        read: Any = reader.get_metrics_data()
+    finally:
+        stats.initialize(factory=NoStatsLogger, export_legacy_names=True)
+        provider.shutdown()
+    (scope,) = read.resource_metrics[0].scope_metrics
+    told = {metric.name: metric.data.data_points[0] for metric in scope.metrics}
+    assert set(told) == {f"airflow.{name}" for name in metrics.METRICS}
+    assert told["airflow.kie.wait"].sum == 1500  # milliseconds, as Airflow's own timers
+    assert dict(told["airflow.kie.created"].attributes) == {"kind": "x", "connection": "x"}
