@@ -47,7 +47,8 @@ class KieRunFacet(RunFacet):
     prompt: dict[str, Any] | None = None
     lyrics: list[dict[str, Any]] = attrs.Factory(list)
 
-    _additional_skip_redact: ClassVar[list[str]] = ["task_id", "music_task_id", "cover_task_ids", "failed_task_ids"]
+    # Airflow blots out fields by their names. Who adds `prompt` to these names, for the runs' form, keeps our hashes.
+    _additional_skip_redact: ClassVar[list[str]] = ["task_id", "music_task_id", "prompt", "lyrics"]
 
     @staticmethod
     def _get_schema() -> str:

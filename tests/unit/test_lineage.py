@@ -226,6 +226,18 @@ def test_prompts_and_lyrics_are_told_of_by_hash_and_length_unless_their_text_is_
     assert lyrics and all(("text" in each) is wanted for each in lyrics)
 
 
+def test_a_prompt_in_a_runs_form_is_hidden_by_its_name_and_our_hash_stays(kie: SimulatorServer) -> None:
+    from airflow.providers.openlineage.utils.utils import AirflowRunFacet, OpenLineageRedactor
+
+    redactor = OpenLineageRedactor()
+    redactor.sensitive_variables_fields = ["prompt"]  # [core] sensitive_var_conn_names
+    form = AirflowRunFacet(dag={}, dagRun={"conf": {"prompt": PROMPT}}, taskInstance={}, task={}, taskUuid="1")
+    assert PROMPT not in str(redactor.redact(form, max_depth=20))
+    _, composed = music()
+    facet: Any = composed.task.get_openlineage_facets_on_complete(None).run_facets["kie"]
+    assert redactor.redact(facet, max_depth=20).prompt == {"sha256": DIGEST, "length": len(PROMPT), "text": None}
+
+
 def test_the_published_schema_has_every_field_of_the_facets() -> None:
     from airflow_kie import openlineage
 
