@@ -6,7 +6,9 @@ that is what would be measured.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,5 +39,9 @@ def postgres_stack(dag_files: Sequence[Path], airflow: dict[str, str]) -> Iterat
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         }
+        migrate = [str(Path(sys.executable).parent / "airflow"), "db", "migrate"]  # a local stack prepares SQLite only
+        subprocess.run(
+            migrate, env={**os.environ, **connections, "AIRFLOW_HOME": home}, check=True, capture_output=True
+        )
         with running_stack(Path(home), dags=Path(dags), airflow={**connections, **airflow}) as running:
             yield running, url
