@@ -10,7 +10,7 @@ without any KIE. All figures are seconds; p50 and p95 over the songs.
 `floor` is an empty deferred task from its queueing to its end, its trigger firing at once. `transfer` is
 `archive_to_s3` from its start until the last cover stands in the bucket. The target is
 p50 with callbacks <= 1.5 * p50 of `floor` + p50 of `transfer`. `stale_events` counts how often Airflow failed a task
-by an event of its own (docs/on-call.md); each is one free retry.
+by an event of its own (docs/on-call.md), each one free retry; `lost_legs` says in which arm tasks needed one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,7 +77,8 @@ def measure(songs: int, every: float) -> dict[str, Any]:
         starts = archive_starts(running)
         measured = [Song(arm, done[s], stored[s], stored[s] - starts[s]) for s, arm in arms.items()]
         stale = stale_events((running.settings.logs / "scheduler.log").read_text(errors="replace"))
-        return {**report(measured, floor_seconds(running, floors)), "stale_events": stale}
+        lost = dict(Counter(arms[song] for song in lost_legs(running) if song in arms))
+        return {**report(measured, floor_seconds(running, floors)), "stale_events": stale, "lost_legs": lost}
 
 
 def add_polled_connection(running: Any) -> None:
@@ -130,6 +132,13 @@ def archive_starts(running: Any) -> dict[str, float]:
         if raw["task_id"].endswith("archive_to_s3") and raw["start_date"]:
             found[runs[raw["dag_run_id"]]] = datetime.fromisoformat(raw["start_date"]).timestamp()
     return found
+
+
+def lost_legs(running: Any) -> list[str]:
+    """Return the song of each task that needed a further try, once for each try: nothing else fails here."""
+    runs = {run["dag_run_id"]: run["partition_key"] for run in running.airflow.runs("music_cover")}
+    tasks = running.airflow.pages("/dags/music_cover/dagRuns/~/taskInstances", "task_instances")
+    return [runs[raw["dag_run_id"]] for raw in tasks for _ in range(max(0, (raw["try_number"] or 0) - 1))]
 
 
 def floor_seconds(running: Any, runs: Sequence[str]) -> list[float]:
