@@ -208,6 +208,13 @@ CONFIG: dict[str, Any] = {
                 "example": '{"slack_webhook_conn_id": "slack", "text": "*{title}*\\n{escaped}"}',
                 "default": "",
             },
+            "notify_of": {
+                "description": "What it is sent.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "conditions",
+                "default": "archived, failed, conditions, late",
+            },
             "deadline_minutes": {
                 "description": "The notifier is told of a run of music_cover that takes longer. 0: it is not.",
                 "version_added": "0.1.0",

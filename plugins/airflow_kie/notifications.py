@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseNotifier, Variable, conf
 
 from airflow_kie import settings
+from airflow_kie.conditions import What
 from airflow_kie.links import song_page
 from airflow_kie.songs import in_words
 
@@ -46,12 +47,14 @@ class Message:
     :param text: the rest, with line breaks.
     :param cause: the same for everything that is about one cause: PagerDuty's `dedup_key`.
     :param severity: ``info``, ``warning`` or ``error``.
+    :param over: it tells that the cause is over: PagerDuty's `action` is ``resolve`` then.
     """
 
     title: str
     text: str
     cause: str
     severity: str = "error"
+    over: bool = False
 
     def into(self, argument: Any) -> Any:
         """Return a notifier's argument with the message in it, however deep it stands."""
@@ -69,12 +72,13 @@ class Message:
             "html": escaped.replace("\n", "<br>"),
             "cause": self.cause,
             "severity": self.severity,
+            "action": "resolve" if self.over else "trigger",
         }
         # In one pass: what a song is called is not looked through for further names.
         return _PLACE.sub(lambda place: words[place[1]], argument)
 
 
-_PLACE = re.compile(r"\{(title|text|escaped|html|cause|severity)\}")
+_PLACE = re.compile(r"\{(title|text|escaped|html|cause|severity|action)\}")
 
 
 class KieNotifier(BaseNotifier):
@@ -161,7 +165,8 @@ class KieConditionNotifier(KieNotifier):
                 f"{one['key'].partition(':')[0]} {one['what']}",
                 one["text"],
                 one["key"],
-                "info" if one["what"] == "is over" else "error",
+                "info" if one["what"] == What.OVER else "error",
+                one["what"] == What.OVER,
             )
             for one in news or ()
         ]
@@ -183,9 +188,13 @@ class KieDeadlineNotifier(KieNotifier):
 _RUN = ("dag_id", "run_id", "dag_run_id")
 
 
-def is_on() -> bool:
-    """Return whether somebody is to be told."""
-    return bool(settings.text("notifier"))
+def is_on(what: str = "") -> bool:
+    """Return whether somebody is to be told.
+
+    :param what: of what: ``archived``, ``failed``, ``conditions`` or ``late``; empty: of anything.
+    """
+    wanted = settings.text("notify_of", "archived, failed, conditions, late")
+    return bool(settings.text("notifier")) and what in wanted
 
 
 def sender_of(message: Message) -> BaseNotifier:
@@ -208,14 +217,14 @@ def sender_of(message: Message) -> BaseNotifier:
 
 def tell_of_run() -> dict[str, Any]:
     """Return the callbacks of a run's report; none where nobody is to be told."""
-    if not is_on():
-        return {}
-    return {"on_success_callback": KieArchivedNotifier(), "on_failure_callback": KieFailedNotifier()}
+    archived = {"on_success_callback": KieArchivedNotifier()} if is_on("archived") else {}
+    failed = {"on_failure_callback": KieFailedNotifier()} if is_on("failed") else {}
+    return {**archived, **failed}
 
 
 def tell_of_conditions() -> dict[str, Any]:
     """Return the callbacks of the task of `kie_ops`; none where nobody is to be told."""
-    if not is_on():
+    if not is_on("conditions"):
         return {}
     return {"on_success_callback": KieConditionNotifier(), "on_failure_callback": KieConditionNotifier()}
 
@@ -223,7 +232,7 @@ def tell_of_conditions() -> dict[str, Any]:
 def deadline() -> Any:
     """Return a `DeadlineAlert` for `music_cover`; None unless `[kie] deadline_minutes` and a notifier are set."""
     minutes = settings.number("deadline_minutes", 0)
-    if minutes <= 0 or not is_on():
+    if minutes <= 0 or not is_on("late"):
         return None
     import airflow.sdk
 

@@ -106,7 +106,8 @@ def test_begin_and_end_of_a_cause_are_a_message_each_with_one_key(
     posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(
-        "AIRFLOW__KIE__NOTIFIER_ARGS", '{"text": "{title}: {text}", "key": "{cause}", "s": "{severity}"}'
+        "AIRFLOW__KIE__NOTIFIER_ARGS",
+        '{"text": "{title}: {text}", "key": "{cause}", "s": "{severity}", "a": "{action}"}',
     )
     ti = TaskInstance(task_id="look")
     for what, text in (("begins", "3 songs wait: the bucket refuses."), ("is over", "Over after 2 hours.")):
@@ -115,8 +116,8 @@ def test_begin_and_end_of_a_cause_are_a_message_each_with_one_key(
     ti.pulls[("look", "news")] = []
     KieConditionNotifier()({"ti": ti})
     assert posted == [
-        {"text": "s3 begins: 3 songs wait: the bucket refuses.", "key": "s3:covers", "s": "error"},
-        {"text": "s3 is over: Over after 2 hours.", "key": "s3:covers", "s": "info"},
+        {"text": "s3 begins: 3 songs wait: the bucket refuses.", "key": "s3:covers", "s": "error", "a": "trigger"},
+        {"text": "s3 is over: Over after 2 hours.", "key": "s3:covers", "s": "info", "a": "resolve"},
     ]
 
 
@@ -150,6 +151,14 @@ def test_nothing_is_told_and_nothing_is_added_to_a_dag_unless_a_notifier_is_name
     KieArchivedNotifier()(report(row(A, "Velvet Harbour")))
     assert posted == []
     assert notifications.tell_of_run() == notifications.tell_of_conditions() == {}
+    assert notifications.deadline() is None
+
+
+def test_only_what_was_asked_for_is_told(posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, conditions")
+    assert list(notifications.tell_of_run()) == ["on_failure_callback"]
+    assert list(notifications.tell_of_conditions()) == ["on_success_callback", "on_failure_callback"]
     assert notifications.deadline() is None
 
 
