@@ -183,11 +183,12 @@ def prompt_of(details: TaskDetails) -> str | None:
     return prompt if isinstance(prompt, str) else (details.tracks[0].lyrics if details.tracks else None)
 
 
-def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None) -> TaskLineage:
+def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits_only: bool = False) -> TaskLineage:
     """Return the lineage of a KIE task that has not ended.
 
     :param record: what is known of it.
     :param body: the request that makes it, where we make it.
+    :param waits_only: who tells of it makes none.
     """
     music = record.kind == MUSIC.name
     prompt = (body or {}).get("prompt") if music else None
@@ -202,24 +203,27 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None) -> TaskL
             task_id=record.task_id,
             music_task_id=record.task_id if music else source,
             model=(body or {}).get("model"),
-            attempts=len(record.failed_ids) + 1,
+            attempts=None if waits_only else len(record.failed_ids) + 1,
             failed_task_ids=tuple(record.failed_ids),
             failures=dict(record.attempts) or None,
-            adopted=record.adopted,
+            adopted=None if waits_only else record.adopted,
             prompt=Text.of(prompt) if prompt else None,
         ),
     )
 
 
-def of_ended(record: TaskRecord, details: TaskDetails, heard: str, since: float | None) -> TaskLineage:
+def of_ended(
+    record: TaskRecord, details: TaskDetails, heard: str, since: float | None, *, waits_only: bool = False
+) -> TaskLineage:
     """Return the lineage of a KIE task that has its files.
 
     :param record: what is known of it.
     :param details: as KIE tells it.
     :param heard: how its end was heard of.
     :param since: epoch seconds since when it was waited for.
+    :param waits_only: who tells of it makes none.
     """
-    known = known_of(record)
+    known = known_of(record, waits_only=waits_only)
     music = record.kind == MUSIC.name
     source = None if music else record.source_id or details.parent_id
     prompt = prompt_of(details) if music else None

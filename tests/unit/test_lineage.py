@@ -95,6 +95,7 @@ def test_the_chain_leads_from_the_prompt_to_every_file(kie: SimulatorServer, arc
     _, seen = ran(KieCoverSensor, music_task_id=song, cover_task_id=drawn)
     stored = archive_of(song, drawn, archive.bucket, archive_audio=True)
     told = edges([each.event for each in (composed, heard, covered, seen, stored)])
+    assert not {"attempts", "adopted"} & {*heard.facet, *seen.facet}  # a sensor makes no task
     here = f"s3://{archive.bucket}/songs/{song}"
     to_s3 = "KieCoverToS3Operator"
     assert told == {

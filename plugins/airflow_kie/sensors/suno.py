@@ -128,7 +128,7 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
             self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
         )
         record = (store.read() or known) if rescheduled else known
-        self._lineage = known_of(record)
+        self._lineage = known_of(record, waits_only=True)
         follower = Follower(
             kie=KieHook(self.kie_conn_id).get_conn(),
             save=store.write if rescheduled else lambda _: None,
@@ -144,16 +144,15 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
             raise
         if followed.details is None:
             raise AssertionError("A sensor follows its task to the end.")
-        self._lineage = of_ended(followed.record, followed.details, self._heard, _begin_of(context))
+        self._lineage = of_ended(followed.record, followed.details, self._heard, _begin_of(context), waits_only=True)
         return self.result(context, followed.details)
 
     def lineage_at_start(self) -> TaskLineage:
         """Return what is known of the task that is waited for."""
-        return known_of(
-            TaskRecord.of_known_task(
-                self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
-            )
+        record = TaskRecord.of_known_task(
+            self.kind, self.kie_task_id, source=dict(self.source()), connection=self.kie_conn_id
         )
+        return known_of(record, waits_only=True)
 
     def _pausing(self) -> Pausing:
         if self.deferrable:
