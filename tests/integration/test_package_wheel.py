@@ -111,7 +111,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_licence_and_nothing_e
         names = set(archive.namelist())
     files = {str(file.relative_to(PACKAGE.parent)) for file in PACKAGE.rglob("*") if file.is_file()}
     assert {name for name in names if ".dist-info/" not in name} == {f for f in files if "__pycache__" not in f}
-    assert {"airflow_kie/py.typed", "airflow_kie/archive/manifest.schema.json"} <= names
+    published = {"airflow_kie/archive/manifest.schema.json", "airflow_kie/openlineage.schema.json"}
+    assert {"airflow_kie/py.typed", *published} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
