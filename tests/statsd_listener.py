@@ -46,20 +46,22 @@ class StatsdListener:
 
     port: int
     lines: list[str] = field(default_factory=list)
+    _markers: int = 0
 
     @property
     def samples(self) -> list[Sample]:
         """Return every sample so far."""
-        return [sample_of(line) for line in list(self.lines)]
+        return [sample_of(line) for line in list(self.lines) if not line.startswith("marker.")]
 
     def of(self, name: str) -> list[Sample]:
-        """Return the samples of a metric of ours, waiting a moment for what is on its way."""
-        for _ in range(200):
-            found = [sample for sample in self.samples if sample.name == f"airflow.{name}"]
-            if found:
-                return found
-            time.sleep(0.01)
-        return []
+        """Return the samples of a metric of ours that this process has sent by now: what is on its way is awaited."""
+        self._markers += 1
+        marker = f"marker.{self._markers}:1|c"  # on loopback a datagram arrives after those that were sent before it
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.sendto(marker.encode(), ("127.0.0.1", self.port))
+        while marker not in self.lines:
+            time.sleep(0.005)
+        return [sample for sample in self.samples if sample.name == f"airflow.{name}"]
 
 
 def sample_of(line: str) -> Sample:
