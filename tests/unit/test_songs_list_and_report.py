@@ -268,7 +268,8 @@ def test_the_first_task_that_failed_explains_a_song(kie: SimulatorServer, bucket
     )
     with pytest.raises(AirflowFailException, match="first"):
         run.execute()
-    assert run.ti.pushed["table"][0]["result"] == "failed at generate_cover"
+    (row,) = run.ti.pushed["table"]
+    assert (row["result"], row["cause"]) == ("failed at generate_cover", failure(A, "first")["reason"])
 
 
 def test_a_song_that_was_archived_in_the_end_is_no_failure(kie: SimulatorServer) -> None:

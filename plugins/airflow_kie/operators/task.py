@@ -36,8 +36,8 @@ RETRIES = 30
 is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
 CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
-HELD = 0.1
-"""Seconds: a permit that comes quicker was not held back."""
+HELD = 1.0
+"""Seconds: a permit that comes quicker was not held back; to open the store alone takes a part of that."""
 PERMIT_PATIENCE = 5.0
 """Seconds that a worker is held for the limiter; after that the task is put back."""
 
