@@ -151,6 +151,15 @@ def test_every_option_that_is_set_exists(compose: ComposeFile) -> None:
         assert option in known[section]["options"], (section, option)
 
 
+def test_the_values_for_kubernetes_set_what_the_compose_file_sets(compose: ComposeFile) -> None:
+    values = yaml.safe_load((PROJECT / "docs" / "helm-values.yaml").read_text(encoding="utf-8"))
+    environment = compose.environment("worker")
+    for section, options in values["config"].items():
+        for option, value in options.items():
+            if option != "bucket":
+                assert environment[f"AIRFLOW__{section}__{option}".upper()] == str(value)
+
+
 def test_the_connections_that_the_stack_makes_have_the_fields_that_exist(compose: ComposeFile) -> None:
     for service, variable in (("init", "KIE_CONNECTION"), ("simulator-connection", "CONNECTION")):
         ((name, connection),) = json.loads(compose.environment(service)[variable]).items()
