@@ -12,7 +12,8 @@ from airflow_kie.client.answers import task_details
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
-from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator, result_of, song_of
+from airflow_kie.song_sources import song_of
+from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator, result_of
 from airflow_task import StoredFiles, TaskRun
 from kie_answers import COVER_ID, MUSIC_ID, cover_data, music_data, track_data
 from kie_simulator.server import SimulatorServer
