@@ -204,6 +204,8 @@ def moment(at: float) -> str:
 
 def _lasted(seconds: float) -> str:
     minutes = round(seconds / 60)
+    if minutes == 1:
+        return "1 minute"
     return f"{minutes} minutes" if minutes < 120 else f"{timedelta(minutes=minutes) // timedelta(hours=1)} hours"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.errors import NOTHING_EXPIRES, KieError, Scope, error_class
+from airflow_kie.client.errors import NOTHING_EXPIRES, KieError, Remedy, Scope, error_class
 from airflow_kie.client.records import MEDIA_LIFETIME
 from airflow_kie.conditions import Condition, level_of_credits, level_of_songs, moment
 from airflow_kie.hooks.kie import KieHook
@@ -63,10 +63,15 @@ class OwedSongs:
     count: int = 0
     read: tuple[Pending, ...] = ()
 
-    def of(self, connections: Iterable[str]) -> int:
-        """Return how many of them are made under one of these connections."""
-        named = set(connections)
-        return sum((pending.kie_conn_id or KieHook.default_conn_name) in named for pending in self.read)
+    @property
+    def waiting(self) -> int:
+        """How many of them go on by themselves once nothing holds them up."""
+        return self.count - sum(not goes_on(pending) for pending in self.read)
+
+    def of(self, kie_conn_id: str) -> int:
+        """Return how many of those are made under a connection."""
+        ours = (pending for pending in self.read if goes_on(pending))
+        return sum((pending.kie_conn_id or KieHook.default_conn_name) == kie_conn_id for pending in ours)
 
     def tell(self, now: datetime, days: float) -> None:
         """Set the gauges.
@@ -137,7 +142,7 @@ class Looker:
             self._look_at_expiry(seen, seen.owed)
         noted = self._noted(place)
         if noted:
-            songs = seen.owed.count if seen.owed else None
+            songs = seen.owed.waiting if seen.owed else None
             seen.conditions.append(_refusing(name, noted.reason, noted.message, noted.since, songs))
 
     def _look_at_expiry(self, seen: Seen, owed: OwedSongs) -> None:
@@ -172,7 +177,7 @@ class Looker:
             level = level_of_credits(balance, settings.number("credits_alert", 0))
             if level:
                 said = f"connection {name} has {balance:g} credits left"
-                waiting = seen.owed.of([name]) if seen.owed else None
+                waiting = seen.owed.of(name) if seen.owed else None
                 seen.conditions.append(Condition("credits", account.name, said, self.now, level, waiting))
         noted = self._noted(account_place(hook))
         if noted:
@@ -183,9 +188,9 @@ class Looker:
     def _holding_up(self, seen: Seen, hook: KieHook, reason: str, what: str, since: float) -> Condition:
         cause = _cause_of(reason)
         if cause == "kie":
-            songs = seen.owed.count if seen.owed else None
+            songs = seen.owed.waiting if seen.owed else None
             return Condition(cause, "", what, since, level_of_songs(songs), songs)
-        songs = seen.owed.of([hook.kie_conn_id]) if seen.owed else None
+        songs = seen.owed.of(hook.kie_conn_id) if seen.owed else None
         said = f"{what} (connection {hook.kie_conn_id})"
         # An empty account is as bad as its balance says, however many songs wait for it.
         level = level_of_credits(0, 0) if cause == "credits" else level_of_songs(songs)
@@ -255,6 +260,12 @@ def expires(pending: Pending) -> bool:
         return True
     known = error_class(pending.last_failure.reason)
     return known is None or not (known.by_when == NOTHING_EXPIRES or known.reason in ("file_gone", "task_unknown"))
+
+
+def goes_on(pending: Pending) -> bool:
+    """Return whether a song is held up by something else than itself: no person has to do something about it alone."""
+    known = error_class(pending.last_failure.reason) if pending.last_failure else None
+    return known is None or known.scope is not Scope.TASK or known.remedy is not Remedy.PERSON
 
 
 def _cause_of(reason: str) -> str:

@@ -173,16 +173,20 @@ class KieConditionNotifier(KieNotifier):
 
 
 class KieDeadlineNotifier(KieNotifier):
-    """Tells that a run is not finished in time: the callback of a deadline, in the triggerer."""
+    """Tells that a run is not finished in time: the callback of a deadline, in the triggerer.
+
+    Late runs of one DAG are told of once an hour.
+    """
 
     def messages(self, context: Context) -> Sequence[Message]:
-        """Return the message."""
+        """Return the message, unless one of that DAG was sent lately."""
         run: Any = context.get("dag_run") or {}
         said = {name: run.get(name) if isinstance(run, Mapping) else getattr(run, name, None) for name in _RUN}
         where = _base(f"dags/{said['dag_id']}/runs/{said['run_id'] or said['dag_run_id']}")
         minutes = settings.number("deadline_minutes", 0)
         text = f"It was queued more than {minutes:g} minutes ago. Songs that wait for an outage: see kie_ops.\n{where}"
-        return (Message(f"A run of {said['dag_id']} is late", text, f"late/{said['dag_id']}", "warning"),)
+        late = Message(f"A run of {said['dag_id']} is late", text, f"late/{said['dag_id']}", "warning")
+        return _not_told_lately([late])
 
 
 _RUN = ("dag_id", "run_id", "dag_run_id")
@@ -286,7 +290,7 @@ def _not_told_lately(messages: Sequence[Message], now: float | None = None) -> l
             kept[message.cause] = {**before, "unsaid": before.get("unsaid", 0) + 1}
             continue
         unsaid = before.get("unsaid", 0)
-        more = f"{message.text}\nSince the last such message about {unsaid} more runs failed so." if unsaid else ""
+        more = f"{message.text}\nSince the last such message there were about {unsaid} more runs." if unsaid else ""
         due.append(replace(message, text=more or message.text))
         kept[message.cause] = {"at": at, "unsaid": 0}
     if messages:

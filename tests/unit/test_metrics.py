@@ -78,6 +78,15 @@ def test_a_cover_that_another_run_has_paid_for_is_counted_as_adopted(
     assert len(sent.of("kie.wait")) == 1  # of the task that was created here
 
 
+def test_a_cover_that_kie_says_it_has_made_before_is_counted_as_adopted(
+    kie: SimulatorServer, sent: StatsdListener
+) -> None:
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    for _ in range(2):
+        cover_run(song, "", deferrable=False).attempt()
+    assert len(sent.of("kie.adopted")) == len(sent.of("kie.created")) == 1
+
+
 def test_a_song_that_is_archived_already_is_not_counted_again(
     kie: SimulatorServer, bucket: str, sent: StatsdListener
 ) -> None:

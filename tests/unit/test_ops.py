@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
 from airflow_kie import looks
+from airflow_kie.archive.pending import Failure
 from airflow_kie.operators.ops import NEWS_KEY, TOLD, KieOpsOperator
 from airflow_kie.patience import FIRST_PAUSE, Outage
 from airflow_kie.song_archive import SongArchive
@@ -85,6 +86,8 @@ def test_a_bucket_that_refuses_is_told_of_once_with_the_number_of_songs_that_wai
 ) -> None:
     for song in (A, B, C):
         owe(bucket, song)
+    rejected = Failure(reason="content_rejected", message="words", at=datetime.now(UTC))
+    owe(bucket, "d" * 32, last_failure=rejected)  # which waits for a person, not for the bucket
     note_outage(variables, f"bucket_{bucket}", "s3_access_denied", f"PutObject on bucket {bucket}, key x: AccessDenied")
     told = alarm()
     assert told.startswith("s3 begins: 3 songs wait: bucket ")
@@ -124,6 +127,7 @@ def test_a_cap_that_a_task_has_met_is_told_of_with_the_songs_of_that_connection(
 
     owe(bucket, A)
     owe(bucket, B, kie_conn_id="another")
+    owe(bucket, C, last_failure=Failure(reason="content_rejected", message="words", at=datetime.now(UTC)))
     note_outage(variables, f"account_{KieHook().account.name}", "daily_cap", "max_creates_per_day is reached")
     assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm()
 
@@ -160,8 +164,6 @@ def test_a_key_that_is_refused_is_the_accounts_cause_and_hides_no_earlier_one(
 def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files_is_not(
     kie: SimulatorServer, bucket: str, variables: Variables
 ) -> None:
-    from airflow_kie.archive.pending import Failure
-
     now = datetime.now(UTC)
     owe(bucket, A, expires_at=now + timedelta(days=10))
     owe(bucket, B, expires_at=now + timedelta(days=2))
