@@ -298,7 +298,7 @@ def patiently(
             own_run=is_own_run(context),
             ends_at=last_moment(expires_at),
             postpone=postpone,
-            song=str(getattr(context["task"], "music_task_id", None) or ""),
+            song=str(getattr(context["task"], "music_task_id", None) or context.get("partition_key") or ""),
         )
         return patience.work(attempt)
     except KieError as error:

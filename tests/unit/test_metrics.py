@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +97,12 @@ def test_a_song_that_is_archived_already_is_not_counted_again(
     for _ in range(2):
         archive_run(song, cover, bucket).attempt()
     assert len(sent.of("kie.archived")) == 1
+
+
+def test_a_look_at_an_archive_that_lacks_nothing_that_kie_has_is_not_counted(sent: StatsdListener) -> None:
+    operator: Any = archive_run("a" * 32, "cover", "covers").make()
+    operator._count(SimpleNamespace(changed=False, added=(), files=("cover-1.png",)), datetime.now(UTC))
+    assert sent.of("kie.archived") == sent.samples == []
 
 
 def test_a_task_that_a_callback_woke_is_counted_as_heard_by_callback(
