@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_kie.conditions import (
@@ -115,6 +115,7 @@ def test_each_account_has_a_cause_of_its_own() -> None:
     assert [news.key for news in watch.look(first, second)] == ["account:b"]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from(["s3", "kie", "credits"]), unique=True), max_size=40))
 def test_every_begin_has_one_end_whatever_is_seen_when(looks: list[list[str]]) -> None:
     watch = Watch()

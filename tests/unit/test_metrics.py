@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 from airflow.sdk.observability import stats
 
 from airflow_connections import kie_connection
-from airflow_kie import metrics
+from airflow_kie import metrics, song_archive
 from airflow_kie.client.errors import KieContentRejected, KieServerError
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.retry import BUDGETS, KieRetryPolicy
@@ -26,7 +27,8 @@ from statsd_listener import StatsdListener, airflow_sends
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
-    """Give a StatsD server that Airflow sends to."""
+    """Give a StatsD server that Airflow sends to; one client of S3 does for a test."""
+    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
     with airflow_sends(monkeypatch) as listener:
         yield listener
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
-from airflow_kie import looks
+from airflow_kie import looks, song_archive
 from airflow_kie.archive.pending import Failure
 from airflow_kie.operators.ops import NEWS_KEY, TOLD, KieOpsOperator
 from airflow_kie.patience import FIRST_PAUSE, Outage
@@ -27,11 +28,12 @@ A, B, C = "a" * 32, "b" * 32, "c" * 32
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Give Airflow's Variables, in memory; a look that is tried again is so at once."""
+    """Give Airflow's Variables, in memory; looks are tried again at once, and share one client of S3."""
     kept = Variables()
     monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
     monkeypatch.setattr("airflow_kie.patience.Variable", kept)
     monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
     return kept
 
 
