@@ -66,6 +66,16 @@ def test_every_metric_is_shown_by_a_panel() -> None:
     assert {m.name for m in METRICS.values() if not any(one.startswith(m.prometheus) for one in shown)} == set()
 
 
+def test_no_panel_covers_another() -> None:
+    squares = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in PANELS)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(squares) == len(set(squares)) and max(x for x, _ in squares) < 24
+
+
 def test_every_legend_names_a_label_of_its_query() -> None:
     for panel in PANELS:
         for target in panel["targets"]:
