@@ -79,10 +79,25 @@ def edges(events: Iterable[Event]) -> Counter[tuple[str, str, str]]:
     found: Counter[tuple[str, str, str]] = Counter()
     for event in ended.values():
         for output in event["outputs"]:
-            source = output["outputFacets"].get("kie", {}).get("made_from")
+            source = output.get("outputFacets", {}).get("kie", {}).get("made_from")
             inputs = [source] if source else event["inputs"]
             found.update((_name(each), event["job"]["name"].rpartition(".")[2], _name(output)) for each in inputs)
     return found
+
+
+def doubled(events: Iterable[Event]) -> list[tuple[Any, ...]]:
+    """Return the task instances that have told of their end more often than they were tried.
+
+    Airflow can fail a task that goes on (its executor's report of an earlier leg comes late): then two tries end well.
+    """
+    ends: Counter[tuple[Any, ...]] = Counter()
+    tries: dict[tuple[Any, ...], set[int]] = {}
+    for event in events:
+        instance = event["run"]["facets"]["airflow"]["taskInstance"]
+        task = (run_of(event), event["job"]["name"], instance.get("map_index", -1))
+        tries.setdefault(task, set()).add(instance["try_number"])
+        ends[task] += event["eventType"] == "COMPLETE"
+    return [task for task, ended in ends.items() if ended > len(tries[task])]
 
 
 def _name(dataset: Mapping[str, str]) -> str:
@@ -104,11 +119,13 @@ def check(event: Event) -> None:
         run=Run(runId=event["run"]["runId"], facets=_facets(event["run"]["facets"])),
         job=Job(namespace=event["job"]["namespace"], name=event["job"]["name"], facets=_facets(event["job"]["facets"])),
         inputs=[
-            InputDataset(**{**each, "facets": _facets(each["facets"]), "inputFacets": _facets(each["inputFacets"])})
+            InputDataset(**{name: _facets(value) if isinstance(value, dict) else value for name, value in each.items()})
             for each in event["inputs"]
         ],
         outputs=[
-            OutputDataset(**{**each, "facets": _facets(each["facets"]), "outputFacets": _facets(each["outputFacets"])})
+            OutputDataset(
+                **{name: _facets(value) if isinstance(value, dict) else value for name, value in each.items()}
+            )
             for each in event["outputs"]
         ],
     )

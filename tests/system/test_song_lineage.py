@@ -12,7 +12,7 @@ import pytest
 
 from airflow_kie.cli import lineage
 from airflow_kie.cli.terminal import ours_alone
-from openlineage_events import check, edges, of_run, read_events
+from openlineage_events import check, doubled, edges, of_run, read_events
 from song_stack import SongStack, eventually
 from system.conftest import Begun, Crashed
 
@@ -84,8 +84,9 @@ def test_a_prompt_is_connected_to_every_file_that_came_of_it_by_one_edge_each(
     chain = told.expected(generated, PROMPT)
     (run_id,) = songs.event_runs(generated)
     assert songs.ended("music_cover", run_id) == "success"
-    assert edges(told.of(begun.generate_run, first, "music_generate")) == Counter(first)
-    assert edges(told.of(run_id, chain)) == Counter(chain)
+    events = [*told.of(begun.generate_run, first, "music_generate"), *told.of(run_id, chain)]
+    assert set(edges(events)) == first | chain
+    assert doubled(events) == []
 
 
 def test_a_run_with_a_song_that_failed_tells_the_others_whole_and_of_that_one_no_output(
@@ -94,7 +95,8 @@ def test_a_run_with_a_song_that_failed_tells_the_others_whole_and_of_that_one_no
     assert songs.ended("music_cover", begun.form) == "failed"
     expected = set().union(*(told.expected(song, songs.manifest(song)["song"]["prompt"]) for song in begun.good))
     events = told.of(begun.form, expected)
-    assert edges(events) == Counter(expected)
+    assert set(edges(events)) == expected
+    assert doubled(events) == []
     failed = [event for event in events if event["eventType"] == "FAIL" and event["outputs"]]
     assert failed == []
     assert any(event["eventType"] == "FAIL" for event in events)
@@ -108,25 +110,29 @@ def test_songs_under_killed_processes_are_told_whole_and_none_twice(
     expected = set().union(*(told.expected(song, songs.manifest(song)["song"]["prompt"]) for song in struck))
     events = told.of(crashed.run_id, expected)
     assert set(edges(events)) == expected
+    assert doubled(events) == []
     ended = Counter(event["run"]["runId"] for event in complete(events))
     assert set(ended.values()) == {1}
     begun = {event["run"]["runId"] for event in events if event["eventType"] == "START"}
     assert set(ended) <= begun
-    lost = struck.index(next(iter(crashed.killed)))  # its first attempt was killed: it began and never ended
-    tries = {
-        event["run"]["facets"]["airflow"]["taskInstance"]["try_number"]: event
+    lost = struck.index(next(iter(crashed.killed)))
+    tries = [
+        (event["run"]["facets"]["airflow"]["taskInstance"]["try_number"], event["eventType"])
         for event in events
         if event["job"]["name"].endswith(".generate_cover")
         and event["run"]["facets"]["airflow"]["taskInstance"].get("map_index", -1) == lost
-    }
-    assert len(tries) >= 2
-    assert tries[max(tries)]["eventType"] == "COMPLETE"
-    assert [file["size"] for file in songs.manifest(struck[lost])["files"]] == [
-        output["outputFacets"]["outputStatistics"]["size"]
+    ]
+    first = {word for number, word in tries if number == 1}
+    assert first in ({"START"}, {"START", "FAIL"})  # the killed process sends no end; the scheduler may
+    assert "COMPLETE" in {word for number, word in tries if number > 1}
+    told_sizes = {
+        output["name"]: output["outputFacets"]["outputStatistics"]["size"]
         for event in complete(events)
         for output in event["outputs"]
-        if struck[lost] in output["name"] and "cover-" in output["name"]
-    ]
+        if output["namespace"].startswith("s3://") and "cover-" in output["name"]
+    }
+    archived = [file for song in struck for file in songs.manifest(song)["files"]]
+    assert told_sizes == {file["key"]: file["size"] for file in archived}
 
 
 def test_every_event_fits_openlineages_classes_and_our_schema_and_tells_no_prompt_in_our_facets(
