@@ -14,6 +14,7 @@ import pytest
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
 from song_stack import SongStack, eventually
+from statsd_listener import StatsdListener, listening, statsd_environment
 
 AIRFLOW = {
     "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # a failure is believed within the patience of a test
@@ -41,14 +42,21 @@ def lineage_into(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def statsd() -> Iterator[StatsdListener]:
+    """Give what every process of the stack sends to StatsD."""
+    with listening() as listener:
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdListener) -> Iterator[RunningStack]:
     """Give a stack that is up, with the project's DAGs; its parts are started again when a test kills them."""
     dags = tmp_path_factory.mktemp("the dags")
     for file in [*(PROJECT / "dags").glob("*.py"), *(Path(__file__).parent / "dags").glob("*.py")]:
         shutil.copy(file, dags)
     shutil.copy(PROJECT / "docs" / "examples" / "each_archived_song.py", dags)
     home = tmp_path_factory.mktemp("a stack")
-    airflow = {**AIRFLOW, **lineage_into(home)}
+    airflow = {**AIRFLOW, **lineage_into(home), **statsd_environment(statsd.port)}
     with running_stack(home, speed=8.0, dags=dags, airflow=airflow) as running:
         yield running
 
