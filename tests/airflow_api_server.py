@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 USERS = {"admin": "admin", "vic": "viewer", "receiver": "op"}
 """Names, which are the passwords too, and Airflow's roles."""
 OURS = "/kie"
+ENDS_WITHIN_SECONDS = 120.0  # on a busy machine
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def api_server(home: Path, dag_file: Path, port: int, **environment: str) -> Ite
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret for tests that is longer than sixty-four bytes, as HS512 wants it",
         "AIRFLOW__KIE__RECEIVER": "True",
     }
+    drain = None
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, __file__, str(dag_file), str(port)],
@@ -73,10 +76,14 @@ def api_server(home: Path, dag_file: Path, port: int, **environment: str) -> Ite
         line = next((line for line in process.stdout if line.startswith('{"routes"')), None)  # Airflow logs there too
         assert line, (home / "log").read_text()[-3000:]
         routes = tuple((method, path) for method, path in json.loads(line)["routes"])
+        drain = threading.Thread(target=process.stdout.read, daemon=True)  # a full pipe would hold its logging up
+        drain.start()
         yield ApiServer(f"http://127.0.0.1:{port}", routes)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(ENDS_WITHIN_SECONDS)
+        if drain:
+            drain.join(ENDS_WITHIN_SECONDS)
         process.stdout.close()  # type: ignore[union-attr]
 
 

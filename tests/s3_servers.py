@@ -65,7 +65,7 @@ def rclone_s3(folder: Path) -> Iterator[S3Server]:
             yield S3Server(f"http://127.0.0.1:{port}", access, secret, root=root)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def _serving(home: Path, environment: dict[str, str]) -> Iterator[tuple[dict[str
             yield json.loads(told.read_text()), psutil.Process(process.pid)
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(120)  # on a busy machine
 
 
 # --- what stands in the buckets ---

@@ -56,7 +56,7 @@ def redis_server(password: str = PASSWORD) -> Iterator[str]:
             yield f"redis://:{password}@127.0.0.1:{port}/0"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def postgres_server(user: str = "kie", password: str = PASSWORD, settings: Seque
                 yield f"postgresql://{user}:{password}@127.0.0.1:{port}/postgres"
             finally:
                 process.send_signal(signal.SIGINT)  # "fast": it does not wait for clients
-                process.wait(30)
+                process.wait(120)
 
 
 def _as_postgres(program: str, *arguments: str) -> list[str]:

@@ -134,7 +134,7 @@ def receiver_alone(home: Path, airflow_url: str, connections: dict[str, str]) ->
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # on a busy machine
 
 
 def eventually_listens(url: str) -> None:
