@@ -44,15 +44,18 @@ class Lineage:
         return eventually(told, f"the events of {run_id} tell {expected}", seconds=60)
 
     def expected(self, song: str, prompt: str) -> set[Edge]:
-        """Return from what each thing of an archived song was made, and by which task of music_cover."""
+        """Return from what each thing of an archived song was made, and by which task of music_cover.
+
+        Its covers alone: audio may have been added since, by another run.
+        """
         cover = self.songs.cover_task_of(song)
         here = f"s3://{self.songs.running.settings.bucket}/"
-        manifest = self.songs.manifest(song)
+        covers = [file for file in self.songs.manifest(song)["files"] if file["kind"] == "cover"]
         return {
             (f"suno/prompt/{hashlib.sha256(prompt.encode()).hexdigest()}", "music_complete", f"suno/music/{song}"),
             (f"suno/music/{song}", "generate_cover", f"suno/cover/{cover}"),
             (f"suno/music/{song}", "cover_details", f"suno/cover/{cover}"),
-            *((f"suno/cover/{cover}", "archive_to_s3", here + file["key"]) for file in manifest["files"]),
+            *((f"suno/cover/{cover}", "archive_to_s3", here + file["key"]) for file in covers),
             *((f"suno/{each}", "archive_to_s3", f"{here}songs/{song}/manifest.json")
               for each in (f"music/{song}", f"cover/{cover}")),
         }  # fmt: skip
