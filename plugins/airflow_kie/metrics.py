@@ -57,6 +57,10 @@ class Metric:
         if amount > 0:
             self._send(functools.partial(stats.incr, self.name, amount), tags)  # type: ignore[arg-type]
 
+    def begin(self, **tags: str) -> None:
+        """Send 0: Prometheus' `increase` does not see the first event of a series that begins with it."""
+        self._send(functools.partial(stats.incr, self.name, 0), tags)
+
     def set(self, value: float, **tags: str) -> None:
         """Say what it is now."""
         self._send(functools.partial(stats.gauge, self.name, value), tags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from airflow_kie.song_archive import SongArchive
 from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
+from local_stack.settings import PROJECT
 from statsd_listener import StatsdListener, airflow_sends
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -81,6 +83,28 @@ def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pen
     assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.condition")} == dict.fromkeys(
         ("credits", "daily_cap", "account", "kie", "s3", "expiry"), 0
     )
+
+
+def test_each_look_begins_the_counters_that_alert_rules_read_so_that_their_first_event_counts(
+    kie: SimulatorServer, bucket: str, variables: Variables, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_b")
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_B", kie_connection(kie))
+    look().execute()
+    begun = [sample for sample in sent.samples if sample.kind == "c"]
+    assert {sample.value for sample in begun} == {0}
+    names = {(sample.name.removeprefix("airflow."), *sorted(sample.tags.items())) for sample in begun}
+    kinds = [("cover", connection) for connection in ("kie_default", "kie_b")]
+    assert {("kie.created", ("connection", c), ("kind", kind)) for kind, c in kinds} <= names
+    assert {("kie.done", ("connection", c), ("heard", "callback"), ("kind", kind)) for kind, c in kinds} <= names
+    assert {("kie.archived", ("connection", c)) for _, c in kinds} <= names
+    assert {("kie.callbacks", ("outcome", outcome)) for outcome in ("refused", "turned_away", "not_kept")} <= names
+    assert {sample.tags["reason"] for sample in begun if sample.name == "airflow.kie.failed"} == reasons_of_the_docs()
+
+
+def reasons_of_the_docs() -> set[str]:
+    """Return every reason that docs/on-call.md explains."""
+    return set(re.findall(r"^\| `(\w+)` \| \*\*", (PROJECT / "docs" / "on-call.md").read_text(), re.M))
 
 
 def test_a_bucket_that_refuses_is_told_of_once_with_the_number_of_songs_that_wait(

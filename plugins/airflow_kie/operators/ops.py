@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Variable
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie import metrics
+from airflow_kie import metrics, settings
 from airflow_kie.conditions import CAUSES, Look, News, Told, decide, from_json, joined, to_json
 from airflow_kie.looks import Looker, Seen
 
@@ -51,6 +52,7 @@ class KieOpsOperator(BaseOperator):
         for cause in CAUSES.keys() - seen.unseen | {condition.cause for condition in conditions}:
             metrics.CONDITION.set(float(any(one.cause == cause for one in conditions)), cause=cause)
         metrics.OPS_LAST_LOOK.set(now)
+        begin_counters(settings.allowed_connections())
         before = self._told()
         look = Look(context["ti"].run_id, now, conditions, frozenset(seen.unseen))
         news, told = decide(look, before)
@@ -81,3 +83,26 @@ class KieOpsOperator(BaseOperator):
         for one in news:
             if not one.alarms:
                 self.log.warning("%s", one.sentence)
+
+
+def begin_counters(connections: Iterable[str]) -> None:
+    """Send 0 of every counter that an alert rule reads, so that its first event counts too.
+
+    What cannot be known beforehand has no 0: a reason that is the name of a Python exception.
+
+    :param connections: connection ids that songs may name.
+    """
+    from airflow_kie import create_pool, inbox, songs  # noqa: F401 - with the errors that they define
+    from airflow_kie.archive import s3_errors  # noqa: F401
+    from airflow_kie.client.errors import KieError
+
+    for outcome in ("refused", "turned_away", "not_kept"):
+        metrics.CALLBACKS.begin(outcome=outcome)
+    for reason in KieError.by_reason:
+        metrics.FAILED.begin(reason=reason)
+    for connection in connections:
+        metrics.ARCHIVED.begin(connection=connection)
+        for kind in ("music", "cover"):
+            metrics.CREATED.begin(kind=kind, connection=connection)
+            for heard in ("callback", "poll", "at_once"):
+                metrics.DONE.begin(kind=kind, connection=connection, heard=heard)
