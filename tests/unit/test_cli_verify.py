@@ -142,6 +142,12 @@ def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(store
     assert (code, "one song being archived at the moment" in text) == (0, True)
 
 
+def test_what_the_pipeline_keeps_beside_the_songs_is_no_stray(stored_songs: Archive) -> None:
+    for key in (KEYS.probe, KEYS.inbox_taken, f"{KEYS.pending}{'f' * 32}.json"):
+        stored_songs.put(key, b"{}", "application/json")
+    assert stored_songs.problems() == []
+
+
 def test_a_song_without_a_manifest_is_wrong_unless_it_is_in_work(stored_songs: Archive) -> None:
     own = KEYS.song(SONGS[0])
     stored_songs.bucket.delete(own.manifest)

@@ -98,10 +98,11 @@ def _songs(
     def folder_of(facts: ObjectFacts) -> str:
         return facts.key.removeprefix(archive.root).partition("/")[0]
 
+    records = {archive.probe, archive.inbox_taken}
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"
-        if folder in (archive.pending, INBOX) or objects.keys() <= {archive.probe}:
+        if folder in (archive.pending, INBOX) or objects.keys() <= records:
             continue
         if since is None or _written(folder, objects) >= since:
             yield folder, objects
@@ -130,8 +131,8 @@ class _Check:
         except ArchiveUnreadable as error:
             return VerifiedSong(folder, problems=(Problem(keys.manifest, error.facts.message),))
         if manifest is None:
-            wrong = [*_strays(objects, "the song has no manifest, and nothing of it is owed")]
-            return self._unless_in_work(keys, VerifiedSong(folder), wrong)
+            strays = _strays(objects, "the song has no manifest, and nothing of it is owed")
+            return self._unless_in_work(keys, VerifiedSong(folder), strays)
         broken = tuple(problem for file in manifest.files for problem in self._file(file, objects))
         size = sum(file.size for file in manifest.files)
         verified = VerifiedSong(folder, len(manifest.files), size, broken)
