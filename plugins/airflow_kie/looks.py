@@ -5,6 +5,7 @@ It costs nothing at KIE and never lists the archive: of the bucket it reads `_pe
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import time
@@ -20,6 +21,7 @@ from airflow_kie.client.errors import NOTHING_EXPIRES, KieError, Remedy, Scope, 
 from airflow_kie.client.records import MEDIA_LIFETIME
 from airflow_kie.conditions import Condition, level_of_credits, level_of_songs, moment
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.owed_songs import readable
 from airflow_kie.patience import Outage, Place, account_place, bucket_place
 
 if TYPE_CHECKING:
@@ -228,24 +230,15 @@ def owed_in(bucket: Bucket, keys: ArchiveKeys) -> OwedSongs:
     :param bucket: where the archive is.
     :param keys: its prefix.
     """
-    from airflow_kie.archive.pending import list_pending, read_pending
+    from airflow_kie.archive.pending import list_pending
 
     listed = sorted(list_pending(bucket, keys), key=lambda one: one[1].last_modified)
     if len(listed) > MOST_READ:
         log.warning("%d songs are owed something; the %d oldest records are read.", len(listed), MOST_READ)
 
-    def read(song: SongKeys) -> Pending | None:
-        try:
-            return read_pending(bucket, song)
-        except KieError as error:
-            if error.scope is not Scope.TASK:
-                raise
-            log.error("%s", error)
-            return None
-
     songs: Sequence[SongKeys] = [song for song, _ in listed[:MOST_READ]]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = list(pool.map(read, songs))
+        found = list(pool.map(functools.partial(readable, bucket), songs))
     return OwedSongs(len(listed), tuple(pending for pending in found if pending))
 
 

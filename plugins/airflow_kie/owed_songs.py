@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.errors import KieError, Scope
 
 if TYPE_CHECKING:
     from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.archive.keys import ArchiveKeys
+    from airflow_kie.archive.keys import ArchiveKeys, SongKeys
     from airflow_kie.archive.pending import Pending
 
 log = logging.getLogger(__name__)
@@ -23,17 +23,31 @@ def owed_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = 
     :param bucket: where the archive is.
     :param keys: its prefix.
     :param untouched_for: only records that nobody has written for so long; younger ones are not even read.
+    :raises S3Error: when the bucket refuses: that must not look as if nothing were owed.
     """
-    from airflow_kie.archive.pending import list_pending, read_pending
+    from airflow_kie.archive.pending import list_pending
 
     now = datetime.now(UTC)
     for song, facts in list_pending(bucket, keys):
         if now - facts.last_modified < untouched_for:
             continue
-        try:
-            pending = read_pending(bucket, song)
-        except KieError as error:
-            log.error("%s", error)
-            continue
-        if pending:
+        if pending := readable(bucket, song):
             yield pending
+
+
+def readable(bucket: Bucket, song: SongKeys) -> Pending | None:
+    """Return a song's pending record; None if there is none, or one that is damaged, which is told of.
+
+    :param bucket: where the archive is.
+    :param song: the song's keys.
+    :raises S3Error: when the bucket refuses.
+    """
+    from airflow_kie.archive.pending import read_pending
+
+    try:
+        return read_pending(bucket, song)
+    except KieError as error:
+        if error.scope is not Scope.TASK:
+            raise
+        log.error("%s", error)
+        return None

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_database import dag, make_tables, stored
 from airflow_kie import song_archive
@@ -236,6 +238,23 @@ def test_reason_and_date_choose_songs(songs: Songs) -> None:
     chosen = songs.redrive(dry_run=True, reason="s3_access_denied", since=since).out
     assert (SONG in chosen, OTHER in chosen, THIRD in chosen) == (True, False, False)
     assert songs.redrive(since="last week").code == 1
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_damaged_record_is_told_of_and_holds_up_no_other_song(songs: Songs, caplog: Any) -> None:
+    songs.owed(SONG)
+    songs.bucket.put_bytes(b"{", KEYS.song(OTHER).pending, content_type="application/json")
+    told = songs.redrive(dry_run=True)
+    assert (told.code, SONG in told.out, OTHER in caplog.text) == (0, True, True)
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_bucket_that_lists_and_does_not_read_is_no_bucket_that_owes_nothing(songs: Songs, monkeypatch: Any) -> None:
+    songs.owed(SONG)
+    refused = ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+    monkeypatch.setattr(songs.bucket.client, "get_object", Mock(side_effect=refused))
+    told = songs.redrive()
+    assert (told.code, "S3 denied the access" in told.err) == (1, True)
 
 
 @pytest.mark.usefixtures("asset")
