@@ -17,7 +17,7 @@ import pytest
 from airflow_kie.webhook import receiver
 from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.proof import CallbackKeys, connection_token
-from airflow_kie.webhook.receiver import MAX_BODY_BYTES, UNVERIFIED_PER_SECOND, create_app
+from airflow_kie.webhook.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
 from airflow_kie.webhook.signature import OLDEST, sign
 from airflow_kie.webhook.world import Wake
 from asgi_server import serving
@@ -231,21 +231,31 @@ def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Serve
     assert len(served.told("wake")) < 100 + 10 * 3  # equal ones are told again as one
 
 
-def test_a_bucket_that_hangs_takes_the_receivers_own_threads_and_none_of_airflows(served: Served) -> None:
-    let_go, looked_up = threading.Event(), []
-    served.world.hear_of = lambda *song: let_go.wait(60)  # type: ignore[method-assign]
-    keys_of = served.world.keys_of
-    served.world.keys_of = lambda conn: looked_up.append(conn) or keys_of(conn)  # type: ignore
-    with ThreadPoolExecutor(60) as pool:
+@pytest.mark.parametrize("asked", ["keys_of", "hear_of"])  # of a secrets backend; of the bucket
+def test_what_hangs_takes_the_receivers_own_threads_and_none_of_airflows(asked: str) -> None:
+    world, let_go, entered = FakeWorld(), threading.Event(), threading.Semaphore(0)
+    answer = getattr(world, asked)
+
+    def hang(*arguments: Any) -> Any:
+        entered.release()
+        let_go.wait(60)
+        return answer(*arguments)
+
+    setattr(world, asked, hang)
+    app = create_app(world)
+    app.add_api_route("/page", lambda: "shown")  # a page of Airflow's, in a thread of the server
+    with serving(app) as port, httpx.Client(trust_env=False, timeout=60) as client, ThreadPoolExecutor(61) as pool:
+        served = Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
         calls = [pool.submit(served.post, music("complete")) for _ in range(60)]  # more than a server has threads
-        for _ in range(500):
-            if len(looked_up) == 60:
-                break
-            time.sleep(0.01)
-        got_through = len(looked_up)
+        for _ in range(THREADS):
+            assert entered.acquire(timeout=30)
+        shown = pool.submit(httpx.get, f"http://127.0.0.1:{port}/page", trust_env=False, timeout=60)
+        held_up = [call for call in calls if not call.done()]
+        page = shown.exception(10) or shown.result().status_code
         let_go.set()
         assert {call.result().status_code for call in calls} == {200}
-    assert got_through == 60
+    assert page == 200
+    assert len(held_up) == 60
 
 
 def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_again(served: Served) -> None:

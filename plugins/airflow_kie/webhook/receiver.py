@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import anyio
 from anyio import to_thread
 from fastapi import BackgroundTasks, FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from airflow_kie import metrics
@@ -40,7 +39,7 @@ BODY_SECONDS = 10.0
 WAKE_AGAIN = 10
 """How often a task that is not waiting yet is told again, once a second: a callback can come before its task defers."""
 THREADS = 16
-"""Threads for database and bucket, of the receiver's own: were one of them away, Airflow's pages would go on."""
+"""Threads for secrets, database and bucket, of the receiver's own: were one away, Airflow's pages would go on."""
 INTERMEDIATE = frozenset({"text", "first"})
 """Stages of a music task that end nothing (docs.kie.ai suno-api/generate-music-callbacks)."""
 FINAL = "complete"
@@ -90,7 +89,7 @@ class Receiver:
             return Response(status_code=status)
         try:
             task_id, decoded = task_id_in(body)
-            keys = await run_in_threadpool(self.world.keys_of, kie_conn_id)
+            keys = await self._in_thread(self.world.keys_of, kie_conn_id)
             token = request.query_params.get(TOKEN_PARAMETER, "")
             proof = prove(keys, kie_conn_id, task_id, request.headers, token, self.clock())
         except SignatureRefused as refusal:
