@@ -197,8 +197,8 @@ def is_on(what: str = "") -> bool:
 
     :param what: of what: ``archived``, ``failed``, ``conditions`` or ``late``; empty: of anything.
     """
-    wanted = settings.text("notify_of", "archived, failed, conditions, late")
-    return bool(settings.text("notifier")) and what in wanted
+    told = settings.names("notify_of", "archived, failed, conditions, late")
+    return bool(settings.text("notifier")) and (not what or what in told)
 
 
 def sender_of(message: Message) -> BaseNotifier:

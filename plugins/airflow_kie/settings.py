@@ -21,6 +21,11 @@ def flag(option: str, fallback: bool = False) -> bool:
     return bool(conf.getboolean(SECTION, option, fallback=fallback))
 
 
+def names(option: str, fallback: str = "") -> tuple[str, ...]:
+    """Return the names of an option that lists them with commas."""
+    return tuple(name.strip() for name in text(option, fallback).split(",") if name.strip())
+
+
 def number(option: str, fallback: float) -> float:
     """Return a number option."""
     return float(conf.getfloat(SECTION, option, fallback=fallback))
@@ -43,17 +48,16 @@ def rules(interval: float | None = None) -> Rules:
 
 def allowed_connections() -> tuple[str, ...]:
     """Return the connection ids that an event, an inbox file or a form may name; `kie_default` if none is set."""
-    names = tuple(name.strip() for name in text("kie_conn_ids").split(",") if name.strip())
-    return names or ("kie_default",)
+    return names("kie_conn_ids") or ("kie_default",)
 
 
-def mistakes_in_connections(names: Iterable[str]) -> list[str]:
+def mistakes_in_connections(conn_ids: Iterable[str]) -> list[str]:
     """Return a sentence for each connection that is not allowed: a wrong one is told of before anything is paid.
 
-    :param names: connection ids that an event, a form, an inbox object or a pending record names.
+    :param conn_ids: those that an event, a form, an inbox object or a pending record names.
     """
     allowed = allowed_connections()
     return [
         f"The connection {name!r} is not one of `kie_conn_ids` in the [kie] configuration ({', '.join(allowed)})."
-        for name in sorted(set(names) - set(allowed))
+        for name in sorted(set(conn_ids) - set(allowed))
     ]

@@ -157,7 +157,7 @@ def test_nothing_is_told_and_nothing_is_added_to_a_dag_unless_a_notifier_is_name
 
 def test_only_what_was_asked_for_is_told(posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
-    monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, conditions")
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, conditions, latest")
     assert list(notifications.tell_of_run()) == ["on_failure_callback"]
     assert list(notifications.tell_of_conditions()) == ["on_success_callback", "on_failure_callback"]
     assert notifications.deadline() is None

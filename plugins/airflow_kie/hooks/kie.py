@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, conf
 
+from airflow_kie import settings
 from airflow_kie.client import registry
 from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, KieAccount
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
@@ -165,14 +166,12 @@ def account_of(connection: Connection) -> KieAccount:
 
 def simulator_hosts() -> frozenset[str]:
     """Return the simulators of KIE, as ``host:port``, that `[kie] simulator_hosts` names."""
-    named = str(conf.get("kie", "simulator_hosts", fallback="") or "")
-    return frozenset(host.strip() for host in named.split(",") if host.strip())
+    return frozenset(settings.names("simulator_hosts"))
 
 
 def private_hosts() -> frozenset[str]:
     """Return the hosts from which files may come over http and at addresses that are not public: simulators of KIE."""
-    local = conf.getboolean("kie", "allow_loopback_files", fallback=False)
-    return simulator_hosts() | (LOOPBACK_HOSTS if local else frozenset())
+    return simulator_hosts() | (LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset())
 
 
 def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:
