@@ -84,20 +84,29 @@ def wake_by_key(session: Session, keys: list[str]) -> int:
     from airflow.models.task_state_store import TaskStateStoreModel as Stored
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.state import TaskInstanceState
-    from sqlalchemy import and_, select
+    from sqlalchemy import select
 
-    same = and_(
-        TaskInstance.dag_id == Stored.dag_id,
-        TaskInstance.run_id == Stored.run_id,
-        TaskInstance.task_id == Stored.task_id,
-        TaskInstance.map_index == Stored.map_index,
-    )
     waiting = session.scalars(
         select(TaskInstance)
-        .join(Stored, same)
+        .join(Stored, of_task_instance(Stored))
         .where(Stored.key.in_(keys), TaskInstance.state == TaskInstanceState.DEFERRED)
     ).unique()
     return sum(_resume(session, found) for found in waiting)
+
+
+def of_task_instance(stored: Any) -> Any:
+    """Return the condition that joins a model which Airflow stores for a task instance with that instance.
+
+    Airflow 3.3.2: `models.taskinstance.TaskInstance`, whose key has four columns. A function of this room that
+    needs it does without its internal where it fails.
+
+    :param stored: a model with the same four columns.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import and_
+
+    columns = ("dag_id", "run_id", "task_id", "map_index")
+    return and_(*(getattr(TaskInstance, column) == getattr(stored, column) for column in columns))
 
 
 def _resume(session: Session, task_instance: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from airflow_kie._airflow import of_task_instance
 from airflow_kie._airflow_missing import switched_off
 
 if TYPE_CHECKING:
@@ -50,17 +51,11 @@ def xcoms_of_run(
     """
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
-    from sqlalchemy import and_, select
+    from sqlalchemy import select
 
-    same = and_(
-        TaskInstance.dag_id == XComModel.dag_id,
-        TaskInstance.run_id == XComModel.run_id,
-        TaskInstance.task_id == XComModel.task_id,
-        TaskInstance.map_index == XComModel.map_index,
-    )
     rows = session.execute(
         select(XComModel.value)
-        .join(TaskInstance, same)
+        .join(TaskInstance, of_task_instance(XComModel))
         .where(
             XComModel.dag_id == dag_id,
             XComModel.run_id == run_id,
@@ -83,15 +78,9 @@ def rendered_arguments(session: Session, dag_id: str, run_id: str, **of: Any) ->
     """
     from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
     from airflow.models.taskinstance import TaskInstance
-    from sqlalchemy import and_, select
+    from sqlalchemy import select
 
-    same = and_(
-        TaskInstance.dag_id == Rendered.dag_id,
-        TaskInstance.run_id == Rendered.run_id,
-        TaskInstance.task_id == Rendered.task_id,
-        TaskInstance.map_index == Rendered.map_index,
-    )
-    found = select(Rendered.rendered_fields).join(TaskInstance, same)
+    found = select(Rendered.rendered_fields).join(TaskInstance, of_task_instance(Rendered))
     found = found.where(Rendered.dag_id == dag_id, Rendered.run_id == run_id)
     if "operators" in of:
         found = found.where(TaskInstance.operator.in_(of["operators"]))

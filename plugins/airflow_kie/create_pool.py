@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator, Variable
 
 from airflow_kie import settings
 from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.operators.task import RETRIES
 from airflow_kie.patience import patiently
 from airflow_kie.retry import KieRetryPolicy
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 OPTION = "create_pool"
-RETRIES = 30
-"""A ceiling for failures that Airflow makes itself; see `operators.task`."""
 NOTE = "kie_create_pool"
 """The Variable: ``{"pool": <name>, "problem": <sentence, empty if there is none>}``."""
 _MISSING = "there is no such pool in Airflow, and a task in it would wait for ever without a word"

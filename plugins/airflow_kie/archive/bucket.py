@@ -156,15 +156,10 @@ class Bucket:
         :raises ValueError: for an object larger than that.
         :raises S3Error: its subclass says why.
         """
-        from botocore.exceptions import ClientError
-
         with self._errors("GetObject", key):
-            try:
-                answer = self.client.get_object(Bucket=self.name, Key=key, **self._read_arguments())
-            except ClientError as e:
-                if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
-                    return None
-                raise
+            answer = self._get(key)
+            if answer is None:
+                return None
             with answer["Body"] as body:
                 content: bytes = body.read(max_bytes + 1)
         if len(content) > max_bytes:
@@ -191,7 +186,7 @@ class Bucket:
 
         with self._errors("HeadObject", key):
             try:
-                answer = self.client.head_object(Bucket=self.name, Key=key, **self._read_arguments())
+                answer = self.client.head_object(Bucket=self.name, Key=key, **self.read_arguments)
             except ClientError as e:
                 if e.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
                     return None
@@ -210,26 +205,32 @@ class Bucket:
         :return: size and SHA-256 are those of the bytes that were read.
         :raises S3Error: its subclass says why.
         """
-        from botocore.exceptions import ClientError
-
         digest, size = hashlib.sha256(), 0
         with self._errors("GetObject", key):
-            try:
-                answer = self.client.get_object(Bucket=self.name, Key=key, **self._read_arguments())
-            except ClientError as e:
-                if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
-                    return None
-                raise
+            answer = self._get(key)
+            if answer is None:
+                return None
             with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
                 for piece in body.iter_chunks(_READ_BYTES):
                     digest.update(piece)
                     size += len(piece)
         return ObjectFacts(key, size, answer["LastModified"], answer.get("ContentType"), digest.hexdigest())
 
+    def _get(self, key: str) -> Any:
+        """Return S3's answer with an object, or None if there is no such object."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return self.client.get_object(Bucket=self.name, Key=key, **self.read_arguments)
+        except ClientError as e:
+            if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+                return None
+            raise
+
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
         with self._errors("DeleteObject", key):
-            self.client.delete_object(Bucket=self.name, Key=key, **self._read_arguments())
+            self.client.delete_object(Bucket=self.name, Key=key, **self.read_arguments)
 
     def move(self, key: str, to: str) -> None:
         """Copy an object inside the bucket, then delete it: a crash in between leaves both.
@@ -249,7 +250,7 @@ class Bucket:
     def list(self, prefix: str) -> Iterator[ObjectFacts]:
         """Return the objects under a prefix, page by page, in the order of their keys."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.name, Prefix=prefix, **self._read_arguments()
+            Bucket=self.name, Prefix=prefix, **self.read_arguments
         )
         with self._errors("ListBucket", prefix):
             for page in pages:
@@ -301,7 +302,9 @@ class Bucket:
     def _errors(self, action: str, key: str = "") -> AbstractContextManager[None]:
         return s3_errors(action, self.name, key, self.principal)
 
-    def _read_arguments(self) -> dict[str, Any]:
+    @property
+    def read_arguments(self) -> dict[str, Any]:
+        """What goes with every request, of the arguments that objects are written with."""
         return {k: v for k, v in self.extra_args.items() if k in _EVERY_REQUEST}
 
     def _owner_argument(self) -> dict[str, Any]:

@@ -48,16 +48,18 @@ def finding(check: str, level: Level, sentence: str, **private: object) -> Findi
     return Finding(check, level, sentence.format(**private), sentence.format(**hidden))
 
 
-def failed(check: str, error: Exception, level: Level = Level.FAIL) -> Finding:
+def failed(check: str, error: Exception) -> Finding:
     """Return the finding of an error; its public form says which error it is and nothing that it quotes."""
     if isinstance(error, KieError):
         code = f" [code {error.facts.code}]" if error.facts.code is not None else ""
         said = f": {error.facts.message.rstrip('. ')}" if error.facts.message else ""
-        return Finding(check, level, f"{error.what}{said}{code}. {error.todo}", f"{error.what}{code}. {error.todo}")
+        return Finding(
+            check, Level.FAIL, f"{error.what}{said}{code}. {error.todo}", f"{error.what}{code}. {error.todo}"
+        )
     first = (str(error).splitlines() or [""])[0]
     name = type(error).__name__
     return Finding(
-        check, level, f"This could not be looked at: {name}: {first}", f"This could not be looked at: {name}."
+        check, Level.FAIL, f"This could not be looked at: {name}: {first}", f"This could not be looked at: {name}."
     )
 
 
@@ -72,11 +74,6 @@ def looked(check: str, look: Check, connection: str | None = None) -> Iterator[F
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are worth knowing
         broken = failed(check, error)
         yield Finding(check, broken.level, broken.seen, broken.public, connection)
-
-
-def any_failed(findings: Iterable[Finding]) -> bool:
-    """Return whether one of them has failed."""
-    return any(found.level is Level.FAIL for found in findings)
 
 
 def shown(found: Finding, connections: Sequence[str], *, redacted: bool) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_kie.cli.terminal import complain, say
+from airflow_kie.lineage import KIE
 
-KIE = "kie://api.kie.ai"
 Key = tuple[str, str]
 """Namespace and name of a dataset."""
 

@@ -20,8 +20,7 @@ log = logging.getLogger("airflow_kie.webhook")
 URL, TOKEN, TOKEN_FILE = "KIE_RECEIVER_AIRFLOW_URL", "KIE_RECEIVER_TOKEN", "KIE_RECEIVER_TOKEN_FILE"
 USERNAME, PASSWORD = "KIE_RECEIVER_USERNAME", "KIE_RECEIVER_PASSWORD"
 PASSWORD_FILE = "KIE_RECEIVER_PASSWORD_FILE"  # noqa: S105
-_OVER_CONFIGURATION = {"bucket": "AIRFLOW__KIE__BUCKET", "prefix": "AIRFLOW__KIE__PREFIX"}
-_OVER_CONFIGURATION |= {"aws_conn_id": "AIRFLOW__KIE__AWS_CONN_ID", "kie_conn_ids": "AIRFLOW__KIE__KIE_CONN_IDS"}
+_OVER_CONFIGURATION = ("bucket", "prefix", "aws_conn_id", "kie_conn_ids")
 
 EPILOG = f"""\
 Who the receiver is to Airflow comes from the environment alone: {TOKEN}, or {TOKEN_FILE} (read again when
@@ -56,9 +55,9 @@ def serve(options: argparse.Namespace) -> None:
 
     :raises NotStarted: when Airflow's address, the credentials or the bucket are missing or refused.
     """
-    for name, variable in _OVER_CONFIGURATION.items():
+    for name in _OVER_CONFIGURATION:
         if value := getattr(options, name):
-            os.environ[variable] = value
+            os.environ[f"AIRFLOW__KIE__{name.upper()}"] = value
     api = _api(options.airflow_url or os.environ.get(URL, ""), os.environ)
     import uvicorn
     from starlette.applications import Starlette

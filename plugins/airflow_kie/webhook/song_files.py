@@ -17,8 +17,6 @@ from airflow_kie.archive.s3_errors import S3StoredWrong, s3_errors
 from airflow_kie.webhook.song_page import ShownFile, SongPage
 
 _PIECE_BYTES = 256 * 1024
-_ARGUMENTS = frozenset({"ExpectedBucketOwner", "RequestPayer"})
-"""What S3 takes with a read, of the arguments that a bucket is written with."""
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _NAME_CHARACTERS = 80
 _FORBIDDEN_IN_NAMES = '\\/:*?"<>|%'
@@ -124,7 +122,7 @@ def opened(bucket: Bucket, file: ShownFile, part: Slice) -> Iterator[bytes]:
     :raises S3StoredWrong: when S3 has another size than the manifest says.
     :raises S3Error: its subclass says why.
     """
-    wanted = {name: value for name, value in bucket.extra_args.items() if name in _ARGUMENTS}
+    wanted = bucket.read_arguments
     if not part.whole:
         wanted["Range"] = f"bytes={part.start}-{part.end}"
     with s3_errors("GetObject", bucket.name, file.key, bucket.principal):

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from airflow_kie import songs as _songs  # noqa: F401 - its error classes must be known by their reasons
-from airflow_kie.archive import s3_errors as _s3_errors  # noqa: F401 - as above
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.pending import Failure, Pending
 from airflow_kie.archive.records import Label
-from airflow_kie.client import errors as _errors  # noqa: F401 - as above
-from airflow_kie.client.kie_error import KieError
+from airflow_kie.client.errors import KieError, error_class
 from airflow_kie.song_archive import Wanted
 
 SHOWN_TYPES: Mapping[str, frozenset[str]] = {
@@ -211,7 +208,7 @@ def _nothing_owed(manifest: Manifest | None) -> tuple[State, str]:
 
 def _trouble(failure: Failure, *, again: bool) -> Trouble:
     """Return the typed error's words: its message begins with what happened and ends with what to do."""
-    error = KieError.by_reason.get(failure.reason)
+    error = error_class(failure.reason)
     todo = error.todo if error else "Read the log of the red task, mend what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
     happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."

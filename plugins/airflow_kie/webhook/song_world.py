@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +13,10 @@ from airflow_kie.archive.keys import ArchiveKeys, KeyRefused, SongKeys
 from airflow_kie.archive.pending import Working
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.operators.songs import ARCHIVED_KEY
+from airflow_kie.webhook.kept import Kept
 
 log = logging.getLogger(__name__)
 
-OPENED_SECONDS = 60.0
-"""How long an S3 client is kept: a connection that is changed counts after a minute."""
 _LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: who lists gives the order
 _KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
 _MANIFEST = "manifest.json"
@@ -50,13 +47,9 @@ class SongWorld:
 
     The S3 connection is always the one of the [kie] configuration. The bucket is the configured one, or one that the
     tasks of a run have stored: never one that an address names.
-
-    :param clock: seconds, for the S3 clients that are kept.
     """
 
-    clock: Callable[[], float] = time.monotonic
-    _opened: dict[str, tuple[float, Bucket]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _opened: Kept[Bucket] = field(default_factory=lambda: Kept(_open))
 
     def configured(self) -> Place | None:
         """Return the place of the [kie] configuration, None where it names no bucket."""
@@ -68,14 +61,7 @@ class SongWorld:
 
         :raises KieConnectionInvalid: when there is no such connection.
         """
-        with self._lock:
-            known = self._opened.get(place.bucket)
-            if known and self.clock() - known[0] < OPENED_SECONDS:
-                return known[1]
-            bucket = _open(place.bucket)
-            kept = {name: it for name, it in self._opened.items() if self.clock() - it[0] < OPENED_SECONDS}
-            self._opened = {**kept, place.bucket: (self.clock(), bucket)}
-            return bucket
+        return self._opened.of(place.bucket)
 
     def in_work(self, working: Working | None) -> bool:
         """Return whether the run that works on a song is queued or running."""

@@ -39,7 +39,7 @@ from airflow_kie.webhook.song_files import (
     opened,
     slice_of,
 )
-from airflow_kie.webhook.song_page import SongPage, day, length, song_page, unreadable_page
+from airflow_kie.webhook.song_page import SongPage, State, day, length, song_page, unreadable_page
 from airflow_kie.webhook.song_world import Place, SongWorld
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     return _page(
         request,
         "song.html",
-        404 if page.state == "Unknown" else 200,
+        404 if page.state is State.UNKNOWN else 200,
         page=page,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
         files=f"{of_run or _root(request)}/songs/{quote(page.music_task_id, safe='')}/files",
