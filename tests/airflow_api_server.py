@@ -57,7 +57,6 @@ def api_server(home: Path, dag_file: Path, port: int, **environment: str) -> Ite
         "AIRFLOW__CORE__DAGS_FOLDER": str(dag_file.parent),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret for tests that is longer than sixty-four bytes, as HS512 wants it",
         "AIRFLOW__KIE__RECEIVER": "True",
     }

@@ -84,7 +84,6 @@ def song_pages(home: Path) -> Iterator[SongPages]:
             "AIRFLOW__CORE__AUTH_MANAGER": "song_pages_server.PerDagAuthManager",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
             "AIRFLOW__KIE__BUCKET": "songs",
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),

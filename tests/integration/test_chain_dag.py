@@ -66,7 +66,6 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
         "AIRFLOW__KIE__BUCKET": "songs",
         "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
