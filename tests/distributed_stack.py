@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -139,6 +140,23 @@ class DistributedStack:
         self.running.pop(name).wait()
         return len(psutil.wait_procs(killed, timeout=10)[0])
 
+    def replace(self, name: str) -> int:
+        """Stop a process as ``docker compose up`` does with a container that it replaces, and start it again.
+
+        :return: its exit code; below 0: it did not end by itself within its service's ``stop_grace_period``.
+        """
+        grace = self.compose.services[name.rpartition("-")[0]].get("stop_grace_period", "10s")
+        process = self.running.pop(name)
+        process.terminate()
+        try:
+            code = process.wait(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+            process.kill()
+            process.wait()
+        self.begin(name)
+        return code
+
     def well(self) -> bool:
         """Whether everything that was started still runs."""
         ended = {name: process.poll() for name, process in self.running.items() if process.poll() is not None}
@@ -159,10 +177,11 @@ class DistributedStack:
 
 
 @contextmanager
-def distributed_stack(home: Path, **values: str) -> Iterator[DistributedStack]:
+def distributed_stack(home: Path, *dags: Path, **values: str) -> Iterator[DistributedStack]:
     """Start the stack with two of each process that may be doubled, and the profiles simulator and local-s3.
 
     :param home: a folder of its own.
+    :param dags: files with further DAGs.
     :param values: further values for ``.env``.
     """
     chosen = {**read_env(with_secrets((PROJECT / ".env.example").read_text())[0]), **values}
@@ -174,6 +193,8 @@ def distributed_stack(home: Path, **values: str) -> Iterator[DistributedStack]:
         redis_server(chosen["REDIS_PASSWORD"]) as redis,
     ):
         stack = _stack(home, compose, chosen, {name: port.number for name, port in ports.items()}, postgres, redis)
+        for file in dags:
+            shutil.copy(file, home / "dags")
         try:
             _start(stack)
             yield stack

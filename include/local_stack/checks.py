@@ -17,6 +17,7 @@ from pathlib import Path
 from local_stack.environment import base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.lanes import Lane, clock, side_by_side
+from local_stack.programs import missing_packages
 from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -24,10 +25,12 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite")),
 }
 TESTS = ("unit", "contract", "integration")
-STACKS = ("system", "faults")
+STACKS = ("system", "faults", "distributed")
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
-ON_REQUEST = ("distributed",)
-"""A stack too, with Postgres, Redis and two of each process: only where it is named."""
+NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server", "initdb")}
+"""Programs without which a part is left out, and said to be, unless it is named."""
+ON_REQUEST: tuple[str, ...] = ()
+"""Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
 
 
@@ -47,11 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options: parts, and whatever begins with a dash is pytest's."""
     parser.prefix_chars = "+"
     parser.set_defaults(help=parser.format_help)
+    but = f" but {', '.join(ON_REQUEST)}" if ON_REQUEST else ""
     parser.add_argument(
         "parts",
         nargs=argparse.REMAINDER,
         metavar="PART …",
-        help=f"any of {', '.join(PARTS)} (default: all but {', '.join(ON_REQUEST)}), then options for pytest",
+        help=f"any of {', '.join(PARTS)} (default: all{but}), then options for pytest",
     )
 
 
@@ -65,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
         print(options.help())
         return 0
     parts, further = split(options.parts)
+    if not set(parts) <= set(options.parts):
+        parts = possible(parts)
     mark = uuid.uuid4().hex
     fork_guardian(mark, own_session=False)  # a killed ./run leaves no tests running
     with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +78,18 @@ def run(options: argparse.Namespace) -> int:
         total = run_beside(lanes) if len(lanes) > 1 else run_in_turn(lanes)
     print(f"{total.passed} passed, {total.failed} failed", flush=True)
     return 0 if total.passed and not total.failed else 1
+
+
+def possible(parts: Sequence[str]) -> list[str]:
+    """Return the parts that can run here, and say of each other one what it lacks.
+
+    :param parts: names of parts that nobody has asked for by name: one that was named fails, with the same words.
+    """
+    lacking = {part: missing_packages(NEEDS.get(part, ())) for part in parts}
+    for part, packages in lacking.items():
+        if packages:
+            print(f"{part} is left out. This gets what it needs: apt-get install {' '.join(packages)}", flush=True)
+    return [part for part in parts if not lacking[part]]
 
 
 def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: str) -> list[Lane]:

@@ -20,6 +20,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from local_stack.programs import PACKAGES, program
+
 _STARTS_WITHIN_SECONDS = 60.0
 PASSWORD = "test-pass%2Fword"  # as it stands in a URL; not a secret outside the test
 
@@ -44,7 +46,7 @@ def redis_server(password: str = PASSWORD) -> Iterator[str]:
 
     :param password: as it stands in a URL.
     """
-    program, port = _program("redis-server", "redis-server"), _free_port()
+    program, port = _program("redis-server"), _free_port()
     settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {unquote(password)}\n'
     with tempfile.TemporaryDirectory(prefix="redis-") as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen([program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
@@ -92,9 +94,9 @@ def postgres_server(user: str = "kie", password: str = PASSWORD, settings: Seque
                 process.wait(120)
 
 
-def _as_postgres(program: str, *arguments: str) -> list[str]:
+def _as_postgres(name: str, *arguments: str) -> list[str]:
     """Return the command, as the user ``postgres`` if this is root: Postgres refuses to run as root."""
-    command = [_program(program, "postgresql"), *arguments]
+    command = [_program(name), *arguments]
     if os.geteuid() != 0:
         return command
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--", *command]
@@ -106,11 +108,9 @@ def _hand_over(folder: Path) -> None:
             shutil.chown(path, "postgres", "postgres")
 
 
-def _program(name: str, package: str) -> str:
-    """Return a program's path; Debian keeps Postgres's outside the PATH, one folder a version."""
-    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
-    found = shutil.which(name) or (str(versions[-1]) if versions else None)
-    assert found, f"This test runs a real {name}, which is not installed: apt-get install {package}"
+def _program(name: str) -> str:
+    found = program(name)
+    assert found, f"This test runs a real {name}, which is not installed: apt-get install {PACKAGES[name]}"
     return found
 
 

@@ -24,17 +24,29 @@ def test_fails(): assert False
 """
 
 
-def test_without_names_everything_runs_the_fault_plan_too() -> None:
-    assert split([]) == (["lint", "types", "unit", "contract", "integration", "system", "faults"], [])
+STACKS = ["system", "faults", "distributed"]
+
+
+def test_without_names_everything_runs_the_stacks_too() -> None:
+    assert split([]) == (["lint", "types", "unit", "contract", "integration", *STACKS], [])
 
 
 def test_named_parts_run_in_their_order() -> None:
     assert split(["system", "lint"]) == (["lint", "system"], [])
 
 
-def test_the_distributed_stack_is_tested_where_it_is_named() -> None:
-    assert split(["distributed", "unit"]) == (["unit", "distributed"], [])
-    assert "distributed" not in split([])[0] + split(["-x"])[0]
+def test_a_part_whose_programs_are_not_installed_is_left_out_with_a_word_unless_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began: list[str] = []
+    monkeypatch.setattr(checks, "missing_packages", lambda names: ["redis-server"] if names else [])
+    monkeypatch.setattr(checks, "fork_guardian", lambda *mark, **own_session: None)
+    monkeypatch.setattr(checks, "lanes_of", lambda parts, *more: began.extend(parts) or [])
+    checks.run(argparse.Namespace(parts=[]))
+    assert (began[-1], "distributed" in began) == ("faults", False)
+    assert "distributed is left out. This gets what it needs: apt-get install redis-server" in capfd.readouterr().out
+    checks.run(argparse.Namespace(parts=["distributed"]))
+    assert began[-1] == "distributed"
 
 
 def test_what_follows_the_parts_goes_to_pytest() -> None:
@@ -42,7 +54,7 @@ def test_what_follows_the_parts_goes_to_pytest() -> None:
 
 
 def test_options_alone_mean_the_tests() -> None:
-    assert split(["-x"]) == (["unit", "contract", "integration", "system", "faults"], ["-x"])
+    assert split(["-x"]) == (["unit", "contract", "integration", *STACKS], ["-x"])
 
 
 @pytest.mark.parametrize("arguments", [["-k", "foo"], ["unit", "-k", "foo"], []])
