@@ -10,8 +10,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_kie.client.errors import KieOutOfCredits
-from airflow_kie.patience import Outage, OutageNote, Patience, Place
+from airflow_kie.patience import Outage, Patience, Place
 from airflow_task import FakeTaskStateStore
+from memory_note import MemoryNote
 
 BEGIN, END = "is held up, and everything that needs it waits", "works again after"
 
@@ -24,23 +25,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class MemoryNote(OutageNote):
-    """A note that many tasks share, in memory."""
-
-    def __init__(self) -> None:
-        super().__init__("account_test")
-        self.outage: Outage | None = None
-
-    def read(self) -> Outage | None:
-        return self.outage
-
-    def write(self, outage: Outage) -> None:
-        self.outage = outage
-
-    def delete(self) -> None:
-        self.outage = None
 
 
 @dataclass

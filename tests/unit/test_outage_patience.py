@@ -9,25 +9,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_kie.client.errors import KieError, KieMaintenance, KieOutOfCredits, KieUnreachable
-from airflow_kie.patience import Outage, OutageNote, Patience, Place
+from airflow_kie.patience import Patience, Place
 from airflow_task import FakeTaskStateStore
+from memory_note import MemoryNote
 
 HOUR = 3600.0
-
-
-class MemoryNote(OutageNote):
-    """A note in memory instead of an Airflow Variable."""
-
-    outage: Outage | None = None
-
-    def read(self) -> Outage | None:
-        return self.outage
-
-    def write(self, outage: Outage) -> None:
-        self.outage = outage
-
-    def delete(self) -> None:
-        self.outage = None
 
 
 @dataclass
@@ -44,7 +30,7 @@ class Song:
     now: float = 0.0
     asked: int = 0
     store: FakeTaskStateStore = field(default_factory=FakeTaskStateStore)
-    note: MemoryNote = field(default_factory=lambda: MemoryNote("account_test"))
+    note: MemoryNote = field(default_factory=MemoryNote)
 
     def ask(self) -> str:
         self.asked += 1
