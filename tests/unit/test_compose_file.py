@@ -97,6 +97,22 @@ def test_what_stays_up_has_a_health_check_a_memory_limit_and_is_restarted(compos
             assert service["deploy"]["resources"]["limits"]["memory"]
 
 
+def test_health_is_what_others_will_meet(compose: ComposeFile) -> None:
+    postgres = compose.services["postgres"]["healthcheck"]["test"]
+    assert postgres[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]  # by TCP, as everybody else
+    assert "-e" in compose.services["redis"]["healthcheck"]["test"]  # redis-cli ends with 0 on an error without it
+
+
+def test_replicas_are_said_in_the_way_that_podman_compose_understands_too(compose: ComposeFile) -> None:
+    replicated = {name: service["deploy"] for name, service in compose.services.items() if "replicas" in str(service)}
+    assert {name: int(deploy["replicas"]) for name, deploy in replicated.items()} == {
+        "scheduler": 1,
+        "worker": 1,
+        "triggerer": 2,
+    }
+    assert {deploy["mode"] for deploy in replicated.values()} == {"replicated"}
+
+
 def test_all_services_share_the_one_network_and_only_named_volumes_or_the_projects_files(compose: ComposeFile) -> None:
     assert list(compose.raw["networks"]) == ["stack"]
     for service in compose.services.values():
