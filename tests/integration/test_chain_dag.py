@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -15,6 +16,9 @@ import pytest
 
 from airflow_connections import aws_connection, kie_connection
 from kie_simulator.server import SimulatorServer
+from openlineage_events import of_run, read_events
+from openlineage_graph import AROUND, CHAIN, Logged, expected, graph, lost_or_doubled
+from openlineage_schema import check
 from s3_servers import S3Server, rclone_s3
 
 PROJECT = Path(__file__).parents[2]
@@ -22,11 +26,12 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Stack:
-    """A simulated KIE, an S3 folder, and a process of Airflow that runs DAGs, for one test file."""
+    """A simulated KIE, an S3 folder, a process of Airflow that runs DAGs, and its lineage, for one test file."""
 
     kie: SimulatorServer
     s3: S3Server
     airflow: subprocess.Popen[str]
+    lineage: Path
 
     def run(self, *music_task_ids: str, **params: Any) -> dict[str, Any]:
         """Run music_cover once and return state, tasks and everything that was logged."""
@@ -57,7 +62,8 @@ class Stack:
 
 def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
     """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
-    home.mkdir()
+    (home / "lineage").mkdir(parents=True)
+    transport = {"type": "file", "log_file_path": str(home / "lineage" / "event"), "append": False}
     folder = PROJECT / "dags"
     environment = {
         "PATH": os.environ["PATH"],
@@ -67,6 +73,10 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",  # 10 s by default, after which a busy machine loses an event
+        # Events of DAG runs are Airflow's own alone, and need a pool of processes that would outlive this one.
+        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
         "AIRFLOW__KIE__BUCKET": "songs",
         "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
         "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
@@ -113,7 +123,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         rclone_s3(folder) as s3,
         dag_runner(folder / "home", kie, s3) as airflow,
     ):
-        yield Stack(kie, s3, airflow)
+        yield Stack(kie, s3, airflow, folder / "home" / "lineage")
         airflow.kill()
 
 
@@ -160,13 +170,39 @@ def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_
     assert len(stack.kie.control.ledger()) == paid
 
 
-def test_a_cover_that_failed_once_at_kie_is_replaced_within_the_task(stack: Stack) -> None:
+@pytest.fixture(scope="module")
+def replaced(stack: Stack) -> tuple[str, dict[str, Any]]:
+    """Give a song whose first cover failed at KIE, and its run."""
     song = stack.song("Second Try")
     stack.kie.control.add_fault("task", "fail", kind="cover", source_id=song)
-    run = stack.run(song)
+    return song, stack.run(song, archive_audio=False)
+
+
+def test_a_cover_that_failed_once_at_kie_is_replaced_within_the_task(
+    stack: Stack, replaced: tuple[str, dict[str, Any]]
+) -> None:
+    song, run = replaced
     assert run["state"] == "success"
     assert [task["tries"] for task in run["tasks"] if task["task_id"] == "generate_cover"] == [1]
     assert len([charge for charge in stack.kie.control.ledger("cover") if charge["source_id"] == song]) == 2
+
+
+def test_a_run_tells_its_graph_with_each_start_and_end_once_and_by_openlineages_schema(
+    stack: Stack, replaced: tuple[str, dict[str, Any]]
+) -> None:
+    song, run = replaced
+    events = of_run(read_events(stack.lineage), "music_cover", run["run_id"])
+    manifest = stack.manifest(song)
+    names = {
+        "prompt": hashlib.sha256(manifest["song"]["prompt"].encode()).hexdigest(),
+        "song": song,
+        "cover": manifest["cover_task_ids"][-1],
+        "folder": f"s3://songs/songs/{song}",
+    }
+    assert graph(events) == expected((*AROUND, *CHAIN), **names)
+    assert lost_or_doubled(events, Logged.read(run["logged"])) == []
+    for event in read_events(stack.lineage):
+        check(event)
 
 
 def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_nothing(stack: Stack) -> None:

@@ -2,63 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_kie.cli import lineage
 from airflow_kie.cli.terminal import ours_alone
-from openlineage_events import check, doubled, edges, of_run, read_events
+from openlineage_events import Event, of_run, read_events, run_of
+from openlineage_graph import AROUND, CHAIN, GENERATED, Logged, Step, Try, expected, graph, lost_or_doubled
+from openlineage_schema import check
 from song_stack import SongStack, eventually
 from system.conftest import Begun, Crashed
 
 PROMPT = "A slow waltz for two tired robots"
 COVER = "kie://api.kie.ai/suno/cover"
-Edge = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The events of a stack."""
+    """The events of a stack, beside what Airflow's own log of events says of its runs."""
 
     songs: SongStack
 
     @property
-    def folder(self) -> Any:
+    def folder(self) -> Path:
         return self.songs.running.settings.home / "lineage"
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         return read_events(self.folder)
 
-    def of(self, run_id: str, expected: set[Edge], dag_id: str = "music_cover") -> list[dict[str, Any]]:
-        """Return the events of a run that has ended, once the edges are there: a task's last event comes after it."""
+    def logged(self, run_id: str, dag_id: str = "music_cover") -> Logged:
+        """Return what Airflow's own log says of a run's tasks."""
+        return Logged.read(self.songs.airflow.pages("/eventLogs", "event_logs", dag_id=dag_id, run_id=run_id))
 
-        def told() -> list[dict[str, Any]] | None:
-            found = of_run(self.events(), dag_id, run_id)
-            return found if expected <= set(edges(found)) else None
+    def of(self, run_id: str, dag_id: str = "music_cover") -> list[Event]:
+        """Return the events of a run that has ended, of which none is lost and none doubled."""
 
-        return eventually(told, f"the events of {run_id} tell {expected}", seconds=60)
+        def flaws() -> list[str]:
+            return lost_or_doubled(of_run(self.events(), dag_id, run_id), self.logged(run_id, dag_id))
 
-    def expected(self, song: str, prompt: str) -> set[Edge]:
-        """Return from what each thing of an archived song was made, and by which task of music_cover.
+        with contextlib.suppress(AssertionError):  # a task's last event comes after its end
+            eventually(lambda: flaws() == [], f"the events of {run_id} are complete", seconds=60)
+        assert flaws() == []
+        return of_run(self.events(), dag_id, run_id)
 
-        Its covers alone: audio may have been added since, by another run.
-        """
-        cover = self.songs.cover_task_of(song)
-        here = f"s3://{self.songs.running.settings.bucket}/"
-        covers = [file for file in self.songs.manifest(song)["files"] if file["kind"] == "cover"]
+    def graph_of(self, songs: Iterable[str]) -> set[Step]:
+        """Return the graph that a run of music_cover which has archived these songs must have."""
+        return set().union(expected(AROUND), *(expected(CHAIN, **self.names(song)) for song in songs))
+
+    def names(self, song: str) -> dict[str, str]:
+        """Return how the datasets of an archived song are called."""
+        settings = self.songs.running.settings
+        prompt = self.songs.manifest(song)["song"]["prompt"]
         return {
-            (f"suno/prompt/{hashlib.sha256(prompt.encode()).hexdigest()}", "music_complete", f"suno/music/{song}"),
-            (f"suno/music/{song}", "generate_cover", f"suno/cover/{cover}"),
-            (f"suno/music/{song}", "cover_details", f"suno/cover/{cover}"),
-            *((f"suno/cover/{cover}", "archive_to_s3", here + file["key"]) for file in covers),
-            *((f"suno/{each}", "archive_to_s3", f"{here}songs/{song}/manifest.json")
-              for each in (f"music/{song}", f"cover/{cover}")),
-        }  # fmt: skip
+            "prompt": hashlib.sha256(prompt.encode()).hexdigest(),
+            "song": song,
+            "cover": self.songs.cover_task_of(song),
+            "folder": f"s3://{settings.bucket}/{settings.prefix}/{song}",
+        }
 
 
 @pytest.fixture(scope="module")
@@ -75,34 +82,55 @@ def generated(songs: SongStack, begun: Begun) -> str:
     return song
 
 
-def complete(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    return (event for event in events if event["eventType"] == "COMPLETE")
+def words(events: Iterable[Event], job: str, map_index: int = 0) -> dict[int, list[str]]:
+    """Return the kinds of the events of each try of a task, in the order of their times."""
+    found: dict[int, list[str]] = {}
+    for event in sorted(events, key=lambda event: str(event["eventTime"])):
+        each = Try.of(event)
+        if (each.job, each.map_index) == (job, map_index):
+            found.setdefault(each.number, []).append(event["eventType"])
+    return found
 
 
-def test_a_prompt_is_connected_to_every_file_that_came_of_it_by_one_edge_each(
+def test_a_prompt_is_connected_to_every_file_that_came_of_it(
     songs: SongStack, told: Lineage, begun: Begun, generated: str
 ) -> None:
-    prompt = f"suno/prompt/{hashlib.sha256(PROMPT.encode()).hexdigest()}"
-    first = {(prompt, "generate_music", f"suno/music/{generated}")}
-    chain = told.expected(generated, PROMPT)
     (run_id,) = songs.event_runs(generated)
     assert songs.ended("music_cover", run_id) == "success"
-    events = [*told.of(begun.generate_run, first, "music_generate"), *told.of(run_id, chain)]
-    assert set(edges(events)) == first | chain
-    assert doubled(events) == []
+    names = told.names(generated)
+    assert names["prompt"] == hashlib.sha256(PROMPT.encode()).hexdigest()
+    assert graph(told.of(begun.generate_run, "music_generate")) == expected(GENERATED, **names)
+    assert graph(told.of(run_id)) == told.graph_of([generated])
 
 
 def test_a_run_with_a_song_that_failed_tells_the_others_whole_and_of_that_one_no_output(
     songs: SongStack, told: Lineage, begun: Begun
 ) -> None:
     assert songs.ended("music_cover", begun.form) == "failed"
-    expected = set().union(*(told.expected(song, songs.manifest(song)["song"]["prompt"]) for song in begun.good))
-    events = told.of(begun.form, expected)
-    assert set(edges(events)) == expected
-    assert doubled(events) == []
-    failed = [event for event in events if event["eventType"] == "FAIL" and event["outputs"]]
-    assert failed == []
-    assert any(event["eventType"] == "FAIL" for event in events)
+    events = told.of(begun.form)
+    report = expected([("report", (), {})])  # which fails with the song
+    assert graph(events) == told.graph_of(begun.good) - report
+    failed = {event["job"]["name"] for event in events if event["eventType"] == "FAIL"}
+    assert {"music_cover.music_complete", "music_cover.report"} <= failed
+    assert not any(event["outputs"] for event in events if event["eventType"] == "FAIL")
+
+
+def test_a_run_with_retries_tells_each_try_once_and_the_graph_as_if_there_had_been_none(
+    songs: SongStack, told: Lineage, begun: Begun
+) -> None:
+    assert songs.ended("music_cover", begun.retried_run) == "success"
+    events = told.of(begun.retried_run)
+    assert graph(events) == told.graph_of([begun.retried])
+    for job in ("generate_cover", "archive_to_s3"):
+        tries = words(events, job)
+        assert tries[1] == ["START", "FAIL"]
+        assert tries[len(tries)][-1] == "COMPLETE"
+        assert len(tries) >= 2
+    failed = [event for event in events if event["eventType"] == "FAIL"]
+    inputs = {Try.of(event).job: {each["name"] for each in event["inputs"]} for event in failed if event["inputs"]}
+    names = told.names(begun.retried)
+    assert inputs["generate_cover"] == {f"suno/music/{names['song']}"}
+    assert inputs["archive_to_s3"] == {f"suno/music/{names['song']}", f"suno/cover/{names['cover']}"}
 
 
 def test_songs_under_killed_processes_are_told_whole_and_none_twice(
@@ -110,27 +138,11 @@ def test_songs_under_killed_processes_are_told_whole_and_none_twice(
 ) -> None:
     assert songs.ended("music_cover", crashed.run_id) == "success"
     struck = list(crashed.songs.values())
-    expected = set().union(*(told.expected(song, songs.manifest(song)["song"]["prompt"]) for song in struck))
-    events = told.of(crashed.run_id, expected)
-    assert set(edges(events)) == expected
-    assert doubled(events) == []
-    ended = Counter(event["run"]["runId"] for event in complete(events))
-    assert set(ended.values()) == {1}
-    begun = {event["run"]["runId"] for event in events if event["eventType"] == "START"}
-    assert set(ended) <= begun
-    lost = struck.index(next(iter(crashed.killed)))
-    tries = [
-        (event["run"]["facets"]["airflow"]["taskInstance"]["try_number"], event["eventType"])
-        for event in events
-        if event["job"]["name"].endswith(".generate_cover")
-        and event["run"]["facets"]["airflow"]["taskInstance"].get("map_index", -1) == lost
-    ]
-    first = {word for number, word in tries if number == 1}
-    assert first in ({"START"}, {"START", "FAIL"})  # the killed process sends no end; the scheduler may
-    assert "COMPLETE" in {word for number, word in tries if number > 1}
+    events = told.of(crashed.run_id)
+    assert graph(events) == told.graph_of(struck)
     told_sizes = {
         output["name"]: output["outputFacets"]["outputStatistics"]["size"]
-        for event in complete(events)
+        for event in events
         for output in event["outputs"]
         if output["namespace"].startswith("s3://") and "cover-" in output["name"]
     }
@@ -138,7 +150,45 @@ def test_songs_under_killed_processes_are_told_whole_and_none_twice(
     assert told_sizes == {file["key"]: file["size"] for file in archived}
 
 
-def test_every_event_fits_openlineages_classes_and_our_schema_and_tells_no_prompt_in_our_facets(
+def test_the_scheduler_ends_the_run_of_a_killed_process_unless_it_dies_too_and_the_next_try_tells_everything(
+    songs: SongStack, told: Lineage, crashed: Crashed
+) -> None:
+    assert songs.ended("music_cover", crashed.run_id) == "success"
+    events = told.of(crashed.run_id)
+    order = list(crashed.songs.values())
+    alone, with_its_scheduler = (order.index(song) for song in crashed.killed)
+    tries = words(events, "generate_cover", alone)
+    assert tries[1] == ["START", "FAIL"]
+    assert tries[len(tries)][-1] == "COMPLETE"
+    (failed,) = [
+        event for event in events if Try.of(event) == Try("generate_cover", alone, 1) and event["eventType"] == "FAIL"
+    ]
+    assert (failed["inputs"], failed["outputs"], "kie" in failed["run"]["facets"]) == ([], [], False)
+    assert "finished with state" in failed["run"]["facets"]["errorMessage"]["message"]
+    tries = words(events, "generate_cover", with_its_scheduler)
+    assert set(tries[1]) == {"START"}
+    assert Try("generate_cover", with_its_scheduler, 1) in told.logged(crashed.run_id).abandoned
+    assert tries[len(tries)][-1] == "COMPLETE"
+
+
+def test_no_run_of_this_stack_that_has_ended_has_lost_or_doubled_an_event(
+    songs: SongStack, told: Lineage, begun: Begun, crashed: Crashed
+) -> None:
+    for run_id in (begun.form, begun.retried_run, crashed.run_id):
+        songs.ended("music_cover", run_id)
+    known = {run for run in map(run_of, told.events()) if run}
+    ended = {
+        (dag_id, run["dag_run_id"])
+        for dag_id in {dag_id for dag_id, _ in known}
+        for run in songs.airflow.runs(dag_id)
+        if run["state"] in ("success", "failed")
+    }
+    for dag_id, run_id in sorted(known & ended):
+        told.of(run_id, dag_id)
+    assert len(known & ended) > 10
+
+
+def test_every_event_fits_openlineages_schema_and_ours_and_tells_no_prompt_in_our_facets(
     told: Lineage, begun: Begun, generated: str
 ) -> None:
     events = told.events()
@@ -154,7 +204,7 @@ def test_every_event_fits_openlineages_classes_and_our_schema_and_tells_no_promp
 def test_the_command_leads_from_a_file_back_to_its_prompt(
     told: Lineage, generated: str, songs: SongStack, begun: Begun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told.of(songs.event_runs(generated)[0], told.expected(generated, PROMPT))
+    told.of(songs.event_runs(generated)[0])
     key = songs.manifest(generated)["files"][0]["key"]
     with ours_alone(), pytest.raises(SystemExit) as ended:
         lineage.command(lineage_of(key, str(told.folder)))

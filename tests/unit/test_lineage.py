@@ -24,7 +24,8 @@ from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import StoredFiles, TaskRun
 from kie_simulator.server import SimulatorServer
-from openlineage_events import PUBLISHED, check, completed, edges
+from openlineage_events import completed, edges
+from openlineage_schema import PUBLISHED, check
 
 PROMPT = "A slow waltz for two tired robots"
 DIGEST = hashlib.sha256(PROMPT.encode()).hexdigest()
