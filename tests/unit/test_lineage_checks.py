@@ -224,6 +224,15 @@ def test_a_try_that_nobody_was_left_to_end_is_told_of_by_its_start() -> None:
     assert left.abandoned == {Try("generate_cover", 0, 1)}
     assert lost_or_doubled([events[0], *events[2:]], left) == []
     assert lost_or_doubled(events[2:], left) != []
+    assert "never starts" in " ".join(lost_or_doubled(events[1:], left))
+
+
+def test_a_try_that_nobody_was_left_to_end_may_have_lost_its_last_start_and_no_other() -> None:
+    events, rows = deferred_once()
+    left = Logged.read([*rows[:1] * 2, *rows[2:]])
+    assert lost_or_doubled([events[0], *events[2:]], left) == []
+    more = Logged.read([*rows[:1] * 3, *rows[2:]])
+    assert any("START is missing 1 times" in said for said in lost_or_doubled([events[0], *events[2:]], more))
 
 
 def complete(names: dict[str, str]) -> list[Event]:
