@@ -47,7 +47,7 @@ def check(event: Mapping[str, Any]) -> None:
     :raises AssertionError: with everything that is wrong with it.
     """
     found = flaws(event)
-    assert found == [], f"{event.get('eventType')} of {event.get('job')}: {found}"
+    assert found == [], f"{event.get('eventType')} of {event.get('job', {}).get('name')}: {found}"
 
 
 def flaws(event: Mapping[str, Any]) -> list[str]:
