@@ -146,14 +146,13 @@ class DistributedStack:
         :return: its exit code; below 0: it did not end by itself within its service's ``stop_grace_period``.
         """
         grace = self.compose.services[name.rpartition("-")[0]].get("stop_grace_period", "10s")
-        process = self.running.pop(name)
+        process = self.running[name]
         process.terminate()
         try:
             code = process.wait(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
         except subprocess.TimeoutExpired:
             code = -signal.SIGKILL
-            process.kill()
-            process.wait()
+            self.kill(name)
         self.begin(name)
         return code
 

@@ -24,8 +24,9 @@ RATE = 20
 """New tasks per 10 seconds of a KIE account."""
 BURST = Path(__file__).with_name("dags") / "create_burst.py"
 """Asks for far more than that: eight songs would never meet the limiter."""
-SMALL = {"AIRFLOW_WORKER_CONCURRENCY": "4"}
-"""Two workers with eight slots each are more than two cores can use."""
+SMALL = {"AIRFLOW_WORKER_CONCURRENCY": "4", "AIRFLOW_TASK_QUEUED_TIMEOUT": "60"}
+"""Two workers with eight slots each are more than two cores can use; a task that a worker had taken and not begun when
+it was killed is queued again after a minute, not five."""
 VICTIMS = ("worker-1", "triggerer-1", "scheduler-1", "dag-processor-1", "api-server-1")
 """One process of each kind; all but the last two have a twin that goes on meanwhile."""
 REPLACED = ("scheduler-2", "dag-processor-1", "triggerer-2", "worker-2")
