@@ -1,0 +1,325 @@
+"""What goes wrong, on purpose, and which alerts say so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from airflow_kie.archive.pending import Pending, new_pending
+from fault_suite.s3_proxy import Rule
+from fault_suite.stage import Stage
+from local_stack.environment import SIMULATOR_KEY
+from monitoring_programs import Prometheus
+from song_stack import eventually
+
+SOONER = 30
+"""How many times sooner the rules speak here: half an hour is a minute."""
+End = Callable[[], None]
+_TAKES_PERMITS = """
+import sys, time
+from airflow_kie.hooks.kie import KieHook
+limiter = KieHook().limiter()
+for _ in range(20):
+    limiter.take()
+print("full", flush=True)
+while True:
+    limiter.take()
+    time.sleep(0.05)
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where it goes wrong.
+
+    :param stage: Airflow, the simulator, and S3 behind a proxy.
+    :param prometheus: what sees it.
+    """
+
+    stage: Stage
+    prometheus: Prometheus
+
+    @property
+    def receiver(self) -> str:
+        """The address at which KIE calls back."""
+        return f"{self.stage.running.state.urls['airflow']}/kie/callback/kie_default"
+
+    def songs(self, count: int, **order: object) -> list[str]:
+        """Make songs on the simulator and return their music task ids."""
+        return [song.task_id for song in self.stage.running.simulator.make_music(count=count, **order)]
+
+    def start(self, songs: Sequence[str]) -> None:
+        """Tell of finished songs, as a system outside Airflow would."""
+        for song in songs:
+            self.stage.send_event(song)
+
+    def wait_archived(self, songs: Sequence[str]) -> None:
+        """Wait until songs are archived and owed nothing."""
+        folder = self.stage.bucket / self.stage.prefix
+        for song in songs:
+            done = folder / song / "manifest.json"
+            eventually(lambda done=done: done.exists(), f"song {song} is archived", pause=0.5)  # type: ignore[misc]
+            eventually(lambda song=song: not self.pending(song).exists(), f"song {song} is owed nothing")  # type: ignore[misc]
+
+    def pending(self, song: str) -> Path:
+        """Return where a song's pending record stands."""
+        return self.stage.bucket / self.stage.prefix / "_pending" / f"{song}.json"
+
+    def owe(self, song: str, **known: object) -> End:
+        """Write the pending record of a song that nobody works on; return what forgets it."""
+        record: Pending = new_pending(song, heard_from="inbox", now=datetime.now(UTC)).changed(**known)
+        self.pending(song).parent.mkdir(parents=True, exist_ok=True)
+        self.pending(song).write_text(json.dumps(record.to_json()))
+        return self.pending(song).unlink
+
+    def runs_ended(self, songs: Sequence[str]) -> bool:
+        """Whether the run of each song has ended."""
+        runs = self.stage.ask(lambda: self.stage.airflow.runs("music_cover"))
+        states = [run["state"] for run in runs if run["partition_key"] in songs]
+        return len(states) == len(songs) and set(states) <= {"success", "failed"}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that goes wrong.
+
+    :param alerts: the alerts that say so, and why where it is more than one.
+    :param begin: lets it begin, and returns what ends it and waits until its songs are archived.
+    """
+
+    alerts: Mapping[str, str]
+    begin: Callable[[Scene], End]
+
+
+def kie_answers(code: int, message: str) -> Callable[[Scene], End]:
+    """KIE refuses every request, while a song is to be covered."""
+
+    def begin(scene: Scene) -> End:
+        simulator, songs = scene.stage.running.simulator, scene.songs(1)
+        fault = simulator.add_fault("api", "code", times=-1, code=code, msg=message)
+        scene.start(songs)
+
+        def end() -> None:
+            simulator.clear_faults(fault)
+            scene.wait_archived(songs)
+
+        return end
+
+    return begin
+
+
+def no_credits(scene: Scene) -> End:
+    """The account is empty."""
+    simulator, songs = scene.stage.running.simulator, scene.songs(1)
+    simulator.set_credits(0)
+    scene.start(songs)
+
+    def end() -> None:
+        simulator.set_credits(10_000)
+        scene.wait_archived(songs)
+
+    return end
+
+
+def bucket_refuses(scene: Scene) -> End:
+    """S3 denies everything, before anything is paid."""
+    songs = scene.songs(1)
+    rule = scene.stage.proxy.add(Rule("error", times=-1, status=403, code="AccessDenied"))
+    scene.start(songs)
+
+    def end() -> None:
+        scene.stage.proxy.remove(rule)
+        scene.wait_archived(songs)
+
+    return end
+
+
+def receiver_is_refused(scene: Scene) -> End:
+    """S3 denies the receiver the record of a song that another program has made; KIE calls four times."""
+    (song,) = scene.songs(1)
+    call = scene.stage.running.simulator.send_callback
+    rule = scene.stage.proxy.add(Rule("error", f"_pending/{song}", ("PUT",), times=-1, status=403, code="AccessDenied"))
+    assert set(call(song, url=scene.receiver)["statuses"]) == {500}
+
+    def end() -> None:
+        scene.stage.proxy.remove(rule)
+        assert call(song, url=scene.receiver)["statuses"] == [200]
+        scene.wait_archived([song])
+
+    return end
+
+
+def callbacks_are_lost(scene: Scene) -> End:
+    """KIE calls and nobody hears it; the covers are found by polls, a minute later."""
+    simulator, songs = scene.stage.running.simulator, scene.songs(4)
+    fault = simulator.add_fault("callback", "lost", kind="cover", times=-1)
+    scene.start(songs)
+
+    def end() -> None:
+        scene.wait_archived(songs)
+        simulator.clear_faults(fault)
+
+    return end
+
+
+def callbacks_are_forged(scene: Scene) -> End:
+    """Somebody without KIE's secret calls thirty times."""
+    body = {"code": 200, "msg": "ok", "data": {"callbackType": "complete", "task_id": "0" * 32, "data": []}}
+    with httpx.Client(trust_env=False, timeout=30) as stranger:
+        assert {stranger.post(scene.receiver, json=body).status_code for _ in range(30)} <= {401, 429}
+    return lambda: None
+
+
+def songs_are_rejected(scene: Scene) -> End:
+    """KIE has refused the words of five songs, and no retry helps; on a busy machine they take a minute to fail."""
+    songs = scene.songs(5, state="SENSITIVE_WORD_ERROR", error_message="The prompt has sensitive words")
+    scene.start(songs)
+
+    def end() -> None:
+        eventually(lambda: scene.runs_ended(songs), "the runs of the rejected songs have ended", pause=0.5)
+        for song in songs:  # a person gives them up
+            scene.pending(song).unlink(missing_ok=True)
+
+    return end
+
+
+def ops_is_paused(scene: Scene) -> End:
+    """Somebody pauses kie_ops."""
+    scene.stage.ask(lambda: scene.stage.airflow.pause("kie_ops"))
+    return lambda: scene.stage.ask(lambda: scene.stage.airflow.unpause("kie_ops"))
+
+
+def paid_is_not_archived(scene: Scene) -> End:
+    """S3 denies every upload once four covers are paid for."""
+    simulator, songs = scene.stage.running.simulator, scene.songs(4)
+    for song in songs:
+        simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=400)
+    scene.start(songs)
+
+    def paid() -> bool:
+        known = [json.loads(path.read_text()) for song in songs if (path := scene.pending(song)).exists()]
+        return len(known) == len(songs) and all(record["cover_task_ids"] for record in known)
+
+    eventually(paid, "four covers are paid for", pause=0.5)
+    rule = scene.stage.proxy.add(Rule("error", methods=("PUT",), times=-1, status=403, code="AccessDenied"))
+
+    def end() -> None:
+        scene.stage.proxy.remove(rule)
+        scene.wait_archived(songs)
+
+    return end
+
+
+def song_is_owed_for_long(scene: Scene) -> End:
+    """A song was heard of seven hours ago and nobody works on it."""
+    return scene.owe("a" * 32, first_heard_at=datetime.now(UTC) - timedelta(hours=7) / SOONER)
+
+
+def files_expire(scene: Scene) -> End:
+    """KIE deletes in a day what nobody has archived."""
+    return scene.owe("b" * 32, expires_at=datetime.now(UTC) + timedelta(days=1) / SOONER)
+
+
+def download_is_cut_off(scene: Scene) -> End:
+    """A cover comes truncated, as often as one attempt asks for it."""
+    songs = scene.songs(1)
+    simulator = scene.stage.running.simulator
+    fault = simulator.add_fault("file", "truncated", source_id=songs[0], role="image", times=-1)
+    scene.start(songs)
+
+    def retried() -> bool:
+        return bool(scene.prometheus.now("kie_retried_total > 0"))
+
+    def end() -> None:
+        eventually(retried, "an attempt is retried", pause=0.5)
+        simulator.clear_faults(fault)
+        scene.wait_archived(songs)
+
+    return end
+
+
+def cover_was_paid_before(scene: Scene) -> End:
+    """Another program has asked KIE for this song's cover."""
+    songs = scene.songs(1)
+    body = {"taskId": songs[0], "callBackUrl": "https://example.invalid/"}
+    url = f"{scene.stage.running.state.urls['simulator']}/api/v1/suno/cover/generate"
+    answer = httpx.post(url, json=body, headers={"Authorization": f"Bearer {SIMULATOR_KEY}"}, trust_env=False)
+    assert answer.json()["code"] == 200, answer.text
+    scene.start(songs)
+    return lambda: scene.wait_archived(songs)
+
+
+def rate_is_used_up(scene: Scene) -> End:
+    """Another process of the account makes new tasks as fast as KIE allows."""
+    songs = scene.songs(1)
+    greedy = subprocess.Popen(
+        [sys.executable, "-c", _TAKES_PERMITS], env=scene.stage.running.env, stdout=subprocess.PIPE, text=True
+    )
+    assert greedy.stdout is not None
+    while line := greedy.stdout.readline():
+        if line.strip() == "full":
+            break
+    scene.start(songs)
+
+    def end() -> None:
+        try:
+            eventually(
+                lambda: scene.prometheus.now("kie_throttled_seconds_count > 0"), "a create is held back", pause=0.5
+            )
+        finally:
+            greedy.kill()
+            greedy.communicate()
+        scene.wait_archived(songs)
+
+    return end
+
+
+HELD_UP = "the songs wait, and kie_ops sees why"
+CAUSES: Mapping[str, Cause] = {
+    "a download is cut off": Cause({}, download_is_cut_off),
+    "a cover was paid before": Cause({}, cover_was_paid_before),
+    "the rate is used up": Cause({}, rate_is_used_up),
+    "KIE is down": Cause({"KieSongsHeldUp kie": HELD_UP}, kie_answers(455, "Under maintenance")),
+    "no credits": Cause({"KieSongsHeldUp credits": HELD_UP}, no_credits),
+    "the key is refused": Cause(
+        {"KieSongsHeldUp account": HELD_UP}, kie_answers(401, "You do not have access permissions")
+    ),
+    "the bucket refuses": Cause({"KieSongsHeldUp s3": HELD_UP}, bucket_refuses),
+    "the bucket refuses the receiver": Cause({"KieCallbacksNotKept": "KIE was answered 500"}, receiver_is_refused),
+    "callbacks are lost": Cause({"KieCallbacksMissing kie_default": "polls alone find covers"}, callbacks_are_lost),
+    "callbacks are forged": Cause({"KieCallbacksRefused": "30 calls without a signature"}, callbacks_are_forged),
+    "songs are rejected": Cause({"KieFailures content_rejected": "songs failed for good"}, songs_are_rejected),
+    "kie_ops is paused": Cause({"KieOpsNotRunning": "nobody looks"}, ops_is_paused),
+    "paid and not archived": Cause(
+        {
+            "KieSongsHeldUp s3": "the uploads are refused: what to mend",
+            "KiePaidButNotArchived": "for two hours nothing of what is paid for came: how much it matters",
+        },
+        paid_is_not_archived,
+    ),
+    "a song is owed for long": Cause({"KieSongUnarchivedLong": "seven hours"}, song_is_owed_for_long),
+    "files expire": Cause({"KieFilesExpire": "in a day"}, files_expire),
+}
+TOGETHER: Sequence[Sequence[str]] = (
+    ("a download is cut off", "a cover was paid before", "the rate is used up"),
+    ("KIE is down",),
+    ("no credits",),
+    ("the key is refused",),
+    ("the bucket refuses",),
+    (
+        "kie_ops is paused",
+        "songs are rejected",
+        "callbacks are lost",
+        "callbacks are forged",
+        "the bucket refuses the receiver",
+    ),
+    ("paid and not archived", "a song is owed for long", "files expire"),
+)
+"""Which causes are there at the same time; one group follows the other once nothing of it is left."""

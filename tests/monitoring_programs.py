@@ -1,0 +1,197 @@
+"""Prometheus, promtool and statsd_exporter as people run them, on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from local_stack.processes import end, start
+
+HOW_TO_GET: Mapping[str, str] = {
+    "prometheus": "apt-get install prometheus",
+    "promtool": "apt-get install prometheus",
+    "statsd_exporter": "https://github.com/prometheus/statsd_exporter/releases, or build it with Debian's Go",
+}
+_STARTS_WITHIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert that fires, or is about to.
+
+    :param name: the rule's name, with the value of the label that tells one of its alerts from another.
+    :param state: ``firing`` or ``pending``.
+    :param times: at which evaluations, in epoch seconds.
+    """
+
+    name: str
+    state: str
+    times: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus.
+
+    :param client: calls it.
+    """
+
+    client: httpx.Client
+
+    def ask(self, path: str, **query: Any) -> Any:
+        """Call its API and return the data of the answer."""
+        answer = self.client.get(f"/api/v1/{path}", params=query)
+        answer.raise_for_status()
+        return answer.json()["data"]
+
+    def now(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that a query gives now."""
+        return list(self.ask("query", query=expression)["result"])
+
+    def over(self, expression: str, begin: float, until: float, step: float = 1.0) -> list[dict[str, Any]]:
+        """Return the series that a query gives over a time.
+
+        :param begin: epoch seconds.
+        :param until: epoch seconds.
+        :param step: seconds between two values.
+        """
+        asked = {"query": expression, "start": f"{begin:.3f}", "end": f"{until:.3f}", "step": step}
+        return list(self.ask("query_range", **asked)["result"])
+
+    def shows_data(self, expression: str, begin: float, until: float) -> bool:
+        """Return whether a panel with this query would show anything: one number at least."""
+        found = self.over(expression, begin, until)
+        return any(math.isfinite(float(value)) for series in found for _, value in series["values"])
+
+    def alerts(self) -> dict[str, str]:
+        """Return the alerts that fire or are about to, with their states."""
+        return {named(alert["labels"]): alert["state"] for alert in self.ask("alerts")["alerts"]}
+
+    def history(self, begin: float, until: float) -> list[Alert]:
+        """Return every alert that was there within a time."""
+        return [
+            Alert(
+                named(series["metric"]), series["metric"]["alertstate"], tuple(float(at) for at, _ in series["values"])
+            )
+            for series in self.over("ALERTS", begin, until)
+        ]
+
+
+def named(labels: Mapping[str, str]) -> str:
+    """Return an alert's name: "KieSongsHeldUp s3"."""
+    told = [labels[label] for label in ("cause", "connection", "reason") if label in labels]
+    return " ".join([labels["alertname"], *told])
+
+
+def program(name: str) -> str:
+    """Return where a program is."""
+    found = shutil.which(name)
+    assert found, f"This test runs the real {name}, which is not on the PATH: {HOW_TO_GET[name]}"
+    return found
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool and return what it said."""
+    command = [program("promtool"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A running statsd_exporter.
+
+    :param statsd_port: UDP port on 127.0.0.1 that takes StatsD's lines.
+    :param target: where Prometheus scrapes it.
+    """
+
+    statsd_port: int
+    target: str
+
+
+@contextmanager
+def statsd_exporter(mapping: Path, folder: Path) -> Iterator[Exporter]:
+    """Run statsd_exporter.
+
+    :param mapping: its mapping file.
+    :param folder: where its log goes.
+    """
+    udp, web = free_port(socket.SOCK_DGRAM), free_port()
+    command = [
+        program("statsd_exporter"),
+        f"--statsd.mapping-config={mapping}",
+        f"--statsd.listen-udp=127.0.0.1:{udp}",
+        "--statsd.listen-tcp=",
+        f"--web.listen-address=127.0.0.1:{web}",
+    ]
+    with _running(command, folder, "statsd_exporter", f"http://127.0.0.1:{web}/metrics"):
+        yield Exporter(udp, f"127.0.0.1:{web}")
+
+
+@contextmanager
+def prometheus(rules: str, target: str, folder: Path) -> Iterator[Prometheus]:
+    """Run Prometheus; it scrapes, and looks at the rules, every second.
+
+    :param rules: content of its rules file.
+    :param target: what it scrapes.
+    :param folder: where its data and its log go.
+    """
+    (folder / "rules.yml").write_text(rules)
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yml"],
+        "scrape_configs": [{"job_name": "airflow", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    port = free_port()
+    command = [
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with (
+        _running(command, folder, "prometheus", f"{url}/-/ready"),
+        httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
+    ):
+        yield Prometheus(client)
+
+
+@contextmanager
+def _running(command: Sequence[str], folder: Path, name: str, ready: str) -> Iterator[None]:
+    process = start(command, cwd=folder, log=folder / f"{name}.log", environment=os.environ)
+    try:
+        deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+        while not _answers(ready):
+            said = (folder / f"{name}.log").read_text(errors="replace")[-2000:]
+            assert process.poll() is None and time.monotonic() < deadline, f"{name} did not start: {said}"
+            time.sleep(0.1)
+        yield
+    finally:
+        end([process], 10.0)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """Return a free port of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
