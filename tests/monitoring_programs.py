@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,16 +108,31 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exporter:
     """A running statsd_exporter.
 
     :param statsd_port: UDP port on 127.0.0.1 that takes StatsD's lines.
     :param target: where Prometheus scrapes it.
+    :param begin: starts it.
     """
 
     statsd_port: int
     target: str
+    begin: Callable[[], subprocess.Popen[bytes]]
+
+    def __post_init__(self) -> None:
+        """Start it."""
+        self.process = self.begin()
+
+    def restart(self) -> None:
+        """Stop it and start it again, as an upgrade does: it has forgotten every value."""
+        self.stop()
+        self.process = self.begin()
+
+    def stop(self) -> None:
+        """Stop it."""
+        end([self.process], 10.0)
 
 
 @contextmanager
@@ -135,8 +150,12 @@ def statsd_exporter(mapping: Path, folder: Path) -> Iterator[Exporter]:
         "--statsd.listen-tcp=",
         f"--web.listen-address=127.0.0.1:{web}",
     ]
-    with _running(command, folder, "statsd_exporter", f"http://127.0.0.1:{web}/metrics"):
-        yield Exporter(udp, f"127.0.0.1:{web}")
+    ready = f"http://127.0.0.1:{web}/metrics"
+    exporter = Exporter(udp, f"127.0.0.1:{web}", lambda: _started(command, folder, "statsd_exporter", ready))
+    try:
+        yield exporter
+    finally:
+        exporter.stop()
 
 
 @contextmanager
@@ -162,25 +181,23 @@ def prometheus(rules: str, target: str, folder: Path) -> Iterator[Prometheus]:
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     url = f"http://127.0.0.1:{port}"
-    with (
-        _running(command, folder, "prometheus", f"{url}/-/ready"),
-        httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
-    ):
-        yield Prometheus(client)
-
-
-@contextmanager
-def _running(command: Sequence[str], folder: Path, name: str, ready: str) -> Iterator[None]:
-    process = start(command, cwd=folder, log=folder / f"{name}.log", environment=os.environ)
+    process = _started(command, folder, "prometheus", f"{url}/-/ready")
     try:
-        deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
-        while not _answers(ready):
-            said = (folder / f"{name}.log").read_text(errors="replace")[-2000:]
-            assert process.poll() is None and time.monotonic() < deadline, f"{name} did not start: {said}"
-            time.sleep(0.1)
-        yield
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            yield Prometheus(client)
     finally:
         end([process], 10.0)
+
+
+def _started(command: Sequence[str], folder: Path, name: str, ready: str) -> subprocess.Popen[bytes]:
+    process = start(command, cwd=folder, log=folder / f"{name}.log", environment=os.environ)
+    deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while not _answers(ready):
+        if process.poll() is not None or time.monotonic() > deadline:
+            end([process], 10.0)
+            raise RuntimeError(f"{name} did not start: {(folder / f'{name}.log').read_text(errors='replace')[-2000:]}")
+        time.sleep(0.1)
+    return process
 
 
 def _answers(url: str) -> bool:

@@ -27,7 +27,7 @@ def sped_up(rules: str, factor: int) -> str:
         rule["expr"] = in_a_hurry(rule["expr"], factor)
         if "for" in rule:
             rule["for"] = _divided(re.fullmatch(_DURATION, rule["for"]), factor)
-    return yaml.safe_dump(content, sort_keys=False)
+    return str(yaml.safe_dump(content, sort_keys=False))
 
 
 def in_a_hurry(expression: str, factor: int) -> str:

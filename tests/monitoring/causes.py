@@ -16,7 +16,7 @@ from airflow_kie.archive.pending import Pending, new_pending
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from local_stack.environment import SIMULATOR_KEY
-from monitoring_programs import Prometheus
+from monitoring_programs import Exporter, Prometheus
 from song_stack import eventually
 
 SOONER = 30
@@ -40,10 +40,12 @@ class Scene:
     """Where it goes wrong.
 
     :param stage: Airflow, the simulator, and S3 behind a proxy.
+    :param exporter: takes what Airflow sends.
     :param prometheus: what sees it.
     """
 
     stage: Stage
+    exporter: Exporter
     prometheus: Prometheus
 
     @property
@@ -281,11 +283,30 @@ def rate_is_used_up(scene: Scene) -> End:
     return end
 
 
+def exporter_is_restarted(scene: Scene) -> End:
+    """statsd_exporter is restarted after a look of kie_ops, and has nothing to show until the next one."""
+
+    def last_look() -> str:
+        found = scene.prometheus.now("kie_ops_last_look_timestamp_seconds")
+        return str(found[0]["value"][1]) if found else ""
+
+    before = last_look()
+    eventually(lambda: last_look() not in ("", before), "kie_ops has just looked", pause=0.5)
+    scene.exporter.restart()
+    eventually(lambda: not last_look(), "the exporter has forgotten the look")
+
+    def end() -> None:
+        eventually(last_look, "kie_ops has looked again", pause=0.5)
+
+    return end
+
+
 HELD_UP = "the songs wait, and kie_ops sees why"
 CAUSES: Mapping[str, Cause] = {
     "a download is cut off": Cause({}, download_is_cut_off),
     "a cover was paid before": Cause({}, cover_was_paid_before),
     "the rate is used up": Cause({}, rate_is_used_up),
+    "the exporter is restarted": Cause({}, exporter_is_restarted),
     "KIE is down": Cause({"KieSongsHeldUp kie": HELD_UP}, kie_answers(455, "Under maintenance")),
     "no credits": Cause({"KieSongsHeldUp credits": HELD_UP}, no_credits),
     "the key is refused": Cause(
@@ -309,6 +330,7 @@ CAUSES: Mapping[str, Cause] = {
 }
 TOGETHER: Sequence[Sequence[str]] = (
     ("a download is cut off", "a cover was paid before", "the rate is used up"),
+    ("the exporter is restarted",),
     ("KIE is down",),
     ("no credits",),
     ("the key is refused",),

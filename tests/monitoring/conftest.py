@@ -18,7 +18,7 @@ from fault_suite.stage import stage
 from integration.databases import postgres_server
 from local_stack.settings import PROJECT
 from monitoring.causes import CAUSES, SOONER, TOGETHER, End, Scene
-from monitoring_programs import Alert, prometheus, statsd_exporter
+from monitoring_programs import HOW_TO_GET, Alert, program, prometheus, statsd_exporter
 from song_stack import eventually
 from sped_up_rules import sped_up
 from statsd_listener import statsd_environment
@@ -95,6 +95,8 @@ def scene(folder: Path) -> Iterator[Scene]:
 
     Until then KieOpsNotRunning would be right: nobody has looked.
     """
+    for needed in HOW_TO_GET:
+        program(needed)  # what is missing is told of before a minute is spent
     with ExitStack() as running:
         exporter = running.enter_context(statsd_exporter(MONITORING / "statsd_mapping.yml", folder))
         database = running.enter_context(postgres_server()).replace("postgresql://", "postgresql+psycopg://")
@@ -113,7 +115,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         eventually(lambda: has_looked(exporter.target), "kie_ops has looked")
         seeing = running.enter_context(prometheus(sped_up(RULES, SOONER), exporter.target, folder))
         eventually(lambda: seeing.now("kie_ops_last_look_timestamp_seconds"), "Prometheus has seen a look")
-        yield Scene(there, seeing)
+        yield Scene(there, exporter, seeing)
 
 
 def has_looked(target: str) -> bool:
