@@ -75,4 +75,4 @@ def edges(events: Iterable[Event]) -> Counter[tuple[str, str, str]]:
 def name_of(dataset: Mapping[str, Any]) -> str:
     """Return the name of a dataset; of one in S3 with its bucket."""
     namespace = "" if dataset["namespace"] == KIE else f"{dataset['namespace']}/"
-    return namespace + dataset["name"]
+    return f"{namespace}{dataset['name']}"

@@ -68,7 +68,9 @@ def _against(schema: Mapping[str, Any], value: object) -> list[str]:
 
 def _facets(event: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Return place, name and facet of every facet."""
-    places = [("run", event.get("run", {}), ("facets",)), ("job", event.get("job", {}), ("facets",))]
+    places: list[tuple[str, Any, tuple[str, ...]]] = [
+        (each, event.get(each, {}), ("facets",)) for each in ("run", "job")
+    ]
     places += [("input", each, ("facets", "inputFacets")) for each in event.get("inputs", ())]
     places += [("output", each, ("facets", "outputFacets")) for each in event.get("outputs", ())]
     for place, holder, kinds in places:

@@ -263,7 +263,7 @@ def without(job: str, side: str) -> Callable[[list[Event]], None]:
     return change
 
 
-CHANGES: dict[str, Callable[[list[Event]], None]] = {
+CHANGES: dict[str, Callable[[list[Event]], object]] = {
     "an edge from the prompt is lost": without("music_complete", "inputs"),
     "an edge from the song is lost": without("generate_cover", "inputs"),
     "a file is lost": without("archive_to_s3", "outputs"),
