@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 import yaml
 
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from compose.compose_stack import FRONT, NOT_TO_BE_HAD
+from compose.images import THEIRS
 from compose_file import COMPOSE, ComposeFile, ComposeRefused, interpolated, read_compose, read_env
 from local_stack.env_file import MAKERS, with_secrets
 from local_stack.settings import PROJECT
@@ -189,6 +193,37 @@ def test_every_variable_of_the_example_is_one_of_the_compose_file_and_the_other_
     example = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.M))
     used = set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]+)", COMPOSE.read_text(encoding="utf-8")))
     assert example == used
+
+
+# --- the check that brings the stack up: ./run test compose ---
+
+
+def test_every_image_of_others_has_a_stand_in_but_grafanas(compose: ComposeFile) -> None:
+    others = {s["image"] for s in compose.services.values() if not s["image"].startswith("airflow-kie")}
+    assert {compose.services[service]["image"] for service in THEIRS.values()} == {
+        image for image in others if not image.startswith("grafana/")
+    }
+    assert {compose.services[name]["image"].partition("/")[0] for name in NOT_TO_BE_HAD} == {"grafana"}
+
+
+def test_podman_starts_in_the_order_of_the_compose_file(tmp_path: Path) -> None:
+    """With an older podman, and a container that gets healthy at the second look."""
+    called = tmp_path / "called"
+    podman = tmp_path / "podman"
+    podman.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {called}\n'
+        'case "$1" in\n'
+        "--version) echo podman version 4.3.1 ;;\n"
+        f'healthcheck) [ "$(grep -c health {called})" -ge 2 ] ;;\n'
+        "esac\n"
+    )
+    podman.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    calls = (["--version", ""], ["wait", "--condition=healthy", "db"], ["create", "--requires=db", "--name", "web"])
+    said = [subprocess.run([FRONT, *call], env=environment, check=True, capture_output=True).stdout for call in calls]
+    assert said[0] == b"podman version 4.6.0\n"
+    assert called.read_text().splitlines() == ["--version", *["healthcheck run db"] * 2, "create --name web"]
 
 
 # --- the image ---
