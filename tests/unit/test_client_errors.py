@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -206,3 +208,16 @@ def test_the_http_librarys_info_lines_are_off_unless_somebody_wants_them() -> No
         assert logger.isEnabledFor(logging.DEBUG)
     finally:
         logger.setLevel(was)
+
+
+def test_every_reason_in_the_package_is_known_to_a_process_that_has_needed_none() -> None:
+    """An event or a record names a reason whose class nothing may have imported yet."""
+    package = Path(errors.__file__).parents[1]
+    written = {
+        reason
+        for file in package.rglob("*.py")
+        for reason in re.findall(r'^    reason = "(\w+)"$', file.read_text(encoding="utf-8"), re.M)
+    }
+    said = "from airflow_kie.client.errors import all_reasons; print(*all_reasons())"
+    known = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.split()
+    assert written and written <= set(known)

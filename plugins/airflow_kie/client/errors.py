@@ -8,6 +8,7 @@ from airflow_kie.client.kie_error import Facts as Facts
 from airflow_kie.client.kie_error import KieError as KieError
 from airflow_kie.client.kie_error import Remedy as Remedy
 from airflow_kie.client.kie_error import Scope as Scope
+from airflow_kie.client.kie_error import all_reasons as all_reasons
 from airflow_kie.client.kie_error import error_class as error_class
 from airflow_kie.client.kie_error import error_from_event as error_from_event
 

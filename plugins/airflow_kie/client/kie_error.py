@@ -169,6 +169,13 @@ def error_class(reason: str) -> type[KieError] | None:
     return KieError.by_reason.get(reason)
 
 
+def all_reasons() -> tuple[str, ...]:
+    """Return the reasons of all error classes, also of those that nothing here has needed yet."""
+    for module in ELSEWHERE:
+        importlib.import_module(module)
+    return tuple(KieError.by_reason)
+
+
 def error_from_event(event: dict[str, Any]) -> KieError:
     """Rebuild the typed error that :meth:`KieError.to_event` described; what a newer version added is ignored."""
     known = {f.name for f in fields(Facts)}

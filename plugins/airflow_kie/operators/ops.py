@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator, Variable
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie import metrics, settings
+from airflow_kie.client.errors import all_reasons
 from airflow_kie.conditions import CAUSES, Look, News, Told, decide, from_json, joined, to_json
 from airflow_kie.looks import Looker, Seen
 
@@ -92,13 +93,9 @@ def begin_counters(connections: Iterable[str]) -> None:
 
     :param connections: connection ids that songs may name.
     """
-    from airflow_kie import create_pool, inbox, songs  # noqa: F401 - with the errors that they define
-    from airflow_kie.archive import s3_errors  # noqa: F401
-    from airflow_kie.client.errors import KieError
-
     for outcome in ("refused", "turned_away", "not_kept"):
         metrics.CALLBACKS.begin(outcome=outcome)
-    for reason in KieError.by_reason:
+    for reason in all_reasons():
         metrics.FAILED.begin(reason=reason)
     for connection in connections:
         metrics.ARCHIVED.begin(connection=connection)
