@@ -29,7 +29,7 @@ STACKS = ("system", "faults", "distributed")
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server", "initdb")}
 """Programs without which a part is left out, and said to be, unless it is named."""
-ON_REQUEST: tuple[str, ...] = ("compose",)
+ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
 

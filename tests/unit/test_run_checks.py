@@ -49,6 +49,11 @@ def test_a_part_whose_programs_are_not_installed_is_left_out_with_a_word_unless_
     assert began[-1] == "distributed"
 
 
+def test_what_takes_long_or_needs_more_runs_only_where_it_is_named() -> None:
+    assert split(["monitoring", "unit"]) == (["unit", "monitoring"], [])
+    assert not {"monitoring", "compose"} & {*split([])[0], *split(["-x"])[0]}
+
+
 def test_what_follows_the_parts_goes_to_pytest() -> None:
     assert split(["unit", "-k", "foo"]) == (["unit"], ["-k", "foo"])
 
