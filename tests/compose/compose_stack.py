@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -20,7 +21,7 @@ from compose_file import ComposeFile, read_compose, read_env
 from kie_simulator.control_client import ControlClient
 from local_stack.airflow_api import AirflowApi
 from local_stack.archive_check import check_song
-from local_stack.env_file import with_secrets
+from local_stack.env_file import MAKERS, with_secrets
 from local_stack.settings import PROJECT
 from song_stack import eventually
 
@@ -101,7 +102,8 @@ class ComposeStack:
             self._compose("up", "--detach", *(self.services() if "monitoring" in profiles else ()))
 
     def down(self, *options: str) -> None:
-        """Stop and remove the containers."""
+        """Stop and remove the containers; what they have written is kept in the engine's folder ``logs``."""
+        self._keep_logs()
         with self.timed(f"down {' '.join(options)}"):
             self._compose("down", *options)
 
@@ -179,6 +181,16 @@ class ComposeStack:
         with self.timed(f"{service} is started again"):
             eventually(lambda: self._is_back(before), f"{service} runs again", 60.0)
 
+    def leaks(self) -> list[str]:
+        """Return which secrets of ``.env`` stand in what the containers of this stack have written."""
+        text = "\n".join(path.read_text() for path in (self.engine.home / "logs").iterdir())
+        return [name for name in MAKERS if self.values[name] in text]
+
+    def _keep_logs(self) -> None:
+        for container in self.containers():
+            with (self.engine.home / "logs" / f"{container.name}.log").open("a") as kept:
+                kept.write(self.engine.run("logs", container.name))
+
     def _is_back(self, before: Container) -> bool:
         now = self._container(before.name)
         return now.status == "running" and now.pid not in (0, before.pid) and now.restarts > before.restarts
@@ -228,6 +240,8 @@ def new_stack(engine: Engine, port: int, **values: str) -> ComposeStack:
         "KIE_PUBLIC_ADDRESS": "127.0.0.1",  # the check is nobody's server
     }
     clear(engine)
+    shutil.rmtree(engine.home / "logs", ignore_errors=True)
+    (engine.home / "logs").mkdir()
     return ComposeStack(engine, {**read_env(with_secrets(example)[0]), **here, **values})
 
 
