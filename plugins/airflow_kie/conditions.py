@@ -90,6 +90,12 @@ class Told:
     look: str
     missed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what a person has written into the Variable and what no look can compare."""
+        whole = isinstance(self.level, int) and isinstance(self.missed, int) and isinstance(self.said, str)
+        if not (whole and is_moment(self.since) and is_moment(self.at)):
+            raise TypeError("this is no note of a cause")
+
 
 @dataclass(frozen=True)
 class News:
@@ -158,7 +164,7 @@ def _what_is_new(look: Look, condition: Condition, before: Told | None) -> What 
         return What.BEGINS
     if condition.level > before.level:
         return What.WORSE
-    if look.at - before.at >= AGAIN_AFTER:
+    if abs(look.at - before.at) >= AGAIN_AFTER:  # told of in the future: by a clock that was wrong
         return What.LASTS
     return What.WORSE if before.look == look.name else None  # its first try ended before anybody was told
 
@@ -193,6 +199,11 @@ def level_of_credits(balance: float, threshold: float) -> int:
     if balance <= 0:
         return 3
     return (balance < threshold) + (balance < threshold / 4)
+
+
+def is_moment(value: object) -> bool:
+    """Return whether a value is a time in epoch seconds that a date can be made of."""
+    return isinstance(value, int | float) and 0 <= value < 1e11
 
 
 def moment(at: float) -> str:

@@ -38,7 +38,8 @@ TRIES = 3
 TRY_AGAIN_AFTER = 5.0
 """Seconds between the tries of a look: a service that fails once is not down."""
 FORGOTTEN = 1800.0
-"""Seconds after its time at which a probe has been forgotten: no task waits for that outage any more."""
+"""Seconds after its time at which a probe has been forgotten: no task waits for that outage any more. So far before
+its time, a clock was wrong."""
 GONE = timedelta(days=1)
 """How long files that KIE has deleted are still told of."""
 _PARALLEL = 8
@@ -203,7 +204,7 @@ class Looker:
     def _noted(self, place: Place) -> Outage | None:
         """Return the outage that tasks have noted, unless none waits for its end any more and it has ended."""
         outage = place.note.read()
-        if outage is None or self.now < outage.probe_at + FORGOTTEN:
+        if outage is None or abs(self.now - outage.probe_at) < FORGOTTEN:
             return outage
         try:
             place.probe()
@@ -244,7 +245,10 @@ def owed_in(bucket: Bucket, keys: ArchiveKeys) -> OwedSongs:
 
 def expiry_of(pending: Pending) -> datetime:
     """Return when KIE deletes a song's files: as KIE said, or at the latest 14 days after it was first heard of."""
-    return pending.expires_at or pending.first_heard_at + MEDIA_LIFETIME
+    try:
+        return pending.expires_at or pending.first_heard_at + MEDIA_LIFETIME
+    except OverflowError:  # a damaged record that was heard of at the end of time
+        return pending.first_heard_at
 
 
 def expires(pending: Pending) -> bool:

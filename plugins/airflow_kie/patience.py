@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieRateLimited, Remedy, Scope
+from airflow_kie.conditions import is_moment
 from airflow_kie.state_store import TaskStateStore
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class Outage:
     since: float
     probe_at: float
     pause: float = FIRST_PAUSE
+
+    def __post_init__(self) -> None:
+        """Refuse what a person has written into the Variable and what nobody can wait for."""
+        texts = isinstance(self.reason, str) and isinstance(self.message, str)
+        if not (texts and all(is_moment(at) for at in (self.since, self.probe_at, self.pause))):
+            raise TypeError("this is no note of an outage")
 
     def next_probe(self, now: float) -> Outage:
         """Return the outage with its next probe later."""
@@ -191,7 +198,7 @@ class Patience:
     def _probe(self, place: Place, outage: Outage) -> None:
         """Put the task back unless it is the one that is due, and then only go on if a free request succeeds."""
         now = self.clock()
-        if now < outage.probe_at:
+        if now < outage.probe_at <= now + 2 * _first_pause() * LONGEST_PAUSES:  # still later: by a clock that was wrong
             self._put_back(outage.probe_at - now, outage.reason, f"{place.note.name} is held up: {outage.message}")
         later = outage.next_probe(now)
         place.note.write(later)  # the others see a later probe and leave this one to us

@@ -91,6 +91,7 @@ def test_each_look_begins_the_counters_that_alert_rules_read_so_that_their_first
     monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_b")
     monkeypatch.setenv("AIRFLOW_CONN_KIE_B", kie_connection(kie))
     look().execute()
+    assert sent.of("kie.created"), "what is on its way is awaited"
     begun = [sample for sample in sent.samples if sample.kind == "c"]
     assert {sample.value for sample in begun} == {0}
     names = {(sample.name.removeprefix("airflow."), *sorted(sample.tags.items())) for sample in begun}

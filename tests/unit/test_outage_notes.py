@@ -97,3 +97,10 @@ def test_a_new_outage_that_began_meanwhile_stays_noted(account: Account, told: C
     account.task().work(lambda: account.note.write(later))
     assert account.note.outage == later
     assert told(END) == 0
+
+
+def test_a_probe_that_was_noted_by_a_clock_years_ahead_is_due_now(account: Account) -> None:
+    account.note.outage = Outage("out_of_credits", "nothing left", 1e9, 2e9)
+    account.down = False
+    account.task().work(account.ask)
+    assert account.note.outage is None

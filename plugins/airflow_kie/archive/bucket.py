@@ -177,7 +177,7 @@ class Bucket:
             return None
         try:
             return json.loads(content)
-        except ValueError as e:  # also UnicodeDecodeError
+        except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
             raise ValueError(f"{self.url(key)} is not JSON: {e}.") from e
 
     def head(self, key: str) -> ObjectFacts | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# KIE deletes generated media after 14 days (kie-api, "Retention / validity by object").
+# KIE deletes generated media after 14 days (docs.kie.ai getting-started).
 KIE_KEEPS = timedelta(days=14)
 # Up to this size a file never touches the disk of the worker.
 SPOOL_BYTES = 8 * 1024 * 1024

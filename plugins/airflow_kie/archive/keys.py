@@ -48,6 +48,13 @@ def checked_task_id(task_id: str) -> str:
     return task_id
 
 
+def _is_task_id(text: str) -> bool:
+    try:
+        return bool(checked_task_id(text))
+    except KeyRefused:
+        return False
+
+
 def checked_prefix(prefix: str) -> str:
     """Return the prefix without slashes at either end; an empty one means the bucket's root.
 
@@ -127,7 +134,7 @@ class ArchiveKeys:
         for key in keys:
             name = key.removeprefix(self.pending)
             task_id = name.removesuffix(".json")
-            if key.startswith(self.pending) and name.endswith(".json") and _ID.fullmatch(task_id):
+            if key.startswith(self.pending) and name.endswith(".json") and _is_task_id(task_id):
                 yield task_id
 
 

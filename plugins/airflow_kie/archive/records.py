@@ -42,7 +42,10 @@ def utc_text(moment: datetime) -> str:
 
 def _in_utc(moment: datetime) -> datetime:
     """Cut to what is stored, so that a record equals itself after writing and reading."""
-    utc = moment.astimezone(UTC)
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:  # pydantic takes a ValueError for a wrong field, nothing else
+        raise ValueError("it has no time in UTC") from error
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 

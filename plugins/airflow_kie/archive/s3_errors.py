@@ -12,7 +12,7 @@ from airflow_kie.client.errors import KieError, Remedy, Scope
 
 
 class S3Error(KieError):
-    """S3 failed in a way that is not one of those below."""
+    """S3 failed in a way that has no reason of its own."""
 
     reason = "s3_failed"
     scope = Scope.SERVICE
