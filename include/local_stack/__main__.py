@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
     chosen = arguments[0] if arguments else ""
     run: Callable[[argparse.Namespace], int] | None = None
     for name, command in COMMANDS.items():
-        sub = commands.add_parser(name, help=command.summary, description=command.summary.capitalize() + ".")
+        about = f"{command.summary[0].upper()}{command.summary[1:]}."
+        sub = commands.add_parser(name, help=command.summary, description=about)
         if name == chosen:  # only what is asked for is imported
             module = importlib.import_module(f"local_stack.{command.module}")
             module.add_arguments(sub)

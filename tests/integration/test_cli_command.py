@@ -42,6 +42,15 @@ def test_airflow_shows_the_commands_and_gives_them_their_arguments(tmp_path: Pat
     assert {"doctor", "check", "verify", "lineage"} <= {line.split()[0] for line in shown if line.strip()}
 
 
+def test_no_word_of_the_help_is_lost_in_what_airflow_takes_for_markup() -> None:
+    from airflow_kie.cli.definition import get_kie_commands
+
+    (group,) = get_kie_commands()
+    texts = [text for one in group.subcommands for text in (one.help, one.description)]
+    texts += [argument.kwargs["help"] for one in group.subcommands for argument in one.args]
+    assert [text for text in texts if "[" in text] == []
+
+
 def test_an_airflow_command_pays_for_none_of_what_ours_need() -> None:
     ran = run("-c", "import sys, airflow_kie.cli.definition; print(' '.join(sys.modules))")
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}

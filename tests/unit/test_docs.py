@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -47,11 +49,37 @@ def test_every_link_into_the_project_leads_to_a_file(page: Path) -> None:
     assert [target for target in inside if not (page.parent / target).exists()] == []
 
 
-def test_every_command_of_run_that_the_readme_names_exists() -> None:
-    from local_stack.__main__ import COMMANDS
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_heading_or_a_test_that_it_names(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)(?:#([\w-]+))?(?: \"([^\"]+)\")?\)", page.read_text(encoding="utf-8"))
+    lost = []
+    for target, heading, test in links:
+        file = page.parent / target if target else page
+        if (heading and heading not in headings(file)) or (test and f"def {test}(" not in file.read_text("utf-8")):
+            lost.append((target, heading, test))
+    assert lost == []
 
-    named = set(re.findall(r"\./run ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
-    assert {"demo", "test", "up", "down"} <= named <= set(COMMANDS)
+
+def headings(page: Path) -> set[str]:
+    """Return the names by which a page's headings are linked to."""
+    lines = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_every_command_of_run_and_part_of_its_tests_that_a_page_names_exists() -> None:
+    from local_stack.__main__ import COMMANDS
+    from local_stack.checks import PARTS
+
+    text = "".join(page.read_text(encoding="utf-8") for page in [*PAGES, *(ROOT / "include").rglob("*.md")])
+    assert set(re.findall(r"\./run ([a-z]+)", text)) == set(COMMANDS)
+    assert set(re.findall(r"\./run test ([a-z]+)", text)) <= set(PARTS)
+
+
+def test_the_help_keeps_names_as_they_are_written() -> None:
+    command = [sys.executable, "-m", "local_stack", "up", "--help"]
+    shown = subprocess.run(command, cwd=ROOT / "include", capture_output=True, text=True, check=True).stdout
+    assert "Start the stack with Airflow's UI" in shown
 
 
 def test_every_dag_of_the_project_stands_in_the_readme() -> None:

@@ -11,7 +11,7 @@ def get_kie_commands() -> list[Any]:
     """Return the command group; the provider info names this function."""
     words = _airflow.command_words()
     connection = words.Arg(
-        ("--kie-conn-id",), help="Airflow connection of type kie; by default all that [kie] kie_conn_ids allows"
+        ("--kie-conn-id",), help="Airflow connection of type kie; by default all that kie_conn_ids allows"
     )
     as_json = words.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
     yes = words.Arg(("-y", "--yes"), action="store_true", help="Do not ask")
