@@ -1,7 +1,7 @@
 """The stack that a benchmark measures: Airflow's processes, the simulator, a local S3, metadata in a real Postgres.
 
-On SQLite a writing request blocks the api-server while it waits for the lock (docs/decisions.md); on a busy machine
-that is what would be measured.
+On SQLite a writing request blocks the api-server while it waits for the lock; on a busy machine that is what
+would be measured.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from airflow_kie.client.redact import quiet_http_loggers, without_query, without
 RETRY, READ, NEW, PERSON = Remedy.RETRY, Remedy.READ_AGAIN, Remedy.NEW_TASK, Remedy.PERSON
 TASK, ACCOUNT, SERVICE = Scope.TASK, Scope.ACCOUNT, Scope.SERVICE
 
-# What each error reaches and what helps: docs.kie.ai's codes as kie-api's table of retryability reads them.
+# What each error reaches and what helps: as docs.kie.ai describes the codes.
 REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieUnauthorized: ("unauthorized", ACCOUNT, PERSON),
     errors.KieOutOfCredits: ("out_of_credits", ACCOUNT, PERSON),

@@ -42,7 +42,7 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.client.redact import quiet_http_loggers, without_query
 
-# KIE's CDN answers 403 to the User-Agent of Python's clients (kie-api, "Real-world problems").
+# KIE's CDN answers 403 to the User-Agent of Python's clients.
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

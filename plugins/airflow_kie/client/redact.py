@@ -23,7 +23,7 @@ def without_query(url: str) -> str:
 def without_urls(text: str) -> str:
     """Return the text with every URL cut to its host and every bearer token blotted out.
 
-    KIE's error messages can echo input URLs with their tokens (kie-api, "Strip URLs before logging").
+    KIE's error messages can echo the URLs of a request with their tokens.
     """
     return _KEY.sub(r"\1 ***", _URL.sub(_host_only, text))
 
