@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from airflow_kie.cli.terminal import say
+from airflow_kie.cli.terminal import say, say_json
 from airflow_kie.client.errors import KieError
 
 
@@ -125,5 +124,5 @@ def report(
         if not as_json:
             say(line(row, len(connections) > 1))
     if as_json:
-        say(json.dumps({"versions": head or {}, "ok": not bad, "checks": rows}, ensure_ascii=False, indent=2))
+        say_json({"versions": head or {}, "ok": not bad, "checks": rows})
     return bad

@@ -3,36 +3,67 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import sys
+import unicodedata
 from collections.abc import Iterator
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 _output: TextIO | None = None
+INTERRUPTED = 130
+_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
+"""Control characters, halves of characters, breaks of lines: a song's title could move a terminal's cursor with them."""
 
 
 @contextlib.contextmanager
 def ours_alone() -> Iterator[None]:
     """Leave the standard output to :func:`say` while the block runs: what is logged meanwhile goes to the standard
-    error. Airflow logs to the standard output, in the midst of what a program reads."""
+    error. Airflow logs to the standard output, in the midst of what a program reads.
+
+    :raises SystemExit: 130, as shells count it, when the person interrupts the block.
+    """
     global _output
     _output = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
+    except KeyboardInterrupt:
+        complain("Interrupted: what was done until now stays done, nothing more is.")
+        sys.exit(INTERRUPTED)
     finally:
         _output = None
 
 
 def say(text: str = "") -> None:
-    """Write a line to the standard output."""
-    output = _output or sys.stdout
-    output.write(f"{text}\n")
-    output.flush()  # a paid id has to be seen even if the next moment ends the process
+    """Write a line to the standard output; what would not stay in it, such as a line break, is written as an escape."""
+    _write(_output or sys.stdout, f"{_in_a_line(text)}\n")
+
+
+def say_json(value: Any) -> None:
+    """Write a value to the standard output as JSON."""
+    _write(_output or sys.stdout, f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
 
 
 def complain(text: str) -> None:
     """Write a line to the standard error output."""
-    sys.stderr.write(f"{text}\n")
+    _write(sys.stderr, f"{_in_a_line(text)}\n")
+
+
+def _in_a_line(text: str) -> str:
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _UNSEEN else sign for sign in text)
+
+
+def _write(output: TextIO, text: str) -> None:
+    """Write a text; whoever has stopped reading (``| head -1``) ends neither the work nor its exit code."""
+    encoding = output.encoding or "utf-8"
+    try:
+        output.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        output.flush()  # a paid id has to be seen even if the next moment ends the process
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), output.fileno())
 
 
 def agreed(question: str, *, yes: bool) -> bool:
@@ -46,7 +77,5 @@ def agreed(question: str, *, yes: bool) -> bool:
     if not sys.stdin.isatty():
         complain("Nobody can be asked here, so nothing was done. Say --yes to agree beforehand.")
         return False
-    output = _output or sys.stdout
-    output.write(f"{question} Type yes to go on: ")
-    output.flush()
+    _write(_output or sys.stdout, f"{question} Type yes to go on: ")
     return sys.stdin.readline().strip().lower() == "yes"

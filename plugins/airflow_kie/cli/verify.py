@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow_kie import _airflow, settings
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
-from airflow_kie.cli.terminal import complain, ours_alone, say
+from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.song_archive import open_bucket
 from airflow_kie.songs import in_words
@@ -51,7 +50,7 @@ def _run(args: Namespace) -> int:
         complain(f"{args.archive} holds no song. Is that the archive's bucket and prefix?")
         return NOT_LOOKED
     if args.json:
-        say(json.dumps(tally.plain(), ensure_ascii=False, indent=2))
+        say_json(tally.plain())
     else:
         tally.tell()
     return WRONG if tally.problems else WHOLE

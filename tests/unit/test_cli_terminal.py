@@ -1,0 +1,60 @@
+"""What a command prints reaches whoever reads it: odd titles, terminals that know few signs, readers that have gone."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_kie.cli import terminal
+from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("Ünïcödé ♫ 海", "Ünïcödé ♫ 海"),
+        ("two\nlines\r\n\u2028", "two\\nlines\\r\\n\\u2028"),
+        ("\x1b[2Jcleared\x07", "\\x1b[2Jcleared\\x07"),
+        ("half \ud800 sign", "half \\ud800 sign"),
+    ],
+)
+def test_what_a_song_is_called_stays_in_its_line_and_moves_no_cursor(
+    capsys: pytest.CaptureFixture[str], title: str, shown: str
+) -> None:
+    say(f"start: {title}.")
+    complain(title)
+    assert capsys.readouterr() == (f"start: {shown}.\n", f"{shown}\n")
+
+
+def test_a_terminal_that_knows_few_signs_shows_the_others_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="latin-1"))
+    say("Ünïcödé ♫")
+    say_json({"title": "♫"})
+    assert kept.getvalue().decode("latin-1") == 'Ünïcödé \\u266b\n{\n  "title": "\\u266b"\n}\n'
+
+
+@pytest.fixture
+def nobody_reads() -> Iterator[io.TextIOWrapper]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+def test_a_reader_that_has_gone_ends_no_work(nobody_reads: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", nobody_reads)
+    with ours_alone():
+        say("first")
+        say("second")
+
+
+def test_a_person_who_interrupts_reads_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, ours_alone():
+        raise KeyboardInterrupt
+    assert ended.value.code == terminal.INTERRUPTED
+    assert capsys.readouterr().err.startswith("Interrupted: ")
