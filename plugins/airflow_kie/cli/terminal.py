@@ -14,7 +14,7 @@ from typing import Any, TextIO
 _output: TextIO | None = None
 INTERRUPTED = 130
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
-"""Control characters, halves of characters, breaks of lines: a song's title could move a terminal's cursor with them."""
+"""Control characters, halves of characters, line breaks: a song's title could move a terminal's cursor with them."""
 
 
 @contextlib.contextmanager
