@@ -285,6 +285,25 @@ def paused_dags(session: Session, dag_ids: Iterable[str]) -> dict[str, bool]:
     return {dag_id: bool(paused) for dag_id, paused in session.execute(known)}
 
 
+def dags_started_by(session: Session, uri: str) -> dict[str, bool]:
+    """Return which DAGs an asset starts, and whether each is paused.
+
+    Airflow 3.3.2: `models.asset.DagScheduleAssetReference`, `models.dag.DagModel`. The public way is GET /api/v2/assets
+    with a token. Without it a command cannot look.
+    """
+    from airflow.models.asset import AssetModel, DagScheduleAssetReference
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    started = (
+        select(DagModel.dag_id, DagModel.is_paused)
+        .join(DagScheduleAssetReference, DagScheduleAssetReference.dag_id == DagModel.dag_id)
+        .join(AssetModel, AssetModel.id == DagScheduleAssetReference.asset_id)
+        .where(AssetModel.uri == uri, DagModel.is_stale.is_(False))
+    )
+    return {dag_id: bool(paused) for dag_id, paused in session.execute(started)}
+
+
 def command_words() -> Any:
     """Return the module whose `Arg`, `ActionCommand` and `GroupCommand` a provider's commands are made of.
 

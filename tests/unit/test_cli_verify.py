@@ -170,6 +170,12 @@ def test_since_leaves_older_songs_alone(stored_songs: Archive) -> None:
     assert len(stored_songs.problems(since="2020-01-01")) == 1
 
 
+def test_a_prefix_may_hold_signs_that_divide_an_address(stored_songs: Archive) -> None:
+    stored_songs.add(SONGS[0], ArchiveKeys("team #1?/songs"))
+    code, text = stored_songs.verify(f"s3://{stored_songs.bucket.name}/team #1?/songs/")
+    assert (code, text) == (0, "one song, two files, 0.0 MB: all as the manifests say.\n")
+
+
 def test_an_archive_may_be_a_buckets_root(stored_songs: Archive) -> None:
     stored_songs.add(SONGS[0], ArchiveKeys(""))
     for folder in ("songs", "inbox"):
@@ -189,7 +195,7 @@ def test_what_is_no_archive_is_not_taken_for_an_empty_one(stored_songs: Archive,
 
 def test_an_empty_place_and_a_date_that_is_none_are_exit_code_2(stored_songs: Archive) -> None:
     assert stored_songs.verify(f"s3://{stored_songs.bucket.name}/elsewhere")[0] == 2
-    assert stored_songs.verify(since="last week")[0] == 2
+    assert stored_songs.verify(since="last week")[0] == stored_songs.verify(since="")[0] == 2
 
 
 def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -99,11 +100,17 @@ def tables() -> None:
 
 @pytest.fixture
 def asset() -> Iterator[None]:
-    """The asset that music_cover waits for, as a DAG has declared it."""
+    """The asset that music_cover waits for, as a DAG has declared it, and music_cover."""
+    from airflow.models.asset import DagScheduleAssetReference
+
+    with stored(declared(), dag("music_cover"), DagScheduleAssetReference(asset_id=7, dag_id="music_cover")):
+        yield
+
+
+def declared() -> Any:
     from airflow.models.asset import AssetModel
 
-    with stored(AssetModel(name=MUSIC.name, uri=MUSIC.uri, group="asset")):
-        yield
+    return AssetModel(id=7, name=MUSIC.name, uri=MUSIC.uri, group="asset")
 
 
 def run_of(music_task_id: str, state: str, run_id: str = "event__1") -> Any:
@@ -218,7 +225,6 @@ def test_a_song_that_a_run_works_on_is_left_alone(songs: Songs) -> None:
     songs.owed(OTHER, working=Working(dag_id="music_cover", run_id="manual__1"))
     songs.owed(THIRD, working=Working(dag_id="music_cover", run_id="manual__2"))
     with stored(
-        dag("music_cover"),
         run_of(SONG, "queued"),
         run_of("", "running", "manual__1"),
         run_of("", "failed", "manual__2"),
@@ -260,14 +266,56 @@ def test_a_bucket_that_lists_and_does_not_read_is_no_bucket_that_owes_nothing(so
 @pytest.mark.usefixtures("asset")
 def test_nothing_is_sent_to_a_paused_dag_nor_without_an_agreement(songs: Songs) -> None:
     songs.owed(SONG)
-    with stored(dag("music_cover", paused=True)):
-        paused = songs.redrive()
+    pause(True)
+    paused = songs.redrive()
+    pause(False)
     assert (paused.code, "is paused" in paused.err) == (1, True)
     assert songs.redrive(yes=False).code == 1
     assert events() == []
 
 
-def test_without_a_dag_that_waits_for_songs_it_says_so(songs: Songs) -> None:
+def pause(paused: bool) -> None:
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.merge(dag("music_cover", paused=paused))
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["no asset", "an asset that another DAG sends events for"])
+def test_without_a_dag_that_waits_for_songs_it_says_so_and_hands_nothing_on(songs: Songs, known: bool) -> None:
     songs.owed(SONG)
-    told = songs.redrive()
-    assert (told.code, "No DAG has declared the asset" in told.err) == (1, True)
+    with stored(*([declared()] if known else [])):
+        told = songs.redrive()
+        assert (told.code, "No DAG here waits for" in told.err) == (1, True)
+        assert events() == []
+
+
+@pytest.mark.usefixtures("asset")
+def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
+    songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for song in (SONG, OTHER, THIRD):
+        songs.owed(song)
+    run = run_of(OTHER, "running")
+
+    def answer(question: str, *, yes: bool) -> bool:
+        SongArchive(songs.bucket, KEYS.song(SONG)).drop_pending()  # it is archived now
+        working.enter_context(stored(run))
+        return True
+
+    monkeypatch.setattr(redrive, "agreed", answer)
+    with ExitStack() as working:
+        told = songs.redrive()
+    assert told.code == 0
+    assert [song for song, _ in events()] == [THIRD]
+    assert songs.bucket.head(KEYS.song(SONG).pending) is None
+    assert f"left, nothing of it is owed any more: {SONG}" in told.out
+    assert f"left, run event__1 of music_cover works on it: {OTHER}" in told.out
+    assert "One song handed on; a run of music_cover follows for each." in told.out
+
+
+def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:
+    songs.owed(SONG)
+    assert songs.redrive(since="").code == 1
+    assert SONG not in songs.redrive(reason="").out
+    assert SONG in songs.redrive(reason="never failed", dry_run=True).out

@@ -89,7 +89,7 @@ def _run(args: Namespace) -> int:
     if args.dry_run:
         say("Nothing was done (--dry-run).")
         return 0
-    if _is_paused() or not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
+    if _nobody_would_run() or not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
         return 1
     return _start(bucket, keys, songs)
 
@@ -97,7 +97,7 @@ def _run(args: Namespace) -> int:
 def _asked_for(bucket: Bucket, keys: ArchiveKeys, reason: str | None, since: datetime | None) -> Iterator[Owed]:
     for pending in owed_songs(bucket, keys):
         failure = pending.last_failure
-        if reason and (failure is None or failure.reason != reason):
+        if reason is not None and Owed(pending, "").reason != reason:
             continue
         if since and (failure.at if failure else pending.first_heard_at) < since:
             continue
@@ -133,27 +133,44 @@ def _cost(songs: list[Pending]) -> str:
     )
 
 
-def _is_paused() -> bool:
+def _nobody_would_run() -> bool:
+    """Return whether no run would follow an event, and say why."""
     with _airflow.metadata_session() as session:
-        paused = _airflow.paused_dags(session, [DAG]).get(DAG, False)
-    if paused:
-        complain(f"{DAG} is paused, and Airflow drops events for a paused DAG. Unpause it first; nothing was done.")
-    return paused
+        started = _airflow.dags_started_by(session, MUSIC.uri)
+    if not started:
+        complain(f"No DAG here waits for {MUSIC.uri}: is {DAG} among this Airflow's DAGs? Nothing was started.")
+        return True
+    paused = [dag_id for dag_id, is_paused in started.items() if is_paused]
+    if DAG in paused or len(paused) == len(started):
+        named = DAG if DAG in paused else paused[0]
+        complain(f"{named} is paused, and Airflow drops events for a paused DAG. Unpause it first; nothing was done.")
+        return True
+    return False
 
 
 def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
     """Send "music complete" for each song, as the sweep does."""
+    started = 0
     for pending in songs:
+        archive = SongArchive(bucket, keys.song(pending.music_task_id))
+        if left := _left_meanwhile(archive):
+            say(Owed(pending, left).line())
+            continue
         # Its record is written first, so that the sweep leaves the song to the run that follows.
-        SongArchive(bucket, keys.song(pending.music_task_id)).note(heard_from="inbox")
+        archive.note(heard_from="inbox")
         extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "heard_from": "inbox"}
         known = {name: value for name, value in extra.items() if value}
         with _airflow.metadata_session() as session:
             sent = _airflow.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
         if not sent:
-            complain(
-                f"No DAG has declared the asset {MUSIC.uri}: is {DAG} among this Airflow's DAGs? Nothing was started."
-            )
+            complain(f"No event could be sent for {pending.music_task_id}; {in_words(started)} handed on before it.")
             return 1
-    say(f"{in_words(len(songs)).capitalize()} handed on; a run of {DAG} follows for each.")
+        started += 1
+    say(f"{in_words(started).capitalize()} handed on; a run of {DAG} follows for each.")
     return 0
+
+
+def _left_meanwhile(archive: SongArchive) -> str:
+    """Return why a song is not started after all: the list is as old as a person took to read it."""
+    pending = archive.pending()
+    return _why_left(pending) if pending else "nothing of it is owed any more"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_kie import _airflow, settings
 from airflow_kie.archive.keys import ArchiveKeys
@@ -62,10 +61,11 @@ def archive_of(url: str) -> tuple[str, ArchiveKeys]:
     :param url: ``s3://<bucket>/<prefix>``; without a prefix, the archive is the bucket's root.
     :raises ValueError: when it is no such name, or the prefix cannot be one.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.netloc:
+    scheme, _, place = url.partition("://")
+    bucket, _, prefix = place.partition("/")  # no urlsplit: a prefix may hold # and ?
+    if scheme.lower() != "s3" or not bucket:
         raise ValueError(f"{url!r} is not the name of an archive, such as s3://my-covers/songs.")
-    return parts.netloc, ArchiveKeys(parts.path)
+    return bucket, ArchiveKeys(prefix)
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -73,7 +73,7 @@ def moment_of(text: str | None) -> datetime | None:
 
     :raises ValueError: when it is none.
     """
-    if not text:
+    if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
