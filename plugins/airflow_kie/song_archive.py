@@ -15,7 +15,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
-from airflow_kie.archive.s3_errors import S3ArgumentsRefused
+from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3Unreachable, s3_errors
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -35,13 +35,17 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.bucket.Bucket`; None: those of
         `[kie] s3_extra_args`.
     :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
+    :raises S3Error: when the connection gives no credentials, such as those of a role that it may not take on.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     arguments = _arguments(extra_args)
     hook = S3Hook(aws_conn_id=aws_conn_id or None)
-    client = hook.get_conn()
-    return Bucket(client, bucket, arguments, _principal(hook))
+    with s3_errors("GetCredentials", bucket):
+        try:
+            return Bucket(hook.get_conn(), bucket, arguments, _principal(hook))
+        except ValueError as error:  # botocore's for an endpoint that is no address
+            raise S3Unreachable(f"GetCredentials on bucket {bucket}: {error}") from error
 
 
 def _principal(hook: S3Hook) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_kie import _airflow, settings
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
+from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.song_archive import open_bucket
@@ -44,6 +45,9 @@ def _run(args: Namespace) -> int:
             tally.add(song)
     except (KieError, ValueError) as error:
         complain(f"The archive could not be read to its end: {error}")
+        return NOT_LOOKED
+    except Exception as error:  # noqa: BLE001 - whatever it is, nobody may take it for a damaged archive
+        complain(f"The archive could not be read to its end. {failed('verify', error).seen}")
         return NOT_LOOKED
     if not tally.songs and since is None:
         complain(f"{args.archive} holds no song. Is that the archive's bucket and prefix?")
