@@ -142,6 +142,34 @@ def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(store
     assert (code, "one song being archived at the moment" in text) == (0, True)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("what", ["archived anew", "deleted"])
+def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
+    stored_songs: Archive, monkeypatch: Any, what: str, fast: bool
+) -> None:
+    own, listed = KEYS.song(SONGS[1]), Bucket.list
+
+    def list_then_change(bucket: Bucket, prefix: str) -> Iterator[Any]:
+        found = list(listed(bucket, prefix))
+        monkeypatch.setattr(Bucket, "list", listed)
+        bucket.delete(own.lyrics(1))
+        if what == "deleted":
+            bucket.delete(own.cover(1, "png"))
+            bucket.delete(own.manifest)
+            return iter(found)
+        body = b"another cover"
+        bucket.put_bytes(body, own.cover(1, "png"), content_type="image/png")
+        file = FileRecord(key=own.cover(1, "png"), kind="cover", position=1, size=len(body),
+                          sha256=hashlib.sha256(body).hexdigest(), content_type="image/png",
+                          archived_at=datetime.now(UTC))  # fmt: skip
+        now = datetime.now(UTC)
+        write_manifest(bucket, own, Manifest(music_task_id=SONGS[1], files=(file,), created_at=now, updated_at=now))
+        return iter(found)
+
+    monkeypatch.setattr(Bucket, "list", list_then_change)
+    assert stored_songs.problems(fast=fast) == []
+
+
 def test_what_the_pipeline_keeps_beside_the_songs_is_no_stray(stored_songs: Archive) -> None:
     for key in (KEYS.probe, KEYS.inbox_taken, f"{KEYS.pending}{'f' * 32}.json"):
         stored_songs.put(key, b"{}", "application/json")

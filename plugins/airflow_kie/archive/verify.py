@@ -1,8 +1,8 @@
 """Is an archive what its manifests say? Every file is held against its song's manifest, and no key is left out.
 
 The listing is read song by song, so memory does not grow with the archive. What is written meanwhile is not taken for
-damage: a song with a pending record is in work, and what a listing lacks is asked for by its key before it counts as
-missing (some S3 services list late).
+damage: a song with a pending record is in work, one that has changed since it was listed is looked at again, and what a
+listing lacks is asked for by its key before it counts as missing (some S3 services list late).
 """
 
 from __future__ import annotations
@@ -122,6 +122,16 @@ class _Check:
     fast: bool
 
     def song(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
+        """Return what became of a song; one that was written or deleted since it was listed is looked at again."""
+        found = self._once(folder, objects)
+        if not found.problems:
+            return found
+        now = {facts.key: facts for facts in self.bucket.list(folder)}
+        if now == objects:
+            return found
+        return self._once(folder, now) if now else VerifiedSong(folder)
+
+    def _once(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         try:
             keys = self.archive.song(folder.removeprefix(self.archive.root).rstrip("/"))
         except KeyRefused:
