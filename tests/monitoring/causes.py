@@ -199,8 +199,8 @@ def ops_is_paused(scene: Scene) -> End:
 
 
 def paid_is_not_archived(scene: Scene) -> End:
-    """S3 denies every upload once four covers are paid for."""
-    simulator, songs = scene.stage.running.simulator, scene.songs(4)
+    """S3 denies every upload once five covers are paid for."""
+    simulator, songs = scene.stage.running.simulator, scene.songs(5)
     for song in songs:
         simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=400)
     scene.start(songs)
@@ -209,7 +209,7 @@ def paid_is_not_archived(scene: Scene) -> End:
         known = [json.loads(path.read_text()) for song in songs if (path := scene.pending(song)).exists()]
         return len(known) == len(songs) and all(record["cover_task_ids"] for record in known)
 
-    eventually(paid, "four covers are paid for", pause=0.5)
+    eventually(paid, "five covers are paid for", pause=0.5)
     rule = scene.stage.proxy.add(Rule("error", methods=("PUT",), times=-1, status=403, code="AccessDenied"))
 
     def end() -> None:
