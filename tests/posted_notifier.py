@@ -27,3 +27,14 @@ class PostedInTheLoop(Posted):
 
     async def async_notify(self, context: Any) -> None:
         self.sent.append({"text": self.text, "awaited": True})
+
+
+class PostedUnless(Posted):
+    """One whose service refuses messages with a word in them."""
+
+    refused: ClassVar[str] = ""
+
+    def notify(self, context: Any) -> None:
+        if self.refused in self.text:
+            raise ConnectionError("the service is away")
+        super().notify(context)

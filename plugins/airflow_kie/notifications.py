@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseNotifier, Variable, conf
 
 from airflow_kie import settings
-from airflow_kie.conditions import What
+from airflow_kie.conditions import What, is_moment
 from airflow_kie.links import song_page
 from airflow_kie.songs import in_words
 
@@ -89,21 +89,47 @@ class KieNotifier(BaseNotifier):
         raise NotImplementedError
 
     def notify(self, context: Context) -> None:
-        """Send the messages, one after the other."""
+        """Send the messages, one after the other; one that cannot be sent keeps back none of the others.
+
+        :raises Exception: what the notifier has raised first.
+        """
+        failures = []
         for message in self._messages(context):
-            sender_of(message).notify(context)
+            try:
+                sender_of(message).notify(context)
+            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
+                failures.append(error)
+                self.not_sent(message)
+        if failures:
+            raise failures[0]
 
     async def async_notify(self, context: Context) -> None:
-        """Send the messages from an event loop; a notifier that cannot do that is called on a thread."""
+        """Send the messages from an event loop; a notifier that cannot do that is called on a thread.
+
+        :raises Exception: what the notifier has raised first.
+        """
+        failures = []
         for message in await asyncio.to_thread(self._messages, context):
-            sender = sender_of(message)
             try:
-                await sender.async_notify(context)
-            except NotImplementedError:
-                await asyncio.to_thread(sender.notify, context)
+                await _send(sender_of(message), context)
+            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
+                failures.append(error)
+                await asyncio.to_thread(self.not_sent, message)
+        if failures:
+            raise failures[0]
+
+    def not_sent(self, message: Message) -> None:
+        """Take back that a message was told."""
 
     def _messages(self, context: Context) -> Sequence[Message]:
         return self.messages(context) if is_on() else ()
+
+
+async def _send(sender: BaseNotifier, context: Context) -> None:
+    try:
+        await sender.async_notify(context)
+    except NotImplementedError:
+        await asyncio.to_thread(sender.notify, context)
 
 
 class KieArchivedNotifier(KieNotifier):
@@ -141,6 +167,10 @@ class KieFailedNotifier(KieNotifier):
             words = str(context.get("exception") or "See its log.")
             failures = [Message(f"A run of {ti.dag_id} failed", f"{words}\n{_run_page(ti)}", f"failed/{ti.task_id}")]
         return _not_told_lately(failures)
+
+    def not_sent(self, message: Message) -> None:
+        """Let the next run that fails for this cause tell of it."""
+        _forget(message.cause)
 
     def _of_songs(self, context: Context, cause: str, rows: Sequence[Mapping[str, Any]]) -> Message:
         named = [f"{row['title'] or row['music_task_id']}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
@@ -188,6 +218,10 @@ class KieDeadlineNotifier(KieNotifier):
         late = Message(f"A run of {said['dag_id']} is late", text, f"late/{said['dag_id']}", "warning")
         return _not_told_lately([late])
 
+    def not_sent(self, message: Message) -> None:
+        """Let the next late run of the DAG tell of it."""
+        _forget(message.cause)
+
 
 _RUN = ("dag_id", "run_id", "dag_run_id")
 
@@ -215,7 +249,7 @@ def sender_of(message: Message) -> BaseNotifier:
         notifier = getattr(importlib.import_module(module), name)
         given = json.loads(arguments)
         return cast("BaseNotifier", notifier(**message.into(given)))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever somebody's module or class raises
         raise ValueError(f"[kie] notifier {path!r} cannot be used with its notifier_args: {error}") from error
 
 
@@ -278,15 +312,11 @@ def _and_more(songs: int, where: str) -> list[str]:
 def _not_told_lately(messages: Sequence[Message], now: float | None = None) -> list[Message]:
     """Return the messages whose cause was not told of in the last hour, and remember that they are told of now."""
     at = time.time() if now is None else now
-    try:
-        told: dict[str, Any] = json.loads(Variable.get(TOLD, default=None) or "{}")
-    except ValueError:
-        told = {}
-    kept = {cause: one for cause, one in told.items() if isinstance(one, dict) and at - one.get("at", 0) < 24 * QUIET}
+    kept = {cause: one for cause, one in _told().items() if abs(at - one["at"]) < 24 * QUIET}
     due = []
     for message in messages:
         before = kept.get(message.cause, {})
-        if at - before.get("at", 0) < QUIET:
+        if abs(at - before.get("at", 0)) < QUIET:  # told of in the future: by a clock that was wrong
             kept[message.cause] = {**before, "unsaid": before.get("unsaid", 0) + 1}
             continue
         unsaid = before.get("unsaid", 0)
@@ -296,3 +326,23 @@ def _not_told_lately(messages: Sequence[Message], now: float | None = None) -> l
     if messages:
         Variable.set(TOLD, json.dumps(kept), description=DESCRIPTION)
     return due
+
+
+def _told() -> dict[str, dict[str, Any]]:
+    """Return what the Variable remembers; what a person has changed beyond use is forgotten."""
+    try:
+        told = json.loads(Variable.get(TOLD, default=None) or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {cause: one for cause, one in told.items() if isinstance(one, dict) and _is_note(one)}
+
+
+def _is_note(one: Mapping[str, Any]) -> bool:
+    return is_moment(one.get("at")) and isinstance(one.get("unsaid", 0), int)
+
+
+def _forget(cause: str) -> None:
+    kept = {told: one for told, one in _told().items() if told != cause}
+    Variable.set(TOLD, json.dumps(kept), description=DESCRIPTION)

@@ -131,3 +131,23 @@ def test_what_is_no_file_of_events_is_exit_code_2(
             command(Namespace(what=SONG, events=events))
         assert ended.value.code == 2
         assert "The events could not be read" in capsys.readouterr().err
+
+
+def test_what_others_write_into_the_same_file_and_a_line_that_is_cut_short_hide_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    others = [
+        {"eventTime": "2026-11-22T10:00:00Z", "dataset": {"namespace": "n", "name": "of no run"}},
+        {"eventType": "COMPLETE", "run": {"runId": "o1", "facets": None}, "job": {"name": "j"}, "inputs": None,
+         "outputs": [dataset("x") | {"outputFacets": None}]},
+        {"eventType": "COMPLETE", "run": {"runId": "o2"}, "job": {"name": "j"}, "outputs": None},
+    ]  # fmt: skip
+    file = tmp_path / "events.json"
+    lines = [json.dumps(each) for each in (*others, *EVENTS)]
+    file.write_text("\n".join((*lines, "[]", json.dumps(STORED)[:50])))
+    with pytest.raises(SystemExit) as ended:
+        command(Namespace(what=f"songs/{SONG}/cover-1.png", events=str(file)))
+    printed = capsys.readouterr()
+    assert ended.value.code == 0
+    assert f"prompt, SHA-256 {PROMPT}" in printed.out
+    assert f"Lines that are no events were left aside: 2, the first is line {len(lines) + 1}." in printed.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow_kie.notifications import (
     Message,
 )
 from airflow_task import TaskInstance, Variables
-from posted_notifier import Posted
+from posted_notifier import Posted, PostedUnless
 
 DAGS = Path(__file__).parents[2] / "dags"
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -181,6 +182,44 @@ def test_a_notifier_that_cannot_be_used_is_named(posted: list[dict[str, Any]], m
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER_ARGS", "no json")
     with pytest.raises(ValueError, match=r"\[kie\] notifier '.*Posted' cannot be used with its notifier_args: "):
         KieArchivedNotifier()(report(row(A, "Velvet Harbour")))
+
+
+@pytest.mark.parametrize("way", ["called", "awaited"])
+def test_a_message_that_cannot_be_sent_keeps_back_no_other_and_is_told_by_the_next_run(
+    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.PostedUnless")
+    monkeypatch.setattr(PostedUnless, "refused", "file_gone")
+    rows = [row(A, "One", "file_gone", "KIE no longer has this file."), row(B, "Two", "timeout", "Not in time.")]
+
+    def tell() -> None:
+        notifier = KieFailedNotifier(context=report(*rows))
+        asyncio.run(notifier.async_notify(report(*rows))) if way == "awaited" else notifier.notify(report(*rows))
+
+    with pytest.raises(ConnectionError):
+        tell()
+    assert [one["text"].splitlines()[0] for one in posted] == ["One song failed: timeout"]
+    monkeypatch.setattr(PostedUnless, "refused", "nothing")
+    tell()
+    assert [one["text"].splitlines()[0] for one in posted[1:]] == ["One song failed: file_gone"]
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["no json", "[1]", "5", "null", '{"failed/x": 5}', '{"failed/x": {"at": "a"}}', '{"failed/x": {"at": 9e99}}'],
+)
+def test_a_note_of_what_was_told_that_a_person_has_changed_silences_nothing(
+    posted: list[dict[str, Any]], note: str
+) -> None:
+    notifications.Variable.set(notifications.TOLD, note)
+    KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
+    assert len(posted) == 1
+
+
+def test_a_clock_that_was_ahead_when_a_failure_was_told_of_silences_no_later_one(posted: list[dict[str, Any]]) -> None:
+    notifications.Variable.set(notifications.TOLD, json.dumps({"failed/x": {"at": time.time() + 1e8, "unsaid": 0}}))
+    KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
+    assert len(posted) == 1
 
 
 def test_line_breaks_become_breaks_in_html() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_kie.cli.terminal import complain, say
+from airflow_kie.cli.terminal import complain, ours_alone, say
 from airflow_kie.lineage import KIE
 
 Key = tuple[str, str]
@@ -23,24 +23,31 @@ def command(args: Namespace) -> None:
     :param args: `what`, `events`.
     :raises SystemExit: 0 if the lineage was found, 1 if the events know nothing of it, 2 if they could not be read.
     """
+    with ours_alone():
+        sys.exit(_run(args))
+
+
+def _run(args: Namespace) -> int:
     try:
         told = Told.of(_lines(args.events))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError) as error:
         complain(f"The events could not be read: {error}. OpenLineage's events are expected, one in each line.")
-        sys.exit(2)
+        return 2
+    if told.unread:
+        complain(f"Lines that are no events were left aside: {len(told.unread)}, the first is line {told.unread[0]}.")
     files = told.files(args.what)
     if not files:
         complain(
             f"None of the {told.count} events tells of {args.what}. Files are named by their key or s3:// address, "
             "songs by their music task id; events are sent once a task has succeeded."
         )
-        sys.exit(1)
+        return 1
     for number, file in enumerate(files):
         if number:
             say()
         for line in told.story(file):
             say(line)
-    sys.exit(0)
+    return 0
 
 
 def _lines(events: str) -> Iterator[str]:
@@ -66,7 +73,7 @@ class Origin:
     :param run: the run's facet of ours.
     :param made: the output's facet of ours.
     :param at: ISO time of the event.
-    :param airflow: the run's facet of Airflow's.
+    :param airflow: of the run's facet of Airflow's, what names the run: the whole would fill the memory.
     """
 
     job: str
@@ -83,46 +90,41 @@ class Told:
 
     :param count: how many events were read.
     :param origins: dataset → the runs that have made it, in the order of time.
+    :param unread: numbers of the lines that are no events: one that is being written, or is damaged.
     """
 
     count: int = 0
     origins: dict[Key, list[Origin]] = field(default_factory=dict)
+    unread: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> Told:
         """Read events.
 
         :param lines: one event in each line, as JSON.
-        :raises ValueError: when a line is none.
+        :raises ValueError: when no line is one.
         """
         told = cls()
-        runs: dict[str, dict[str, Any]] = {}
+        runs: dict[str, list[tuple[Key, Origin]]] = {}
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            event = json.loads(line)
-            if not isinstance(event, dict) or not isinstance(event.get("run"), dict):
-                raise ValueError(f"line {number} is no event")
-            told.count += 1
-            if event.get("eventType") == "COMPLETE":
-                runs[event["run"]["runId"]] = event
-        for event in sorted(runs.values(), key=lambda event: str(event.get("eventTime"))):
-            told._add(event)
+            try:
+                event = json.loads(line)
+                if event.get("eventType") == "COMPLETE":
+                    runs[event["run"]["runId"]] = list(_origins(event))
+                elif not event.keys() & {"run", "job", "dataset"}:  # of runs, jobs and datasets there are events
+                    raise ValueError("it tells of nothing")
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                told.unread.append(number)
+            else:
+                told.count += 1
+        if told.unread and not told.count:
+            raise ValueError(f"line {told.unread[0]} is no event")
+        made = (each for outputs in runs.values() for each in outputs)
+        for key, origin in sorted(made, key=lambda each: each[1].at):
+            told.origins.setdefault(key, []).append(origin)
         return told
-
-    def _add(self, event: Mapping[str, Any]) -> None:
-        facets = event["run"].get("facets", {})
-        inputs = tuple((each["namespace"], each["name"]) for each in event.get("inputs", ()))
-        for output in event.get("outputs", ()):
-            origin = Origin(
-                job=event["job"]["name"],
-                inputs=inputs,
-                run=facets.get("kie", {}),
-                made=output.get("outputFacets", {}).get("kie", {}),
-                at=str(event.get("eventTime")),
-                airflow=facets.get("airflow", {}),
-            )
-            self.origins.setdefault((output["namespace"], output["name"]), []).append(origin)
 
     def files(self, what: str) -> list[Key]:
         """Return the files that a person has named: one by its key, or all of a song by its id."""
@@ -147,6 +149,27 @@ class Told:
         for each in inputs:
             if each not in seen:
                 yield from self.story(each, depth + 1, seen | {key})
+
+
+def _origins(event: Mapping[str, Any]) -> Iterator[tuple[Key, Origin]]:
+    """Return what a run has made; producers write null where they have nothing to say."""
+    facets = event["run"].get("facets") or {}
+    airflow = facets.get("airflow") or {}
+    run, instance = airflow.get("dagRun") or {}, airflow.get("taskInstance") or {}
+    inputs = tuple((each["namespace"], each["name"]) for each in event.get("inputs") or ())
+    for output in event.get("outputs") or ():
+        origin = Origin(
+            job=event["job"]["name"],
+            inputs=inputs,
+            run=facets.get("kie") or {},
+            made=(output.get("outputFacets") or {}).get("kie") or {},
+            at=str(event.get("eventTime")),
+            airflow={
+                "dagRun": {name: run[name] for name in ("run_id",) if name in run},
+                "taskInstance": {name: instance[name] for name in ("map_index", "try_number") if name in instance},
+            },
+        )
+        yield (output["namespace"], output["name"]), origin
 
 
 def _named(key: Key) -> str:
