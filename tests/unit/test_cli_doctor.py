@@ -12,16 +12,19 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 import asgi_server
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, pool, stored, triggerer
+from airflow_kie.cli import airflow_checks
 from airflow_kie.cli.account_checks import clock_finding, key_findings, limiter_findings
 from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from airflow_kie.cli.callback_checks import callback_findings, is_internal
 from airflow_kie.cli.doctor import command, connection_findings
 from airflow_kie.cli.findings import Finding
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.song_archive import open_bucket
 from airflow_kie.webhook.receiver import create_app
 from answering_server import free_port, says, serving
 from kie_simulator.server import SimulatorServer
@@ -256,6 +259,20 @@ def test_no_bucket_is_a_warning_and_one_that_cannot_be_written_a_failure(
     assert looked_at(bucket_findings).line("bucket")[0] == "FAIL"
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
     assert looked_at(bucket_findings).line("bucket")[0] == "warn"
+
+
+@pytest.mark.parametrize(("operation", "action"), [("GetObject", "GetObject"), ("ListObjectsV2", "ListBucket")])
+def test_a_bucket_that_can_be_written_and_not_read_is_a_failure(
+    bucket: str, monkeypatch: Any, operation: str, action: str
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+
+    opened = open_bucket("aws_default", bucket)
+    opened.client.meta.events.register(f"before-call.s3.{operation}", refuse)
+    monkeypatch.setattr(airflow_checks, "open_bucket", lambda *_: opened)
+    level, said = looked_at(bucket_findings).line("bucket")
+    assert (level, f"{action} on bucket {bucket}" in said) == ("FAIL", True)
 
 
 ANSWERS = {

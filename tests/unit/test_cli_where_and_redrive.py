@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, stored
 from airflow_kie import song_archive
 from airflow_kie.archive.bucket import Bucket
@@ -196,6 +197,16 @@ def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
 def test_an_id_of_which_nothing_is_known_is_exit_code_1(songs: Songs) -> None:
     assert "neither archived nor owed here" in songs.where("f" * 32).err
     assert songs.where("f" * 32).code == songs.where("not an id").code == 1
+
+
+def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
+    songs: Songs, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "and KIE knows no such cover." in songs.where("f" * 32).err
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="a-wrong-key"))
+    told = songs.where("f" * 32)
+    assert (told.code, "KIE knows no such cover" in told.err, "a-wrong-key" in told.err) == (1, False, False)
+    assert "Connection kie_default: KIE refused the API key" in told.err
 
 
 # --- redrive ---

@@ -26,7 +26,7 @@ DAGS: Mapping[str, str] = MappingProxyType(
 
 
 def bucket_findings() -> Iterator[Finding]:
-    """Write and delete a small object where runs without a form archive to."""
+    """Write and delete a small object where runs without a form archive to, and try to read and to list there."""
     name, prefix = settings.text("bucket"), settings.text("prefix", "songs")
     if not name:
         yield finding(
@@ -38,11 +38,15 @@ def bucket_findings() -> Iterator[Finding]:
         return
     try:
         bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
-        bucket.try_to_write(ArchiveKeys(prefix).probe)
+        keys = ArchiveKeys(prefix)
+        bucket.try_to_write(keys.probe)
+        bucket.get_bytes(keys.probe)  # gone by now: S3 says so to whoever may read and list, and denies it to others
+        next(bucket.list(keys.pending), None)
     except (KieError, KeyRefused) as error:
         yield failed("bucket", error)
         return
-    yield finding("bucket", Level.OK, "An object was written to s3://{bucket} and deleted again.", bucket=name)
+    told = "An object was written to s3://{bucket} and deleted again; reading and listing are allowed."
+    yield finding("bucket", Level.OK, told, bucket=name)
 
 
 def triggerer_findings() -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
-from airflow_kie.client.answers import Read
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.answers import DetailsAnswer, Read, Unreadable
+from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.registry import COVER
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.owed_songs import owed_songs
@@ -51,27 +51,36 @@ def _run(task_id: str) -> int:
     keys = ArchiveKeys(settings.text("prefix", "songs"))
     if _tell(SongArchive(bucket, keys.song(task_id))):
         return 0
-    song = _song_of_cover(bucket, keys, task_id)
+    song, unasked = _song_of_cover(bucket, keys, task_id)
     if song and _tell(SongArchive(bucket, keys.song(song))):
         return 0
+    known = "whether KIE knows such a cover is not known" if unasked else "KIE knows no such cover"
+    for conn_id, error in unasked.items():
+        complain(f"Connection {conn_id}: {failed('where', error).seen}")
     complain(
-        f"{task_id} is neither archived nor owed here, no run works on it, and KIE knows no such cover. It is the task "
+        f"{task_id} is neither archived nor owed here, no run works on it, and {known}. It is the task "
         "id of kie.ai/logs that is looked for, not an audio id. To archive a song, trigger music_cover with it."
     )
     return 1
 
 
-def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> str | None:
-    """Return the song that a cover belongs to: as KIE says, who is asked for free, or else a pending record."""
+def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> tuple[str | None, dict[str, KieError]]:
+    """Return the song that a cover belongs to: as KIE says, who is asked for free, or else a pending record.
+
+    :return: and why KIE could not be asked, by connection.
+    """
+    unasked: dict[str, KieError] = {}
     for conn_id in settings.allowed_connections():
         try:
-            answer = KieHook(conn_id).details(COVER.name, cover_task_id)
-        except KieError:
-            continue  # another account's connection may know it
+            answer: DetailsAnswer = KieHook(conn_id).details(COVER.name, cover_task_id)
+        except KieError as error:
+            answer = Unreadable(error)
+        if isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK:
+            unasked[conn_id] = answer.error  # another account's connection may know it
         if isinstance(answer, Read) and answer.details.parent_id:
-            return answer.details.parent_id
+            return answer.details.parent_id, unasked
     owing = (pending for pending in owed_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
-    return next((pending.music_task_id for pending in owing), None)
+    return next((pending.music_task_id for pending in owing), None), unasked
 
 
 def _tell(archive: SongArchive) -> bool:
