@@ -214,7 +214,7 @@ def moment(at: float) -> str:
 
 
 def _lasted(seconds: float) -> str:
-    minutes = round(seconds / 60)
+    minutes = max(0, round(seconds / 60))  # less than nothing: by a clock that was set back
     if minutes == 1:
         return "1 minute"
     return f"{minutes} minutes" if minutes < 120 else f"{timedelta(minutes=minutes) // timedelta(hours=1)} hours"

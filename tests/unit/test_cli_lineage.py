@@ -144,7 +144,7 @@ def test_what_others_write_into_the_same_file_and_a_line_that_is_cut_short_hide_
     ]  # fmt: skip
     file = tmp_path / "events.json"
     lines = [json.dumps(each) for each in (*others, *EVENTS)]
-    file.write_text("\n".join((*lines, "[]", json.dumps(STORED)[:50])))
+    file.write_bytes("\n".join((*lines, "[]", json.dumps(STORED)[:50])).encode() + b"\xff")
     with pytest.raises(SystemExit) as ended:
         command(Namespace(what=f"songs/{SONG}/cover-1.png", events=str(file)))
     printed = capsys.readouterr()

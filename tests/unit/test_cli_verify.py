@@ -191,6 +191,22 @@ def test_a_manifest_that_cannot_be_read_is_wrong_and_the_other_songs_are_still_v
     assert [problem.partition(":")[0] for problem in told] == ["manifest.json", "lyrics-1.txt"]
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("key", ["", "songs/another/cover-1.png", f"{KEYS.song(SONGS[1]).folder}{'x' * 2000}"])
+def test_a_manifest_that_names_what_cannot_be_a_file_of_its_song_stops_no_other_song(
+    stored_songs: Archive, key: str, fast: bool
+) -> None:
+    own = KEYS.song(SONGS[1])
+    manifest = stored_songs.bucket.get_json(own.manifest)
+    manifest["files"][0]["key"] = key
+    stored_songs.bucket.put_json(manifest, own.manifest)
+    stored_songs.bucket.delete(own.cover(1, "png"))
+    stored_songs.bucket.delete(KEYS.song(SONGS[2]).lyrics(1))
+    named, missing = stored_songs.problems(fast=fast)
+    assert named.startswith(f"manifest.json: it names {key[:20]!r}"[:-1])
+    assert missing == "lyrics-1.txt: it is missing"
+
+
 def test_since_leaves_older_songs_alone(stored_songs: Archive) -> None:
     stored_songs.bucket.delete(KEYS.song(SONGS[0]).lyrics(1))
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()

@@ -24,6 +24,8 @@ from airflow_kie.client.errors import Remedy
 
 PARALLEL = 4
 """Songs that are read at a time."""
+LONGEST_KEY = 1024
+"""Bytes that S3 takes; it refuses a longer one, as it does an empty one, in a way that looks like its own trouble."""
 _AHEAD = 4 * PARALLEL
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
@@ -143,7 +145,7 @@ class _Check:
         if manifest is None:
             strays = _strays(objects, "the song has no manifest, and nothing of it is owed")
             return self._unless_in_work(keys, VerifiedSong(folder), strays)
-        broken = tuple(problem for file in manifest.files for problem in self._file(file, objects))
+        broken = tuple(problem for file in manifest.files for problem in self._file(keys, file, objects))
         size = sum(file.size for file in manifest.files)
         verified = VerifiedSong(folder, len(manifest.files), size, broken)
         return self._unless_in_work(keys, verified, self._unnamed(keys, manifest, objects))
@@ -160,7 +162,10 @@ class _Check:
         named = {keys.manifest, keys.choice, *(file.key for file in manifest.files)}
         return _strays({key: facts for key, facts in objects.items() if key not in named}, "no manifest names it")
 
-    def _file(self, file: FileRecord, objects: Mapping[str, ObjectFacts]) -> Iterator[Problem]:
+    def _file(self, keys: SongKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]) -> Iterator[Problem]:
+        if not file.key.startswith(keys.folder) or len(file.key.encode()) > LONGEST_KEY:
+            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is no file of the song's folder")
+            return
         stored = (objects.get(file.key) or self.bucket.head(file.key)) if self.fast else self._read(file.key)
         if stored is None:
             yield Problem(file.key, "it is missing")

@@ -60,7 +60,7 @@ def _lines(events: str) -> Iterator[str]:
         return
     path = Path(events)
     for file in sorted(path.iterdir()) if path.is_dir() else (path,):
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8", errors="replace") as lines:
             yield from lines
 
 
