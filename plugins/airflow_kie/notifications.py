@@ -14,7 +14,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +36,10 @@ QUIET = 3600.0
 """Seconds in which further runs that fail for a cause that was told of are only counted."""
 TOLD = "kie_told"
 """Airflow Variable: which failures were told of when."""
+UNSENT = "kie_unsent"
+"""Airflow Variable: messages of `kie_ops` that could not be sent."""
+UNSENT_DESCRIPTION = "Messages of DAG kie_ops that could not be sent, for its next look; deleting this forgets them."
+MOST_UNSENT = 20
 DESCRIPTION = "Failures that were told of lately, so that one cause is one message; deleting this tells them anew."
 
 
@@ -180,10 +184,21 @@ class KieFailedNotifier(KieNotifier):
 
 
 class KieConditionNotifier(KieNotifier):
-    """Tells what `kie_ops` has found, begin and end of each cause: for both callbacks of its task."""
+    """Tells what `kie_ops` has found, begin and end of each cause: for both callbacks of its task.
+
+    What could not be sent is sent at the next look, which by itself tells nothing twice.
+    """
 
     def messages(self, context: Context) -> Sequence[Message]:
-        """Return one message for each cause of which there is something new."""
+        """Return what could not be sent before, and one message for each cause of which there is something new."""
+        return [*_unsent(), *self._news(context)]
+
+    def not_sent(self, message: Message) -> None:
+        """Keep the message for the next look."""
+        kept = [asdict(one) for one in (*_unsent(taken=False), message)][-MOST_UNSENT:]
+        Variable.set(UNSENT, json.dumps(kept), description=UNSENT_DESCRIPTION)
+
+    def _news(self, context: Context) -> Sequence[Message]:
         from airflow_kie.operators.ops import NEWS_KEY
 
         ti: Any = context["ti"]
@@ -346,3 +361,17 @@ def _is_note(one: Mapping[str, Any]) -> bool:
 def _forget(cause: str) -> None:
     kept = {told: one for told, one in _told().items() if told != cause}
     Variable.set(TOLD, json.dumps(kept), description=DESCRIPTION)
+
+
+def _unsent(*, taken: bool = True) -> list[Message]:
+    """Return the messages that could not be sent.
+
+    :param taken: they are sent now, and forgotten.
+    """
+    text = Variable.get(UNSENT, default=None) or "[]"
+    if taken and text != "[]":
+        Variable.set(UNSENT, "[]", description=UNSENT_DESCRIPTION)
+    try:
+        return [Message(**one) for one in json.loads(text)]
+    except (TypeError, ValueError):  # a person has changed it
+        return []

@@ -122,6 +122,27 @@ def test_begin_and_end_of_a_cause_are_a_message_each_with_one_key(
     ]
 
 
+def test_what_kie_ops_could_not_send_is_sent_once_at_its_next_look(
+    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.PostedUnless")
+    ti = TaskInstance(task_id="look")
+    ti.pulls[("look", "news")] = [{"what": "begins", "key": "s3:covers", "text": "3 songs wait."}]
+    monkeypatch.setattr(PostedUnless, "refused", "3 songs")
+    with pytest.raises(ConnectionError):
+        KieConditionNotifier().notify({"ti": ti})
+    ti.pulls[("look", "news")] = []
+    with pytest.raises(ConnectionError):
+        KieConditionNotifier().notify({"ti": ti})
+    monkeypatch.setattr(PostedUnless, "refused", "nothing")
+    for _ in range(2):
+        KieConditionNotifier().notify({"ti": ti})
+    assert [one["text"] for one in posted] == ["s3 begins\n3 songs wait."]
+    for damaged in ("no json", "5", '[{"x": 1}]', "[[]]"):
+        notifications.Variable.set(notifications.UNSENT, damaged)
+        KieConditionNotifier().notify({"ti": ti})
+
+
 def test_a_look_that_could_not_be_made_is_told_of(posted: list[dict[str, Any]]) -> None:
     KieConditionNotifier()({"ti": TaskInstance(task_id="look"), "exception": RuntimeError("no database")})
     assert posted[0]["text"].startswith("kie_ops could not look\nno database\n")
