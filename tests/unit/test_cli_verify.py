@@ -170,6 +170,13 @@ def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
     assert stored_songs.problems(fast=fast) == []
 
 
+@pytest.mark.parametrize("name", ["readme.txt", SONGS[0], "with space", "a/b"])
+def test_an_object_that_stands_beside_the_songs_is_named(stored_songs: Archive, name: str) -> None:
+    stored_songs.put(f"songs/{name}")
+    (problem,) = stored_songs.problems()
+    assert problem.startswith(f"{name.rpartition('/')[2]}: ")
+
+
 def test_what_the_pipeline_keeps_beside_the_songs_is_no_stray(stored_songs: Archive) -> None:
     for key in (KEYS.probe, KEYS.inbox_taken, f"{KEYS.pending}{'f' * 32}.json"):
         stored_songs.put(key, b"{}", "application/json")

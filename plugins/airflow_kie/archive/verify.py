@@ -126,7 +126,7 @@ class _Check:
     def song(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         """Return what became of a song; one that was written or deleted since it was listed is looked at again."""
         found = self._once(folder, objects)
-        if not found.problems:
+        if not found.problems or not all(key.startswith(folder) for key in objects):
             return found
         now = {facts.key: facts for facts in self.bucket.list(folder)}
         if now == objects:
