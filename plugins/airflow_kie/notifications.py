@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk import BaseNotifier, Variable, conf
+from airflow.sdk import BaseNotifier, conf
 
 from airflow_kie import settings
-from airflow_kie.conditions import What, is_moment
+from airflow_kie.conditions import What
 from airflow_kie.links import song_page
 from airflow_kie.songs import in_words
+from airflow_kie.told import failures_told, forget_failure, keep_unsent, remember_failures, take_unsent
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,13 +35,6 @@ MOST_SONGS = 10
 """Songs that one message names."""
 QUIET = 3600.0
 """Seconds in which further runs that fail for a cause that was told of are only counted."""
-TOLD = "kie_told"
-"""Airflow Variable: which failures were told of when."""
-UNSENT = "kie_unsent"
-"""Airflow Variable: messages of `kie_ops` that could not be sent."""
-UNSENT_DESCRIPTION = "Messages of DAG kie_ops that could not be sent, for its next look; deleting this forgets them."
-MOST_UNSENT = 20
-DESCRIPTION = "Failures that were told of lately, so that one cause is one message; deleting this tells them anew."
 
 
 @dataclass(frozen=True)
@@ -136,6 +130,11 @@ async def _send(sender: BaseNotifier, context: Context) -> None:
         await asyncio.to_thread(sender.notify, context)
 
 
+def _message(kept: Mapping[str, str]) -> Message:
+    names = ("title", "text", "cause", "severity")
+    return Message(**{name: kept.get(name, "") for name in names}, over=bool(kept.get("over")))
+
+
 class KieArchivedNotifier(KieNotifier):
     """Tells of a run whose songs are archived, with the address of each song's page: for `on_success_callback`."""
 
@@ -174,7 +173,7 @@ class KieFailedNotifier(KieNotifier):
 
     def not_sent(self, message: Message) -> None:
         """Let the next run that fails for this cause tell of it."""
-        _forget(message.cause)
+        forget_failure(message.cause)
 
     def _of_songs(self, context: Context, cause: str, rows: Sequence[Mapping[str, Any]]) -> Message:
         named = [f"{row['title'] or row['music_task_id']}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
@@ -191,12 +190,11 @@ class KieConditionNotifier(KieNotifier):
 
     def messages(self, context: Context) -> Sequence[Message]:
         """Return what could not be sent before, and one message for each cause of which there is something new."""
-        return [*_unsent(), *self._news(context)]
+        return [*map(_message, take_unsent()), *self._news(context)]
 
     def not_sent(self, message: Message) -> None:
         """Keep the message for the next look."""
-        kept = [asdict(one) for one in (*_unsent(taken=False), message)][-MOST_UNSENT:]
-        Variable.set(UNSENT, json.dumps(kept), description=UNSENT_DESCRIPTION)
+        keep_unsent({**asdict(message), "over": "yes" if message.over else ""})
 
     def _news(self, context: Context) -> Sequence[Message]:
         from airflow_kie.operators.ops import NEWS_KEY
@@ -235,7 +233,7 @@ class KieDeadlineNotifier(KieNotifier):
 
     def not_sent(self, message: Message) -> None:
         """Let the next late run of the DAG tell of it."""
-        _forget(message.cause)
+        forget_failure(message.cause)
 
 
 _RUN = ("dag_id", "run_id", "dag_run_id")
@@ -327,7 +325,7 @@ def _and_more(songs: int, where: str) -> list[str]:
 def _not_told_lately(messages: Sequence[Message], now: float | None = None) -> list[Message]:
     """Return the messages whose cause was not told of in the last hour, and remember that they are told of now."""
     at = time.time() if now is None else now
-    kept = {cause: one for cause, one in _told().items() if abs(at - one["at"]) < 24 * QUIET}
+    kept = {cause: one for cause, one in failures_told().items() if abs(at - one["at"]) < 24 * QUIET}
     due = []
     for message in messages:
         before = kept.get(message.cause, {})
@@ -339,39 +337,5 @@ def _not_told_lately(messages: Sequence[Message], now: float | None = None) -> l
         due.append(replace(message, text=more or message.text))
         kept[message.cause] = {"at": at, "unsaid": 0}
     if messages:
-        Variable.set(TOLD, json.dumps(kept), description=DESCRIPTION)
+        remember_failures(kept)
     return due
-
-
-def _told() -> dict[str, dict[str, Any]]:
-    """Return what the Variable remembers; what a person has changed beyond use is forgotten."""
-    try:
-        told = json.loads(Variable.get(TOLD, default=None) or "{}")
-    except ValueError:
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    return {cause: one for cause, one in told.items() if isinstance(one, dict) and _is_note(one)}
-
-
-def _is_note(one: Mapping[str, Any]) -> bool:
-    return is_moment(one.get("at")) and isinstance(one.get("unsaid", 0), int)
-
-
-def _forget(cause: str) -> None:
-    kept = {told: one for told, one in _told().items() if told != cause}
-    Variable.set(TOLD, json.dumps(kept), description=DESCRIPTION)
-
-
-def _unsent(*, taken: bool = True) -> list[Message]:
-    """Return the messages that could not be sent.
-
-    :param taken: they are sent now, and forgotten.
-    """
-    text = Variable.get(UNSENT, default=None) or "[]"
-    if taken and text != "[]":
-        Variable.set(UNSENT, "[]", description=UNSENT_DESCRIPTION)
-    try:
-        return [Message(**one) for one in json.loads(text)]
-    except (TypeError, ValueError):  # a person has changed it
-        return []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_kie import last_poll, notifications
+from airflow_kie import last_poll, told
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.records import Record
@@ -43,5 +43,5 @@ def test_for_a_cover_kie_is_sent_an_id_and_a_callback_url_alone() -> None:
 
 
 def test_every_variable_that_is_written_is_named() -> None:
-    names = (OutageNote("").key, variable_of(""), last_poll.variable_of(""), NOTE, ops.TOLD, notifications.TOLD)
+    names = (OutageNote("").key, variable_of(""), last_poll.variable_of(""), NOTE, ops.TOLD, told.TOLD, told.UNSENT)
     assert [name for name in names if f"Variable `{name}" not in PAGE] == []

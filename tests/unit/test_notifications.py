@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_kie import notifications
+from airflow_kie import notifications, told
 from airflow_kie.notifications import (
     KieArchivedNotifier,
     KieConditionNotifier,
@@ -31,7 +31,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.Posted")
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
-    monkeypatch.setattr(notifications, "Variable", Variables())
+    monkeypatch.setattr(told, "Variable", Variables())
     monkeypatch.setattr(Posted, "sent", [])
     return Posted.sent
 
@@ -138,8 +138,8 @@ def test_what_kie_ops_could_not_send_is_sent_once_at_its_next_look(
     for _ in range(2):
         KieConditionNotifier().notify({"ti": ti})
     assert [one["text"] for one in posted] == ["s3 begins\n3 songs wait."]
-    for damaged in ("no json", "5", '[{"x": 1}]', "[[]]"):
-        notifications.Variable.set(notifications.UNSENT, damaged)
+    for damaged in ("no json", "5", '[{"title": 1}]', "[[]]"):
+        told.Variable.set(told.UNSENT, damaged)
         KieConditionNotifier().notify({"ti": ti})
 
 
@@ -155,11 +155,11 @@ def test_a_late_run_is_told_of_from_an_event_loop_whatever_the_notifier_can(
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", f"posted_notifier.{name}")
     monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
 
-    async def told() -> None:
+    async def tell() -> None:
         await KieDeadlineNotifier(context={"dag_run": {"dag_id": "music_cover", "dag_run_id": "m1"}})  # type: ignore[typeddict-item]
 
-    asyncio.run(told())
-    asyncio.run(told())
+    asyncio.run(tell())
+    asyncio.run(tell())
     (message,) = posted  # late runs come in numbers
     assert message["text"].startswith("A run of music_cover is late\nIt was queued more than 60 minutes ago.")
     assert message["text"].endswith("https://airflow.example.com/dags/music_cover/runs/m1")
@@ -232,13 +232,13 @@ def test_a_message_that_cannot_be_sent_keeps_back_no_other_and_is_told_by_the_ne
 def test_a_note_of_what_was_told_that_a_person_has_changed_silences_nothing(
     posted: list[dict[str, Any]], note: str
 ) -> None:
-    notifications.Variable.set(notifications.TOLD, note)
+    told.Variable.set(told.TOLD, note)
     KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
     assert len(posted) == 1
 
 
 def test_a_clock_that_was_ahead_when_a_failure_was_told_of_silences_no_later_one(posted: list[dict[str, Any]]) -> None:
-    notifications.Variable.set(notifications.TOLD, json.dumps({"failed/x": {"at": time.time() + 1e8, "unsaid": 0}}))
+    told.Variable.set(told.TOLD, json.dumps({"failed/x": {"at": time.time() + 1e8, "unsaid": 0}}))
     KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
     assert len(posted) == 1
 
