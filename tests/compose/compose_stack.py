@@ -220,8 +220,8 @@ class ComposeStack:
 
     def _compose(self, *arguments: str) -> None:
         env = self.engine.home / "env"
+        env.touch(0o600)
         env.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
-        env.chmod(0o600)
         where = ("--podman-path", str(FRONT), "--file", str(PROJECT / "docker-compose.yaml"), "--env-file", str(env))
         profiles = [word for profile in self.profiles for word in ("--profile", profile)]
         self.engine.call((*podman_compose(self.engine.home), *where, *profiles, *arguments), seconds=UP_SECONDS)
