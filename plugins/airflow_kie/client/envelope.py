@@ -35,7 +35,7 @@ COMMON_CODES: CodeTable = MappingProxyType(
         550: errors.KieRateLimited,
     }
 )
-"""What a code means unless a row of the registry says otherwise (docs.kie.ai: each operation's page lists its codes)."""
+"""What a code means unless a row of the registry says otherwise (docs.kie.ai: each operation's page lists codes)."""
 
 _CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
 _CREDITS_CODES = frozenset({402, 429, 500})
