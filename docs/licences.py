@@ -103,8 +103,8 @@ person where that says too little. The lock is for all machines: packages that i
 their wheels.
 
 This project itself is [Apache-2.0](../LICENSE). The recordings in `tests/data/kie-recordings` are MIT, with their
-[notice](../tests/data/kie-recordings/LICENSE) beside them; OpenLineage's schemas in `tests/data/openlineage` are Apache-2.0. The
-optional extra `postgres` brings psycopg, which is LGPL-3.0-only.
+[notice](../tests/data/kie-recordings/LICENSE) beside them; OpenLineage's schemas in `tests/data/openlineage` are
+Apache-2.0. The optional extra `postgres` brings psycopg, which is LGPL-3.0-only.
 """
 
 
