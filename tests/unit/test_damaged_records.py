@@ -79,6 +79,12 @@ def test_a_record_that_is_damaged_leaves_the_other_songs_to_be_seen(
     assert look() == []
 
 
+def test_a_record_that_could_not_be_written_anew_is_not_handed_on(opened: Bucket) -> None:
+    text = json.dumps(WHOLE | {"of_a_newer_version": ["half a character: \ud800"]})
+    opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
+    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+
+
 def test_a_stray_object_among_the_records_is_passed_over_whatever_it_is_called(
     kie: SimulatorServer, opened: Bucket, variables: Variables
 ) -> None:

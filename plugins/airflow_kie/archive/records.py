@@ -6,6 +6,7 @@ fields that it does not know; a newer one reads an older record, because what is
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -79,13 +80,17 @@ class Record(BaseModel):
         :raises ArchiveUnreadable: naming the fields that are wrong, not their values.
         """
         try:
-            return cls.model_validate(value)
+            record = cls.model_validate(value)
+            json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False).encode()
         except ValidationError as e:
             wrong = "; ".join(
                 f"{'.'.join(str(part) for part in error['loc']) or 'the whole'}: {error['msg']}"
                 for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
             )
             raise ArchiveUnreadable(f"{where}: {wrong}") from None
+        except ValueError as e:  # half a character in an unknown field: it could not be written anew
+            raise ArchiveUnreadable(f"{where}: {e}") from None
+        return record
 
 
 class Label(Record):
