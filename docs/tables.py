@@ -1,4 +1,4 @@
-"""The tables of three pages that the code decides: ``.venv/bin/python docs/tables.py`` writes them.
+"""The tables of the pages that the code decides: ``.venv/bin/python docs/tables.py`` writes them.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/test_docs.py compares it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from airflow_kie.metrics import METRICS
 from airflow_kie.retry import BUDGETS, OTHER
 
 DOCS = Path(__file__).resolve().parent
-PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md")
+sys.path.insert(0, str(DOCS))
+import parameters  # noqa: E402 - of this folder
+
+PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md", DOCS / "operators.md")
 RULES = DOCS.parent / "include" / "monitoring" / "prometheus_rules.yml"
 
 REACHES: Mapping[Scope, str] = {
@@ -99,6 +103,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "outages": outages_table,
     "metrics": metrics_table,
     "alerts": alerts_table,
+    **parameters.tables(),
 }
 
 
