@@ -89,10 +89,7 @@ def _run(args: Namespace) -> int:
     if args.dry_run:
         say("Nothing was done (--dry-run).")
         return 0
-    if _nobody_would_run():
-        return 1
-    if not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
-        say("Nothing was done.")
+    if _nobody_would_run() or not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
         return 1
     return _start(bucket, keys, songs)
 
