@@ -236,11 +236,12 @@ def test_the_pool_for_creating_tasks_has_to_exist_and_count_deferred_ones(
         assert looked_at(pool_findings).line("pool")[0] == level
 
 
-def test_a_paused_music_cover_is_a_warning_that_says_what_is_lost() -> None:
-    with stored(dag("music_cover", paused=True), dag("cover_inbox")):
+def test_a_paused_dag_is_a_warning_that_says_what_is_lost() -> None:
+    with stored(dag("music_cover", paused=True), dag("cover_inbox"), dag("kie_ops", paused=True)):
         told = looked_at(dag_findings).lines("DAG")
-    assert [level for level, _ in told] == ["warn", "ok", "ok"]
+    assert [level for level, _ in told] == ["warn", "ok", "warn", "ok"]
     assert "Airflow drops events for a paused DAG" in told[0][1]
+    assert "Nobody is told when songs are held up" in told[2][1]
 
 
 def test_a_triggerer_without_a_fresh_sign_of_life_counts_as_none() -> None:

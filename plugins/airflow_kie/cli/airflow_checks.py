@@ -19,6 +19,7 @@ DAGS: Mapping[str, str] = MappingProxyType(
         "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by the "
         "sweep. Unpause it.",
         "cover_inbox": "Nobody reads the inbox, and songs that got lost are not started again. Unpause it.",
+        "kie_ops": "Nobody is told when songs are held up or run out of time, and its metrics stand still. Unpause it.",
         "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
     }
 )
