@@ -21,6 +21,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "kie": "KIE is down",
         "s3": "the bucket refuses",
         "expiry": "KIE is about to delete files that are not archived",
+        "record": "it cannot be read who is owed something",
     }
 )
 """Every cause that holds songs up, in words."""

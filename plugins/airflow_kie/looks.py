@@ -61,10 +61,12 @@ class OwedSongs:
 
     :param count: how many.
     :param read: the records of those that were read.
+    :param damaged: keys of records that cannot be read: what their songs are owed is not known.
     """
 
     count: int = 0
     read: tuple[Pending, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -139,10 +141,14 @@ class Looker:
             bucket.create_on_loopback()
             seen.owed = self._insisting(lambda: owed_in(bucket, ArchiveKeys(prefix)))
         except KieError as error:
-            seen.unseen.add("expiry")
+            seen.unseen.update(("expiry", "record"))
             seen.conditions.append(_refusing(name, error.reason, error.facts.message, self.now, None))
         else:
             self._look_at_expiry(seen, seen.owed)
+            if damaged := seen.owed.damaged:
+                said = f"s3://{name}/{damaged[0]} cannot be read, and nothing goes on with what it is about"
+                level = level_of_songs(len(damaged))
+                seen.conditions.append(Condition("record", name, said, self.now, level, len(damaged), dated=False))
         noted = self._noted(place)
         if noted:
             songs = seen.owed.waiting if seen.owed else None
@@ -226,7 +232,7 @@ class Looker:
 
 
 def owed_in(bucket: Bucket, keys: ArchiveKeys) -> OwedSongs:
-    """Return the songs that are owed something; a damaged record is counted, told of and not read.
+    """Return the songs that are owed something; a damaged record is counted, told of and named.
 
     :param bucket: where the archive is.
     :param keys: its prefix.
@@ -240,7 +246,9 @@ def owed_in(bucket: Bucket, keys: ArchiveKeys) -> OwedSongs:
     songs: Sequence[SongKeys] = [song for song, _ in listed[:MOST_READ]]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = list(pool.map(functools.partial(readable, bucket), songs))
-    return OwedSongs(len(listed), tuple(pending for pending in found if pending))
+    unread = [song.pending for song, pending in zip(songs, found, strict=True) if pending is None]
+    damaged = tuple(key for key in unread if bucket.head(key))  # the others have been archived meanwhile
+    return OwedSongs(len(listed), tuple(pending for pending in found if pending), damaged)
 
 
 def expiry_of(pending: Pending) -> datetime:

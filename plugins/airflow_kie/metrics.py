@@ -237,7 +237,7 @@ CONDITION = Metric(
     Kind.GAUGE,
     "1 or 0",
     ("cause",),
-    "Whether `kie_ops` sees this cause now: `credits`, `daily_cap`, `account`, `kie`, `s3` or `expiry`.",
+    "Whether `kie_ops` sees this cause now: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry` or `record`.",
     "kie_condition",
 )
 OPS_LAST_LOOK = Metric(

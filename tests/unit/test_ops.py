@@ -81,7 +81,7 @@ def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pen
     assert (values["credits"], values["unarchived"], values["callbacks_expected"]) == (750, 2, 0)
     assert 4.9 < values["next_expiry"] <= 5
     assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.condition")} == dict.fromkeys(
-        ("credits", "daily_cap", "account", "kie", "s3", "expiry"), 0
+        ("credits", "daily_cap", "account", "kie", "s3", "expiry", "record"), 0
     )
 
 
@@ -202,13 +202,30 @@ def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files
     assert alarm("2").startswith("expiry is worse")
 
 
-def test_a_damaged_record_hides_no_other_song(
+def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
     kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
 ) -> None:
     archive.put(f"songs/_pending/{A}.json", b"not json")
     owe(bucket, B)
-    look().execute()
+    assert alarm() == (
+        f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, and nothing goes on with "
+        "what it is about."
+    )
     assert [sample.value for sample in sent.of("kie.unarchived")] == [2]
+
+
+def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owe(bucket, A)
+    read = looks.readable
+
+    def archived_first(opened: Any, song: Any) -> Any:
+        opened.delete(song.pending)
+        return read(opened, song)
+
+    monkeypatch.setattr(looks, "readable", archived_first)
+    assert look().execute() == []
 
 
 def test_an_outage_that_nobody_waits_for_any_more_and_that_has_ended_is_not_told_of(
