@@ -139,6 +139,12 @@ def test_airflow_processes_have_one_environment_and_no_rights_of_root(compose: C
         assert not [volume for volume in compose.services[name]["volumes"] if "plugins" in volume]
 
 
+@pytest.mark.parametrize("name", ["s3", "statsd-exporter", "prometheus", "grafana", "callback-proxy", *AIRFLOW])
+def test_what_does_not_change_its_user_has_no_right_to(compose: ComposeFile, name: str) -> None:
+    assert compose.services[name]["cap_drop"] == ["ALL"]
+    assert compose.services[name]["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_a_login_is_required(compose: ComposeFile) -> None:
     environment = compose.environment("api-server")
     assert environment["AIRFLOW__CORE__AUTH_MANAGER"].endswith(".FabAuthManager")
