@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from airflow_kie.cli import lineage
-from airflow_kie.cli.terminal import ours_alone
 from openlineage_events import Event, of_run, read_events, run_of
 from openlineage_graph import AROUND, CHAIN, GENERATED, Logged, Step, Try, expected, graph, lost_or_doubled
 from openlineage_schema import check
@@ -206,7 +205,7 @@ def test_the_command_leads_from_a_file_back_to_its_prompt(
 ) -> None:
     told.of(songs.event_runs(generated)[0])
     key = songs.manifest(generated)["files"][0]["key"]
-    with ours_alone(), pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended:
         lineage.command(lineage_of(key, str(told.folder)))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert ended.value.code == 0
