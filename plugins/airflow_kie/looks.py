@@ -38,8 +38,7 @@ TRIES = 3
 TRY_AGAIN_AFTER = 5.0
 """Seconds between the tries of a look: a service that fails once is not down."""
 FORGOTTEN = 1800.0
-"""Seconds after its time at which a probe has been forgotten: no task waits for that outage any more. So far before
-its time, a clock was wrong."""
+"""Seconds after its time at which a probe has been forgotten: no task waits for that outage any more."""
 GONE = timedelta(days=1)
 """How long files that KIE has deleted are still told of."""
 _PARALLEL = 8
@@ -210,7 +209,9 @@ class Looker:
     def _noted(self, place: Place) -> Outage | None:
         """Return the outage that tasks have noted, unless none waits for its end any more and it has ended."""
         outage = place.note.read()
-        if outage is None or abs(self.now - outage.probe_at) < FORGOTTEN:
+        if outage is None:
+            return None
+        if self.now < outage.probe_at + FORGOTTEN and not outage.is_of_the_future(self.now):
             return outage
         try:
             place.probe()

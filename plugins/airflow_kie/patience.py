@@ -90,6 +90,10 @@ class Outage:
         if not (texts and all(is_moment(at) for at in (self.since, self.probe_at, self.pause))):
             raise TypeError("this is no note of an outage")
 
+    def is_of_the_future(self, now: float) -> bool:
+        """Return whether its probe is later than any pause lasts: a clock that was wrong has noted it."""
+        return self.probe_at > now + 2 * _first_pause() * LONGEST_PAUSES
+
     def next_probe(self, now: float) -> Outage:
         """Return the outage with its next probe later."""
         pause = min(_first_pause() * LONGEST_PAUSES, self.pause * 2)
@@ -198,7 +202,7 @@ class Patience:
     def _probe(self, place: Place, outage: Outage) -> None:
         """Put the task back unless it is the one that is due, and then only go on if a free request succeeds."""
         now = self.clock()
-        if now < outage.probe_at <= now + 2 * _first_pause() * LONGEST_PAUSES:  # still later: by a clock that was wrong
+        if now < outage.probe_at and not outage.is_of_the_future(now):
             self._put_back(outage.probe_at - now, outage.reason, f"{place.note.name} is held up: {outage.message}")
         later = outage.next_probe(now)
         place.note.write(later)  # the others see a later probe and leave this one to us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from airflow_task import StoredFiles
+    from airflow_task import StoredFiles, Variables
     from kie_simulator.server import SimulatorServer
     from s3_servers import S3Server
 
@@ -74,3 +75,17 @@ def archive(bucket: str, s3_server: S3Server) -> StoredFiles:
     from airflow_task import StoredFiles
 
     return StoredFiles(s3_server.client(), bucket)
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Give looks of `kie_ops` Airflow's Variables, in memory; they are tried again at once and share a client of S3."""
+    from airflow_kie import looks, song_archive
+    from airflow_task import Variables
+
+    kept = Variables()
+    monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
+    monkeypatch.setattr("airflow_kie.patience.Variable", kept)
+    monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
+    return kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie import looks, song_archive
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.hooks.kie import KieHook
@@ -47,17 +45,6 @@ def opened(bucket: str, s3_server: Any) -> Bucket:
     found = Bucket(s3_server.client(), bucket)
     SongArchive(found, KEYS.song(SONG)).note(heard_from="event")
     return found
-
-
-@pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Give Airflow's Variables, in memory; looks are tried again at once, and share one client of S3."""
-    kept = Variables()
-    monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
-    monkeypatch.setattr("airflow_kie.patience.Variable", kept)
-    monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
-    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
-    return kept
 
 
 def account_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import time
@@ -14,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
-from airflow_kie import looks, song_archive
+from airflow_kie import looks
 from airflow_kie.archive.pending import Failure
 from airflow_kie.operators.ops import NEWS_KEY, TOLD, KieOpsOperator
 from airflow_kie.patience import FIRST_PAUSE, Outage
@@ -26,17 +25,6 @@ from local_stack.settings import PROJECT
 from statsd_listener import StatsdListener, airflow_sends
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
-
-
-@pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Give Airflow's Variables, in memory; looks are tried again at once, and share one client of S3."""
-    kept = Variables()
-    monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
-    monkeypatch.setattr("airflow_kie.patience.Variable", kept)
-    monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
-    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
-    return kept
 
 
 @pytest.fixture
@@ -234,6 +222,15 @@ def test_an_outage_that_nobody_waits_for_any_more_and_that_has_ended_is_not_told
     long_ago = time.time() - 2 * looks.FORGOTTEN
     note_outage(variables, f"bucket_{bucket}", "s3_access_denied", "PutObject on bucket x", since=long_ago)
     assert look().execute() == []
+
+
+def test_an_outage_whose_next_probe_is_as_late_as_pauses_are_long_is_not_over(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__OUTAGE_PROBE_SECONDS", "300")
+    words = "PutObject on bucket x"
+    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", words, since=time.time() + 2 * looks.FORGOTTEN)
+    assert alarm().startswith("s3 begins")
 
 
 def test_a_try_that_ended_before_anybody_was_told_tells_it_at_the_next_try(
