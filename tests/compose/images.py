@@ -14,7 +14,8 @@ from local_stack.settings import PROJECT
 
 SUITE = "bookworm"
 BASE = f"localhost/debian-python:{SUITE}"
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("DEBIAN_MIRROR", "")
+"""Where debootstrap gets packages from; empty: what it takes by itself."""
 STAND_INS = Path(__file__).parent / "stand_ins"
 OURS: Mapping[str, str] = {"airflow": "api-server", "simulator": "simulator"}
 """Targets of the Dockerfile, and a service that each is the image of."""
@@ -54,8 +55,8 @@ def make_base(engine: Engine) -> None:
     engine.call(("umount", "--lazy", str(root / "proc")), check=False, seconds=60)  # of a debootstrap that was killed
     shutil.rmtree(root, ignore_errors=True)
     packages = "ca-certificates,python3,python3-venv"
-    debootstrap = ("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), MIRROR)
-    engine.call(debootstrap, seconds=SECONDS)
+    debootstrap = ("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root))
+    engine.call((*debootstrap, MIRROR) if MIRROR else debootstrap, seconds=SECONDS)
     if CERTIFICATES.exists():  # of a proxy that looks into TLS, where there is one
         shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     with subprocess.Popen(("tar", "--create", "--directory", root, "."), stdout=subprocess.PIPE) as tar:
