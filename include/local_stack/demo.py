@@ -59,22 +59,22 @@ def run(options: argparse.Namespace) -> int:
         say("KIE_API_KEY is set, but the demo only ever uses the simulator; ./run up uses your key.")
     with Stack(settings) as stack:
         try:
-            status = Demo(stack, console, began).run(options.songs)
+            try:
+                status = Demo(stack, console, began).run(options.songs)
+            except (AirflowRefused, httpx.HTTPError) as error:
+                status = 1
+                say(f"The demo failed: {error}\nLogs: {settings.logs}")
+            kept = stack.keep() if options.keep else None
         except StackFailed as failure:
             stack.stop()
             say(explain(failure))
             return 1
-        except (AirflowRefused, httpx.HTTPError) as error:
-            status = 1
-            say(f"The demo failed: {error}\nLogs: {settings.logs}")
         except BaseException:
             say(f"\nThe demo was interrupted while {phase(stack.state)}. Logs: {settings.logs}")
             raise
         say(f"Files: {settings.s3_dir}   Logs: {settings.logs}")
-        if options.keep:
-            state = stack.check()
-            stack.keep()
-            say(f"Airflow stays up: {state.urls['airflow'] if state else ''}  Stop it with: ./run down")
+        if kept is not None:
+            say(f"Airflow stays up: {kept.urls['airflow']}  Stop it with: ./run down")
             return status
     say(f"Everything is stopped. The demo took {time.monotonic() - began:.0f} s.")
     return status

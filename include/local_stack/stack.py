@@ -100,10 +100,17 @@ class Stack:
         named = self.settings.logs / f"{part}.log"
         return named if named.exists() else self.settings.logs / "keeper.log"
 
-    def keep(self) -> None:
-        """Let the stack stay up after this process and after this object's ``with``."""
+    def keep(self) -> StackState:
+        """Let the stack stay up after this process and after this object's ``with``.
+
+        :return: the state that says so, as ``./run down`` will read it.
+        :raises StackFailed: when a part fails before the keeper has taken the word.
+        """
         self._say(KEEP)
+        while (state := self.check()) is None or not state.kept:
+            time.sleep(0.05)
         self._kept = True
+        return state
 
     def stop(self) -> None:
         """Stop the stack and wait until none of its processes is left; a stack that has ended stays ended."""

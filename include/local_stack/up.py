@@ -43,8 +43,8 @@ def run(_options: argparse.Namespace) -> int:
         print("Starting the simulator, S3 and Airflow …" if not settings.real_kie else "Starting Airflow …", flush=True)
         stack = Stack(settings)
         try:
-            state = stack.wait_until_ready()
-            stack.keep()
+            stack.wait_until_ready()
+            state = stack.keep()
         except StackFailed as failure:
             stack.stop()
             print(explain(failure), file=sys.stderr)

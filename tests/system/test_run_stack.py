@@ -83,6 +83,7 @@ def test_up_is_up_once_and_down_leaves_no_process(folder: Path) -> None:
     assert code == 0, said
     state = read_state(folder)
     assert state is not None
+    assert state.kept  # as soon as the command has ended: "down" would not find it otherwise
     assert state.urls["airflow"] in said
 
     code, again = command(folder, "up")
