@@ -17,11 +17,13 @@ class Create:
     """One create that a process sent.
 
     :param at: wall time in seconds just before it was sent.
+    :param took: seconds from the limiter's last asking to KIE's answer: no permit was under way for longer.
     :param code: KIE's answer.
     :param worker: which process sent it.
     """
 
     at: float
+    took: float
     code: int
     task_id: str
     worker: int
@@ -64,7 +66,7 @@ def burst(
         for process in processes:
             process.kill()
             process.communicate()
-    creates = [Create(at, code, task_id, worker) for worker, sent in enumerate(answers) for at, code, task_id in sent]
+    creates = [Create(*sent, worker=worker) for worker, answer in enumerate(answers) for sent in answer]
     return sorted(creates, key=lambda create: create.at)
 
 

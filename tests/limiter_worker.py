@@ -3,7 +3,8 @@
     python limiter_worker.py '{"url": …, "api_key": …, "store": …, "account": …, "tasks": 25, …}'
 
 It prints ``ready``, waits for a line, creates `tasks` tasks (or as many as it can in `until` seconds), and prints one
-JSON line: a list of [wall time just before sending, KIE's code, task id].
+JSON line: a list of [wall time just before sending, seconds from the limiter's last asking to KIE's answer, KIE's code,
+task id].
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_kie.client.limiter import CreateLimiter
+from airflow_kie.client.limiter import CreateLimiter, Permit
 
 CREATE = json.dumps(
     {
@@ -28,9 +29,20 @@ CREATE = json.dumps(
 )
 
 
+class TimedLimiter(CreateLimiter):
+    """A limiter that notes when it was last asked: a permit is never older than that."""
+
+    asked = 0.0
+
+    def take(self) -> Permit:
+        """Note the time and take a permit."""
+        self.asked = time.monotonic()
+        return super().take()
+
+
 def main(order: dict[str, Any]) -> None:
     """Carry out an order as the module describes it."""
-    limiter = CreateLimiter(order["account"], store=order["store"], **order["limits"])
+    limiter = TimedLimiter(order["account"], store=order["store"], **order["limits"])
     headers = {"Authorization": f"Bearer {order['api_key']}", "Content-Type": "application/json"}
 
     def create() -> dict[str, Any]:
@@ -47,14 +59,15 @@ def main(order: dict[str, Any]) -> None:
     warm_up.close()
     print("ready", flush=True)
     sys.stdin.readline()
-    sent: list[tuple[float, int, str]] = []
+    sent: list[tuple[float, float, int, str]] = []
     deadline = time.monotonic() + (order["until"] or 1e9)
     while len(sent) < order["tasks"] and time.monotonic() < deadline:
         if not limiter.acquire(min(60.0, max(0.0, deadline - time.monotonic()))).granted:
             break
         now = time.time()
         answer = create()
-        sent.append((now, answer["code"], (answer.get("data") or {}).get("taskId", "")))
+        took = time.monotonic() - limiter.asked
+        sent.append((now, took, answer["code"], (answer.get("data") or {}).get("taskId", "")))
     limiter.close()
     print(json.dumps(sent))
 
