@@ -26,6 +26,8 @@ COMMANDS = {
     "demo": Command("make songs on the simulator, archive their covers, show it, stop everything", "demo"),
     "up": Command("start the stack with Airflow's UI and leave it up", "up"),
     "down": Command("stop what 'up' or 'demo --keep' left up", "down"),
+    "songs": Command("make songs on the simulator that is up, and print their ids for the form", "songs"),
+    "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),
     "test": Command("lint, types and tests, or the parts of them that you name", "checks"),

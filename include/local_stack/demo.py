@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -99,7 +99,7 @@ class Demo:
         state = self.wait()
         api = AirflowApi(state.urls["airflow"])
         say(f"Airflow is up after {time.monotonic() - self.began:.0f} s: {api.url}")
-        songs = make_songs(state.urls["simulator"], count)
+        songs = make_songs(state.urls["simulator"], titles_of(count))
         api.wait_for_dag(DAG)
         conf = {
             "music_task_ids": [song.music_task_id for song in songs],
@@ -167,14 +167,19 @@ PART_WORDS: Mapping[str, str] = {
 }
 
 
-def make_songs(simulator: str, count: int) -> list[Song]:
+def titles_of(count: int) -> list[str]:
+    """Return so many titles, each once."""
+    return [TITLES[i % len(TITLES)] + (f" {i // len(TITLES) + 1}" if i >= len(TITLES) else "") for i in range(count)]
+
+
+def make_songs(simulator: str, titles: Sequence[str]) -> list[Song]:
     """Make finished songs on the simulator, without charge.
 
     :param simulator: its address.
-    :param count: how many.
+    :param titles: one for each song.
     """
-    titles = [TITLES[i % len(TITLES)] + (f" {i // len(TITLES) + 1}" if i >= len(TITLES) else "") for i in range(count)]
-    answer = httpx.post(f"{simulator}/_sim/music", json={"titles": titles}, trust_env=False, timeout=30)
+    body = {"titles": list(titles)}
+    answer = httpx.post(f"{simulator}/_sim/music", json=body, trust_env=False, timeout=30)
     answer.raise_for_status()
     return [Song(song["task_id"], song["title"]) for song in answer.json()["songs"]]
 

@@ -63,7 +63,10 @@ def _tell(settings: StackSettings, state: StackState) -> None:
     print(f"KIE      {kie}")
     print(f"S3       bucket {settings.bucket}: {store}")
     print(f"Logs     {settings.logs}")
-    print("Stop it with: ./run down")
+    if not settings.real_kie:
+        print("Songs    ./run songs makes some on the simulator and prints their ids for the form of music_cover")
+    print("Look     ./run airflow kie doctor, and every other command of Airflow")
+    print("Stop     ./run down")
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""Commands beside the stack that is up: which stack they find, and what they know of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from kie_simulator.server import SimulatorServer
+from local_stack import airflow_cli
+from local_stack.__main__ import main
+from local_stack.airflow_cli import NOTHING_IS_UP, environment_beside, stack_that_is_up
+from local_stack.environment import airflow_environment, base_environment
+from local_stack.secret_keys import keep_secrets
+from local_stack.settings import StackSettings
+from local_stack.state import Phase, ProcessMark, StackState, write_state
+
+URLS = {"airflow": "http://127.0.0.1:4003", "simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
+NOBODY = ProcessMark(os.getpid(), started=1_000_000.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of all stacks; no key of the person who runs the tests is set."""
+    monkeypatch.setenv("KIE_STACK_DIR", str(tmp_path))
+    for name in ("KIE_API_KEY", "AIRFLOW_CONN_KIE_DEFAULT"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def stack_in(
+    home: Path, *, alive: bool = True, phase: Phase = "ready", urls: Mapping[str, str] = URLS, real_kie: bool = False
+) -> StackState:
+    """Write the files of a stack whose keeper is this process."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "settings.json").write_text(StackSettings(home, real_kie=real_kie).dumps())
+    keeper = ProcessMark.of(os.getpid()) if alive else NOBODY
+    state = StackState(home.name, keeper, phase=phase, kept=True, urls=dict(urls))
+    write_state(home, state)
+    return state
+
+
+def test_the_stack_of_up_goes_before_a_newer_demo(folder: Path) -> None:
+    up = stack_in(folder)
+    stack_in(folder / "demo-20260102-030405")
+    assert stack_that_is_up(folder) == (folder, up)
+
+
+def test_of_several_demos_the_newest_that_is_up_is_taken(folder: Path) -> None:
+    stack_in(folder, alive=False)
+    for number, name in enumerate(("demo-1", "demo-2", "demo-3", "demo-4")):
+        stack_in(folder / name, alive=name != "demo-3", phase="starting" if name == "demo-4" else "ready")
+        os.utime(folder / name / "stack.json", (number, number))
+    found = stack_that_is_up(folder)
+    assert found is not None
+    assert found[0] == folder / "demo-2"
+
+
+@pytest.mark.parametrize("command", [["airflow", "kie", "doctor"], ["songs"]])
+def test_where_nothing_is_up_a_command_says_what_starts_a_stack(
+    folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack_in(folder, alive=False)
+    assert main(command) == NOTHING_IS_UP
+    assert "./run up" in capsys.readouterr().err
+
+
+def test_a_command_has_the_environment_of_the_stacks_airflow(folder: Path) -> None:
+    settings = StackSettings(folder, bucket="b", speed=8.0)
+    state = stack_in(folder)
+    person = {"HOME": "/home/them", "AIRFLOW_HOME": "/their/airflow", "KIE_API_KEY": "theirs", "PYTHONPATH": "/x"}
+    base = base_environment(state.stack_id, person)
+    parts = airflow_environment(base, settings, keep_secrets(folder), 4003, URLS, person)
+    assert environment_beside(settings, state, person) == parts
+
+
+def test_airflows_options_are_left_to_airflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack_in(folder)
+    begun: list[list[str]] = []
+
+    def become(command: list[str], _environment: Mapping[str, str]) -> int:
+        begun.append(command)
+        return 0
+
+    monkeypatch.setattr(airflow_cli, "_become", become)
+    assert main(["airflow", "kie", "verify", "--help", "--fast", "s3://b/songs"]) == 0
+    assert begun[0][-5:] == ["kie", "verify", "--help", "--fast", "s3://b/songs"]
+
+
+def test_a_stack_on_the_real_kie_asks_for_the_key_that_it_does_not_keep(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack_in(folder, urls={"airflow": URLS["airflow"]}, real_kie=True)
+    assert main(["airflow", "kie", "doctor"]) == NOTHING_IS_UP
+    assert "KIE_API_KEY" in capsys.readouterr().err
+    assert main(["songs"]) == 1
+    assert "kie.ai/logs" in capsys.readouterr().err
+
+
+def test_songs_stand_finished_on_the_simulator_that_is_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with SimulatorServer() as simulator:
+        stack_in(folder, urls={**URLS, "simulator": simulator.url})
+        assert main(["songs", "Velvet Harbour", "Été sans fin"]) == 0
+        made = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
+        known = {task["task_id"]: task["state"] for task in simulator.control.tasks()}
+        assert list(made.values()) == ["Velvet Harbour", "Été sans fin"]
+        assert {known[song] for song in made} == {"SUCCESS"}
