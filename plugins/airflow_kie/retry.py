@@ -6,6 +6,7 @@ Airflow's own failures (a lost worker, a stale event, a queue that is too slow) 
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from airflow_kie.client.errors import KieError, Remedy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,18 @@ class KieRetryPolicy(RetryPolicy):
         """Decide about a failure; counts are kept in the task state store, and begin anew with a clear."""
         reason = exception.reason if isinstance(exception, KieError) else type(exception).__name__
         if isinstance(exception, KieError) and exception.remedy is Remedy.PERSON:
-            metrics.FAILED.add(reason=reason)
+            _count_failed(context, reason, max_tries)
             return RetryDecision.fail(reason=f"{reason}: no retry can help")
         budget = BUDGETS.get(reason, OTHER)
         failures = _counted(context, reason, max_tries, try_number)
         if failures > budget.retries:
-            metrics.FAILED.add(reason=reason)
+            _count_failed(context, reason, max_tries)
             spent = f"{reason}: failed {failures} times, that was the last retry; clear the task for more"
             return RetryDecision.fail(reason=spent)
-        (metrics.RETRIED if try_number <= max_tries else metrics.FAILED).add(reason=reason)
+        if try_number <= max_tries:
+            metrics.RETRIED.add(reason=reason)
+        else:
+            _count_failed(context, reason, max_tries)
         retry_after = exception.facts.retry_after if isinstance(exception, KieError) else None
         seconds = max(retry_seconds(budget, failures, _seed(context)), retry_after or 0.0)
         return RetryDecision.retry(
@@ -112,12 +118,37 @@ def _counted(context: Context | None, reason: str, max_tries: int, try_number: i
     store: Any = context.get("task_state_store") if context is not None else None
     if store is None:
         return try_number
-    stored = store.get(_STORE_KEY)
-    known = stored if isinstance(stored, dict) and stored.get("max_tries") == max_tries else {}
+    known = _known(store, max_tries)
     counts = {**known.get("counts", {})}
     counts[reason] = counts.get(reason, 0) + 1
-    store.set(_STORE_KEY, {"max_tries": max_tries, "counts": counts})
+    store.set(_STORE_KEY, {**known, "max_tries": max_tries, "counts": counts})
     return int(counts[reason])
+
+
+def _count_failed(context: Context | None, reason: str, max_tries: int) -> None:
+    """Count in the metric that the task has failed for good: once for a reason until a clear.
+
+    A stale event of Airflow can give the task one more try although this one says that it was the last. If it comes
+    later, the next try finds in the store that this reason is counted; if it came before, this try has been replaced:
+    the store refuses it, its state will be refused too, and the next try counts.
+    """
+    store: Any = context.get("task_state_store") if context is not None else None
+    try:
+        if store is not None:
+            known = _known(store, max_tries)
+            if reason in known.get("failed", ()):
+                return
+            store.set(_STORE_KEY, {**known, "max_tries": max_tries, "failed": [*known.get("failed", ()), reason]})
+    except Exception as refused:  # noqa: BLE001 - a metric changes no decision
+        log.warning("This failure is not counted in kie.failed: the task state store cannot be used. %s", refused)
+        return
+    metrics.FAILED.add(reason=reason)
+
+
+def _known(store: Any, max_tries: int) -> dict[str, Any]:
+    """Return what is kept since the last clear, which raises `max_tries`."""
+    stored = store.get(_STORE_KEY)
+    return stored if isinstance(stored, dict) and stored.get("max_tries") == max_tries else {}
 
 
 def _seed(context: Context | None) -> str:

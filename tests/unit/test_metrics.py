@@ -11,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.observability import stats
 
 from airflow_connections import kie_connection
@@ -148,6 +150,38 @@ def test_the_last_try_that_airflow_gives_counts_as_failed_whatever_the_policy_sa
     context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
     KieRetryPolicy().evaluate(KieServerError(), 31, 30, context)
     assert len(sent.of("kie.failed")) == len(sent.samples) == 1
+
+
+def test_a_final_failure_is_counted_once_for_a_reason_though_a_stale_event_gave_another_try(
+    sent: StatsdListener,
+) -> None:
+    context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
+    for try_number in (1, 2):
+        KieRetryPolicy().evaluate(KieContentRejected(), try_number, 30, context)
+    for try_number in range(3, BUDGETS["server_error"].retries + 5):
+        KieRetryPolicy().evaluate(KieServerError(), try_number, 30, context)
+    assert [sample.tags["reason"] for sample in sent.of("kie.failed")] == ["content_rejected", "server_error"]
+
+
+def test_a_final_failure_is_counted_again_after_a_clear(sent: StatsdListener) -> None:
+    context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
+    for try_number, max_tries in ((1, 30), (2, 32)):
+        KieRetryPolicy().evaluate(KieContentRejected(), try_number, max_tries, context)
+    assert len(sent.of("kie.failed")) == 2
+
+
+def test_a_try_that_airflow_has_replaced_counts_no_failure_and_decides_as_before(
+    sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FakeTaskStateStore()
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    monkeypatch.setattr(store, "set", gone)
+    context: Any = {"ti": TaskInstance(), "task_state_store": store}
+    assert KieRetryPolicy().evaluate(KieContentRejected(), 1, 30, context).action is RetryAction.FAIL
+    assert sent.of("kie.failed") == sent.samples == []
 
 
 def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
