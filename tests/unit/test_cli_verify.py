@@ -101,6 +101,16 @@ def test_a_whole_archive_is_said_to_be_whole(stored_songs: Archive) -> None:
     assert stored_songs.verify() == (0, "three songs, six files, 0.0 MB: all as the manifests say.\n")
 
 
+def test_without_a_name_the_configured_archive_is_verified(stored_songs: Archive, monkeypatch: Any) -> None:
+    stored_songs.url = ""
+    assert json.loads(stored_songs.verify(json=True)[1])["archive"] == f"s3://{stored_songs.bucket.name}/songs"
+    monkeypatch.setenv("AIRFLOW__KIE__PREFIX", "elsewhere")
+    assert "/elsewhere holds no song" in stored_songs.verify()[1]
+    monkeypatch.delenv("AIRFLOW__KIE__BUCKET")
+    code, said = stored_songs.verify()
+    assert (code, "No bucket is set in [kie]: name the archive" in said) == (2, True)
+
+
 DAMAGE = {
     "its content": (b"cover of 00000000000000000000000000000fff", "image/png", "its SHA-256 is", False),
     "its length": (b"shorter", "image/png", "it has 7 bytes, its manifest says 41", True),

@@ -54,7 +54,11 @@ def get_kie_commands() -> list[Any]:
                     "Compare an archive in S3 with its manifests",
                     "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code "
                     "0: all whole, 1: something is wrong, 2: the archive could not be read.",
-                    words.Arg(("archive",), help="s3://<bucket>/<prefix>"),
+                    words.Arg(
+                        ("archive",),
+                        nargs="?",
+                        help="s3://<bucket>/<prefix>; by default the configured bucket and prefix",
+                    ),
                     words.Arg(("--since",), help="Only songs archived at this date or later, such as 2026-11-01"),
                     words.Arg(("--fast",), action="store_true", help="Compare sizes only, without reading the files"),
                     as_json,
@@ -64,6 +68,9 @@ def get_kie_commands() -> list[Any]:
                     "Tell what is known of a song",
                     "Tell of a song: its state, keys, paid covers and runs, why it failed, and what happens next.",
                     words.Arg(("id",), help="A music task id, or the id of its cover task"),
+                    words.Arg(
+                        ("--archive",), help="s3://<bucket>/<prefix>; by default the configured bucket and prefix"
+                    ),
                 ),
                 command(
                     "lineage",

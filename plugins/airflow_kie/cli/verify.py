@@ -25,7 +25,7 @@ _NEXT = "Bring back what is named from a copy or an older version of the object:
 def command(args: Namespace) -> None:
     """Run the command.
 
-    :param args: `archive`, `since`, `fast`, `json`.
+    :param args: `archive` (None: that of [kie]), `since`, `fast`, `json`.
     :raises SystemExit: 0 if all is whole, 1 if something is wrong, 2 if the archive could not be read.
     """
     _airflow.begin_command()
@@ -35,9 +35,10 @@ def command(args: Namespace) -> None:
 
 def _run(args: Namespace) -> int:
     watched = sys.stderr.isatty()
-    tally = Tally(args.archive, at_once=not args.json and not watched)  # a line in the midst of the bar is lost
+    at_once = not args.json and not watched  # a line in the midst of the bar is lost
+    tally = Tally(args.archive or configured_archive(), at_once=at_once)
     try:
-        name, keys = archive_of(args.archive)
+        name, keys = archive_of(tally.archive)
         since = moment_of(args.since)
         bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
         songs = verify_archive(bucket, keys, since=since, fast=args.fast)
@@ -50,7 +51,7 @@ def _run(args: Namespace) -> int:
         complain(f"The archive could not be read to its end. {failed('verify', error).seen}")
         return NOT_LOOKED
     if not tally.songs and since is None:
-        complain(f"{args.archive} holds no song. Is that the archive's bucket and prefix?")
+        complain(f"{tally.archive} holds no song. Is that the archive's bucket and prefix?")
         return NOT_LOOKED
     if args.json:
         say_json(tally.plain())
@@ -59,12 +60,20 @@ def _run(args: Namespace) -> int:
     return WRONG if tally.problems else WHOLE
 
 
+def configured_archive() -> str:
+    """Return the archive of ``[kie]`` by its name; empty if no bucket is set there."""
+    bucket = settings.text("bucket")
+    return f"s3://{bucket}/{settings.text('prefix', 'songs')}" if bucket else ""
+
+
 def archive_of(url: str) -> tuple[str, ArchiveKeys]:
     """Return bucket and prefix of an archive.
 
     :param url: ``s3://<bucket>/<prefix>``; without a prefix, the archive is the bucket's root.
     :raises ValueError: when it is no such name, or the prefix cannot be one.
     """
+    if not url:
+        raise ValueError("No bucket is set in [kie]: name the archive, such as s3://my-covers/songs.")
     scheme, _, place = url.partition("://")
     bucket, _, prefix = place.partition("/")  # no urlsplit: a prefix may hold # and ?
     if scheme.lower() != "s3" or not bucket:

@@ -13,6 +13,7 @@ from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
+from airflow_kie.cli.verify import archive_of, configured_archive
 from airflow_kie.client.answers import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.registry import COVER
@@ -29,26 +30,28 @@ ACTIVE = ("queued", "running")
 def command(args: Namespace) -> None:
     """Run the command.
 
-    :param args: `id`.
+    :param args: `id`, `archive` (None: that of [kie]).
     :raises SystemExit: 0 if the song is known, 1 if nothing is known of the id.
     """
     _airflow.begin_command()
     with ours_alone():
         try:
-            code = _run(args.id)
+            code = _run(args.id, args.archive or configured_archive())
+        except ValueError as error:  # no archive, or none of that name
+            complain(str(error))
+            code = 1
         except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
             complain(failed("where", error).seen)
             code = 1
         sys.exit(code)
 
 
-def _run(task_id: str) -> int:
-    mistakes, name = mistakes_in_ids([task_id]), settings.text("bucket")
-    if mistakes or not name:
-        complain(mistakes[0] if mistakes else "No bucket is set in [kie], so there is no archive to look into.")
+def _run(task_id: str, url: str) -> int:
+    if mistakes := mistakes_in_ids([task_id]):
+        complain(mistakes[0])
         return 1
+    name, keys = archive_of(url)
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
-    keys = ArchiveKeys(settings.text("prefix", "songs"))
     if _tell(SongArchive(bucket, keys.song(task_id))):
         return 0
     song, unasked = _song_of_cover(bucket, keys, task_id)
