@@ -227,6 +227,16 @@ def test_an_answer_that_breaks_off_is_lost_and_may_have_been_paid(wire: bytes | 
         assert len(server.seen) == 2, "a create is never repeated by itself"
 
 
+def test_a_create_does_not_travel_on_a_connection_that_kie_may_be_closing() -> None:
+    def closes_what_was_kept_open(seen: Seen) -> Any:
+        used_before = [earlier.port for earlier in server.seen].count(seen.port) > 1
+        return None if used_before else success({"taskId": "task-1"})(seen)
+
+    with serving(closes_what_was_kept_open) as server, client(server.url) as kie:
+        kie.details(RECORD, COVER)
+        assert kie.create(MUSIC, _music(), {}, CALLBACK) == Created("task-1")
+
+
 def test_no_answer_in_time_is_lost() -> None:
     hold = threading.Event()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 import weakref
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ class _Settings(TypedDict):
     limits: httpx.Limits
     follow_redirects: bool
     trust_env: bool
+    verify: ssl.SSLContext
 
 
 class KieTransport:
@@ -48,20 +50,26 @@ class KieTransport:
 
     def __init__(self, account: KieAccount) -> None:
         self.account = account
-        self._client = httpx.Client(**_settings(account))
+        self._settings = _settings(account)
+        self._client = httpx.Client(**self._settings)
 
     def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status.
+
+        A POST may be a paid create, so it gets a connection of its own: one that was kept open may be closed by KIE in
+        the very moment in which it is used again, and then nobody knows whether the request has arrived.
 
         :raises KieNotSent: when no connection came about.
         :raises KieUnreachable: when no answer came; the request may have taken effect.
         :raises KieConnectionInvalid: when the connection's host is no host.
         """
         try:
-            answer = self._client.request(**_arguments(self.account, request))
+            if request.method == "POST":
+                with httpx.Client(**self._settings) as own:
+                    return _response(own.request(**_arguments(self.account, request)))
+            return _response(self._client.request(**_arguments(self.account, request)))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(error) from error
-        return _response(answer)
 
     @property
     def closed(self) -> bool:
@@ -161,6 +169,8 @@ def post_anywhere(url: str, body: Mapping[str, Any], timeout: float = 15.0) -> R
 
 def _settings(account: KieAccount) -> _Settings:
     quiet_http_loggers()
+    # A proxy from the environment would be asked for loopback addresses too.
+    trust_env = not is_loopback(account.api_url)
     return {
         "headers": {"User-Agent": USER_AGENT, "Accept": "application/json"},
         # KIE sets a session cookie with every answer; requests of different tasks share no session.
@@ -168,8 +178,8 @@ def _settings(account: KieAccount) -> _Settings:
         "timeout": httpx.Timeout(account.timeout, connect=10.0, pool=None),
         "limits": _LIMITS,
         "follow_redirects": False,
-        # A proxy from the environment would be asked for loopback addresses too.
-        "trust_env": not is_loopback(account.api_url),
+        "trust_env": trust_env,
+        "verify": httpx.create_ssl_context(trust_env=trust_env),  # made once: it is what a client costs
     }
 
 
