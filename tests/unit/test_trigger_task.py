@@ -21,7 +21,7 @@ from kie_answers import MUSIC_ID, music_data, track_data
 from kie_simulator.server import SimulatorServer
 
 
-def waiting_for(task_id: str, *, seconds: float = 10.0, kind: str = "suno.music", **changes: Any) -> KieTaskTrigger:
+def waiting_for(task_id: str, *, seconds: float = 600.0, kind: str = "suno.music", **changes: Any) -> KieTaskTrigger:
     record = TaskRecord.of_known_task(kind, task_id, connection="kie_default")
     arguments: dict[str, Any] = {
         "kie_conn_id": "kie_default",
@@ -245,7 +245,7 @@ def test_200_waiting_triggers_share_one_client_and_no_thread_of_theirs_reads(
         make(self, account)
 
     async def all_of_them() -> list[dict[str, Any]]:
-        events = await gathered([waiting_for(f"{number:032x}", seconds=60) for number in range(200)])
+        events = await gathered([waiting_for(f"{number:032x}") for number in range(200)])
         await close_shared_clients()
         return events
 
