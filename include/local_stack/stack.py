@@ -20,7 +20,7 @@ from local_stack.keeper import KEEP
 from local_stack.parts import INCLUDE
 from local_stack.processes import MARK, sweep
 from local_stack.settings import StackSettings
-from local_stack.state import StackState, read_state
+from local_stack.state import StackState, read_state, start_of, this_boot
 
 
 class StackFailed(Exception):
@@ -174,10 +174,11 @@ def _orphaned_session(state: StackState) -> int | None:
     """
     try:
         leader = psutil.Process(state.keeper.pid)
-        gone = leader.status() == psutil.STATUS_ZOMBIE and leader.create_time() < state.keeper.started + 1
+        gone = leader.status() == psutil.STATUS_ZOMBIE and start_of(leader) < state.keeper.started + 1
     except psutil.NoSuchProcess:
         gone = True
-    return state.keeper.pid if gone and state.keeper.started > psutil.boot_time() else None
+    this_start = state.keeper.boot == this_boot() and (state.keeper.boot or state.keeper.started > psutil.boot_time())
+    return state.keeper.pid if gone and this_start else None
 
 
 def _wait_for_guardian(state: StackState | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 
 Phase = Literal["starting", "ready", "stopping", "stopped", "failed"]
 FILE = "stack.json"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -19,26 +21,45 @@ class ProcessMark:
     """A process that cannot be mistaken for a later one with the same number.
 
     :param pid: process id.
-    :param started: start time, seconds since the epoch, as the system reports it.
+    :param started: when it was started, see :func:`start_of`.
+    :param boot: which start of the machine that was, see :func:`this_boot`.
     """
 
     pid: int
     started: float
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> ProcessMark:
         """Return the mark of a process that runs now."""
-        return cls(pid, psutil.Process(pid).create_time())
+        return cls(pid, start_of(psutil.Process(pid)), this_boot())
 
     def process(self) -> psutil.Process | None:
         """Return the process if it still runs, otherwise None."""
         try:
             process = psutil.Process(self.pid)
             # Two looks at one start time differ by less than a clock tick; a reused number differs by much more.
-            same = abs(process.create_time() - self.started) < 1.0
+            same = self.boot == this_boot() and abs(start_of(process) - self.started) < 1.0
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
+
+
+def start_of(process: psutil.Process) -> float:
+    """Return when a process was started, by a clock that nobody sets.
+
+    Linux knows seconds since the machine's start; psutil makes them a time of day, which moves with every correction of
+    the clock, such as the one after a virtual machine was held up. Other systems note the time of day itself.
+
+    :raises psutil.NoSuchProcess: when there is no such process.
+    """
+    began = float(process.create_time())
+    return began - psutil.boot_time() if sys.platform == "linux" else began
+
+
+def this_boot() -> str:
+    """Return what tells this start of the machine from others, where start times begin anew with it; or nothing."""
+    return _BOOT_ID.read_text().strip() if sys.platform == "linux" else ""
 
 
 @dataclass(frozen=True)

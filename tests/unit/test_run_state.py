@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
 
 from local_stack.state import FILE, ProcessMark, StackState, read_state, write_state
 
@@ -38,6 +42,26 @@ def test_another_process_with_the_same_number_is_not_the_keeper() -> None:
     former = ProcessMark(os.getpid(), started=1_000_000.0)
     assert former.process() is None
     assert not StackState("id", former).alive
+
+
+def test_a_clock_that_was_corrected_in_the_meantime_makes_nobody_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = ProcessMark.of(os.getpid())
+    for name in ("self", "sys", str(os.getpid())):
+        (tmp_path / name).symlink_to(Path("/proc") / name)
+    # Linux tells when it was started by what its clock says now; other systems have no such file and no such trouble.
+    told = Path("/proc/stat").read_text() if sys.platform == "linux" else ""
+    (tmp_path / "stat").write_text(
+        re.sub(r"^btime (\d+)", lambda found: f"btime {int(found[1]) + 120}", told, flags=re.M)
+    )
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert mark.process() is not None
+
+
+def test_a_process_of_an_earlier_start_of_the_machine_does_not_run() -> None:
+    mark = ProcessMark.of(os.getpid())
+    assert ProcessMark(mark.pid, mark.started, boot="another one").process() is None
 
 
 def test_a_process_that_has_ended_but_is_not_reaped_does_not_run() -> None:
