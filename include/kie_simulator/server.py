@@ -20,7 +20,9 @@ from kie_simulator.control_client import ControlClient
 from kie_simulator.settings import Settings
 from kie_simulator.simulation import Simulation
 
-_STOP_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep connections: whoever closes one while it is used again resets that request. nginx's value."""
 
 
 class _Server(uvicorn.Server):
@@ -66,6 +68,7 @@ def _server(sim: Simulation, *, access_log: bool = False) -> _Server:
         lifespan="on",
         log_level="info" if access_log else "warning",
         access_log=access_log,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
         server_header=False,
     )
@@ -108,8 +111,9 @@ class SimulatorServer:
             target=self._server.run, kwargs={"sockets": [self._listener]}, name="kie-simulator", daemon=True
         )
         self._thread.start()
-        if not self._server.listening.wait(_STOP_SECONDS):
-            raise RuntimeError("The KIE simulator did not start; its thread's error stands above.")
+        while not self._server.listening.wait(_LOOK_SECONDS):  # a busy machine may need any number of seconds
+            if not self._thread.is_alive():
+                raise RuntimeError("The KIE simulator did not start; its thread's error stands above.")
         self.control = ControlClient(self.url)
         return self
 
@@ -117,7 +121,7 @@ class SimulatorServer:
         """Stop serving and return when the thread has ended."""
         self.control.close()
         self._server.stop()
-        self._thread.join(_STOP_SECONDS)
+        self._thread.join()
         self._listener.close()
 
     def __enter__(self) -> SimulatorServer:
