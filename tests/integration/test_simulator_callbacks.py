@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,29 +14,7 @@ from kie_callback_receiver import CallbackReceiver, Received
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer(cover_seconds=0.0, callback_backoff=0.0) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def song(simulator: SimulatorServer) -> str:
-    return simulator.control.make_music("Velvet Harbour")[0].task_id
+SIMULATOR = {"cover_seconds": 0.0, "callback_backoff": 0.0}
 
 
 def outcomes(simulator: SimulatorServer, task_id: str, done: Callable[[list[Any]], bool]) -> list[dict[str, Any]]:

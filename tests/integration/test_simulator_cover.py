@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,29 +10,7 @@ import pytest
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer(api_keys=["sim-key", "sim-other"]) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def song(simulator: SimulatorServer) -> str:
-    return simulator.control.make_music("Velvet Harbour")[0].task_id
+SIMULATOR = {"api_keys": ["sim-key", "sim-other"]}
 
 
 def test_a_cover_has_its_own_id_and_goes_from_pending_over_generating_to_success(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,30 +9,6 @@ import pytest
 
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import CALLBACK, Kie
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def song(simulator: SimulatorServer) -> str:
-    return simulator.control.make_music("Velvet Harbour")[0].task_id
 
 
 def covers_paid(simulator: SimulatorServer) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -16,23 +15,7 @@ from kie_simulator_client import Kie
 DAY = 86400
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer(cover_seconds=0.0) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
+SIMULATOR = {"cover_seconds": 0.0}
 
 
 def images(simulator: SimulatorServer, kie: Kie, title: str = "Velvet Harbour") -> list[str]:

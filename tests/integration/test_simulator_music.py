@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
 
 
 def test_music_goes_through_kies_states_and_its_tracks_grow_with_them(simulator: SimulatorServer, kie: Kie) -> None:

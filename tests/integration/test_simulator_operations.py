@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -88,25 +87,6 @@ STATES: dict[str, tuple[str, set[Any], Any, Any]] = {
     "aleph": ("successFlag", {0}, 1, 3),
 }
 MUSIC = ("status", {"PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"}, "SUCCESS", "GENERATE_AUDIO_FAILED")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server: SimulatorServer) -> SimulatorServer:
-    server.control.reset()
-    return server
-
-
-@pytest.fixture
-def kie(simulator: SimulatorServer) -> Iterator[Kie]:
-    client = Kie(simulator)
-    yield client
-    client.close()
 
 
 def finished_song(simulator: SimulatorServer, kie: Kie) -> dict[str, str]:
