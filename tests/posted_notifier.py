@@ -33,8 +33,10 @@ class PostedUnless(Posted):
     """One whose service refuses messages with a word in them."""
 
     refused: ClassVar[str] = ""
+    words: ClassVar[str] = "the service is away"
+    raises: ClassVar[type[BaseException]] = ConnectionError
 
     def notify(self, context: Any) -> None:
         if self.refused in self.text:
-            raise ConnectionError("the service is away")
+            raise self.raises(self.words)
         super().notify(context)

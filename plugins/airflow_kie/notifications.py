@@ -1,138 +1,57 @@
-"""Who is told of runs and causes: messages of ours, sent by whichever notifier `[kie] notifier` names.
-
-Off unless it names one. Slack, e-mail, PagerDuty and the like are sent by the notifiers of Airflow's own providers:
-their arguments stand in `[kie] notifier_args`, and hold our words where they say ``{title}`` or ``{text}``.
-"""
+"""Who is told of what: of runs, of late runs, and of what holds songs up."""
 
 from __future__ import annotations
 
-import asyncio
-import html
-import importlib
-import json
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk import BaseNotifier, conf
+from airflow.sdk import conf
 
 from airflow_kie import settings
+from airflow_kie.client.redact import without_urls
 from airflow_kie.conditions import What
 from airflow_kie.links import song_page
+from airflow_kie.messages import KieNotifier, Message, is_on, sender_of
 from airflow_kie.songs import in_words
-from airflow_kie.told import failures_told, forget_failure, keep_unsent, remember_failures, take_unsent
+from airflow_kie.told import (
+    GivenUp,
+    failures_told,
+    forget_failure,
+    forget_unsent,
+    keep_unsent,
+    remember_failures,
+    unsent,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+__all__ = [
+    "KieArchivedNotifier",
+    "KieConditionNotifier",
+    "KieDeadlineNotifier",
+    "KieFailedNotifier",
+    "KieNotifier",
+    "Message",
+    "deadline",
+    "is_on",
+    "sender_of",
+    "tell_of_conditions",
+    "tell_of_run",
+]
 
 log = logging.getLogger(__name__)
 
 MOST_SONGS = 10
 """Songs that one message names."""
+MOST_SAID = 300
+"""Characters of what a notifier has raised, in the line about a message that is given up."""
 QUIET = 3600.0
 """Seconds in which further runs that fail for a cause that was told of are only counted."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """What somebody is told.
-
-    :param title: one line.
-    :param text: the rest, with line breaks.
-    :param cause: the same for everything that is about one cause: PagerDuty's `dedup_key`.
-    :param severity: ``info``, ``warning`` or ``error``.
-    :param over: it tells that the cause is over: PagerDuty's `action` is ``resolve`` then.
-    """
-
-    title: str
-    text: str
-    cause: str
-    severity: str = "error"
-    over: bool = False
-
-    def into(self, argument: Any) -> Any:
-        """Return a notifier's argument with the message in it, however deep it stands."""
-        if isinstance(argument, Mapping):
-            return {name: self.into(value) for name, value in argument.items()}
-        if isinstance(argument, list):
-            return [self.into(value) for value in argument]
-        if not isinstance(argument, str):
-            return argument
-        escaped = html.escape(self.text, quote=False)
-        words = {
-            "title": self.title,
-            "text": self.text,
-            "escaped": escaped,
-            "html": escaped.replace("\n", "<br>"),
-            "cause": self.cause,
-            "severity": self.severity,
-            "action": "resolve" if self.over else "trigger",
-        }
-        # In one pass: what a song is called is not looked through for further names.
-        return _PLACE.sub(lambda place: words[place[1]], argument)
-
-
-_PLACE = re.compile(r"\{(title|text|escaped|html|cause|severity|action)\}")
-
-
-class KieNotifier(BaseNotifier):
-    """Sends messages through the notifier that `[kie] notifier` names; sends nothing while it names none."""
-
-    def messages(self, context: Context) -> Sequence[Message]:
-        """Return what is to be told."""
-        raise NotImplementedError
-
-    def notify(self, context: Context) -> None:
-        """Send the messages, one after the other; one that cannot be sent keeps back none of the others.
-
-        :raises Exception: what the notifier has raised first.
-        """
-        failures = []
-        for message in self._messages(context):
-            try:
-                sender_of(message).notify(context)
-            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
-                failures.append(error)
-                self.not_sent(message)
-        if failures:
-            raise failures[0]
-
-    async def async_notify(self, context: Context) -> None:
-        """Send the messages from an event loop; a notifier that cannot do that is called on a thread.
-
-        :raises Exception: what the notifier has raised first.
-        """
-        failures = []
-        for message in await asyncio.to_thread(self._messages, context):
-            try:
-                await _send(sender_of(message), context)
-            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
-                failures.append(error)
-                await asyncio.to_thread(self.not_sent, message)
-        if failures:
-            raise failures[0]
-
-    def not_sent(self, message: Message) -> None:
-        """Take back that a message was told."""
-
-    def _messages(self, context: Context) -> Sequence[Message]:
-        return self.messages(context) if is_on() else ()
-
-
-async def _send(sender: BaseNotifier, context: Context) -> None:
-    try:
-        await sender.async_notify(context)
-    except NotImplementedError:
-        await asyncio.to_thread(sender.notify, context)
-
-
-def _message(kept: Mapping[str, str]) -> Message:
-    names = ("title", "text", "cause", "severity")
-    return Message(**{name: kept.get(name, "") for name in names}, over=bool(kept.get("over")))
 
 
 class KieArchivedNotifier(KieNotifier):
@@ -171,7 +90,7 @@ class KieFailedNotifier(KieNotifier):
             failures = [Message(f"A run of {ti.dag_id} failed", f"{words}\n{_run_page(ti)}", f"failed/{ti.task_id}")]
         return _not_told_lately(failures)
 
-    def not_sent(self, message: Message) -> None:
+    def not_sent(self, message: Message, refusal: Exception) -> None:
         """Let the next run that fails for this cause tell of it."""
         forget_failure(message.cause)
 
@@ -185,16 +104,22 @@ class KieFailedNotifier(KieNotifier):
 class KieConditionNotifier(KieNotifier):
     """Tells what `kie_ops` has found, begin and end of each cause: for both callbacks of its task.
 
-    What could not be sent is sent at the next look, which by itself tells nothing twice.
+    What could not be sent is sent at the next look, which by itself tells nothing twice. What is refused for a day is
+    given up: one line of the log says so.
     """
 
     def messages(self, context: Context) -> Sequence[Message]:
         """Return what could not be sent before, and one message for each cause of which there is something new."""
-        return [*map(_message, take_unsent()), *self._news(context)]
+        return list(dict.fromkeys([*unsent(), *self._news(context)]))
 
-    def not_sent(self, message: Message) -> None:
-        """Keep the message for the next look."""
-        keep_unsent({**asdict(message), "over": "yes" if message.over else ""})
+    def sent(self, message: Message) -> None:
+        """Forget the message if it was kept: only now, since a worker can die while it is sent."""
+        forget_unsent(message)
+
+    def not_sent(self, message: Message, refusal: Exception) -> None:
+        """Keep the message for the next look, or give it up."""
+        for given_up in keep_unsent(message, time.time()):
+            _tell_of(given_up, refusal)
 
     def _news(self, context: Context) -> Sequence[Message]:
         from airflow_kie.operators.ops import NEWS_KEY
@@ -215,6 +140,21 @@ class KieConditionNotifier(KieNotifier):
         ]
 
 
+def _tell_of(given_up: GivenUp, refusal: Exception) -> None:
+    """Write one line about a message that is not tried again."""
+    first_line = f"{given_up.message.title}: {given_up.message.text.partition(chr(10))[0]}"
+    said = " ".join(without_urls(str(refusal)).split())[:MOST_SAID].rstrip(".")
+    log.error(
+        "A message is given up: '%s' Notifier %s of [kie] notifier %s, and has raised last: %s: %s. It is not tried "
+        "again; a cause that lasts is told of anew after a day. Mend [kie] notifier_args or what the notifier needs.",
+        first_line,
+        settings.text("notifier"),
+        given_up.why,
+        type(refusal).__name__,
+        said,
+    )
+
+
 class KieDeadlineNotifier(KieNotifier):
     """Tells that a run is not finished in time: the callback of a deadline, in the triggerer.
 
@@ -231,39 +171,12 @@ class KieDeadlineNotifier(KieNotifier):
         late = Message(f"A run of {said['dag_id']} is late", text, f"late/{said['dag_id']}", "warning")
         return _not_told_lately([late])
 
-    def not_sent(self, message: Message) -> None:
+    def not_sent(self, message: Message, refusal: Exception) -> None:
         """Let the next late run of the DAG tell of it."""
         forget_failure(message.cause)
 
 
 _RUN = ("dag_id", "run_id", "dag_run_id")
-
-
-def is_on(what: str = "") -> bool:
-    """Return whether somebody is to be told.
-
-    :param what: of what: ``archived``, ``failed``, ``conditions`` or ``late``; empty: of anything.
-    """
-    told = settings.names("notify_of", "archived, failed, conditions, late")
-    return bool(settings.text("notifier")) and (not what or what in told)
-
-
-def sender_of(message: Message) -> BaseNotifier:
-    """Return the configured notifier with a message in its arguments.
-
-    It is sent as it is: Airflow would render it as a template, and a song's title is nobody's template.
-
-    :param message: what to tell.
-    :raises ValueError: when `[kie] notifier` or `notifier_args` cannot be used.
-    """
-    path, arguments = settings.text("notifier"), settings.text("notifier_args") or '{"text": "{title}\\n{text}"}'
-    module, _, name = path.rpartition(".")
-    try:
-        notifier = getattr(importlib.import_module(module), name)
-        given = json.loads(arguments)
-        return cast("BaseNotifier", notifier(**message.into(given)))
-    except Exception as error:  # whatever somebody's module or class raises
-        raise ValueError(f"[kie] notifier {path!r} cannot be used with its notifier_args: {error}") from error
 
 
 def tell_of_run() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -89,3 +89,18 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
     monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
     monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
     return kept
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Give what was posted: the configuration names a notifier, and Airflow's Variables are in memory."""
+    from airflow_kie import told
+    from airflow_task import Variables
+    from posted_notifier import Posted
+
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.Posted")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
+    monkeypatch.setattr(told, "Variable", Variables())
+    monkeypatch.setattr(Posted, "sent", [])
+    return Posted.sent

@@ -18,22 +18,11 @@ from airflow_kie.notifications import (
     KieFailedNotifier,
     Message,
 )
-from airflow_task import TaskInstance, Variables
-from posted_notifier import Posted, PostedUnless
+from airflow_task import TaskInstance
+from posted_notifier import PostedUnless
 
 DAGS = Path(__file__).parents[2] / "dags"
 A, B, C = "a" * 32, "b" * 32, "c" * 32
-
-
-@pytest.fixture
-def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Give what was posted; the configuration names the notifier above."""
-    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.Posted")
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
-    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
-    monkeypatch.setattr(told, "Variable", Variables())
-    monkeypatch.setattr(Posted, "sent", [])
-    return Posted.sent
 
 
 def row(music_task_id: str, title: str | None, cause: str | None = None, reason: str | None = None) -> dict[str, Any]:
@@ -120,27 +109,6 @@ def test_begin_and_end_of_a_cause_are_a_message_each_with_one_key(
         {"text": "s3 begins: 3 songs wait: the bucket refuses.", "key": "s3:covers", "s": "error", "a": "trigger"},
         {"text": "s3 is over: Over after 2 hours.", "key": "s3:covers", "s": "info", "a": "resolve"},
     ]
-
-
-def test_what_kie_ops_could_not_send_is_sent_once_at_its_next_look(
-    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.PostedUnless")
-    ti = TaskInstance(task_id="look")
-    ti.pulls[("look", "news")] = [{"what": "begins", "key": "s3:covers", "text": "3 songs wait."}]
-    monkeypatch.setattr(PostedUnless, "refused", "3 songs")
-    with pytest.raises(ConnectionError):
-        KieConditionNotifier().notify({"ti": ti})
-    ti.pulls[("look", "news")] = []
-    with pytest.raises(ConnectionError):
-        KieConditionNotifier().notify({"ti": ti})
-    monkeypatch.setattr(PostedUnless, "refused", "nothing")
-    for _ in range(2):
-        KieConditionNotifier().notify({"ti": ti})
-    assert [one["text"] for one in posted] == ["s3 begins\n3 songs wait."]
-    for damaged in ("no json", "5", '[{"title": 1}]', "[[]]"):
-        told.Variable.set(told.UNSENT, damaged)
-        KieConditionNotifier().notify({"ti": ti})
 
 
 def test_a_look_that_could_not_be_made_is_told_of(posted: list[dict[str, Any]]) -> None:
