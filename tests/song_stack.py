@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.airflow_api import AirflowApi
 from local_stack.archive_check import ArchivedSong, check_song
 from local_stack.running import RunningStack
 
@@ -39,21 +39,6 @@ def eventually(find: Callable[[], T | None], what: str, seconds: float = PATIENC
         assert time.monotonic() < deadline, f"After {seconds:.0f} s it is still not so: {what}"
         time.sleep(pause)
     return found
-
-
-def insisting(call: Callable[[], T]) -> T:
-    """Call Airflow's API, again where its database was locked, and return the answer.
-
-    On SQLite a writing request blocks the api-server's event loop while it waits for the lock, so that the request
-    that holds the lock cannot end either; after 5 s the first is refused, and nothing of it was done.
-    """
-    for _ in range(10):
-        try:
-            return call()
-        except AirflowRefused as refusal:
-            if "Database error" not in str(refusal):
-                raise
-    return call()
 
 
 @dataclass(frozen=True)
@@ -117,18 +102,18 @@ class SongStack:
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run, as the form does, and return its id."""
-        return insisting(lambda: self.airflow.trigger(dag_id, conf))
+        return self.airflow.trigger(dag_id, conf)
 
     def send_event(self, music_task_id: str, **extra: Any) -> None:
         """Report "music complete", as a system outside Airflow would."""
-        insisting(lambda: self.airflow.create_asset_event(MUSIC, extra, music_task_id))
+        self.airflow.create_asset_event(MUSIC, extra, music_task_id)
 
     def reorder(self, music_task_ids: Sequence[str]) -> None:
         """Set the list that DAG reordered_songs works on."""
         value = {"key": "song_order", "value": json.dumps(list(music_task_ids))}
         known = [entry["key"] for entry in self.airflow.pages("/variables", "variables")]
         method, path = ("PATCH", "/variables/song_order") if "song_order" in known else ("POST", "/variables")
-        insisting(lambda: self.airflow.call(method, path, value))
+        self.airflow.call(method, path, value)
 
     def ended(self, dag_id: str, run_id: str) -> str:
         """Wait for the end of a run and return its state."""
@@ -136,7 +121,7 @@ class SongStack:
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear all tasks of a run."""
-        insisting(lambda: self.airflow.clear(dag_id, run_id))
+        self.airflow.clear(dag_id, run_id)
 
     def look_into_inbox(self) -> str:
         """Let DAG cover_inbox run once and return how the run ended."""

@@ -12,6 +12,8 @@ from urllib.parse import quote
 import httpx
 
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_TRIES = 8
+"""How often a request is sent that met a locked database, or a machine that stood still."""
 
 
 class AirflowRefused(Exception):
@@ -82,12 +84,28 @@ class AirflowApi:
     def call(self, method: str, path: str, body: object = None, **query: Any) -> Any:
         """Call a route below ``/api/v2`` and return its JSON, or None for an empty answer.
 
+        A request that met a locked database is sent again, and so is a reading one whose answer did not come in time.
+        On SQLite a writing request blocks the api-server's event loop while it waits for the lock, so that the request
+        that holds the lock cannot end either; after 5 s the first is refused, and nothing of it was done.
+
         :raises AirflowRefused: when Airflow answers with an error.
         """
-        answer = self._http.request(method, f"/api/v2{path}", json=body, params=query)
+        answer = self._answer(method, f"/api/v2{path}", body, query)
         if answer.is_error:
             raise AirflowRefused(f"Airflow answered {method} {path} with {answer.status_code}: {answer.text[:500]}")
         return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, body: object, query: Mapping[str, Any]) -> httpx.Response:
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = self._http.request(method, path, json=body, params=query)
+            except httpx.TimeoutException:
+                if method != "GET" or not left:
+                    raise
+                continue
+            if not (left and answer.status_code == 500 and "Database error" in answer.text):
+                break
+        return answer
 
     def pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list, page by page (Airflow gives at most 100 at once)."""
