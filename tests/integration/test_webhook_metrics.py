@@ -46,7 +46,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
     with (
         airflow_sends(monkeypatch) as sent,
         serving(create_app(world, pause=0.05)) as port,
-        httpx.Client(trust_env=False, timeout=60) as client,
+        httpx.Client(trust_env=False, timeout=200) as client,
     ):
 
         def post(stage: str = "complete", *, waits: bool = False, signed: bool = True, body: bytes = b"") -> int:

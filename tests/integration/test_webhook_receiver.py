@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_kie.webhook import receiver
+from airflow_kie.webhook import last_callback, receiver
 from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.proof import CallbackKeys, connection_token
 from airflow_kie.webhook.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
@@ -25,6 +25,10 @@ from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
 
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
+PAUSE = 0.05
+"""Seconds between two attempts to wake a task that is not waiting yet."""
+LONG = 200.0
+"""Seconds that no machine stands still for; what fails still ends before pytest's own limit."""
 
 
 @dataclass
@@ -45,12 +49,12 @@ class Served:
         *,
         task_id: str = SONG,
         secret: str = SECRET,
-        at: float | None = None,
+        age: float = 0.0,
         url: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         """Call back as KIE does."""
-        stamp = str(int(time.time() if at is None else at))
+        stamp = str(int(time.time() - age))
         signed = {"X-Webhook-Timestamp": stamp, "X-Webhook-Signature": sign(secret, task_id, stamp)}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.client.post(url or self.url, content=content, headers=signed if headers is None else headers)
@@ -74,7 +78,7 @@ class Served:
 @pytest.fixture
 def served() -> Iterator[Served]:
     world = FakeWorld()
-    with serving(create_app(world, pause=0.05)) as port, httpx.Client(trust_env=False, timeout=60) as client:
+    with serving(create_app(world, pause=PAUSE)) as port, httpx.Client(trust_env=False, timeout=LONG) as client:
         yield Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
 
 
@@ -147,8 +151,8 @@ def test_a_cover_of_somebody_else_starts_nothing(served: Served) -> None:
         {"headers": {}},
         {"secret": "other"},
         {"task_id": "another"},
-        {"at": time.time() - OLDEST - 60},
-        {"at": time.time() + 3600},
+        {"age": OLDEST + 60},
+        {"age": -3600},
         {"headers": {"X-Webhook-Timestamp": "now", "X-Webhook-Signature": "x"}},
     ],
     ids=["unsigned", "other secret", "other task", "old", "future", "nonsense"],
@@ -201,10 +205,14 @@ def test_out_of_order_and_doubled_stages_note_a_song_by_its_end_alone(served: Se
     assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
 
 
-def test_a_flood_of_forgeries_is_turned_away_and_a_real_call_in_it_is_let_in(served: Served) -> None:
-    codes = {served.post(music("complete"), headers={}).status_code for _ in range(UNVERIFIED_PER_SECOND * 5)}
-    assert codes == {401, 429}
-    assert served.post(music("complete")).status_code == 200
+def test_a_flood_of_forgeries_is_turned_away_and_a_real_call_in_it_is_let_in() -> None:
+    within_a_second = time.time()
+    app = create_app(FakeWorld(), clock=lambda: within_a_second)
+    with serving(app) as port, httpx.Client(trust_env=False, timeout=LONG) as client:
+        served = Served(f"http://127.0.0.1:{port}/callback/kie_default", FakeWorld(), client)
+        codes = [served.post(music("complete"), headers={}).status_code for _ in range(UNVERIFIED_PER_SECOND + 5)]
+        assert codes == [401] * UNVERIFIED_PER_SECOND + [429] * 5
+        assert served.post(music("complete")).status_code == 200
 
 
 def test_a_doubled_callback_asks_twice_and_harms_nobody(served: Served) -> None:
@@ -224,11 +232,13 @@ def test_a_task_that_is_not_waiting_yet_is_told_again_until_it_waits(served: Ser
 def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Served) -> None:
     served.world.wakes = [Wake.NOT_YET]
     url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
+    began = time.monotonic()
     for _ in range(100):  # more than the server has threads
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
     assert served.post(music("complete")).status_code == 200
     assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
-    assert len(served.told("wake")) < 100 + 10 * 3  # equal ones are told again as one
+    told_again = len(served.told("wake")) - 100
+    assert told_again <= (time.monotonic() - began) / PAUSE + 1  # equal ones are told again as one
 
 
 @pytest.mark.parametrize("asked", ["keys_of", "hear_of"])  # of a secrets backend; of the bucket
@@ -238,20 +248,20 @@ def test_what_hangs_takes_the_receivers_own_threads_and_none_of_airflows(asked: 
 
     def hang(*arguments: Any) -> Any:
         entered.release()
-        let_go.wait(60)
+        let_go.wait(LONG)
         return answer(*arguments)
 
     setattr(world, asked, hang)
     app = create_app(world)
     app.add_api_route("/page", lambda: "shown")  # a page of Airflow's, in a thread of the server
-    with serving(app) as port, httpx.Client(trust_env=False, timeout=60) as client, ThreadPoolExecutor(61) as pool:
+    with serving(app) as port, httpx.Client(trust_env=False, timeout=LONG) as client, ThreadPoolExecutor(61) as pool:
         served = Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
         calls = [pool.submit(served.post, music("complete")) for _ in range(60)]  # more than a server has threads
         for _ in range(THREADS):
-            assert entered.acquire(timeout=30)
-        shown = pool.submit(httpx.get, f"http://127.0.0.1:{port}/page", trust_env=False, timeout=60)
+            assert entered.acquire(timeout=LONG)
+        shown = pool.submit(httpx.get, f"http://127.0.0.1:{port}/page", trust_env=False, timeout=LONG)
         held_up = [call for call in calls if not call.done()]
-        page = shown.exception(10) or shown.result().status_code
+        page = shown.exception(LONG / 2) or shown.result().status_code
         let_go.set()
         assert {call.result().status_code for call in calls} == {200}
     assert page == 200
@@ -267,7 +277,10 @@ def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_agai
     assert served.eventually_told("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
 
 
-def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(served: Served) -> None:
+def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_callback, "WRITE_EVERY", LONG)
     served.post(music("text"), headers={})
     for stage in ("text", "first", "text"):
         served.post(music(stage))
