@@ -340,3 +340,39 @@ def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:
     assert songs.redrive(since="").code == 1
     assert SONG not in songs.redrive(reason="").out
     assert SONG in songs.redrive(reason="never failed", dry_run=True).out
+
+
+def failed(songs: Songs, *reasons: str) -> None:
+    for number, reason in enumerate(reasons, start=1):
+        songs.owed(f"{number:032x}", last_failure=Failure(reason=reason, message="x", at=NOW))
+    songs.owed(f"{len(reasons) + 1:032x}")
+
+
+@pytest.mark.parametrize("typed", ["out_of_credit", "Out_of_credits", "no such thing", ""])
+def test_a_reason_that_there_is_not_is_exit_code_1_and_the_reasons_that_songs_have_are_named(
+    songs: Songs, typed: str
+) -> None:
+    failed(songs, "out_of_credits", "timeout", "timeout")
+    told = songs.redrive(reason=typed)
+    assert (told.code, told.out) == (1, "")
+    assert told.err == (
+        f"There is no reason {typed!r}: docs/on-call.md has them all. "
+        "Songs that are owed something have now: timeout (2), never failed (1), out_of_credits (1).\n"
+    )
+
+
+@pytest.mark.parametrize("reason", ["content_rejected", "s3_access_denied", "AirflowTaskTimeout"])
+def test_a_reason_that_no_song_has_is_exit_code_0_and_the_reasons_that_songs_have_are_named(
+    songs: Songs, reason: str
+) -> None:
+    failed(songs, "timeout")
+    told = songs.redrive(reason=reason)
+    assert (told.code, told.err) == (0, "")
+    assert told.out == (
+        f"No song that is owed something has the reason {reason}. Reasons now: never failed (1), timeout (1).\n"
+    )
+
+
+def test_where_nothing_is_owed_a_reason_is_not_looked_for_among_nothing(songs: Songs) -> None:
+    assert songs.redrive(reason="timeout").out == "Nothing is owed.\n"
+    assert songs.redrive(reason="timeot").err == "There is no reason 'timeot': docs/on-call.md has them all.\n"

@@ -87,7 +87,10 @@ def get_kie_commands() -> list[Any]:
                     "Start again what is owed and nobody works on",
                     "List the songs that are owed something, say what starting them again can cost at most, ask once, "
                     "and start them. Running it twice starts nothing twice.",
-                    words.Arg(("--reason",), help="Only songs that failed for this reason, such as out_of_credits"),
+                    words.Arg(
+                        ("--reason",),
+                        help="Only songs with this reason: one of docs/on-call.md, a Python exception, or 'never failed'",
+                    ),
                     words.Arg(("--since",), help="Only songs that failed, or were heard of, at this date or later"),
                     words.Arg(("--dry-run",), action="store_true", help="Only list them"),
                     yes,

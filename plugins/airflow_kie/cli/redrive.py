@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.cli.verify import moment_of
+from airflow_kie.client.errors import all_reasons
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.songs import in_words
@@ -78,10 +80,13 @@ def _run(args: Namespace) -> int:
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
     keys = ArchiveKeys(settings.text("prefix", "songs"))
     songs = []
-    for owed in _asked_for(bucket, keys, args.reason, since):
+    reasons: Counter[str] = Counter()
+    for owed in _asked_for(bucket, keys, args.reason, since, reasons):
         say(owed.line())
         if not owed.left:
             songs.append(owed.pending)
+    if args.reason is not None and args.reason not in reasons:
+        return _nobody_has(args.reason, reasons)
     if not songs:
         say("Nothing is to be started again.")
         return 0
@@ -94,14 +99,37 @@ def _run(args: Namespace) -> int:
     return _start(bucket, keys, songs)
 
 
-def _asked_for(bucket: Bucket, keys: ArchiveKeys, reason: str | None, since: datetime | None) -> Iterator[Owed]:
+def _asked_for(
+    bucket: Bucket, keys: ArchiveKeys, reason: str | None, since: datetime | None, reasons: Counter[str]
+) -> Iterator[Owed]:
+    """Yield the songs that were asked for, and count the reasons of all."""
     for pending in owed_songs(bucket, keys):
         failure = pending.last_failure
-        if reason is not None and Owed(pending, "").reason != reason:
+        why = Owed(pending, "").reason
+        reasons[why] += 1
+        if reason not in (None, why):
             continue
         if since and (failure.at if failure else pending.first_heard_at) < since:
             continue
         yield Owed(pending, _why_left(pending))
+
+
+def _nobody_has(reason: str, reasons: Counter[str]) -> int:
+    """Say that no song has a reason, and which there are; a reason that cannot be is a mistake of the person."""
+    had = ", ".join(f"{one} ({songs})" for one, songs in sorted(reasons.items(), key=lambda had: (-had[1], had[0])))
+    # The name of a Python exception is a reason too; no table has them.
+    if reason in (*all_reasons(), NEVER_FAILED) or (
+        reason.isidentifier() and reason[0].isupper() and "_" not in reason
+    ):
+        say(
+            f"No song that is owed something has the reason {reason}. Reasons now: {had}."
+            if had
+            else "Nothing is owed."
+        )
+        return 0
+    now = f" Songs that are owed something have now: {had}." if had else ""
+    complain(f"There is no reason {reason!r}: docs/on-call.md has them all.{now}")
+    return 1
 
 
 def _why_left(pending: Pending) -> str:
