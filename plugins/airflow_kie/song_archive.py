@@ -15,7 +15,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
-from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3Unreachable, s3_errors
+from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -45,7 +45,7 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
         try:
             return Bucket(hook.get_conn(), bucket, arguments, _principal(hook))
         except ValueError as error:  # botocore's for an endpoint that is no address
-            raise S3Unreachable(f"GetCredentials on bucket {bucket}: {error}") from error
+            raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
 
 
 def _principal(hook: S3Hook) -> str:

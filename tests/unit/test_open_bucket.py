@@ -11,8 +11,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie import looks
-from airflow_kie.archive.s3_errors import S3AccessDenied, S3Unreachable
+from airflow_kie.archive.s3_errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
 from airflow_kie.cli import verify
+from airflow_kie.client.errors import Remedy
 from airflow_kie.operators.ops import KieOpsOperator
 from airflow_kie.song_archive import open_bucket
 from airflow_task import TaskInstance, TaskRun, Variables
@@ -50,13 +51,21 @@ def test_a_role_that_may_not_be_taken_on_is_an_access_that_s3_denies(
     assert "a-secret-key" not in str(told.value)
 
 
-@pytest.mark.parametrize("extra", [{}, {"endpoint_url": "no address", "role_arn": None}], ids=["role", "endpoint"])
-def test_who_cannot_be_reached_for_credentials_is_an_s3_that_cannot_be_reached(
-    monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(f"http://127.0.0.1:{free_port()}", **extra))
+def test_who_cannot_be_reached_for_credentials_is_an_s3_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(S3Unreachable):
         open_bucket("aws_default", "covers")
+
+
+@pytest.mark.parametrize("endpoint", ["s3.example.com", "no address", "http://"])
+def test_an_endpoint_that_is_no_address_is_for_a_person_to_mend_and_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role("", endpoint_url=endpoint, role_arn=None))
+    with pytest.raises(S3EndpointWrong, match=rf"bucket covers: Invalid endpoint: {endpoint.rstrip(':/')}") as told:
+        open_bucket("aws_default", "covers")
+    assert told.value.remedy is Remedy.PERSON
+    assert "such as https://" in str(told.value)
 
 
 def test_a_command_for_cron_does_not_take_it_for_a_damaged_archive(

@@ -124,6 +124,15 @@ class S3Unreachable(S3Error):
     todo = "Check the endpoint in the S3 connection and this machine's network."
 
 
+class S3EndpointWrong(S3Error):
+    """The endpoint in the S3 connection is no address."""
+
+    reason = "s3_endpoint_wrong"
+    remedy = Remedy.PERSON
+    what = "The S3 connection's endpoint is no address"
+    todo = "Write endpoint_url in the S3 connection with its scheme, such as https://s3.example.com."
+
+
 class S3StoredWrong(S3Error):
     """What S3 holds after the upload is not what was sent; it was deleted again."""
 

@@ -266,7 +266,10 @@ class DownloadRefused(KieError):
 
     reason = "download_refused"
     what = "A file's address was refused"
-    todo = "Report the host: KIE's files come from public https addresses."
+    todo = (
+        "Report the host: KIE's files come from public https addresses. "
+        "Only a simulator's do not; for one on this machine there is allow_loopback_files in the [kie] configuration."
+    )
 
 
 class FileUnreachable(KieError):
