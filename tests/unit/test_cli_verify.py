@@ -17,6 +17,7 @@ from airflow_kie.archive import verify
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, write_manifest
+from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
 from airflow_kie.cli.verify import command
 from answering_server import free_port
@@ -257,6 +258,32 @@ def test_what_is_no_archive_is_not_taken_for_an_empty_one(stored_songs: Archive,
 def test_an_empty_place_and_a_date_that_is_none_are_exit_code_2(stored_songs: Archive) -> None:
     assert stored_songs.verify(f"s3://{stored_songs.bucket.name}/elsewhere")[0] == 2
     assert stored_songs.verify(since="last week")[0] == stored_songs.verify(since="")[0] == 2
+
+
+def test_an_archive_in_which_every_song_is_still_owed_is_not_damaged(stored_songs: Archive) -> None:
+    name, keys = f"s3://{stored_songs.bucket.name}/new", ArchiveKeys("new")
+    stored_songs.put(keys.probe)
+    assert stored_songs.verify(name)[0] == 2
+    for song in SONGS[:2]:
+        stored_songs.put(keys.song(song).pending, b"{", "application/json")
+    assert stored_songs.verify(name) == (0, "No song is archived here yet; two songs are owed something.\n")
+    assert json.loads(stored_songs.verify(name, json=True)[1])["songs"] == 0
+    stored_songs.put(keys.song(SONGS[0]).cover(1, "png"))
+    code, text = stored_songs.verify(name)
+    assert (code, "one song being archived at the moment" in text) == (0, True)
+
+
+def test_owed_songs_that_cannot_be_listed_are_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:
+    whole = Bucket.list
+
+    def refused(bucket: Bucket, prefix: str) -> Iterator[Any]:
+        if prefix.endswith("_pending/"):
+            raise S3AccessDenied("ListObjectsV2")
+        return whole(bucket, prefix)
+
+    monkeypatch.setattr(Bucket, "list", refused)
+    code, text = stored_songs.verify(f"s3://{stored_songs.bucket.name}/new")
+    assert (code, "S3 denied the access" in text) == (2, True)
 
 
 def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:

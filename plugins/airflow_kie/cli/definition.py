@@ -53,7 +53,9 @@ def get_kie_commands() -> list[Any]:
                     "verify",
                     "Compare an archive in S3 with its manifests",
                     "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code "
-                    "0: all whole, 1: something is wrong, 2: the archive could not be read.",
+                    "0: all whole, also where nothing is archived yet and songs are owed something; 1: something is "
+                    "wrong; 2: the archive could not be read, or there is none. A song whose whole folder is gone is "
+                    "not missed.",
                     words.Arg(
                         ("archive",),
                         nargs="?",
@@ -89,7 +91,7 @@ def get_kie_commands() -> list[Any]:
                     "and start them. Running it twice starts nothing twice.",
                     words.Arg(
                         ("--reason",),
-                        help="Only songs with this reason: one of docs/on-call.md, a Python exception, or 'never failed'",
+                        help="Only songs with this reason: of docs/on-call.md, a Python exception, or 'never failed'",
                     ),
                     words.Arg(("--since",), help="Only songs that failed, or were heard of, at this date or later"),
                     words.Arg(("--dry-run",), action="store_true", help="Only list them"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_kie import _airflow, settings
 from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
 from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
@@ -26,7 +27,8 @@ def command(args: Namespace) -> None:
     """Run the command.
 
     :param args: `archive` (None: that of [kie]), `since`, `fast`, `json`.
-    :raises SystemExit: 0 if all is whole, 1 if something is wrong, 2 if the archive could not be read.
+    :raises SystemExit: 0 if all is whole, or nothing is archived yet and songs are owed something; 1 if something is
+        wrong; 2 if the archive could not be read, or nothing there is one.
     """
     _airflow.begin_command()
     with ours_alone():
@@ -44,13 +46,15 @@ def _run(args: Namespace) -> int:
         songs = verify_archive(bucket, keys, since=since, fast=args.fast)
         for song in _with_progress(songs, lambda: count_songs(bucket, keys, since)) if watched else songs:
             tally.add(song)
+        if not tally.songs and since is None:
+            tally.owed = sum(1 for _ in list_pending(bucket, keys))
     except (KieError, ValueError) as error:
         complain(f"The archive could not be read to its end: {error}")
         return NOT_LOOKED
     except Exception as error:  # noqa: BLE001 - whatever it is, nobody may take it for a damaged archive
         complain(f"The archive could not be read to its end. {failed('verify', error).seen}")
         return NOT_LOOKED
-    if not tally.songs and since is None:
+    if not tally.songs and not tally.owed and since is None:
         complain(f"{tally.archive} holds no song. Is that the archive's bucket and prefix?")
         return NOT_LOOKED
     if args.json:
@@ -101,6 +105,7 @@ class Tally:
 
     :param archive: the archive's name.
     :param at_once: print each problem as soon as it is found, not at the end.
+    :param owed: songs that are owed something; counted only where no song is archived.
     """
 
     archive: str
@@ -110,6 +115,7 @@ class Tally:
     size: int = 0
     in_work: int = 0
     wrong_songs: int = 0
+    owed: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, song: VerifiedSong) -> None:
@@ -137,6 +143,9 @@ class Tally:
 
     def sentence(self) -> str:
         """Return it in words."""
+        if self.owed:
+            are = "is" if self.owed == 1 else "are"
+            return f"No song is archived here yet; {in_words(self.owed)} {are} owed something."
         seen = f"{in_words(self.songs)}, {in_words(self.files, 'file')}, {self.size / 1e6:,.1f} MB"
         work = f" {in_words(self.in_work)} being archived at the moment." if self.in_work else ""
         if not self.problems:
