@@ -74,11 +74,11 @@ def test_a_granted_permit_names_no_wait_and_no_limit(make: Make) -> None:
 
 
 def test_the_window_is_longer_than_kies_by_the_margin(make: Make, file: Path) -> None:
-    limiter = make(creates=1, seconds=10.0, margin=5.0)
+    limiter = make(creates=1, seconds=600.0, margin=300.0)
     limiter.take()
-    age(file, 12.0)
+    age(file, 700.0)
     assert not limiter.take().granted
-    age(file, 4.0)
+    age(file, 300.0)
     assert limiter.take().granted
 
 
@@ -256,11 +256,14 @@ def test_importing_the_limiter_loads_none_of_the_stores_libraries() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(make: Make, file: Path) -> None:
+def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(
+    make: Make, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import threading
 
     from filelock import FileLock
 
+    monkeypatch.setattr(limiter_stores, "LOCK_SECONDS", 120.0)
     limiter = make(creates=1)
     limiter.take()
     age(file, 3600)

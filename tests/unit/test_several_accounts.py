@@ -152,7 +152,7 @@ def test_an_id_of_another_account_is_told_as_such_and_no_other_key_is_tried(
     for deferrable in (False, True):
         sensor: dict[str, Any] = {"music_task_id": theirs, "kie_conn_id": "kie_default", "deferrable": deferrable}
         with pytest.raises(KieTaskUnknown) as told:
-            TaskRun(lambda options=sensor: KieMusicSensor(task_id="s", timeout=8, **options)).attempt()  # type: ignore[misc]
+            TaskRun(lambda options=sensor: KieMusicSensor(task_id="s", timeout=600, **options)).attempt()  # type: ignore[misc]
         assert (
             "KIE knows no such task under this connection (KIE task "
             f"{theirs}): it was looked for under kie_default; `kie_conn_ids` also names kie_label_b, aws_default."
