@@ -25,7 +25,7 @@ def needs_migration(settings: StackSettings) -> bool:
     # Without a file there, each of Airflow's processes would write its own default one at the same time.
     (home / "airflow.cfg").touch()
     if not _database(home).exists() and _template().exists():
-        shutil.copyfile(_template(), _database(home))
+        _copy(_template(), _database(home))
         _mark(home).write_text(core_version())
     return not (_database(home).exists() and _mark(home).exists() and _mark(home).read_text() == core_version())
 
@@ -39,14 +39,19 @@ def was_migrated(settings: StackSettings, *, fresh: bool) -> None:
     _mark(settings.airflow_home).write_text(core_version())
     if fresh:
         _template().parent.mkdir(parents=True, exist_ok=True)
-        draft = _template().with_suffix(f".{os.getpid()}")
-        shutil.copyfile(_database(settings.airflow_home), draft)
-        draft.replace(_template())
+        _copy(_database(settings.airflow_home), _template())
 
 
 def exists(settings: StackSettings) -> bool:
     """Tell whether the stack has a database already."""
     return _database(settings.airflow_home).exists()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file in one step: whoever is killed meanwhile leaves nothing that looks whole."""
+    draft = target.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(source, draft)
+    draft.replace(target)
 
 
 def _database(home: Path) -> Path:

@@ -46,11 +46,13 @@ def keep_secrets(home: Path) -> StackSecrets:
             webhook_secret=secrets.token_urlsafe(32),
         )
         home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(made), file)
+        draft.replace(path)  # in one step: whoever is killed before leaves none, and the next start makes them
     kept = json.loads(path.read_text())
     if set(kept) != {field.name for field in fields(StackSecrets)}:  # made by an older version
-        path.unlink()
+        path.unlink(missing_ok=True)
         return keep_secrets(home)
     return StackSecrets(**kept)

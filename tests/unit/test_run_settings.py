@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
+from local_stack import database
 from local_stack.environment import airflow_environment, base_environment
 from local_stack.parts import simulator_part
 from local_stack.secret_keys import keep_secrets
@@ -122,6 +125,41 @@ def test_secrets_are_kept_from_start_to_start_for_their_owner_only(tmp_path: Pat
     first = keep_secrets(tmp_path)
     assert keep_secrets(tmp_path) == first
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+class Killed(BaseException):
+    """What happens to a process in the midst of its work."""
+
+
+def test_whoever_is_killed_while_secrets_are_made_leaves_none_that_are_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_secrets: object, file: TextIO) -> None:
+        file.write('{"fernet_key": ')
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(json, "dump", die)
+        keep_secrets(tmp_path)
+    assert keep_secrets(tmp_path) == keep_secrets(tmp_path)
+
+
+def test_whoever_is_killed_while_the_database_is_copied_leaves_none_that_is_half_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_source: object, target: Path) -> None:
+        target.write_bytes(b"SQLite format 3")
+        raise Killed
+
+    settings = StackSettings(home=tmp_path / "stack")
+    (tmp_path / "template.db").write_bytes(b"SQLite format 3, and tables")
+    monkeypatch.setattr(database, "_template", lambda: tmp_path / "template.db")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(shutil, "copyfile", die)
+        database.needs_migration(settings)
+    assert not database.exists(settings)
+    assert not database.needs_migration(settings)
+    assert (settings.airflow_home / "airflow.db").read_bytes() == b"SQLite format 3, and tables"
 
 
 def test_two_stacks_have_different_secrets(tmp_path: Path) -> None:
