@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from airflow_kie.client.answers import Read, decode_details
 from airflow_kie.client.envelope import Response
+from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.registry import task_kind
 
 MUSIC_ID = "5c79be8e0a3b4f6d9e1c2a7b8d4f6e01"
 COVER_ID = "21aee3c3c2a01fa5e030b3799fa4dd56"
@@ -71,3 +74,10 @@ def track_data(number: int = 1, **fields: Any) -> dict[str, Any]:
         "createTime": 1776862600000,
         "duration": 198.44,
     } | fields
+
+
+def read(kind: str, data: Any) -> TaskDetails:
+    """Return the details that are read from an answer's `data`."""
+    got = decode_details(task_kind(kind), "asked-for", answer(data))
+    assert isinstance(got, Read), got
+    return got.details
