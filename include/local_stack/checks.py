@@ -97,7 +97,7 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
 
     :param parts: names of parts.
     :param further: options for pytest.
-    :param folder: where pytest's reports go.
+    :param folder: where pytest's reports go, and what Airflow writes.
     :param mark: KIE_STACK_ID of this run's processes.
     """
     there = [part for part in parts if (PROJECT / "tests" / part).is_dir()]
@@ -106,8 +106,8 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     tests = [pytest_command(quick, further, folder)] if quick else []
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
-        Lane(stacks, clean_environment(mark, "stacks")),
-        Lane([*tools, *tests], clean_environment(mark, "quick"), yields=True),
+        Lane(stacks, clean_environment(mark, folder / "airflow-stacks")),
+        Lane([*tools, *tests], clean_environment(mark, folder / "airflow-quick"), yields=True),
     ]
 
 
@@ -193,13 +193,13 @@ def read_report(report: Path, exit_code: int) -> Count:
     return total + Count(failed=1) if broke_down else total
 
 
-def clean_environment(mark: str, lane: str) -> dict[str, str]:
+def clean_environment(mark: str, home: Path) -> dict[str, str]:
     """Return an environment for tests that knows no key, no account and no other Airflow of the person.
 
     :param mark: KIE_STACK_ID of this run's processes.
-    :param lane: names the home that importing Airflow makes: two that make the same one disturb each other.
+    :param home: Airflow's, not ~/airflow; of this lane and run alone: lanes that share one disturb each other, and a
+        run that was killed leaves rows in its database and permits in its limiter's file.
     """
     environment = base_environment(mark, os.environ)
-    home = PROJECT / ".local" / "test-airflow" / lane  # not ~/airflow
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir()
     return {**environment, "PYTHONPATH": str(PROJECT / "include"), "AIRFLOW_HOME": str(home)}

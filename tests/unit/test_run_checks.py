@@ -131,6 +131,22 @@ def test_a_run_of_nothing_is_no_success(project: Path, capfd: pytest.CaptureFixt
     assert last_line(capfd) == "0 passed, 0 failed"
 
 
+LEAVES = """
+import os, pathlib
+
+def test_finds_nothing_of_an_earlier_run():
+    pathlib.Path(os.environ["AIRFLOW_HOME"], "left").touch(exist_ok=False)
+"""
+
+
+def test_a_run_finds_nothing_that_an_earlier_one_has_left_in_airflows_home(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tests" / "unit" / "test_sample.py").write_text(LEAVES)
+    for _ in range(2):
+        assert checks.run(argparse.Namespace(parts=["unit"])) == 0, capfd.readouterr().out
+
+
 # Each kind of test waits until the other has begun, so one after the other they would wait for ever.
 BESIDE = """
 import os, pathlib, time
