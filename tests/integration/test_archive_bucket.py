@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,9 @@ from airflow_kie.archive.s3_errors import (
     S3StoredWrong,
     S3Unreachable,
 )
-from s3_servers import S3Server, moto_s3, rclone_s3
+from s3_servers import S3Server, rclone_s3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", params=["rclone", "moto"])
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    if request.param == "moto":
-        with moto_s3() as server:
-            yield server
-    else:
-        with rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
-            yield server
 
 
 @pytest.fixture

@@ -2,112 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import jsonschema
 import pytest
 
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import SongKeys
-from airflow_kie.archive.manifest import AirflowRecord, TrackRecord, manifest_schema, read_manifest
+from airflow_kie.archive.manifest import manifest_schema, read_manifest
 from airflow_kie.archive.pending import new_pending, note_pending, read_pending
-from airflow_kie.archive.s3_errors import S3NoSuchBucket
-from airflow_kie.archive.song import Archived, FileKind, Refresh, Song, Source, archive_song
-from airflow_kie.client.download import DownloadSettings, download
+from airflow_kie.archive.song import FileKind, Song, Source
 from airflow_kie.client.errors import (
-    DownloadRefused,
-    FileEmpty,
-    FileGone,
-    FileLinkDead,
-    FileTooLarge,
     FileTruncated,
     FileUnreachable,
-    FileWrongType,
-    KieError,
-    KieInvalidRequest,
-    KieNoFiles,
 )
-from media_server import MediaServer, body, media_server, mp3, one_after_the_other, picture, status, wav
-from s3_servers import S3Server, moto_s3, rclone_s3
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LOCAL = DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))
-SONG = Song(
-    "abc",
-    cover_task_ids=("cover-task",),
-    kie_conn_id="kie_default",
-    title="Été",
-    tags="pop",
-    model="V5",
-    prompt="a summer song",
-    duration_seconds=180.5,
-    created_at=NOON - timedelta(hours=1),
-    completed_at=NOON,
-    labels={"isrc": "X1"},
-    tracks=(TrackRecord(position=1, audio_id="t1", title="Été", duration_seconds=180.5),),
-)
-
-
-@pytest.fixture(scope="module", params=["rclone", "moto"])
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    if request.param == "moto":
-        with moto_s3() as server:
-            yield server
-    else:
-        with rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
-            yield server
-
-
-class Case:
-    """One song, one bucket, one file server."""
-
-    def __init__(self, s3: S3Server, media: MediaServer, name: str) -> None:
-        self.bucket = Bucket(s3.client(), name)
-        self.bucket.create_on_loopback()
-        self.keys = SongKeys("music", SONG.music_task_id)
-        self.media = media
-        self.pauses: list[float] = []
-        self.now = NOON + timedelta(minutes=5)
-        media.scripts |= {f"/cover-{n}": body(picture(n), "image/png") for n in (1, 2)}
-        media.scripts |= {f"/track-{n}": body(wav(pitch=200.0 * n), "audio/wav") for n in (1, 2)}
-        note_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, heard_from="form", now=NOON))
-
-    def cover(self, n: int, path: str | None = None) -> Source:
-        url = self.media.url(path or f"/cover-{n}?signature=secret")
-        return Source(FileKind.COVER, n, url=url, task_id="cover-task")
-
-    def track(self, n: int) -> Source:
-        return Source(FileKind.TRACK, n, url=self.media.url(f"/track-{n}"), task_id="abc", audio_id=f"t{n}")
-
-    def archive(
-        self, *sources: Source, song: Song = SONG, refresh: Refresh | None = None, max_file_bytes: int = 10_000_000
-    ) -> Archived:
-        return archive_song(
-            self.bucket,
-            self.keys,
-            song,
-            sources,
-            download=functools.partial(download, settings=LOCAL),
-            refresh=refresh,
-            provenance=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
-            max_file_bytes=max_file_bytes,
-            now=lambda: self.now,
-            sleep=self.pauses.append,
-        )
-
-    def stored(self) -> set[str]:
-        return {facts.key.removeprefix("music/") for facts in self.bucket.list("music/")}
-
-
-@pytest.fixture
-def case(s3: S3Server, request: pytest.FixtureRequest) -> Iterator[Case]:
-    with media_server() as media:
-        yield Case(s3, media, "b-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20])
+from archived_song import NOON, Case
+from media_server import body, mp3, picture, status
 
 
 def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: Case) -> None:
@@ -262,93 +173,6 @@ def test_new_labels_and_cover_tasks_reach_a_manifest_and_nothing_is_forgotten(ca
     assert told.manifest.song.title == "Été"
 
 
-@pytest.mark.parametrize(
-    ("script", "error", "asked"),
-    [
-        (body(b""), FileEmpty, 3),
-        (body(picture(1)[:-20]), FileTruncated, 3),
-        (body(picture(1), length=10**5), FileTruncated, 3),
-        (body(b"<html>oops</html>", "image/png"), FileWrongType, 3),
-        (body(b"<svg onload=alert(1)>", "image/svg+xml"), FileWrongType, 3),
-        (body(wav(), "image/png"), FileWrongType, 3),
-        (status(503), FileUnreachable, 3),
-        (body(b"x" * 2_000_000), FileTooLarge, 1),
-    ],
-    ids=["empty", "cut", "length", "html", "svg", "audio", "503", "large"],
-)
-def test_a_bad_file_fails_the_song_and_nothing_unchecked_is_stored(
-    case: Case, script: object, error: type[KieError], asked: int
-) -> None:
-    case.media.scripts["/cover-2"] = script  # type: ignore[assignment]
-    with pytest.raises(error) as caught:
-        case.archive(case.cover(1), case.cover(2), max_file_bytes=1_000_000)
-    assert case.stored() == {"_pending/abc.json", "abc/cover-1.png"}
-    assert case.media.asked("/cover-2") == asked
-    assert len(case.pauses) == asked - 1
-    assert "2026-12-06T12:00:00.000Z" in str(caught.value)
-    assert "abc" in str(caught.value)
-
-
-def test_a_file_that_comes_whole_at_the_second_try_is_archived(case: Case) -> None:
-    case.media.scripts["/cover-1"] = one_after_the_other(body(b""), body(picture(1)))
-    assert case.archive(case.cover(1)).changed
-    assert len(case.pauses) == 1
-
-
-def test_a_song_without_files_is_not_archived(case: Case) -> None:
-    with pytest.raises(KieNoFiles):
-        case.archive()
-    assert case.stored() == {"_pending/abc.json"}
-
-
-@pytest.mark.parametrize("code", [403, 404, 410])
-def test_a_dead_link_is_refreshed_once(case: Case, code: int) -> None:
-    case.media.scripts |= {"/cover-1": status(code), "/fresh": body(picture(1))}
-    asked: list[str] = []
-
-    def refresh(url: str) -> str:
-        asked.append(url)
-        return case.media.url("/fresh?sig=1")
-
-    archived = case.archive(case.cover(1), refresh=refresh)
-    assert asked == [case.cover(1).url]
-    assert archived.files[0].source_url == case.media.url("/cover-1")
-
-
-def test_a_link_that_stays_dead_before_the_files_expire_says_so(case: Case) -> None:
-    case.media.scripts["/cover-1"] = status(404)
-    with pytest.raises(FileLinkDead):
-        case.archive(case.cover(1), refresh=lambda url: url)
-    assert case.media.asked("/cover-1") == 2
-
-
-def test_a_link_that_kie_does_not_refresh_stays_a_dead_link(case: Case) -> None:
-    def refresh(url: str) -> str:
-        raise KieInvalidRequest("url is wrong", code=422)
-
-    case.media.scripts["/cover-1"] = status(404)
-    with pytest.raises(FileLinkDead):
-        case.archive(case.cover(1), refresh=refresh)
-
-
-def test_after_fourteen_days_a_dead_link_is_a_file_that_is_gone(case: Case) -> None:
-    case.media.scripts["/cover-1"] = status(404)
-    case.now = NOON + timedelta(days=14)
-    with pytest.raises(FileGone, match="kept until 2026-12-06"):
-        case.archive(case.cover(1), refresh=lambda url: url)
-
-
-def test_a_file_that_still_stands_after_fourteen_days_is_archived(case: Case) -> None:
-    case.now = NOON + timedelta(days=20)
-    assert case.archive(case.cover(1)).changed
-
-
-def test_an_address_that_is_refused_fails_the_song_at_once(case: Case) -> None:
-    with pytest.raises(DownloadRefused):
-        case.archive(Source(FileKind.COVER, 1, url="http://10.0.0.1/x.png"))
-    assert case.pauses == []
-
-
 def test_two_tracks_with_the_same_content_are_archived_with_a_warning(
     case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -371,14 +195,6 @@ def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case:
     with pytest.raises(FileTruncated):
         case.archive(replace(case.track(1), duration_seconds=180.0))
     assert case.archive(replace(case.track(1), duration_seconds=1.0)).changed
-
-
-def test_a_refusal_of_s3_names_the_song_and_until_when_kie_keeps_it(case: Case) -> None:
-    missing = Bucket(case.bucket.client, "gone-bucket")
-    with pytest.raises(S3NoSuchBucket) as caught:
-        archive_song(missing, case.keys, SONG, [case.cover(1)], download=functools.partial(download, settings=LOCAL))
-    assert "for abc" in str(caught.value)
-    assert "stay at KIE until 2026-12-06" in str(caught.value)
 
 
 def test_embedded_provenance_survives(case: Case) -> None:

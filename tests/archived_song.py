@@ -1,0 +1,73 @@
+"""One song that is archived from a file server on loopback into a bucket, with a clock that tests move."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, timedelta
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import SongKeys
+from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
+from airflow_kie.archive.pending import new_pending, note_pending
+from airflow_kie.archive.song import Archived, FileKind, Refresh, Song, Source, archive_song
+from airflow_kie.client.download import DownloadSettings, download
+from media_server import MediaServer, body, picture, wav
+from s3_servers import S3Server
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LOCAL = DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))
+SONG = Song(
+    "abc",
+    cover_task_ids=("cover-task",),
+    kie_conn_id="kie_default",
+    title="Été",
+    tags="pop",
+    model="V5",
+    prompt="a summer song",
+    duration_seconds=180.5,
+    created_at=NOON - timedelta(hours=1),
+    completed_at=NOON,
+    labels={"isrc": "X1"},
+    tracks=(TrackRecord(position=1, audio_id="t1", title="Été", duration_seconds=180.5),),
+)
+
+
+class Case:
+    """One song, one bucket, one file server."""
+
+    def __init__(self, s3: S3Server, media: MediaServer, name: str) -> None:
+        self.bucket = Bucket(s3.client(), name)
+        self.bucket.create_on_loopback()
+        self.keys = SongKeys("music", SONG.music_task_id)
+        self.media = media
+        self.pauses: list[float] = []
+        self.now = NOON + timedelta(minutes=5)
+        media.scripts |= {f"/cover-{n}": body(picture(n), "image/png") for n in (1, 2)}
+        media.scripts |= {f"/track-{n}": body(wav(pitch=200.0 * n), "audio/wav") for n in (1, 2)}
+        note_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, heard_from="form", now=NOON))
+
+    def cover(self, n: int, path: str | None = None) -> Source:
+        url = self.media.url(path or f"/cover-{n}?signature=secret")
+        return Source(FileKind.COVER, n, url=url, task_id="cover-task")
+
+    def track(self, n: int) -> Source:
+        return Source(FileKind.TRACK, n, url=self.media.url(f"/track-{n}"), task_id="abc", audio_id=f"t{n}")
+
+    def archive(
+        self, *sources: Source, song: Song = SONG, refresh: Refresh | None = None, max_file_bytes: int = 10_000_000
+    ) -> Archived:
+        return archive_song(
+            self.bucket,
+            self.keys,
+            song,
+            sources,
+            download=functools.partial(download, settings=LOCAL),
+            refresh=refresh,
+            provenance=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
+            max_file_bytes=max_file_bytes,
+            now=lambda: self.now,
+            sleep=self.pauses.append,
+        )
+
+    def stored(self) -> set[str]:
+        return {facts.key.removeprefix("music/") for facts in self.bucket.list("music/")}
