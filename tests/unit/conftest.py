@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from kie_simulator.server import SimulatorServer
     from s3_servers import S3Server
 
-if "AIRFLOW_HOME" not in os.environ:  # Airflow reads it when it is imported, which is after this
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
-    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+# Airflow reads it when it is imported, which is after this. Never a person's own: tests write into its database.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
