@@ -6,6 +6,7 @@ service; :class:`Here` is all that differs, since containers have addresses and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -132,13 +133,19 @@ class DistributedStack:
 
     def kill(self, name: str) -> int:
         """Kill everything of a container, as a machine that goes away does, and return how many processes that was."""
-        process = psutil.Process(self.running[name].pid)
-        killed = [process, *process.children(recursive=True)]
-        process.suspend()  # it would start others for those that go
+        killed: list[psutil.Process] = []
+        found = [psutil.Process(self.running[name].pid)]
+        while found:  # none of them starts another one unseen, and none sees another one die
+            for one in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.suspend()
+            killed += found
+            found = [child for child in killed[0].children(recursive=True) if child not in killed]
         for one in killed:
-            one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         self.running.pop(name).wait()
-        return len(psutil.wait_procs(killed, timeout=10)[0])
+        return len(psutil.wait_procs(killed, timeout=60)[0])
 
     def replace(self, name: str) -> int:
         """Stop a process as ``docker compose up`` does with a container that it replaces, and start it again.
