@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from airflow_task import StoredFiles, Variables
+    from cli_songs import Songs
     from kie_simulator.server import SimulatorServer
     from s3_servers import S3Server
 
@@ -104,3 +105,26 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(told, "Variable", Variables())
     monkeypatch.setattr(Posted, "sent", [])
     return Posted.sent
+
+
+@pytest.fixture
+def songs(
+    kie: SimulatorServer,
+    bucket: str,
+    s3_server: S3Server,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Songs:
+    """Give the songs of that bucket to commands, which may change how this process looks connections up."""
+    from airflow_database import make_tables
+    from airflow_kie import song_archive
+    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.cli import redrive, where
+    from cli_songs import Songs
+
+    make_tables()
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    opened = Bucket(s3_server.client(), bucket)
+    for module in (song_archive, where, redrive):
+        monkeypatch.setattr(module, "open_bucket", lambda *_: opened)  # a new S3 client takes a second
+    return Songs(opened, capsys)

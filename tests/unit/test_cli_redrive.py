@@ -1,11 +1,9 @@
-"""`airflow kie where` and `airflow kie redrive`: what is known of a song, and starting again what nobody works on."""
+"""`airflow kie redrive`: starting again what is owed and what nobody works on."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -13,90 +11,12 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from airflow_connections import kie_connection
-from airflow_database import dag, make_tables, stored
-from airflow_kie import song_archive
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import ArchiveKeys
-from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
+from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.assets import MUSIC
-from airflow_kie.cli import redrive, where
+from airflow_kie.cli import redrive
 from airflow_kie.song_archive import SongArchive
-from kie_simulator.server import SimulatorServer
-from s3_servers import S3Server
-
-KEYS = ArchiveKeys("songs")
-SONG, OTHER, THIRD = (f"{number:032x}" for number in range(1, 4))
-COVER = "c0ffee00" * 4
-NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command printed, and its exit code."""
-
-    code: Any
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Songs:
-    """The bucket's songs, and the two commands."""
-
-    bucket: Bucket
-    capsys: pytest.CaptureFixture[str]
-
-    def owed(self, music_task_id: str, **known: Any) -> None:
-        SongArchive(self.bucket, KEYS.song(music_task_id)).note(heard_from="event", **known)
-
-    def archived(self, music_task_id: str) -> None:
-        own = KEYS.song(music_task_id)
-        file = FileRecord(
-            key=own.cover(1, "png"), kind="cover", position=1, size=7, sha256="0" * 64, content_type="image/png",
-            archived_at=NOW,
-        )  # fmt: skip
-        manifest = Manifest(
-            music_task_id=music_task_id, cover_task_ids=(COVER,), files=(file,),
-            song=SongRecord(title="Velvet Harbour"), airflow=AirflowRecord(dag_id="music_cover", run_id="event__7"),
-            created_at=NOW, updated_at=NOW,
-        )  # fmt: skip
-        write_manifest(self.bucket, own, manifest)
-
-    def where(self, task_id: str, archive: str | None = None) -> Ran:
-        return self._run(where.command, id=task_id, archive=archive)
-
-    def redrive(self, **options: Any) -> Ran:
-        defaults = {"reason": None, "since": None, "dry_run": False, "yes": True}
-        return self._run(redrive.command, **defaults | options)
-
-    def _run(self, command: Callable[[Namespace], None], **arguments: Any) -> Ran:
-        with pytest.raises(SystemExit) as ended:
-            command(Namespace(**arguments))
-        printed = self.capsys.readouterr()
-        return Ran(ended.value.code, printed.out, printed.err)
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands change how this process looks connections up, for one test."""
-    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-
-
-@pytest.fixture
-def songs(
-    kie: SimulatorServer, bucket: str, s3_server: S3Server, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> Songs:
-    opened = Bucket(s3_server.client(), bucket)
-    for module in (song_archive, where, redrive):
-        monkeypatch.setattr(module, "open_bucket", lambda *_: opened)  # a new S3 client takes a second
-    return Songs(opened, capsys)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tables() -> None:
-    make_tables()
+from cli_songs import COVER, KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
 
 
 @pytest.fixture
@@ -112,16 +32,6 @@ def declared() -> Any:
     from airflow.models.asset import AssetModel
 
     return AssetModel(id=7, name=MUSIC.name, uri=MUSIC.uri, group="asset")
-
-
-def run_of(music_task_id: str, state: str, run_id: str = "event__1") -> Any:
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.types import DagRunType
-
-    return DagRun(
-        dag_id="music_cover", run_id=run_id, run_type=DagRunType.ASSET_TRIGGERED, state=state,
-        partition_key=music_task_id,
-    )  # fmt: skip
 
 
 def events() -> list[tuple[str, Any]]:
@@ -143,83 +53,6 @@ def no_events() -> Iterator[None]:
     yield
     with create_session() as session:
         session.execute(delete(AssetEvent))
-
-
-# --- where ---
-
-
-@pytest.mark.parametrize("task_id", [SONG, COVER])
-def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: SimulatorServer, task_id: str) -> None:
-    songs.archived(SONG)
-    if task_id == COVER:
-        songs.owed(SONG, cover_task_ids=(COVER,))
-    told = songs.where(task_id)
-    assert told.code == 0
-    assert told.out.splitlines()[:2] == [
-        f"Velvet Harbour, music task {SONG}",
-        "Archived. Everything that was asked for is here, whole and checked.",
-    ]
-    assert f"file: s3://{songs.bucket.name}/songs/{SONG}/cover-1.png, 7 bytes" in told.out
-    assert f"paid cover tasks: {COVER}" in told.out
-    assert "run: music_cover event__7, archived it" in told.out
-    assert bool(kie.control.state()["requests"]) is (task_id == COVER), "KIE is asked only for what is not known here"
-
-
-def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
-    song = kie.control.make_music("Paper Boats")[0].task_id
-    from airflow_kie.client.registry import COVER as KIND
-    from airflow_kie.hooks.kie import KieHook
-
-    created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
-    songs.owed(song)
-    assert f"music task {song}" in songs.where(created.task_id).out
-
-
-def test_a_song_that_failed_says_why_and_what_to_do(songs: Songs) -> None:
-    failure = Failure(reason="out_of_credits", message="The KIE account has too few credits: 0 left", at=NOW)
-    songs.owed(SONG, title="Paper Boats", last_failure=failure)
-    told = songs.where(SONG)
-    assert told.out.splitlines()[1].startswith("Failed. ")
-    assert "The KIE account has too few credits (2026-11-22T10:00:00+00:00)" in told.out
-    assert "what to do: " in told.out
-    assert "paid cover tasks: none" in told.out
-
-
-def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
-    songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__gone"))
-    with stored(dag("music_cover"), run_of(SONG, "running")):
-        told = songs.where(SONG)
-    assert told.out.splitlines()[1].startswith("In work. ")
-    assert "run: music_cover event__1, running" in told.out
-    assert "run: music_cover manual__gone, as the pending record says" in told.out
-
-
-def test_an_id_of_which_nothing_is_known_is_exit_code_1(songs: Songs) -> None:
-    assert "neither archived nor owed here" in songs.where("f" * 32).err
-    assert songs.where("f" * 32).code == songs.where("not an id").code == 1
-
-
-def test_an_archive_that_is_not_configured_is_looked_into_by_its_name(songs: Songs, monkeypatch: Any) -> None:
-    songs.archived(SONG)
-    assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/elsewhere").code == 1
-    monkeypatch.delenv("AIRFLOW__KIE__BUCKET")
-    assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/songs").code == 0
-    unnamed = songs.where(SONG)
-    assert unnamed.code == 1
-    assert unnamed.err == "No bucket is set in [kie]: name the archive, such as s3://my-covers/songs.\n"
-
-
-def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
-    songs: Songs, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "and KIE knows no such cover." in songs.where("f" * 32).err
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="a-wrong-key"))
-    told = songs.where("f" * 32)
-    assert (told.code, "KIE knows no such cover" in told.err, "a-wrong-key" in told.err) == (1, False, False)
-    assert "Connection kie_default: KIE refused the API key" in told.err
-
-
-# --- redrive ---
 
 
 @pytest.mark.usefixtures("asset")

@@ -1,0 +1,79 @@
+"""Songs in a bucket, what `airflow kie where` and `redrive` say of them, and their runs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
+from airflow_kie.cli import redrive, where
+from airflow_kie.song_archive import SongArchive
+
+KEYS = ArchiveKeys("songs")
+SONG, OTHER, THIRD = (f"{number:032x}" for number in range(1, 4))
+COVER = "c0ffee00" * 4
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, and its exit code."""
+
+    code: Any
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Songs:
+    """The bucket's songs, and the two commands."""
+
+    bucket: Bucket
+    capsys: pytest.CaptureFixture[str]
+
+    def owed(self, music_task_id: str, **known: Any) -> None:
+        SongArchive(self.bucket, KEYS.song(music_task_id)).note(heard_from="event", **known)
+
+    def archived(self, music_task_id: str) -> None:
+        own = KEYS.song(music_task_id)
+        file = FileRecord(
+            key=own.cover(1, "png"), kind="cover", position=1, size=7, sha256="0" * 64, content_type="image/png",
+            archived_at=NOW,
+        )  # fmt: skip
+        manifest = Manifest(
+            music_task_id=music_task_id, cover_task_ids=(COVER,), files=(file,),
+            song=SongRecord(title="Velvet Harbour"), airflow=AirflowRecord(dag_id="music_cover", run_id="event__7"),
+            created_at=NOW, updated_at=NOW,
+        )  # fmt: skip
+        write_manifest(self.bucket, own, manifest)
+
+    def where(self, task_id: str, archive: str | None = None) -> Ran:
+        return self._run(where.command, id=task_id, archive=archive)
+
+    def redrive(self, **options: Any) -> Ran:
+        defaults = {"reason": None, "since": None, "dry_run": False, "yes": True}
+        return self._run(redrive.command, **defaults | options)
+
+    def _run(self, command: Callable[[Namespace], None], **arguments: Any) -> Ran:
+        with pytest.raises(SystemExit) as ended:
+            command(Namespace(**arguments))
+        printed = self.capsys.readouterr()
+        return Ran(ended.value.code, printed.out, printed.err)
+
+
+def run_of(music_task_id: str, state: str, run_id: str = "event__1") -> Any:
+    """Return a run that an event started for a song."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.types import DagRunType
+
+    return DagRun(
+        dag_id="music_cover", run_id=run_id, run_type=DagRunType.ASSET_TRIGGERED, state=state,
+        partition_key=music_task_id,
+    )  # fmt: skip
