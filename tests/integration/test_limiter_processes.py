@@ -117,3 +117,38 @@ def test_a_child_that_is_forked_while_a_thread_takes_a_permit_gets_one_of_its_ow
     command = [sys.executable, "-c", FORKS_WHILE_A_THREAD_TAKES, store]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ran.stdout, ran.stderr) == ("done\n", "")
+
+
+FORKS_WHILE_A_STORE_DOES_NOT_ANSWER = """
+import os, sys, threading, warnings
+from airflow_kie.client import limiter as limiters
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks of a process with threads
+limiters.LOCK_SECONDS = 0.05  # so short is the fork's patience
+limiter = limiters.CreateLimiter("account", store=sys.argv[1])
+asks, answers = threading.Event(), threading.Event()
+class Store:
+    failures = (OSError,)
+    def leak(self): asks.set(); answers.wait()
+    def put(self): raise OSError("away")
+    def close(self): pass
+limiter._store = Store()
+permits = []
+thread = threading.Thread(target=lambda: permits.append(limiter.take().granted))
+thread.start()
+asks.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if limiter.take().granted else 1)
+assert os.waitpid(child, 0)[1] == 0
+held = limiter._guard.locked()
+answers.set()
+thread.join()
+print(held, permits)
+limiter.close()
+"""
+
+
+def test_a_fork_does_not_open_the_limiter_to_others_while_a_thread_waits_for_its_store(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKS_WHILE_A_STORE_DOES_NOT_ANSWER, f"sqlite:///{tmp_path}/creates.db"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ran.stdout, ran.stderr) == ("True [True]\n", "")

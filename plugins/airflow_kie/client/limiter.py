@@ -205,6 +205,7 @@ class CreateLimiter:
 
 _LIMITERS: weakref.WeakSet[CreateLimiter] = weakref.WeakSet()
 _FORKING: list[CreateLimiter] = []
+_HELD_FOR_FORK: list[threading.Lock] = []
 _PARENTS_STORES: list[CreateStore] = []
 _SHARED: dict[tuple[object, ...], CreateLimiter] = {}
 _shared_guard = threading.Lock()
@@ -241,17 +242,23 @@ def store_is_local(store: str) -> bool:
 
 def _before_fork() -> None:
     """Let no thread be within a store while the process forks: the child would inherit locks that nobody frees."""
-    _shared_guard.acquire(timeout=2 * LOCK_SECONDS)
+    _hold_for_fork(_shared_guard)
     _FORKING[:] = list(_LIMITERS)
     for limiter in _FORKING:
-        limiter._guard.acquire(timeout=2 * LOCK_SECONDS)
+        _hold_for_fork(limiter._guard)
+
+
+def _hold_for_fork(guard: threading.Lock) -> None:
+    if guard.acquire(timeout=2 * LOCK_SECONDS):  # otherwise it stays the thread's that has it: a store does not answer
+        _HELD_FOR_FORK.append(guard)
 
 
 def _after_fork_in_parent() -> None:
-    for guard in (_shared_guard, *(limiter._guard for limiter in _FORKING)):
-        with contextlib.suppress(RuntimeError):  # it was not free in time
-            guard.release()
+    held = _HELD_FOR_FORK[::-1]  # the first one last: from then on another thread may fork
+    _HELD_FOR_FORK.clear()
     _FORKING.clear()
+    for guard in held:
+        guard.release()
 
 
 def _after_fork_in_child() -> None:
@@ -259,6 +266,7 @@ def _after_fork_in_child() -> None:
     _shared_guard = threading.Lock()
     for limiter in _FORKING:
         limiter._leave_to_parent()
+    _HELD_FOR_FORK.clear()
     _FORKING.clear()
 
 
