@@ -218,10 +218,10 @@ def test_podman_starts_in_the_order_of_the_compose_file(tmp_path: Path) -> None:
     podman = tmp_path / "podman"
     podman.write_text(
         "#!/bin/sh\n"
-        f'echo "$@" >> {called}\n'
+        f'echo "$@" >> "{called}"\n'
         'case "$1" in\n'
         "--version) echo podman version 4.3.1 ;;\n"
-        f'healthcheck) [ "$(grep -c health {called})" -ge 2 ] ;;\n'
+        f'healthcheck) [ "$(grep -c health "{called}")" -ge 2 ] ;;\n'
         "esac\n"
     )
     podman.chmod(0o755)
