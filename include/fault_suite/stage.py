@@ -23,6 +23,7 @@ from fault_suite.profile import AIRFLOW, SPEED, aws_connection
 from fault_suite.s3_proxy import S3Proxy
 from local_stack.airflow_api import AirflowApi, AirflowRefused
 from local_stack.health import unhealthy
+from local_stack.patience import Patience
 from local_stack.running import RunningStack, running_stack
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import PROJECT
@@ -83,16 +84,16 @@ class Stage:
 
         :raises AirflowRefused: when it refuses for another reason, or for longer than patience.
         """
-        deadline = time.monotonic() + _PATIENCE
+        patience = Patience(_PATIENCE)
         while True:
             try:
                 return call()
             except httpx.TransportError:
-                if time.monotonic() > deadline:
+                if patience.is_over():
                     raise
             except AirflowRefused as refusal:
                 busy = "Database error" in str(refusal) or " with 50" in str(refusal)
-                if not busy or time.monotonic() > deadline:
+                if not busy or patience.is_over():
                     raise
             time.sleep(0.3)
 
@@ -123,9 +124,9 @@ class Stage:
 
     def wait_ended(self, dag_id: str, run_id: str, seconds: float = 180.0) -> str:
         """Wait for the end of a run and return its state; `running` when it has not ended in time."""
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while (state := self.ask(lambda: self.airflow.run_state(dag_id, run_id))) not in ("success", "failed"):
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 return state
             time.sleep(0.5)
         return state
@@ -167,8 +168,8 @@ class Stage:
 
     def wait_well(self, part: str, before: int) -> None:
         """Wait until a part was started again, and the api-server answers; the rest comes up beside what goes on."""
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
+        patience = Patience(_PATIENCE)
+        while not patience.is_over():
             state = read_state(self.running.settings.home)
             started_again = state is not None and state.parts[part].pid != before
             answers = part != "api-server" or part not in unhealthy(self.running.state.urls["airflow"])

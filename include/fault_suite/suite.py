@@ -18,6 +18,7 @@ from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from fault_suite.stale import stale_events
 from local_stack.airflow_api import AirflowRefused
+from local_stack.patience import Patience
 
 Say = Callable[[str], None]
 
@@ -94,7 +95,7 @@ class Suite:
         """
         began = time.monotonic()
         self._doom(once=False)
-        self._mix(began + patience)
+        self._mix(Patience(patience))
         self._settle()
         if self._doom(once=True):
             self._settle()
@@ -117,10 +118,10 @@ class Suite:
             self.stage.send_event(song.task_id)
         return len(dooms)
 
-    def _mix(self, deadline: float) -> None:
+    def _mix(self, patience: Patience) -> None:
         waiting, told = deque(self.plan.songs), time.monotonic()
         while waiting or not self.killer.finished:
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 self.say(f"The time is over: {len(waiting)} songs with faults are left out.")
                 break
             self._under_way = [song for song in self._under_way if not self._archived(song)]
@@ -141,15 +142,14 @@ class Suite:
 
         :param seconds: how long no further song may be archived before that is given up.
         """
-        now = time.monotonic()
-        deadline, sweep_at, fewest = now + seconds, now + 30, len(self._all_songs()) + 1
-        while time.monotonic() < deadline:
+        patience, sweep_at, fewest = Patience(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
+        while not patience.is_over():
             owed = [song for song in self._all_songs() if not self._archived(song)]
             active = self.stage.active_runs()
             if not owed and not active:
                 return
             if len(owed) < fewest:
-                fewest, deadline = len(owed), time.monotonic() + seconds
+                fewest, patience = len(owed), Patience(seconds)
             if time.monotonic() > sweep_at:
                 self.say(f"{len(owed)} songs are owed their covers, {len(active)} runs go on; the inbox sweeps.")
                 self.stage.sweep()

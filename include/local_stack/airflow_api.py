@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
+from local_stack.patience import Patience
+
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _TRIES = 8
 """How often a request is sent that met a locked database, or a machine that stood still."""
@@ -121,7 +123,7 @@ class AirflowApi:
 
         :raises AirflowRefused: when it has an import error, or is not there in time.
         """
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while True:
             try:
                 if self.call("GET", f"/dags/{dag_id}")["is_paused"]:
@@ -130,7 +132,7 @@ class AirflowApi:
             except AirflowRefused as refusal:
                 if errors := self.import_errors():
                     raise AirflowRefused(f"DAG {dag_id} is not there; Airflow could not import {errors}") from refusal
-                if time.monotonic() > deadline:
+                if patience.is_over():
                     raise
             time.sleep(0.2)
 
@@ -168,9 +170,9 @@ class AirflowApi:
 
         :raises TimeoutError: with the states of its tasks, when it has not ended in time.
         """
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while (state := self.run_state(dag_id, run_id)) not in ("success", "failed"):
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 tasks = [(task.task_id, task.map_index, task.state) for task in self.task_instances(dag_id, run_id)]
                 raise TimeoutError(f"Run {run_id} of {dag_id} is {state} after {seconds:.0f} s: {tasks}")
             time.sleep(0.3)

@@ -17,6 +17,7 @@ from local_stack.archive_check import check_song
 from local_stack.demo_progress import STEPS, Progress
 from local_stack.demo_report import report
 from local_stack.failure import explain
+from local_stack.patience import Patience
 from local_stack.settings import demo_settings
 from local_stack.stack import Stack, StackFailed
 from local_stack.state import StackState
@@ -131,14 +132,14 @@ class Demo:
 
     def follow(self, api: AirflowApi, run_id: str, progress: Progress) -> str:
         """Show a run until it ends, and return its state; ``timed out`` when it does not."""
-        deadline = time.monotonic() + RUN_SECONDS
+        patience = Patience(RUN_SECONDS)
         while True:
             self.stack.check()
             state = api.run_state(DAG, run_id)  # before its tasks: the last look then shows how they ended
             progress.observe(api.task_instances(DAG, run_id))
             if state in ("success", "failed"):
                 return state
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 return "timed out"
             time.sleep(0.4)
 

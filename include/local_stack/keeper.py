@@ -22,6 +22,7 @@ from local_stack.environment import airflow_environment, base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.health import unhealthy
 from local_stack.parts import Part, airflow_command, airflow_parts, s3_part, simulator_part
+from local_stack.patience import Patience
 from local_stack.ports import ReservedPort
 from local_stack.processes import end, start, sweep
 from local_stack.secret_keys import keep_secrets
@@ -61,6 +62,7 @@ class Keeper:
         self.parts: dict[str, Part] = {}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.written: dict[str, int] = {}
+        self.ports: list[ReservedPort] = []
         self.asked = ""
         self.guardian = 0
         self.began = time.monotonic()
@@ -103,8 +105,8 @@ class Keeper:
         settings.logs.mkdir(parents=True, exist_ok=True)
         secrets = keep_secrets(settings.home)
         base = base_environment(self.stack_id, os.environ, keep_aws=settings.real_s3)
-        servers = [] if settings.real_kie else [simulator_part(settings, base, secrets)]
-        servers += [] if settings.real_s3 else [s3_part(settings, base, secrets)]
+        servers = [] if settings.real_kie else [simulator_part(settings, base, secrets, self.hold_port().if_held)]
+        servers += [] if settings.real_s3 else [s3_part(settings, base, secrets, self.hold_port().if_held)]
         for part in servers:
             self.start(part)
         blind = {"simulator": "http://127.0.0.1:1", "s3": "http://127.0.0.1:1"}
@@ -112,19 +114,24 @@ class Keeper:
         for part in servers:
             self.wait_for(part.name, lambda part=part: self.address_of(part))  # type: ignore[misc]
         for attempt in range(3):
-            port = ReservedPort()
-            environment = airflow_environment(base, settings, secrets, port.number, self.state.urls, os.environ)
+            port = self.hold_port().number
+            environment = airflow_environment(base, settings, secrets, port, self.state.urls, os.environ)
             if self.start_airflow(environment, port, last=attempt == 2):
                 return
 
-    def start_airflow(self, environment: dict[str, str], port: ReservedPort, *, last: bool) -> bool:
+    def hold_port(self) -> ReservedPort:
+        """Hold a port as long as the stack lasts, so that its server finds it free when it is started again."""
+        self.ports.append(ReservedPort())
+        return self.ports[-1]
+
+    def start_airflow(self, environment: dict[str, str], port: int, *, last: bool) -> bool:
         """Start Airflow's processes and wait for its health.
 
         :param port: the api-server's port.
         :param last: fail rather than report that somebody else was given the port in between.
         :return: False when the port was taken; the processes are stopped then.
         """
-        url = f"http://127.0.0.1:{port.number}"
+        url = f"http://127.0.0.1:{port}"
         parts = airflow_parts(environment)
         for part in parts:
             self.start(part)
@@ -135,8 +142,6 @@ class Keeper:
                 raise
             end((self.children.pop(part.name) for part in parts), self.settings.grace)
             return False
-        finally:
-            port.release()
         self.tell("starting", "Airflow's UI answers.", airflow=url)
         self.wait_for("airflow", lambda: not unhealthy(url), explain=lambda: ", ".join(unhealthy(url)))
         return True
@@ -190,13 +195,13 @@ class Keeper:
         :raises PartFailed: when a part ended, or the time is over.
         :raises StopRequested: when the stack is to stop.
         """
-        began = time.monotonic()
+        patience = Patience(START_SECONDS)
         while not done():
             for part, child in self.children.items():
                 if child.poll() is not None and (part not in may_end or child.returncode):
                     raise PartFailed(part, f"{part} ended with exit code {child.returncode} while the stack started.")
-            if time.monotonic() - began > START_SECONDS:
-                detail = f" ({explain()})" if explain() else ""
+            if patience.is_over():
+                detail = f" ({why})" if (why := explain()) else ""
                 raise PartFailed(name, f"{name}{detail} was not ready after {START_SECONDS:.0f} s.")
             self.pause(0.1)
         seconds = {**self.state.seconds, name: round(time.monotonic() - self.began, 2)}

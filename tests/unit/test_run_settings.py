@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -13,8 +14,8 @@ import pytest
 
 from local_stack import database
 from local_stack.environment import airflow_environment, base_environment
-from local_stack.parts import simulator_part
-from local_stack.secret_keys import keep_secrets
+from local_stack.parts import Part, s3_part, simulator_part
+from local_stack.secret_keys import StackSecrets, keep_secrets
 from local_stack.settings import StackSettings, demo_settings, up_settings
 
 URLS = {"simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
@@ -175,6 +176,15 @@ def test_settings_survive_their_file_and_hold_no_secret() -> None:
 def test_two_demos_in_one_second_have_folders_of_their_own() -> None:
     homes = {demo_settings({}, speed=8).home for _ in range(5)}
     assert len(homes) == 5
+
+
+@pytest.mark.parametrize("part", [simulator_part, s3_part])
+def test_a_server_is_started_where_it_is_told_and_again_where_it_was(
+    tmp_path: Path, part: Callable[[StackSettings, Mapping[str, str], StackSecrets, int], Part]
+) -> None:
+    server = part(StackSettings(home=tmp_path), {}, keep_secrets(tmp_path), 4001)
+    assert any(word.endswith("4001") for word in server.command(None))
+    assert any(word.endswith("4002") for word in server.command("http://127.0.0.1:4002"))
 
 
 def test_a_webhook_secret_that_begins_with_a_dash_is_no_option_of_the_simulator(tmp_path: Path) -> None:
