@@ -104,10 +104,11 @@ def main(dag_file: str, port: str) -> None:
     sync_bag_to_db(bag, "dags-folder", None)
     app = create_app()
     with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # see unused_ports
         listening.bind(("127.0.0.1", int(port)))
         listening.listen()
         print(json.dumps({"routes": list(_routes(app))}), file=sys.__stdout__, flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_config=None)).run(sockets=[listening])
+        uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=75)).run(sockets=[listening])
 
 
 def _routes(app: Any) -> Iterator[tuple[str, str]]:

@@ -91,9 +91,3 @@ def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

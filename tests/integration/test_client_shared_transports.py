@@ -16,7 +16,8 @@ from airflow_kie.client.kie import Kie, KieAsync
 from airflow_kie.client.registry import COVER
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.client.transport import KieAsyncTransport, KieTransport, shared_async_transport, shared_transport
-from answering_server import Seen, free_port, says, serving
+from answering_server import Seen, says, serving
+from unused_ports import unused_port
 
 KEY = "k3y-0123456789abcdef"
 RECORD = TaskRecord.of_known_task("suno.cover", "cover-1", source={"taskId": "music-1"})
@@ -169,7 +170,7 @@ def test_the_async_shell_reads_and_fails_as_the_other_does() -> None:
         lost = asyncio.run(read(server.url))
         assert isinstance(lost, Unreadable)
         assert type(lost.error) is errors.KieUnreachable
-    refused = asyncio.run(read(f"http://127.0.0.1:{free_port()}"))
+    refused = asyncio.run(read(f"http://127.0.0.1:{unused_port()}"))
     assert isinstance(refused, Unreadable)
     assert type(refused.error) is errors.KieNotSent
 

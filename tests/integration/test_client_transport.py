@@ -18,7 +18,8 @@ from airflow_kie.client.kie import Kie
 from airflow_kie.client.registry import COVER, MUSIC, STYLE, UPLOAD_BASE64, UPLOAD_STREAM
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.client.transport import KieTransport
-from answering_server import Seen, free_port, says, serving, success
+from answering_server import Seen, says, serving, success
+from unused_ports import unused_port
 
 KEY = "k3y-0123456789abcdef"
 CALLBACK = "https://callback.example/kie"
@@ -186,7 +187,7 @@ def test_a_fresh_link_that_is_no_text_is_a_bad_answer(data: Any) -> None:
 
 
 def test_a_refused_connection_means_that_nothing_was_sent_or_paid() -> None:
-    with client(f"http://127.0.0.1:{free_port()}") as kie:
+    with client(f"http://127.0.0.1:{unused_port()}") as kie:
         refused = kie.create(MUSIC, _music(), {}, CALLBACK)
         assert isinstance(refused, Refused)
         assert type(refused.error) is errors.KieNotSent

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from answering_server import free_port
 from local_stack.install import pip_settings, uv_environment
+from unused_ports import unused_port
 
 PROJECT = Path(__file__).parents[2]
 LOCK = PROJECT / "requirements-dev.txt"
@@ -75,6 +75,6 @@ def test_a_requirement_without_a_wheel_for_a_machine_is_noticed(tmp_path: Path) 
 
 
 def test_an_index_that_does_not_answer_is_said_to_be_that(tmp_path: Path) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}/simple"
+    nobody = f"http://127.0.0.1:{unused_port()}/simple"
     settings = {"UV_DEFAULT_INDEX": nobody, "UV_INDEX": "", "UV_FIND_LINKS": "", "UV_NO_CACHE": "1"}
     assert dry_run(*MACHINES[0], tmp_path, **settings).startswith(UNREACHABLE)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from airflow_kie.webhook.last_callback import parsed
 from airflow_kie.webhook.proof import connection_token
 from airflow_kie.webhook.signature import sign
 from s3_servers import moto_s3
+from unused_ports import unused_port
 from webhook_world import SECRET, TOKEN_SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             ),
             "AIRFLOW__KIE__KIE_CONN_IDS": "kie_default,kie_unsigned",
         }
-        port = free_port()
+        port = unused_port()
         with (
             receiver_alone(home.parent / "alone", f"http://127.0.0.1:{port}", connections) as alone,
             api_server(
@@ -123,7 +123,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 @contextmanager
 def receiver_alone(home: Path, airflow_url: str, connections: dict[str, str]) -> Iterator[str]:
     """Run ``python -m airflow_kie.webhook`` until the block ends; give where it is about to listen."""
-    port = free_port()
+    port = unused_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     who = {"KIE_RECEIVER_USERNAME": "receiver", "KIE_RECEIVER_PASSWORD": "receiver", "AIRFLOW_HOME": str(home)}
     command = [sys.executable, "-m", "airflow_kie.webhook", "--airflow-url", airflow_url, f"--port={port}"]
@@ -143,12 +143,6 @@ def eventually_listens(url: str) -> None:
             httpx.get(url, trust_env=False)
             return
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(params=["inside", "alone"])

@@ -23,9 +23,10 @@ from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_f
 from airflow_kie.cli.doctor import command, connection_findings
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.song_archive import open_bucket
-from answering_server import free_port, serving
+from answering_server import serving
 from doctor_findings import SECRET, account, connect, looked_at
 from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkey
 def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
     kie: SimulatorServer, monkeypatch: Any
 ) -> None:
-    connect(monkeypatch, kie, host=f"http://127.0.0.1:{free_port()}")
+    connect(monkeypatch, kie, host=f"http://127.0.0.1:{unused_port()}")
     looked = account()
     assert looked.levels == {"key": "FAIL", "limiter": "ok", "callbacks": "ok"}
     assert "KIE could not be reached" in looked.line("key")[1]
@@ -179,7 +180,7 @@ def test_a_limiter_store_that_is_down_is_a_failure_that_shows_no_password(
     kie: SimulatorServer, monkeypatch: Any
 ) -> None:
     connect(monkeypatch, kie, extra={"limiter_conn_id": "the_store"})
-    monkeypatch.setenv("AIRFLOW_CONN_THE_STORE", f"postgres://u:hidden-pw@127.0.0.1:{free_port()}/x")
+    monkeypatch.setenv("AIRFLOW_CONN_THE_STORE", f"postgres://u:hidden-pw@127.0.0.1:{unused_port()}/x")
     level, seen = looked_at(limiter_findings, KieHook()).line("limiter")
     assert level == "FAIL"
     assert "hidden-pw" not in seen
@@ -254,7 +255,7 @@ def test_redacted_it_names_nothing_that_only_the_owner_may_see(
     extra = {"account": "label-b", "webhook_secret": SECRET, "limiter_conn_id": private["store"].replace("-", "_")}
     connect(
         monkeypatch, kie, "kie_label_b", password=private["key"],
-        extra=extra | {"callback_url": f"http://127.0.0.1:{free_port()}"},
+        extra=extra | {"callback_url": f"http://127.0.0.1:{unused_port()}"},
     )  # fmt: skip
     monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
     with stored(triggerer()):

@@ -12,9 +12,10 @@ from airflow_database import make_tables, stored
 from airflow_kie.cli.callback_checks import callback_findings, is_internal
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.webhook.receiver import create_app
-from answering_server import free_port, says, serving
+from answering_server import says, serving
 from doctor_findings import called_back, looked_at
 from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
 from webhook_world import FakeWorld
 
 RECEIVER = "/kie/callback/kie_default"
@@ -63,7 +64,7 @@ def test_our_own_receiver_is_known_by_its_answer_and_learns_nothing(kie: Simulat
 
 
 def test_nobody_at_the_callback_url_is_a_failure(kie: SimulatorServer, monkeypatch: Any) -> None:
-    called_back(monkeypatch, kie, f"http://127.0.0.1:{free_port()}")
+    called_back(monkeypatch, kie, f"http://127.0.0.1:{unused_port()}")
     level, seen = looked_at(callback_findings, KieHook()).line("receiver")
     assert level == "FAIL"
     assert "found nobody" in seen

@@ -20,8 +20,8 @@ from airflow_kie.archive.manifest import FileRecord, Manifest, write_manifest
 from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
 from airflow_kie.cli.verify import command
-from answering_server import free_port
 from s3_servers import S3Server
+from unused_ports import unused_port
 
 SONGS = tuple(f"{number:032x}" for number in range(3))
 KEYS = ArchiveKeys("songs")
@@ -290,7 +290,7 @@ def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, m
     from airflow_kie.cli import verify as verify_command
 
     monkeypatch.setattr(verify, "_PAUSE_SECONDS", 0.0)
-    nowhere = S3Server(f"http://127.0.0.1:{free_port()}", "a", "b").client(retries={"max_attempts": 0})
+    nowhere = S3Server(f"http://127.0.0.1:{unused_port()}", "a", "b").client(retries={"max_attempts": 0})
     monkeypatch.setattr(verify_command, "open_bucket", lambda aws_conn_id, name: Bucket(nowhere, name))
     code, text = stored_songs.verify()
     assert code == 2

@@ -17,8 +17,9 @@ from airflow_kie.client.errors import Remedy
 from airflow_kie.operators.ops import KieOpsOperator
 from airflow_kie.song_archive import open_bucket
 from airflow_task import TaskInstance, TaskRun, Variables
-from answering_server import FakeServer, free_port, says, serving
+from answering_server import FakeServer, says, serving
 from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
 
 DENIED = b"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
 <Code>AccessDenied</Code><Message>User covers is not authorized to perform: sts:AssumeRole</Message></Error>
@@ -52,7 +53,7 @@ def test_a_role_that_may_not_be_taken_on_is_an_access_that_s3_denies(
 
 
 def test_who_cannot_be_reached_for_credentials_is_an_s3_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(f"http://127.0.0.1:{free_port()}"))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(f"http://127.0.0.1:{unused_port()}"))
     with pytest.raises(S3Unreachable):
         open_bucket("aws_default", "covers")
 

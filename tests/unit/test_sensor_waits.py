@@ -27,8 +27,9 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.client.follow import Follower
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
-from airflow_task import TaskRun, free_port
+from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
 
 WAYS: dict[str, dict[str, Any]] = {
     "defer": {"deferrable": True},
@@ -229,7 +230,7 @@ def test_soft_fail_does_not_hide_a_bad_key(kie: SimulatorServer, way: str, monke
 def test_a_kie_that_is_down_until_the_deadline_fails_the_sensor_and_is_named(
     kie: SimulatorServer, way: str, soft_fail: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = kie_connection(kie, host=f"http://127.0.0.1:{free_port()}")
+    nobody = kie_connection(kie, host=f"http://127.0.0.1:{unused_port()}")
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", nobody)
     with pytest.raises(KieNotSent, match="could not be reached"):
         outcome(music_run("0123456789abcdef0123456789abcdef", way, timeout=0.4, soft_fail=soft_fail))

@@ -15,10 +15,11 @@ from airflow_kie.client import cadence, transport
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.triggers.task import KieTaskTrigger, _Waiting
-from airflow_task import close_shared_clients, free_port, run_trigger
+from airflow_task import close_shared_clients, run_trigger
 from answering_server import Seen, serving, success
 from kie_answers import MUSIC_ID, music_data, track_data
 from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
 
 
 def waiting_for(task_id: str, *, seconds: float = 600.0, kind: str = "suno.music", **changes: Any) -> KieTaskTrigger:
@@ -145,7 +146,7 @@ def test_passing_codes_are_waited_out(kie: SimulatorServer, code: int, monkeypat
 
 
 def test_a_kie_that_is_down_is_named_at_the_deadline(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=f"http://127.0.0.1:{free_port()}"))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=f"http://127.0.0.1:{unused_port()}"))
     event = run_trigger(waiting_for(MUSIC_ID, seconds=0.3))
     assert (event["outcome"], event["reason"]) == ("timeout", "not_sent")
 
