@@ -132,8 +132,11 @@ class ComposeStack:
             return int(self.engine.run("wait", name, seconds=UP_SECONDS).split()[-1])
 
     def wait_healthy(self) -> list[str]:
-        """Wait until every service that has a health check passes it, and return the containers' names."""
-        checked = [one.name for one in self.containers() if "healthcheck" in self.compose.services[one.service]]
+        """Wait until every service that stays up and has a health check passes it; return the containers' names."""
+        lasting = {
+            name for name, one in self.compose.services.items() if "healthcheck" in one and one["restart"] != "no"
+        }
+        checked = [one.name for one in self.containers() if one.service in lasting]
         with self.timed(f"{len(checked)} containers are healthy"):
             self.engine.call((str(FRONT), "wait", "--condition=healthy", *checked), seconds=300)
         return checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from local_stack.settings import PROJECT
 EXAMPLE = (PROJECT / ".env.example").read_text(encoding="utf-8")
 OURS = r"airflow-kie(-simulator)?:\d+\.\d+\.\d+"
 PINNED = r"[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?"
+PROFILES = {"simulator", "local-s3", "public", "monitoring"}
 ONE_SHOTS = {"init", "local-s3-connection", "simulator-connection", "demo"}
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "worker", "triggerer")
 
@@ -101,6 +103,33 @@ def test_what_stays_up_has_a_health_check_a_memory_limit_and_is_restarted(compos
             assert service["deploy"]["resources"]["limits"]["memory"]
 
 
+@pytest.mark.parametrize(
+    "profiles",
+    [set(some) for count in range(5) for some in itertools.combinations(sorted(PROFILES), count)],
+    ids=lambda profiles: "+".join(sorted(profiles)) or "none",
+)
+def test_up_with_wait_takes_nothing_that_ends_by_itself_for_a_failed_process(
+    compose: ComposeFile, profiles: set[str]
+) -> None:
+    """Compose waits for the end of what another service wants complete, and for the health of all else: an image's own
+    check counts too, and a container that has ended is an error."""
+    there = {
+        name: service
+        for name, service in compose.services.items()
+        if not service.get("profiles") or profiles & set(service["profiles"])
+    }
+    waited_for = {
+        needed
+        for service in there.values()
+        for needed, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    healthy_while_it_runs = {
+        name for name in ONE_SHOTS & there.keys() if there[name].get("healthcheck", {}).get("test") == ["CMD", "true"]
+    }
+    assert ONE_SHOTS & there.keys() <= waited_for | healthy_while_it_runs
+
+
 def test_health_is_what_others_will_meet(compose: ComposeFile) -> None:
     postgres = compose.services["postgres"]["healthcheck"]["test"]
     assert postgres[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]  # by TCP, as everybody else
@@ -155,7 +184,7 @@ def test_profiles_are_those_that_the_page_names(compose: ComposeFile) -> None:
     profiles = {profile for service in compose.services.values() for profile in service.get("profiles", ())}
     page = (PROJECT / "docs" / "distributed.md").read_text(encoding="utf-8")
     assert {profile for profile in profiles if f"`{profile}`" not in page} == set()
-    assert {"simulator", "local-s3", "public", "monitoring"} == profiles
+    assert profiles == PROFILES
 
 
 def options_of(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
