@@ -45,8 +45,9 @@ RATE_PAUSE = 10.0
 """Seconds: KIE counts new tasks in windows of this length."""
 PASSING = 2
 """How often in a row a task meets a server error or no answer before that is called an outage."""
-SAME_MOMENT = 1.0
-"""Seconds within which tasks that meet an outage together have noted it."""
+SAME_MOMENT = 8.0
+"""Seconds within which tasks that meet an outage together have noted it: one may have found no note just before another
+wrote one, and its own write may wait 5 s for a database that is locked."""
 LAST_DAY = 24 * 3600.0
 """Seconds before KIE deletes the files at which patience ends: a person needs time to act."""
 _FOR_PEOPLE_TOO = frozenset(

@@ -77,6 +77,20 @@ def test_of_two_tasks_that_note_an_outage_in_the_same_moment_one_tells_of_it(
     assert told(BEGIN) == 0
 
 
+def test_a_task_whose_note_waited_for_a_locked_database_is_the_one_that_tells_of_it(
+    account: Account, told: Callable[[str], int]
+) -> None:
+    locked = 5.0  # seconds: SQLite's own patience
+
+    def other_notes(seconds: float) -> None:  # it had found no note either, and takes longer to write its own
+        if seconds > locked:
+            account.note.outage = Outage("out_of_credits", "met elsewhere", 1_000.5, 1_015.5)
+
+    account.sleep = other_notes
+    account.put_back()
+    assert told(BEGIN) == 0
+
+
 def test_of_two_tasks_that_see_the_end_one_tells_of_it(account: Account, told: Callable[[str], int]) -> None:
     account.put_back()
     account.down, account.clock.now = False, 2_000.0
