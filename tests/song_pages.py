@@ -206,8 +206,24 @@ def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:
 def _runs() -> list[dict[str, Any]]:
     listed = [{"music_task_id": song, "bucket": "other", "prefix": "deep/er"} for song in ("inother", "waits")]
     archive = {"operator": "KieCoverToS3Operator", "task_id": "archive_to_s3"}
+
+    def archived(song: str, bucket: str = "songs", prefix: str = "songs") -> dict[str, str]:
+        return {"music_task_id": song, "bucket": bucket, "manifest_key": f"{prefix}/{song}/manifest.json"}
+
     return [
         {
+            "archived": [
+                archived("whole"),
+                archived("rtl"),
+                archived("whole"),
+                archived("inother", "other", "deep/er"),
+                archived("private", prefix="elsewhere"),
+                archived("deleted"),
+                archived("more"),
+                {"music_task_id": "../secret", "bucket": "songs", "manifest_key": "songs/../secret/manifest.json"},
+                ["nothing of ours"],
+                archived("slashes"),
+            ],
             "dag_id": "own_dag",
             "run_id": "manual__2026-11-20T12:00:00+00:00",
             "state": "running",

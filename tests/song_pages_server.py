@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ if __name__ != "__main__":
 def fill(runs: list[dict[str, Any]]) -> None:
     """Store runs as the scheduler and the workers of Airflow do, as far as the pages read it.
 
-    :param runs: ``dag_id``, ``run_id``, ``state``, and ``tasks``: operator, task_id, map_index, xcoms, rendered.
+    :param runs: ``dag_id``, ``run_id``, ``state``, ``archived``: extras of the cover asset's events, in their order,
+        and ``tasks``: operator, task_id, map_index, xcoms, rendered.
     """
     from airflow import settings
     from airflow.models import import_all_models
@@ -46,17 +47,28 @@ def fill(runs: list[dict[str, Any]]) -> None:
     from sqlalchemy import insert, text
 
     import_all_models()
+    from airflow.models.asset import AssetEvent, AssetModel
     from airflow.models.dagrun import DagRun
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from uuid6 import uuid7
 
+    from airflow_kie.assets import COVER
+
     now = datetime.now(UTC)
     engine = settings.get_engine()
     Base.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(text("PRAGMA foreign_keys=OFF"))
+        asset = {"id": 1, "name": COVER.name, "uri": COVER.uri, "group": "asset", "extra": {}}
+        connection.execute(insert(AssetModel.__table__).values(**asset, created_at=now, updated_at=now))
+        for minute, extra in enumerate(extra for run in runs for extra in run.get("archived", [])):
+            connection.execute(
+                insert(AssetEvent.__table__).values(
+                    asset_id=1, extra=extra, source_map_index=-1, timestamp=now + timedelta(minutes=minute)
+                )
+            )
         for number, run in enumerate(runs, start=1):
             names = {"dag_id": run["dag_id"], "run_id": run["run_id"]}
             connection.execute(

@@ -11,6 +11,7 @@ from airflow_kie import _airflow, _airflow_songs, settings
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys, KeyRefused, SongKeys
 from airflow_kie.archive.pending import Working
+from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.operators.songs import ARCHIVED_KEY
 from airflow_kie.webhook.kept import Kept
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 _LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: who lists gives the order
 _KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
 _MANIFEST = "manifest.json"
+_EVENTS_FOR_EACH = 4
+"""Events that are read for each song that is shown: some tell of other buckets, or of a song again."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class SongWorld:
             if found:
                 songs.setdefault(*found)
         return songs
+
+    def lately_archived(self, place: Place, count: int) -> list[str]:
+        """Return the songs of a place whose covers were archived last, as the events of their asset tell, newest first.
+
+        :param count: how many at most.
+        """
+        with _airflow.metadata_session() as session:
+            told = _airflow_songs.latest_extras(session, COVER.uri, _EVENTS_FOR_EACH * count)
+        found = (_place_in(extra) for extra in told)
+        return list(dict.fromkeys(song for song, at in filter(None, found) if at == place))[:count]
 
     def song_of_task(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
         """Return the music task id that a task instance works on, None before it has begun."""

@@ -10,7 +10,7 @@ import base64
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 SONGS_PER_PAGE = 24
 OWED_SHOWN = 50
+LATELY_SHOWN = 12
 _OWED_LOOKED_AT = 1000
 _PARALLEL = 8
 """Requests to S3 at a time, for a page of many songs."""
@@ -191,9 +192,18 @@ def _add_overview(router: APIRouter, world: SongWorld, configured: Callable[[], 
         bucket, archive = world.open(place), ArchiveKeys(place.prefix)
         found = list(_first(list_pending(bucket, archive), _OWED_LOOKED_AT))
         newest = sorted(found, key=lambda item: item[1].last_modified, reverse=True)[:OWED_SHOWN]
-        owed = _read_many(world, {keys.music_task_id: place for keys, _ in newest})
+        pages = _read_many(world, {keys.music_task_id: place for keys, _ in newest})
+        owed = [page for page in pages if page.state != State.ARCHIVED]
         more = len(found) > len(newest)
-        return _page(request, "songs.html", owed=[page for page in owed if page.state != "Archived"], more=more)
+        return _page(request, "songs.html", owed=owed, more=more, archived=_lately_archived(world, place, owed))
+
+
+def _lately_archived(world: SongWorld, place: Place, owed: Sequence[SongPage]) -> list[SongPage]:
+    """Return what was archived last, as events tell; the archive itself is never listed, it can be large."""
+    shown = {page.music_task_id for page in owed}
+    songs = [song for song in world.lately_archived(place, LATELY_SHOWN) if song not in shown]
+    pages = _read_many(world, dict.fromkeys(songs, place))
+    return [page for page in pages if page.state is State.ARCHIVED]  # the others were deleted since
 
 
 def _add_run(router: APIRouter, world: SongWorld) -> None:
@@ -276,7 +286,7 @@ def _run_root(request: Request, dag_id: str, run_id: str) -> str:
 
 def _add_refusals(app: FastAPI, world: SongWorld) -> None:
     """Let every refusal be a page with a sentence."""
-    say = functools.partial(_page, template="message.html", login="")
+    say = functools.partial(_page, template="message.html", login="", back=False)
 
     @app.exception_handler(NothingToShow)
     def nothing(request: Request, error: NothingToShow) -> Response:
@@ -284,7 +294,7 @@ def _add_refusals(app: FastAPI, world: SongWorld) -> None:
 
     @app.exception_handler(KeyRefused)
     def no_id(request: Request, error: KeyRefused) -> Response:
-        return say(request, status=404, heading="This is no music task id", sentence=str(error))
+        return say(request, status=404, heading="This is no music task id", sentence=error.facts.message, back=True)
 
     @app.exception_handler(KieError)
     def refused(request: Request, error: KieError) -> Response:
