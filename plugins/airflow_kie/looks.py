@@ -41,12 +41,14 @@ FORGOTTEN = 1800.0
 """Seconds after its time at which a probe has been forgotten: no task waits for that outage any more."""
 GONE = timedelta(days=1)
 """How long files that KIE has deleted are still told of."""
+DAILY_CAP = "daily_cap"
+"""Our own limiter says it, not KIE; a task that has met it asks again up to a day later."""
 _PARALLEL = 8
 _CAUSES = MappingProxyType(
     {
         "out_of_credits": "credits",
         "key_limit": "account",
-        "daily_cap": "daily_cap",
+        DAILY_CAP: "daily_cap",
         "unauthorized": "account",
         "wrong_connection": "account",
     }
@@ -187,7 +189,7 @@ class Looker:
                 said = f"connection {name} has {balance:g} credits left"
                 waiting = seen.owed.of(name) if seen.owed else None
                 seen.conditions.append(Condition("credits", account.name, said, self.now, level, waiting))
-        noted = self._noted(account_place(hook))
+        noted = self._noted(account_place(hook), lambda one: one.reason == DAILY_CAP and hook.limiter().day_is_full())
         if noted:
             known = error_class(noted.reason)
             what = known.what if known else noted.message
@@ -206,8 +208,12 @@ class Looker:
 
     # --- how ---
 
-    def _noted(self, place: Place) -> Outage | None:
-        """Return the outage that tasks have noted, unless none waits for its end any more and it has ended."""
+    def _noted(self, place: Place, lasts: Callable[[Outage], bool] = lambda outage: False) -> Outage | None:
+        """Return the outage that tasks have noted, unless none waits for its end any more and it has ended.
+
+        :param place: whose.
+        :param lasts: says of an outage that the probe does not meet whether it is there.
+        """
         outage = place.note.read()
         if outage is None:
             return None
@@ -215,6 +221,8 @@ class Looker:
             return outage
         try:
             place.probe()
+            if lasts(outage):
+                return outage
         except KieError:
             return outage
         log.info("Nobody waits for %s any more, and it works: its note is left aside.", place.note.name)

@@ -55,7 +55,8 @@ def test_a_server_counts_and_says_how_long_to_wait(make: Make, url: str) -> None
 
 def test_a_server_counts_the_day(make: Make, url: str) -> None:
     limiter = make(url, creates=20, per_day=2)
-    assert granted(limiter, 3) == [True, True, False]
+    assert granted(limiter, 1) == [True] and not limiter.day_is_full()
+    assert granted(limiter, 2) == [True, False] and limiter.day_is_full()
     assert limiter.take().over == "day"
 
 

@@ -121,6 +121,16 @@ def test_a_daily_cap_of_zero_grants_nothing(make: Make) -> None:
     assert make(per_day=0).take() == Permit(False, 86_400.0, "day")
 
 
+def test_whether_the_day_is_full_is_known_without_counting_anything(make: Make, file: Path) -> None:
+    assert (make().day_is_full(), make(per_day=0).day_is_full()) == (False, True)
+    limiter = make(creates=20, per_day=2)
+    assert [limiter.day_is_full() for _ in range(3)] == [False] * 3
+    granted(limiter, 2)
+    assert (limiter.day_is_full(), make(creates=20, per_day=3).day_is_full()) == (True, False)
+    age(file, 25 * 3600)
+    assert not limiter.day_is_full()
+
+
 def test_a_connection_without_a_daily_cap_keeps_the_creates_that_another_counts_by_the_day(
     make: Make, file: Path
 ) -> None:

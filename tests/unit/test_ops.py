@@ -147,6 +147,26 @@ def test_a_cap_that_a_task_has_met_is_told_of_with_the_songs_of_that_connection(
     assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm()
 
 
+def test_a_cap_lasts_as_long_as_it_refuses_though_who_has_met_it_asks_again_a_day_later(
+    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def capped(per_day: int) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"max_creates_per_day": per_day}))
+
+    from airflow_kie.hooks.kie import KieHook
+
+    capped(0)
+    owe(bucket, A)
+    long_ago = time.time() - looks.FORGOTTEN - 3600
+    note_outage(variables, f"account_{KieHook().account.name}", "daily_cap", "the cap", since=long_ago)
+    assert "daily_cap begins: 1 song waits" in alarm("1")
+    look("2").execute()
+    (lasts,) = look("3").execute()
+    assert "max_creates_per_day is reached" in lasts
+    capped(500)
+    assert look("4").execute() == []
+
+
 def test_a_kie_that_fails_once_is_not_down_and_one_that_goes_on_failing_is(
     kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

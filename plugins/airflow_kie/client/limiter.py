@@ -16,6 +16,7 @@ import random
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -152,11 +153,25 @@ class CreateLimiter:
         :raises KieLimiterUnavailable: as :meth:`take`.
         :raises KieConnectionInvalid: as :meth:`take`.
         """
+        self._look(lambda store: store.now())
+
+    def day_is_full(self) -> bool:
+        """Return whether our own cap for 24 hours refuses the next create; nothing is counted.
+
+        :raises KieLimiterUnavailable: as :meth:`take`.
+        :raises KieConnectionInvalid: as :meth:`take`.
+        """
+        if not self._per_day:
+            return self._per_day == 0
+        return self._look(lambda store: store.of_a_day()) >= self._per_day
+
+    def _look(self, look: Callable[[CreateStore], int]) -> int:
+        """Open the store and return what it says while its lock is held."""
         with self._guard:
             store = self._store = self._store or open_store(self._address, self._name, self._rates())
             try:
                 with store.held():
-                    store.now()
+                    return look(store)
             except store.failures as error:
                 self._close_store()
                 raise unavailable(self._address, error) from None

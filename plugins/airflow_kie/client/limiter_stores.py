@@ -120,7 +120,15 @@ class CreateStore(ABC):
     def leak(self) -> None:
         """Delete creates that are older than a day: another connection of the account may count by the day."""
         with self.held():
-            self.bucket.leak(self.now() - DAY_MS + self.rates[-1].interval)
+            self._forget_before_a_day()
+
+    def of_a_day(self) -> int:
+        """Return how many creates were counted within a day; the lock is held by who asks."""
+        self._forget_before_a_day()
+        return int(cast(int, self.bucket.count()))
+
+    def _forget_before_a_day(self) -> None:
+        self.bucket.leak(self.now() - DAY_MS + self.rates[-1].interval)
 
 
 class SQLiteStore(CreateStore):
