@@ -219,6 +219,7 @@ def _runs() -> list[dict[str, Any]]:
                 archived("inother", "other", "deep/er"),
                 archived("private", prefix="elsewhere"),
                 archived("deleted"),
+                archived("script", "other", "deep/er"),
                 archived("more"),
                 {"music_task_id": "../secret", "bucket": "songs", "manifest_key": "songs/../secret/manifest.json"},
                 ["nothing of ours"],
