@@ -46,16 +46,17 @@ def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *
     :param stage: the stack.
     :param songs: songs that must be archived in the end.
     :param creates: songs that cannot be archived, and how many creates each may cause.
-    :param at_the_end: nothing goes on any more: songs that are not archived are lost, and stray files are wrong.
+    :param at_the_end: nothing goes on any more: songs that are not archived are lost, and what is wrong in the bucket
+        is wrong; before, files may be half written.
     """
     simulator = stage.running.simulator
-    tasks = {task["task_id"]: task for task in simulator.tasks("cover")}
     ledger = simulator.ledger("cover")
+    tasks = {task["task_id"]: task for task in simulator.tasks("cover")}  # every charge so far has its task there
     lost = [song for song in songs if at_the_end and not _archived(stage, song)]
     return Findings(
         double=tuple(double_payments(ledger, tasks)),
         lost=tuple(lost),
-        corrupt=tuple(corrupt(stage.bucket / stage.prefix, tasks, strays=at_the_end)),
+        corrupt=tuple(corrupt(stage.bucket / stage.prefix, tasks) if at_the_end else ()),
         wasted=tuple(_wasted(ledger, creates)),
         other=tuple(_other(simulator.state(), ledger)),
     )
@@ -75,12 +76,11 @@ def _archived(stage: Stage, song: str) -> bool:
     return check_song(stage.bucket, stage.prefix, song).whole
 
 
-def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]], *, strays: bool) -> list[str]:
-    """Return what is wrong with the archived songs.
+def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what is wrong with the archived songs once nothing is under way; files that no manifest names are, too.
 
     :param archive: folder ``<bucket>/<prefix>``.
     :param tasks: every cover task of the simulator by its id.
-    :param strays: files that no manifest names are wrong too: nothing is under way any more.
     """
     found: list[str] = []
     for folder in sorted(archive.glob("[0-9a-f]*")):
@@ -90,7 +90,7 @@ def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]], *, strays: bo
             found += [f"{file.key}: {file.problem}" for file in song.files if file.problem]
             found += _foreign(song.manifest, folder.name, tasks)
         named = {Path(file.key).name for file in song.files} | {"manifest.json"}
-        present = {path.name for path in folder.iterdir()} if strays else set()
+        present = {path.name for path in folder.iterdir()}
         found += [f"{folder.name}/{name}: no manifest names it" for name in sorted(present - named)]
     return found
 

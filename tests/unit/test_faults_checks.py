@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
-from fault_suite.checks import corrupt, creates_too_fast, double_payments
+from fault_suite.checks import corrupt, creates_too_fast, double_payments, findings
+from fault_suite.s3_proxy import S3Proxy
+from fault_suite.stage import Stage
+from kie_simulator.control_client import ControlClient
+from kie_simulator.server import SimulatorServer
 
 SONG, COVER = "0a" * 16, "0b" * 16
 TASKS = {COVER: {"source_id": SONG, "ended": True, "succeeded": True}}
@@ -40,7 +48,7 @@ def archived(bucket: Path, content: bytes = picture(), cover: str = COVER) -> Pa
 
 
 def problems(bucket: Path) -> list[str]:
-    return corrupt(bucket / "songs", TASKS, strays=True)
+    return corrupt(bucket / "songs", TASKS)
 
 
 def test_a_whole_archive_has_no_problem(tmp_path: Path) -> None:
@@ -62,7 +70,7 @@ def test_a_file_that_is_no_picture_is_found(tmp_path: Path) -> None:
 def test_the_cover_of_another_song_is_found(tmp_path: Path) -> None:
     archived(tmp_path)
     tasks = {COVER: {**TASKS[COVER], "source_id": "somebody"}}
-    assert corrupt(tmp_path / "songs", tasks, strays=True) == [f"{SONG}: {COVER} is the cover of somebody"]
+    assert corrupt(tmp_path / "songs", tasks) == [f"{SONG}: {COVER} is the cover of somebody"]
 
 
 @pytest.mark.parametrize("take_away", [lambda folder: None, lambda folder: (folder / "manifest.json").unlink()])
@@ -73,9 +81,31 @@ def test_a_file_that_no_manifest_names_is_found(tmp_path: Path, take_away: Calla
     assert f"{SONG}/cover-9.png: no manifest names it" in problems(tmp_path)
 
 
-def test_files_without_a_manifest_are_no_problem_while_work_goes_on(tmp_path: Path) -> None:
-    (archived(tmp_path) / "manifest.json").unlink()
-    assert corrupt(tmp_path / "songs", TASKS, strays=False) == []
+class Busy(ControlClient):
+    """A simulator that is given a create before every question."""
+
+    song = key = ""
+
+    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        if self.song and method == "GET":
+            headers = {"Authorization": f"Bearer {self.key}"}
+            cover = {"taskId": self.song, "callBackUrl": "http://127.0.0.1:9"}
+            url = str(self._http.base_url).replace("/_sim/", "/api/v1/suno/cover/generate")
+            assert httpx.post(url, json=cover, headers=headers, trust_env=False).json()["code"] == 200
+            self.song = self.make_music()[0].task_id
+        return super().call(method, path, body)
+
+
+@pytest.mark.parametrize("manifest", [None, "{"], ids=["none yet", "half written"])
+def test_while_work_goes_on_no_look_takes_it_for_a_finding(tmp_path: Path, manifest: str | None) -> None:
+    path = archived(tmp_path) / "manifest.json"
+    path.unlink() if manifest is None else path.write_text(manifest)
+    with SimulatorServer() as server, contextlib.closing(Busy(server.url)) as simulator:
+        simulator.song, simulator.key = simulator.make_music()[0].task_id, server.api_key
+        settings = SimpleNamespace(bucket=tmp_path.name, prefix="songs")
+        running: Any = SimpleNamespace(simulator=simulator, s3_dir=tmp_path.parent, settings=settings)
+        assert not findings(Stage(running, S3Proxy(str)), (), {}, at_the_end=False)
+        assert len(simulator.ledger("cover")) > 2
 
 
 def test_a_song_with_two_covers_that_kie_did_not_fail_was_paid_twice() -> None:
