@@ -113,9 +113,9 @@ class Stage:
         conf = {"music_task_ids": list(music_task_ids)} if dag_id == "music_cover" else {}
         return self.ask(lambda: self.airflow.trigger(dag_id, conf))
 
-    def send_event(self, music_task_id: str) -> None:
+    def send_event(self, music_task_id: str, **extra: str) -> None:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""
-        self.ask(lambda: self.airflow.create_asset_event(MUSIC, {}, music_task_id))
+        self.ask(lambda: self.airflow.create_asset_event(MUSIC, extra, music_task_id))
 
     def sweep(self) -> None:
         """Let DAG cover_inbox look once."""

@@ -21,6 +21,10 @@ from song_stack import eventually
 
 SOONER = 30
 """How many times sooner the rules speak here: half an hour is a minute."""
+CREDITS_ALERT = 100
+"""`[kie] credits_alert` here."""
+CAPPED = "kie_capped"
+"""A connection that stands in Airflow's database, where its daily cap can be changed while all runs."""
 End = Callable[[], None]
 _TAKES_PERMITS = """
 import sys, time
@@ -81,6 +85,18 @@ class Scene:
         self.pending(song).write_text(json.dumps(record.to_json()))
         return self.pending(song).unlink
 
+    def clear_cover(self, song: str) -> None:
+        """Clear the task that makes a song's cover, as a person does who has mended what it waits for."""
+        airflow = self.stage.airflow
+        (run_id,) = [
+            run["dag_run_id"]
+            for run in self.stage.ask(lambda: airflow.runs("music_cover"))
+            if run["partition_key"] == song
+        ]
+        tasks = self.stage.ask(lambda: airflow.task_instances("music_cover", run_id))
+        (task,) = [(task.task_id, task.map_index) for task in tasks if task.name == "generate_cover"]
+        self.stage.ask(lambda: airflow.clear("music_cover", run_id, [task]))
+
     def runs_ended(self, songs: Sequence[str]) -> bool:
         """Whether the run of each song has ended."""
         runs = self.stage.ask(lambda: self.stage.airflow.runs("music_cover"))
@@ -128,6 +144,58 @@ def no_credits(scene: Scene) -> End:
         scene.wait_archived(songs)
 
     return end
+
+
+def cap(stage: Stage, per_day: int | None, method: str = "PATCH") -> None:
+    """Change the daily cap of connection :data:`CAPPED`.
+
+    :param per_day: new tasks within 24 hours; None: no cap.
+    :param method: POST makes the connection.
+    """
+    extra = {"account": "capped", **({} if per_day is None else {"max_creates_per_day": per_day})}
+    connection = {
+        "connection_id": CAPPED,
+        "conn_type": "kie",
+        "host": stage.running.state.urls["simulator"],
+        "password": SIMULATOR_KEY,
+        "extra": json.dumps(extra),
+    }
+    path = "/connections" if method == "POST" else f"/connections/{CAPPED}"
+    stage.ask(lambda: stage.airflow.call(method, path, connection))
+
+
+def few_credits(scene: Scene) -> End:
+    """The balance is below the threshold; songs go on."""
+    songs = scene.songs(1)
+    scene.stage.running.simulator.set_credits(CREDITS_ALERT * 0.6)
+    scene.start(songs)
+
+    def end() -> None:
+        scene.wait_archived(songs)
+        scene.stage.running.simulator.set_credits(10_000)
+
+    return end
+
+
+def cap_is_reached(scene: Scene) -> End:
+    """A song is to be covered under a connection whose cap allows none; a person raises it, and clears the task."""
+    (song,) = scene.songs(1)
+    scene.stage.send_event(song, kie_conn_id=CAPPED)
+
+    def end() -> None:
+        cap(scene.stage, None)
+        scene.clear_cover(song)
+        scene.wait_archived([song])
+
+    return end
+
+
+def record_is_damaged(scene: Scene) -> End:
+    """A pending record is not what was written: nobody knows what its song is owed."""
+    record = scene.pending("c" * 32)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("{")
+    return record.unlink
 
 
 def bucket_refuses(scene: Scene) -> End:
@@ -309,6 +377,11 @@ CAUSES: Mapping[str, Cause] = {
     "the exporter is restarted": Cause({}, exporter_is_restarted),
     "KIE is down": Cause({"KieSongsHeldUp kie": HELD_UP}, kie_answers(455, "Under maintenance")),
     "no credits": Cause({"KieSongsHeldUp credits": HELD_UP}, no_credits),
+    "few credits are left": Cause(
+        {"KieSongsHeldUp credits": "songs go on, and soon will not: below [kie] credits_alert"}, few_credits
+    ),
+    "the daily cap is reached": Cause({"KieSongsHeldUp daily_cap": HELD_UP}, cap_is_reached),
+    "a record is damaged": Cause({"KieSongsHeldUp record": "its song would be forgotten"}, record_is_damaged),
     "the key is refused": Cause(
         {"KieSongsHeldUp account": HELD_UP}, kie_answers(401, "You do not have access permissions")
     ),
@@ -333,6 +406,7 @@ TOGETHER: Sequence[Sequence[str]] = (
     ("the exporter is restarted",),
     ("KIE is down",),
     ("no credits",),
+    ("few credits are left", "the daily cap is reached", "a record is damaged"),
     ("the key is refused",),
     ("the bucket refuses",),
     (

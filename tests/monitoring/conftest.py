@@ -17,7 +17,7 @@ import pytest
 from fault_suite.stage import stage
 from integration.databases import postgres_server
 from local_stack.settings import PROJECT
-from monitoring.causes import CAUSES, SOONER, TOGETHER, End, Scene
+from monitoring.causes import CAPPED, CAUSES, CREDITS_ALERT, SOONER, TOGETHER, End, Scene, cap
 from monitoring_programs import HOW_TO_GET, Alert, program, prometheus, statsd_exporter
 from song_stack import eventually
 from sped_up_rules import sped_up
@@ -105,25 +105,28 @@ def scene(folder: Path) -> Iterator[Scene]:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
             "AIRFLOW__KIE__OPS_EVERY_MINUTES": str(10 / SOONER),
             "AIRFLOW__KIE__EXPIRY_ALERT_DAYS": str(3 / SOONER),
+            "AIRFLOW__KIE__CREDITS_ALERT": str(CREDITS_ALERT),
+            "AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{CAPPED}",
             **statsd_environment(exporter.statsd_port),
         }
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]  # the local stack prepares SQLite only
         environment = {**os.environ, **settings, "AIRFLOW_HOME": str(folder / "migration")}
         subprocess.run(migrate, env=environment, check=True, capture_output=True)
         there = running.enter_context(stage(folder / "stack", settings))
+        cap(there, 0, "POST")
         there.running.airflow.wait_for_dag("kie_ops")
-        eventually(lambda: has_looked(exporter.target), "kie_ops has looked")
+        eventually(lambda: has_looked(exporter.target), "kie_ops has looked, and found every connection")
         seeing = running.enter_context(prometheus(sped_up(RULES, SOONER), exporter.target, folder))
         eventually(lambda: seeing.now("kie_ops_last_look_timestamp_seconds"), "Prometheus has seen a look")
         yield Scene(there, exporter, seeing)
 
 
 def has_looked(target: str) -> bool:
-    """Return whether the exporter shows that kie_ops has looked."""
+    """Return whether the exporter shows that kie_ops has looked, and that no connection lacked."""
     import httpx
 
     shown = httpx.get(f"http://{target}/metrics", trust_env=False).text
-    return "\nkie_ops_last_look_timestamp_seconds " in shown
+    return "\nkie_ops_last_look_timestamp_seconds " in shown and '\nkie_condition{cause="account"} 0\n' in shown
 
 
 def watch(there: Scene, together: Sequence[Sequence[str]], say: Callable[[str], None]) -> Seen:
