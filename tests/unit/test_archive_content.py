@@ -175,7 +175,7 @@ STARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(start=STARTS, cut=st.integers(0, 4000), noise=st.binary(max_size=200), at=st.integers(0, 4000))
 def test_no_input_makes_a_check_fail_in_an_untyped_way(start: bytes, cut: int, noise: bytes, at: int) -> None:
     body = bytearray(start[:cut] if cut < len(start) else start)

@@ -304,7 +304,7 @@ class Music(Driven):
     kind = "suno.music"
 
 
-_SETTINGS = settings(max_examples=120, stateful_step_count=40, deadline=None, database=None)
+_SETTINGS = settings(max_examples=120, stateful_step_count=40)
 TestCoverIsPaidForOnce = Cover.TestCase
 TestCoverIsPaidForOnce.settings = _SETTINGS
 TestMusicIsPaidForOnce = Music.TestCase

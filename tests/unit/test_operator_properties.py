@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -213,6 +213,4 @@ def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestCovers(Covers.TestCase):  # type: ignore[misc, valid-type]
     """Run the machine."""
 
-    settings = settings(
-        max_examples=70, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    settings = settings(max_examples=70, stateful_step_count=20)
