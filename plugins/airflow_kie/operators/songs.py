@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
 from airflow_kie import settings
-from airflow_kie.client.errors import KieError, KieOutOfCredits
+from airflow_kie.client.errors import KieError
 from airflow_kie.create_pool import check_create_pool
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.patience import account_place, bucket_place, patiently
 from airflow_kie.retry import KieRetryPolicy
+from airflow_kie.run_costs import PARALLEL, check_balances, of_account, over_cap
 from airflow_kie.songs import (
     SongOrder,
     SongsRefused,
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was asked for before the run began."""
-_PARALLEL = 8
-"""Requests to S3 at a time, while songs are noted."""
 
 
 class KieSongListOperator(BaseOperator):
@@ -123,20 +121,21 @@ class KieSongListOperator(BaseOperator):
             mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
         mistakes += mistakes_in_prefix(prefix)
         if mistakes:
-            refused = SongsRefused(" ".join(mistakes))
-            self._note_refused(context, refused)
-            raise refused
+            raise self._refused(context, " ".join(mistakes))
         check_create_pool()
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
-            with _of(kie_conn_id):  # a connection that cannot be used is told of before any song
+            with of_account(kie_conn_id):  # a connection that cannot be used is told of before any song
                 KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
         opened = self._tried_bucket(bucket, prefix)
+        # Before a song is noted: the sweep starts what is noted, and knows no cap.
+        if over := over_cap(self.max_covers, opened, prefix, orders):
+            raise self._refused(context, over)
         note = functools.partial(self._note, context, opened, prefix)
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with ThreadPoolExecutor(PARALLEL) as pool:
             noted = list(pool.map(note, orders))
         archived = [item.archived for item in noted if item.archived]
         todo = [item.order for item in noted if not item.archived]
-        self._weigh(noted)
+        check_balances(item.order for item in noted if item.archived is None and not item.cover_is_paid)
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         self.log.info("%s to work on, %s archived already.", in_words(len(todo)).capitalize(), in_words(len(archived)))
         return [order.arguments(bucket, prefix) for order in todo]
@@ -214,11 +213,12 @@ class KieSongListOperator(BaseOperator):
             "heard_from": pending.heard_from,
         }
 
-    def _note_refused(self, context: Context, refused: SongsRefused) -> None:
-        """Say in the song's pending record that only a person can help: the sweep would start it over and over."""
-        archive = self._noted_song
+    def _refused(self, context: Context, why: str) -> SongsRefused:
+        """Return the refusal of the run, which an event's song keeps: the sweep would start it over and over."""
+        refused, archive = SongsRefused(why), self._noted_song
         if _partition_key(context) and archive and archive.pending():
             archive.note_failure(refused.reason, str(refused))
+        return refused
 
     # --- before anything is paid ---
 
@@ -257,26 +257,6 @@ class KieSongListOperator(BaseOperator):
         self.log.info("Song %s is noted, heard of by %s.", order.music_task_id, pending.heard_from)
         return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
 
-    def _weigh(self, noted: Sequence[_Noted]) -> None:
-        """Stop before the first create if the run is over its cap, or an account's balance does not cover it."""
-        unpaid = [item.order for item in noted if item.archived is None and not item.cover_is_paid]
-        cap = str(self.max_covers if self.max_covers is not None else "").strip()
-        if cap and len(unpaid) > int(cap):
-            raise SongsRefused(
-                f"The run would pay for {in_words(len(unpaid), 'cover')}, and its cap max_covers is {cap}."
-            )
-        price = settings.number("credits_per_cover", 0.0)
-        for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in unpaid):
-            covers = sum(order.kie_conn_id == kie_conn_id for order in unpaid)
-            with _of(kie_conn_id):
-                balance = KieHook(kie_conn_id).credits()
-            if balance <= 0 or balance < covers * price:
-                needed = (
-                    f"{in_words(covers, 'cover')} need about {covers * price:g}" if price else "covers cost credits"
-                )
-                said = f"connection {kie_conn_id} has {balance:g} credits left, {needed}"
-                raise KieOutOfCredits(said, connection=kie_conn_id)
-
 
 @dataclass(frozen=True)
 class _Noted:
@@ -304,15 +284,6 @@ def _event_extra(context: Context) -> Mapping[str, Any]:
         for event in events:
             extra.update({name: value for name, value in (event.extra or {}).items() if value is not None})
     return extra
-
-
-@contextmanager
-def _of(kie_conn_id: str) -> Iterator[None]:
-    """Say of a failure whose account it is about: the other accounts of the run are not held up."""
-    try:
-        yield
-    except KieError as error:
-        raise error.with_facts(connection=kie_conn_id) from error
 
 
 def _gathered(mistakes: list[str], read: Any, otherwise: Any) -> Any:
