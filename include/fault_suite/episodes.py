@@ -13,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from local_stack.parts import AIRFLOW_PARTS
+from local_stack.patience import Patience
 
 _PATIENCE = 180.0
 _BEGIN, _END = " is held up, and everything that needs it waits", " works again after "
@@ -43,9 +44,9 @@ class Episode:
 
     def wait(self, so: Callable[[], object], what: str, seconds: float = _PATIENCE) -> bool:
         """Wait until something is so; complain and return False when it does not come."""
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while not so():
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 self.complaints.append(f"after {seconds:.0f} s it is still not so: {what}")
                 return False
             time.sleep(0.4)
@@ -70,8 +71,8 @@ class Episode:
 def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str, part: float) -> None:
     """Send songs into an outage, end it after a while, and look at what was said of it."""
     songs = episode.make(3)
-    end = begin()
     logs = _Told(episode.stage)
+    end = begin()
     for song in songs:
         episode.stage.send_event(song)
     episode.wait(lambda: logs.count(_BEGIN), f"{name}: somebody has told of it")
@@ -81,6 +82,7 @@ def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str,
     failed = [run["dag_run_id"] for run in _runs_of(episode.stage, songs) if run["state"] == "failed"]
     if failed:
         episode.complaints.append(f"{name}: a run failed instead of waiting: {', '.join(failed)}")
+    episode.wait(lambda: logs.count(_END), f"{name}: somebody has told of its end")
     begun, ended = logs.count(_BEGIN), logs.count(_END)
     if (begun, ended) != (1, 1):
         episode.complaints.append(f"{name}: {begun} messages at its begin and {ended} at its end, instead of one each")
