@@ -6,6 +6,7 @@ All mistakes are gathered, so that a person mends a form once.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -91,11 +92,24 @@ def mistakes_in_ids(ids: Sequence[str]) -> list[str]:
     """Return a sentence for every id that cannot be a KIE task id."""
     mistakes = []
     for task_id in ids:
+        if "://" in task_id:  # what is logged of an address is its host, which would name no mistake
+            mistakes.append("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
+            continue
         try:
             checked_task_id(task_id)
         except KeyRefused as error:
             mistakes.append(error.facts.message)
     return mistakes
+
+
+def mistakes_in_names(given: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return a sentence for every field that is almost one of ours: a cap that is misspelt would be none.
+
+    :param given: names in a run's conf; those that resemble none are somebody else's.
+    :param known: the DAG's params.
+    """
+    almost = ((name, difflib.get_close_matches(name, known, 1, 0.8)) for name in given if name not in known)
+    return [f"This DAG has no field {name!r}; is {found[0]!r} meant?" for name, found in almost if found]
 
 
 def mistakes_in_prefix(prefix: str) -> list[str]:

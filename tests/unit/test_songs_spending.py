@@ -53,6 +53,13 @@ def test_a_run_within_its_cap_or_without_one_goes_on(kie: SimulatorServer, bucke
     assert listed(music_task_ids=[A, B], max_covers=cap) == [A, B]
 
 
+def test_a_cap_that_is_misspelt_in_a_runs_conf_is_refused_not_left_out(kie: SimulatorServer, bucket: str) -> None:
+    run, dag = SimpleNamespace(conf={"max_cover": 0}), SimpleNamespace(params={"max_covers": None})
+    with pytest.raises(SongsRefused, match="This DAG has no field 'max_cover'; is 'max_covers' meant"):
+        listed({"dag_run": run, "dag": dag}, music_task_ids=[A])
+    assert listed({"dag_run": SimpleNamespace(conf=None), "dag": dag}, music_task_ids=[A]) == [A]
+
+
 def test_an_events_song_that_is_over_the_cap_waits_for_a_person(kie: SimulatorServer, bucket: str) -> None:
     noted(bucket, A)
     event = {

@@ -25,6 +25,7 @@ from airflow_kie.songs import (
     in_words,
     labels_in,
     mistakes_in_ids,
+    mistakes_in_names,
     mistakes_in_prefix,
     songs_in,
 )
@@ -117,6 +118,7 @@ class KieSongListOperator(BaseOperator):
 
     def _list(self, context: Context, bucket: str, prefix: str) -> list[dict[str, Any]]:
         orders, mistakes = self._orders(context, bucket, prefix)
+        mistakes = [*_misspelt(context), *mistakes]
         if not bucket:
             mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
         mistakes += mistakes_in_prefix(prefix)
@@ -270,6 +272,12 @@ class _Noted:
     order: SongOrder
     archived: dict[str, Any] | None = None
     cover_is_paid: bool = False
+
+
+def _misspelt(context: Context) -> list[str]:
+    """Return which fields of the run's conf are misspelt: Airflow takes any name, and the form's value would hold."""
+    run, dag = context.get("dag_run"), context.get("dag")
+    return mistakes_in_names(run.conf or {}, list(dag.params)) if run and dag else []
 
 
 def _partition_key(context: Context) -> str | None:
