@@ -55,8 +55,8 @@ def test_what_hides_its_mark_is_found_by_its_session(mark: str) -> None:
     with launch(SLEEP, "overwritten by a process title", new_session=True) as child:
         assert members(mark, None) == []
         assert [process.pid for process in members(mark, child.pid)] == [child.pid]
-        sweep(mark, child.pid)
-        assert not psutil.pid_exists(child.pid)
+        assert sweep(mark, child.pid) == []
+        assert members(mark, child.pid) == []
 
 
 def test_processes_of_another_stack_are_left_alone(mark: str) -> None:
