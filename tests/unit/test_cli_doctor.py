@@ -21,6 +21,10 @@ from airflow_kie.cli import airflow_checks
 from airflow_kie.cli.account_checks import clock_finding, key_findings, limiter_findings
 from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from airflow_kie.cli.doctor import command, connection_findings
+from airflow_kie.cli.exchanges import Exchange
+from airflow_kie.client.envelope import Response
+from airflow_kie.client.registry import CREDIT
+from airflow_kie.client.requests import call_request
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.song_archive import open_bucket
 from answering_server import serving
@@ -155,6 +159,13 @@ def test_the_clock_is_compared_with_the_date_of_kies_answer(kie: SimulatorServer
         level, seen = looked_at(key_findings, KieHook()).line("clock")
     assert level == "FAIL"
     assert re.search(r"is 36[0-9][0-9] s ahead of KIE's", seen)
+
+
+@pytest.mark.parametrize(("told", "ahead"), [(-5, 5.0), (0, 0.0), (29, 0.0), (45, -15.0)])
+def test_an_answer_that_takes_long_is_no_clock_that_is_wrong(told: int, ahead: float) -> None:
+    sent = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    exchange = Exchange("", sent, sent + timedelta(seconds=30), call_request(CREDIT), Response(200, {}, b""))
+    assert exchange.ahead_of(sent + timedelta(seconds=told)) == ahead
 
 
 def test_a_file_that_limits_one_machine_is_not_enough_for_an_executor_of_many(

@@ -58,7 +58,7 @@ def _clock(exchange: Exchange) -> Finding:
         theirs = parsedate_to_datetime(told).astimezone(UTC)
     except ValueError:
         return finding("clock", Level.WARN, "KIE's answer carries no readable Date, so the clocks cannot be compared.")
-    return clock_finding((exchange.middle - theirs).total_seconds())
+    return clock_finding(exchange.ahead_of(theirs))
 
 
 def clock_finding(ahead: float) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie.client.account import KieAccount
@@ -39,10 +39,14 @@ class Exchange:
             return {}
         return decoded if isinstance(decoded, dict) else {}
 
-    @property
-    def middle(self) -> datetime:
-        """When KIE has answered, as near as can be told from here."""
-        return self.started + timedelta(seconds=(self.ended - self.started).total_seconds() / 2)
+    def ahead_of(self, theirs: datetime) -> float:
+        """Return by how many seconds this machine's clock is ahead of KIE's (behind: negative), at the least.
+
+        Whenever between request and answer KIE has looked at its clock: an answer may take long.
+
+        :param theirs: KIE's time in the answer.
+        """
+        return (min(max(theirs, self.started), self.ended) - theirs).total_seconds()
 
 
 class ListeningTransport(KieTransport):
