@@ -53,7 +53,7 @@ class CallbackReceiver:
 
     def next(self) -> Received:
         """Return the next callback; wait for it if need be."""
-        return self.received.get(timeout=30)
+        return self.received.get(timeout=200)
 
     def __enter__(self) -> CallbackReceiver:
         self._thread.start()

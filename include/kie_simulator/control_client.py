@@ -23,7 +23,7 @@ class ControlClient:
     """
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/_sim", trust_env=False, timeout=30)
+        self._http = httpx.Client(base_url=f"{url}/_sim", trust_env=False, timeout=200)
 
     def close(self) -> None:
         """Close the connections."""

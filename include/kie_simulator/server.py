@@ -22,7 +22,7 @@ from kie_simulator.simulation import Simulation
 
 _LOOK_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep connections: whoever closes one while it is used again resets that request. nginx's value."""
+"""nginx's value, longer than clients keep connections: whoever closes one while it is used again resets that request."""
 
 
 class _Server(uvicorn.Server):

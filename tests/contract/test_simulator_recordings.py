@@ -36,7 +36,7 @@ def simulator(server: SimulatorServer) -> SimulatorServer:
 @pytest.fixture
 def kie(simulator: SimulatorServer) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {simulator.api_key}"}
-    with httpx.Client(base_url=simulator.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=simulator.url, headers=headers, trust_env=False, timeout=200) as client:
         yield client
 
 

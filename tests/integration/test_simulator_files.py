@@ -75,7 +75,7 @@ def test_a_range_of_a_file_can_be_had(simulator: SimulatorServer, kie: Kie) -> N
 
 @pytest.mark.parametrize("agent", ["", "Python-urllib/3.11", "python-httpx/0.28.1", "Python/3.11 aiohttp/3.9"])
 def test_a_python_clients_default_user_agent_is_refused(simulator: SimulatorServer, kie: Kie, agent: str) -> None:
-    answer = httpx.get(images(simulator, kie)[0], headers={"User-Agent": agent}, trust_env=False)
+    answer = httpx.get(images(simulator, kie)[0], headers={"User-Agent": agent}, trust_env=False, timeout=200)
     assert answer.status_code == 403
 
 

@@ -140,7 +140,7 @@ def receiver_alone(home: Path, airflow_url: str, connections: dict[str, str]) ->
 def eventually_listens(url: str) -> None:
     for _ in range(600):
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(url, trust_env=False)
+            httpx.get(url, trust_env=False, timeout=200)
             return
         time.sleep(0.1)
 

@@ -91,7 +91,7 @@ class Busy(ControlClient):
             headers = {"Authorization": f"Bearer {self.key}"}
             cover = {"taskId": self.song, "callBackUrl": "http://127.0.0.1:9"}
             url = str(self._http.base_url).replace("/_sim/", "/api/v1/suno/cover/generate")
-            assert httpx.post(url, json=cover, headers=headers, trust_env=False).json()["code"] == 200
+            assert httpx.post(url, json=cover, headers=headers, trust_env=False, timeout=200).json()["code"] == 200
             self.song = self.make_music()[0].task_id
         return super().call(method, path, body)
 

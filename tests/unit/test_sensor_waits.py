@@ -71,6 +71,7 @@ def a_cover(kie: SimulatorServer, music_task_id: str) -> str:
         json={"taskId": music_task_id, "callBackUrl": "https://callback.invalid"},
         headers={"Authorization": f"Bearer {kie.api_key}"},
         trust_env=False,
+        timeout=200,
     )
     return str(answer.json()["data"]["taskId"])
 
