@@ -22,7 +22,7 @@ from kie_simulator.simulation import Simulation
 
 _LOOK_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 75
-"""nginx's value, longer than clients keep connections: whoever closes one while it is used again resets that request."""
+"""nginx's value, longer than clients keep one: who closes a connection while it is used again resets that request."""
 
 
 class _Server(uvicorn.Server):
