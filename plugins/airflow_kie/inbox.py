@@ -19,6 +19,8 @@ from airflow_kie.songs import mistakes_in_ids, mistakes_in_labels
 
 MAX_BYTES = 5 * 1024 * 1024
 """No inbox object may be larger."""
+_DELIMITERS = (",", ";", "\t")
+"""What parts the columns of a CSV file: spreadsheets take a semicolon where the comma is the decimal sign."""
 _OWN_COLUMNS = ("music_task_id", "kie_conn_id", "archive_audio", "archive_lyrics", "cover_task_id", "labels")
 
 
@@ -89,9 +91,14 @@ def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _csv_songs(text: str) -> Iterator[Mapping[str, Any]]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    if "music_task_id" not in (rows.fieldnames or ()):
-        raise InboxUnreadable("Its first line names no column music_task_id.")
+    for delimiter in _DELIMITERS:
+        rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, delimiter=delimiter)
+        if "music_task_id" in (rows.fieldnames or ()):
+            break
+    else:
+        raise InboxUnreadable(
+            "Its first line names no column music_task_id; columns are parted by commas, semicolons or tabs."
+        )
     for row in rows:
         if row.get(None):
             raise InboxUnreadable(f"Line {rows.line_num} has more fields than the first line has columns.")

@@ -159,7 +159,10 @@ class KieTaskUnknown(KieError):
 
     reason = "task_unknown"
     what = "KIE knows no such task under this connection"
-    todo = "Wrong id or wrong account? Check the id at kie.ai/logs of the account whose key the connection holds."
+    todo = (
+        "Wrong id or wrong account? Check the id at kie.ai/logs of the account whose key the connection holds; "
+        "it is the task id that is needed, not an audio id."
+    )
     paid = "Nothing was paid for by this."
 
 

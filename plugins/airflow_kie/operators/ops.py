@@ -14,6 +14,7 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.errors import all_reasons
 from airflow_kie.conditions import CAUSES, Look, News, Told, decide, from_json, joined, to_json
 from airflow_kie.looks import Looker, Seen
+from airflow_kie.songs import in_words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,8 +78,9 @@ class KieOpsOperator(BaseOperator):
             return {}
 
     def _log(self, seen: Seen, news: list[News], lasting: list[str]) -> None:
-        owed = "The bucket did not say who is owed something" if seen.owed is None else f"{seen.owed.count} songs owed"
-        self.log.info("%s; %d causes hold songs up.", owed, len(lasting))
+        unknown = "The bucket did not say who is owed something"
+        owed = unknown if seen.owed is None else f"{in_words(seen.owed.count).capitalize()} owed something"
+        self.log.info("%s; %s found that hold songs up.", owed, in_words(len(lasting), "cause"))
         for sentence in lasting:
             self.log.warning("%s", sentence)
         for one in news:
