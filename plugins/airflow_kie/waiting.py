@@ -13,7 +13,7 @@ from typing import NoReturn
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airflow_kie.client.registry import task_kind
+from airflow_kie.client.log_line import about
 from airflow_kie.client.step import TaskRecord
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,3 @@ def pause_by(
         time.sleep(max(0.0, until - time.time()))
 
     return {Pausing.DEFER: defer, Pausing.RESCHEDULE: reschedule, Pausing.POKE: poke}[way]
-
-
-def about(record: TaskRecord) -> str:
-    """Return one line that names a task, what it is made from, and its last state."""
-    kind = task_kind(record.kind)
-    source = f" for {record.source_id}" if record.source_id else ""
-    word = record.last_state or ""
-    meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 tells nobody anything
-    state = f", last state {word}{f' ({meaning})' if meaning else ''}" if word else ""
-    return f"{kind.title} task {record.task_id or '(no id yet)'}{source}{state}."

@@ -15,17 +15,19 @@ from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers import CreateAnswer, Created, Ended
 from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled, error_from_event
 from airflow_kie.client.follow import Follower
+from airflow_kie.client.log_line import about
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
 from airflow_kie.events import Outcome, heard_by
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.last_poll import note_poll_hit
-from airflow_kie.lineage import LineageMethods, TaskLineage, known_of, of_ended
+from airflow_kie.lineage import TaskLineage, known_of, of_ended
+from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink
 from airflow_kie.patience import Place, account_place, patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore, key_of_this_try
-from airflow_kie.waiting import Pausing, about, pause_by
+from airflow_kie.waiting import Pausing, pause_by
 from airflow_kie.webhook.address import Waiting, wake_token
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from airflow_kie.client.registry import COVER, MUSIC, task_kind
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.events import Outcome, heard_by
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lineage import LineageMethods, TaskLineage, known_of, of_ended
+from airflow_kie.lineage import TaskLineage, known_of, of_ended
+from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink
 from airflow_kie.operators.task import RETRIES, required
 from airflow_kie.patience import account_place, patiently

@@ -16,7 +16,8 @@ from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.lineage import LineageMethods, TaskLineage, of_archive, to_archive
+from airflow_kie.lineage import TaskLineage, of_archive, to_archive
+from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
 from airflow_kie.new_files import NewFiles, tell_of_new_files
 from airflow_kie.operators.task import RETRIES, is_true, required

@@ -16,11 +16,11 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.answers import Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
 from airflow_kie.client.follow import timed_out
+from airflow_kie.client.log_line import about
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Action, Done, Fail, Fetch, Rules, TaskRecord, Wait, next_action
 from airflow_kie.events import Outcome, event_of
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.waiting import about
 
 if TYPE_CHECKING:
     from airflow_kie.client.kie import KieAsync
