@@ -85,10 +85,11 @@ class OwedSongs:
         :param now: UTC.
         :param days: what is told as time until the next expiry when nothing expires.
         """
-        oldest = min((pending.first_heard_at for pending in self.read), default=now)
+        to_save = [pending for pending in self.read if expires(pending)]  # a mistyped id shall wake nobody
+        oldest = min((pending.first_heard_at for pending in to_save), default=now)
         metrics.UNARCHIVED.set(self.count)
         metrics.UNARCHIVED_OLDEST.set(max(0.0, (now - oldest).total_seconds()))
-        ends = [expiry_of(pending) - now for pending in self.read if expires(pending)]
+        ends = [expiry_of(pending) - now for pending in to_save]
         metrics.NEXT_EXPIRY.set(min([days, *(end / timedelta(days=1) for end in ends)]))
 
 

@@ -221,7 +221,7 @@ UNARCHIVED_OLDEST = Metric(
     Kind.GAUGE,
     "seconds",
     (),
-    "How long ago the oldest of them was heard of; 0 when nothing is owed.",
+    "How long ago the oldest of them was heard of that KIE has files of (an unknown id has none); 0 without such.",
     "kie_unarchived_oldest_seconds",
 )
 NEXT_EXPIRY = Metric(

@@ -210,6 +210,18 @@ def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files
     assert alarm("2").startswith("expiry is worse")
 
 
+@pytest.mark.parametrize(("reason", "counts"), [("task_unknown", False), ("file_gone", False), ("timeout", True)])
+def test_a_song_of_which_kie_has_nothing_does_not_age(
+    kie: SimulatorServer, bucket: str, variables: Variables, sent: StatsdListener, reason: str, counts: bool
+) -> None:
+    old, now = datetime.now(UTC) - timedelta(hours=8), datetime.now(UTC)
+    owe(bucket, A, first_heard_at=old, last_failure=Failure(reason=reason, message="said", at=old))
+    owe(bucket, B, first_heard_at=now)
+    look().execute()
+    (age,) = sent.of("kie.unarchived_oldest")
+    assert (age.value > 7 * 3600) is counts
+
+
 def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
     kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
 ) -> None:
