@@ -247,8 +247,9 @@ class Patience:
             outage = Outage(error.reason, error.facts.message or error.what, now, now + pause, pause)
             place.note.write(outage)
             self.sleep(SAME_MOMENT)  # Variables have no create-if-absent: the last of several writers tells of it
-            if place.note.read() != outage:
-                return  # another task has met it in the same moment, and tells of it
+            noted = place.note.read()
+            if noted is None or noted.since != outage.since:  # whoever probes it meanwhile leaves its beginning alone
+                return  # another task has met it in the same moment, and tells of it; or it is over, and that was told
             log.error("%s is held up, and everything that needs it waits: %s", place.note.name, error)
 
     def _give_up_if_too_long(self, error: KieError) -> None:

@@ -91,6 +91,29 @@ def test_a_task_whose_note_waited_for_a_locked_database_is_the_one_that_tells_of
     assert told(BEGIN) == 0
 
 
+def test_a_task_tells_of_its_outage_though_another_one_has_probed_it_in_the_meantime(
+    account: Account, told: Callable[[str], int]
+) -> None:
+    def other_probes(seconds: float) -> None:
+        assert account.note.outage is not None
+        account.note.outage = account.note.outage.next_probe(account.clock.now + seconds)
+
+    account.sleep = other_probes
+    account.put_back()
+    assert told(BEGIN) == 1
+
+
+def test_of_an_outage_that_ended_while_it_was_noted_nothing_is_told_after_its_end(
+    account: Account, told: Callable[[str], int]
+) -> None:
+    def other_sees_the_end(seconds: float) -> None:
+        account.note.outage = None
+
+    account.sleep = other_sees_the_end
+    account.put_back()
+    assert told(BEGIN) == 0
+
+
 def test_of_two_tasks_that_see_the_end_one_tells_of_it(account: Account, told: Callable[[str], int]) -> None:
     account.put_back()
     account.down, account.clock.now = False, 2_000.0
