@@ -87,7 +87,10 @@ def test_every_legend_names_a_label_of_its_query() -> None:
 def test_every_alert_says_what_to_do_and_is_seen_to_fire_and_not_to_fire_in_promtools_tests(
     rule: dict[str, Any],
 ) -> None:
-    assert set(rule["annotations"]) == {"summary", "todo", "runbook"} and rule["labels"]["severity"] in ("error", "warning")
+    assert set(rule["annotations"]) == {"summary", "todo", "runbook"} and rule["labels"]["severity"] in (
+        "error",
+        "warning",
+    )
     written = [
         one
         for test in yaml.safe_load(TESTS)["tests"]
