@@ -13,7 +13,7 @@ import pytest
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
-from airflow_kie.cli import redrive, where
+from airflow_kie.cli import forget, redrive, where
 from airflow_kie.song_archive import SongArchive
 
 KEYS = ArchiveKeys("songs")
@@ -60,6 +60,9 @@ class Songs:
     def redrive(self, **options: Any) -> Ran:
         defaults = {"reason": None, "since": None, "dry_run": False, "yes": True}
         return self._run(redrive.command, **defaults | options)
+
+    def forget(self, task_id: str, *, yes: bool = True) -> Ran:
+        return self._run(forget.command, id=task_id, yes=yes)
 
     def _run(self, command: Callable[[Namespace], None], **arguments: Any) -> Ran:
         with pytest.raises(SystemExit) as ended:

@@ -124,12 +124,12 @@ def songs(
     from airflow_database import make_tables
     from airflow_kie import song_archive
     from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.cli import redrive, where
+    from airflow_kie.cli import forget, redrive, where
     from cli_songs import Songs
 
     make_tables()
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     opened = Bucket(s3_server.client(), bucket)
-    for module in (song_archive, where, redrive):
+    for module in (song_archive, where, redrive, forget):
         monkeypatch.setattr(module, "open_bucket", lambda *_: opened)  # a new S3 client takes a second
     return Songs(opened, capsys)

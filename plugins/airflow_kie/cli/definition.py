@@ -97,6 +97,14 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("--dry-run",), action="store_true", help="Only list them"),
                     yes,
                 ),
+                command(
+                    "forget",
+                    "Say that nobody is owed a song any more",
+                    "Delete a song's pending record: nothing starts the song again, and no alert counts it. For an id "
+                    "that was mistyped, or a song that KIE rejects. Says what is paid for, and asks once.",
+                    words.Arg(("id",), help="A music task id"),
+                    yes,
+                ),
             ),
         )
     ]

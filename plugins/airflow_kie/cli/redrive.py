@@ -111,7 +111,7 @@ def _asked_for(
             continue
         if since and (failure.at if failure else pending.first_heard_at) < since:
             continue
-        yield Owed(pending, _why_left(pending))
+        yield Owed(pending, why_left(pending))
 
 
 def _nobody_has(reason: str, reasons: Counter[str]) -> int:
@@ -132,7 +132,7 @@ def _nobody_has(reason: str, reasons: Counter[str]) -> int:
     return 1
 
 
-def _why_left(pending: Pending) -> str:
+def why_left(pending: Pending) -> str:
     """Return why a song is left alone; empty if nobody works on it."""
     music_task_id, working = pending.music_task_id, pending.working
     with _airflow.metadata_session() as session:
@@ -201,4 +201,4 @@ def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
 def _left_meanwhile(archive: SongArchive) -> str:
     """Return why a song is not started after all: the list is as old as a person took to read it."""
     pending = archive.pending()
-    return _why_left(pending) if pending else "nothing of it is owed any more"
+    return why_left(pending) if pending else "nothing of it is owed any more"
