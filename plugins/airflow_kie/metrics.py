@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -275,13 +276,21 @@ METRICS = _all(
 
 
 async def get_ready() -> None:
-    """Let Airflow make its client of the metrics' backend on a thread: a look-up of its host may block."""
-    if not _READY:
-        _READY.append(True)
-        await asyncio.to_thread(_make_client)
+    """Let Airflow make its client of the metrics' backend on a thread: a look-up of its host may block.
+
+    Of many triggers that start at once one has it made, and the others wait: whoever sent a metric before would look
+    the host up in the event loop.
+    """
+    if _READY:
+        return
+    async with _MAKING.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        if not _READY:
+            await asyncio.to_thread(_make_client)
+            _READY.append(True)
 
 
 _READY: list[bool] = []
+_MAKING: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
 def _make_client() -> None:

@@ -239,6 +239,30 @@ def test_the_client_of_the_backend_is_made_outside_of_the_event_loop(monkeypatch
     assert made_on and made_on[0] is not threading.main_thread()
 
 
+def test_of_two_triggers_that_start_at_once_neither_sends_a_metric_before_there_is_a_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import threading
+
+    made: list[bool] = []
+    may_go_on = threading.Event()
+    monkeypatch.setattr(metrics, "_READY", [])
+    monkeypatch.setattr(stats, "timer", lambda: made.append(may_go_on.wait(120)))
+
+    async def trigger() -> int:
+        await metrics.get_ready()
+        return len(made)
+
+    async def two() -> list[int]:
+        both = [asyncio.ensure_future(trigger()) for _ in range(2)]
+        for _ in range(100):  # all the time that the second one needs, if it does not wait
+            await asyncio.sleep(0)
+        may_go_on.set()
+        return await asyncio.gather(*both)
+
+    assert asyncio.run(two()) == [1, 1]
+
+
 def test_no_metric_has_a_tag_that_could_hold_an_id() -> None:
     allowed = {"kind", "connection", "heard", "reason", "over", "outcome", "cause", "triggerer"}
     assert {tag for metric in metrics.METRICS.values() for tag in metric.tags} <= allowed
