@@ -28,12 +28,15 @@ from local_stack.airflow_api import AirflowApi
 from local_stack.env_file import with_secrets
 from local_stack.environment import base_environment
 from local_stack.health import unhealthy
+from local_stack.patience import Patience
 from local_stack.ports import ReservedPort
 from local_stack.processes import end, start, sweep
 from local_stack.settings import PROJECT
 from song_stack import eventually
 
 TWO_OF_EACH = ("scheduler-1", "scheduler-2", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
+_DROPPED = "\nSystemExit: 0\n"
+"""The end of what Python writes when an exception that was to end a process is dropped."""
 _LONE_ARGUMENTS: Mapping[str, Sequence[str]] = {
     # The log servers listen on all interfaces; the containers' networks keep them in.
     "triggerer": ("--skip-serve-logs",),
@@ -150,14 +153,22 @@ class DistributedStack:
     def replace(self, name: str) -> int:
         """Stop a process as ``docker compose up`` does with a container that it replaces, and start it again.
 
+        Airflow's scheduler ends by an exception out of its signal handler, which Python drops where it strikes a
+        callback of the garbage collection, and says so; then it is asked once more.
+
         :return: its exit code; below 0: it did not end by itself within its service's ``stop_grace_period``.
         """
         grace = self.compose.services[name.rpartition("-")[0]].get("stop_grace_period", "10s")
-        process = self.running[name]
+        patience = Patience(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
+        process, dropped = self.running[name], self.log(name).count(_DROPPED)
         process.terminate()
-        try:
-            code = process.wait(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
-        except subprocess.TimeoutExpired:
+        while process.poll() is None and not patience.is_over():
+            if self.log(name).count(_DROPPED) > dropped:
+                dropped += 1
+                process.terminate()
+            time.sleep(0.1)
+        code = process.poll()
+        if code is None:
             code = -signal.SIGKILL
             self.kill(name)
         self.begin(name)
