@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from local_stack.processes import end, start
+from unused_ports import unused_port
 
 HOW_TO_GET: Mapping[str, str] = {
     "prometheus": "apt-get install prometheus",
@@ -142,7 +143,7 @@ def statsd_exporter(mapping: Path, folder: Path) -> Iterator[Exporter]:
     :param mapping: its mapping file.
     :param folder: where its log goes.
     """
-    udp, web = free_port(socket.SOCK_DGRAM), free_port()
+    udp, web = _unused_udp_port(), unused_port()
     command = [
         program("statsd_exporter"),
         f"--statsd.mapping-config={mapping}",
@@ -173,7 +174,7 @@ def prometheus(rules: str, target: str, folder: Path) -> Iterator[Prometheus]:
         "scrape_configs": [{"job_name": "airflow", "static_configs": [{"targets": [target]}]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
-    port = free_port()
+    port = unused_port()
     command = [
         program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
@@ -207,8 +208,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket(socket.AF_INET, kind) as probe:
+def _unused_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
