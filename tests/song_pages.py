@@ -87,6 +87,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
             "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
             "AIRFLOW__KIE__BUCKET": "songs",
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+            "AIRFLOW_CONN_KIE_HELD": json.dumps({"conn_type": "kie", "password": "k", "extra": {"account": "held"}}),
         }
         with _serving(home, environment) as (told, process), httpx.Client(trust_env=False, timeout=60) as http:
             url = f"http://127.0.0.1:{told['port']}/airflow/kie"
@@ -184,6 +185,7 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
     failure = Failure(reason=failed.reason, message=str(failed), at=NOW)
     _pending(songs, "songs", "failed", title="Rude <b>Words</b>", last_failure=failure)
     _pending(songs, "songs", "half", working=Working(dag_id="music_cover", run_id="gone"))
+    _pending(songs, "songs", "held", kie_conn_id="kie_held", working=Working(dag_id="own_dag", run_id=RUN[14:]))
     _pending(songs, "songs", "strange", last_failure=Failure(reason="ZeroDivisionError", message="a / 0", at=NOW))
     _pending(songs, "songs", "whole", options=Options(audio=True, lyrics=True))
     _song(songs, "songs", "more", "More", _file(songs, cover("more", 1), PNG, "image/png"))

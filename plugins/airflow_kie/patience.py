@@ -117,7 +117,10 @@ class OutageNote:
 
     def read(self) -> Outage | None:
         """Return the outage that is noted, None when there is none."""
-        text = Variable.get(self.key, default=None)
+        return self.outage_in(Variable.get(self.key, default=None))
+
+    def outage_in(self, text: str | None) -> Outage | None:
+        """Return the outage that the Variable's text notes, None when it notes none."""
         try:
             return Outage(**json.loads(text)) if text else None
         except (TypeError, ValueError):

@@ -184,6 +184,13 @@ def test_a_song_without_a_manifest_shows_no_file_even_if_some_are_there(pages: S
     assert pages.get("/songs/half/files/cover-1.png").status_code == 404
 
 
+def test_a_song_in_work_that_an_outage_holds_up_says_so(pages: SongPages) -> None:
+    text = pages.get("/songs/held").text
+    assert ">In work<" in text
+    assert re.search(r"Held up since \d\d:\d\d UTC: The KIE account has too few credits\. It goes on by itself", text)
+    assert "Held up" not in pages.get("/songs/half").text  # of another account
+
+
 def test_an_archived_song_that_is_owed_more_says_so_and_shows_what_it_has(pages: SongPages) -> None:
     text = pages.get("/songs/more").text
     assert "still owed: audio" in text and ">Waiting<" in text and "files/cover-1.png" in text
@@ -274,7 +281,7 @@ def test_the_overview_shows_who_is_owed_something_and_what_was_archived_last_but
         re.findall(r'<a href="/airflow/kie/songs/([^"]+)"', part)
         for part in pages.get("/songs").text.split("Archived lately")
     )
-    assert set(owed) == {"failed", "half", "strange", "more", "broken"}
+    assert set(owed) == {"failed", "half", "held", "strange", "more", "broken"}
     assert archived == ["slashes", "whole", "rtl"]  # by events: the newest first, once, of this archive alone
 
 

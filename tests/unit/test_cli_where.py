@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from airflow_connections import kie_connection
 from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
+from airflow_kie.client.errors import error_class
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.patience import Outage
 from cli_songs import COVER, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
 
@@ -82,3 +87,18 @@ def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
     told = songs.where("f" * 32)
     assert (told.code, "KIE knows no such cover" in told.err, "a-wrong-key" in told.err) == (1, False, False)
     assert "Connection kie_default: KIE refused the API key" in told.err
+
+
+@pytest.mark.parametrize(("place", "reason"), [("account_", "out_of_credits"), ("bucket_", "s3_access_denied")])
+def test_a_song_in_work_that_an_outage_holds_up_says_so_and_what_to_do(songs: Songs, place: str, reason: str) -> None:
+    from airflow.models.variable import Variable
+
+    songs.owed(SONG)
+    assert "Held up" not in songs.where(SONG).out
+    name = songs.bucket.name if place == "bucket_" else KieHook().account.name
+    outage = Outage(reason, "said", NOW.timestamp(), NOW.timestamp() + 60)
+    known = error_class(reason)
+    assert known is not None
+    with stored(Variable(f"kie_outage__{place}{name}", json.dumps(asdict(outage)))):
+        (line,) = (line for line in songs.where(SONG).out.splitlines() if "Held up since" in line)
+    assert f": {known.what}. It goes on by itself" in line and line.endswith(known.todo)

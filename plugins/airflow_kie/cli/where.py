@@ -17,6 +17,7 @@ from airflow_kie.cli.verify import archive_of, configured_archive
 from airflow_kie.client.answers import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.registry import COVER
+from airflow_kie.held_up import held_up
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.song_archive import SongArchive, open_bucket
@@ -98,7 +99,8 @@ def _tell(archive: SongArchive) -> bool:
     page = song_page(archive.keys, manifest, pending, active=active, now=datetime.now(UTC))
     say(f"{page.title}, music task {music_task_id}")
     say(f"{page.state.value}. {page.sentence}")
-    for line in (*_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
+    outages = held_up(pending, archive.bucket.name) if pending else []
+    for line in (*outages, *_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
         say(f"  {line}")
     return True
 
