@@ -58,12 +58,19 @@ def stack_that_is_up(folder: Path) -> tuple[Path, StackState] | None:
 
     :param folder: the folder of all stacks, as :func:`local_stack.settings.local_folder` returns it.
     """
-    others = sorted(folder.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    others = sorted(folder.glob(f"*/{FILE}"), key=_written_at, reverse=True)
     for file in [folder / FILE, *others]:
         state = read_state(file.parent)
         if state is not None and state.alive and state.phase == "ready":
             return file.parent, state
     return None
+
+
+def _written_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # ./run down has just taken it away
+        return 0.0
 
 
 def environment_beside(settings: StackSettings, state: StackState, person: Mapping[str, str]) -> dict[str, str]:

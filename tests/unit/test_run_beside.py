@@ -48,6 +48,18 @@ def test_the_stack_of_up_goes_before_a_newer_demo(folder: Path) -> None:
     assert stack_that_is_up(folder) == (folder, up)
 
 
+def test_a_stack_that_is_taken_down_at_this_moment_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack_in(folder / "demo-1")
+    gone = folder / "demo-2" / "stack.json"
+    found = [gone, *folder.glob("*/stack.json")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    up = stack_that_is_up(folder)
+    assert up is not None
+    assert up[0] == folder / "demo-1"
+
+
 def test_of_several_demos_the_newest_that_is_up_is_taken(folder: Path) -> None:
     stack_in(folder, alive=False)
     for number, name in enumerate(("demo-1", "demo-2", "demo-3", "demo-4")):
