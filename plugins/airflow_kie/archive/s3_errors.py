@@ -223,7 +223,8 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     except ClientError as e:
         raise _of_answer(e.response, where, _RIGHTS.get(action, "")) from e
     except BotoCoreError as e:
-        raise _of_exception(e)(f"{where}: {e}") from e
+        words = str(e).partition(": Bucket name must match")[0]  # two regular expressions follow, of no use to a person
+        raise _of_exception(e)(f"{where}: {words}") from e
 
 
 def _of_exception(error: Exception) -> type[S3Error]:
