@@ -215,7 +215,7 @@ def test_a_song_that_is_not_there_gets_a_sentence(pages: SongPages, song: str, s
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("/songs/damaged", "A record in the bucket cannot be read"),
+        ("/songs/damaged", "s3://songs/songs/damaged/manifest.json is not JSON"),
         ("/runs/own_dag/no_bucket", "The S3 bucket does not exist"),
         ("/runs/own_dag/no_bucket/songs/whole/files/cover-1.png", "The S3 bucket does not exist"),
     ],

@@ -303,6 +303,12 @@ def _add_refusals(app: FastAPI, world: SongWorld) -> None:
     def no_id(request: Request, error: KeyRefused) -> Response:
         return say(request, status=404, heading="This is no music task id", sentence=error.facts.message, back=True)
 
+    @app.exception_handler(ArchiveUnreadable)
+    def unreadable(request: Request, error: ArchiveUnreadable) -> Response:
+        log.warning("Song page %s: %s", request.url.path, error)
+        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be mended
+        return say(request, status=503, heading=error.what, sentence=sentence, back=True)
+
     @app.exception_handler(KieError)
     def refused(request: Request, error: KieError) -> Response:
         log.warning("Song page %s: %s", request.url.path, error)
