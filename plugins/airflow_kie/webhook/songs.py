@@ -6,9 +6,6 @@ No address names a bucket or a key: files are found by the manifest of their son
 """
 # No `from __future__ import annotations`: FastAPI reads the annotations of routes that are made in functions.
 
-import base64
-import functools
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +15,16 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from starlette.exceptions import HTTPException
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from airflow_kie._airflow_songs import read_access
-from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
+from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import read_manifest
 from airflow_kie.archive.pending import list_pending, read_pending
 from airflow_kie.archive.records import ArchiveUnreadable
-from airflow_kie.client.kie_error import KieError
 from airflow_kie.links import SONG_PAGES_DAG_ID
 from airflow_kie.songs import in_words
+from airflow_kie.webhook.song_answers import NothingToShow, add_refusals, page_answer, root_of, run_root
 from airflow_kie.webhook.song_files import (
     EVERYWHERE,
     RangeNotSatisfiable,
@@ -40,7 +34,7 @@ from airflow_kie.webhook.song_files import (
     opened,
     slice_of,
 )
-from airflow_kie.webhook.song_page import SongPage, State, day, length, song_page, unreadable_page
+from airflow_kie.webhook.song_page import SongPage, State, song_page, unreadable_page
 from airflow_kie.webhook.song_world import Place, SongWorld
 
 log = logging.getLogger(__name__)
@@ -51,37 +45,6 @@ LATELY_SHOWN = 12
 _OWED_LOOKED_AT = 1000
 _PARALLEL = 8
 """Requests to S3 at a time, for a page of many songs."""
-
-_TEMPLATES = Environment(loader=PackageLoader(__package__, "pages"), autoescape=True, undefined=StrictUndefined)
-
-
-def _size(size: int) -> str:
-    return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{max(1, size // 1024):,} KB"
-
-
-_TEMPLATES.filters.update(day=day, length=length, size=_size, part=lambda text: quote(str(text), safe=""))
-# Without the last line's end, so that the hash is that of what stands between <style> and </style>.
-_STYLE = (PackageLoader(__package__, "pages").get_source(_TEMPLATES, "style.css")[0]).strip()
-_TEMPLATES.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-PAGE_POLICY = (
-    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
-)
-_PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store", **EVERYWHERE}
-
-
-class NothingToShow(Exception):
-    """There is a sentence instead of a song.
-
-    :param heading: in a few words.
-    :param sentence: what a person can do.
-    :param status: HTTP status.
-    """
-
-    def __init__(self, heading: str, sentence: str, status: int = 404) -> None:
-        super().__init__(heading)
-        self.heading, self.sentence, self.status = heading, sentence, status
 
 
 def add_song_pages(app: FastAPI, world: SongWorld) -> None:
@@ -112,7 +75,7 @@ def add_song_pages(app: FastAPI, world: SongWorld) -> None:
     _add_song(runs, world, of_run)
     app.include_router(overview, include_in_schema=False)
     app.include_router(runs, include_in_schema=False)
-    _add_refusals(app, world)
+    add_refusals(app, world)
 
 
 # --- one song ---
@@ -137,14 +100,14 @@ def _add_song(router: APIRouter, world: SongWorld, where: Callable[..., Place]) 
 
 def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     named = request.path_params
-    of_run = _run_root(request, named["dag_id"], named["run_id"]) if "run_id" in named else ""
-    return _page(
+    of_run = run_root(request, named["dag_id"], named["run_id"]) if "run_id" in named else ""
+    return page_answer(
         request,
         "song.html",
         404 if page.state is State.UNKNOWN else 200,
         page=page,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
-        files=f"{of_run or _root(request)}/songs/{quote(page.music_task_id, safe='')}/files",
+        files=f"{of_run or root_of(request)}/songs/{quote(page.music_task_id, safe='')}/files",
         of_run=of_run,
     )
 
@@ -195,14 +158,14 @@ def _add_overview(router: APIRouter, world: SongWorld, configured: Callable[[], 
         wanted = id.strip()
         if wanted:
             place.keys(wanted)  # what is no id gets its sentence here
-            return RedirectResponse(f"{_root(request)}/songs/{quote(wanted, safe='')}", 303, EVERYWHERE)
+            return RedirectResponse(f"{root_of(request)}/songs/{quote(wanted, safe='')}", 303, EVERYWHERE)
         bucket, archive = world.open(place), ArchiveKeys(place.prefix)
         found = list(_first(list_pending(bucket, archive), _OWED_LOOKED_AT))
         newest = sorted(found, key=lambda item: item[1].last_modified, reverse=True)[:OWED_SHOWN]
         pages = _read_many(world, {keys.music_task_id: place for keys, _ in newest})
         owed = [page for page in pages if page.state != State.ARCHIVED]
         more = len(found) > len(newest)
-        return _page(request, "songs.html", owed=owed, more=more, archived=_lately_archived(world, place, owed))
+        return page_answer(request, "songs.html", owed=owed, more=more, archived=_lately_archived(world, place, owed))
 
 
 def _lately_archived(world: SongWorld, place: Place, owed: Sequence[SongPage]) -> list[SongPage]:
@@ -232,10 +195,10 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
     number = min(max(1, number), pages)
     shown = list(songs.items())[(number - 1) * SONGS_PER_PAGE : number * SONGS_PER_PAGE]
-    return _page(
+    return page_answer(
         request,
         "run.html",
-        run_root=_run_root(request, dag_id, run_id),
+        run_root=run_root(request, dag_id, run_id),
         songs=_read_many(world, dict(shown)),
         count=in_words(len(songs)),
         number=number,
@@ -265,68 +228,3 @@ def _number(text: str, otherwise: int) -> int:
 def _first(items: Iterator[Any], count: int) -> Iterator[Any]:
     for _, item in zip(range(count), items, strict=False):
         yield item
-
-
-# --- answers ---
-
-
-def _page(request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
-    framed = request.headers.get("sec-fetch-dest", "") == "iframe"  # there, links out of the frame lead nowhere
-    text = _TEMPLATES.get_template(template).render(
-        root=_root(request), airflow=_airflow_root(request), framed=framed, **shown
-    )
-    return HTMLResponse(text, status, _PAGE_HEADERS)
-
-
-def _root(request: Request) -> str:
-    """Return the path under which this app is mounted, with what `[api] base_url` puts before it."""
-    return str(request.scope.get("root_path", "")).rstrip("/")
-
-
-def _airflow_root(request: Request) -> str:
-    return _root(request).removesuffix("/kie")
-
-
-def _run_root(request: Request, dag_id: str, run_id: str) -> str:
-    return f"{_root(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
-
-
-def _add_refusals(app: FastAPI, world: SongWorld) -> None:
-    """Let every refusal be a page with a sentence."""
-    say = functools.partial(_page, template="message.html", login="", back=False)
-
-    @app.exception_handler(NothingToShow)
-    def nothing(request: Request, error: NothingToShow) -> Response:
-        return say(request, status=error.status, heading=error.heading, sentence=error.sentence)
-
-    @app.exception_handler(KeyRefused)
-    def no_id(request: Request, error: KeyRefused) -> Response:
-        return say(request, status=404, heading="This is no music task id", sentence=error.facts.message, back=True)
-
-    @app.exception_handler(ArchiveUnreadable)
-    def unreadable(request: Request, error: ArchiveUnreadable) -> Response:
-        log.warning("Song page %s: %s", request.url.path, error)
-        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be mended
-        return say(request, status=503, heading=error.what, sentence=sentence, back=True)
-
-    @app.exception_handler(KieError)
-    def refused(request: Request, error: KieError) -> Response:
-        log.warning("Song page %s: %s", request.url.path, error)
-        return say(request, status=503, heading=error.what, sentence=error.todo)
-
-    @app.exception_handler(HTTPException)
-    def http(request: Request, error: HTTPException) -> Response:
-        heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
-        login = world.login_address(str(request.url)) if error.status_code == 401 else ""
-        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login)
-
-
-_HTTP = {
-    401: ("You are not logged in", "Log in to Airflow, then open this page again."),
-    403: (
-        "You may not see this",
-        f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG.",
-    ),
-    404: ("There is no such page", "The songs stand under /kie/songs."),
-    405: ("There is no such page", "The songs stand under /kie/songs."),
-}

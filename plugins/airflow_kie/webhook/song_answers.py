@@ -1,0 +1,118 @@
+"""What the song pages answer with: a page made from a template, under a policy that lets it load nothing foreign."""
+# No `from __future__ import annotations`: FastAPI reads the annotations of handlers that are made in functions.
+
+import base64
+import functools
+import hashlib
+import logging
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response  # noqa: TID253 - only the mounted app imports this module
+from fastapi.responses import HTMLResponse  # noqa: TID253
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+
+from airflow_kie.archive.keys import KeyRefused
+from airflow_kie.archive.records import ArchiveUnreadable
+from airflow_kie.client.kie_error import KieError
+from airflow_kie.links import SONG_PAGES_DAG_ID
+from airflow_kie.webhook.song_files import EVERYWHERE
+from airflow_kie.webhook.song_page import day, length
+from airflow_kie.webhook.song_world import SongWorld
+
+log = logging.getLogger(__name__)
+
+_TEMPLATES = Environment(loader=PackageLoader(__package__, "pages"), autoescape=True, undefined=StrictUndefined)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{max(1, size // 1024):,} KB"
+
+
+_TEMPLATES.filters.update(day=day, length=length, size=_size, part=lambda text: quote(str(text), safe=""))
+# Without the last line's end, so that the hash is that of what stands between <style> and </style>.
+_STYLE = (PackageLoader(__package__, "pages").get_source(_TEMPLATES, "style.css")[0]).strip()
+_TEMPLATES.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+PAGE_POLICY = (
+    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+_PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store", **EVERYWHERE}
+
+
+class NothingToShow(Exception):
+    """There is a sentence instead of a song.
+
+    :param heading: in a few words.
+    :param sentence: what a person can do.
+    :param status: HTTP status.
+    """
+
+    def __init__(self, heading: str, sentence: str, status: int = 404) -> None:
+        super().__init__(heading)
+        self.heading, self.sentence, self.status = heading, sentence, status
+
+
+def page_answer(request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
+    framed = request.headers.get("sec-fetch-dest", "") == "iframe"  # there, links out of the frame lead nowhere
+    text = _TEMPLATES.get_template(template).render(
+        root=root_of(request), airflow=_airflow_root(request), framed=framed, **shown
+    )
+    return HTMLResponse(text, status, _PAGE_HEADERS)
+
+
+def root_of(request: Request) -> str:
+    """Return the path under which this app is mounted, with what `[api] base_url` puts before it."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _airflow_root(request: Request) -> str:
+    return root_of(request).removesuffix("/kie")
+
+
+def run_root(request: Request, dag_id: str, run_id: str) -> str:
+    return f"{root_of(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
+
+
+def add_refusals(app: FastAPI, world: SongWorld) -> None:
+    """Let every refusal be a page with a sentence."""
+    say = functools.partial(page_answer, template="message.html", login="", back=False)
+
+    @app.exception_handler(NothingToShow)
+    def nothing(request: Request, error: NothingToShow) -> Response:
+        return say(request, status=error.status, heading=error.heading, sentence=error.sentence)
+
+    @app.exception_handler(KeyRefused)
+    def no_id(request: Request, error: KeyRefused) -> Response:
+        return say(request, status=404, heading="This is no music task id", sentence=error.facts.message, back=True)
+
+    @app.exception_handler(ArchiveUnreadable)
+    def unreadable(request: Request, error: ArchiveUnreadable) -> Response:
+        log.warning("Song page %s: %s", request.url.path, error)
+        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be mended
+        return say(request, status=503, heading=error.what, sentence=sentence, back=True)
+
+    @app.exception_handler(KieError)
+    def refused(request: Request, error: KieError) -> Response:
+        log.warning("Song page %s: %s", request.url.path, error)
+        return say(request, status=503, heading=error.what, sentence=error.todo)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
+        login = world.login_address(str(request.url)) if error.status_code == 401 else ""
+        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login)
+
+
+_HTTP = {
+    401: ("You are not logged in", "Log in to Airflow, then open this page again."),
+    403: (
+        "You may not see this",
+        f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG.",
+    ),
+    404: ("There is no such page", "The songs stand under /kie/songs."),
+    405: ("There is no such page", "The songs stand under /kie/songs."),
+}
