@@ -129,8 +129,9 @@ class Logged:
 def lost_or_doubled(events: Iterable[Event], logged: Logged) -> list[str]:
     """Return in sentences where events of a run are missing, too many or mixed up, by Airflow's own log.
 
-    Two kinds of tries are allowed to differ. One that was abandoned: its process may have died before it could tell
-    of its last start. And one that was disowned or abandoned while its process went on: that one tells its end too.
+    Three kinds of tries are allowed to differ. One that was abandoned: its process may have died before it could tell
+    of its last start. One that was disowned or abandoned while its process went on: that one tells its end too. And one
+    that was disowned before it ran: it ends without a start.
     """
     told: dict[Try, list[Event]] = defaultdict(list)
     for event in events:
@@ -165,5 +166,6 @@ def _counts(each: Try, events: list[Event], logged: Logged) -> Iterator[str]:
         yield f"{word} is missing {number} times"
     for word, number in surplus.items():
         yield f"{word} comes {number} times too often"
-    if not tells["START"]:
+    never_ran = each in logged.disowned and not says["START"]  # nobody could begin it: its api-server was not there
+    if not tells["START"] and not never_ran:
         yield "never starts"

@@ -218,6 +218,15 @@ def test_a_try_that_the_scheduler_has_failed_may_end_once_more_by_itself_and_no_
     assert lost_or_doubled(twice, Logged.read([*rows, row("state mismatch", "generate_cover")])) != []
 
 
+def test_a_try_that_the_scheduler_has_failed_before_it_ran_ends_without_a_start() -> None:
+    events, rows = deferred_once()
+    never_ran = [row("state mismatch", "generate_cover"), *rows[1:]]
+    assert lost_or_doubled(events[1:], Logged.read(never_ran)) == []
+    assert lost_or_doubled(events[1:], Logged.read(rows[1:])) != []  # nobody says that it never ran
+    assert lost_or_doubled(events[1:], Logged.read([rows[0], *never_ran])) != []  # it ran
+    assert lost_or_doubled(events, Logged.read(never_ran)) != []
+
+
 def test_a_try_that_nobody_was_left_to_end_is_told_of_by_its_start() -> None:
     events, rows = deferred_once()
     left = Logged.read([rows[0], *rows[2:]])
