@@ -24,6 +24,7 @@ from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
 from airflow_kie.archive.pending import Failure, Options, Working, new_pending, note_pending
 from airflow_kie.client.errors import KieContentRejected
+from airflow_kie.songs import SongsRefused
 from s3_servers import rclone_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -245,6 +246,19 @@ def _runs() -> list[dict[str, Any]]:
                 },
                 {**archive, "map_index": 0, "xcoms": {"return_value": listed[1]}},
                 {**archive, "map_index": 1, "rendered": {"music_task_id": "inother", "bucket": "other"}},
+            ],
+        },
+        {
+            "dag_id": "own_dag",
+            "run_id": "refused",
+            "state": "failed",
+            "tasks": [
+                {
+                    "operator": "KieSongListOperator",
+                    "task_id": "song_list",
+                    "map_index": -1,
+                    "xcoms": {"failure": {"reason": "songs_refused", "message": str(SongsRefused("'<b>' is no id."))}},
+                }
             ],
         },
         {

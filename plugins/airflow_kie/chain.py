@@ -83,6 +83,7 @@ def archive_covers(
         songs=songs,
         max_covers=max_covers,
         extra_args=extra_args,
+        on_failure_callback=note_failure,
         **common,
     )
 

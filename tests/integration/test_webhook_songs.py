@@ -311,6 +311,13 @@ def test_a_run_lists_its_songs_from_the_bucket_that_its_tasks_have_stored(pages:
     assert pages.get(picture[1].removeprefix("/airflow/kie")).content == PNG
 
 
+def test_a_run_whose_list_was_refused_says_why_and_what_to_do(pages: SongPages) -> None:
+    text = pages.get("/runs/own_dag/refused").text
+    assert "<h2>Nothing was started, because what was asked for is not complete</h2>" in text
+    assert "&lt;b&gt;&#39; is no id." in text and "Correct it and trigger the run again." in text
+    assert "it has not listed them yet" in pages.get("/runs/own_dag/none").text
+
+
 def test_no_address_names_a_bucket_or_a_song_that_the_run_has_not_stored(pages: SongPages) -> None:
     for query in ("", "?bucket=other", "?bucket=other&prefix=deep/er"):
         assert pages.get(f"{RUN}/songs/private{query}").status_code == 404

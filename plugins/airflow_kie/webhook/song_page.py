@@ -153,6 +153,11 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
     )
 
 
+def refusal(reason: str, message: str, *, now: datetime) -> Trouble:
+    """Return why a run has begun with no song."""
+    return _trouble(Failure(reason=reason, message=message, at=now), again=False)
+
+
 def cut(text: str) -> str:
     """Return a text of somebody else's, short enough to be shown."""
     return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"

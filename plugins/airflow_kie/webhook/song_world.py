@@ -14,6 +14,7 @@ from airflow_kie.archive.pending import Pending, Working
 from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.held_up import held_up
+from airflow_kie.operators.report import FAILURE_KEY
 from airflow_kie.operators.songs import ARCHIVED_KEY
 from airflow_kie.webhook.kept import Kept
 
@@ -93,6 +94,13 @@ class SongWorld:
             if found:
                 songs.setdefault(*found)
         return songs
+
+    def refusal_of_run(self, dag_id: str, run_id: str) -> tuple[str, str] | None:
+        """Return reason and message with which the list of a run's songs has failed, None if it has not."""
+        with _airflow.metadata_session() as session:
+            told = _airflow_songs.xcoms_of_run(session, dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
+        found = ((failure.get("reason"), failure.get("message")) for failure in told if isinstance(failure, Mapping))
+        return next(((str(reason), str(message)) for reason, message in found), None)
 
     def lately_archived(self, place: Place, count: int) -> list[str]:
         """Return the songs of a place whose covers were archived last, as the events of their asset tell, newest first.

@@ -34,7 +34,7 @@ from airflow_kie.webhook.song_files import (
     opened,
     slice_of,
 )
-from airflow_kie.webhook.song_page import SongPage, State, song_page, unreadable_page
+from airflow_kie.webhook.song_page import SongPage, State, refusal, song_page, unreadable_page
 from airflow_kie.webhook.song_world import Place, SongWorld
 
 log = logging.getLogger(__name__)
@@ -192,6 +192,7 @@ def _add_run(router: APIRouter, world: SongWorld) -> None:
 
 def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, number: int) -> Response:
     songs = world.songs_of_run(dag_id, run_id)
+    refused = None if songs else world.refusal_of_run(dag_id, run_id)
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
     number = min(max(1, number), pages)
     shown = list(songs.items())[(number - 1) * SONGS_PER_PAGE : number * SONGS_PER_PAGE]
@@ -201,6 +202,7 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
         run_root=run_root(request, dag_id, run_id),
         songs=_read_many(world, dict(shown)),
         count=in_words(len(songs)),
+        trouble=refusal(*refused, now=datetime.now(UTC)) if refused else None,
         number=number,
         pages=pages,
     )
