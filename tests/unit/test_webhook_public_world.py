@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_kie.archive.pending import Working
 from airflow_kie.song_archive import SongArchive
+from airflow_kie.webhook.__main__ import main
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused, Credentials
 from airflow_kie.webhook.heard_song import NoBucket
@@ -34,6 +36,18 @@ def world() -> Iterator[World]:
     yield make
     for api in made:
         api.close()
+
+
+def test_connections_are_kept_longer_than_any_proxy_that_our_page_names_keeps_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serves: list[dict[str, Any]] = []
+    monkeypatch.setattr("logging.basicConfig", lambda **how: None)  # for the whole process
+    monkeypatch.setattr("uvicorn.run", lambda app, **how: serves.append(how))
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "songs")
+    monkeypatch.setenv("KIE_RECEIVER_TOKEN", "a token")
+    assert main(["--airflow-url", NOBODY]) == 0
+    assert serves[0]["timeout_keep_alive"] > 120
 
 
 def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(

@@ -20,6 +20,9 @@ log = logging.getLogger("airflow_kie.webhook")
 URL, TOKEN, TOKEN_FILE = "KIE_RECEIVER_AIRFLOW_URL", "KIE_RECEIVER_TOKEN", "KIE_RECEIVER_TOKEN_FILE"
 USERNAME, PASSWORD = "KIE_RECEIVER_USERNAME", "KIE_RECEIVER_PASSWORD"
 PASSWORD_FILE = "KIE_RECEIVER_PASSWORD_FILE"  # noqa: S105
+KEEP_ALIVE_SECONDS = 150
+"""Longer than a proxy keeps a connection (Caddy two minutes, clouds one): whoever closes it while a callback begins on
+it turns that callback into a 502."""
 _OVER_CONFIGURATION = ("bucket", "prefix", "aws_conn_id", "kie_conn_ids")
 
 EPILOG = f"""\
@@ -74,7 +77,15 @@ def serve(options: argparse.Namespace) -> None:
     app = Starlette(routes=[Mount("/kie", create_app(world))])
     app.router.redirect_slashes = False
     # The access log would hold the tokens of callback URLs; the receiver writes lines of its own.
-    uvicorn.run(app, host=options.host, port=options.port, access_log=False, server_header=False, log_config=None)
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=options.port,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
     api.close()
 
 
