@@ -14,6 +14,7 @@ import pytest
 
 from local_stack import database
 from local_stack.environment import airflow_environment, base_environment
+from local_stack.keeper import START_SECONDS
 from local_stack.parts import Part, s3_part, simulator_part
 from local_stack.secret_keys import StackSecrets, keep_secrets
 from local_stack.settings import StackSettings, demo_settings, up_settings
@@ -115,6 +116,13 @@ def test_everything_of_airflow_binds_loopback_and_needs_no_password() -> None:
     assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:4003/execution/"
     assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "True"
+
+
+def test_a_task_waits_for_an_api_server_that_takes_half_of_the_time_that_a_stack_has_to_start() -> None:
+    environment = environment_of(demo_settings({}, speed=8), {})
+    attempts = int(environment["AIRFLOW__WORKERS__EXECUTION_API_RETRIES"])
+    longest_pause = float(environment["AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX"])
+    assert attempts * (1.0 + longest_pause) / 2 >= START_SECONDS / 2  # pauses are drawn from one second to the longest
 
 
 def test_settings_of_a_test_outrank_the_stacks(tmp_path: Path) -> None:
