@@ -35,6 +35,14 @@ def test_music_takes_between_65_and_240_simulated_seconds(simulator: SimulatorSe
     assert len(set(durations)) == 8
 
 
+@pytest.mark.parametrize("state", ["PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"])
+def test_songs_that_are_ordered_in_a_state_stand_in_it(simulator: SimulatorServer, state: str) -> None:
+    simulator.control.set(music_seconds=36_000)
+    for _ in range(5):
+        simulator.control.make_music(count=100, state=state)
+    assert {task["state"] for task in simulator.control.tasks("music")} == {state}
+
+
 def test_a_details_param_is_the_request_as_a_json_string(kie: Kie) -> None:
     task_id = kie.generate(prompt="a very long winter")["data"]["taskId"]
     assert json.loads(kie.music(task_id)["param"])["prompt"] == "a very long winter"
