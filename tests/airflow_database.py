@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -41,10 +42,10 @@ def stored(*rows: Any) -> Iterator[None]:
 
 
 def triggerer() -> Any:
-    """Return a triggerer that has just given a sign of life."""
+    """Return a triggerer whose last sign of life is fresh for the whole test, also where the machine stands still."""
     from airflow.jobs.job import Job
 
-    return Job(job_type="TriggererJob", state="running")
+    return Job(job_type="TriggererJob", state="running", latest_heartbeat=datetime.now(UTC) + timedelta(minutes=10))
 
 
 def dag(dag_id: str, *, paused: bool = False) -> Any:
