@@ -223,7 +223,8 @@ def test_a_killed_run_leaves_no_tests_running(project_with_stacks: Path) -> None
     # The tests of the stack never come, so those beside them wait.
     (project_with_stacks / "tests" / "system" / "test_system.py").write_text("import time; time.sleep(600)")
     command = [sys.executable, "-c", KILLED, str(project_with_stacks)]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include")}
+    folders = {"TMPDIR": str(project_with_stacks)}  # who is killed leaves its temporary folder behind
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include"), **folders}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as run:
         while not (project_with_stacks / "unit").exists():
             assert run.poll() is None
