@@ -17,8 +17,8 @@ def text(option: str, fallback: str = "") -> str:
 
 
 def flag(option: str, fallback: bool = False) -> bool:
-    """Return a yes-or-no option."""
-    return bool(conf.getboolean(SECTION, option, fallback=fallback))
+    """Return a yes-or-no option; the fallback where it is empty, as variables of an `.env` file often are."""
+    return bool(conf.getboolean(SECTION, option, fallback=fallback)) if text(option) else fallback
 
 
 def names(option: str, fallback: str = "") -> tuple[str, ...]:
@@ -27,8 +27,8 @@ def names(option: str, fallback: str = "") -> tuple[str, ...]:
 
 
 def number(option: str, fallback: float) -> float:
-    """Return a number option."""
-    return float(conf.getfloat(SECTION, option, fallback=fallback))
+    """Return a number option; the fallback where it is empty."""
+    return float(conf.getfloat(SECTION, option, fallback=fallback)) if text(option) else fallback
 
 
 def deferrable_by_default() -> bool:
