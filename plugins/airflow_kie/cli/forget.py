@@ -9,7 +9,7 @@ from airflow_kie import _airflow, settings
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.pending import Pending
 from airflow_kie.cli.findings import failed
-from airflow_kie.cli.redrive import Owed, why_left
+from airflow_kie.cli.owed import Owed, why_left
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.songs import mistakes_in_ids

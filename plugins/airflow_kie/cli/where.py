@@ -11,9 +11,9 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
+from airflow_kie.cli.asked import archive_of, configured_archive
 from airflow_kie.cli.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
-from airflow_kie.cli.verify import archive_of, configured_archive
 from airflow_kie.client.answers import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.registry import COVER
