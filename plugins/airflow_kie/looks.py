@@ -226,7 +226,7 @@ class Looker:
                 return outage
         except KieError:
             return outage
-        log.info("Nobody waits for %s any more, and it works: its note is left aside.", place.note.name)
+        log.info("%s works, and nobody waits for it any more: its note is left aside.", place.title)
         return None
 
     def _insisting(self, ask: Callable[[], T]) -> T:

@@ -141,11 +141,13 @@ class OutageNote:
 class Place:
     """What can be held up as a whole: a KIE account, or a bucket.
 
+    :param title: how a log names it.
     :param note: where its outage is noted.
     :param probe: a free request that fails as long as the outage lasts.
     :param tells: whether an error tells of an outage here.
     """
 
+    title: str
     note: OutageNote
     probe: Callable[[], object]
     tells: Callable[[KieError], bool]
@@ -207,7 +209,7 @@ class Patience:
         """Put the task back unless it is the one that is due, and then only go on if a free request succeeds."""
         now = self.clock()
         if now < outage.probe_at and not outage.is_of_the_future(now):
-            self._put_back(outage.probe_at - now, outage.reason, f"{place.note.name} is held up: {outage.message}")
+            self._put_back(outage.probe_at - now, outage.reason, f"{place.title} is held up: {outage.message}")
         later = outage.next_probe(now)
         place.note.write(later)  # the others see a later probe and leave this one to us
         try:
@@ -216,7 +218,7 @@ class Patience:
             if error.scope is Scope.TASK:
                 raise
             self._give_up_if_too_long(error)
-            self._put_back(later.pause, error.reason, f"{place.note.name} is still held up: {error}")
+            self._put_back(later.pause, error.reason, f"{place.title} is still held up: {error}")
 
     def _went_well(self, held_up: Sequence[tuple[Place, Outage]]) -> None:
         if self.store.get(_STORE_KEY):
@@ -227,7 +229,7 @@ class Patience:
                 continue  # another task has told of the end already, or a new outage has begun
             place.note.delete()
             minutes = (self.clock() - outage.since) / 60
-            log.warning("%s works again after %.0f minutes (%s).", place.note.name, minutes, outage.reason)
+            log.warning("%s works again after %.0f minutes (%s).", place.title, minutes, outage.reason)
 
     def _met(self, error: KieError) -> None:
         """Put the task back if the error is one to be waited out; return otherwise."""
@@ -253,7 +255,7 @@ class Patience:
             noted = place.note.read()
             if noted is None or noted.since != outage.since:  # whoever probes it meanwhile leaves its beginning alone
                 return  # another task has met it in the same moment, and tells of it; or it is over, and that was told
-            log.error("%s is held up, and everything that needs it waits: %s", place.note.name, error)
+            log.error("%s is held up, and everything that needs it waits: %s", place.title, error)
 
     def _give_up_if_too_long(self, error: KieError) -> None:
         now, since = self.clock(), self._since()
@@ -354,7 +356,7 @@ def account_place(hook: KieHook) -> Place:
     def tells(error: KieError) -> bool:
         return error.reason in _OF_THE_ACCOUNT and error.facts.connection in (None, hook.kie_conn_id)
 
-    return Place(OutageNote(f"account_{name}"), hook.credits, tells)
+    return Place(f"The KIE account of {hook.kie_conn_id}", OutageNote(f"account_{name}"), hook.credits, tells)
 
 
 def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs = None) -> Place:
@@ -367,4 +369,4 @@ def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: 
         open_bucket(aws_conn_id, bucket, extra_args).probe(ArchiveKeys(prefix).probe)
 
     name = re.sub(r"[^\w.-]", "_", bucket)  # an access point's ARN has colons and a slash
-    return Place(OutageNote(f"bucket_{name}"), probe, lambda error: isinstance(error, S3Error))
+    return Place(f"Bucket {bucket}", OutageNote(f"bucket_{name}"), probe, lambda error: isinstance(error, S3Error))

@@ -41,7 +41,7 @@ class Account:
             raise KieOutOfCredits("nothing left")
 
     def task(self) -> Patience:
-        place = Place(self.note, self.ask, lambda error: isinstance(error, KieOutOfCredits))
+        place = Place("The account", self.note, self.ask, lambda error: isinstance(error, KieOutOfCredits))
         return Patience([place], FakeTaskStateStore(), pays=True, clock=self.clock, sleep=self.sleep)
 
     def put_back(self) -> None:

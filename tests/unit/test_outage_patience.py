@@ -40,7 +40,7 @@ class Song:
 
     def run(self) -> str:
         """Work until it is done or failed, as Airflow does: a task that is put back comes again at its time."""
-        place = Place(self.note, self.ask, lambda error: isinstance(error, self.error))
+        place = Place("The account", self.note, self.ask, lambda error: isinstance(error, self.error))
         patience = Patience(
             [place], self.store, pays=True, own_run=self.own_run, clock=lambda: self.now, sleep=lambda seconds: None
         )

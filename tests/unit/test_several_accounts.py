@@ -214,8 +214,8 @@ def unattended(music_task_id: str, **extra: Any) -> dict[str, Any]:
     return {"dag_run": SimpleNamespace(run_type="asset_triggered"), **event(music_task_id, **extra)}
 
 
-def test_an_account_without_credits_is_noted_under_its_own_name(
-    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+def test_an_account_without_credits_is_noted_under_its_own_name_and_told_of_by_its_connection(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     notes = Notes().install(monkeypatch)
     monkeypatch.setattr(patience, "SAME_MOMENT", 0.0)
@@ -224,6 +224,7 @@ def test_an_account_without_credits_is_noted_under_its_own_name(
     with pytest.raises(AirflowRescheduleException):
         list_run(unattended(B)).execute()
     assert [*notes] == ["account_label-b"]
+    assert "The KIE account of kie_label_b is held up, and everything that needs it waits: " in caplog.text
     assert list_run(unattended(A)).execute()[0]["kie_conn_id"] == "kie_default"  # ours goes on
 
 
