@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,18 @@ def test_what_the_image_copies_is_let_through_and_secrets_are_not() -> None:
         assert any(entry.rstrip("/").startswith(source) for entry in let_through), source
     assert not [entry for entry in let_through if ".env" in entry or ".git" in entry]
     assert ".env\n" in (PROJECT / ".gitignore").read_text()
+
+
+def test_everything_that_the_demo_and_the_simulator_import_is_let_through() -> None:
+    look = "import sys, local_stack.distributed_demo, kie_simulator.__main__ as _; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include")}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, check=True, capture_output=True, text=True)
+    lines = (PROJECT / ".dockerignore").read_text().splitlines()
+    let_through = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
+    for module in done.stdout.split():
+        if module.startswith(("local_stack.", "kie_simulator.")):
+            file = f"include/{module.replace('.', '/')}.py"
+            assert {file, file.rpartition("/")[0]} & let_through, file
 
 
 def test_the_lines_of_the_lock_that_build_the_wheel_are_all_there() -> None:
