@@ -8,7 +8,7 @@ from airflow_kie import _airflow, settings
 from airflow_kie.client.errors import error_class
 from airflow_kie.conditions import moment
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.patience import account_place, bucket_place
+from airflow_kie.outages import account_place, bucket_place
 
 if TYPE_CHECKING:
     from airflow_kie.archive.pending import Pending

@@ -21,8 +21,8 @@ from airflow_kie.client.errors import NOTHING_EXPIRES, KieError, Remedy, Scope, 
 from airflow_kie.client.records import MEDIA_LIFETIME
 from airflow_kie.conditions import Condition, level_of_credits, level_of_songs, moment
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.outages import Outage, Place, account_place, bucket_place
 from airflow_kie.owed_songs import readable
-from airflow_kie.patience import Outage, Place, account_place, bucket_place
 
 if TYPE_CHECKING:
     from airflow_kie.archive.bucket import Bucket

@@ -8,39 +8,29 @@ succeeds the note is deleted and work resumes by itself.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieRateLimited, Remedy, Scope
-from airflow_kie.conditions import is_moment
+from airflow_kie.client.errors import KieError, KieRateLimited, Remedy, Scope
+from airflow_kie.outages import LONGEST_PAUSES, ONLY_NEW_TASKS, Outage, Place, first_pause
 from airflow_kie.state_store import TaskStateStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.hooks.kie import KieHook
-    from airflow_kie.song_archive import ExtraArgs
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_PAUSE = 15.0
-"""Seconds before an outage is probed first, unless `[kie] outage_probe_seconds` says otherwise; each further pause is
-twice as long."""
-LONGEST_PAUSES = 20
-"""The longest pause, in first pauses: five minutes by default."""
 RATE_PAUSE = 10.0
 """Seconds: KIE counts new tasks in windows of this length."""
 PASSING = 2
@@ -54,103 +44,7 @@ _FOR_PEOPLE_TOO = frozenset(
     {"maintenance", "unreachable", "not_sent", "rate_limited", "throttled", "limiter_unavailable"}
 )
 """Reasons that are waited out in a person's own run too; other outages are told at once."""
-_ONLY_NEW_TASKS = frozenset({"out_of_credits", "key_limit", "daily_cap"})
-"""Reasons that refuse new tasks and nothing else."""
-_OF_THE_ACCOUNT = _ONLY_NEW_TASKS | {
-    "unauthorized",
-    "wrong_connection",
-    "maintenance",
-    "server_error",
-    "unreachable",
-    "not_sent",
-    "bad_answer",
-}
 _STORE_KEY = "patience"
-
-
-@dataclass(frozen=True)
-class Outage:
-    """An outage as the Variable notes it.
-
-    :param reason: the error's reason, such as ``unauthorized``.
-    :param message: what was met first, in words.
-    :param since: epoch seconds.
-    :param probe_at: epoch seconds of the next probe.
-    :param pause: seconds between the last two probes.
-    """
-
-    reason: str
-    message: str
-    since: float
-    probe_at: float
-    pause: float = FIRST_PAUSE
-
-    def __post_init__(self) -> None:
-        """Refuse what a person has written into the Variable and what nobody can wait for."""
-        texts = isinstance(self.reason, str) and isinstance(self.message, str)
-        if not (texts and all(is_moment(at) for at in (self.since, self.probe_at, self.pause))):
-            raise TypeError("this is no note of an outage")
-
-    def is_of_the_future(self, now: float) -> bool:
-        """Return whether its probe is later than any pause lasts: a clock that was wrong has noted it."""
-        return self.probe_at > now + 2 * _first_pause() * LONGEST_PAUSES
-
-    def next_probe(self, now: float) -> Outage:
-        """Return the outage with its next probe later."""
-        pause = min(_first_pause() * LONGEST_PAUSES, self.pause * 2)
-        return Outage(self.reason, self.message, self.since, now + pause, pause)
-
-
-def _first_pause() -> float:
-    return settings.number("outage_probe_seconds", FIRST_PAUSE)
-
-
-class OutageNote:
-    """The Variable that notes an outage for everybody.
-
-    :param name: whose outage: ``account_<name>`` or ``bucket_<name>``.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.key = f"kie_outage__{name}"
-
-    def read(self) -> Outage | None:
-        """Return the outage that is noted, None when there is none."""
-        return self.outage_in(Variable.get(self.key, default=None))
-
-    def outage_in(self, text: str | None) -> Outage | None:
-        """Return the outage that the Variable's text notes, None when it notes none."""
-        try:
-            return Outage(**json.loads(text)) if text else None
-        except (TypeError, ValueError):
-            log.warning("Variable %s is no outage note of ours and is overwritten.", self.key)
-            return None
-
-    def write(self, outage: Outage) -> None:
-        """Note an outage."""
-        description = f"{outage.message[:200]} Tasks wait for its end by themselves; deleting this makes them ask."
-        Variable.set(self.key, json.dumps(asdict(outage)), description=description)
-
-    def delete(self) -> None:
-        """Note that it is over."""
-        Variable.delete(self.key)
-
-
-@dataclass(frozen=True)
-class Place:
-    """What can be held up as a whole: a KIE account, or a bucket.
-
-    :param title: how a log names it.
-    :param note: where its outage is noted.
-    :param probe: a free request that fails as long as the outage lasts.
-    :param tells: whether an error tells of an outage here.
-    """
-
-    title: str
-    note: OutageNote
-    probe: Callable[[], object]
-    tells: Callable[[KieError], bool]
 
 
 @dataclass(frozen=True)
@@ -203,7 +97,7 @@ class Patience:
         if self.own_run:
             return []
         noted = [(place, place.note.read()) for place in self.places]
-        return [(place, it) for place, it in noted if it and (self.pays or it.reason not in _ONLY_NEW_TASKS)]
+        return [(place, it) for place, it in noted if it and (self.pays or it.reason not in ONLY_NEW_TASKS)]
 
     def _probe(self, place: Place, outage: Outage) -> None:
         """Put the task back unless it is the one that is due, and then only go on if a free request succeeds."""
@@ -240,7 +134,7 @@ class Patience:
             self._put_back(max(RATE_PAUSE, error.facts.retry_after or 0.0), error.reason, str(error))
         met = self._times_met() + 1
         self._remember(met)
-        pause = _first_pause() * min(LONGEST_PAUSES, 2 ** max(0, met - PASSING))
+        pause = first_pause() * min(LONGEST_PAUSES, 2 ** max(0, met - PASSING))
         place = next((place for place in self.places if place.tells(error)), None)
         if place and (error.remedy is Remedy.PERSON or met >= PASSING):
             self._note(place, error, pause)
@@ -344,29 +238,3 @@ def last_moment(expires_at: str | None) -> float | None:
         return datetime.fromisoformat(expires_at).timestamp() - LAST_DAY
     except ValueError:
         return None
-
-
-def account_place(hook: KieHook) -> Place:
-    """Return the KIE account of a connection; connections of one account share its outage."""
-    try:
-        name = hook.account.name
-    except KieConnectionInvalid:
-        name = hook.kie_conn_id
-
-    def tells(error: KieError) -> bool:
-        return error.reason in _OF_THE_ACCOUNT and error.facts.connection in (None, hook.kie_conn_id)
-
-    return Place(f"The KIE account of {hook.kie_conn_id}", OutageNote(f"account_{name}"), hook.credits, tells)
-
-
-def bucket_place(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs = None) -> Place:
-    """Return the bucket of an archive."""
-    from airflow_kie.archive.keys import ArchiveKeys
-    from airflow_kie.archive.s3_errors import S3Error
-    from airflow_kie.song_archive import open_bucket
-
-    def probe() -> None:
-        open_bucket(aws_conn_id, bucket, extra_args).probe(ArchiveKeys(prefix).probe)
-
-    name = re.sub(r"[^\w.-]", "_", bucket)  # an access point's ARN has colons and a slash
-    return Place(f"Bucket {bucket}", OutageNote(f"bucket_{name}"), probe, lambda error: isinstance(error, S3Error))

@@ -17,7 +17,7 @@ from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.events import Outcome, event_of
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
-from airflow_kie.patience import Outage, OutageNote
+from airflow_kie.outages import Outage, OutageNote
 from airflow_kie.songs import SongOrder
 from airflow_kie.transfers.kie_to_s3 import result_of
 

@@ -15,7 +15,7 @@ from airflow_connections import aws_connection
 from airflow_kie.archive.bucket import PUT_ARGUMENTS, Bucket
 from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.s3_errors import S3ArgumentsRefused
-from airflow_kie.patience import bucket_place
+from airflow_kie.outages import bucket_place
 from airflow_kie.song_archive import open_bucket
 from s3_servers import S3Server, moto_s3
 

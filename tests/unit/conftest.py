@@ -91,7 +91,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
 
     kept = Variables()
     monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
-    monkeypatch.setattr("airflow_kie.patience.Variable", kept)
+    monkeypatch.setattr("airflow_kie.outages.Variable", kept)
     monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
     monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
     return kept

@@ -13,7 +13,7 @@ from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.client.errors import error_class
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.patience import Outage
+from airflow_kie.outages import Outage
 from cli_songs import COVER, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
 

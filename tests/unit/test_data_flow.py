@@ -16,7 +16,7 @@ from airflow_kie.client.requests import create_request
 from airflow_kie.create_pool import NOTE
 from airflow_kie.operators import ops
 from airflow_kie.operators.suno import KieGenerateMusicOperator
-from airflow_kie.patience import OutageNote
+from airflow_kie.outages import OutageNote
 from airflow_kie.webhook.last_callback import variable_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data-flow.md").read_text(encoding="utf-8")

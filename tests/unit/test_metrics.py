@@ -193,7 +193,7 @@ def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
         cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=False),
         extra={"dag_run": type("Run", (), {"run_type": "scheduled"})()},
     )
-    monkeypatch.setattr("airflow_kie.patience.Variable", Variables())
+    monkeypatch.setattr("airflow_kie.outages.Variable", Variables())
     with pytest.raises(AirflowRescheduleException):
         run.attempt()
     assert [sample.tags for sample in sent.of("kie.throttled")] == [{"connection": "kie_default", "over": "day"}]

@@ -97,7 +97,7 @@ def test_kie_ops_tells_of_it_as_of_a_bucket_that_refuses_and_looks_at_the_accoun
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
     monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
-    for module in ("operators.ops", "patience"):
+    for module in ("operators.ops", "outages"):
         monkeypatch.setattr(f"airflow_kie.{module}.Variable", Variables())
     kie.control.set_credits(0)
     run = TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops"))

@@ -16,7 +16,7 @@ from airflow_connections import kie_connection
 from airflow_kie import looks
 from airflow_kie.archive.pending import Failure
 from airflow_kie.operators.ops import NEWS_KEY, TOLD, KieOpsOperator
-from airflow_kie.patience import FIRST_PAUSE, Outage
+from airflow_kie.outages import FIRST_PAUSE, Outage
 from airflow_kie.song_archive import SongArchive
 from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
 from answering_server import Seen, serving

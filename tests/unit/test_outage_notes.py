@@ -10,7 +10,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_kie.client.errors import KieOutOfCredits
-from airflow_kie.patience import Outage, Patience, Place
+from airflow_kie.outages import Outage, Place
+from airflow_kie.patience import Patience
 from airflow_task import FakeTaskStateStore
 from memory_note import MemoryNote
 

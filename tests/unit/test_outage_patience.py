@@ -9,7 +9,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_kie.client.errors import KieError, KieMaintenance, KieOutOfCredits, KieUnreachable
-from airflow_kie.patience import Patience, Place
+from airflow_kie.outages import Place
+from airflow_kie.patience import Patience
 from airflow_task import FakeTaskStateStore
 from memory_note import MemoryNote
 

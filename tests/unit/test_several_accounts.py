@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_connections import kie_connection
-from airflow_kie import assets, patience, settings
+from airflow_kie import assets, outages, patience, settings
 from airflow_kie.client import cadence
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieTaskUnknown
 from airflow_kie.operators.inbox import KieInboxOperator
@@ -199,13 +199,13 @@ def test_an_empty_list_of_connections_allows_the_default_one(monkeypatch: pytest
 # --- outages of one account ---
 
 
-class Notes(dict[str, patience.Outage]):
+class Notes(dict[str, outages.Outage]):
     """Every outage note, in memory."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Notes:
-        monkeypatch.setattr(patience.OutageNote, "read", lambda note: self.get(note.name))
-        monkeypatch.setattr(patience.OutageNote, "write", lambda note, outage: self.update({note.name: outage}))
-        monkeypatch.setattr(patience.OutageNote, "delete", lambda note: self.pop(note.name, None))
+        monkeypatch.setattr(outages.OutageNote, "read", lambda note: self.get(note.name))
+        monkeypatch.setattr(outages.OutageNote, "write", lambda note, outage: self.update({note.name: outage}))
+        monkeypatch.setattr(outages.OutageNote, "delete", lambda note: self.pop(note.name, None))
         return self
 
 

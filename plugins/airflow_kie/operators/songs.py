@@ -15,7 +15,8 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.create_pool import check_create_pool
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import RETRIES, is_true
-from airflow_kie.patience import account_place, bucket_place, patiently
+from airflow_kie.outages import account_place, bucket_place
+from airflow_kie.patience import patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.run_costs import PARALLEL, check_balances, of_account, over_cap
 from airflow_kie.songs import (

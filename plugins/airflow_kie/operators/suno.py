@@ -12,7 +12,7 @@ from airflow_kie.client.music_limits import mistakes_in_music_request
 from airflow_kie.client.registry import COVER, MUSIC
 from airflow_kie.client.step import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator, is_true, required
-from airflow_kie.patience import Place, bucket_place
+from airflow_kie.outages import Place, bucket_place
 from airflow_kie.state_store import request_key, source_key
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from airflow_kie.last_poll import note_poll_hit
 from airflow_kie.lineage import TaskLineage, known_of, of_ended
 from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink
-from airflow_kie.patience import Place, account_place, patiently
+from airflow_kie.outages import Place, account_place
+from airflow_kie.patience import patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore, key_of_this_try
 from airflow_kie.waiting import Pausing, pause_by

@@ -22,7 +22,8 @@ from airflow_kie.lineage import TaskLineage, known_of, of_ended
 from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink
 from airflow_kie.operators.task import RETRIES, required
-from airflow_kie.patience import account_place, patiently
+from airflow_kie.outages import account_place
+from airflow_kie.patience import patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.state_store import RecordStore, source_key
 from airflow_kie.waiting import Pausing, pause_by

@@ -21,7 +21,8 @@ from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
 from airflow_kie.new_files import NewFiles, tell_of_new_files
 from airflow_kie.operators.task import RETRIES, is_true, required
-from airflow_kie.patience import account_place, bucket_place, patiently
+from airflow_kie.outages import account_place, bucket_place
+from airflow_kie.patience import patiently
 from airflow_kie.retry import KieRetryPolicy
 from airflow_kie.song_sources import song_of, sources_of
 
