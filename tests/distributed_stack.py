@@ -35,8 +35,12 @@ from local_stack.settings import PROJECT
 from song_stack import eventually
 
 TWO_OF_EACH = ("scheduler-1", "scheduler-2", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
-_DROPPED = "\nSystemExit: 0\n"
-"""The end of what Python writes when an exception that was to end a process is dropped."""
+_ENDS = {"scheduler": "Exited execute loop"}
+"""What a service that can lose a SIGTERM logs when it has not. Airflow's scheduler ends by an exception out of its
+signal handler, and what that strikes may swallow it: a callback of the garbage collection does, and others without a
+word. The others are asked once: a second SIGTERM ends Celery's workers in the midst of their tasks."""
+_ASKED_AGAIN = 15.0
+"""Seconds after which such a service is asked again."""
 _LONE_ARGUMENTS: Mapping[str, Sequence[str]] = {
     # The log servers listen on all interfaces; the containers' networks keep them in.
     "triggerer": ("--skip-serve-logs",),
@@ -153,19 +157,18 @@ class DistributedStack:
     def replace(self, name: str) -> int:
         """Stop a process as ``docker compose up`` does with a container that it replaces, and start it again.
 
-        Airflow's scheduler ends by an exception out of its signal handler, which Python drops where it strikes a
-        callback of the garbage collection, and says so; then it is asked once more.
-
         :return: its exit code; below 0: it did not end by itself within its service's ``stop_grace_period``.
         """
-        grace = self.compose.services[name.rpartition("-")[0]].get("stop_grace_period", "10s")
+        service, process = name.rpartition("-")[0], self.running[name]
+        grace = self.compose.services[service].get("stop_grace_period", "10s")
         patience = Patience(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
-        process, dropped = self.running[name], self.log(name).count(_DROPPED)
+        said = len(self.log(name))
         process.terminate()
+        again = Patience(_ASKED_AGAIN)
         while process.poll() is None and not patience.is_over():
-            if self.log(name).count(_DROPPED) > dropped:
-                dropped += 1
+            if service in _ENDS and again.is_over() and _ENDS[service] not in self.log(name)[said:]:
                 process.terminate()
+                again = Patience(_ASKED_AGAIN)
             time.sleep(0.1)
         code = process.poll()
         if code is None:
