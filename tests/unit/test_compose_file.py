@@ -131,6 +131,11 @@ def test_up_with_wait_takes_nothing_that_ends_by_itself_for_a_failed_process(
     assert ONE_SHOTS & there.keys() <= waited_for | healthy_while_it_runs
 
 
+def test_a_password_that_begins_with_a_dash_is_no_option(compose: ComposeFile) -> None:
+    command = " ".join(compose.command("init"))
+    assert '"--password=$AIRFLOW_ADMIN_PASSWORD"' in command.replace("$$", "$")  # one generated password in 64
+
+
 def test_health_is_what_others_will_meet(compose: ComposeFile) -> None:
     postgres = compose.services["postgres"]["healthcheck"]["test"]
     assert postgres[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]  # by TCP, as everybody else
