@@ -128,8 +128,8 @@ limiter = limiters.CreateLimiter("account", store=sys.argv[1])
 asks, answers = threading.Event(), threading.Event()
 class Store:
     failures = (OSError,)
-    def leak(self): asks.set(); answers.wait()
-    def put(self): raise OSError("away")
+    def clear_out(self): asks.set(); answers.wait()
+    def put(self, per_day): raise OSError("away")
     def close(self): pass
 limiter._store = Store()
 permits = []

@@ -140,7 +140,7 @@ def test_a_connection_without_a_daily_cap_keeps_the_creates_that_another_counts_
     assert granted(make(creates=4, seconds=1.0, per_day=5), 2) == [True, False]
 
 
-def test_creates_older_than_a_day_are_deleted(make: Make, file: Path) -> None:
+def test_creates_that_have_left_the_window_are_deleted_from_its_table(make: Make, file: Path) -> None:
     granted(make(creates=5), 4)
     age(file, 25 * 3600)
     make(creates=5).take()

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import hashlib
+import logging
 import math
 import os
 import random
@@ -17,15 +18,20 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from airflow_kie.client.errors import KieConnectionInvalid
-from airflow_kie.client.limiter_stores import DAY_MS, LOCK_SECONDS, CreateStore, StoreAddress, open_store, unavailable
+from airflow_kie.client.day_log import DAY_MS, MOST_A_DAY
+from airflow_kie.client.errors import KieConnectionInvalid, KieError
+from airflow_kie.client.limiter_stores import LOCK_SECONDS, CreateStore, StoreAddress, open_store, unavailable
 
 if TYPE_CHECKING:
     from pyrate_limiter import Rate
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CREATES = 20
 SECONDS = 10.0
@@ -39,7 +45,7 @@ _JITTER_SECONDS = 0.02
 _CONTENDED_SECONDS = 0.05
 """What to wait when the store was busy and could not say how long."""
 
-_LEAK_EVERY_SECONDS = 60.0
+_CLEAR_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ class Permit:
     :param granted: it may, and is counted. Send it at once: the time of the permit is the time that was counted.
     :param wait_seconds: seconds after which asking again can help; 0 when granted.
     :param over: the limit that stood in the way: ``rate`` (KIE's window), ``day`` (our own cap), or nothing.
+    :param token: by which it can be given back; empty when not granted.
     """
 
     granted: bool
     wait_seconds: float = 0.0
     over: Literal["rate", "day", ""] = ""
+    token: str = field(default="", compare=False)
 
 
 class CreateLimiter:
@@ -68,7 +76,7 @@ class CreateLimiter:
     :param creates: how many creates KIE allows in `seconds`.
     :param seconds: length of KIE's window in seconds.
     :param margin: seconds that are added to the window.
-    :param per_day: our own cap for any 24 hours; None for none, 0 for no creates at all.
+    :param per_day: our own cap for any 24 hours; None for none, 0 for no creates at all, and at most 200,000.
     :raises KieConnectionInvalid: if a limit is impossible.
     """
 
@@ -90,10 +98,11 @@ class CreateLimiter:
             )
         self._name = f"creates_{hashlib.sha256(account.encode()).hexdigest()[:16]}"
         self._address = StoreAddress(store or default_store())
-        self._creates, self._window_ms, self._per_day = creates, math.ceil((seconds + margin) * 1000), per_day
+        self._creates, self._window_ms = creates, math.ceil((seconds + margin) * 1000)
+        self._per_day = None if per_day is None else min(per_day, MOST_A_DAY)
         self._guard = threading.Lock()
         self._store: CreateStore | None = None
-        self._leak_at = 0.0
+        self._clear_at = 0.0
         _follow_process()
         _LIMITERS.add(self)
 
@@ -108,17 +117,23 @@ class CreateLimiter:
         if self._per_day == 0:
             return Permit(False, DAY_MS / 1000, "day")
         with self._guard:
-            if self._store is not None:
-                try:
-                    return self._take(self._store)
-                except self._store.failures:  # such as a restarted server: what was open before proves nothing
-                    self._close_store()
-            self._store = store = open_store(self._address, self._name, self._rates())
-            try:
-                return self._take(store)
-            except store.failures as error:
-                self._close_store()
-                raise unavailable(self._address, error) from None
+            return self._with_store(self._take)
+
+    def give_back(self, permit: Permit) -> None:
+        """Take a create out of the daily count: KIE has refused it, or named a task that exists already.
+
+        The cap is one on spending, and nothing was paid. KIE has seen the request, so its rate window keeps it. A store
+        that cannot be used keeps the create counted.
+
+        :param permit: what :meth:`take` has granted; one that was not granted changes nothing.
+        """
+        if not permit.token:
+            return
+        try:
+            with self._guard:
+                self._with_store(lambda store: store.give_back(permit.token))
+        except KieError as error:
+            log.warning("A create that made no task stays counted against max_creates_per_day: %s", error)
 
     def acquire(self, patience: float) -> Permit:
         """Wait for a permit, up to `patience` seconds.
@@ -153,7 +168,8 @@ class CreateLimiter:
         :raises KieLimiterUnavailable: as :meth:`take`.
         :raises KieConnectionInvalid: as :meth:`take`.
         """
-        self._look(lambda store: store.now())
+        with self._guard:
+            self._with_store(lambda store: store.day_is_full(1))
 
     def day_is_full(self) -> bool:
         """Return whether our own cap for 24 hours refuses the next create; nothing is counted.
@@ -161,20 +177,25 @@ class CreateLimiter:
         :raises KieLimiterUnavailable: as :meth:`take`.
         :raises KieConnectionInvalid: as :meth:`take`.
         """
-        if not self._per_day:
-            return self._per_day == 0
-        return self._look(lambda store: store.of_a_day()) >= self._per_day
-
-    def _look(self, look: Callable[[CreateStore], int]) -> int:
-        """Open the store and return what it says while its lock is held."""
+        per_day = self._per_day
+        if not per_day:
+            return per_day == 0
         with self._guard:
-            store = self._store = self._store or open_store(self._address, self._name, self._rates())
+            return self._with_store(lambda store: store.day_is_full(per_day))
+
+    def _with_store(self, use: Callable[[CreateStore], T]) -> T:
+        """Open the store where it is not open, and return what its use returns."""
+        if self._store is not None:
             try:
-                with store.held():
-                    return look(store)
-            except store.failures as error:
+                return use(self._store)
+            except self._store.failures:  # such as a restarted server: what was open before proves nothing
                 self._close_store()
-                raise unavailable(self._address, error) from None
+        self._store = store = open_store(self._address, self._name, self._window())
+        try:
+            return use(store)
+        except store.failures as error:
+            self._close_store()
+            raise unavailable(self._address, error) from None
 
     def close(self) -> None:
         """Let go of the store; the next permit opens it again."""
@@ -182,29 +203,23 @@ class CreateLimiter:
             self._close_store()
 
     def _take(self, store: CreateStore) -> Permit:
-        self._leak(store)  # before the permit: what comes after it delays the request
-        decision = store.put()
-        if decision.failing_rate is None:
-            return Permit(True)
-        wait_ms = decision.retry_after_ms
-        wait = _CONTENDED_SECONDS if wait_ms is None else max(wait_ms, 1) / 1000
-        return Permit(False, wait, "day" if decision.failing_rate.interval == DAY_MS else "rate")
+        self._clear_out(store)  # before the permit: what comes after it delays the request
+        counted = store.put(self._per_day)
+        if counted.token:
+            return Permit(True, token=counted.token)
+        wait = _CONTENDED_SECONDS if counted.wait_ms is None else max(counted.wait_ms, 1) / 1000
+        return Permit(False, wait, counted.over)
 
-    def _leak(self, store: CreateStore) -> None:
-        if time.monotonic() >= self._leak_at:
-            self._leak_at = time.monotonic() + _LEAK_EVERY_SECONDS
+    def _clear_out(self, store: CreateStore) -> None:
+        if time.monotonic() >= self._clear_at:
+            self._clear_at = time.monotonic() + _CLEAR_EVERY_SECONDS
             with contextlib.suppress(*store.failures):  # what is wrong meets the permit next
-                store.leak()
+                store.clear_out()
 
-    def _rates(self) -> list[Rate]:
-        """Return what pyrate-limiter accepts: the longer window has to allow more, but not more per second."""
+    def _window(self) -> Rate:
         from pyrate_limiter import Rate
 
-        window = Rate(self._creates, self._window_ms)
-        if self._per_day is None or self._per_day / DAY_MS > self._creates / self._window_ms:
-            return [window]
-        day = Rate(self._per_day, DAY_MS)
-        return [day] if self._per_day <= self._creates else [window, day]
+        return Rate(self._creates, self._window_ms)
 
     def _close_store(self) -> None:
         if self._store is not None:
@@ -215,7 +230,7 @@ class CreateLimiter:
         """Drop what a fork inherited without closing it: the connection and its locks are the parent's."""
         if self._store is not None:
             _PARENTS_STORES.append(self._store)
-        self._guard, self._store, self._leak_at = threading.Lock(), None, 0.0
+        self._guard, self._store, self._clear_at = threading.Lock(), None, 0.0
 
 
 _LIMITERS: weakref.WeakSet[CreateLimiter] = weakref.WeakSet()

@@ -1,26 +1,37 @@
 """Where the creates of a KIE account are counted: an SQLite file, Redis or Postgres, each with a lock and a clock.
 
-The counting is pyrate-limiter's (its *buckets*). What is added here is that a create gets its time while the lock is
-held: pyrate-limiter's own blocking limiter stamps an item before it waits for the lock, and then let 22 creates pass
-in a window for 20. The libraries are imported where they are used: most processes never create a task.
+The counting of KIE's rate window is pyrate-limiter's (its *buckets*), that of the daily cap is `day_log`'s. What is
+added here is that a create gets its time while the lock is held: pyrate-limiter's own blocking limiter stamps an item
+before it waits for the lock, and then let 22 creates pass in a window for 20. Before anything is counted, creates that
+lie in the future are moved to now: a clock that was ahead for a moment must not block an account until that time has
+come. The libraries are imported where they are used: most processes never create a task.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from airflow_kie.client.day_log import (
+    DayLog,
+    PostgresDayLog,
+    RedisDayLog,
+    SQLiteDayLog,
+    pull_back_redis,
+    pull_back_sqlite,
+)
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
 
 if TYPE_CHECKING:
-    from pyrate_limiter import AbstractBucket, Decision, Rate
+    from pyrate_limiter import AbstractBucket, Rate
 
 LOCK_SECONDS = 5.0
 """How long to wait for the store's lock or an answer. A holder needs milliseconds."""
@@ -31,7 +42,22 @@ POLL_SECONDS = 0.01
 LEASE_SECONDS = 2.0
 """After this Redis frees the lock of a process that died with it; the others release it themselves."""
 
-DAY_MS = 24 * 60 * 60 * 1000
+UNUSED_MS = 30 * 24 * 60 * 60 * 1000
+"""After this Redis drops an account that nobody uses; long, since a server's clock that is ahead ends it early."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Whether a create was counted.
+
+    :param token: by which it can be given back; empty when it was not counted.
+    :param over: the limit that stood in the way.
+    :param wait_ms: milliseconds after which asking again can help; None: the store was busy and could not say.
+    """
+
+    token: str = ""
+    over: Literal["rate", "day", ""] = ""
+    wait_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +110,22 @@ class CreateStore(ABC):
     :param address: where the store is.
     :param name: the bucket's name; it comes from the account alone, so that connections with different limits for
         one account count together.
-    :param rates: what is allowed, shortest window first.
+    :param window: what KIE allows.
     """
 
     failures: tuple[type[BaseException], ...] = (OSError,)
     """What the store's library raises when the store cannot be used."""
     bucket: AbstractBucket
+    """The creates of KIE's rate window."""
+    day: DayLog
+    """The creates that count against the daily cap."""
 
-    def __init__(self, address: StoreAddress, name: str, rates: list[Rate]) -> None:
-        self.address, self.name, self.rates = address, name, rates
+    def __init__(self, address: StoreAddress, name: str, window: Rate) -> None:
+        self.address, self.name, self.rates = address, name, [window]
 
     @abstractmethod
     def open(self) -> None:
-        """Connect and make the table where there is none."""
+        """Connect and make the tables where there are none."""
 
     @abstractmethod
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -107,28 +136,53 @@ class CreateStore(ABC):
         """Return the milliseconds of the clock that the store goes by."""
 
     @abstractmethod
+    def pull_back_window(self, now: int) -> None:
+        """Move creates of the window that lie in the future to now."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the connection."""
 
-    def put(self) -> Decision:
-        """Count one create, stamped under the lock, if the rates allow it."""
+    def put(self, per_day: int | None) -> Counted:
+        """Count one create, stamped under the lock, if the rate and the daily cap allow it.
+
+        :param per_day: the daily cap; None for none.
+        """
         from pyrate_limiter import Decision, RateItem
 
         with self.held():
-            return cast(Decision, self.bucket.put_decision(RateItem("create", self.now())))
+            now = self._now_after_all()
+            if wait := self.day.wait_ms(now, per_day):
+                return Counted(over="day", wait_ms=wait)
+            decision = cast(Decision, self.bucket.put_decision(RateItem("create", now)))
+            if not decision.allowed:
+                return Counted(over="rate", wait_ms=decision.retry_after_ms)
+            token = secrets.token_hex(8)
+            self.day.add(token, now)
+            return Counted(token)
 
-    def leak(self) -> None:
-        """Delete creates that are older than a day: another connection of the account may count by the day."""
+    def give_back(self, token: str) -> None:
+        """Take a create out of the daily count; KIE's window has seen the request and keeps it."""
         with self.held():
-            self._forget_before_a_day()
+            self.day.discard(token)
 
-    def of_a_day(self) -> int:
-        """Return how many creates were counted within a day; the lock is held by who asks."""
-        self._forget_before_a_day()
-        return int(cast(int, self.bucket.count()))
+    def day_is_full(self, per_day: int) -> bool:
+        """Return whether the daily cap refuses the next create."""
+        with self.held():
+            return self.day.wait_ms(self._now_after_all(), per_day) > 0
 
-    def _forget_before_a_day(self) -> None:
-        self.bucket.leak(self.now() - DAY_MS + self.rates[-1].interval)
+    def clear_out(self) -> None:
+        """Delete what no longer counts."""
+        with self.held():
+            self.bucket.leak(self.now())
+            self.day.trim()
+
+    def _now_after_all(self) -> int:
+        """Return the time, with no create after it."""
+        now = self.now()
+        self.pull_back_window(now)
+        self.day.pull_back(now)
+        return now
 
 
 class SQLiteStore(CreateStore):
@@ -158,9 +212,11 @@ class SQLiteStore(CreateStore):
                 index = {"index_name": f"{self.name}_time", "table_name": self.name}
                 connection.execute(SQLiteQueries.CREATE_INDEX_ON_TIMESTAMP.format(**index))
                 connection.commit()
+                self.day = SQLiteDayLog(connection, self.name)
             except sqlite3.Error:
                 connection.close()
                 raise
+        self._connection = connection
         self.bucket = SQLiteBucket(self.rates, connection, table=self.name, lock=self._lock)
 
     @contextlib.contextmanager
@@ -171,12 +227,17 @@ class SQLiteStore(CreateStore):
     def now(self) -> int:
         return int(self.bucket.now())  # type: ignore[no-untyped-call]
 
+    def pull_back_window(self, now: int) -> None:
+        pull_back_sqlite(self._connection, self.name, now)
+
     def close(self) -> None:
         self.bucket.close()
 
 
 class RedisStore(CreateStore):
-    """A sorted set, by the Redis server's clock, under a lock with a lease."""
+    """Two sorted sets, by the Redis server's clock, under a lock with a lease."""
+
+    day: RedisDayLog
 
     def open(self) -> None:
         from pyrate_limiter import RedisBucket
@@ -191,6 +252,7 @@ class RedisStore(CreateStore):
             f"{self._key}:lock", timeout=LEASE_SECONDS, sleep=POLL_SECONDS, blocking_timeout=LOCK_SECONDS
         )
         self.bucket = RedisBucket.init(self.rates, self._redis, self._key)
+        self.day = RedisDayLog(self._redis, self._key)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -209,18 +271,22 @@ class RedisStore(CreateStore):
         seconds, microseconds = self._redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    def put(self) -> Decision:
-        decision = super().put()
-        if decision.allowed:
-            self._redis.pexpire(self._key, 2 * DAY_MS)  # an account that is no longer used leaves nothing behind
-        return decision
+    def pull_back_window(self, now: int) -> None:
+        pull_back_redis(self._redis, self._key, now)
+
+    def put(self, per_day: int | None) -> Counted:
+        counted = super().put(per_day)
+        if counted.token:
+            for key in (self._key, self.day.key):
+                self._redis.pexpire(key, UNUSED_MS)  # an account that is no longer used leaves nothing behind
+        return counted
 
     def close(self) -> None:
         self._redis.close()
 
 
 class PostgresStore(CreateStore):
-    """A table, by the server's clock, under a lock that ends with the transaction or with its connection."""
+    """Two tables, by the server's clock, under a lock that ends with the transaction or with its connection."""
 
     def open(self) -> None:
         import psycopg
@@ -241,6 +307,7 @@ class PostgresStore(CreateStore):
         try:
             with self.held():
                 self.bucket = PostgresBucket(cast(Any, self), self.name, self.rates)
+                self.day = PostgresDayLog(self._connection, self.name)
         except psycopg.Error:
             self._connection.close()
             raise
@@ -268,6 +335,15 @@ class PostgresStore(CreateStore):
     def now(self) -> int:
         return int(self.bucket.now())  # type: ignore[no-untyped-call]
 
+    def pull_back_window(self, now: int) -> None:
+        from psycopg import sql
+
+        table, seconds = sql.Identifier(f"ratelimit___{self.name}"), (now / 1000,)
+        later = sql.SQL("SELECT 1 FROM {} WHERE item_timestamp > TO_TIMESTAMP(%s) LIMIT 1").format(table)
+        if self._connection.execute(later, seconds).fetchone():  # an update would wait for who has locked the table
+            update = sql.SQL("UPDATE {} SET item_timestamp = TO_TIMESTAMP(%s) WHERE item_timestamp > TO_TIMESTAMP(%s)")
+            self._connection.execute(update.format(table), seconds * 2)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -282,7 +358,7 @@ _STORES: dict[str, tuple[type[CreateStore], str]] = {
 """By the URL's scheme: the store, and the extra that installs its library."""
 
 
-def open_store(address: StoreAddress, name: str, rates: list[Rate]) -> CreateStore:
+def open_store(address: StoreAddress, name: str, window: Rate) -> CreateStore:
     """Open the store that an address names.
 
     :raises KieConnectionInvalid: if the address names no store, or its library is not installed.
@@ -293,7 +369,7 @@ def open_store(address: StoreAddress, name: str, rates: list[Rate]) -> CreateSto
         raise KieConnectionInvalid(
             f"The limiter's store has to be one of {', '.join(_STORES)}, as in redis://host:6379/0"
         )
-    store = kind(address, name, rates)
+    store = kind(address, name, window)
     try:
         store.open()
     except ImportError:
