@@ -15,27 +15,9 @@ from typing import Any
 import httpcore
 
 from airflow_kie.client.errors import DownloadRefused
+from airflow_kie.client.public_addresses import is_public
 
 Resolver = Callable[[str, int], Sequence[str]]
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-
-
-def is_public(address: str) -> bool:
-    """Say whether an address is one of the public internet, embedded IPv4 addresses included.
-
-    :param address: IPv4 or IPv6 address as text.
-    """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return is_public(str(ip.ipv4_mapped))
-        if ip in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        # Global unicast is 2000::/3; 6to4 and Teredo carry IPv4 addresses inside it and serve no CDN.
-        return ip in _GLOBAL_UNICAST and ip.is_global and ip.sixtofour is None and ip.teredo is None
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def is_address(host: str) -> bool:

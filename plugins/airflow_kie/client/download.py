@@ -28,7 +28,6 @@ from airflow_kie.client.checked_network import (
     CheckedNetwork,
     Resolver,
     is_address,
-    is_public,
     system_addresses,
 )
 from airflow_kie.client.errors import (
@@ -40,6 +39,7 @@ from airflow_kie.client.errors import (
     FileUnreachable,
     KieError,
 )
+from airflow_kie.client.public_addresses import is_public
 from airflow_kie.client.redact import quiet_http_loggers, without_query
 
 # KIE's CDN answers 403 to the User-Agent of Python's clients.
