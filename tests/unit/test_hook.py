@@ -6,7 +6,7 @@ import pytest
 
 from airflow_kie.client.answers import Invisible, Read
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest
-from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.kie import KieHook, private_hosts, spreads_over_machines
 from kie_simulator.server import SimulatorServer
 
 
@@ -44,3 +44,34 @@ def test_a_connection_to_a_simulator_on_another_machine_needs_its_host_to_be_nam
         _ = KieHook().account
     monkeypatch.setenv("AIRFLOW__KIE__SIMULATOR_HOSTS", "simulator:8000")
     assert KieHook().account.api_url == "http://simulator:8000"
+
+
+@pytest.mark.parametrize(
+    ("executor", "several"),
+    [
+        ("LocalExecutor", False),
+        ("", False),
+        (" LocalExecutor ", False),
+        ("airflow.executors.local_executor.LocalExecutor", False),
+        ("local:LocalExecutor", False),
+        ("LocalExecutor;team_a=LocalExecutor", False),
+        ("SequentialExecutor", False),
+        ("DebugExecutor", False),
+        ("CeleryExecutor", True),
+        ("airflow.providers.celery.executors.celery_executor.CeleryExecutor", True),
+        ("KubernetesExecutor", True),
+        ("airflow.providers.edge3.executors.EdgeExecutor", True),
+        ("airflow.providers.amazon.aws.executors.ecs.ecs_executor.AwsEcsExecutor", True),
+        ("airflow.providers.amazon.aws.executors.batch.AwsBatchExecutor", True),
+        ("airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor", True),
+        ("LocalExecutor,airflow.providers.amazon.aws.executors.batch.AwsBatchExecutor", True),
+        ("LocalExecutor;team_a=my.nomad.NomadExecutor", True),
+        ("LocalExecutor,remote:my.own.LocalExecutor", True),
+        ("LocalKubernetesExecutor", True),
+    ],
+)
+def test_only_airflows_own_local_executors_run_tasks_on_one_machine(
+    monkeypatch: pytest.MonkeyPatch, executor: str, several: bool
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    assert spreads_over_machines() is several

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from airflow_kie.client.kie import Kie, KieAsync
     from airflow_kie.client.limiter import CreateLimiter
 
+
+_LOCAL = {"LocalExecutor": "local", "SequentialExecutor": "sequential", "DebugExecutor": "debug"}
+_LOCAL_EXECUTORS = frozenset(_LOCAL) | {
+    f"airflow.executors.{module}_executor.{name}" for name, module in _LOCAL.items()
+}
+"""What runs tasks on the scheduler's machine alone; any other executor counts as one that spreads them."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -197,8 +204,14 @@ def _address(connection: Connection) -> str | None:
 
 
 def spreads_over_machines() -> bool:
-    """Return whether Airflow's executors run tasks on other machines too."""
-    return any(name in str(conf.get("core", "executor", fallback="")) for name in ("Celery", "Kubernetes", "Edge"))
+    """Return whether Airflow's executors may run tasks on other machines too: all but Airflow's own local ones may.
+
+    The option names several at times, each with an alias before a colon or a team before an equals sign:
+    ``LocalExecutor;team_a=remote:my.own.Executor``.
+    """
+    named = re.split("[,;]", str(conf.get("core", "executor", fallback="")))
+    classes = (re.split("[:=]", name)[-1].strip() for name in named)
+    return any(name not in _LOCAL_EXECUTORS for name in classes if name)
 
 
 @functools.cache
