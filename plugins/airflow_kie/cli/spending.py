@@ -14,7 +14,16 @@ from airflow_kie import _airflow, settings
 from airflow_kie.archive.content import check_image
 from airflow_kie.cli.exchanges import ListeningTransport
 from airflow_kie.cli.seen import Seen, SeenFile, Step
-from airflow_kie.client.answers import CreateAnswer, Created, Lost, Read, Refused, Unreadable, decode_create
+from airflow_kie.client.answers import (
+    CreateAnswer,
+    Created,
+    Lost,
+    Read,
+    Refused,
+    Unreadable,
+    decode_create,
+    may_have_paid,
+)
 from airflow_kie.client.download import DownloadSettings, download
 from airflow_kie.client.errors import KieDailyCap, KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown, KieThrottled
 from airflow_kie.client.follow import Follower
@@ -134,13 +143,16 @@ class CoverExperiment:
 
     def _create(self, step: Step, callback_url: str | None) -> CreateAnswer:
         """Send one create; a cover's id is told and noted before anything else happens."""
-        permit = self.hook.limiter().acquire(PERMIT_PATIENCE)
+        limiter = self.hook.limiter()
+        permit = limiter.acquire(PERMIT_PATIENCE)
         if not permit.granted:
             busy = KieDailyCap if permit.over == "day" else KieThrottled
             raise busy(retry_after=permit.wait_seconds, kind=COVER.name)
         self.transport.purpose = step
         body = {"taskId": self.music_task_id}
         answer = self.kie.create(COVER, body, body, callback_url) if callback_url else self._without_callback()
+        if not may_have_paid(answer):
+            limiter.give_back(permit)
         if isinstance(answer, Created):
             self._known(answer)
         return answer

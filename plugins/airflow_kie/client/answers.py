@@ -83,6 +83,11 @@ _UNDECIDED = frozenset({408, 504})
 _ID = re.compile(r"\S{1,200}")
 
 
+def may_have_paid(answer: CreateAnswer) -> bool:
+    """Return whether a create may have made a new task: KIE neither refused it nor named an earlier one."""
+    return isinstance(answer, Lost) or (isinstance(answer, Created) and not answer.duplicate)
+
+
 def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> CreateAnswer:
     """Return what a create's answer says.
 

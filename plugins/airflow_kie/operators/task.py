@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
-from airflow_kie.client.answers import CreateAnswer, Created, Ended
+from airflow_kie.client.answers import CreateAnswer, Created, Ended, may_have_paid
 from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled, error_from_event
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.log_line import about
@@ -100,6 +101,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self.wait_timeout = wait_timeout
         self.expires_at = expires_at
         self._heard = "at_once"
+        self._give_back: Callable[[], None] | None = None
 
     # --- what a kind adds ---
 
@@ -213,7 +215,9 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _permit(self, hook: KieHook) -> None:
         """Take the account's permit for one create; a worker is held for a few seconds at most."""
         asked_at = time.monotonic()
-        permit = hook.limiter().acquire(PERMIT_PATIENCE)
+        limiter = hook.limiter()
+        permit = limiter.acquire(PERMIT_PATIENCE)
+        self._give_back = functools.partial(limiter.give_back, permit)
         held = time.monotonic() - asked_at + permit.wait_seconds
         if not permit.granted or held >= HELD:
             metrics.THROTTLED.took(held, connection=self.kie_conn_id, over=permit.over or "rate")
@@ -231,6 +235,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         what = f" for {record.source_id}" if record.source_id else ""
         self.log.info("Asking KIE: %s%s.", task_kind(self.kind).title, what)
         answer = hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+        if self._give_back and not may_have_paid(answer):
+            self._give_back()
         if isinstance(answer, Created):
             again = answer.duplicate
             self.log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
