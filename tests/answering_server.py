@@ -47,13 +47,23 @@ def success(data: Any) -> Callable[[Seen], tuple[int, dict[str, str], bytes]]:
 
 
 @contextmanager
-def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
+def serving(reply: Callable[[Seen], Any], *, reads: bool = True) -> Iterator[FakeServer]:
+    """Run a server and give it.
+
+    :param reply: what :class:`FakeServer` takes, or a callable that writes to the handler itself.
+    :param reads: False: it leaves the requests' bodies where they are, until the server ends.
+    """
+    ended = threading.Event()
     fake = FakeServer(reply)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
+            if not reads:
+                ended.wait(60)
+                self.close_connection = True
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             seen = Seen(self.command, self.path, headers, body, self.client_address[1])
@@ -69,7 +79,9 @@ def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
                 if self.command != "HEAD":
                     self.wfile.write(content)
                 return
-            if answered:
+            if callable(answered):
+                answered(self)
+            elif answered:
                 self.wfile.write(answered)
             else:  # closing with unread time to linger 0 is a reset
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -88,6 +100,7 @@ def serving(reply: Callable[[Seen], Any]) -> Iterator[FakeServer]:
     try:
         yield fake
     finally:
+        ended.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -134,7 +134,7 @@ def test_details_of_an_empty_object_are_those_of_a_running_task() -> None:
     assert read("suno.cover", {}).state is State.RUNNING
 
 
-@pytest.mark.parametrize("code", [0, 200, "", None, "abc", "0", [], float("inf")])
+@pytest.mark.parametrize("code", [0, 200, "", None, "abc", "0", []])
 def test_an_error_code_that_says_nothing_is_none(code: Any) -> None:
     assert read("suno.cover", cover_data(3, errorCode=code)).error_code is None
 

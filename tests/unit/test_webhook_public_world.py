@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.pending import Working
+from airflow_kie.client.bounded import Bounds
 from airflow_kie.song_archive import SongArchive
+from airflow_kie.webhook import airflow_api
 from airflow_kie.webhook.__main__ import main
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused, Credentials
@@ -110,3 +115,36 @@ def test_an_asset_that_no_dag_has_declared_sends_no_event(world: World) -> None:
     with serving(says({"assets": others})) as airflow:
         assert world(airflow.url).send_event(SONG, {}) is False
     assert [seen.method for seen in airflow.seen] == ["GET"]
+
+
+def _slowly(handler: Any) -> None:
+    body = b'{"assets": []}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with contextlib.suppress(OSError):  # nobody reads any more
+        for byte in head + body:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.05)
+
+
+NO_AIRFLOW: dict[str, Any] = {
+    "more bytes than are allowed": (200, {}, b'{"assets": [], "x": "' + b"0" * 5_000_000 + b'"}'),
+    "compressed without end": (200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * 64_000_000 + b'{"assets": []}')),
+    "a byte now and then": _slowly,
+    "another shape": (200, {}, b'{"songs": []}'),
+    "a list": (200, {}, b"[]"),
+    "deep nesting": (200, {}, b"[" * 200_000),
+    "broken gzip": (200, {"Content-Encoding": "gzip"}, b"no gzip"),
+}
+
+
+@pytest.mark.parametrize("answer", NO_AIRFLOW.values(), ids=list(NO_AIRFLOW))
+def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
+    answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_api, "_BOUNDS", Bounds(deadline=0.5, timeout=0.5), raising=False)
+    with serving(lambda _: answer) as server:
+        api = AirflowApi(server.url, Credentials(token="a token"))
+        with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
+            api.asset_id("kie://api.kie.ai/suno/music")
+        assert "a token" not in str(raised.value)
+        api.close()

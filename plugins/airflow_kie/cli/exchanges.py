@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie.client.account import KieAccount
+from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.envelope import Response
 from airflow_kie.client.requests import Request
 from airflow_kie.client.transport import KieTransport
@@ -34,7 +34,7 @@ class Exchange:
     def answer(self) -> dict[str, Any]:
         """The decoded answer; empty if it is no JSON object."""
         try:
-            decoded = json.loads(self.response.content)
+            decoded = decode_json(self.response.content)
         except ValueError:
             return {}
         return decoded if isinstance(decoded, dict) else {}

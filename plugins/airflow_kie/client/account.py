@@ -32,7 +32,9 @@ class KieAccount:
     :param connection: the Airflow connection id, for messages.
     :param webhook_secret: signs whom a callback shall wake; empty: nobody is named.
     :param account: the account's name, where the connection gives one.
-    :param timeout: seconds for one request.
+    :param timeout: seconds in which each piece of an answer has to come.
+    :param deadline: seconds for a whole request to the API, from the connection to the answer's last byte.
+    :param upload_deadline: the same for a file that is uploaded.
     :param simulators: ``host:port`` of simulators of KIE, which may be asked over http on other machines too.
     """
 
@@ -44,6 +46,8 @@ class KieAccount:
     webhook_secret: str = field(default="", repr=False)
     account: str = ""
     timeout: float = 30.0
+    deadline: float = 60.0
+    upload_deadline: float = 600.0
     simulators: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

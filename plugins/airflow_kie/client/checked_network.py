@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import httpcore
 
+from airflow_kie.client.deadline import DeadlineStream, seconds_left
 from airflow_kie.client.errors import DownloadRefused
 from airflow_kie.client.public_addresses import is_public
 
@@ -61,12 +59,12 @@ class CheckedNetwork(httpcore.SyncBackend):
         for address in self._addresses(host, port):
             try:
                 stream = super().connect_tcp(
-                    address, port, _left(self._deadline, timeout), local_address, socket_options
+                    address, port, seconds_left(self._deadline, timeout), local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as e:
                 failure = e
             else:
-                return _DeadlineStream(stream, self._deadline)
+                return DeadlineStream(stream, lambda: self._deadline)
         raise failure or httpcore.ConnectError(f"{host} has no address")
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
@@ -80,35 +78,3 @@ class CheckedNetwork(httpcore.SyncBackend):
         if inner:
             raise DownloadRefused(f"{host} is at {inner[0]}, which is not a public address")
         return addresses
-
-
-class _DeadlineStream(httpcore.NetworkStream):
-    """A connection whose every read and write also ends at the deadline: single bytes cannot stretch it."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(self._deadline, timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(self._deadline, timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(self._deadline, timeout)
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _left(deadline: float, timeout: float | None) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise httpcore.ReadTimeout("the time for the whole download is over")
-    return left if timeout is None else min(left, timeout)

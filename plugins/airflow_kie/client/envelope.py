@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from airflow_kie.client import errors
+from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations import CodeTable, Operation, Phase, Upload
 
@@ -85,8 +85,8 @@ def decode_envelope(response: Response) -> Envelope:
     """
     retry_after = _seconds(response.headers.get("retry-after"))
     try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
+        body = decode_json(response.content)
+    except ValueError:
         raise _without_envelope(response, retry_after) from None
     code = _whole(body.get("code")) if isinstance(body, dict) else None
     if code is None:

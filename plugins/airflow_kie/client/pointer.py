@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
+
+from airflow_kie.client.checked_json import decode_json
 
 
 class Step(Enum):
@@ -61,6 +62,6 @@ def _from_json(data: Any) -> Iterator[Any]:
         yield data
         return
     try:
-        yield json.loads(data)
-    except (ValueError, RecursionError):
+        yield decode_json(data)
+    except ValueError:
         return

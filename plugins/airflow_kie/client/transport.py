@@ -1,7 +1,7 @@
-"""Sending requests over httpx: one client per process, event loop and account, never one per task.
+"""Sending requests to KIE: one client per process, event loop and account, never one per task.
 
-This module and `download` are the only ones that know the HTTP library. Redirects are never followed, so the key
-reaches KIE's hosts and no other. Building a client costs about 20 ms and a megabyte (a TLS context), hence the cache.
+Redirects are never followed, so the key reaches KIE's hosts and no other. Building a client costs about 20 ms and a
+megabyte (a TLS context), hence the cache. How much an answer may be stands in `bounded`.
 """
 
 from __future__ import annotations
@@ -12,37 +12,18 @@ import ssl
 import threading
 import weakref
 from collections.abc import Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, TypedDict
+from typing import Any
 
 import httpx
 
 from airflow_kie.client.account import KieAccount, is_loopback
+from airflow_kie.client.bounded import AsyncBoundedClient, BoundedClient, Bounds, built
 from airflow_kie.client.envelope import Response
-from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieNotSent, KieUnreachable
+from airflow_kie.client.operations import Host
 from airflow_kie.client.redact import quiet_http_loggers
 from airflow_kie.client.requests import Request
 
 USER_AGENT = "airflow-provider-kie-ai"
-_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30)
-
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,  # the proxy refused the tunnel
-    httpx.UnsupportedProtocol,
-)
-
-
-class _Settings(TypedDict):
-    headers: Mapping[str, str]
-    cookies: CookieJar
-    timeout: httpx.Timeout
-    limits: httpx.Limits
-    follow_redirects: bool
-    trust_env: bool
-    verify: ssl.SSLContext
 
 
 class KieTransport:
@@ -50,8 +31,8 @@ class KieTransport:
 
     def __init__(self, account: KieAccount) -> None:
         self.account = account
-        self._settings = _settings(account)
-        self._client = httpx.Client(**self._settings)
+        self._verify = _trusted(account.api_url)  # made once: it is what a client costs
+        self._clients = {host: BoundedClient(self._verify, account.url(host, "/")) for host in Host}
 
     def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status.
@@ -60,25 +41,29 @@ class KieTransport:
         the very moment in which it is used again, and then nobody knows whether the request has arrived.
 
         :raises KieNotSent: when no connection came about.
-        :raises KieUnreachable: when no answer came; the request may have taken effect.
-        :raises KieConnectionInvalid: when the connection's host is no host.
+        :raises KieUnreachable: when no whole answer came in time; the request may have taken effect.
+        :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded; as above.
+        :raises KieConnectionInvalid: when the connection's host is no host; nothing was sent.
+        :raises KieInvalidRequest: when the request cannot be written; nothing was sent.
         """
+        ready, bounds = _ready(self.account, request), _bounds(self.account, request)
+        if request.method != "POST":
+            return self._clients[request.host].send(ready, bounds)
+        own = BoundedClient(self._verify, self.account.url(request.host, "/"))
         try:
-            if request.method == "POST":
-                with httpx.Client(**self._settings) as own:
-                    return _response(own.request(**_arguments(self.account, request)))
-            return _response(self._client.request(**_arguments(self.account, request)))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unreachable(error) from error
+            return own.send(ready, bounds)
+        finally:
+            own.close()
 
     @property
     def closed(self) -> bool:
         """Whether the connections are closed for good."""
-        return self._client.is_closed
+        return any(client.closed for client in self._clients.values())
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        for client in self._clients.values():
+            client.close()
 
 
 class KieAsyncTransport:
@@ -86,24 +71,23 @@ class KieAsyncTransport:
 
     def __init__(self, account: KieAccount) -> None:
         self.account = account
-        self._client = httpx.AsyncClient(**_settings(account))
+        verify = _trusted(account.api_url)
+        self._clients = {host: AsyncBoundedClient(verify, account.url(host, "/")) for host in Host}
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status; errors as in :meth:`KieTransport.send`."""
-        try:
-            answer = await self._client.request(**_arguments(self.account, request))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unreachable(error) from error
-        return _response(answer)
+        ready, bounds = _ready(self.account, request), _bounds(self.account, request)
+        return await self._clients[request.host].send(ready, bounds)
 
     @property
     def closed(self) -> bool:
         """Whether the connections are closed for good."""
-        return self._client.is_closed
+        return any(client.closed for client in self._clients.values())
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.close()
 
 
 _sync: dict[KieAccount, KieTransport] = {}
@@ -155,58 +139,40 @@ def post_anywhere(url: str, body: Mapping[str, Any], timeout: float = 15.0) -> R
 
     :param url: where to.
     :param body: what to send.
-    :param timeout: seconds.
-    :raises KieUnreachable: when no answer came.
+    :param timeout: seconds for all of it.
+    :raises KieUnreachable: when no whole answer came in time.
+    :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded.
     :raises KieConnectionInvalid: when the address is none.
     """
     quiet_http_loggers()
+    client = BoundedClient(_trusted(url), url)
     try:
-        answer = httpx.post(url, json=dict(body), timeout=timeout, trust_env=not is_loopback(url))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _unreachable(error) from error
-    return _response(answer)
+        return client.send(built("POST", url, {"User-Agent": USER_AGENT}, json=dict(body)), Bounds(timeout, timeout))
+    finally:
+        client.close()
 
 
-def _settings(account: KieAccount) -> _Settings:
+def _trusted(url: str) -> ssl.SSLContext:
     quiet_http_loggers()
-    # A proxy from the environment would be asked for loopback addresses too.
-    trust_env = not is_loopback(account.api_url)
-    return {
-        "headers": {"User-Agent": USER_AGENT, "Accept": "application/json"},
-        # KIE sets a session cookie with every answer; requests of different tasks share no session.
-        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        "timeout": httpx.Timeout(account.timeout, connect=10.0, pool=None),
-        "limits": _LIMITS,
-        "follow_redirects": False,
-        "trust_env": trust_env,
-        "verify": httpx.create_ssl_context(trust_env=trust_env),  # made once: it is what a client costs
-    }
+    return httpx.create_ssl_context(trust_env=not is_loopback(url))
 
 
-def _arguments(account: KieAccount, request: Request) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "method": request.method,
-        "url": account.url(request.host, request.path),
-        "headers": {"Authorization": f"Bearer {account.api_key}"},
+def _bounds(account: KieAccount, request: Request) -> Bounds:
+    uploads = request.host is Host.UPLOAD
+    return Bounds(account.upload_deadline if uploads else account.deadline, account.timeout)
+
+
+def _ready(account: KieAccount, request: Request) -> httpx.Request:
+    headers = {
+        "User-Agent": USER_AGENT,
+        "Accept": "application/json",
+        "Authorization": f"Bearer {account.api_key}",
     }
-    if request.params:
-        arguments["params"] = dict(request.params)
+    content: dict[str, Any] = {"params": dict(request.params)} if request.params else {}
     if request.files is not None:
-        arguments["files"] = dict(request.files)
-        arguments["data"] = dict(request.form or {})
+        content |= {"files": dict(request.files), "data": dict(request.form or {})}
     elif request.json is not None:
-        arguments["json"] = dict(request.json)
+        content["json"] = dict(request.json)
     else:
-        arguments["headers"]["Content-Type"] = "application/json"  # KIE wants it on every request
-    return arguments
-
-
-def _response(answer: httpx.Response) -> Response:
-    return Response(answer.status_code, {key.lower(): value for key, value in answer.headers.items()}, answer.content)
-
-
-def _unreachable(error: httpx.HTTPError | httpx.InvalidURL) -> KieError:
-    if isinstance(error, httpx.InvalidURL):
-        return KieConnectionInvalid("The host is no host")
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return KieNotSent(text) if isinstance(error, _NEVER_SENT) else KieUnreachable(text)
+        headers["Content-Type"] = "application/json"  # KIE wants it on every request
+    return built(request.method, account.url(request.host, request.path), headers, **content)

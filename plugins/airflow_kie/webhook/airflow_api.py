@@ -14,13 +14,58 @@ from urllib.parse import quote
 
 import httpx
 
+from airflow_kie.client.bounded import BoundedClient, Bounds, built
+from airflow_kie.client.checked_json import decode_json
+from airflow_kie.client.envelope import Response
+from airflow_kie.client.errors import KieError
+
 TIMEOUT = 10.0
-"""Seconds for one request: KIE waits 15 for its answer."""
+"""Seconds for one whole request: KIE waits 15 for its answer."""
+_BOUNDS = Bounds(deadline=TIMEOUT, timeout=TIMEOUT)
 EVENTS_LOOKED_AT = 100
 
 
 class AirflowRefused(Exception):
     """Airflow did not do what was asked; the message names the call and the status, and no token."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Airflow answered.
+
+    :param call: method and path, for messages.
+    :param response: the answer.
+    """
+
+    call: str
+    response: Response
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    def field(self, name: str) -> Any:
+        """Return a field of the answer.
+
+        :raises AirflowRefused: unless it is a success and has that field.
+        """
+        self.check()
+        try:
+            decoded = decode_json(self.response.content)
+        except ValueError:
+            raise AirflowRefused(f"{self.call} gave no JSON: is this Airflow's own address?") from None
+        if not isinstance(decoded, dict) or name not in decoded:
+            raise AirflowRefused(f"{self.call} gave no {name}: is this Airflow's own address?")
+        return decoded[name]
+
+    def check(self) -> None:
+        """Check that it is a success.
+
+        :raises AirflowRefused: when it is none.
+        """
+        if not 200 <= self.status < 300:
+            raise AirflowRefused(f"Airflow answered {self.status} to {self.call}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +98,7 @@ class AirflowApi:
     def __init__(self, url: str, credentials: Credentials) -> None:
         self.url = url.rstrip("/")
         self.credentials = credentials
-        self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._client = BoundedClient(httpx.create_ssl_context(), self.url)
         self._token = ""
         self._lock = threading.Lock()
 
@@ -61,7 +106,7 @@ class AirflowApi:
         """Close the connections."""
         self._client.close()
 
-    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def call(self, method: str, path: str, **request: Any) -> Answer:
         """Return the answer; a token that Airflow no longer takes is renewed once.
 
         :param method: GET, POST, PATCH.
@@ -71,42 +116,42 @@ class AirflowApi:
         """
         used = self._token or self._new_token("")
         answer = self._send(method, f"/api/v2{path}", token=used, **request)
-        if answer.status_code == 401:
+        if answer.status == 401:
             answer = self._send(method, f"/api/v2{path}", token=self._new_token(used), **request)
         return answer
 
     def asset_id(self, uri: str) -> int | None:
         """Return the number of an asset, None while no DAG has declared it."""
-        found = _json(self.call("GET", "/assets", params={"uri_pattern": uri, "limit": 100}))
-        return next((int(asset["id"]) for asset in found["assets"] if asset["uri"] == uri), None)
+        found = self.call("GET", "/assets", params={"uri_pattern": uri, "limit": 100}).field("assets")
+        return next((int(asset["id"]) for asset in found if asset["uri"] == uri), None)
 
     def send_event(self, asset_id: int, partition_key: str, extra: dict[str, Any]) -> None:
         """Send an asset event for one partition."""
         body = {"asset_id": asset_id, "partition_key": partition_key, "extra": extra}
-        _json(self.call("POST", "/assets/events", json=body))
+        self.call("POST", "/assets/events", json=body).check()
 
     def event_was_sent(self, asset_id: int, partition_key: str, since: datetime) -> bool:
         """Return whether an asset had an event for a partition since a time, among its last hundred."""
         params: dict[str, Any] = {"asset_id": asset_id, "timestamp_gte": since.isoformat()}
         params |= {"order_by": "-timestamp", "limit": EVENTS_LOOKED_AT}
-        events = _json(self.call("GET", "/assets/events", params=params))["asset_events"]
+        events = self.call("GET", "/assets/events", params=params).field("asset_events")
         return any(event.get("partition_key") == partition_key for event in events)
 
     def run_is_active(self, dag_id: str, run_id: str) -> bool:
         """Return whether a DAG run is queued or running; one that is gone is not."""
         answer = self.call("GET", f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}")
-        return answer.status_code != 404 and _json(answer)["state"] in ("queued", "running")
+        return answer.status != 404 and answer.field("state") in ("queued", "running")
 
     def variable(self, key: str) -> str | None:
         """Return a Variable's text, None if there is none."""
         answer = self.call("GET", f"/variables/{quote(key, safe='')}")
-        return None if answer.status_code == 404 else str(_json(answer)["value"])
+        return None if answer.status == 404 else str(answer.field("value"))
 
     def set_variable(self, key: str, value: str, description: str) -> None:
         """Write a Variable."""
         body = {"key": key, "value": value, "description": description}
         answer = self.call("PATCH", f"/variables/{quote(key, safe='')}", json=body)
-        _json(self.call("POST", "/variables", json=body) if answer.status_code == 404 else answer)
+        (self.call("POST", "/variables", json=body) if answer.status == 404 else answer).check()
 
     def _new_token(self, refused: str) -> str:
         with self._lock:
@@ -121,27 +166,12 @@ class AirflowApi:
         if known.token:
             return known.token
         who = {"username": known.username, "password": known.password}
-        return str(_json(self._send("POST", "/auth/token", json=who))["access_token"])
+        return str(self._send("POST", "/auth/token", json=who).field("access_token"))
 
-    def _send(self, method: str, path: str, *, token: str = "", **request: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def _send(self, method: str, path: str, *, token: str = "", **request: Any) -> Answer:
+        call, headers = f"{method} {path}", {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return self._client.request(method, self.url + path, headers=headers, **request)
-        except httpx.HTTPError as error:
-            raise AirflowRefused(f"Airflow did not answer to {method} {path}: {type(error).__name__}") from None
-
-
-def _json(answer: httpx.Response) -> dict[str, Any]:
-    """Return what an answer holds.
-
-    :raises AirflowRefused: unless it is a success.
-    """
-    if not answer.is_success:
-        raise AirflowRefused(
-            f"Airflow answered {answer.status_code} to {answer.request.method} {answer.request.url.path}"
-        )
-    try:
-        decoded = answer.json()
-    except ValueError:
-        raise AirflowRefused(f"{answer.request.url.path} gave no JSON: is this Airflow's own address?") from None
-    return decoded if isinstance(decoded, dict) else {}
+            response = self._client.send(built(method, self.url + path, headers, **request), _BOUNDS)
+        except KieError as error:
+            raise AirflowRefused(f"Airflow did not answer to {call}: {error.facts.message}") from None
+        return Answer(call, response)

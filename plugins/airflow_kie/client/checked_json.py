@@ -1,0 +1,43 @@
+"""JSON from outside, decoded to values that everything after it can store, count and write.
+
+Python's decoder takes more than that: NaN, numbers of four thousand digits, half an emoji, nesting that ends the stack.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+DEEPEST = 64
+"""Levels of nesting; KIE's answers have fewer than ten."""
+_LARGEST = 2**63
+_ODD_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def decode_json(content: bytes | str) -> Any:
+    """Return what a JSON text holds.
+
+    Half an emoji and NUL, which no file and no database takes, become the replacement character.
+
+    :param content: the text.
+    :raises ValueError: when it is no JSON, holds numbers beyond 64 bits, or is nested more than 64 levels deep.
+    """
+    try:
+        return _checked(json.loads(content), DEEPEST)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _checked(value: Any, depth: int) -> Any:
+    if depth < 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return _ODD_TEXT.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_checked(key, depth): _checked(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_checked(item, depth - 1) for item in value]
+    if isinstance(value, (int, float)) and not -_LARGEST <= value < _LARGEST:  # NaN is never within
+        raise ValueError("a number beyond 64 bits")
+    return value
