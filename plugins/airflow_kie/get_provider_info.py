@@ -46,7 +46,7 @@ CONNECTION_FIELDS = {
     ),
     "max_creates_per_day": _field(
         "New tasks per 24 hours",
-        "A cap on spending, over all runs. Empty: none.",
+        "A cap on spending, over all runs. Empty: none. What KIE refuses does not count.",
         {"type": ["integer", "null"], "minimum": 0},
     ),
     "limiter_conn_id": _field(
