@@ -262,11 +262,11 @@ def test_a_host_whose_name_no_resolver_takes_is_a_wrong_connection() -> None:
 
 def test_many_reads_on_one_loop_do_not_spend_their_time_in_the_queue() -> None:
     def slow(_: Any) -> bytes:
-        time.sleep(0.1)
+        time.sleep(0.2)
         return ANSWER
 
     async def read(url: str) -> list[DetailsAnswer]:
-        shell = KieAsyncTransport(KieAccount("key", api_url=url, deadline=2.0))
+        shell = KieAsyncTransport(KieAccount("key", api_url=url, deadline=5.0))
         try:
             return await asyncio.gather(*(KieAsync(shell).details(RECORD, COVER) for _ in range(600)))
         finally:

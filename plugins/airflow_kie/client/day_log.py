@@ -1,8 +1,11 @@
 """The creates of one account that count against its daily cap, beside the short log of KIE's rate window.
 
 Nothing here is deleted because it is old: a clock that is ahead for a moment would make all of today's creates old, and
-the cap would begin again. Kept are the newest ones, as many as a day can hold at all. What is called with the store's
-lock held stays one step with the rest of the store.
+the cap would begin again. Kept are the newest ones, as many as a day can hold at all. Everything here is called with
+the store's lock held.
+
+One case stays open: while a clock is behind, today's creates lie in its future and are moved back to it; when it is
+right again they count as that old. Nothing in a store tells this from a clock that was ahead before.
 """
 
 from __future__ import annotations
