@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from airflow_kie.archive.bucket import Bucket
@@ -18,6 +17,7 @@ from airflow_kie.archive.content import LYRICS_FACTS, ContentFacts, check_audio,
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.records import utc_text
+from airflow_kie.archive.wanted import FileKind
 from airflow_kie.client.errors import (
     FileDamaged,
     FileGone,
@@ -41,14 +41,6 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
 _FIRST_PAUSE_SECONDS = 1.0
-
-
-class FileKind(StrEnum):
-    """What a file is to its song."""
-
-    COVER = "cover"
-    TRACK = "track"
-    LYRICS = "lyrics"
 
 
 @dataclass(frozen=True)
