@@ -16,7 +16,7 @@ from airflow_kie.archive.song import FileKind, Song, Source
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.errors import FileTruncated, FileUnreachable, KieNoFiles
 from archived_song import NOON, Case
-from media_server import body, mp3, picture, status
+from media_server import body, mp3, mp3_with_header, one_after_the_other, picture, status
 
 
 def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: Case) -> None:
@@ -225,9 +225,33 @@ def test_two_tracks_with_the_same_content_are_archived_with_a_warning(
     assert warning in caplog.text
 
 
-def test_a_track_that_is_proven_whole_may_be_shorter_than_kie_says(case: Case) -> None:
+def test_a_track_that_is_shorter_than_kie_says_is_fetched_again_and_stored_with_a_warning(case: Case) -> None:
     case.media.scripts["/track-1"] = body(mp3(1))
-    assert case.archive(replace(case.track(1), duration_seconds=180.0)).changed
+    archived = case.archive(replace(case.track(1), duration_seconds=180.0))
+    assert case.media.asked("/track-1") == 3
+    (warning,) = archived.manifest.warnings
+    assert warning.startswith("music/abc/track-1.mp3: the track plays 1 s of the 180 s that KIE names")
+    assert "listen to its end" in warning
+
+
+def test_a_track_that_was_cut_at_its_source_is_stored_with_a_warning_though_all_its_bytes_came(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = mp3_with_header(mp3(4))
+    case.media.scripts["/track-1"] = body(whole[: len(whole) // 5])
+    archived = case.archive(case.track(1))
+    (warning,) = archived.manifest.warnings
+    assert "the track plays 1 s of the 4 s that its own header names" in warning
+    assert archived.files[0].duration_seconds == pytest.approx(0.8, abs=0.1)
+    assert warning in caplog.text
+
+
+def test_a_track_that_is_whole_when_it_is_fetched_again_has_no_warning(case: Case) -> None:
+    whole = mp3_with_header(mp3(4))
+    case.media.scripts["/track-1"] = one_after_the_other(body(whole[: len(whole) // 5]), body(whole))
+    archived = case.archive(replace(case.track(1), duration_seconds=4.0))
+    assert archived.manifest.warnings == ()
+    assert archived.files[0].size == len(whole)
 
 
 def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case: Case) -> None:

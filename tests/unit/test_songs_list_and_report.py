@@ -283,6 +283,15 @@ def test_a_song_that_nobody_speaks_of_counts_as_failed() -> None:
         run.execute()
 
 
+def test_a_song_that_may_be_cut_off_is_archived_with_a_warning_in_the_table_and_the_log(
+    kie: SimulatorServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = {**archived_song(A), "warnings": ["songs/a/track-1.mp3: the track plays 1 s of the 4 s that KIE names."]}
+    (row,) = report_run([song_arguments(A)], archived=[song]).execute()
+    assert (row["result"], row["warnings"]) == ("archived", song["warnings"])
+    assert "Warning: songs/a/track-1.mp3: the track plays 1 s" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("before", [[archived_song(A), archived_song(B)], archived_song(A)])
 def test_songs_that_were_archived_before_the_run_are_in_the_table(before: Any) -> None:
     rows = report_run([], before=before).execute()

@@ -86,6 +86,15 @@ def test_audio_and_lyrics_are_archived_if_asked(kie: SimulatorServer, archive: S
     assert "La pluie d'été" in archive.body(f"songs/{music}/lyrics-1.txt").decode()
 
 
+def test_a_track_that_kie_keeps_cut_is_named_in_the_result(kie: SimulatorServer, archive: StoredFiles) -> None:
+    music = song(kie)
+    kie.control.add_fault("file", "cut", role="audio", times=3)
+    result = archived(music, None, archive.bucket, archive_covers=False, archive_audio=True)
+    (warning,) = result["warnings"]
+    assert f"{music}/track-1.mp3: the track plays 1 s of the 4 s" in warning
+    assert [file["kind"] for file in result["files"]] == ["track", "track"]
+
+
 @pytest.mark.parametrize("images", [1, 3])
 def test_one_image_is_archived_as_well_as_many(kie: SimulatorServer, archive: StoredFiles, images: int) -> None:
     kie.control.set(cover_images=images)
