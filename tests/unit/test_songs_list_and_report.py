@@ -155,6 +155,14 @@ def test_songs_that_have_all_that_is_asked_for_are_left_out(kie: SimulatorServer
     assert f"songs/_pending/{music}.json" not in archive.listed()
 
 
+def test_a_list_for_covers_alone_leaves_the_record_of_a_song_of_which_another_run_asked_for_audio(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    music = archive_song(kie, archive.bucket)
+    listed(music_task_ids=music, archive_audio=True)
+    assert listed(music_task_ids=[music, A]) and archive.json(f"songs/_pending/{music}.json")["options"]["audio"]
+
+
 def test_a_song_that_lacks_what_is_asked_for_now_is_worked_on_again(kie: SimulatorServer, bucket: str) -> None:
     music = archive_song(kie, bucket)
     assert [song["music_task_id"] for song in listed(music_task_ids=music, archive_audio=True)] == [music]
