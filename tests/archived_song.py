@@ -10,6 +10,7 @@ from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
 from airflow_kie.archive.pending import new_pending, note_pending
 from airflow_kie.archive.song import Archived, FileKind, Refresh, Song, Source, archive_song
+from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav
 from s3_servers import S3Server
@@ -54,7 +55,12 @@ class Case:
         return Source(FileKind.TRACK, n, url=self.media.url(f"/track-{n}"), task_id="abc", audio_id=f"t{n}")
 
     def archive(
-        self, *sources: Source, song: Song = SONG, refresh: Refresh | None = None, max_file_bytes: int = 10_000_000
+        self,
+        *sources: Source,
+        song: Song = SONG,
+        wanted: Wanted | None = None,
+        refresh: Refresh | None = None,
+        max_file_bytes: int = 10_000_000,
     ) -> Archived:
         return archive_song(
             self.bucket,
@@ -62,6 +68,7 @@ class Case:
             song,
             sources,
             download=functools.partial(download, settings=LOCAL),
+            wanted=wanted,
             refresh=refresh,
             provenance=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
             max_file_bytes=max_file_bytes,

@@ -15,6 +15,7 @@ from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
 from airflow_kie.cli import forget, redrive, where
 from airflow_kie.song_archive import SongArchive
+from archived_kinds import all_archived
 
 KEYS = ArchiveKeys("songs")
 SONG, OTHER, THIRD = (f"{number:032x}" for number in range(1, 4))
@@ -48,7 +49,7 @@ class Songs:
             archived_at=NOW,
         )  # fmt: skip
         manifest = Manifest(
-            music_task_id=music_task_id, cover_task_ids=(COVER,), files=(file,),
+            music_task_id=music_task_id, cover_task_ids=(COVER,), files=(file,), available=all_archived(file),
             song=SongRecord(title="Velvet Harbour"), airflow=AirflowRecord(dag_id="music_cover", run_id="event__7"),
             created_at=NOW, updated_at=NOW,
         )  # fmt: skip

@@ -140,3 +140,11 @@ def mp3(seconds: float = 1.0) -> bytes:
     encoder.silence()
     sound = b"\x00\x01\x00\x08" * int(22050 * seconds)
     return bytes(encoder.encode(sound) + encoder.flush())
+
+
+def mp3_with_header(stream: bytes, mark: bytes = b"Xing") -> bytes:
+    """Return an MP3 of :func:`mp3` with a first frame that says how many frames follow, as encoders write it."""
+    length = 144_000 * 64 // 44_100  # MPEG 1, layer 3, 64 kbit/s, 44.1 kHz, mono
+    frames = len(stream) // length
+    header = b"\xff\xfb\x50\xc4" + bytes(17) + mark + struct.pack(">II", 1, frames)
+    return header.ljust(length, b"\x00") + stream

@@ -25,6 +25,7 @@ from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, So
 from airflow_kie.archive.pending import Failure, Options, Working, new_pending, note_pending
 from airflow_kie.client.errors import KieContentRejected
 from airflow_kie.songs import SongsRefused
+from archived_kinds import all_archived
 from s3_servers import rclone_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -142,6 +143,7 @@ def _song(bucket: Bucket, prefix: str, song: str, title: str, *files: FileRecord
         music_task_id=song,
         song=SongRecord(title=title, tags="synthwave, <b>driving</b>", duration_seconds=138.4),
         files=files,
+        available=all_archived(*files),
         airflow=AirflowRecord(dag_id="music_cover", run_id="r+1"),
         created_at=NOW,
         updated_at=NOW,

@@ -12,6 +12,10 @@ import lameenc
 
 _RATE = 22050
 _BEAT = 0.3
+_BEATS = 12
+_FADE = 0.9
+SECONDS = _BEAT * _BEATS + _FADE
+"""How long a melody plays."""
 _SCALES = ((0, 2, 4, 7, 9), (0, 3, 5, 7, 10), (0, 2, 5, 7, 9))
 _ROOTS = (196.0, 220.0, 246.94, 261.63)
 # Three partials, each quieter and shorter than the one before: a soft mallet sound.
@@ -36,13 +40,12 @@ def _note(frequency: float, seconds: float) -> list[float]:
 def _samples(seed: str) -> bytes:
     rng = random.Random(seed)  # noqa: S311 - picks notes, protects nothing
     scale, root, degree = rng.choice(_SCALES), rng.choice(_ROOTS), rng.randrange(5)
-    beats = 12
-    mix = [0.0] * int(_RATE * (_BEAT * beats + 0.9))
+    mix = [0.0] * int(_RATE * SECONDS)
     notes: dict[int, list[float]] = {}
-    for beat in range(beats):
+    for beat in range(_BEATS):
         degree = max(0, min(9, degree + rng.choice((-2, -1, -1, 1, 1, 2))))
         if degree not in notes:
-            notes[degree] = _note(root * 2 ** ((scale[degree % 5] + 12 * (degree // 5)) / 12), 0.9)
+            notes[degree] = _note(root * 2 ** ((scale[degree % 5] + 12 * (degree // 5)) / 12), _FADE)
         start = int(_RATE * _BEAT * beat)
         for i, value in enumerate(notes[degree]):
             mix[start + i] += value

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from kie_simulator.accounts import Account
 from kie_simulator.answers import OUT_OF_CREDITS, TOO_FREQUENT, Answer, refusal
+from kie_simulator.audio import SECONDS
 from kie_simulator.faults import Moment
 from kie_simulator.market import refused_model, result_roles
 from kie_simulator.operations import MUSIC_KINDS, Operation
@@ -202,7 +203,7 @@ def _track(sim: Simulation, task: Task, number: int) -> Track:
         tags=str(body.get("style") or body.get("tags") or invent_tags(task.id)),
         prompt="[Instrumental]" if body.get("instrumental") else lyrics,
         model=str(body.get("model") or "V5"),
-        duration=round(120 + int(task.id[:4], 16) % 9000 / 100 + 7.36 * number, 2),
+        duration=round(SECONDS + 0.01 * number, 2),
         audio=_file(sim, task, "audio", f"track-{number}"),
         stream=_file(sim, task, "stream", f"track-{number}"),
         image=_file(sim, task, "image", f"track-image-{number}"),

@@ -49,12 +49,20 @@ def _wrong_parent(fault: Fault, family: Family, data: Json) -> Json:
     return data | {"parentTaskId": fault.parent or "0" * 31 + "1"}
 
 
+def _input_repeated(fault: Fault, family: Family, data: Json) -> Json:
+    """Say success and name no stem, only the track that was to be separated (``originUrl``)."""
+    response = dict.fromkeys(data.get("response") or {})
+    origin = fault.url or "https://tempfile.aiquickdraw.com/p/original.mp3"
+    return data | {family.state_field: family.words()[-1], "response": response | {"originUrl": origin}}
+
+
 _FAULTS: Mapping[str, Callable[[Fault, Family, Json], Json]] = {
     "unknown_state": _unknown_state,
     "pending_error": _pending_error,
     "without_files": _without_files,
     "flag_message": _flag_message,
     "wrong_parent": _wrong_parent,
+    "input_repeated": _input_repeated,
 }
 
 

@@ -17,7 +17,7 @@ _ANSWER = frozenset(
     ["code", "http", "html", "malformed", "empty", "missing_fields", "reset_before", "reset_after", "slow"],
 )
 _DETAILS = frozenset(
-    ["data_null", "unknown_state", "pending_error", "without_files", "flag_message", "wrong_parent"],
+    ["data_null", "unknown_state", "pending_error", "without_files", "flag_message", "wrong_parent", "input_repeated"],
 )
 # The phase "api" stands for all of these.
 _API = frozenset({"create", "details", "credit", "download_url", "call", "upload"})
@@ -33,6 +33,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "file": frozenset(
         [
             "truncated",
+            "cut",
             "zero_bytes",
             "html",
             "forbidden",

@@ -26,6 +26,8 @@ def _gone(fault: Fault, content: bytes, file: StoredFile) -> Response:
 
 _SPOIL: Mapping[str, Callable[[Fault, bytes, StoredFile], Response]] = {
     "truncated": lambda fault, content, file: Truncated(content, file.media_type),
+    # Whole as far as HTTP can tell: the file was cut where KIE keeps it.
+    "cut": lambda fault, content, file: Response(content[: len(content) // 5], media_type=file.media_type),
     "zero_bytes": lambda fault, content, file: Response(b"", media_type=file.media_type),
     "html": lambda fault, content, file: HTMLResponse("<html><body>Please wait ...</body></html>"),
     "forbidden": lambda fault, content, file: HTMLResponse(_FORBIDDEN, 403),

@@ -14,7 +14,15 @@ from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
-from airflow_kie.archive.pending import Failure, Pending, delete_pending, new_pending, note_pending, read_pending
+from airflow_kie.archive.pending import (
+    Failure,
+    Pending,
+    delete_pending,
+    new_pending,
+    note_pending,
+    read_pending,
+    settle_pending,
+)
 from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
 
 if TYPE_CHECKING:
@@ -70,27 +78,6 @@ def _arguments(extra_args: ExtraArgs) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise S3ArgumentsRefused('they are a map such as {"ServerSideEncryption": "aws:kms"}, written as JSON')
     return given
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for, besides nothing: covers always are.
-
-    :param covers: the cover images.
-    :param audio: the audio files.
-    :param lyrics: the lyrics as text.
-    """
-
-    covers: bool = True
-    audio: bool = False
-    lyrics: bool = False
-
-    def missing_in(self, manifest: Manifest | None) -> tuple[str, ...]:
-        """Return which kinds of files a song still lacks."""
-        sung = not (manifest and manifest.song.instrumental)
-        asked = {"cover": self.covers, "track": self.audio, "lyrics": self.lyrics and sung}
-        kinds = {file.kind for file in manifest.files} if manifest else set()
-        return tuple(kind for kind, wanted in asked.items() if wanted and kind not in kinds)
 
 
 @dataclass(frozen=True)
@@ -160,8 +147,12 @@ class SongArchive:
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
         self.note(heard_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
+    def settle_pending(self) -> Pending | None:
+        """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
+        return settle_pending(self.bucket, self.keys)
+
     def drop_pending(self) -> None:
-        """Delete the pending record: nothing of the song is owed."""
+        """Delete the pending record, whatever it asks for."""
         delete_pending(self.bucket, self.keys)
 
 

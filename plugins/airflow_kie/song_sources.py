@@ -11,7 +11,7 @@ from airflow_kie.lineage import prompt_of
 if TYPE_CHECKING:
     from airflow_kie.archive.fetch import Source
     from airflow_kie.archive.song import Song
-    from airflow_kie.song_archive import Wanted
+    from airflow_kie.archive.wanted import Wanted
 
 
 def song_of(
@@ -65,7 +65,8 @@ def song_of(
 
 def sources_of(music: TaskDetails, cover: TaskDetails | None, wanted: Wanted) -> tuple[Source, ...]:
     """Return every file that is asked for, with its position in KIE's answer."""
-    from airflow_kie.archive.fetch import FileKind, Source
+    from airflow_kie.archive.fetch import Source
+    from airflow_kie.archive.wanted import FileKind
 
     covers = [
         Source(FileKind.COVER, number, url=url, task_id=cover.task_id, expires_at=cover.expires_at)

@@ -11,14 +11,12 @@ import jsonschema
 import pytest
 
 from airflow_kie.archive.manifest import manifest_schema, read_manifest
-from airflow_kie.archive.pending import new_pending, note_pending, read_pending
+from airflow_kie.archive.pending import Options, new_pending, note_pending, read_pending
 from airflow_kie.archive.song import FileKind, Song, Source
-from airflow_kie.client.errors import (
-    FileTruncated,
-    FileUnreachable,
-)
+from airflow_kie.archive.wanted import Wanted
+from airflow_kie.client.errors import FileTruncated, FileUnreachable, KieNoFiles
 from archived_song import NOON, Case
-from media_server import body, mp3, picture, status
+from media_server import body, mp3, mp3_with_header, one_after_the_other, picture, status
 
 
 def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: Case) -> None:
@@ -43,7 +41,9 @@ def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: C
         "source_url": case.media.url("/cover-1"),
         "expires_at": "2026-12-06T12:00:00.000Z",
         "archived_at": "2026-11-22T12:05:00.000Z",
+        "warning": None,
     }
+    assert manifest["available"] == [{"kind": "cover", "positions": [1, 2]}]
     assert manifest["song"]["title"] == "Été"
     assert manifest["cover_task_ids"] == ["cover-task"]
     assert manifest["labels"] == [{"name": "isrc", "value": "X1"}]
@@ -163,6 +163,48 @@ def test_the_pending_record_goes_after_the_manifest_also_when_a_crash_left_it(ca
     assert read_pending(case.bucket, case.keys) is None
 
 
+def test_a_run_for_covers_alone_leaves_the_pending_record_of_one_that_also_asks_for_audio(case: Case) -> None:
+    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options(audio=True))
+    note_pending(case.bucket, case.keys, asked)
+    case.archive(case.cover(1))
+    pending = read_pending(case.bucket, case.keys)
+    assert pending is not None, "the audio is still to be archived"
+    assert pending.options.audio
+    case.archive(case.track(1))
+    assert read_pending(case.bucket, case.keys) is None
+
+
+def test_a_track_that_is_missing_of_two_is_pending_and_its_kind_is_not_archived(case: Case) -> None:
+    case.archive(case.cover(1), case.track(1), case.track(2))
+    case.bucket.delete("music/abc/track-2.wav")
+    case.media.scripts["/track-2"] = status(500)
+    with pytest.raises(FileUnreachable):
+        case.archive(case.track(1), case.track(2))
+    pending, manifest = read_pending(case.bucket, case.keys), read_manifest(case.bucket, case.keys)
+    assert pending is not None
+    assert pending.wanted.missing_in(manifest) == ("track",)
+
+
+def test_lyrics_that_kie_does_not_have_are_asked_for_once(case: Case) -> None:
+    wanted = Wanted(lyrics=True)
+    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options(lyrics=True))
+    note_pending(case.bucket, case.keys, asked)
+    archived = case.archive(case.cover(1), wanted=wanted)
+    assert wanted.missing_in(archived.manifest) == ()
+    assert read_pending(case.bucket, case.keys) is None
+    assert not case.archive(case.cover(1), wanted=wanted).changed
+
+
+def test_a_song_of_which_kie_names_no_track_keeps_its_covers_and_stays_pending(case: Case) -> None:
+    wanted = Wanted(audio=True)
+    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options.of(wanted))
+    note_pending(case.bucket, case.keys, asked)
+    with pytest.raises(KieNoFiles, match="names no track"):
+        case.archive(case.cover(1), wanted=wanted)
+    assert "abc/cover-1.png" in case.stored()
+    assert read_pending(case.bucket, case.keys) is not None
+
+
 def test_new_labels_and_cover_tasks_reach_a_manifest_and_nothing_is_forgotten(case: Case) -> None:
     case.archive(case.cover(1))
     told = case.archive(case.cover(1), song=Song("abc", labels={"shelf": "7"}, cover_task_ids=("c2",)))
@@ -178,13 +220,38 @@ def test_two_tracks_with_the_same_content_are_archived_with_a_warning(
 ) -> None:
     case.media.scripts["/track-2"] = case.media.scripts["/track-1"]
     archived = case.archive(case.track(1), case.track(2))
-    assert archived.manifest.warnings == ("music/abc/track-2.wav has the same content as music/abc/track-1.wav.",)
-    assert archived.manifest.warnings[0] in caplog.text
+    (warning,) = archived.manifest.warnings
+    assert warning.startswith("music/abc/track-2.wav has the same content as music/abc/track-1.wav.")
+    assert warning in caplog.text
 
 
-def test_a_track_that_is_proven_whole_may_be_shorter_than_kie_says(case: Case) -> None:
+def test_a_track_that_is_shorter_than_kie_says_is_fetched_again_and_stored_with_a_warning(case: Case) -> None:
     case.media.scripts["/track-1"] = body(mp3(1))
-    assert case.archive(replace(case.track(1), duration_seconds=180.0)).changed
+    archived = case.archive(replace(case.track(1), duration_seconds=180.0))
+    assert case.media.asked("/track-1") == 3
+    (warning,) = archived.manifest.warnings
+    assert warning.startswith("music/abc/track-1.mp3: the track plays 1 s of the 180 s that KIE names")
+    assert "listen to its end" in warning
+
+
+def test_a_track_that_was_cut_at_its_source_is_stored_with_a_warning_though_all_its_bytes_came(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = mp3_with_header(mp3(4))
+    case.media.scripts["/track-1"] = body(whole[: len(whole) // 5])
+    archived = case.archive(case.track(1))
+    (warning,) = archived.manifest.warnings
+    assert "the track plays 1 s of the 4 s that its own header names" in warning
+    assert archived.files[0].duration_seconds == pytest.approx(0.8, abs=0.1)
+    assert warning in caplog.text
+
+
+def test_a_track_that_is_whole_when_it_is_fetched_again_has_no_warning(case: Case) -> None:
+    whole = mp3_with_header(mp3(4))
+    case.media.scripts["/track-1"] = one_after_the_other(body(whole[: len(whole) // 5]), body(whole))
+    archived = case.archive(replace(case.track(1), duration_seconds=4.0))
+    assert archived.manifest.warnings == ()
+    assert archived.files[0].size == len(whole)
 
 
 def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case: Case) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import httpx
 import pytest
+from tinytag import TinyTag
 
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import CALLBACK, Kie
@@ -122,6 +124,24 @@ def test_a_probability_decides_how_many_requests_are_struck(simulator: Simulator
     simulator.control.add_fault("credit", "code", code=500, times=-1, probability=0.3)
     struck = sum(kie.get("/chat/credit")["code"] == 500 for _ in range(100))
     assert 10 < struck < 55
+
+
+def test_a_file_can_be_cut_where_it_is_kept_so_that_its_length_seems_right(
+    simulator: SimulatorServer, kie: Kie, song: str
+) -> None:
+    url = kie.music(song)["response"]["sunoData"][0]["audioUrl"]
+    headers = {"User-Agent": "Mozilla/5.0"}
+    whole = httpx.get(url, headers=headers).content
+    simulator.control.add_fault("file", "cut", role="audio")
+    cut = httpx.get(url, headers=headers)
+    assert (cut.status_code, cut.headers["content-length"]) == (200, str(len(whole) // 5))
+    assert whole.startswith(cut.content)
+
+
+def test_a_track_plays_as_long_as_its_details_say(simulator: SimulatorServer, kie: Kie, song: str) -> None:
+    track = kie.music(song)["response"]["sunoData"][0]
+    sound = TinyTag.get(file_obj=BytesIO(httpx.get(track["audioUrl"], headers={"User-Agent": "Mozilla/5.0"}).content))
+    assert sound.duration == pytest.approx(track["duration"], rel=0.05)
 
 
 def test_an_action_that_a_phase_does_not_know_is_refused_with_those_it_knows(simulator: SimulatorServer) -> None:

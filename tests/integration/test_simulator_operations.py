@@ -189,6 +189,15 @@ def test_a_second_wav_of_a_track_is_a_409_and_a_second_stem_separation_is_charge
     assert len(simulator.control.ledger("vocal_removal")) == 2
 
 
+def test_a_separation_can_name_the_track_itself_instead_of_stems(simulator: SimulatorServer, kie: Kie) -> None:
+    task_id, details = create(simulator, kie, "vocal_removal")
+    simulator.control.advance(200)
+    simulator.control.add_fault("details", "input_repeated", kind="vocal_removal", url="https://kie.example/p/t.mp3")
+    data = kie.get(details, taskId=task_id)["data"]
+    named = {key: url for key, url in data["response"].items() if url}
+    assert (data["successFlag"], named) == ("SUCCESS", {"originUrl": "https://kie.example/p/t.mp3"})
+
+
 def test_midi_is_made_from_a_stem_separation_and_keeps_its_notes_outside_the_response(
     simulator: SimulatorServer, kie: Kie
 ) -> None:

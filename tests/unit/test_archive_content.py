@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_kie.archive import content
-from airflow_kie.archive.content import check_audio, check_image, text_file
+from airflow_kie.archive.audio import check_audio
+from airflow_kie.archive.content import text_file
+from airflow_kie.archive.images import IMAGES, check_image
 from airflow_kie.client.errors import FileDamaged, FileEmpty, FileTruncated, FileWrongType, KieError
-from media_server import mp3, picture, wav
+from media_server import mp3, mp3_with_header, picture, wav
 
 FORMS = ("PNG", "JPEG", "WEBP")
 
@@ -130,11 +131,28 @@ def test_a_truncated_wav_is_refused() -> None:
         check_audio(io.BytesIO(wav()[:-1]))
 
 
-def test_a_stream_without_proven_length_must_play_about_as_long_as_kie_says() -> None:
+def test_a_track_that_is_shorter_than_kie_says_is_named_so() -> None:
     whole = mp3(seconds=4)
-    assert check_audio(io.BytesIO(whole), expected_seconds=4.2).duration_seconds
-    with pytest.raises(FileTruncated, match="plays"):
-        check_audio(io.BytesIO(whole[: len(whole) // 2]), expected_seconds=4.2)
+    assert check_audio(io.BytesIO(whole), expected_seconds=4.2).shortfall is None
+    cut = check_audio(io.BytesIO(whole[: len(whole) // 2]), expected_seconds=4.2)
+    assert cut.shortfall == "the track plays 2 s of the 4 s that KIE names"
+
+
+@pytest.mark.parametrize("mark", [b"Xing", b"Info"])
+def test_a_track_that_is_shorter_than_its_own_header_says_is_named_so(mark: bytes) -> None:
+    whole = mp3_with_header(mp3(seconds=4), mark)
+    sound = check_audio(io.BytesIO(whole))
+    assert (sound.shortfall, sound.duration_seconds) == (None, pytest.approx(4, abs=0.1))
+    cut = check_audio(io.BytesIO(whole[: len(whole) // 5]))
+    assert cut.duration_seconds == pytest.approx(0.8, abs=0.1)
+    assert cut.shortfall == "the track plays 1 s of the 4 s that its own header names"
+
+
+def test_a_tag_before_and_rubbish_behind_an_mp3_are_no_sound() -> None:
+    whole = mp3(seconds=2)
+    tag = b"ID3\x04\x00\x00" + bytes((0, 0, 8, 0)) + b"\xff\xfb\x90\x44" * 256
+    sound = check_audio(io.BytesIO(tag + whole + b"TAG" + b"x" * 125))
+    assert sound.duration_seconds == pytest.approx(2, abs=0.1)
 
 
 def _box(kind: bytes, data: bytes) -> bytes:
@@ -202,4 +220,4 @@ def test_a_check_does_not_change_the_file() -> None:
 
 
 def test_every_image_form_that_is_let_in_is_one_that_browsers_show_without_scripts() -> None:
-    assert {row[0] for row in content._IMAGES.values()} == {"image/png", "image/jpeg", "image/webp"}
+    assert {row[0] for row in IMAGES.values()} == {"image/png", "image/jpeg", "image/webp"}

@@ -16,7 +16,7 @@ import pytest
 from airflow_kie.archive import verify
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, write_manifest
+from airflow_kie.archive.manifest import FileRecord, Manifest, update_manifest, write_manifest
 from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
 from airflow_kie.cli.verify import command
@@ -174,7 +174,8 @@ def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
                           sha256=hashlib.sha256(body).hexdigest(), content_type="image/png",
                           archived_at=datetime.now(UTC))  # fmt: skip
         now = datetime.now(UTC)
-        write_manifest(bucket, own, Manifest(music_task_id=SONGS[1], files=(file,), created_at=now, updated_at=now))
+        new = Manifest(music_task_id=SONGS[1], files=(file,), created_at=now, updated_at=now)
+        update_manifest(bucket, own, lambda stored: stored if stored and stored.files == new.files else new)
         return iter(found)
 
     monkeypatch.setattr(Bucket, "list", list_then_change)

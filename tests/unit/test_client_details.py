@@ -174,6 +174,34 @@ def test_a_market_request_that_is_an_object_is_kept_as_it_is() -> None:
     assert read("jobs", {"taskId": "j", "state": "waiting", "param": param}).param == param
 
 
+ORIGIN = "https://a/original.mp3"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"vocalUrl": None, "instrumentalUrl": None, "originUrl": ORIGIN},
+        {"vocalUrl": f"{ORIGIN}?Signature=x", "instrumentalUrl": ORIGIN, "originUrl": ORIGIN},
+    ],
+)
+def test_stems_that_are_the_track_itself_are_none(response: dict[str, Any]) -> None:
+    details = read("suno.stems", {"successFlag": "SUCCESS", "response": response})
+    assert details.results == ()
+    assert not details.complete
+
+
+def test_a_stem_beside_the_url_of_the_track_is_a_result() -> None:
+    response = {"vocalUrl": "https://a/v.mp3", "originUrl": ORIGIN}
+    assert read("suno.stems", {"successFlag": "SUCCESS", "response": response}).results == ("https://a/v.mp3",)
+
+
+def test_a_market_result_that_repeats_an_input_is_none() -> None:
+    param = {"model": "ai-music-api/separate-vocals", "input": {"audio_urls": [f"{ORIGIN}?a=1"]}}
+    result = json.dumps({"resultUrls": [ORIGIN, "https://a/v.mp3"]})
+    details = read("jobs", {"state": "success", "param": json.dumps(param), "resultJson": result})
+    assert details.results == ("https://a/v.mp3",)
+
+
 RESULTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("suno.wav", {"response": {"audioWavUrl": "https://a/t.wav"}}, ("https://a/t.wav",)),
     ("suno.video", {"response": {"videoUrl": "https://a/v.mp4"}}, ("https://a/v.mp4",)),

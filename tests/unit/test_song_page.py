@@ -14,6 +14,7 @@ from airflow_kie.archive.pending import Failure, Options, Pending, Working, new_
 from airflow_kie.client.errors import KieError
 from airflow_kie.links import KieSongLink
 from airflow_kie.webhook.song_page import SongPage, State, song_page
+from archived_kinds import all_archived
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEYS = ArchiveKeys("songs").song("a1")
@@ -34,8 +35,14 @@ def cover(number: int = 1, **facts: Any) -> FileRecord:
 
 
 def manifest(*files: FileRecord, **song: Any) -> Manifest:
+    files = files or (cover(),)
     return Manifest(
-        music_task_id="a1", song=SongRecord(**song), files=files or (cover(),), created_at=NOW, updated_at=NOW
+        music_task_id="a1",
+        song=SongRecord(**song),
+        files=files,
+        available=all_archived(*files),
+        created_at=NOW,
+        updated_at=NOW,
     )
 
 

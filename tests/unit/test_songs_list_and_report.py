@@ -155,6 +155,14 @@ def test_songs_that_have_all_that_is_asked_for_are_left_out(kie: SimulatorServer
     assert f"songs/_pending/{music}.json" not in archive.listed()
 
 
+def test_a_list_for_covers_alone_leaves_the_record_of_a_song_of_which_another_run_asked_for_audio(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    music = archive_song(kie, archive.bucket)
+    listed(music_task_ids=music, archive_audio=True)
+    assert listed(music_task_ids=[music, A]) and archive.json(f"songs/_pending/{music}.json")["options"]["audio"]
+
+
 def test_a_song_that_lacks_what_is_asked_for_now_is_worked_on_again(kie: SimulatorServer, bucket: str) -> None:
     music = archive_song(kie, bucket)
     assert [song["music_task_id"] for song in listed(music_task_ids=music, archive_audio=True)] == [music]
@@ -281,6 +289,15 @@ def test_a_song_that_nobody_speaks_of_counts_as_failed() -> None:
     run = report_run([song_arguments(A), song_arguments(B)], archived=[archived_song(A)])
     with pytest.raises(AirflowFailException, match="did not come to an end"):
         run.execute()
+
+
+def test_a_song_that_may_be_cut_off_is_archived_with_a_warning_in_the_table_and_the_log(
+    kie: SimulatorServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = {**archived_song(A), "warnings": ["songs/a/track-1.mp3: the track plays 1 s of the 4 s that KIE names."]}
+    (row,) = report_run([song_arguments(A)], archived=[song]).execute()
+    assert (row["result"], row["warnings"]) == ("archived", song["warnings"])
+    assert "Warning: songs/a/track-1.mp3: the track plays 1 s" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("before", [[archived_song(A), archived_song(B)], archived_song(A)])

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from airflow_kie.archive.pending import Options
 from airflow_kie.client.errors import DownloadRefused, FileGone, KieError, KieInvalidRequest, KieWrongParent
 from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.song_archive import SongArchive
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import StoredFiles, TaskRun
 from kie_simulator.server import SimulatorServer
@@ -84,6 +86,36 @@ def test_audio_and_lyrics_are_archived_if_asked(kie: SimulatorServer, archive: S
         "track-2",
     ]
     assert "La pluie d'été" in archive.body(f"songs/{music}/lyrics-1.txt").decode()
+
+
+def test_a_task_for_covers_alone_leaves_what_another_run_asked_for(kie: SimulatorServer, archive: StoredFiles) -> None:
+    music = song(kie)
+    cover = cover_of(music)
+    pending = SongArchive.open("aws_default", archive.bucket, "songs", music)
+    pending.note(heard_from="form", options=Options(audio=True))
+    for _ in range(2):  # the second time nothing is to be done
+        archived(music, cover, archive.bucket)
+        assert pending.pending() is not None
+    archived(music, cover, archive.bucket, archive_audio=True)
+    assert pending.pending() is None
+
+
+def test_lyrics_that_kie_does_not_have_are_asked_for_once(kie: SimulatorServer, archive: StoredFiles) -> None:
+    music = song(kie, prompt=" ")
+    cover = cover_of(music)
+    first = archived(music, cover, archive.bucket, archive_lyrics=True)
+    before = requests_to_kie(kie)
+    assert archived(music, cover, archive.bucket, archive_lyrics=True) == {**first, "changed": False}
+    assert requests_to_kie(kie) == before
+
+
+def test_a_track_that_kie_keeps_cut_is_named_in_the_result(kie: SimulatorServer, archive: StoredFiles) -> None:
+    music = song(kie)
+    kie.control.add_fault("file", "cut", role="audio", times=3)
+    result = archived(music, None, archive.bucket, archive_covers=False, archive_audio=True)
+    (warning,) = result["warnings"]
+    assert f"{music}/track-1.mp3: the track plays 1 s of the 4 s" in warning
+    assert [file["kind"] for file in result["files"]] == ["track", "track"]
 
 
 @pytest.mark.parametrize("images", [1, 3])

@@ -69,6 +69,14 @@ def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
     assert "a token" not in caplog.text
 
 
+def test_the_record_of_a_song_of_a_callback_asks_for_what_the_settings_ask_for(
+    world: World, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__ARCHIVE_AUDIO", "True")
+    world().hear_of("kie_default", SONG)
+    assert archive.json(f"songs/_pending/{SONG}.json")["options"] == {"audio": True, "lyrics": False}
+
+
 def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_goes_on(
     world: World, bucket: str
 ) -> None:

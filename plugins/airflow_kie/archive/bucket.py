@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from airflow_kie.archive.conditional import if_unchanged
 from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
@@ -146,8 +147,39 @@ class Bucket:
 
     def put_json(self, value: object, key: str) -> None:
         """Write a value as UTF-8 JSON with a stable layout, as people and diffs like to read it."""
-        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-        self.put_bytes(text.encode(), key, content_type="application/json")
+        self.put_bytes(_json_bytes(value), key, content_type="application/json")
+
+    def put_json_if_unchanged(self, value: object, key: str, etag: str | None) -> bool:
+        """Write a value as JSON unless somebody else has written the object meanwhile.
+
+        A service that does not know conditional requests writes in any case: read back what must not get lost.
+
+        :param etag: of the object as it was read; None: there was no such object.
+        :return: False if the object has changed, and nothing was written.
+        :raises S3Error: its subclass says why.
+        """
+        arguments = {
+            "Bucket": self.name,
+            "Key": key,
+            "Body": _json_bytes(value),
+            "ContentType": "application/json",
+            **self._record_arguments(),
+        }
+        with self._errors("PutObject", key):
+            return if_unchanged(self.client.put_object, arguments, etag)
+
+    def delete_if_unchanged(self, key: str, etag: str | None) -> bool:
+        """Delete an object unless somebody else has written it meanwhile.
+
+        A service that does not know conditional requests deletes in any case.
+
+        :param etag: of the object as it was read.
+        :return: False if the object has changed, and nothing was deleted.
+        :raises S3Error: its subclass says why.
+        """
+        with self._errors("DeleteObject", key):
+            arguments = {"Bucket": self.name, "Key": key, **self.read_arguments}
+            return if_unchanged(self.client.delete_object, arguments, etag)
 
     def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
         """Return a small object's content, or None if there is no such object.
@@ -156,15 +188,18 @@ class Bucket:
         :raises ValueError: for an object larger than that.
         :raises S3Error: its subclass says why.
         """
+        return self._content(key, max_bytes)[0]
+
+    def _content(self, key: str, max_bytes: int) -> tuple[bytes | None, str | None]:
         with self._errors("GetObject", key):
             answer = self._get(key)
             if answer is None:
-                return None
+                return None, None
             with answer["Body"] as body:
                 content: bytes = body.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise ValueError(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it.")
-        return content
+        return content, answer.get("ETag")
 
     def get_json(self, key: str) -> Any:
         """Return an object's JSON value, or None if there is no such object.
@@ -172,11 +207,19 @@ class Bucket:
         :raises ValueError: when it is no JSON.
         :raises S3Error: its subclass says why.
         """
-        content = self.get_bytes(key)
+        return self.get_json_and_etag(key)[0]
+
+    def get_json_and_etag(self, key: str) -> tuple[Any, str | None]:
+        """Return an object's JSON value and its ETag, or None for both if there is no such object.
+
+        :raises ValueError: when it is no JSON.
+        :raises S3Error: its subclass says why.
+        """
+        content, etag = self._content(key, _JSON_LIMIT)
         if content is None:
-            return None
+            return None, None
         try:
-            return json.loads(content)
+            return json.loads(content), etag
         except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
             raise ValueError(f"{self.url(key)} is not JSON: {e}.") from e
 
@@ -315,6 +358,10 @@ class Bucket:
         public = self.extra_args.get("ACL") in _PUBLIC_ACLS
         withheld = _FILES_ONLY | {"ACL"} if public else _FILES_ONLY
         return {k: v for k, v in self.extra_args.items() if k not in withheld}
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _is_loopback(endpoint_url: str) -> bool:

@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from airflow_kie.archive.audio import check_audio
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.content import LYRICS_FACTS, ContentFacts, check_audio, check_image, text_file
+from airflow_kie.archive.content import LYRICS_FACTS, ContentFacts, text_file
+from airflow_kie.archive.images import check_image
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.records import utc_text
+from airflow_kie.archive.wanted import FileKind
 from airflow_kie.client.errors import (
     FileDamaged,
     FileGone,
     FileLinkDead,
+    FileTruncated,
     FileUnreachable,
     KieInvalidRequest,
 )
@@ -41,14 +44,6 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
 _FIRST_PAUSE_SECONDS = 1.0
-
-
-class FileKind(StrEnum):
-    """What a file is to its song."""
-
-    COVER = "cover"
-    TRACK = "track"
-    LYRICS = "lyrics"
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class Fetcher:
         url, refreshed, attempt = cast(str, source.url), False, 1
         while True:
             try:
-                return self._fetched(source, url)
+                return self._fetched(source, url, last=attempt == _ATTEMPTS)
             except FileLinkDead as e:
                 if refreshed or self._is_expired(source):
                     raise self._gone_or_dead(source, e) from e
@@ -138,15 +133,20 @@ class Fetcher:
             return "Song and cover are paid for and stay at KIE for 14 days after they were made"
         return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + KIE_KEEPS)}"
 
-    def _fetched(self, source: Source, url: str) -> FileRecord:
+    def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
+        """Download, check and upload a file.
+
+        A track that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE keeps it,
+        or KIE's length is wrong: it is all there is, so it is stored, with a warning.
+        """
         cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if source.kind is FileKind.COVER else self.max_file_bytes
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spooled:
             file = cast(BinaryIO, spooled)
             got = self.download(url, file, max_bytes=cap)
-            if source.kind is FileKind.COVER:
-                content = check_image(file)
-            else:
-                content = check_audio(file, None if got.length_proven else source.duration_seconds)
+            is_image = source.kind is FileKind.COVER
+            content = check_image(file) if is_image else check_audio(file, source.duration_seconds)
+            if content.shortfall and not (got.length_proven and last):
+                raise FileTruncated(content.shortfall)
             return self._upload(source, file, content, got.size, got.sha256)
 
     def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
@@ -168,6 +168,7 @@ class Fetcher:
             source_url=without_query(source.url) if source.url else None,
             expires_at=self._expires_at(source) if source.url else None,
             archived_at=self.now(),
+            warning=_warning(content),
         )
 
     def _key(self, source: Source, extension: str) -> str:
@@ -211,6 +212,15 @@ class Fetcher:
             attempt + 1, _ATTEMPTS,
         )  # fmt: skip
         (self.sleep or time.sleep)(seconds)
+
+
+def _warning(content: ContentFacts) -> str | None:
+    if content.shortfall is None:
+        return None
+    return (
+        f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
+        "cut off at KIE: listen to its end, and ask KIE's support before KIE deletes its copy."
+    )
 
 
 def sha256_of(body: bytes) -> str:

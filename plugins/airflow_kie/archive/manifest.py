@@ -7,6 +7,7 @@ A person's choice of cover is not part of it: ``choice.json`` is reserved for th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -60,6 +61,16 @@ class FileRecord(Record):
     source_url: str | None = Field(default=None, description="Where it was downloaded from, without query or secrets.")
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its own copy.")
     archived_at: UtcTime
+    warning: str | None = Field(default=None, description="Why a person may want to listen to the file or look at it.")
+
+
+class AvailableRecord(Record):
+    """Which files of one kind KIE has; they were asked for at least once."""
+
+    kind: str = Field(description="cover, track or lyrics; later versions may add kinds.")
+    positions: tuple[int, ...] = Field(
+        default=(), description="Positions in KIE's answer, from 1. None: KIE has no file of this kind."
+    )
 
 
 class CreditsRecord(Record):
@@ -104,6 +115,11 @@ class Manifest(Record):
     song: SongRecord = SongRecord()
     tracks: tuple[TrackRecord, ...] = ()
     files: tuple[FileRecord, ...] = ()
+    available: tuple[AvailableRecord, ...] = Field(
+        default=(),
+        description="What KIE has of each kind that was asked for. A kind is archived completely when a file of it "
+        "stands at each of these positions.",
+    )
     labels: tuple[Label, ...] = ()
     airflow: AirflowRecord = AirflowRecord()
     digital_source_type: str = Field(
@@ -136,18 +152,40 @@ def read_manifest(bucket: Bucket, keys: SongKeys) -> Manifest | None:
     :raises ArchiveUnreadable: when it is damaged or another song's.
     :raises S3Error: its subclass says why.
     """
-    value = _json_of(bucket, keys.manifest)
-    if value is None:
-        return None
-    manifest = Manifest.from_json(value, bucket.url(keys.manifest))
-    if manifest.music_task_id != keys.music_task_id:
-        raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} is the manifest of another song")
-    return manifest
+    return _read(bucket, keys)[0]
 
 
-def write_manifest(bucket: Bucket, keys: SongKeys, manifest: Manifest) -> None:
-    """Write the manifest; every file that it names must be there already."""
-    bucket.put_json(manifest.to_json(), keys.manifest)
+def write_manifest(bucket: Bucket, keys: SongKeys, manifest: Manifest, *, replaces: str | None = None) -> bool:
+    """Write the manifest; every file that it names must be there already.
+
+    :param replaces: ETag of the manifest that is replaced, None where there is none yet.
+    :return: False if another one stands there by now, and nothing was written.
+    """
+    return bucket.put_json_if_unchanged(manifest.to_json(), keys.manifest, replaces)
+
+
+def update_manifest(bucket: Bucket, keys: SongKeys, change: Callable[[Manifest | None], Manifest]) -> Manifest:
+    """Change the manifest that stands in the bucket, and return what stands there now.
+
+    Two runs can archive the same song at the same time. What is written is made from what stands there at that moment,
+    it is written only if that has not changed, and it is read back, because some S3 services write in any case.
+
+    :param change: returns the new manifest for the one that stands there; it may be called several times.
+    :raises ArchiveUnreadable: when the stored manifest is damaged, or does not keep what is written to it.
+    :raises S3Error: its subclass says why.
+    """
+    for _ in range(WRITES):
+        stored, etag = _read(bucket, keys)
+        new = change(stored)
+        if new == stored:
+            return new
+        write_manifest(bucket, keys, new, replaces=etag)
+        # Made anew from what stands there now, a manifest that has everything is left as it is: the loop ends above.
+    raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} does not keep what is written to it")
+
+
+WRITES = 10
+"""How often a record is written that somebody else changes at the same time."""
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -159,8 +197,15 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
-def _json_of(bucket: Bucket, key: str) -> Any:
+def _read(bucket: Bucket, keys: SongKeys) -> tuple[Manifest | None, str | None]:
+    """Return the song's manifest and its ETag, or None for both."""
     try:
-        return bucket.get_json(key)
+        value, etag = bucket.get_json_and_etag(keys.manifest)
     except ValueError as e:
         raise ArchiveUnreadable(str(e)) from e
+    if value is None:
+        return None, etag
+    manifest = Manifest.from_json(value, bucket.url(keys.manifest))
+    if manifest.music_task_id != keys.music_task_id:
+        raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} is the manifest of another song")
+    return manifest, etag

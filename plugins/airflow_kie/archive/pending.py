@@ -1,13 +1,15 @@
 """The pending record: this song is known, and something of it is still owed.
 
-It is written when a song is first heard of, before any event and before anything is paid, and deleted after the
-manifest. So the bucket alone says who is owed a cover, and a second run finds the cover task that the first paid for.
+It is written when a song is first heard of, before any event and before anything is paid, and deleted when everything
+that it asks for is in the manifest, whoever brought it there. So the bucket alone says who is owed a cover, and a
+second run finds the cover task that the first paid for.
 
-Two writers can meet (a callback and a run): each reads, merges and writes, and S3 has no lock that every service
-keeps. A cover task id must not get lost in that, so a writer reads back what stands there and merges again until its
-own ids are in it. What remains is a writer that overwrites after the other's last look; that is safe enough because
-one task per song creates covers, it keeps the id in Airflow's task store too, and KIE answers a second create for the
-same song with the id of the first instead of charging again.
+Two writers can meet (a callback and a run, two runs that ask for different files): each reads, merges, and writes or
+deletes only what has not changed since. Not every S3 service knows such conditional requests, so a writer also reads
+back what stands there and merges again until its own ids and kinds of files are in it. What remains on the others is a
+writer that overwrites or deletes after the other's last look; a paid cover is safe there too, because one task per
+song creates covers, it keeps the id in Airflow's task store, and KIE answers a second create for the same song with
+the id of the first instead of charging again.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from pydantic import Field
 
 from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.keys import ArchiveKeys, SongKeys
+from airflow_kie.archive.manifest import WRITES, read_manifest
 from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.wanted import Wanted
 
 SCHEMA_VERSION = 1
-_MERGES = 4
 
 
 class Working(Record):
@@ -48,6 +51,11 @@ class Options(Record):
     audio: bool = False
     lyrics: bool = False
 
+    @classmethod
+    def of(cls, wanted: Wanted) -> Options:
+        """Return what a run asks for."""
+        return cls(audio=wanted.audio, lyrics=wanted.lyrics)
+
 
 class Pending(Record):
     """A song that is owed something."""
@@ -65,6 +73,11 @@ class Pending(Record):
     labels: tuple[Label, ...] = ()
     options: Options = Options()
     last_failure: Failure | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """Return which kinds of files the record asks for: covers always, the others where a run asked for them."""
+        return Wanted(audio=self.options.audio, lyrics=self.options.lyrics)
 
     def merged_with(self, news: Pending) -> Pending:
         """Return this record with what a newer one adds.
@@ -105,17 +118,22 @@ def read_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
     :raises ArchiveUnreadable: when it is damaged or another song's.
     :raises S3Error: its subclass says why.
     """
+    return _read(bucket, keys)[0]
+
+
+def _read(bucket: Bucket, keys: SongKeys) -> tuple[Pending | None, str | None]:
+    """Return the song's pending record and its ETag, or None for both."""
     where = bucket.url(keys.pending)
     try:
-        value = bucket.get_json(keys.pending)
+        value, etag = bucket.get_json_and_etag(keys.pending)
     except ValueError as e:
         raise ArchiveUnreadable(str(e)) from e
     if value is None:
-        return None
+        return None, etag
     pending = Pending.from_json(value, where)
     if pending.music_task_id != keys.music_task_id:
         raise ArchiveUnreadable(f"{where} is the record of another song")
-    return pending
+    return pending, etag
 
 
 def note_pending(bucket: Bucket, keys: SongKeys, news: Pending) -> Pending:
@@ -125,22 +143,47 @@ def note_pending(bucket: Bucket, keys: SongKeys, news: Pending) -> Pending:
     :raises ArchiveUnreadable: when the stored record is damaged: overwriting it could lose a paid cover task.
     :raises S3Error: its subclass says why.
     """
-    stored = read_pending(bucket, keys)
-    for _ in range(_MERGES):
+    stored, etag = _read(bucket, keys)
+    for _ in range(WRITES):
         merged = stored.merged_with(news) if stored else news
         if merged == stored:
             return merged
-        bucket.put_json(merged.to_json(), keys.pending)
-        stored = read_pending(bucket, keys)
-        if stored is not None and set(merged.cover_task_ids) <= set(stored.cover_task_ids):
+        written = bucket.put_json_if_unchanged(merged.to_json(), keys.pending, etag)
+        stored, etag = _read(bucket, keys)
+        if written and stored is not None and _holds(stored, merged):
             return stored
     raise ArchiveUnreadable(
         f"{bucket.url(keys.pending)} does not keep what is written to it", source_id=keys.music_task_id
     )
 
 
+def _holds(stored: Pending, written: Pending) -> bool:
+    """Say whether nothing that costs credits or names a file got lost between writing and reading."""
+    ids = set(written.cover_task_ids) <= set(stored.cover_task_ids)
+    return ids and set(written.wanted.kinds) <= set(stored.wanted.kinds)
+
+
+def settle_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
+    """Delete the song's pending record if everything that it asks for is in the manifest; return what remains.
+
+    The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
+
+    :return: the record that stays, None when nothing is owed.
+    :raises ArchiveUnreadable: when record or manifest is damaged.
+    :raises S3Error: its subclass says why.
+    """
+    pending = None
+    for _ in range(WRITES):
+        pending, etag = _read(bucket, keys)
+        if pending is None or pending.wanted.missing_in(read_manifest(bucket, keys)):
+            return pending
+        if bucket.delete_if_unchanged(keys.pending, etag):
+            return None
+    return pending
+
+
 def delete_pending(bucket: Bucket, keys: SongKeys) -> None:
-    """Delete the record: nothing of the song is owed any more."""
+    """Delete the record, whatever it asks for: a person wants nothing of the song any more."""
     bucket.delete(keys.pending)
 
 

@@ -1,6 +1,7 @@
-"""Archive one song: every file is downloaded, checked, uploaded; then the manifest; then the song is owed nothing.
+"""Archive one song: every file is downloaded, checked, uploaded; then the manifest; then the pending record goes.
 
-A crash at any point leaves either no manifest and the pending record, or a manifest whose files are all there.
+A crash at any point leaves either no manifest and the pending record, or a manifest whose files are all there. The
+pending record stays while anything that it asks for is missing: another run may have asked for more than this one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 
 from airflow_kie import __version__
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.fetch import Download, Fetcher, FileKind, Refresh, Source
+from airflow_kie.archive.fetch import Download, Fetcher, Refresh, Source
 from airflow_kie.archive.keys import SongKeys
 from airflow_kie.archive.manifest import (
     AirflowRecord,
+    AvailableRecord,
     CreditsRecord,
     FileRecord,
     GeneratorRecord,
@@ -24,10 +26,11 @@ from airflow_kie.archive.manifest import (
     SongRecord,
     TrackRecord,
     read_manifest,
-    write_manifest,
+    update_manifest,
 )
-from airflow_kie.archive.pending import delete_pending
+from airflow_kie.archive.pending import Options, new_pending, note_pending, settle_pending
 from airflow_kie.archive.records import label_list, label_map
+from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.errors import KieError, KieNoFiles
 
 __all__ = ["Archived", "Download", "FileKind", "Refresh", "Song", "Source", "archive_song"]
@@ -112,25 +115,31 @@ def archive_song(
     sources: Sequence[Source],
     *,
     download: Download,
+    wanted: Wanted | None = None,
     refresh: Refresh | None = None,
     provenance: AirflowRecord | None = None,
     max_file_bytes: int = 512 * 1024 * 1024,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] | None = None,
 ) -> Archived:
-    """Bring every source into the bucket that is not there yet, then write the manifest and drop the pending record.
+    """Bring every source into the bucket that is not there yet, then write the manifest.
+
+    The pending record is deleted afterwards if everything that it asks for is in the manifest.
 
     :param bucket: where to.
     :param keys: the song's keys.
     :param song: what the manifest says of the song.
     :param sources: the files that are asked for; files that were archived before and are not named stay.
     :param download: fetches a URL into a file (:func:`airflow_kie.client.download.download`).
+    :param wanted: the kinds of files that the sources are all of; a kind without a source is one that KIE does not
+        have. None: the kinds that the sources are of.
     :param refresh: returns a fresh link for a URL of KIE whose link is dead (``/common/download-url``).
     :param provenance: the Airflow task that archives.
     :param max_file_bytes: no file may be larger.
     :param now: the clock, UTC.
     :param sleep: waits for seconds between the attempts for one file; ``time.sleep`` if None.
     :return: the manifest, and whether anything was done.
+    :raises KieNoFiles: when KIE names no cover or no track of a song of which they are asked for.
     :raises KieError: FileGone, FileLinkDead, FileDamaged, FileTooLarge, DownloadRefused, FileUnreachable for KIE's
         side, S3Error and ArchiveUnreadable for the bucket's. The files that were stored before stay; there is no
         manifest then, or it names only files that are whole.
@@ -139,23 +148,40 @@ def archive_song(
     try:
         old = read_manifest(bucket, keys)
         kept, missing = _sorted_out(bucket, old, sources)
-        replaced = _withdraw(bucket, keys, old, kept)
+        replaced = _withdraw(bucket, keys, old, kept, now())
         added = tuple(fetcher.archive(source) for source in missing)
         if not kept and not added:
             raise KieNoFiles("there is nothing to archive")
-        files = tuple(sorted((*kept, *added), key=lambda file: (file.kind, file.position)))
-        manifest = _manifest(old, song, files, provenance, now())
-        changed = old is None or bool(added) or _differs(manifest, old)
-        if changed:
-            write_manifest(bucket, keys, manifest)
-        for key in {file.key for file in replaced} - {file.key for file in files}:
+        wanted = wanted or _kinds_of(sources)
+        news = _News(song, added, _available(wanted, sources), provenance, now())
+        manifest = update_manifest(bucket, keys, news.added_to)
+        for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             bucket.delete(key)
-        delete_pending(bucket, keys)
+        pending = settle_pending(bucket, keys)
+        if lacking := wanted.missing_in(manifest):
+            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
     except KieError as e:
         raise e.with_facts(source_id=song.music_task_id, paid=fetcher.paid()) from e
-    archived = Archived(manifest if changed or old is None else old, keys.manifest, changed, added)
+    archived = Archived(manifest, keys.manifest, manifest != old, added)
     log.info("%s", archived.sentence)
+    for warning in manifest.warnings if archived.changed else ():
+        log.warning("Song %s: %s", song.music_task_id, warning)
+    if pending:
+        still = ", ".join(pending.wanted.missing_in(manifest))
+        log.info("Song %s stays pending: another run has asked for its %s too.", song.music_task_id, still)
     return archived
+
+
+def _kinds_of(sources: Sequence[Source]) -> Wanted:
+    kinds = {source.kind for source in sources}
+    return Wanted(FileKind.COVER in kinds, FileKind.TRACK in kinds, FileKind.LYRICS in kinds)
+
+
+def _available(wanted: Wanted, sources: Sequence[Source]) -> tuple[AvailableRecord, ...]:
+    return tuple(
+        AvailableRecord(kind=kind.value, positions=tuple(sorted(s.position for s in sources if s.kind is kind)))
+        for kind in wanted.kinds
+    )
 
 
 def _sorted_out(
@@ -180,8 +206,13 @@ def _stands(bucket: Bucket, record: FileRecord) -> bool:
     return stored is not None and stored.size == record.size and stored.sha256 in (None, record.sha256)
 
 
-def _withdraw(bucket: Bucket, keys: SongKeys, old: Manifest | None, kept: Sequence[FileRecord]) -> list[FileRecord]:
-    """Take files that are about to be replaced out of the manifest first: it never names what it does not describe."""
+def _withdraw(
+    bucket: Bucket, keys: SongKeys, old: Manifest | None, kept: Sequence[FileRecord], now: datetime
+) -> list[FileRecord]:
+    """Take files that are about to be replaced out of the manifest first: it never names what it does not describe.
+
+    The pending record asks for them before, so that they are fetched by another run if this one fails.
+    """
     if old is None or len(kept) == len(old.files):
         return []
     replaced = [file for file in old.files if file not in kept]
@@ -190,39 +221,73 @@ def _withdraw(bucket: Bucket, keys: SongKeys, old: Manifest | None, kept: Sequen
         keys.music_task_id,
         ", ".join(file.key for file in replaced) + (" is" if len(replaced) == 1 else " are"),
     )
-    write_manifest(bucket, keys, old.changed(files=tuple(kept)))
+    kinds = {file.kind for file in replaced}
+    options = Options(audio=FileKind.TRACK in kinds, lyrics=FileKind.LYRICS in kinds)
+    pending = new_pending(keys.music_task_id, heard_from="form", now=now)
+    note_pending(bucket, keys, pending.changed(options=options, kie_conn_id=old.kie_conn_id))
+    update_manifest(bucket, keys, lambda stored: _without(stored or old, replaced))
     return replaced
 
 
-def _manifest(
-    old: Manifest | None,
-    song: Song,
-    files: tuple[FileRecord, ...],
-    provenance: AirflowRecord | None,
-    now: datetime,
-) -> Manifest:
-    base = old or Manifest(music_task_id=song.music_task_id, created_at=now, updated_at=now)
-    known: dict[str, Any] = {
-        name: getattr(song, name) for name in SongRecord.model_fields if getattr(song, name) is not None
-    }
-    heard = [moment for moment in (base.first_heard_at, song.first_heard_at) if moment is not None]
-    return base.changed(
-        cover_task_ids=tuple(dict.fromkeys((*base.cover_task_ids, *song.cover_task_ids))),
-        kie_conn_id=song.kie_conn_id or base.kie_conn_id,
-        account=song.account or base.account,
-        song=base.song.changed(**known),
-        tracks=tuple(song.tracks) or base.tracks,
-        files=files,
-        labels=label_list(label_map(base.labels) | dict(song.labels)),
-        airflow=provenance or base.airflow,
-        generator=base.generator.changed(**({"model": song.model} if song.model else {}))
-        if old
-        else GeneratorRecord(model=song.model, archived_by_version=__version__),
-        warnings=_warnings(files),
-        first_heard_at=min(heard, default=None),
-        updated_at=now,
-        credits_used=_credits_used(base.credits_used, song.credits_used),
-    )
+def _without(manifest: Manifest, files: Sequence[FileRecord]) -> Manifest:
+    return manifest.changed(files=tuple(file for file in manifest.files if file not in files))
+
+
+@dataclass(frozen=True)
+class _News:
+    """What a run adds to the manifest; the parameters are those of :func:`archive_song`.
+
+    :param added: the files that it has archived.
+    :param available: what KIE has of the kinds that it asked for.
+    """
+
+    song: Song
+    added: tuple[FileRecord, ...]
+    available: tuple[AvailableRecord, ...]
+    provenance: AirflowRecord | None
+    now: datetime
+
+    def added_to(self, stored: Manifest | None) -> Manifest:
+        """Return the stored manifest with the news, and the stored one itself where they change nothing."""
+        new = self._added_to(stored)
+        return stored if stored is not None and not _differs(new, stored) else new
+
+    def _added_to(self, stored: Manifest | None) -> Manifest:
+        song = self.song
+        base = stored or Manifest(music_task_id=song.music_task_id, created_at=self.now, updated_at=self.now)
+        known: dict[str, Any] = {
+            name: getattr(song, name) for name in SongRecord.model_fields if getattr(song, name) is not None
+        }
+        heard = [moment for moment in (base.first_heard_at, song.first_heard_at) if moment is not None]
+        files = _newest(base.files, self.added)
+        return base.changed(
+            cover_task_ids=tuple(dict.fromkeys((*base.cover_task_ids, *song.cover_task_ids))),
+            kie_conn_id=song.kie_conn_id or base.kie_conn_id,
+            account=song.account or base.account,
+            song=base.song.changed(**known),
+            tracks=tuple(song.tracks) or base.tracks,
+            files=files,
+            available=tuple({known.kind: known for known in (*base.available, *self.available)}.values()),
+            labels=label_list(label_map(base.labels) | dict(song.labels)),
+            airflow=self.provenance or base.airflow,
+            generator=base.generator.changed(**({"model": song.model} if song.model else {}))
+            if stored
+            else GeneratorRecord(model=song.model, archived_by_version=__version__),
+            warnings=_warnings(files),
+            first_heard_at=min(heard, default=None),
+            updated_at=self.now,
+            credits_used=_credits_used(base.credits_used, song.credits_used),
+        )
+
+
+def _newest(stored: Sequence[FileRecord], added: Sequence[FileRecord]) -> tuple[FileRecord, ...]:
+    """Return one file for each position: the one that was archived last, which is the one that stands at the key."""
+    files = {(file.kind, file.position): file for file in stored}
+    for file in added:
+        other = files.get((file.kind, file.position))
+        if other is None or other.archived_at <= file.archived_at:
+            files[file.kind, file.position] = file
+    return tuple(sorted(files.values(), key=lambda file: (file.kind, file.position)))
 
 
 def _credits_used(old: Sequence[CreditsRecord], new: Sequence[CreditsRecord]) -> tuple[CreditsRecord, ...]:
@@ -240,14 +305,16 @@ def _differs(new: Manifest, old: Manifest) -> bool:
 
 
 def _warnings(files: Sequence[FileRecord]) -> tuple[str, ...]:
-    """KIE's CDN was seen to serve one track's content for both; that is worth a look, and no failure."""
+    """Return what is worth a look and no failure: a file that may be cut short, one track's content under both names.
+
+    KIE's CDN was seen to serve the same content for two tracks.
+    """
     seen: dict[str, FileRecord] = {}
-    found = []
+    found = [f"{file.key}: {file.warning}" for file in files if file.warning]
     for file in files:
         if file.kind == FileKind.LYRICS:  # two tracks of one song are sung to the same text
             continue
         first = seen.setdefault(file.sha256, file)
         if first is not file:
-            found.append(f"{file.key} has the same content as {first.key}.")
-            log.warning("%s KIE's CDN was seen to mix up files; listen to or look at both.", found[-1])
+            found.append(f"{file.key} has the same content as {first.key}. Listen to or look at both.")
     return tuple(found)

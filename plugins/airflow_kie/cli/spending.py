@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from airflow_kie import _airflow, settings
-from airflow_kie.archive.content import check_image
+from airflow_kie.archive.images import check_image
 from airflow_kie.cli.exchanges import ListeningTransport
 from airflow_kie.cli.seen import Seen, SeenFile, Step
 from airflow_kie.client.answers import (

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +157,7 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
     :param task_id: the id that was asked for.
     :param data: the `data` of KIE's answer.
     """
-    results = tuple(_text(value) for path in kind.result_paths for value in values_at(data, path))
+    results = _results(kind, data)
     word = first_at(data, kind.state_path) if kind.state_path else None
     state, known = _state(kind, word, bool(results))
     message = first_at(data, *kind.error_message_paths)
@@ -199,6 +199,36 @@ def failure_of(kind: Task, details: TaskDetails) -> KieError:
     hopeless = said is not None and said.scope is Scope.TASK and said.remedy is Remedy.PERSON
     error = said if said is not None and hopeless else errors.KieGenerationFailed
     return error(message, code=code, **facts)
+
+
+def _results(kind: Task, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the results that details name, without URLs that the task was made from.
+
+    A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
+    """
+    inputs = {_bare(value) for path in kind.input_paths for value in values_at(data, path)}
+    inputs.update(_bare(value) for value in _urls_in(_param(data)))
+    named = (value for path in kind.result_paths for value in values_at(data, path))
+    return tuple(_text(value) for value in named if not (_is_url(value) and _bare(value) in inputs))
+
+
+def _urls_in(value: Any) -> Iterator[str]:
+    left = [value]
+    while left:
+        inner = left.pop()
+        if _is_url(inner):
+            yield inner
+        elif isinstance(inner, (dict, list)):
+            left.extend(inner.values() if isinstance(inner, dict) else inner)
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def _bare(url: Any) -> str:
+    """Return a URL without its query: signatures differ from one answer to the next."""
+    return str(url).partition("?")[0]
 
 
 def _named_id(kind: Task, data: Any) -> str | None:

@@ -107,6 +107,7 @@ class Task:
     :param state_path: where details say how the task is; None: it has ended when the results are there.
     :param states: state word or number → state. A word that stands nowhere counts as running.
     :param result_paths: where the URLs of the result files stand; all of them are results.
+    :param input_paths: where details repeat the URL of what the task was made from: it is never a result.
     :param tracks: for music: where the tracks stand.
     :param parent_path: where details name the source; a task of another source is refused.
     :param error_code_path: where details carry an error code.
@@ -135,6 +136,7 @@ class Task:
     state_path: Path | None = ("successFlag",)
     states: Mapping[str | int, State] = field(default_factory=frozen)
     result_paths: tuple[Path, ...] = ()
+    input_paths: tuple[Path, ...] = ()
     tracks: Tracks | None = None
     parent_path: Path | None = None
     error_code_path: Path = ("errorCode",)

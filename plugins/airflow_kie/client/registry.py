@@ -189,13 +189,16 @@ WAV = replace(
     once_per_source=True,
     duplicate_codes=frozenset({409}),
 )
-STEMS = _derived(
-    "stems",
-    "Vocal and Instrument Separation",
-    "separate-vocals",
-    "vocal-removal",
-    "GENERATE_AUDIO_FAILED",
-    ("response", Step.URLS),
+STEMS = replace(
+    _derived(
+        "stems",
+        "Vocal and Instrument Separation",
+        "separate-vocals",
+        "vocal-removal",
+        "GENERATE_AUDIO_FAILED",
+        ("response", Step.URLS),
+    ),
+    input_paths=(("response", "originUrl"),),
 )
 VIDEO = _derived(
     "video", "Create Music Video", "create-music-video", "mp4", "GENERATE_MP4_FAILED", ("response", "videoUrl")

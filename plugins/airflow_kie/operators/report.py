@@ -168,6 +168,7 @@ def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
         "manifest_key": song.get("manifest_key"),
         "credits": song.get("credits"),
         "keys": [file["key"] for file in song.get("files", ())],
+        "warnings": list(song.get("warnings", ())),
         "reason": song.get("reason"),
         "cause": song.get("cause"),
     }
@@ -176,7 +177,8 @@ def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     keys = ", ".join(row["keys"]) or "no files"
     cost = (f"{row['credits']:g} credits",) if row["credits"] is not None else ()
-    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys, *cost)
+    warnings = (f"Warning: {warning}" for warning in row["warnings"])
+    return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys, *cost, *warnings)
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:

@@ -238,14 +238,15 @@ class KieSongListOperator(BaseOperator):
         from airflow_kie.archive.keys import ArchiveKeys
         from airflow_kie.archive.pending import Options, Working
         from airflow_kie.archive.records import label_list
-        from airflow_kie.song_archive import SongArchive, Wanted
+        from airflow_kie.archive.wanted import Wanted
+        from airflow_kie.song_archive import SongArchive
         from airflow_kie.transfers.kie_to_s3 import result_of
 
         archive = SongArchive(bucket, ArchiveKeys(prefix).song(order.music_task_id))
         manifest = archive.manifest()
         wanted = Wanted(audio=order.archive_audio, lyrics=order.archive_lyrics)
         if manifest and not wanted.missing_in(manifest):
-            archive.drop_pending()
+            archive.settle_pending()
             self.log.info("Song %s has all that is asked for.", order.music_task_id)
             return _Noted(order, result_of(bucket.name, archive.keys.manifest, manifest, changed=False))
         ti = context["ti"]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
     from airflow_kie.archive.song import Archived
-    from airflow_kie.song_archive import ExtraArgs, SongArchive, Wanted
+    from airflow_kie.archive.wanted import Wanted
+    from airflow_kie.song_archive import ExtraArgs, SongArchive
 
 _DETAILS_PATIENCE = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
@@ -139,7 +140,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         new = NewFiles(context, self.music_task_id)
         manifest = archive.manifest()
         if manifest and not self._wanted().missing_in(manifest) and self._same_cover(manifest.cover_task_ids):
-            archive.drop_pending()
+            archive.settle_pending()
             self.log.info("Song %s is archived already with all that is asked for; nothing was done.", archive.keys)
             return self._ended(context, manifest, archive.keys.manifest, new.among(manifest), changed=False)
         new.begin()
@@ -173,6 +174,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             archive.keys,
             song_of(music, cover, self.kie_conn_id, self.labels, pending.first_heard_at if pending else None),
             sources_of(music, cover, self._wanted()),
+            wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             refresh=hook.download_url,
             provenance=_provenance(context),
@@ -211,7 +213,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         return details
 
     def _wanted(self) -> Wanted:
-        from airflow_kie.song_archive import Wanted
+        from airflow_kie.archive.wanted import Wanted
 
         return Wanted(self.archive_covers, is_true(self.archive_audio), is_true(self.archive_lyrics))
 
@@ -228,6 +230,7 @@ def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -
         "manifest_key": manifest_key,
         "changed": changed,
         "credits": manifest.credits,
+        "warnings": list(manifest.warnings),
         "files": [
             {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
         ],

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.pending import Options
+from airflow_kie.archive.wanted import Wanted
 from airflow_kie.assets import MUSIC
-from airflow_kie.song_archive import SongArchive, Wanted, open_bucket
+from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.webhook.kept import Kept
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class HeardSongs:
                 return False
             if known and known.working and self.airflow.run_is_active(known.working.dag_id, known.working.run_id):
                 return False
-            archive.note(heard_from="callback", kie_conn_id=kie_conn_id)
+            archive.note(heard_from="callback", kie_conn_id=kie_conn_id, options=Options.of(wanted))
         return True
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:

@@ -13,7 +13,6 @@ from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.pending import Failure, Pending
 from airflow_kie.archive.records import Label
 from airflow_kie.client.errors import KieError, error_class
-from airflow_kie.song_archive import Wanted
 
 SHOWN_TYPES: Mapping[str, frozenset[str]] = {
     "cover": frozenset({"image/png", "image/jpeg", "image/webp"}),
@@ -179,7 +178,7 @@ def length(seconds: float | None) -> str:
 def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) -> tuple[State, str]:
     if pending is None:
         return _nothing_owed(manifest)
-    missing = Wanted(audio=pending.options.audio, lyrics=pending.options.lyrics).missing_in(manifest)
+    missing = pending.wanted.missing_in(manifest)
     if manifest and not missing:
         return _nothing_owed(manifest)
     owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""

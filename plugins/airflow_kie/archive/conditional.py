@@ -1,0 +1,41 @@
+"""Conditional requests to S3: write or delete only what has not changed since it was read.
+
+AWS S3 knows ``If-None-Match: *`` and ``If-Match`` for PutObject, and ``If-Match`` for DeleteObject (its user guide,
+"conditional requests"). Of the other services some ignore the condition and some refuse it with 501: there the request
+is made without it, and callers read back what must not get lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# 404: deleted meanwhile; 409: another conditional write is under way; 412: changed meanwhile.
+_CHANGED = frozenset({404, 409, 412})
+_CHANGED_CODES = frozenset({"NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed"})
+_NOT_KNOWN = frozenset({400, 501})
+_NOT_KNOWN_CODES = frozenset({"NotImplemented", "InvalidArgument"})
+
+
+def if_unchanged(request: Callable[..., Any], arguments: Mapping[str, Any], etag: str | None) -> bool:
+    """Make a request that has an effect only if the object is still the one that was read.
+
+    :param request: a boto3 client's ``put_object`` or ``delete_object``.
+    :param arguments: its arguments.
+    :param etag: of the object as it was read; None: it did not exist then.
+    :return: False if it has changed.
+    :raises botocore.exceptions.ClientError: for every other refusal.
+    """
+    from botocore.exceptions import ClientError
+
+    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    try:
+        request(**arguments, **condition)
+    except ClientError as e:
+        status, code = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode"), e.response["Error"].get("Code")
+        if status in _CHANGED and code in _CHANGED_CODES | {str(status)}:
+            return False
+        if status not in _NOT_KNOWN or code not in _NOT_KNOWN_CODES:
+            raise
+        request(**arguments)
+    return True
