@@ -30,6 +30,8 @@ from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.last_callback import parsed
 from airflow_kie.webhook.proof import connection_token
 from airflow_kie.webhook.signature import sign
+from answering_server import serving, success
+from kie_answers import music_data, track_data
 from s3_servers import moto_s3
 from unused_ports import unused_port
 from webhook_world import SECRET, TOKEN_SECRET
@@ -98,14 +100,13 @@ class Airflow:
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """Give an api-server and a receiver alone."""
     home = tmp_path_factory.mktemp("airflow") / "home"
-    with moto_s3() as s3:
+    with moto_s3() as s3, serving(success(music_data("SUCCESS", [track_data()]))) as kie:  # every id is a song
+        account = {"conn_type": "kie", "host": kie.url, "password": "a-key"}
         s3.client().create_bucket(Bucket=BUCKET)
         connections = {
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
-            "AIRFLOW_CONN_KIE_DEFAULT": json.dumps({"conn_type": "kie", "extra": {"webhook_secret": SECRET}}),
-            "AIRFLOW_CONN_KIE_UNSIGNED": json.dumps(
-                {"conn_type": "kie", "extra": {"callback_token_secret": TOKEN_SECRET}}
-            ),
+            "AIRFLOW_CONN_KIE_DEFAULT": json.dumps(account | {"extra": {"webhook_secret": SECRET}}),
+            "AIRFLOW_CONN_KIE_UNSIGNED": json.dumps(account | {"extra": {"callback_token_secret": TOKEN_SECRET}}),
             "AIRFLOW__KIE__KIE_CONN_IDS": "kie_default,kie_unsigned",
         }
         port = unused_port()

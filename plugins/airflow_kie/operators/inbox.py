@@ -187,10 +187,15 @@ class KieSweepOperator(BaseOperator):
         return hand_on(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
+        from airflow_kie.unconfirmed_songs import UnconfirmedSongs
+
         now = datetime.now(UTC)
         young = timedelta(minutes=settings.number("sweep_after_minutes", 10))
+        claimed = UnconfirmedSongs(bucket, _archive_keys())
         for pending in owed_songs(bucket, _archive_keys(), untouched_for=young):
-            if _may_start_again(pending, now) and not _is_active(context, pending):
+            if not _may_start_again(pending, now) or _is_active(context, pending):
+                continue
+            if not pending.unconfirmed or claimed.is_song(pending):
                 yield pending
 
 
