@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -212,6 +213,24 @@ def test_the_receiver_alone_serves_the_callback_and_nothing_else(airflow: Airflo
 
 
 # --- what a callback leaves behind ---
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /kie/callback/kie_default HTTP/1.1\r\nX: ",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_request_that_never_ends_does_not_keep_its_connection_to_the_receiver_alone(
+    airflow: Airflow, begun: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", int(airflow.alone.rpartition(":")[2])), timeout=60) as connection:
+        connection.sendall(begun)
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(1000):  # raises TimeoutError while the server keeps it
+                pass
 
 
 def test_a_song_told_of_ten_times_at_once_is_noted_and_announced_once(airflow: Airflow, receiver: str) -> None:

@@ -16,6 +16,7 @@ from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused, Credentials
 from airflow_kie.webhook.heard_song import NoBucket
 from airflow_kie.webhook.public_world import PublicWorld
+from airflow_kie.webhook.server import BoundedProtocol
 from airflow_kie.webhook.world import Wake
 from airflow_task import StoredFiles
 from answering_server import Seen, says, serving
@@ -49,6 +50,7 @@ def test_connections_are_kept_longer_than_any_proxy_that_our_page_names_keeps_th
     monkeypatch.setenv("KIE_RECEIVER_TOKEN", "a token")
     assert main(["--airflow-url", NOBODY]) == 0
     assert serves[0]["timeout_keep_alive"] > 120
+    assert serves[0]["http"] is BoundedProtocol
 
 
 def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
