@@ -14,6 +14,7 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, Remedy, error_class
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, run_for, waiting_keys
+from airflow_kie.one_line import one_line
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.retry import KieRetryPolicy
@@ -104,7 +105,7 @@ class KieInboxOperator(BaseOperator):
         text = f"{reason}\nNothing of this object was taken. Correct it and put it into inbox/ again.\n"
         bucket.put_bytes(text.encode(), reason_key, content_type="text/plain; charset=utf-8")
         bucket.move(key, rejected)
-        self.log.warning("Inbox object %s was rejected: %s", key, reason)
+        self.log.warning("Inbox object %s was rejected: %s", one_line(key), one_line(reason))
 
 
 class KieHandOnOperator(BaseOperator):
