@@ -2,6 +2,7 @@
 // Asks for this same page now and then, and shows what is new. A hidden tab does not ask; sound that plays goes on.
 (() => {
   const main = document.querySelector("main");
+  main.dataset.live = "1"; // stays, while what is in it is replaced
   const headers = window.self === window.top ? {} : { "X-Kie-Framed": "1" };
   let shown = main.innerHTML;
   let pause = Number(main.dataset.refresh) * 1000;
