@@ -27,7 +27,6 @@ with DAG(
     doc_md=__doc__,
     schedule=timedelta(minutes=settings.number("inbox_every_minutes", 5)),
     catchup=False,
-    is_paused_upon_creation=False,
     max_active_runs=1,
     tags=["kie", "suno", "cover"],
     default_args={"retries": 5, "retry_delay": timedelta(seconds=10)},

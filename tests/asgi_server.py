@@ -12,10 +12,14 @@ import uvicorn
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[int]:
-    """Serve an app until the block ends; give its port."""
+def serving(app: Any, **changes: Any) -> Iterator[int]:
+    """Serve an app until the block ends; give its port.
+
+    :param changes: of uvicorn's configuration.
+    """
     # Connections are kept for longer than the tests' clients keep them: see kie_simulator.server.
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", timeout_keep_alive=75)
+    kept = {"timeout_keep_alive": 75, **changes}
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", **kept)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_kie.claims import Claim
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.proof import CallbackKeys
 from airflow_kie.webhook.world import Wake
@@ -20,12 +21,14 @@ class FakeWorld:
     :param keys: the keys of ``kie_default``; other connections have none.
     :param wakes: what becomes of wake-ups, one after the other; the last one stays.
     :param durable: whether songs can be noted.
+    :param claim: what KIE says of every id.
     :param new: whether a song that is heard of needs a run.
     """
 
     keys: CallbackKeys = field(default_factory=lambda: CallbackKeys(webhook=(SECRET,)))
     wakes: list[Wake] = field(default_factory=lambda: [Wake.WOKEN])
     durable: bool = True
+    claim: Claim = Claim.SONG
     new: bool = True
     asked: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -40,7 +43,11 @@ class FakeWorld:
         self.asked.append(("wake_sensors", kie_task_id))
         return 0
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+    def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
+        self.asked.append(("ask_kie", kie_conn_id, task_id))
+        return self.claim
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         self.asked.append(("hear_of", kie_conn_id, music_task_id))
         if not self.durable:
             raise OSError("the bucket is away")

@@ -3,6 +3,8 @@
 import re
 from importlib.metadata import PackageNotFoundError, version
 
+from airflow_kie.one_line import keep_log_lines_whole
+
 __version__ = "0.1.0"
 
 _OLDEST = (("apache-airflow-core", (3, 3, 1)), ("apache-airflow", (3, 3, 1)), ("apache-airflow-task-sdk", (1, 3, 1)))
@@ -30,3 +32,4 @@ def _refuse_an_airflow_that_is_too_old() -> None:
 
 
 _refuse_an_airflow_that_is_too_old()
+keep_log_lines_whole()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import BaseNotifier
 
 from airflow_kie import settings
+from airflow_kie.one_line import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,10 +49,12 @@ class Message:
             return [self.into(value) for value in argument]
         if not isinstance(argument, str):
             return argument
-        escaped = html.escape(self.text, quote=False)
+        title, text = one_line(self.title), "\n".join(map(one_line, self.text.splitlines()))
+        escaped = html.escape(text, quote=False)
+        slack = settings.text("notifier").startswith(_SLACK)
         words = {
-            "title": self.title,
-            "text": self.text,
+            "title": html.escape(title, quote=False) if slack else title,
+            "text": escaped if slack else text,
             "escaped": escaped,
             "html": escaped.replace("\n", "<br>"),
             "cause": self.cause,
@@ -62,6 +65,8 @@ class Message:
         return _PLACE.sub(lambda place: words[place[1]], argument)
 
 
+_SLACK = "airflow.providers.slack."
+"""Slack's notifiers read ``<!channel>`` and ``<https://…|words>``; three characters are all that its mrkdwn escapes."""
 _PLACE = re.compile(r"\{(title|text|escaped|html|cause|severity|action)\}")
 
 

@@ -16,6 +16,7 @@ from airflow_kie.client.redact import without_urls
 from airflow_kie.conditions import What
 from airflow_kie.links import song_page
 from airflow_kie.messages import KieNotifier, Message, is_on, sender_of
+from airflow_kie.one_line import one_line
 from airflow_kie.songs import in_words
 from airflow_kie.told import (
     GivenUp,
@@ -63,7 +64,7 @@ class KieArchivedNotifier(KieNotifier):
         if not rows:
             return ()
         ti: Any = context["ti"]
-        lines = [f"{row['title'] or 'Without title'}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
+        lines = [f"{one_line(row['title'] or 'Without title')}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
         lines += _and_more(len(rows), f"{_run_page(ti)}")
         number = in_words(len(rows))
         title = f"{number.capitalize()} {'is' if len(rows) == 1 else 'are'} archived"
@@ -95,8 +96,10 @@ class KieFailedNotifier(KieNotifier):
         forget_failure(message.cause)
 
     def _of_songs(self, context: Context, cause: str, rows: Sequence[Mapping[str, Any]]) -> Message:
-        named = [f"{row['title'] or row['music_task_id']}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
-        lines = [str(rows[0]["reason"]), *named, *_and_more(len(rows), _run_page(context["ti"]))]
+        named = [
+            f"{one_line(row['title'] or row['music_task_id'])}: {_page(context, row)}" for row in rows[:MOST_SONGS]
+        ]
+        lines = [one_line(rows[0]["reason"]), *named, *_and_more(len(rows), _run_page(context["ti"]))]
         title = f"{in_words(len(rows)).capitalize()} failed: {cause}"
         return Message(title, "\n".join(lines), f"failed/{cause}")
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ from airflow_kie.webhook.address import Waiting, wake_token
 from airflow_kie.webhook.last_callback import parsed
 from airflow_kie.webhook.proof import connection_token
 from airflow_kie.webhook.signature import sign
+from answering_server import serving, success
+from kie_answers import music_data, track_data
 from s3_servers import moto_s3
 from unused_ports import unused_port
 from webhook_world import SECRET, TOKEN_SECRET
@@ -98,14 +101,13 @@ class Airflow:
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """Give an api-server and a receiver alone."""
     home = tmp_path_factory.mktemp("airflow") / "home"
-    with moto_s3() as s3:
+    with moto_s3() as s3, serving(success(music_data("SUCCESS", [track_data()]))) as kie:  # every id is a song
+        account = {"conn_type": "kie", "host": kie.url, "password": "a-key"}
         s3.client().create_bucket(Bucket=BUCKET)
         connections = {
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
-            "AIRFLOW_CONN_KIE_DEFAULT": json.dumps({"conn_type": "kie", "extra": {"webhook_secret": SECRET}}),
-            "AIRFLOW_CONN_KIE_UNSIGNED": json.dumps(
-                {"conn_type": "kie", "extra": {"callback_token_secret": TOKEN_SECRET}}
-            ),
+            "AIRFLOW_CONN_KIE_DEFAULT": json.dumps(account | {"extra": {"webhook_secret": SECRET}}),
+            "AIRFLOW_CONN_KIE_UNSIGNED": json.dumps(account | {"extra": {"callback_token_secret": TOKEN_SECRET}}),
             "AIRFLOW__KIE__KIE_CONN_IDS": "kie_default,kie_unsigned",
         }
         port = unused_port()
@@ -211,6 +213,24 @@ def test_the_receiver_alone_serves_the_callback_and_nothing_else(airflow: Airflo
 
 
 # --- what a callback leaves behind ---
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /kie/callback/kie_default HTTP/1.1\r\nX: ",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_request_that_never_ends_does_not_keep_its_connection_to_the_receiver_alone(
+    airflow: Airflow, begun: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", int(airflow.alone.rpartition(":")[2])), timeout=60) as connection:
+        connection.sendall(begun)
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(1000):  # raises TimeoutError while the server keeps it
+                pass
 
 
 def test_a_song_told_of_ten_times_at_once_is_noted_and_announced_once(airflow: Airflow, receiver: str) -> None:

@@ -191,6 +191,34 @@ def test_a_song_in_work_that_an_outage_holds_up_says_so(pages: SongPages) -> Non
     assert "Held up" not in pages.get("/songs/half").text  # of another account
 
 
+@pytest.mark.parametrize("path", ["/songs/held", "/songs/half", RUN, f"{RUN}/songs/waits"])
+def test_a_page_of_a_song_that_is_pending_asks_for_itself_again_and_for_nothing_else(
+    pages: SongPages, path: str
+) -> None:
+    answer = pages.get(path)
+    policy, script = answer.headers["content-security-policy"], re.search(r"<script>(.*?)</script>", answer.text, re.S)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; connect-src 'self'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert '<noscript><p class="subtitle">No script runs here. <a href="">Look again</a>' in answer.text
+    assert pages.get(path, **{"If-None-Match": answer.headers["etag"]}).status_code == 304
+    assert pages.get(path, **{"If-None-Match": '"other"'}).text == answer.text
+
+
+@pytest.mark.parametrize("path", ["/songs/whole", "/songs/failed", "/songs/none", "/songs", "/runs/own_dag/refused"])
+def test_a_page_on_which_nothing_changes_by_itself_holds_no_script(pages: SongPages, path: str) -> None:
+    answer = pages.get(path)
+    assert "<script" not in answer.text and "data-refresh" not in answer.text
+    assert "script-src" not in answer.headers["content-security-policy"]
+
+
+def test_a_page_that_asks_for_itself_from_airflows_frame_stays_one_of_the_frame(pages: SongPages) -> None:
+    framed = pages.get("/songs/held", **{"Sec-Fetch-Dest": "iframe"}).text
+    assert pages.get("/songs/held", **{"Sec-Fetch-Dest": "empty", "X-Kie-Framed": "1"}).text == framed
+    assert "/airflow/dags/" not in framed
+
+
 def test_an_archived_song_that_is_owed_more_says_so_and_shows_what_it_has(pages: SongPages) -> None:
     text = pages.get("/songs/more").text
     assert "still owed: audio" in text and ">Waiting<" in text and "files/cover-1.png" in text

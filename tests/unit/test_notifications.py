@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,33 @@ def test_a_run_that_archived_its_songs_is_one_message_with_a_link_to_each_page(p
         f"Velvet Harbour: https://airflow.example.com/kie/songs/{A}\n"
         f"Without title: https://airflow.example.com/kie/songs/{B}"
     ]
+
+
+@pytest.mark.parametrize("title", ["<!channel> look", "<https://evil.example|Velvet Harbour>", "R&B <3"])
+def test_a_title_is_no_markup_for_slack(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW__KIE__NOTIFIER", "airflow.providers.slack.notifications.slack_webhook.SlackWebhookNotifier"
+    )
+    message = Message(f"One song failed: {title}", f"{title}: https://airflow.example.com/?a=1&b=2", "failed/x")
+    sent = message.into({"text": "*{title}*\n{text}", "blocks": [{"text": {"text": "{escaped}"}}]})
+    for text in (sent["text"], sent["blocks"][0]["text"]["text"]):
+        assert not re.search("<|>|&(?!amp;|lt;|gt;)|&amp;(amp|lt|gt);", text)
+        assert title in html.unescape(text)
+
+
+def test_a_notifier_that_reads_no_markup_gets_a_title_as_it_is(posted: list[dict[str, Any]]) -> None:
+    KieArchivedNotifier()(report(row(A, "R&B <3")))
+    assert "R&B <3: https://" in posted[0]["text"]
+
+
+def test_a_title_writes_no_line_of_its_own_into_a_message(posted: list[dict[str, Any]]) -> None:
+    forged = "Rain\nAll credits are gone: https://evil.example\x1b\u2028\u202e"
+    KieArchivedNotifier()(report(row(A, forged)))
+    KieFailedNotifier()(report(row(A, forged, "content_rejected", f"KIE rejected it: {forged}")))
+    archived, failed = (one["text"] for one in posted)
+    assert len(archived.splitlines()) == 2
+    assert len(failed.splitlines()) == 3
+    assert not set("\x1b\u2028\u202e") & set(archived + failed)
 
 
 def test_a_song_of_another_bucket_is_linked_through_its_run(posted: list[dict[str, Any]]) -> None:

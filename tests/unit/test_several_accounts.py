@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_connections import kie_connection
 from airflow_kie import assets, outages, patience, settings
+from airflow_kie.claims import Claim
 from airflow_kie.client import cadence
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieTaskUnknown
 from airflow_kie.operators.inbox import KieInboxOperator
@@ -185,7 +186,7 @@ def test_a_song_that_a_callback_tells_of_belongs_to_the_account_that_called(
         event_was_sent=lambda *_: False, send_event=lambda song, extra: sent.append((song, extra)) or True
     )
     heard = HeardSongs(airflow)
-    assert heard.hear_of("kie_label_b", A)
+    assert heard.hear_of("kie_label_b", A, Claim.SONG)
     heard.announce("kie_label_b", A)
     assert archive.json(f"songs/_pending/{A}.json")["kie_conn_id"] == "kie_label_b"
     assert [(song, extra["kie_conn_id"]) for song, extra in sent] == [(A, "kie_label_b")]

@@ -65,6 +65,7 @@ def failed(reason: str, message: str) -> Pending:
         (manifest(), pending(working=WORKING), False, State.ARCHIVED, "whole and checked"),
         (manifest(), pending(options=Options(audio=True)), False, State.WAITING, "still owed: audio"),
         (manifest(), pending(options=Options(audio=True)), True, State.IN_WORK, "still owed: audio"),
+        (None, pending(unconfirmed="not_asked"), False, State.WAITING, "not confirmed yet that it is a song"),
         (None, pending(working=WORKING), True, State.IN_WORK, "A run works on it"),
         (None, pending(working=WORKING), False, State.WAITING, "has ended without it"),
         (None, pending(), False, State.WAITING, "from the inbox"),

@@ -327,6 +327,38 @@ def test_a_bucket_that_is_gone_does_not_hide_the_report(kie: SimulatorServer, bu
         report_run([song_arguments(A, "no-such-bucket")], failed=[failure(A, "the word X")]).execute()
 
 
+def test_a_bucket_that_cannot_be_opened_hides_neither_the_table_nor_the_verdict(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", '{"conn_type": "aws", "extra": {"endpoint_url": "no address"}}')
+    run = report_run(
+        [song_arguments(A, bucket), song_arguments(B, bucket)],
+        archived=[archived_song(B)],
+        failed=[failure(A, "the word X")],
+    )
+    with pytest.raises(AirflowFailException, match=r"One song is archived, one failed: .*the word X"):
+        run.execute()
+    assert [row["music_task_id"] for row in run.ti.pushed["table"]] == [A, B]
+
+
+def test_a_line_break_in_a_title_or_a_reason_makes_no_line_of_its_own(
+    kie: SimulatorServer, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = "Rain\n2026-11-28 ERROR The account is empty\r\x07\u2028\u202e\ud83d"
+    run = report_run(
+        [song_arguments(A, bucket), song_arguments(B, bucket)],
+        archived=[{**archived_song(B), "title": forged}],
+        failed=[{**failure(A, forged), "title": forged}],
+    )
+    with pytest.raises(AirflowFailException) as told:
+        run.execute()
+    logged = capsys.readouterr().out
+    assert "The account is empty" in logged
+    for text in (*logged.split("\n"), str(told.value)):
+        assert not text.startswith("2026-11-28 ERROR")
+        assert not set("\n\r\x07\u2028\u202e\ud83d") & set(text)
+
+
 def test_a_failed_task_tells_the_report_reason_and_sentence() -> None:
     ti = TaskInstance(task_id="generate_cover")
     task = SimpleNamespace(music_task_id=A)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.pending import Working
+from airflow_kie.claims import Claim
 from airflow_kie.client.bounded import Bounds
 from airflow_kie.song_archive import SongArchive
 from airflow_kie.webhook import airflow_api
@@ -20,6 +21,7 @@ from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused, Credentials
 from airflow_kie.webhook.heard_song import NoBucket
 from airflow_kie.webhook.public_world import PublicWorld
+from airflow_kie.webhook.server import BoundedProtocol
 from airflow_kie.webhook.world import Wake
 from airflow_task import StoredFiles
 from answering_server import Seen, says, serving
@@ -53,17 +55,18 @@ def test_connections_are_kept_longer_than_any_proxy_that_our_page_names_keeps_th
     monkeypatch.setenv("KIE_RECEIVER_TOKEN", "a token")
     assert main(["--airflow-url", NOBODY]) == 0
     assert serves[0]["timeout_keep_alive"] > 120
+    assert serves[0]["http"] is BoundedProtocol
 
 
 def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
     world: World, bucket: str, archive: StoredFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone = world()
-    assert alone.hear_of("kie_default", SONG) is True
+    assert alone.hear_of("kie_default", SONG, Claim.SONG) is True
     assert f"songs/_pending/{SONG}.json" in archive.listed()
     alone.announce("kie_default", SONG)
     assert f"Song {SONG} is noted; the sweep starts it." in caplog.text
-    assert alone.hear_of("kie_default", SONG) is False  # noted already: KIE gets its 200
+    assert alone.hear_of("kie_default", SONG, Claim.SONG) is False  # noted already: KIE gets its 200
     alone.note_callbacks("kie_default", 1, "signature")
     assert "nothing else depends on it" in caplog.text
     assert "a token" not in caplog.text
@@ -83,13 +86,13 @@ def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_g
     working = Working(dag_id="music_cover", run_id="run")
     SongArchive.open("aws_default", bucket, "songs", SONG).note(heard_from="form", working=working)
     assert world().run_is_active("music_cover", "run") is True
-    assert world().hear_of("kie_default", SONG) is False
+    assert world().hear_of("kie_default", SONG, Claim.SONG) is False
 
 
 def test_a_song_cannot_be_noted_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
     with pytest.raises(NoBucket, match="no bucket is set"):
-        world().hear_of("kie_default", SONG)
+        world().hear_of("kie_default", SONG, Claim.SONG)
 
 
 def test_a_task_that_waits_is_left_to_its_next_read(world: World) -> None:

@@ -66,6 +66,10 @@ class Pending(Record):
     title: str | None = None
     first_heard_at: UtcTime
     heard_from: str = Field(description="event, form, inbox, callback or generate.")
+    unconfirmed: str | None = Field(
+        default=None,
+        description="A callback alone names this song: not_asked or not_found is what KIE has said of it so far.",
+    )
     updated_at: UtcTime
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its copy of the song.")
     working: Working | None = None
@@ -82,8 +86,8 @@ class Pending(Record):
     def merged_with(self, news: Pending) -> Pending:
         """Return this record with what a newer one adds.
 
-        Cover task ids, labels, options and unknown fields only grow; the first hearing stays; of the rest the newer
-        word counts where it says something.
+        Cover task ids, labels, options and unknown fields only grow; the first hearing stays; a song that one writer
+        has confirmed is confirmed; of the rest the newer word counts where it says something.
         """
         first = min(self, news, key=lambda record: record.first_heard_at)
         changes: dict[str, object] = {
@@ -91,6 +95,7 @@ class Pending(Record):
             "schema_version": max(self.schema_version, news.schema_version),
             "first_heard_at": first.first_heard_at,
             "heard_from": first.heard_from,
+            "unconfirmed": self.unconfirmed and news.unconfirmed,
             "updated_at": max(self.updated_at, news.updated_at),
             "cover_task_ids": tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
             "labels": label_list(label_map(self.labels) | label_map(news.labels)),

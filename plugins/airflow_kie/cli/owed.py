@@ -42,6 +42,8 @@ class Owed:
 def why_left(pending: Pending) -> str:
     """Return why a song is left alone; empty if nobody works on it."""
     music_task_id, working = pending.music_task_id, pending.working
+    if pending.unconfirmed:
+        return "only a callback names it, and KIE has not confirmed that it is a song; the sweep asks KIE"
     with _airflow.metadata_session() as session:
         runs = _airflow.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
         for dag_id, run_id, state in runs:

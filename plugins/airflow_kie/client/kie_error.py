@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_kie.client.redact import without_urls
+from airflow_kie.one_line import one_line
 
 
 class Scope(StrEnum):
@@ -96,13 +97,13 @@ class KieError(Exception):
 
     def __str__(self) -> str:
         parts = [self._happened(), self._paid(), NEXT[self.remedy], self.todo, self._by_when()]
-        return " ".join(part for part in parts if part)
+        return one_line(" ".join(part for part in parts if part))  # it is logged, and stored for others who log it
 
     def _happened(self) -> str:
         facts = self.facts
         about = f" (KIE task {facts.task_id})" if facts.task_id else ""
         source = f" for {facts.source_id}" if facts.source_id and facts.source_id != facts.task_id else ""
-        words = " ".join(facts.message.split())  # a log shows the last line alone, so there is only one
+        words = one_line(facts.message)  # a log shows the last line alone, so there is only one
         said = f": {words.rstrip('. ')}" if words else ""
         code = f" [code {facts.code}]" if facts.code is not None else ""
         state = f" Last state: {facts.last_state}." if facts.last_state else ""

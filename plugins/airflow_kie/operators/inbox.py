@@ -14,6 +14,7 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, Remedy, error_class
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, run_for, waiting_keys
+from airflow_kie.one_line import one_line
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.retry import KieRetryPolicy
@@ -104,7 +105,7 @@ class KieInboxOperator(BaseOperator):
         text = f"{reason}\nNothing of this object was taken. Correct it and put it into inbox/ again.\n"
         bucket.put_bytes(text.encode(), reason_key, content_type="text/plain; charset=utf-8")
         bucket.move(key, rejected)
-        self.log.warning("Inbox object %s was rejected: %s", key, reason)
+        self.log.warning("Inbox object %s was rejected: %s", one_line(key), one_line(reason))
 
 
 class KieHandOnOperator(BaseOperator):
@@ -187,10 +188,15 @@ class KieSweepOperator(BaseOperator):
         return hand_on(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
+        from airflow_kie.unconfirmed_songs import UnconfirmedSongs
+
         now = datetime.now(UTC)
         young = timedelta(minutes=settings.number("sweep_after_minutes", 10))
+        claimed = UnconfirmedSongs(bucket, _archive_keys())
         for pending in owed_songs(bucket, _archive_keys(), untouched_for=young):
-            if _may_start_again(pending, now) and not _is_active(context, pending):
+            if not _may_start_again(pending, now) or _is_active(context, pending):
+                continue
+            if not pending.unconfirmed or claimed.is_song(pending):
                 yield pending
 
 

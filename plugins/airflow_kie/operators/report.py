@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.client.errors import KieError
+from airflow_kie.client.redact import without_urls
+from airflow_kie.one_line import one_line
 from airflow_kie.operators.songs import ARCHIVED_KEY
 from airflow_kie.operators.task import RETRIES
 from airflow_kie.songs import in_words
@@ -70,10 +72,14 @@ class KieSongReportOperator(BaseOperator):
                 f"Nothing was started: task {self.list_task_id} did not come to an end. {_HELD} Mend what the log of "
                 f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
-        rows = [*self._archived_before(context), *self._worked_on(context, songs)]
+        archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
+        failures = self._failures(context)
+        rows = [*self._archived_before(context), *(_outcome(song, archived, failures) for song in songs)]
         context["ti"].xcom_push(key="table", value=rows)
         for row in rows:
-            self.log.info("%s", " | ".join(str(cell) for cell in _cells(row)))
+            self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
+        # After the table: a bucket that cannot be opened hides nothing.
+        self._note_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
         failed = [row for row in rows if row["reason"]]
         if failed:
             raise AirflowFailException(_verdict(rows, failed))
@@ -85,27 +91,38 @@ class KieSongReportOperator(BaseOperator):
         flat = [song for item in pulled for song in (item if isinstance(item, list) else [item])]
         return [_row(song, "archived already") for song in flat]
 
-    def _worked_on(self, context: Context, songs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
+    def _failures(self, context: Context) -> dict[str, Mapping[str, Any]]:
         failures: dict[str, Mapping[str, Any]] = {}
         for task_id in self.chain_task_ids:
             for failure in _pulled(context, task_id, FAILURE_KEY):
                 failures.setdefault(failure["music_task_id"], failure)
-        self._note_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
-        return [_outcome(song, archived, failures) for song in songs]
+        return failures
 
     def _note_failures(self, owed: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
-        from airflow_kie.song_archive import open_bucket
-
-        # A client takes most of a second to make: one for all songs of a bucket.
-        names = {song["bucket"] for song in owed}
-        buckets = {name: open_bucket(self.aws_conn_id, name, self.extra_args) for name in names}
+        buckets = self._opened({song["bucket"] for song in owed})
 
         def note(song: Mapping[str, Any]) -> None:
             self._note_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            list(pool.map(note, owed))
+            list(pool.map(note, (song for song in owed if song["bucket"] in buckets)))
+
+    def _opened(self, names: Iterable[str]) -> dict[str, Bucket]:
+        """Return the buckets that can be opened; making a client takes most of a second, so each is made once."""
+        from airflow_kie.song_archive import open_bucket
+
+        buckets = {}
+        for name in sorted(names):
+            try:
+                buckets[name] = open_bucket(self.aws_conn_id, name, self.extra_args)
+            except Exception as error:  # noqa: BLE001 - of a connection or its provider; the report is still worth reading
+                self.log.warning(
+                    "Bucket %s cannot be opened, so it does not say why songs failed; the table above does. %s: %s",
+                    one_line(name),
+                    type(error).__name__,
+                    one_line(without_urls(str(error))),
+                )
+        return buckets
 
     def _note_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
         from airflow_kie.archive.keys import ArchiveKeys
@@ -113,9 +130,14 @@ class KieSongReportOperator(BaseOperator):
 
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
-            archive.note_failure(failure["reason"], failure["message"], failure.get("title"), failure.get("expires_at"))
-        except KieError as error:  # the report is still worth reading
-            self.log.warning("Why song %s failed could not be noted in the bucket: %s", song["music_task_id"], error)
+            title = one_line(failure["title"]) if failure.get("title") else None
+            archive.note_failure(failure["reason"], one_line(failure["message"]), title, failure.get("expires_at"))
+        except Exception as error:  # noqa: BLE001 - whatever it is: the other songs, and the verdict, still come
+            self.log.warning(
+                "The bucket does not say why song %s failed: %s",
+                one_line(song["music_task_id"]),
+                one_line(without_urls(str(error))),
+            )
 
 
 _HELD = "What was paid for before is kept and is not paid for again. No retry can help."
@@ -188,5 +210,5 @@ def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, An
     told = f"{in_words(archived).capitalize()} {verb} archived"
     if not failed:
         return f"{told}."
-    named = " ".join(f"[{row['title'] or row['music_task_id']}] {row['reason']}" for row in failed)
+    named = " ".join(one_line(f"[{row['title'] or row['music_task_id']}] {row['reason']}") for row in failed)
     return f"{told}, {in_words(len(failed)).removesuffix('s').removesuffix(' song')} failed: {named}"

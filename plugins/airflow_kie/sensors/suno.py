@@ -21,6 +21,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage import TaskLineage, known_of, of_ended
 from airflow_kie.lineage_methods import LineageMethods
 from airflow_kie.links import KieLogsLink
+from airflow_kie.one_line import one_line
 from airflow_kie.operators.task import RETRIES, required
 from airflow_kie.outages import account_place
 from airflow_kie.patience import patiently
@@ -189,7 +190,7 @@ class KieMusicSensor(KieTaskSensor):
         expires_at = details.expires_at.isoformat() if details.expires_at else None
         context["ti"].xcom_push(key=SONG_TITLE_KEY, value=details.title or "")
         context["ti"].xcom_push(key=EXPIRES_AT_KEY, value=expires_at or "")
-        self.log.info("Song %s (%s) is generated.", details.title or "without title", self.kie_task_id)
+        self.log.info("Song %s (%s) is generated.", one_line(details.title or "without title"), self.kie_task_id)
         return {
             "music_task_id": self.kie_task_id,
             "kie_conn_id": self.kie_conn_id,

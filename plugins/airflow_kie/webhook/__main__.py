@@ -69,6 +69,7 @@ def serve(options: argparse.Namespace) -> None:
     from airflow_kie import settings
     from airflow_kie.webhook.public_world import PublicWorld
     from airflow_kie.webhook.receiver import create_app
+    from airflow_kie.webhook.server import BoundedProtocol
 
     if not settings.text("bucket"):
         raise NotStarted("No bucket is named, so no song could be noted: give --bucket or AIRFLOW__KIE__BUCKET.")
@@ -79,6 +80,8 @@ def serve(options: argparse.Namespace) -> None:
     # The access log would hold the tokens of callback URLs; the receiver writes lines of its own.
     uvicorn.run(
         app,
+        http=BoundedProtocol,
+        ws="none",
         host=options.host,
         port=options.port,
         access_log=False,

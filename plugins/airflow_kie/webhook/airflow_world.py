@@ -7,7 +7,9 @@ from typing import Any
 
 from airflow_kie import _airflow
 from airflow_kie.assets import MUSIC
+from airflow_kie.claims import Claim
 from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.asking import ConnectionClaims
 from airflow_kie.webhook.connection_keys import ConnectionKeys
 from airflow_kie.webhook.heard_song import HeardSongs
 from airflow_kie.webhook.last_callback import DESCRIPTION, following, parsed, variable_of
@@ -20,6 +22,7 @@ class AirflowWorld:
 
     def __init__(self) -> None:
         self.keys = ConnectionKeys()
+        self.claims = ConnectionClaims()
         self.songs = HeardSongs(self)
 
     def keys_of(self, kie_conn_id: str) -> CallbackKeys:
@@ -36,9 +39,13 @@ class AirflowWorld:
         with _airflow.metadata_session() as session:
             return _airflow.wake_by_key(session, [f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+    def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
+        """Return what KIE says of an id that a callback calls a song."""
+        return self.claims.ask(kie_conn_id, task_id)
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
-        return self.songs.hear_of(kie_conn_id, music_task_id)
+        return self.songs.hear_of(kie_conn_id, music_task_id, claim)
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""

@@ -16,6 +16,7 @@ from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.pending import Options
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.assets import MUSIC
+from airflow_kie.claims import Claim
 from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.webhook.kept import Kept
 
@@ -55,12 +56,17 @@ class HeardSongs:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _busy: dict[str, tuple[threading.Lock, int]] = field(default_factory=dict)
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Write a song's pending record; return whether its event is to be sent.
 
         It is not for a song that is archived, that an active run works on, or that was announced a moment ago: its
-        run is about to start then. Should that event get lost, the sweep finds the record.
+        run is about to start then. Should that event get lost, the sweep finds the record. Nor is it for a song that
+        KIE has not confirmed: its record says so, and the sweep asks KIE again. Such a claim changes no record of a
+        song that is confirmed.
 
+        :param kie_conn_id: the connection whose account called.
+        :param music_task_id: the id that its callback calls a song.
+        :param claim: what KIE says of that id, which is not `OTHER`.
         :raises NoBucket: when `[kie] bucket` is not set.
         :raises KieError: when the record cannot be written: KIE gets no 200 and calls again.
         """
@@ -77,8 +83,18 @@ class HeardSongs:
                 return False
             if known and known.working and self.airflow.run_is_active(known.working.dag_id, known.working.run_id):
                 return False
-            archive.note(heard_from="callback", kie_conn_id=kie_conn_id, options=Options.of(wanted))
-        return True
+            if known and not known.unconfirmed and claim is not Claim.SONG:
+                return False
+            unconfirmed = None if claim is Claim.SONG else claim.value
+            noted = archive.note(
+                heard_from="callback",
+                kie_conn_id=kie_conn_id,
+                options=Options.of(wanted),
+                unconfirmed=unconfirmed,
+            )
+        if noted.unconfirmed:
+            log.warning("Song %s is recorded; KIE has not confirmed it yet. The sweep asks KIE again.", music_task_id)
+        return not noted.unconfirmed
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete", unless another callback of the same moment has done so."""

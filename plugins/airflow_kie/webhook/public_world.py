@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from airflow_kie.assets import MUSIC
+from airflow_kie.claims import Claim
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.airflow_api import AirflowApi, AirflowRefused
+from airflow_kie.webhook.asking import ConnectionClaims
 from airflow_kie.webhook.connection_keys import ConnectionKeys
 from airflow_kie.webhook.heard_song import HeardSongs
 from airflow_kie.webhook.last_callback import DESCRIPTION, following, parsed, variable_of
@@ -32,6 +34,7 @@ class PublicWorld:
     def __init__(self, api: AirflowApi) -> None:
         self.api = api
         self.keys = ConnectionKeys()
+        self.claims = ConnectionClaims()
         self.songs = HeardSongs(self)
         self._asset_id: int | None = None
 
@@ -47,9 +50,13 @@ class PublicWorld:
         """Leave the sensors to their next read."""
         return 0
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+    def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
+        """Return what KIE says of an id that a callback calls a song."""
+        return self.claims.ask(kie_conn_id, task_id)
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
-        return self.songs.hear_of(kie_conn_id, music_task_id)
+        return self.songs.hear_of(kie_conn_id, music_task_id, claim)
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""

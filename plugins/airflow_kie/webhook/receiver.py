@@ -1,8 +1,9 @@
 """The callback receiver: one public route, safe by design.
 
 Verify first, trust nothing in the body, make durable what is accepted, then answer 200. A callback delivers no data:
-it makes somebody look at KIE's details, which are the truth. What is not verified costs no database and no look-up of
-a connection, and changes nothing.
+it makes somebody look at KIE's details, which are the truth. Whether an id is a song is asked from KIE before it is
+recorded; while KIE cannot be asked, the record says that it is unconfirmed. What is not verified costs no database and
+no look-up of a connection, and changes nothing.
 """
 
 import asyncio
@@ -19,8 +20,10 @@ from fastapi import BackgroundTasks, FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from airflow_kie import metrics
+from airflow_kie.claims import Claim
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.webhook.address import Waiting
+from airflow_kie.webhook.asking import Claims
 from airflow_kie.webhook.last_callback import CallbackCounter
 from airflow_kie.webhook.proof import prove
 from airflow_kie.webhook.signature import SignatureRefused, task_id_in
@@ -79,6 +82,7 @@ class Receiver:
     def __post_init__(self) -> None:
         self.refusals = _Refusals(self.clock)
         self.threads = anyio.CapacityLimiter(THREADS)
+        self.claims = Claims(self.world.ask_kie)
 
     async def receive(self, kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
@@ -95,7 +99,7 @@ class Receiver:
         except SignatureRefused as refusal:
             return self._refuse(kie_conn_id, refusal)
         try:
-            await self._in_thread(self._accept, kie_conn_id, task_id, decoded, proof.waiting, later)
+            await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
             metrics.CALLBACKS.add(outcome="not_kept")
             log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
@@ -112,7 +116,7 @@ class Receiver:
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)
         return Response(status_code=401)
 
-    def _accept(
+    async def _accept(
         self,
         kie_conn_id: str,
         task_id: str,
@@ -120,25 +124,33 @@ class Receiver:
         waiting: Waiting | None,
         later: BackgroundTasks,
     ) -> None:
-        """Wake who waits; note a song that nobody here has made, and announce it once the answer is out."""
+        """Wake who waits; record a song that nobody here has made, and announce it once the answer is out."""
         stage = _stage(body)
         if stage in INTERMEDIATE:
             outcome = "stage"
             log.info("KIE task %s has reached stage %s.", task_id, stage)
         elif waiting:
-            woken = self.world.wake(waiting)
+            woken = await self._in_thread(self.world.wake, waiting)
             outcome = woken.name.lower()
             log.info("KIE task %s has ended; %s.", task_id, woken.value)
             if woken is Wake.NOT_YET and waiting not in self._told_again:
                 later.add_task(self._wake_soon, waiting)
         else:
-            woken_sensors = self.world.wake_sensors(task_id)
+            woken_sensors = await self._in_thread(self.world.wake_sensors, task_id)
             outcome = "sensors"
             log.info("KIE task %s has ended; %d sensors look now.", task_id, woken_sensors)
-            if stage == FINAL and body.get("code") == 200 and self.world.hear_of(kie_conn_id, task_id):
+            if stage == FINAL and body.get("code") == 200 and await self._is_new_song(kie_conn_id, task_id):
                 outcome = "song"
                 later.add_task(self._announce, kie_conn_id, task_id)
         metrics.CALLBACKS.add(outcome=outcome)
+
+    async def _is_new_song(self, kie_conn_id: str, task_id: str) -> bool:
+        """Record what a callback calls a song, unless KIE says that it is none; return whether it starts a run."""
+        claim = await self.claims.of(kie_conn_id, task_id)
+        if claim is Claim.OTHER:
+            log.warning("A callback calls KIE task %s a finished song, and KIE says that it is none: ignored.", task_id)
+            return False
+        return await self._in_thread(self.world.hear_of, kie_conn_id, task_id, claim)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
         """Try again for some seconds, without holding a thread; equal callbacks are one."""

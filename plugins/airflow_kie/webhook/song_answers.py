@@ -32,15 +32,23 @@ def _size(size: int) -> str:
 
 
 _TEMPLATES.filters.update(day=day, length=length, size=_size, part=lambda text: quote(str(text), safe=""))
-# Without the last line's end, so that the hash is that of what stands between <style> and </style>.
-_STYLE = (PackageLoader(__package__, "pages").get_source(_TEMPLATES, "style.css")[0]).strip()
-_TEMPLATES.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+
+def _inline(name: str) -> str:
+    """Put a file of ours into the templates; return the source with which a policy allows it, and no other."""
+    # Without the last line's end, so that the hash is that of what stands between <style> and </style>.
+    text = PackageLoader(__package__, "pages").get_source(_TEMPLATES, name)[0].strip()
+    _TEMPLATES.globals["style" if name.endswith(".css") else "script"] = Markup(text)  # noqa: S704 - our own file
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 PAGE_POLICY = (
-    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
+    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src {_inline('style.css')}; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-_PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store", **EVERYWHERE}
+REFRESHING_POLICY = f"{PAGE_POLICY}; script-src {_inline('refresh.js')}; connect-src 'self'"
+"""Of a page that asks for itself again: one script, word for word, which can ask nobody else."""
+_PAGE_HEADERS = {"Cache-Control": "no-store", **EVERYWHERE}
 
 
 class NothingToShow(Exception):
@@ -56,12 +64,25 @@ class NothingToShow(Exception):
         self.heading, self.sentence, self.status = heading, sentence, status
 
 
-def page_answer(request: Request, template: str, status: int = 200, **shown: Any) -> HTMLResponse:
-    framed = request.headers.get("sec-fetch-dest", "") == "iframe"  # there, links out of the frame lead nowhere
+def page_answer(request: Request, template: str, status: int = 200, refresh: int = 0, **shown: Any) -> Response:
+    """Return a page; 304 to one that asks for itself again and has nothing new to show.
+
+    :param template: its template.
+    :param status: HTTP status.
+    :param refresh: seconds after which it asks again by itself; 0: never.
+    :param shown: what the template shows.
+    """
+    # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
+    framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
     text = _TEMPLATES.get_template(template).render(
-        root=root_of(request), airflow=_airflow_root(request), framed=framed, **shown
+        root=root_of(request), airflow=_airflow_root(request), framed=framed, refresh=refresh, **shown
     )
-    return HTMLResponse(text, status, _PAGE_HEADERS)
+    policy = REFRESHING_POLICY if refresh else PAGE_POLICY
+    tag = f'"{hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]}"'
+    headers = {**_PAGE_HEADERS, "Content-Security-Policy": policy, "ETag": tag}
+    if status == 200 and request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(text, status, headers)
 
 
 def root_of(request: Request) -> str:

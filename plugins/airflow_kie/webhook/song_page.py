@@ -183,7 +183,12 @@ def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) 
         return _nothing_owed(manifest)
     owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""
     if active:
-        return State.IN_WORK, owed + "A run works on it at the moment; what is done appears here by itself."
+        return State.IN_WORK, owed + "A run works on it at the moment."
+    if pending.unconfirmed:
+        return State.WAITING, (
+            f"A callback named this id on {day(pending.first_heard_at)}; KIE has not confirmed yet that it is a song. "
+            "cover_inbox asks KIE again by itself, and drops the id if KIE knows no such song."
+        )
     if pending.last_failure:
         return State.FAILED, owed + "The last attempt failed; nothing half-finished is kept or shown."
     if pending.working:

@@ -43,6 +43,12 @@ SONGS_PER_PAGE = 24
 OWED_SHOWN = 50
 LATELY_SHOWN = 12
 _OWED_LOOKED_AT = 1000
+PENDING = (State.IN_WORK, State.WAITING)
+"""States of a song that changes without anybody's doing: its page shows by itself what is new."""
+SONG_REFRESH = 5
+"""Seconds after which the page of such a song is asked for again, while somebody sees it."""
+RUN_REFRESH = 15
+"""The same for the page of a run, which reads up to 24 songs."""
 _PARALLEL = 8
 """Requests to S3 at a time, for a page of many songs."""
 
@@ -105,6 +111,7 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
         request,
         "song.html",
         404 if page.state is State.UNKNOWN else 200,
+        refresh=SONG_REFRESH if page.state in PENDING else 0,
         page=page,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
         files=f"{of_run or root_of(request)}/songs/{quote(page.music_task_id, safe='')}/files",
@@ -196,11 +203,13 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
     number = min(max(1, number), pages)
     shown = list(songs.items())[(number - 1) * SONGS_PER_PAGE : number * SONGS_PER_PAGE]
+    read = _read_many(world, dict(shown))
     return page_answer(
         request,
         "run.html",
+        refresh=RUN_REFRESH if any(song.state in PENDING for song in read) else 0,
         run_root=run_root(request, dag_id, run_id),
-        songs=_read_many(world, dict(shown)),
+        songs=read,
         count=in_words(len(songs)),
         trouble=refusal(*refused, now=datetime.now(UTC)) if refused else None,
         number=number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from airflow_kie.claims import Claim
 from airflow_kie.webhook.address import Waiting
 from airflow_kie.webhook.proof import CallbackKeys
 
@@ -30,7 +31,10 @@ class World(Protocol):
     def wake_sensors(self, kie_task_id: str) -> int:
         """Let the sensors that wait for a KIE task look now; return how many did."""
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str) -> bool:
+    def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
+        """Return what KIE says of an id that a callback calls a song."""
+
+    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
