@@ -76,7 +76,7 @@ def test_the_record_of_a_song_of_a_callback_asks_for_what_the_settings_ask_for(
     world: World, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__ARCHIVE_AUDIO", "True")
-    world().hear_of("kie_default", SONG)
+    world().hear_of("kie_default", SONG, Claim.SONG)
     assert archive.json(f"songs/_pending/{SONG}.json")["options"] == {"audio": True, "lyrics": False}
 
 
