@@ -78,6 +78,7 @@ def track_data(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 def read(kind: str, data: Any) -> TaskDetails:
     """Return the details that are read from an answer's `data`."""
-    got = decode_details(task_kind(kind), "asked-for", answer(data))
+    named = data.get("taskId") or data.get("task_id") if isinstance(data, dict) else None
+    got = decode_details(task_kind(kind), named if isinstance(named, str) and named else "asked-for", answer(data))
     assert isinstance(got, Read), got
     return got.details

@@ -109,9 +109,14 @@ def _any_answer(slot: str, phase: str) -> list[KieFault]:
     ]
 
 
+REFUSED_READS = (400, 404, 422, 451, 505)
+"""Codes with which KIE refuses a request for good: one read of a paid task that gets one must not be final."""
+
+
 def _details(slot: str) -> list[KieFault]:
     return [
         *_codes(slot, "details", 429, 430, 455, 500, 550),
+        *_codes(slot, "details", *REFUSED_READS),
         *_any_answer(slot, "details"),
         # Told twice, a minute apart, it would be believed by a sensor, which has not made the task itself.
         KieFault(slot, f"{slot} no data yet", "details", "data_null"),
@@ -185,6 +190,11 @@ def _s3(slot: str, path: str, *methods: str, refused: bool = False) -> list[S3Fa
         options = {"status": status, "code": code}
         found.append(S3Fault(slot, f"S3 {slot} {name}", path, methods, "error", options))
     return found
+
+
+def refused_reads() -> tuple[KieFault, ...]:
+    """Return the refusals of a read of a paid cover, one for each code."""
+    return tuple(_codes("cover", "details", *REFUSED_READS))
 
 
 SLOTS: Mapping[str, list[Any]] = {

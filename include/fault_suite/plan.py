@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fault_suite.catalogue import DOOMS, SLOTS, Doom, SongFault
+from fault_suite.catalogue import DOOMS, SLOTS, Doom, SongFault, refused_reads
 from fault_suite.steps import NO_PROCESS, STEPS, VICTIMS, Step
 
 HANDS: Mapping[str, float] = {
@@ -106,6 +106,8 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     """Return a plan for the tests: the kills of :data:`SMALL`, a few songs, and some that cannot succeed.
 
+    One further song meets every code that could make a read of its paid cover final.
+
     :param seed: decides everything.
     :param faults: how many faults strike songs at least.
     """
@@ -113,7 +115,8 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     steps = {step.name: step for step in STEPS}
     journeys = tuple(tuple(Kill(victim, steps[name]) for victim, name in kills) for kills in SMALL)
     dooms = tuple(doom for doom in DOOMS if not doom.once)
-    return Plan(seed, _songs(rng, faults, share=0.4), dooms, journeys, episodes)
+    refused = SongPlan("Refused reads", refused_reads())
+    return Plan(seed, (*_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes)
 
 
 def _impossible(victim: str, step: Step) -> bool:

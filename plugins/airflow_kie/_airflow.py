@@ -7,6 +7,7 @@ that it could not look.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -119,6 +120,33 @@ def _resume(session: Session, task_instance: Any) -> bool:
     event = TriggerEvent(dict(LOOK))  # type: ignore[no-untyped-call]
     Trigger.submit_event(task_instance.trigger_id, event, session=session)
     return True
+
+
+async def state_of(task_instance: Any) -> str | None:
+    """Return the state of a trigger's task instance, None where it has none or cannot be looked up.
+
+    Airflow 3.3.2: `task_instance` of a trigger, and `RuntimeTaskInstance.get_task_states`, which Airflow's own triggers
+    call in a thread. Without it a trigger whose task was woken by a callback logs that somebody has killed it.
+
+    :param task_instance: as the triggerer gives it to the trigger.
+    """
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        ti = task_instance
+        states = await asyncio.to_thread(
+            RuntimeTaskInstance.get_task_states,
+            dag_id=ti.dag_id,
+            task_ids=[ti.task_id],
+            run_ids=[ti.run_id],
+            map_index=ti.map_index,
+        )
+        name = ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}"
+        state = (states.get(ti.run_id) or {}).get(name)
+    except Exception as missing:  # noqa: BLE001 - only the words of a log depend on it
+        log.debug("What has become of a trigger's task cannot be looked up: %s", missing)
+        return None
+    return None if state is None else str(getattr(state, "value", state))
 
 
 @switched_off(bool, "Callbacks start no run: the sweep of DAG cover_inbox finds their songs.")

@@ -158,7 +158,7 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
     """
     music = record.kind == MUSIC.name
     prompt = (body or {}).get("prompt") if music else None
-    source = record.source_id
+    source = record.parent_id
     inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
     return TaskLineage(
         inputs,
@@ -191,7 +191,7 @@ def of_ended(
     """
     known = known_of(record, waits_only=waits_only)
     music = record.kind == MUSIC.name
-    source = None if music else record.source_id or details.parent_id
+    source = None if music else record.parent_id or details.parent_id
     prompt = prompt_of(details) if music else None
     inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
     lyrics = () if details.param.get("instrumental") else [track.lyrics for track in details.tracks if track.lyrics]

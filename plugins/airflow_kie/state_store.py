@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
+from airflow_kie.client.redact import storable
 from airflow_kie.client.step import TaskRecord
 
 
@@ -72,8 +73,11 @@ def source_key(noun: str, source_id: str) -> str:
 
 
 def request_key(noun: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a task that is made from a request alone: another request is another paid task."""
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    """Return the key of a task that is made from a request alone: another request is another paid task.
+
+    The query of an address does not count: a retry signs a pre-signed URL anew, and means the same file.
+    """
+    digest = hashlib.sha256(json.dumps(storable(body), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     return f"{noun}/{digest[:24]}"
 
 

@@ -50,6 +50,7 @@ def pause_by(
         operator.defer(
             trigger=KieTaskTrigger(kie_conn_id, untold.to_json(), deadline, poll_interval, until),
             method_name="execute_complete",
+            kwargs={"awaited": record.task_id},  # a wake-up names no task, and the store can be emptied meanwhile
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
         )
 

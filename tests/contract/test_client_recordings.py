@@ -116,7 +116,7 @@ def test_a_recorded_create_is_sent_and_read_as_recorded(exchange: Exchange, repl
     assert isinstance(kind, Task)
     body = dict(exchange.body or {})
     callback = body.pop("callBackUrl", "")
-    answered = kie.create(kind, body, {name: body[name] for name in kind.source_fields if name in body}, callback)
+    answered = kie.create(kind, body, kind.source_in(body), callback)
 
     (seen,) = server.seen
     assert (seen.method, seen.path) == (exchange.method, exchange.path)

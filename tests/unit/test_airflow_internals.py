@@ -37,6 +37,7 @@ PUBLIC = {
     "airflow.sdk.types": "its types (Task SDK reference)",
     "airflow.sdk.observability": "stats: metrics of one's own, since 3.3.0 (Metrics, Custom Metrics)",
     "airflow.triggers.base": "BaseTrigger (Public Interface, Triggers)",
+    "airflow.sdk.log": "mask_secret (Masking sensitive data)",
     "airflow.plugins_manager": "AirflowPlugin (Plugins)",
     "airflow.listeners": "hookimpl (Listeners)",
     "airflow.providers.amazon.aws.hooks.s3": "S3Hook (the Amazon provider's reference)",

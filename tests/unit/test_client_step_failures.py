@@ -94,7 +94,7 @@ GONE_WRONG = errors.KieGenerationFailed("build failed", code=501)
 
 
 def test_a_task_that_kie_failed_is_replaced_by_a_new_one_and_counted() -> None:
-    action = next_action(COVER_SENT, NOW + 100, Ended(GONE_WRONG))
+    action = next_action(COVER_SENT, NOW + 100, Ended(COVER_ID, GONE_WRONG))
     assert isinstance(action, Send)
     record = action.record
     assert (record.progress, record.task_id, record.known_at) == (Progress.SENDING, None, None)
@@ -114,7 +114,7 @@ def test_a_task_that_kie_failed_is_replaced_by_a_new_one_and_counted() -> None:
     ],
 )
 def test_no_other_error_leads_to_a_new_task(error: errors.KieError) -> None:
-    action = failed(next_action(MUSIC_SENT, NOW + 100, Ended(error)))
+    action = failed(next_action(MUSIC_SENT, NOW + 100, Ended(MUSIC_ID, error)))
     assert (type(action.error), action.record) == (type(error), MUSIC_SENT)
 
 
@@ -122,7 +122,7 @@ def test_no_other_error_leads_to_a_new_task(error: errors.KieError) -> None:
 def test_a_song_gets_no_more_new_tasks_than_the_rules_allow(budget: int) -> None:
     rules, record, sent = Rules(new_tasks=budget), MUSIC_SENT, 0
     for number in range(20):
-        action = next_action(record, NOW + number, Ended(GONE_WRONG), rules)
+        action = next_action(record, NOW + number, Ended(record.task_id, GONE_WRONG), rules)
         if isinstance(action, Fail):
             break
         sent += 1
@@ -132,13 +132,13 @@ def test_a_song_gets_no_more_new_tasks_than_the_rules_allow(budget: int) -> None
     assert type(end.error) is errors.KieFailedForGood
     assert f"{budget + 1} tasks failed" in str(end.error)
     assert len(end.record.failed_ids) == budget + 1
-    again = failed(next_action(end.record, NOW + 999, Ended(GONE_WRONG), rules))
+    again = failed(next_action(end.record, NOW + 999, Ended(end.record.task_id, GONE_WRONG), rules))
     assert again.record == end.record
     assert f"{budget + 1} tasks failed" in str(again.error)
 
 
 def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
-    record = next_action(COVER_SENT, NOW, Ended(GONE_WRONG)).record
+    record = next_action(COVER_SENT, NOW, Ended(COVER_ID, GONE_WRONG)).record
     action = failed(next_action(record, NOW + 1, Created(COVER_ID, duplicate=True)))
     assert type(action.error) is errors.KieFailedForGood
     assert action.error.remedy is errors.Remedy.PERSON
@@ -146,7 +146,7 @@ def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
 
 
 def test_a_lost_create_after_a_failed_task_keeps_the_failed_id_and_the_count() -> None:
-    record = next_action(COVER_SENT, NOW, Ended(GONE_WRONG)).record
+    record = next_action(COVER_SENT, NOW, Ended(COVER_ID, GONE_WRONG)).record
     action = failed(next_action(record, NOW + 1, Lost(errors.KieUnreachable("reset"))))
     assert action.record.failed_ids == (COVER_ID,)
     again = next_action(action.record, NOW + 60)
@@ -174,6 +174,6 @@ def test_a_task_that_was_created_here_is_not_given_up_as_unknown(
     known: dict[str, Any], error: type[errors.KieError]
 ) -> None:
     record = TaskRecord.of_known_task("suno.cover", "c1", source={"taskId": "m1"}, **known)
-    told = next_action(record, NOW, Ended(errors.KieTaskUnknown(task_id="c1")))
+    told = next_action(record, NOW, Ended("c1", errors.KieTaskUnknown(task_id="c1")))
     assert isinstance(told, Fail)
     assert type(told.error) is error

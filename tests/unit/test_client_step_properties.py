@@ -42,6 +42,7 @@ CREATES = st.sampled_from(
 )  # fmt: skip
 READS = st.sampled_from(
     [HONEST, HONEST, HONEST, "not shown", "unreachable", "429", "gateway page", "no JSON", "unknown word", "no access",
+     "refused 400", "refused 404", "refused 422", "refused 451", "refused 505", "another task",
      "success without files", "pending with a code", "another song", "callback exception"]
 )  # fmt: skip
 
@@ -96,8 +97,11 @@ class FakeKie:
             return Invisible()
         if how == "unreachable":
             return Unreadable(errors.KieUnreachable("timeout"))
-        data: dict[str, Any] | None = self._details(task, how, now)
-        code = {"429": 429, "no access": 401, "gateway page": 502}.get(how, 200)
+        data = self._details(task, how, now)
+        if how == "another task" and data is not None:
+            data = data | {"taskId": "another-task"}
+        refusals = {f"refused {refused}": refused for refused in (400, 404, 422, 451, 505)}
+        code = ({"429": 429, "no access": 401, "gateway page": 502} | refusals).get(how, 200)
         return decode_details(task_kind(self.kind), task_id, answer(data if code == 200 else None, code, "words"))
 
     def _details(self, task: FakeTask, how: str, now: float) -> dict[str, Any]:
@@ -166,7 +170,7 @@ class Driven(RuleBasedStateMachine):
         record, error = action.record, action.error
         self.save(record)
         if error.remedy is Remedy.NEW_TASK and record.task_id and record.task_id not in record.failed_ids:
-            self.move(record, Ended(error))
+            self.move(record, Ended(record.task_id, error))
         else:
             self.action = None
 

@@ -49,6 +49,12 @@ def test_a_small_plan_kills_each_process_and_a_task_at_each_moment_around_the_pa
     assert {("task", "cover, create in flight"), ("task", "cover, id stored")} <= kills
 
 
+def test_both_plans_refuse_reads_of_a_paid_cover_with_every_code_that_was_final_once() -> None:
+    for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
+        planned = {fault.name for song in plan.songs for fault in song.faults}
+        assert {f"cover code {code}" for code in (400, 404, 422, 451, 505)} <= planned
+
+
 @pytest.mark.parametrize("fault", [kind for kinds in SLOTS.values() for kind in kinds if isinstance(kind, KieFault)])
 def test_the_simulator_knows_every_fault_of_the_catalogue(fault: KieFault) -> None:
     assert Fault(phase=fault.phase, action=fault.action, **fault.options).times == fault.strikes

@@ -82,7 +82,12 @@ def test_the_template_fields_stay_and_are_attributes(path: str) -> None:
 @pytest.mark.parametrize("path", [path for path, surface in SURFACE.items() if "Operator" in path or "Sensor" in path])
 def test_a_deferred_task_finds_its_method_after_an_upgrade(path: str) -> None:
     if {"deferrable"} <= SURFACE[path][0]:
-        assert set(inspect.signature(found(path).execute_complete).parameters) == {"self", "context", "event"}
+        assert set(inspect.signature(found(path).execute_complete).parameters) == {
+            "self",
+            "context",
+            "event",
+            "awaited",
+        }
 
 
 @pytest.mark.parametrize("path", SURFACE)

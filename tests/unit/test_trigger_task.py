@@ -170,7 +170,7 @@ def test_after_a_401_the_connection_is_looked_up_again(kie: SimulatorServer, mon
     assert keys == ["Bearer old"]
 
 
-def test_a_key_that_stays_wrong_ends_the_wait_after_one_more_look(
+def test_a_key_that_stays_wrong_ends_the_wait_and_each_read_looks_the_connection_up_again(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up = []
@@ -183,7 +183,7 @@ def test_a_key_that_stays_wrong_ends_the_wait_after_one_more_look(
     monkeypatch.setattr(KieHook, "aget_connection", staticmethod(counted))
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="wrong"))
     assert run_trigger(waiting_for(song(kie)))["reason"] == "unauthorized"
-    assert len(looked_up) == 2
+    assert len(looked_up) == 3
 
 
 def test_a_cancelled_trigger_sends_no_event(kie: SimulatorServer) -> None:
@@ -209,7 +209,93 @@ def test_a_cancelled_trigger_sends_no_event(kie: SimulatorServer) -> None:
 
 def test_killing_a_trigger_says_that_kie_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     asyncio.run(waiting_for(MUSIC_ID).on_kill())
-    assert f"KIE cannot cancel a task: {MUSIC_ID} goes on there" in caplog.text
+    assert f"the Airflow task that waited for KIE task {MUSIC_ID}. KIE cannot cancel a task: it goes on" in caplog.text
+
+
+def cancelled_by_airflow(trigger: KieTaskTrigger, times: int = 1) -> list[dict[str, Any]]:
+    """Return the events of a trigger that the triggerer cancels, as it does when its row is gone; killed where it must.
+
+    Airflow 3.3.2: `TriggerRunner.cancel_triggers` and `run_trigger`.
+    """
+    events: list[dict[str, Any]] = []
+
+    async def run_trigger() -> None:
+        try:
+            async for event in trigger.run():
+                events.append(event.payload)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args == ("__airflow_user_action__",):
+                await trigger.on_kill()
+            raise
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(run_trigger())
+        await asyncio.sleep(0.2)
+        for _ in range(times):
+            task.cancel("__airflow_user_action__")
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        await close_shared_clients()
+
+    asyncio.run(cancelled())
+    return events
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running", "deferred", "success"])
+def test_a_wait_that_a_callback_has_ended_does_not_read_like_a_kill(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    kie.control.set(music_seconds=3600.0)
+    task_id = song(kie, state="PENDING")
+    task_in(state, monkeypatch)
+    (event,) = cancelled_by_airflow(waiting_for(task_id))
+    assert (event["outcome"], event["task_id"]) == ("resumed", task_id)
+    assert "cannot cancel" not in caplog.text
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", "removed", None])
+def test_a_task_that_a_person_has_ended_is_told_what_becomes_of_kies(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, state: str | None
+) -> None:
+    kie.control.set(music_seconds=3600.0)
+    task_in(state, monkeypatch)
+    assert cancelled_by_airflow(waiting_for(song(kie, state="PENDING"))) == []
+    assert "KIE cannot cancel a task" in caplog.text
+
+
+def test_a_second_cancellation_while_the_state_is_looked_up_ends_the_trigger(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kie.control.set(music_seconds=3600.0)
+
+    async def never(task_instance: Any) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr("airflow_kie._airflow.state_of", never)
+    assert cancelled_by_airflow(waiting_for(song(kie, state="PENDING")), times=2) == []
+
+
+def task_in(state: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def state_of(task_instance: Any) -> str | None:
+        return state
+
+    monkeypatch.setattr("airflow_kie._airflow.state_of", state_of, raising=False)
+
+
+@pytest.mark.parametrize(("map_index", "name"), [(-1, "wait"), (3, "wait_3")])
+def test_the_state_of_a_triggers_task_is_looked_up_in_airflow(
+    monkeypatch: pytest.MonkeyPatch, map_index: int, name: str
+) -> None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    from airflow_kie import _airflow
+    from airflow_task import TaskInstance
+
+    states = {"manual__1": {name: "running", "wait_4": "failed"}}
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: states))
+    known = TaskInstance(task_id="wait", map_index=map_index)
+    assert asyncio.run(_airflow.state_of(known)) == "running"
+    assert asyncio.run(_airflow.state_of(None)) is None
 
 
 # --- many of them -------------------------------------------------------------------------------------------------
@@ -231,7 +317,8 @@ def test_200_waiting_triggers_share_one_client_and_no_thread_of_theirs_reads(
 
     def reply(seen: Seen) -> Any:
         done = time.time() >= ready
-        return success(music_data("SUCCESS" if done else "PENDING", [track_data()] if done else []))(seen)
+        data = music_data("SUCCESS" if done else "PENDING", [track_data()] if done else [], taskId=None)
+        return success(data)(seen)
 
     send = transport.KieAsyncTransport.send
 

@@ -8,7 +8,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -63,7 +63,7 @@ class Source:
 
     kind: FileKind
     position: int
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     text: str | None = None
     task_id: str | None = None
     audio_id: str | None = None

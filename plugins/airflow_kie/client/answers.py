@@ -17,6 +17,7 @@ from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations import Phase, State, Step, Task, Tracks
 from airflow_kie.client.pointer import first_at, values_at
 from airflow_kie.client.records import TaskDetails, Track, parse_time
+from airflow_kie.client.redact import storable, without_urls
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,13 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Ended:
-    """Somebody else (the trigger) has watched the task to a failure that is to be believed."""
+    """Somebody else (the trigger) has watched a task to a failure that is to be believed.
 
+    :param task_id: the task that has failed; about any other one this says nothing.
+    :param error: how.
+    """
+
+    task_id: str | None
     error: KieError
 
 
@@ -80,7 +86,7 @@ Answer = CreateAnswer | DetailsAnswer | Ended
 _UNDECIDED = frozenset({408, 504})
 """Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
 
-_ID = re.compile(r"\S{1,200}")
+_ID = re.compile(r"(?!\S*://)\S{1,200}")
 
 
 def may_have_paid(answer: CreateAnswer) -> bool:
@@ -140,6 +146,11 @@ def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswe
         return Invisible()
     if not isinstance(envelope.data, dict):
         return Unreadable(errors.KieBadAnswer("Details are no object", kind=kind.name, task_id=task_id))
+    named = _named_id(kind, envelope.data)
+    if named not in (None, task_id) and not kind.id_is_source:
+        return Unreadable(
+            errors.KieBadAnswer(f"KIE answered with details of task {named}", kind=kind.name, task_id=task_id)
+        )
     return Read(task_details(kind, task_id, envelope.data))
 
 
@@ -167,9 +178,9 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
         kind=kind.name,
         task_id=_named_id(kind, data) or task_id,
         state=state,
-        word="" if word is None else str(word),
+        word="" if word is None else without_urls(str(word)),
         known_word=known,
-        parent_id=None if parent is None else str(parent),
+        parent_id=None if parent is None else storable(str(parent)),
         results=results,
         tracks=_tracks(kind.tracks, data) if kind.tracks else (),
         error_code=_error_code(first_at(data, kind.error_code_path)),
@@ -232,7 +243,7 @@ def _bare(url: Any) -> str:
 
 
 def _named_id(kind: Task, data: Any) -> str | None:
-    """Return the task id that an answer names, or None; an id is one word, whatever else KIE puts in its place."""
+    """Return the task id that an answer names, or None; an id is one word and no address, whatever stands there."""
     named = first_at(data, *kind.id_paths) or data
     if isinstance(named, bool) or not isinstance(named, (str, int)):
         return None
@@ -257,7 +268,7 @@ def _state(kind: Task, word: Any, has_results: bool) -> tuple[State, bool]:
     if isinstance(word, (str, int)) and word in kind.states:
         return kind.states[word], True
     if word is not None:
-        _tell_unknown(kind.name, str(word))
+        _tell_unknown(kind.name, without_urls(str(word)))
     return State.RUNNING, word is None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -55,8 +55,8 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str]
-    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Envelope:
     """
 
     code: int
-    msg: str
-    data: Any
+    msg: str = field(repr=False)
+    data: Any = field(repr=False)
     http_status: int = 200
     retry_after: float | None = None
 

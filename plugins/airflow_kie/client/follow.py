@@ -86,7 +86,7 @@ class Follower:
                     action = self._failed(record, error)
 
     def _begin(self, record: TaskRecord, answer: Ended | None) -> Action:
-        if answer is not None and self.create is None:
+        if answer is not None and self.create is None and answer.task_id == record.task_id:
             return Fail(record, answer.error)
         return next_action(record, self.clock(), answer, self.rules)
 
@@ -102,26 +102,44 @@ class Follower:
 
     def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Action:
         self.save(record)
-        if self.deadline is not None and self.clock() >= self.deadline:
+        ends_at = None if self.deadline is None else end_of_wait(record, self.deadline, self.rules)
+        if ends_at is not None and self.clock() >= ends_at:
             raise timed_out(record, unread)
-        self.pause(record, until if self.deadline is None else min(until, self.deadline))
+        self.pause(record, until if ends_at is None else min(until, ends_at))
         return next_action(record, self.clock(), None, self.rules)
 
     def _failed(self, record: TaskRecord, error: KieError) -> Action:
         """Ask the rules for a new task, where KIE's own failure allows one; otherwise leave by the error."""
         may_renew = self.create is not None and error.remedy is Remedy.NEW_TASK
         if may_renew and record.task_id:
-            return next_action(record, self.clock(), Ended(error), self.rules)
+            return next_action(record, self.clock(), Ended(record.task_id, error), self.rules)
         self.save(record)
         raise error
+
+
+def end_of_wait(record: TaskRecord, deadline: float, rules: Rules) -> float:
+    """Return the epoch seconds at which a wait ends: a doubt that comes near the deadline is settled first.
+
+    :param record: the task.
+    :param deadline: epoch seconds.
+    :param rules: how doubtful answers are decided.
+    """
+    if record.doubt_at is None:
+        return deadline
+    # Answers that differ each time are not waited for without end.
+    return min(max(deadline, record.doubt_at + rules.agree_after), deadline + 2 * rules.agree_after)
 
 
 def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
     """Return the error of a wait that has reached its deadline, naming the task and its last state.
 
     :param record: the task.
-    :param unread: why the last read failed, if it did: a KIE that is down says nothing about the task.
+    :param unread: why the last read failed, if it did: a KIE that is down says nothing about the task. What only a
+        person can mend is not the reason: one read alone is not believed.
     """
-    return (unread or KieWaitTimeout()).with_facts(
+    error = unread or KieWaitTimeout()
+    if error.remedy is Remedy.PERSON:
+        error = KieWaitTimeout(f"the last read was refused: {error.facts.message}", code=error.facts.code)
+    return error.with_facts(
         kind=record.kind, task_id=record.task_id, source_id=record.source_id, last_state=record.last_state
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from airflow_kie.client.redact import without_urls
+from airflow_kie.client.redact import storable, without_urls
 from airflow_kie.one_line import one_line
 
 
@@ -42,6 +42,8 @@ class Remedy(StrEnum):
 class Facts:
     """What is known of a failure, besides its reason. Plain values, so that it fits into a trigger's event.
 
+    No URL stands in any of them: an address can be a credential, and these are logged, shown and stored.
+
     :param message: KIE's own words, or what was seen; URLs are cut out of it (they can carry tokens).
     :param code: the `code` in KIE's envelope, or the HTTP status where there was no envelope.
     :param kind: the operation, such as ``suno.cover``.
@@ -64,6 +66,13 @@ class Facts:
     paid: str | None = None
     until: str | None = None
     connection: str | None = None
+
+    def __post_init__(self) -> None:
+        for fact in fields(self):
+            value = getattr(self, fact.name)
+            if isinstance(value, str):
+                safe = storable(value) if fact.name in ("task_id", "source_id") else without_urls(value)
+                object.__setattr__(self, fact.name, safe)
 
 
 class KieError(Exception):
@@ -92,7 +101,7 @@ class KieError(Exception):
         KieError.by_reason[cls.reason] = cls
 
     def __init__(self, message: str = "", **facts: Any) -> None:
-        self.facts = Facts(message=without_urls(message), **facts)
+        self.facts = Facts(message=message, **facts)
         super().__init__(self.facts.message)
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ import secrets
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -67,7 +67,7 @@ class StoreAddress:
     :param url: as the person wrote it; never shown.
     """
 
-    url: str
+    url: str = field(repr=False)
 
     @property
     def scheme(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.pointer import Path, Step
+from airflow_kie.client.redact import storable
 
 
 class Host(StrEnum):
@@ -98,7 +99,9 @@ class Task:
     :param page: the documentation page at docs.kie.ai.
     :param create: where a task is made.
     :param details: where it is read; None: by sending its create again (Veo 4K).
-    :param source_fields: fields of the request that say what it is made from; they identify a paid task.
+    :param parent_fields: fields of the request with the ids of what it is made from at KIE.
+    :param identity_fields: further fields that tell it from other tasks of the same parent, or of none. An address
+        among them counts by its digest without query: a signed upload URL is a credential and no id.
     :param required: fields that KIE refuses to do without.
     :param callback_field: spelling of the callback URL's field; None: KIE calls nobody back.
     :param details_field: spelling of the id's field when details are read.
@@ -127,7 +130,8 @@ class Task:
     page: str
     create: Endpoint
     details: Endpoint | None
-    source_fields: tuple[str, ...] = ()
+    parent_fields: tuple[str, ...] = ()
+    identity_fields: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     callback_field: str | None = "callBackUrl"
     details_field: str = "taskId"
@@ -149,6 +153,14 @@ class Task:
     readable_codes: frozenset[int] = frozenset({200})
     code_errors: Mapping[Phase, CodeTable] = field(default_factory=lambda: MappingProxyType({}))
     timing: Timing = Timing(first_read=10, typical=60, timeout=30 * 60)
+
+    def source_in(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a request is made from, as it may be stored and shown.
+
+        :param body: the request's fields as KIE names them.
+        """
+        names = (*self.parent_fields, *self.identity_fields)
+        return {name: storable(body[name]) for name in names if body.get(name) not in (None, "")}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.operations import (
@@ -122,7 +123,7 @@ COVER = Task(
     page="suno-api/cover-suno",
     create=Endpoint("POST", f"{_V1}/suno/cover/generate"),
     details=Endpoint("GET", f"{_V1}/suno/cover/record-info"),
-    source_fields=("taskId",),
+    parent_fields=("taskId",),
     required=("taskId",),
     states=COVER_STATES,
     result_paths=(("response", "images", Step.EACH),),
@@ -133,8 +134,11 @@ COVER = Task(
 )
 
 
-def _music_like(name: str, title: str, page: str, path: str, required: Iterable[str], source: tuple[str, ...]) -> Task:
-    """Return a row for an operation that makes music and is read where music is read."""
+def _music_like(name: str, title: str, page: str, path: str, required: Iterable[str], **made_from: Any) -> Task:
+    """Return a row for an operation that makes music and is read where music is read.
+
+    :param made_from: `parent_fields` or `identity_fields`.
+    """
     return replace(
         MUSIC,
         name=f"suno.{name}",
@@ -142,13 +146,18 @@ def _music_like(name: str, title: str, page: str, path: str, required: Iterable[
         page=f"suno-api/{page}",
         create=Endpoint("POST", f"{_V1}/generate/{path}"),
         required=tuple(required),
-        source_fields=source,
+        **made_from,
     )
 
 
 _MUSIC_LIKE = (
     _music_like(
-        "extend", "Extend Music", "extend-music", "extend", ("defaultParamFlag", "audioId", "model"), ("audioId",)
+        "extend",
+        "Extend Music",
+        "extend-music",
+        "extend",
+        ("defaultParamFlag", "audioId", "model"),
+        parent_fields=("audioId",),
     ),
     _music_like(
         "upload_cover",
@@ -156,7 +165,7 @@ _MUSIC_LIKE = (
         "upload-and-cover-audio",
         "upload-cover",
         ("uploadUrl", "prompt", "customMode", "instrumental", "model"),
-        ("uploadUrl",),
+        identity_fields=("uploadUrl",),
     ),
     _music_like(
         "upload_extend",
@@ -164,7 +173,7 @@ _MUSIC_LIKE = (
         "upload-and-extend-audio",
         "upload-extend",
         ("uploadUrl", "defaultParamFlag", "model"),
-        ("uploadUrl",),
+        identity_fields=("uploadUrl",),
     ),
 )
 
@@ -177,7 +186,7 @@ def _derived(name: str, title: str, page: str, path: str, failed: str, result: t
         page=f"suno-api/{page}",
         create=Endpoint("POST", f"{_V1}/{path}/generate"),
         details=Endpoint("GET", f"{_V1}/{path}/record-info"),
-        source_fields=("taskId", "audioId"),
+        parent_fields=("taskId", "audioId"),
         required=("taskId", "audioId"),
         states=_worded(failed),
         result_paths=(result,),
@@ -199,6 +208,7 @@ STEMS = replace(
         ("response", Step.URLS),
     ),
     input_paths=(("response", "originUrl"),),
+    identity_fields=("type",),
 )
 VIDEO = _derived(
     "video", "Create Music Video", "create-music-video", "mp4", "GENERATE_MP4_FAILED", ("response", "videoUrl")
@@ -209,7 +219,7 @@ MIDI = Task(
     page="suno-api/generate-midi",
     create=Endpoint("POST", f"{_V1}/midi/generate"),
     details=Endpoint("GET", f"{_V1}/midi/record-info"),
-    source_fields=("taskId",),
+    parent_fields=("taskId",),
     required=("taskId",),
     states=FLAG_STATES,
     result_paths=(("midiData", "instruments"),),
@@ -243,7 +253,7 @@ VOICE = Task(
     page="suno-api/voice-generate",
     create=Endpoint("POST", f"{_V1}/voice/generate"),
     details=Endpoint("GET", f"{_V1}/voice/record-info"),
-    source_fields=("taskId",),
+    parent_fields=("taskId",),
     required=("taskId", "verifyUrl"),
     state_path=("status",),
     states=_worded(),
@@ -280,7 +290,8 @@ VEO_4K = Task(
     page="veo3-api/get-veo-3-4k-video",
     create=Endpoint("POST", f"{_V1}/veo/get-4k-video"),
     details=None,  # read by sending the create again: 422 with data, null results until it is ready
-    source_fields=("taskId", "index"),
+    parent_fields=("taskId",),
+    identity_fields=("index",),
     required=("taskId",),
     state_path=None,
     result_paths=(("resultUrls", Step.EACH), ("result_urls", Step.EACH)),

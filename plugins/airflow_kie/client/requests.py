@@ -27,10 +27,10 @@ class Request:
     method: str
     path: str
     host: Host = Host.API
-    params: Mapping[str, str] = field(default_factory=dict)
-    json: Mapping[str, Any] | None = None
-    files: Mapping[str, tuple[str, bytes]] | None = None
-    form: Mapping[str, str] | None = None
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    files: Mapping[str, tuple[str, bytes]] | None = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 def create_request(kind: Task, body: Mapping[str, Any], callback_url: str) -> Request:

@@ -27,6 +27,7 @@ from airflow_kie.client.cadence import seconds_to_next_read
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations import State, Task
 from airflow_kie.client.records import TaskDetails
+from airflow_kie.client.redact import storable, without_urls
 from airflow_kie.client.registry import task_kind
 
 RATE_WINDOW = 10.0
@@ -63,10 +64,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What is known of one paid task; stored between attempts.
+    """What is known of one paid task; stored between attempts, and in a trigger's arguments, which Airflow shows.
+
+    No URL stands in it, whoever makes it: an address can be a credential. What a task is made from counts by a digest
+    where it is an address.
 
     :param kind: the operation, such as ``suno.cover``.
-    :param source: the fields that say what it is made from: ``{"taskId": <music task id>}`` for a cover.
+    :param source: what it is made from, see :meth:`~airflow_kie.client.operations.Task.source_in`: ``{"taskId": <music
+        task id>}`` for a cover.
     :param connection: the Airflow connection id whose account pays.
     :param progress: how far it has come.
     :param task_id: KIE's id, once known.
@@ -76,7 +81,7 @@ class TaskRecord:
     :param known_at: epoch seconds at which the id became known.
     :param attempts: reason → how many tasks failed with it.
     :param failed_ids: the ids of those tasks.
-    :param doubt: a failure that one read has told of, waiting for a second one to agree.
+    :param doubt: a failure, or a refusal to show the task, that one read has told of; a second one has to agree.
     :param doubt_at: epoch seconds of that read.
     :param last_state: the last state word.
     """
@@ -86,7 +91,7 @@ class TaskRecord:
     connection: str = ""
     progress: Progress = Progress.NEW
     task_id: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     adopted: bool = False
     known_at: float | None = None
     attempts: Mapping[str, int] = field(default_factory=dict)
@@ -95,15 +100,34 @@ class TaskRecord:
     doubt_at: float | None = None
     last_state: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", storable(dict(self.source)))
+        object.__setattr__(self, "failed_ids", storable(self.failed_ids))
+        object.__setattr__(self, "task_id", storable(self.task_id))
+        for name in ("last_state", "doubt"):  # KIE's own words
+            value = getattr(self, name)
+            object.__setattr__(self, name, without_urls(value) if isinstance(value, str) else value)
+
     @classmethod
     def of_known_task(cls, kind: str, task_id: str, **known: Any) -> TaskRecord:
         """Return the record of a task whose id is known already."""
         return cls(kind, progress=Progress.SENT, task_id=task_id, **known)
 
     @property
+    def created_here(self) -> bool:
+        """Whether KIE named the task in its answer to a create of this record: it is there, whatever a read says."""
+        return bool(self.token) and not self.adopted
+
+    @property
     def source_id(self) -> str | None:
         """The id of what the task is made from, for messages."""
         return next((str(value) for value in self.source.values() if value), None)
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the KIE task or track that it is made from, if it is made from one: an uploaded file is none."""
+        names = task_kind(self.kind).parent_fields
+        return next((str(self.source[name]) for name in names if self.source.get(name)), None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values, without what is unset; Airflow's store takes lists and no tuples."""
@@ -193,8 +217,8 @@ def next_action(record: TaskRecord, now: float, answer: Answer | None = None, ru
             return turn.invisible()
         case Unreadable(error):
             return turn.unreadable(error)
-        case Ended(error):
-            return turn.believed(error)
+        case Ended(task_id, error):
+            return turn.believed(error) if task_id == record.task_id else turn.begin()
 
 
 @dataclass(frozen=True)
@@ -231,9 +255,9 @@ class _Turn:
         made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
         known_at = self.record.known_at if self.record.known_at is not None else made_at
         record = replace(self.record, last_state=details.word or None, known_at=known_at)
-        parent, source = details.parent_id, self.record.source_id
+        parent, source = details.parent_id, self.record.parent_id
         if parent and source and self.kind.parent_path and parent != source:
-            return self.fail(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
+            return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
         if details.complete and details.state is not State.RUNNING:
             return Done(replace(record, doubt=None, doubt_at=None), details)
         if self._tells_of_failure(details):
@@ -258,16 +282,21 @@ class _Turn:
         return f"{said}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else said
 
     def unreadable(self, error: KieError) -> Action:
-        """A read that failed says nothing about the task: transient ones are read again, others reach the person."""
+        """A read that failed says nothing about the task: it is repeated, and what only a person can mend is doubted.
+
+        That holds for every code of KIE, those about the account too (401): a gateway sends any of them for a moment.
+        """
         if error.scope is Scope.SERVICE or error.remedy is not Remedy.PERSON:
             window = RATE_WINDOW if isinstance(error, errors.KieRateLimited) else 0.0
             return self._wait(self.record, pause=max(error.facts.retry_after or 0.0, window))
-        return self.fail(error)
+        if error.facts.code is None:  # our own finding, such as a connection without host: KIE was not asked
+            return self.fail(error)
+        return self._doubt(error, self.record)
 
     def believed(self, error: KieError) -> Action:
         """Start a new task where that helps, the rules allow it, and KIE would make one."""
         if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
-            return self.fail(error)
+            return self.fail(_of_a_read(error, self.record))
         counted = self.record.task_id in self.record.failed_ids
         failed = self.record.attempts.get(error.reason, 0) + (not counted)
         record = (
@@ -286,8 +315,6 @@ class _Turn:
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record
-        if isinstance(error, errors.KieTaskUnknown) and record.token and not record.adopted:
-            error = errors.KieTaskNotShown(error.facts.message)  # we hold KIE's own answer that names it
         known = {
             "kind": record.kind,
             "task_id": record.task_id,
@@ -312,12 +339,12 @@ class _Turn:
         return self.kind.running_errors and bool(details.error_code or details.error_message)
 
     def _doubt(self, error: KieError, record: TaskRecord) -> Action:
-        """Believe a failure when two reads that lie far enough apart tell the same."""
+        """Believe what ends a task when two reads that lie far enough apart tell the same; a retry asks twice again."""
         told = _told(error)
         if record.doubt == told and record.doubt_at is not None:
             since = self.now - record.doubt_at
             if since >= self.rules.agree_after:
-                return Fail(record, self.fail(error, record).error)
+                return self.fail(_of_a_read(error, record), replace(record, doubt=None, doubt_at=None))
             return Wait(record, self.now + self.rules.agree_after - since)
         record = replace(record, doubt=told, doubt_at=self.now)
         return Wait(record, self.now + self.rules.agree_after)
@@ -332,6 +359,13 @@ class _Turn:
             interval=self.rules.interval,
         )
         return Wait(record, self.now + pause + seconds)
+
+
+def _of_a_read(error: KieError, record: TaskRecord) -> KieError:
+    """Return the error of reads that agree: a task that KIE has named to us is there, although it is not shown."""
+    if record.created_here and isinstance(error, errors.KieTaskUnknown | errors.KieInvalidRequest):
+        return errors.KieTaskNotShown(error.facts.message, code=error.facts.code)
+    return error
 
 
 def _told(error: KieError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,12 +14,13 @@ from airflow.sdk import BaseOperator
 from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers import CreateAnswer, Created, Ended, may_have_paid
-from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled, error_from_event
+from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.log_line import about
+from airflow_kie.client.redact import is_address, secrets_in
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Progress, TaskRecord
-from airflow_kie.events import Outcome, heard_by
+from airflow_kie.events import Outcome, ended_by, heard_by
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.last_poll import note_poll_hit
 from airflow_kie.lineage import TaskLineage, known_of, of_ended
@@ -110,9 +111,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         raise NotImplementedError
 
     def source(self) -> Mapping[str, Any]:
-        """Return the fields that say what the task is made from."""
-        body = self.request_body()
-        return {name: body[name] for name in task_kind(self.kind).source_fields}
+        """Return what the task is made from, as it may be stored and shown."""
+        return task_kind(self.kind).source_in(self.request_body())
 
     def store_key(self) -> str:
         """Return the key of the record in the task state store; it names the source."""
@@ -145,17 +145,31 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self.log.info("Going on with what is known: %s", about(record))
         return self._follow(context, store, record)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
-        """Go on after the triggerer has seen the task end: the record says which, KIE's details say how."""
-        return self._patiently(context, lambda: self._go_on(context, event))
+    def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> str:
+        """Go on after the triggerer has seen the task end: the record says which, KIE's details say how.
 
-    def _go_on(self, context: Context, event: dict[str, Any]) -> str:
+        :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
+        :param awaited: the id that was waited for, which a wake-up does not name.
+        """
+        return self._patiently(context, lambda: self._go_on(context, event, awaited))
+
+    def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
         store = self._store(context)
-        record = self._known(context, store.read(), event.get("task_id"))
-        outcome = event.get("outcome")
+        record = self._known(context, store.read(), event.get("task_id") or awaited)
         self._heard = heard_by(event)
-        ended = Ended(error_from_event(event)) if outcome == Outcome.FAILED else None
-        return self._follow(context, store, record, ended)
+        return self._follow(context, store, record, ended_by(event, Outcome.FAILED))
+
+    def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
+        """Render the fields, then hide the credentials that stand in their URLs from logs and from the rendered fields.
+
+        Airflow stores those right after this, also of a mapped task, whose own rendering calls nothing else of ours.
+        """
+        from airflow.sdk.log import mask_secret
+
+        super()._do_render_template_fields(parent, template_fields, *args)
+        for name in template_fields:
+            for secret in secrets_in(getattr(parent, name, None)):
+                mask_secret(secret)
 
     def on_kill(self) -> None:
         """Say that KIE cannot cancel; the id stays stored, and the next attempt takes the task up."""
@@ -272,6 +286,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self.kind, source=dict(self.source()), connection=self.kie_conn_id, token=secrets.token_urlsafe(16)
         )
         given = (self.adopt_task_id or "").strip()
+        if is_address(given):
+            raise KieInvalidRequest("adopt_task_id holds an address instead of a task id as kie.ai/logs shows it")
         if record.task_id and given in ("", record.task_id, *record.failed_ids):
             return record
         known = given or awaited or self.known_elsewhere(context)
@@ -295,7 +311,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _store(self, context: Context) -> RecordStore:
         store = context["task_state_store"]
         key = f"{self.store_key()}/{self.force_new}" if self.force_new else self.store_key()
-        if not task_kind(self.kind).source_fields:
+        if not task_kind(self.kind).parent_fields:
             key = key_of_this_try(store, key, context["ti"].max_tries)
         return RecordStore(store, key)
 

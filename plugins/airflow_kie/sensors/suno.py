@@ -11,12 +11,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.client.answers import Ended
-from airflow_kie.client.errors import KieError, Scope, error_from_event
+from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.follow import Follower
 from airflow_kie.client.records import TaskDetails
 from airflow_kie.client.registry import COVER, MUSIC, task_kind
 from airflow_kie.client.step import TaskRecord
-from airflow_kie.events import Outcome, heard_by
+from airflow_kie.events import Outcome, ended_by, heard_by
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage import TaskLineage, known_of, of_ended
 from airflow_kie.lineage_methods import LineageMethods
@@ -99,13 +99,14 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         required(self.task_id, **{self.id_field: self.kie_task_id})
         return self._patiently(context, None)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on after the triggerer has seen the task end: read it once more, the details are the truth."""
-        ended = None
+    def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> dict[str, Any]:
+        """Go on after the triggerer has seen the task end: read it once more, the details are the truth.
+
+        :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
+        :param awaited: the id that was waited for; the sensor's own argument names it too.
+        """
         self._heard = heard_by(event)
-        if event.get("outcome") in (Outcome.FAILED, Outcome.TIMEOUT):
-            ended = Ended(error_from_event(event))
-        return self._patiently(context, ended)
+        return self._patiently(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
 
     def _patiently(self, context: Context, ended: Ended | None) -> dict[str, Any]:
         def postpone(seconds: float) -> None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_kie import metrics, settings
+from airflow_kie import _airflow, metrics, settings
 from airflow_kie.client.answers import Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
-from airflow_kie.client.follow import timed_out
+from airflow_kie.client.follow import end_of_wait, timed_out
 from airflow_kie.client.log_line import about
+from airflow_kie.client.redact import storable
 from airflow_kie.client.registry import task_kind
 from airflow_kie.client.step import Action, Done, Fail, Fetch, Rules, TaskRecord, Wait, next_action
 from airflow_kie.events import Outcome, event_of
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from airflow_kie.client.kie import KieAsync
 
 log = logging.getLogger(__name__)
+
+STATE_SECONDS = 5.0
+"""How long a trigger that is cancelled asks what has become of its Airflow task."""
+GOES_ON = frozenset({"scheduled", "queued", "running", "deferred", "up_for_reschedule", "up_for_retry", "success"})
+"""States of a task that a callback has woken: it may wait again or have ended by now. A cleared one gets there too."""
 
 
 class KieTaskTrigger(BaseTrigger):
@@ -52,7 +58,7 @@ class KieTaskTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kie_conn_id = kie_conn_id
-        self.record = dict(record)
+        self.record: dict[str, Any] = storable(record)  # Airflow stores and shows it
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.first_read = first_read
@@ -74,7 +80,7 @@ class KieTaskTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        record = TaskRecord(kind="")
+        record = TaskRecord(kind="", task_id=self.record.get("task_id"))  # also an unreadable one is about a task
         try:
             record = TaskRecord.from_json(self.record)
             event = await self._watch(record)
@@ -84,6 +90,10 @@ class KieTaskTrigger(BaseTrigger):
             log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
             broken = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)
             event = event_of(Outcome.FAILED, record, broken)
+        except asyncio.CancelledError as cancelled:
+            if not cancelled.args or not await self._goes_on_elsewhere():
+                raise
+            event = event_of(Outcome.RESUMED, record)
         made_from = f" for {record.source_id}" if record.source_id else ""
         log.info("Waiting for KIE task %s%s ends: %s.", record.task_id, made_from, event["outcome"])
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
@@ -91,9 +101,23 @@ class KieTaskTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say that KIE cannot cancel; the id stays in the task store and is taken up by the next attempt."""
         log.warning(
-            "KIE cannot cancel a task: %s goes on there and may be charged. Its id is kept; a cleared task uses it.",
+            "Somebody has cleared, marked or deleted the Airflow task that waited for KIE task %s. KIE cannot cancel a "
+            "task: it goes on there, and what it costs is charged. Its id is kept; a cleared task uses it.",
             self.record.get("task_id"),
         )
+
+    async def _goes_on_elsewhere(self) -> bool:
+        """Return whether the Airflow task goes on with the KIE task: a callback has woken it, or somebody cleared it.
+
+        Airflow cancels the trigger of a task that is no longer deferred as if a person had killed it, and calls
+        :meth:`on_kill`: that would read like an accident although all is well.
+        """
+        try:
+            async with asyncio.timeout(STATE_SECONDS):
+                state = await _airflow.state_of(self.task_instance)
+        except (asyncio.CancelledError, TimeoutError):  # Airflow cancels once a second until the trigger has ended
+            return False
+        return state in GOES_ON
 
     async def _watch(self, record: TaskRecord) -> dict[str, Any]:
         hook = KieHook(self.kie_conn_id)
@@ -111,9 +135,10 @@ class KieTaskTrigger(BaseTrigger):
                     case Fail(record, error):
                         return event_of(Outcome.FAILED, record, error)
                     case Wait(record, until):
-                        if time.time() >= self.deadline:
+                        ends_at = end_of_wait(record, self.deadline, rules)
+                        if time.time() >= ends_at:
                             return event_of(Outcome.TIMEOUT, record, timed_out(record, unread))
-                        await _sleep_until(min(until, self.deadline))
+                        await _sleep_until(min(until, ends_at))
                         action = Fetch(record)
                     case Fetch(record):
                         answer = await kie.details(record, task_kind(record.kind))

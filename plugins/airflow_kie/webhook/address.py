@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from urllib.parse import quote, urlsplit
 
 ROUTE = "/kie/callback"
@@ -33,7 +33,7 @@ class Waiting:
     run_id: str
     task_id: str
     map_index: int
-    nonce: str
+    nonce: str = field(repr=False)
 
 
 def receiver_url(public_url: str, kie_conn_id: str) -> str:
