@@ -11,11 +11,11 @@ from airflow.sdk import DAG, TriggerRule
 
 from airflow_kie import settings
 from airflow_kie.operators.inbox import (
-    READ_KEYS_KEY,
     SINGLE_SONGS_KEY,
+    TAKEN_KEY,
     KieHandOnOperator,
+    KieInboxDoneOperator,
     KieInboxOperator,
-    KiePutAwayOperator,
     KieSweepOperator,
 )
 
@@ -32,16 +32,18 @@ with DAG(
     default_args={"retries": 5, "retry_delay": timedelta(seconds=10)},
 ):
     read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
-    # Hand on first, put away after: what crashes in between is handed on twice, which costs and changes nothing.
     alone = KieHandOnOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
+    # Its maps are templates for Airflow: they hold digests alone, `song_list` reads what stands behind one.
     many = TriggerDagRunOperator.partial(
         task_id="start_runs", trigger_dag_id="music_cover", skip_when_already_exists=True
     ).expand_kwargs(read.output)
-    put_away = KiePutAwayOperator(
-        task_id="put_away",
-        keys=read.output[READ_KEYS_KEY],
+    # Start first, move after: what crashes in between is started twice, which costs and changes nothing.
+    done = KieInboxDoneOperator(
+        task_id="move_to_done",
+        digests=read.output[TAKEN_KEY],
+        events_sent=alone.output,
         aws_conn_id=AWS,
-        trigger_rule=TriggerRule.NONE_FAILED,
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # an object that could not be started stays, it alone
     )
-    [alone, many] >> put_away
+    [alone, many] >> done
     KieSweepOperator(task_id="sweep", aws_conn_id=AWS)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.records import ArchiveUnreadable, Record, UtcTime
-from airflow_kie.inbox import InboxObject, InboxUnreadable
+from airflow_kie.inbox import InboxObject, InboxUnreadable, shown
 from airflow_kie.songs import in_words
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ class TakenRecord(Record):
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     taken: tuple[Taken, ...] = ()
+    full_at: UtcTime | None = Field(
+        default=None, description="When an object was last left waiting because the day takes no more songs."
+    )
 
 
 class InboxDay:
@@ -56,6 +59,7 @@ class InboxDay:
             raise ArchiveUnreadable(str(error)) from error
         record = TakenRecord.from_json(stored or {}, bucket.url(key))
         self._record = record.changed(taken=tuple(it for it in record.taken if now - it.at < _DAY))
+        self._stored = record
 
     def check(self, item: InboxObject) -> None:
         """Refuse an object that can never be taken as a whole.
@@ -77,13 +81,20 @@ class InboxDay:
             log.warning(
                 "%s and what comes after it wait in the inbox: it names %s; %d of at most %d in 24 hours were taken "
                 "(inbox_songs_per_day in the [kie] configuration).",
-                item.key, in_words(len(item.songs)), count, self._limit,
+                shown(item.key), in_words(len(item.songs)), count, self._limit,
             )  # fmt: skip
+            self._record = self._record.changed(full_at=self._now)
             return False
         taken = Taken(object=item.key, digest=item.digest, songs=len(item.songs), at=self._now)
         self._record = self._record.changed(taken=(*self._record.taken, taken))
         return True
 
+    @property
+    def full_at(self) -> datetime | None:
+        """When an object was last left waiting because the day takes no more songs."""
+        return self._record.full_at
+
     def store(self) -> None:
-        """Write the count; it must stand before any song is handed on."""
-        self._bucket.put_json(self._record.to_json(), self._key)
+        """Write the count, if it has changed; it must be there before any song is started."""
+        if self._record.taken != self._stored.taken or self._record.full_at != self._stored.full_at:
+            self._bucket.put_json(self._record.to_json(), self._key)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_kie import settings
 from airflow_kie.client.errors import KieError, KieOutOfCredits
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.offered_covers import check_offered
 from airflow_kie.songs import SongOrder, in_words
 
 if TYPE_CHECKING:
@@ -70,7 +71,12 @@ def _is_unpaid(bucket: Bucket, prefix: str, order: SongOrder) -> bool:
     from airflow_kie.song_archive import SongArchive
 
     archive = SongArchive(bucket, ArchiveKeys(prefix).song(order.music_task_id))
-    if order.cover_task_id or archive.manifest():
+    if archive.manifest():
         return False
     pending = archive.pending()
-    return not (pending and pending.cover_task_ids)
+    if pending and pending.cover_task_ids:
+        return False
+    if not order.cover_task_id:
+        return True
+    with of_account(order.kie_conn_id):
+        return check_offered(order.kie_conn_id, order.music_task_id, (order.cover_task_id,)).cover_task_id is None

@@ -58,6 +58,6 @@ def mistakes_in_connections(conn_ids: Iterable[str]) -> list[str]:
     """
     allowed = allowed_connections()
     return [
-        f"The connection {name!r} is not one of `kie_conn_ids` in the [kie] configuration ({', '.join(allowed)})."
+        f"The connection {name[:80]!r} is not one of `kie_conn_ids` in the [kie] configuration ({', '.join(allowed)})."
         for name in sorted(set(conn_ids) - set(allowed))
     ]

@@ -18,6 +18,8 @@ from airflow_kie.client.errors import NOTHING_EXPIRES, KieError
 
 MAX_LABELS = 10
 MAX_LABEL_LENGTH = 256
+MOST_NAMED = 20
+"""Mistakes that a message names one by one; the others are only counted."""
 _BETWEEN = re.compile(r"[\s,;'\"`\[\]()<>{}|]+")
 
 
@@ -168,9 +170,30 @@ def mistakes_in_labels(labels: Mapping[Any, Any]) -> list[str]:
     for name, text in labels.items():
         if isinstance(text, (Mapping, list, tuple)) or text is None:
             mistakes.append(f"The label {str(name)[:40]!r} is no text.")
+        elif not (is_storable(str(name)) and is_storable(str(text))):
+            mistakes.append(
+                f"The label {str(name)[:40]!r} holds half a character, or a character that cannot be stored (NUL)."
+            )
         elif not str(name).strip() or max(len(str(name)), len(str(text))) > MAX_LABEL_LENGTH:
             mistakes.append(f"The label {str(name)[:40]!r} is empty or longer than {MAX_LABEL_LENGTH} characters.")
     return mistakes
+
+
+def is_storable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8 and into Airflow's database: no half of a pair, no NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def first_of(mistakes: Iterable[str]) -> str:
+    """Return mistakes as one text of a bounded length: the first twenty, each once, and how many more there are."""
+    named: dict[str, None] = {}
+    more = 0
+    for mistake in mistakes:
+        if len(named) < MOST_NAMED:
+            named[mistake] = None
+        elif mistake not in named:
+            more += 1
+    return " ".join([*named, *([f"There are {more:,} more mistakes like these."] if more else [])])
 
 
 def in_words(count: int, noun: str = "song") -> str:

@@ -21,7 +21,7 @@ from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.archive.song import FileKind, Song, Source, archive_song
 from airflow_kie.client.download import DownloadSettings, download
-from airflow_kie.operators.inbox import KieInboxOperator, KiePutAwayOperator, KieSweepOperator
+from airflow_kie.operators.inbox import KieInboxDoneOperator, KieInboxOperator, KieSweepOperator
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.songs import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -63,8 +63,8 @@ def read_the_inbox(bucket: Bucket) -> None:
     """Do what DAG cover_inbox does: read, note, reject, put away, look for songs that were lost."""
     run = TaskRun(lambda: KieInboxOperator(task_id="read_inbox"))
     run.execute()
-    keys = run.ti.pushed["read_keys"]
-    TaskRun(lambda: KiePutAwayOperator(task_id="put_away", keys=keys)).execute()
+    digests = run.ti.pushed["taken"]
+    TaskRun(lambda: KieInboxDoneOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
     sweep: Any = KieSweepOperator(task_id="sweep")
     context: Any = {"ti": run.ti}
     assert [pending.music_task_id for pending in sweep._left(context, bucket)] == []
@@ -111,6 +111,9 @@ REFUSED = {
     ("inbox-reader", "NoteSongs", "s3:PutObject"): ("PutObject", PENDING),
     ("inbox-reader", "CountSongsOfTheDay", "s3:GetObject"): ("GetObject", "songs/_inbox.json"),
     ("inbox-reader", "CountSongsOfTheDay", "s3:PutObject"): ("PutObject", "songs/_inbox.json"),
+    ("inbox-reader", "WhatWasTaken", "s3:GetObject"): ("GetObject", "songs/_inbox/"),
+    ("inbox-reader", "WhatWasTaken", "s3:PutObject"): ("PutObject", "songs/_inbox/"),
+    ("inbox-reader", "WhatWasTaken", "s3:DeleteObject"): ("DeleteObject", "songs/_inbox/"),
     ("picture-reader", "ListRecords", "s3:ListBucket"): ("ListBucket", "songs/_pending/"),
     ("picture-reader", "Songs", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
     ("callback-receiver", "TellMissingFromForbidden", "s3:ListBucket"): ("HeadBucket", ""),

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.records import ArchiveUnreadable
+from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.operators.inbox import KieInboxOperator
+from airflow_kie.operators.songs import KieSongListOperator
+from airflow_kie.song_archive import SongArchive
+from airflow_kie.songs import SongsRefused
 from airflow_task import StoredFiles, TaskRun
 from kie_simulator.server import SimulatorServer
 
@@ -21,8 +25,8 @@ def look(archive: StoredFiles, **objects: Any) -> list[str]:
         archive.put(f"inbox/{name}.json", json.dumps(value).encode())
     run = TaskRun(lambda: KieInboxOperator(task_id="read_inbox"))
     run.execute()
-    keys: list[str] = run.ti.pushed["read_keys"]
-    return keys
+    digests: list[str] = run.ti.pushed["taken"]
+    return [archive.json(f"songs/_inbox/{digest}.json")["key"] for digest in digests]
 
 
 def ids(count: int, first: str = "a") -> list[str]:
@@ -68,11 +72,49 @@ def test_an_object_that_is_read_again_after_a_crash_counts_once(archive: StoredF
     assert look(archive, one=ids(4, "b")) == []  # another object under the same name
 
 
-def test_the_count_stands_before_the_first_song_is_noted(archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive.put("songs/_pending/" + ids(1)[0] + ".json", b"{")  # noting the song fails
-    with pytest.raises(ArchiveUnreadable):
+def test_the_count_is_there_before_the_first_song_is_recorded(
+    archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise S3AccessDenied("PutObject")
+
+    monkeypatch.setattr(SongArchive, "note", refuse)
+    with pytest.raises(S3AccessDenied):
         look(archive, one=ids(1))
     assert [taken["songs"] for taken in archive.json("songs/_inbox.json")["taken"]] == [1]
+    assert "inbox/one.json" in archive.listed()
+
+
+def test_five_megabytes_of_wrong_ids_make_a_short_reason_and_a_short_line_of_the_log(
+    archive: StoredFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    wrong = [f"_{number:06d}" for number in range(500_000)]
+    archive.put("inbox/x.json", json.dumps(wrong, separators=(",", ":")).encode())
+    assert look(archive) == []
+    reason = archive.body("inbox/rejected/x.json.reason.txt").decode()
+    assert (reason.count("is not a KIE task id"), "There are 499,980 more mistakes like these." in reason) == (20, True)
+    assert max(len(record.getMessage()) for record in caplog.records) < 1000
+
+
+@pytest.mark.parametrize("field", ["music_task_id", "kie_conn_id", "cover_task_id", "archive_audio", "labels"])
+@pytest.mark.parametrize("character", ["x", "\u20ac", "\n"])
+def test_no_field_of_five_megabytes_makes_a_long_reason(archive: StoredFiles, field: str, character: str) -> None:
+    song = {"music_task_id": ids(1)[0], field: character * 800_000}
+    archive.put("inbox/x.json", json.dumps(song).encode())
+    look(archive)
+    for key in archive.listed():
+        if key.endswith(".reason.txt"):
+            assert len(archive.body(key)) < 5000
+
+
+def test_a_form_with_five_megabytes_of_wrong_ids_is_refused_in_a_short_message(
+    kie: SimulatorServer, bucket: str
+) -> None:
+    wrong = "\n".join(f"_{number:06d}" for number in range(500_000))
+    with pytest.raises(SongsRefused, match="more mistakes like these") as refused:
+        TaskRun(lambda: KieSongListOperator(task_id="song_list", music_task_ids=wrong)).execute()
+    assert len(str(refused.value)) < 5000
 
 
 def test_a_damaged_count_takes_nothing(archive: StoredFiles) -> None:

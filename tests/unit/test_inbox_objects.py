@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.inbox import InboxUnreadable, read_object
+from airflow_kie.inbox import InboxUnreadable, read_songs
 
 A, B = "a" * 32, "b" * 32
 
 
 def songs(name: str, text: str) -> list[dict[str, Any]]:
     """Return the songs that an object names."""
-    return [dict(song) for song in read_object(f"inbox/{name}", text.encode()).songs]
+    return [dict(song) for song in read_songs(f"inbox/{name}", text.encode())]
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_what_cannot_be_read_says_why(name: str, text: str, why: str) -> None:
 
 def test_what_is_no_text_says_so() -> None:
     with pytest.raises(InboxUnreadable, match="It is no UTF-8 text"):
-        read_object("inbox/x.csv", b"music_task_id\n\xff\xfe")
+        read_songs("inbox/x.csv", b"music_task_id\n\xff\xfe")

@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -62,6 +62,7 @@ class ObjectFacts:
     :param last_modified: when it was written, by the S3 service's clock.
     :param content_type: MIME type; None in a listing.
     :param sha256: hex digest from the metadata, where the service kept it; None in a listing.
+    :param etag: S3's name of this version of the object, with its quotes; None in a listing.
     """
 
     key: str
@@ -69,6 +70,7 @@ class ObjectFacts:
     last_modified: datetime
     content_type: str | None = None
     sha256: str | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,18 +190,28 @@ class Bucket:
         :raises ValueError: for an object larger than that.
         :raises S3Error: its subclass says why.
         """
-        return self._content(key, max_bytes)[0]
+        version = self.get_version(key, max_bytes=max_bytes)
+        if version is None:
+            return None
+        _, content = version
+        if len(content) > max_bytes:
+            raise ValueError(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it.")
+        return content
 
-    def _content(self, key: str, max_bytes: int) -> tuple[bytes | None, str | None]:
+    def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
+        """Return an object's content and which version of it that is, or None if there is no such object.
+
+        :param max_bytes: of a larger object one byte more than this is returned.
+        :raises S3Error: its subclass says why.
+        """
         with self._errors("GetObject", key):
             answer = self._get(key)
             if answer is None:
-                return None, None
+                return None
             with answer["Body"] as body:
                 content: bytes = body.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise ValueError(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it.")
-        return content, answer.get("ETag")
+        size, written = answer["ContentLength"], answer["LastModified"]
+        return ObjectFacts(key, size, written, answer.get("ContentType"), etag=answer["ETag"]), content
 
     def get_json(self, key: str) -> Any:
         """Return an object's JSON value, or None if there is no such object.
@@ -215,11 +227,14 @@ class Bucket:
         :raises ValueError: when it is no JSON.
         :raises S3Error: its subclass says why.
         """
-        content, etag = self._content(key, _JSON_LIMIT)
-        if content is None:
+        version = self.get_version(key, max_bytes=_JSON_LIMIT)
+        if version is None:
             return None, None
+        facts, content = version
+        if len(content) > _JSON_LIMIT:
+            raise ValueError(f"{self.url(key)} is larger than the {_JSON_LIMIT:,} bytes that are read of it.")
         try:
-            return json.loads(content), etag
+            return json.loads(content), facts.etag
         except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
             raise ValueError(f"{self.url(key)} is not JSON: {e}.") from e
 
@@ -240,6 +255,7 @@ class Bucket:
             last_modified=answer["LastModified"],
             content_type=answer.get("ContentType"),
             sha256=next((v for k, v in answer.get("Metadata", {}).items() if k.lower() == "sha256"), None),
+            etag=answer.get("ETag"),
         )
 
     def read_facts(self, key: str) -> ObjectFacts | None:
@@ -275,20 +291,37 @@ class Bucket:
         with self._errors("DeleteObject", key):
             self.client.delete_object(Bucket=self.name, Key=key, **self.read_arguments)
 
-    def move(self, key: str, to: str) -> None:
+    def move(self, key: str, to: str, *, etag: str | None = None) -> bool:
         """Copy an object inside the bucket, then delete it: a crash in between leaves both.
 
         Our tags replace the object's own; where we have none, it keeps them.
+
+        :param etag: move this version alone. Every request carries it as a condition, and because some services
+            ignore conditions, S3 is also asked which version is there before the copy and before the deletion.
+        :return: False where another version is there, or none: it was not deleted.
         """
+        if etag and not self._has_version(key, etag):
+            return False
         arguments = self._record_arguments()
         if "Tagging" in arguments:
             arguments["TaggingDirective"] = "REPLACE"
         if "ExpectedBucketOwner" in arguments:
             arguments["ExpectedSourceBucketOwner"] = arguments["ExpectedBucketOwner"]
+        if etag:
+            arguments["CopySourceIfMatch"] = etag
         source = {"Bucket": self.name, "Key": key}
-        with self._errors("CopyObject", to):
+        with self._errors("CopyObject", to), _other_version(etag) as copied:
             self.client.copy_object(Bucket=self.name, Key=to, CopySource=source, **arguments)
-        self.delete(key)
+        if copied.refused or (etag and not self._has_version(key, etag)):
+            return False
+        condition = {"IfMatch": etag} if etag else {}
+        with self._errors("DeleteObject", key), _other_version(etag) as deleted:
+            self.client.delete_object(Bucket=self.name, Key=key, **condition, **self.read_arguments)
+        return not deleted.refused
+
+    def _has_version(self, key: str, etag: str) -> bool:
+        there = self.head(key)
+        return there is not None and there.etag == etag
 
     def list(self, prefix: str) -> Iterator[ObjectFacts]:
         """Return the objects under a prefix, page by page, in the order of their keys."""
@@ -299,6 +332,20 @@ class Bucket:
             for page in pages:
                 for item in page.get("Contents", ()):
                     yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
+
+    def list_folder(self, folder: str) -> Iterator[ObjectFacts | str]:
+        """Return what is in a folder itself, page by page: its objects, and the names of the folders in it.
+
+        :param folder: with its slash; what the folders in it hold is not listed.
+        """
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=folder, Delimiter="/", **self.read_arguments
+        )
+        with self._errors("ListBucket", folder):
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
+                yield from (inner["Prefix"] for inner in page.get("CommonPrefixes", ()))
 
     def probe(self, key: str) -> None:
         """Write and delete a tiny object, to learn now whether the archive will be able to write.
@@ -362,6 +409,30 @@ class Bucket:
 
 def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+@dataclass
+class _Version:
+    """Whether S3 refused a request because another version of the object, or none, is there."""
+
+    refused: bool = False
+
+
+@contextmanager
+def _other_version(etag: str | None) -> Iterator[_Version]:
+    """Take S3's refusal of a conditional request as its answer.
+
+    :param etag: the condition; None: every refusal is an error.
+    """
+    from botocore.exceptions import ClientError
+
+    version = _Version()
+    try:
+        yield version
+    except ClientError as e:
+        if not etag or e.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in {404, 412}:
+            raise
+        version.refused = True
 
 
 def _is_loopback(endpoint_url: str) -> bool:

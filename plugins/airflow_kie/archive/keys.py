@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ INBOX_DONE = "inbox/done/"
 INBOX_REJECTED = "inbox/rejected/"
 
 MAX_ID_LENGTH = 128
-# S3 allows 1,024 bytes for a whole key; this leaves room for the id and the longest file name.
+MAX_KEY_BYTES = 1024
+"""S3's limit for a whole key."""
 MAX_PREFIX_BYTES = 512
+"""This leaves room for the id and the longest file name."""
+_REASON = ".reason.txt"
 
 # KIE's ids are opaque: 32 hex digits, UUIDs and "veo_task_..." were seen. A leading underscore is ours ("_pending").
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _PENDING = "_pending"
 
 
@@ -78,14 +83,14 @@ def checked_prefix(prefix: str) -> str:
 
 
 def inbox_done_key(inbox_key: str) -> str:
-    """Return where an inbox object goes once its songs were handed on."""
-    return INBOX_DONE + _inbox_name(inbox_key)
+    """Return where an inbox object goes once its songs were started."""
+    return INBOX_DONE + _inbox_name(inbox_key, MAX_KEY_BYTES - len(INBOX_DONE))
 
 
 def inbox_rejected_keys(inbox_key: str) -> tuple[str, str]:
     """Return where an unreadable inbox object goes, and the key of the text that says why."""
-    rejected = INBOX_REJECTED + _inbox_name(inbox_key)
-    return rejected, rejected + ".reason.txt"
+    rejected = INBOX_REJECTED + _inbox_name(inbox_key, MAX_KEY_BYTES - len(INBOX_REJECTED + _REASON))
+    return rejected, rejected + _REASON
 
 
 def is_waiting_in_inbox(key: str) -> bool:
@@ -124,6 +129,21 @@ class ArchiveKeys:
     def inbox_taken(self) -> str:
         """Return the key that counts what the inbox took in the last 24 hours."""
         return f"{self.root}_inbox.json"
+
+    @property
+    def inbox_orders(self) -> str:
+        """Return the folder with the songs of each inbox object that was taken."""
+        return f"{self.root}_inbox/"
+
+    def inbox_order(self, digest: str) -> str:
+        """Return the key of the songs of one inbox object.
+
+        :param digest: 32 hex digits, of the object's key and version.
+        :raises KeyRefused: for anything else.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise KeyRefused("An inbox object is named by the 32 hex digits of its digest.")
+        return f"{self.inbox_orders}{digest}.json"
 
     def song(self, music_task_id: str) -> SongKeys:
         """Return the keys of one song."""
@@ -196,7 +216,13 @@ class SongKeys:
         return f"{self.folder}{kind}-{n}.{extension}"
 
 
-def _inbox_name(inbox_key: str) -> str:
+def _inbox_name(inbox_key: str, most: int) -> str:
+    """Return an inbox object's name; one of more than so many bytes is cut, and a digest tells it from its like."""
     if not is_waiting_in_inbox(inbox_key):
-        raise KeyRefused(f"{inbox_key!r} is not an object that waits in the inbox.")
-    return inbox_key.removeprefix(INBOX)
+        raise KeyRefused(f"{inbox_key[:200]!r} is not an object that waits in the inbox.")
+    name = inbox_key.removeprefix(INBOX)
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    ending = f"~{hashlib.sha256(encoded).hexdigest()[:12]}"
+    return encoded[: most - len(ending)].decode(errors="ignore") + ending

@@ -27,6 +27,8 @@ from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTim
 from airflow_kie.archive.wanted import Wanted
 
 SCHEMA_VERSION = 1
+_MOST_OFFERED = 20
+"""Ids of others that are kept of each kind: whoever may name them cannot make the record grow for ever."""
 
 
 class Working(Record):
@@ -74,6 +76,12 @@ class Pending(Record):
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its copy of the song.")
     working: Working | None = None
     cover_task_ids: tuple[str, ...] = Field(default=(), description="Cover tasks that are paid for, oldest first.")
+    offered_cover_task_ids: tuple[str, ...] = Field(
+        default=(), description="Cover tasks that others have named; one is used once KIE says that it is this song's."
+    )
+    refused_cover_task_ids: tuple[str, ...] = Field(
+        default=(), description="Those of them that belong to another song."
+    )
     labels: tuple[Label, ...] = ()
     options: Options = Options()
     last_failure: Failure | None = None
@@ -98,6 +106,8 @@ class Pending(Record):
             "unconfirmed": self.unconfirmed and news.unconfirmed,
             "updated_at": max(self.updated_at, news.updated_at),
             "cover_task_ids": tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
+            "offered_cover_task_ids": _newest(self.offered_cover_task_ids, news.offered_cover_task_ids),
+            "refused_cover_task_ids": _newest(self.refused_cover_task_ids, news.refused_cover_task_ids),
             "labels": label_list(label_map(self.labels) | label_map(news.labels)),
             "options": self.options.changed(
                 **(news.options.model_extra or {}),
@@ -110,6 +120,10 @@ class Pending(Record):
             if said is not None:
                 changes[name] = said
         return self.changed(**changes)
+
+
+def _newest(known: tuple[str, ...], news: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*known, *news)))[-_MOST_OFFERED:]
 
 
 def new_pending(music_task_id: str, *, heard_from: str, now: datetime) -> Pending:

@@ -1,8 +1,12 @@
-"""Operators of the inbox: read what was dropped, hand it on, put it away; and hand on again what was lost."""
+"""Operators of the inbox: read what was dropped, start its songs, move it away; and start again songs that were lost.
+
+What people write into the inbox stays in the bucket. XComs, the conf of runs and run ids hold digests and checked ids
+alone: Airflow renders maps that it expands from an XCom as templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,37 +15,42 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC
-from airflow_kie.client.errors import KieConnectionInvalid, Remedy, error_class
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, read_object, run_for, waiting_keys
-from airflow_kie.one_line import one_line
-from airflow_kie.operators.task import RETRIES, is_true
+from airflow_kie.inbox import InboxObject, InboxUnreadable, shown
+from airflow_kie.operators.task import RETRIES
 from airflow_kie.owed_songs import owed_songs
 from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.songs import in_words
+from airflow_kie.songs import first_of, in_words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.bucket import Bucket, ObjectFacts
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.inbox_bucket import InboxBucket, InboxOrder
     from airflow_kie.inbox_day import InboxDay
 
 AT_A_TIME = 200
-"""Objects, and swept songs, that one run hands on; the rest wait for the next run."""
+"""Objects, and swept songs, that one run starts; the rest wait for the next run."""
 SINGLE_SONGS_KEY = "single_songs"
 """XCom key of the songs that arrived alone: each gets a run by an event."""
-READ_KEYS_KEY = "read_keys"
-"""XCom key of the inbox objects to put away."""
+TAKEN_KEY = "taken"
+"""XCom key of the digests of the objects that were taken."""
+ORDER_FIELD = "inbox_order"
+"""Field of a run's conf: the digest of the inbox object whose songs it works on."""
+_LOGGED = 500
+"""Characters of a reason that the log shows; the whole of it is beside the object."""
 _FAILED_SONG_PAUSE = timedelta(hours=1)
 
 
 class KieInboxOperator(BaseOperator):
     """Reads what waits in `<bucket>/inbox/` and returns the runs to start for objects that name many songs.
 
-    Every song gets its pending record before anything is handed on, so it cannot be lost. An unreadable object goes
-    to `inbox/rejected/` with a `.reason.txt` beside it; what exceeds `[kie] inbox_songs_per_day` waits. Without
-    `[kie] bucket` the task is skipped.
+    Each object is taken or rejected by itself, whatever is in it. Every song gets its pending record before anything
+    is started, so it cannot be lost. An unreadable object goes to `inbox/rejected/` with a `.reason.txt` beside it;
+    one that S3 does not give out stays and is tried again by the next run; what exceeds `[kie] inbox_songs_per_day`
+    waits. Without `[kie] bucket` the task is skipped.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -53,59 +62,93 @@ class KieInboxOperator(BaseOperator):
         kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.aws_conn_id = aws_conn_id
+        self._rejected = 0
+        self._left: list[Exception] = []
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Read, note, reject; return the arguments of one run for each object of many songs."""
-        bucket = configured_bucket(self.aws_conn_id)
-        day = _day(bucket)
-        objects = list(self._objects(bucket, day))
-        if objects:
-            day.store()
-        for item in objects:
-            for song in item.songs:
-                _note_heard(bucket, song)
-        single = [str(item.songs[0]["music_task_id"]) for item in objects if len(item.songs) == 1]
-        many = [item for item in objects if len(item.songs) > 1]
+        """Read, record, reject; return the arguments of one run for each object of many songs.
+
+        :raises Exception: what the first object has met, where S3 let none of them be taken or rejected.
+        """
+        inbox = _inbox(configured_bucket(self.aws_conn_id))
+        day = _day(inbox.bucket)
+        read = list(self._read_all(inbox, day))
+        day.store()
+        taken = [item for item in read if self._take(inbox, item)]
+        if self._left and not taken and not self._rejected:
+            raise self._left[0]
+        single = [item.songs[0]["music_task_id"] for item in taken if len(item.songs) == 1]
+        many = [item for item in taken if len(item.songs) > 1]
         context["ti"].xcom_push(key=SINGLE_SONGS_KEY, value=single)
-        context["ti"].xcom_push(key=READ_KEYS_KEY, value=[item.key for item in objects])
+        context["ti"].xcom_push(key=TAKEN_KEY, value=[item.digest for item in taken])
         self.log.info(
             "The inbox held %s that came alone and %s of many.",
             in_words(len(single)),
             in_words(len(many), "object"),
         )
-        return [run_for(item) for item in many]
+        return [{"trigger_run_id": run_id_of(item.digest), "conf": {ORDER_FIELD: item.digest}} for item in many]
 
-    def _objects(self, bucket: Bucket, day: InboxDay) -> Iterator[InboxObject]:
-        from airflow_kie.archive.keys import INBOX
-
-        listed = ((facts.key, facts.size) for facts in bucket.list(INBOX))
-        sizes = dict(listed)
-        for number, key in enumerate(waiting_keys(iter(sizes))):
-            if number >= AT_A_TIME:
+    def _read_all(self, inbox: InboxBucket, day: InboxDay) -> Iterator[InboxObject]:
+        read = 0
+        for facts in inbox.waiting():
+            if max(read + self._rejected, len(self._left)) >= AT_A_TIME:
                 self.log.info("More than %d objects wait; the rest is read by the next run.", AT_A_TIME)
                 return
             try:
-                if sizes[key] > MAX_BYTES:
-                    raise InboxUnreadable(f"It has {sizes[key]:,} bytes; at most {MAX_BYTES:,} are read.")
-                body = bucket.get_bytes(key, max_bytes=MAX_BYTES)
-                if body is not None:  # somebody took it back in the meantime
-                    item = read_object(key, body)
-                    _check(item)
-                    day.check(item)
-                    if not day.takes(item):
-                        return
-                    yield item
-            except InboxUnreadable as error:
-                self._reject(bucket, key, str(error))
+                item = self._read(inbox, day, facts.key)
+            except Exception as error:  # noqa: BLE001 - whatever one object leads to, the others are read
+                self._leave(inbox, facts.key, error)
+                continue
+            if item is None:
+                continue
+            if not day.takes(item):
+                return
+            read += 1
+            yield item
 
-    def _reject(self, bucket: Bucket, key: str, reason: str) -> None:
-        from airflow_kie.archive.keys import inbox_rejected_keys
+    def _read(self, inbox: InboxBucket, day: InboxDay, key: str) -> InboxObject | None:
+        found = inbox.version(key)
+        if found is None:  # somebody took it back in the meantime
+            return None
+        version, body = found
+        try:
+            item = inbox.read(version, body)
+            _check(item)
+            day.check(item)
+            inbox.check_records(item)
+        except InboxUnreadable as error:
+            self._reject(inbox, version, str(error))
+            return None
+        return item
 
-        rejected, reason_key = inbox_rejected_keys(key)
-        text = f"{reason}\nNothing of this object was taken. Correct it and put it into inbox/ again.\n"
-        bucket.put_bytes(text.encode(), reason_key, content_type="text/plain; charset=utf-8")
-        bucket.move(key, rejected)
-        self.log.warning("Inbox object %s was rejected: %s", one_line(key), one_line(reason))
+    def _take(self, inbox: InboxBucket, item: InboxObject) -> bool:
+        try:
+            inbox.take(item, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 - of one object: the others are taken
+            self._leave(inbox, item.key, error)
+            return False
+        return True
+
+    def _reject(self, inbox: InboxBucket, version: ObjectFacts, reason: str) -> None:
+        if inbox.reject(version, reason):
+            self._rejected += 1
+            self.log.warning("Inbox object %s was rejected: %s", shown(version.key), ascii(reason)[1:-1][:_LOGGED])
+        else:
+            self.log.info("Inbox object %s was replaced meanwhile; the next run reads it.", shown(version.key))
+
+    def _leave(self, inbox: InboxBucket, key: str, error: Exception) -> None:
+        """Leave an object where it is, unless the bucket does not answer at all.
+
+        :raises S3Error: when it does not: no object is to blame then.
+        """
+        from airflow_kie.archive.keys import INBOX
+
+        next(inbox.bucket.list_folder(INBOX), None)
+        self._left.append(error)
+        self.log.error(
+            "Inbox object %s could not be taken and stays in the inbox; nothing was paid for it, and the next run "
+            "tries it again. %s: %s", shown(key), type(error).__name__, str(error)[:_LOGGED],
+        )  # fmt: skip
 
 
 class KieHandOnOperator(BaseOperator):
@@ -127,33 +170,81 @@ class KieHandOnOperator(BaseOperator):
         return hand_on(self, context, list(self.music_task_ids or []))
 
 
-class KiePutAwayOperator(BaseOperator):
-    """Moves inbox objects to `inbox/done/`, once their songs are handed on.
+class KieInboxDoneOperator(BaseOperator):
+    """Moves inbox objects to `inbox/done/`, each once its songs are started; the others are read again by the next run.
 
-    :param keys: the objects' keys.
+    Only the version that was read is moved: one that was put in its place since then is left for the next run.
+
+    :param digests: the objects' digests.
+    :param events_sent: what :class:`KieHandOnOperator` returned: None while it has sent no event.
+    :param trigger_dag_id: the DAG in which each object of many songs has its run.
     :param aws_conn_id: Airflow connection for S3.
     """
 
-    template_fields: Sequence[str] = ("keys",)
+    template_fields: Sequence[str] = ("digests", "events_sent")
     ui_color = "#eeeeee"
 
-    def __init__(self, *, keys: Any, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        digests: Any,
+        events_sent: Any,
+        trigger_dag_id: str = "music_cover",
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("retries", RETRIES)
         kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
-        self.keys = keys
+        self.digests = digests
+        self.events_sent = events_sent
+        self.trigger_dag_id = trigger_dag_id
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> int:
-        """Move what still stands in the inbox; return how many objects that were."""
-        from airflow_kie.archive.keys import inbox_done_key
+        """Move what is still there; return how many objects that were.
 
-        bucket = configured_bucket(self.aws_conn_id)
-        standing = [key for key in self.keys or [] if bucket.head(key)]
-        for key in standing:
-            bucket.move(key, inbox_done_key(key))
-        self.log.info("%s put away in inbox/done/.", in_words(len(standing), "object").capitalize())
-        return len(standing)
+        :raises KieError: what S3 said of the first object that could not be moved, after the others were.
+        """
+        inbox = _inbox(configured_bucket(self.aws_conn_id))
+        moved, failures = 0, []
+        for digest in self.digests or []:
+            try:
+                moved += self._finish(context, inbox, digest)
+            except KieError as error:
+                failures.append(error)
+                self.log.error("The inbox object with digest %s could not be moved to inbox/done/: %s", digest, error)
+        inbox.drop_old_orders(datetime.now(UTC))
+        self.log.info("%s moved to inbox/done/.", in_words(moved, "object").capitalize())
+        if failures:
+            raise failures[0]
+        return moved
+
+    def _finish(self, context: Context, inbox: InboxBucket, digest: str) -> bool:
+        order = inbox.order(digest)
+        if order is None:  # a retry, after the object was moved
+            return False
+        if not self._is_started(context, digest, order):
+            self.log.warning("Inbox object %s stays in the inbox: its songs were not started.", shown(order.key))
+            return False
+        moved = inbox.finish(digest, order)
+        if not moved:
+            self.log.info("Inbox object %s was replaced or taken back since it was read.", shown(order.key))
+        return moved
+
+    def _is_started(self, context: Context, digest: str, order: InboxOrder) -> bool:
+        if len(order.songs) == 1:
+            return self.events_sent is not None
+        ti: Any = context["ti"]
+        try:
+            return bool(ti.get_dagrun_state(self.trigger_dag_id, run_id_of(digest)))
+        except AirflowRuntimeError:  # there is no such run, or it is not known: the next run asks again
+            return False
+
+
+def run_id_of(digest: str) -> str:
+    """Return the id of the one run for an inbox object: the same version never makes a second one."""
+    return f"inbox__{digest}"
 
 
 class KieSweepOperator(BaseOperator):
@@ -176,6 +267,8 @@ class KieSweepOperator(BaseOperator):
 
     def execute(self, context: Context) -> int:
         """Send the events; return how many songs were handed on again."""
+        from airflow_kie.song_archive import SongArchive
+
         bucket = configured_bucket(self.aws_conn_id)
         swept = []
         for pending in self._left(context, bucket):
@@ -184,7 +277,8 @@ class KieSweepOperator(BaseOperator):
                 self.log.info("At least %d songs are owed something; the rest is swept by the next run.", AT_A_TIME)
                 break
         for music_task_id in swept:
-            _note_heard(bucket, {"music_task_id": music_task_id})  # younger now: not swept again at once
+            archive = SongArchive(bucket, _archive_keys().song(music_task_id))
+            archive.note(heard_from="inbox")  # younger now: not swept again at once
         return hand_on(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
@@ -235,22 +329,10 @@ def _archive_keys() -> Any:
     return ArchiveKeys(settings.text("prefix", "songs"))
 
 
-def _note_heard(bucket: Bucket, song: Mapping[str, Any]) -> None:
-    from airflow_kie.archive.pending import Options
-    from airflow_kie.archive.records import label_list
-    from airflow_kie.song_archive import SongArchive
+def _inbox(bucket: Bucket) -> InboxBucket:
+    from airflow_kie.inbox_bucket import InboxBucket
 
-    known: dict[str, Any] = {
-        "options": Options(
-            audio=is_true(song.get("archive_audio", False)), lyrics=is_true(song.get("archive_lyrics", False))
-        ),
-        "labels": label_list({str(name): str(text) for name, text in (song.get("labels") or {}).items()}),
-    }
-    if song.get("cover_task_id"):
-        known["cover_task_ids"] = (str(song["cover_task_id"]),)
-    if song.get("kie_conn_id"):
-        known["kie_conn_id"] = str(song["kie_conn_id"])
-    SongArchive(bucket, _archive_keys().song(str(song["music_task_id"]))).note(heard_from="inbox", **known)
+    return InboxBucket(bucket, _archive_keys())
 
 
 def _day(bucket: Bucket) -> InboxDay:
@@ -265,10 +347,10 @@ def _check(item: InboxObject) -> None:
     limit = conf.getint("core", "max_map_length")
     if len(item.songs) > limit:
         raise InboxUnreadable(f"It names {len(item.songs)} songs, and one run takes at most {limit}: split it.")
-    named = {str(song["kie_conn_id"]) for song in item.songs if song.get("kie_conn_id")}
+    named = {song["kie_conn_id"] for song in item.songs if song.get("kie_conn_id")}
     mistakes = settings.mistakes_in_connections(named)
     if mistakes:
-        raise InboxUnreadable(" ".join(mistakes))
+        raise InboxUnreadable(first_of(mistakes))
     for name in sorted(named):
         try:
             KieHook(name).account  # noqa: B018 - asking for it checks it

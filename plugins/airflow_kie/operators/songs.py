@@ -14,6 +14,7 @@ from airflow_kie import settings
 from airflow_kie.client.errors import KieError
 from airflow_kie.create_pool import check_create_pool
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.offered_covers import check_offered
 from airflow_kie.operators.task import RETRIES, is_true
 from airflow_kie.outages import account_place, bucket_place
 from airflow_kie.patience import patiently
@@ -22,6 +23,7 @@ from airflow_kie.run_costs import PARALLEL, check_balances, of_account, over_cap
 from airflow_kie.songs import (
     SongOrder,
     SongsRefused,
+    first_of,
     ids_in,
     in_words,
     labels_in,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.pending import Pending
     from airflow_kie.song_archive import ExtraArgs, SongArchive
 
 ARCHIVED_KEY = "archived_already"
@@ -124,7 +127,7 @@ class KieSongListOperator(BaseOperator):
             mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
         mistakes += mistakes_in_prefix(prefix)
         if mistakes:
-            raise self._refused(context, " ".join(mistakes))
+            raise self._refused(context, first_of(mistakes))
         check_create_pool()
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
             with of_account(kie_conn_id):  # a connection that cannot be used is told of before any song
@@ -163,6 +166,7 @@ class KieSongListOperator(BaseOperator):
         listed = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]
         mistakes: list[str] = []
         own = _gathered(mistakes, functools.partial(songs_in, self.songs), [])
+        own += _gathered(mistakes, functools.partial(self._inbox_songs, context), [])
         orders, more = self._checked([*listed, *own], heard_from="form")
         mistakes += more
         if not orders and not mistakes:
@@ -179,6 +183,10 @@ class KieSongListOperator(BaseOperator):
         for song in given:
             task_id = str(song.get("music_task_id") or "")
             mistakes += mistakes_in_ids([task_id])
+            offered = str(song.get("cover_task_id") or "")
+            if offered and (wrong := mistakes_in_ids([offered])):
+                mistakes += wrong if heard_from != "event" else []  # of an event nobody could correct it
+                offered = ""
             own = _gathered(mistakes, functools.partial(labels_in, song.get("labels"), labels), {})
             orders[task_id] = SongOrder(
                 music_task_id=task_id,
@@ -187,13 +195,35 @@ class KieSongListOperator(BaseOperator):
                 archive_audio=self._asked("archive_audio", song),
                 archive_lyrics=self._asked("archive_lyrics", song),
                 heard_from=str(song.get("heard_from") or heard_from),
-                cover_task_id=str(song["cover_task_id"]) if song.get("cover_task_id") else None,
+                cover_task_id=offered or None,
             )
         named = (order.kie_conn_id for order in orders.values())
         return list(orders.values()), [*mistakes, *settings.mistakes_in_connections(named)]
 
     def _asked(self, option: str, song: Mapping[str, Any]) -> bool:
         return is_true(getattr(self, option)) or is_true(song.get(option, False)) or settings.flag(option)
+
+    def _inbox_songs(self, context: Context) -> list[Mapping[str, Any]]:
+        """Return the songs of the inbox object that the run is for, as its conf names it.
+
+        :raises ValueError: when nothing is kept of such an object.
+        """
+        from airflow_kie.archive.keys import ArchiveKeys
+        from airflow_kie.inbox_bucket import InboxBucket
+        from airflow_kie.operators.inbox import ORDER_FIELD
+        from airflow_kie.song_archive import open_bucket
+
+        run, name = context.get("dag_run"), settings.text("bucket")
+        digest = str((run.conf or {}).get(ORDER_FIELD) or "") if run else ""
+        if not digest:
+            return []
+        inbox = InboxBucket(
+            open_bucket(self.aws_conn_id, name, self.extra_args), ArchiveKeys(settings.text("prefix", "songs"))
+        )
+        order = inbox.order(digest)
+        if order is None:
+            raise ValueError("What the inbox object of this run asked for is no longer kept: put it into inbox/ again.")
+        return [song.asked() for song in order.songs]
 
     def _noted_facts(self, bucket: str, prefix: str, music_task_id: str) -> Mapping[str, Any]:
         """Return what the song's pending record says: many songs can share one event, and their labels stand there."""
@@ -256,10 +286,23 @@ class KieSongListOperator(BaseOperator):
             working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             labels=label_list(dict(order.labels)),
             options=Options(audio=order.archive_audio, lyrics=order.archive_lyrics),
-            cover_task_ids=(order.cover_task_id,) if order.cover_task_id else (),
+            offered_cover_task_ids=(order.cover_task_id,) if order.cover_task_id else (),
         )
+        pending = self._checked_offers(archive, order, pending)
         self.log.info("Song %s is noted, heard of by %s.", order.music_task_id, pending.heard_from)
         return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
+
+    def _checked_offers(self, archive: SongArchive, order: SongOrder, pending: Pending) -> Pending:
+        """Take a cover task that somebody has named, if none is known as ours and KIE says that it is this song's."""
+        offers = [name for name in pending.offered_cover_task_ids if name not in pending.refused_cover_task_ids]
+        if pending.cover_task_ids or not offers:
+            return pending
+        with of_account(order.kie_conn_id):
+            checked = check_offered(order.kie_conn_id, order.music_task_id, offers)
+        if not (checked.cover_task_id or checked.refused):
+            return pending
+        ours = (checked.cover_task_id,) if checked.cover_task_id else ()
+        return archive.note(heard_from=order.heard_from, cover_task_ids=ours, refused_cover_task_ids=checked.refused)
 
 
 @dataclass(frozen=True)

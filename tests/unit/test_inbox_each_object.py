@@ -1,0 +1,197 @@
+"""Each object of the inbox is taken or rejected by itself: none stops another, whatever is in it or in its name."""
+
+from __future__ import annotations
+
+import json
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_task import StoredFiles
+from inbox_dag import InboxDag
+from kie_simulator.server import SimulatorServer
+
+GOOD = "0" * 31 + "1"
+A, B = "a" * 32, "b" * 32
+TWO = json.dumps([A, B]).encode()
+
+
+def waiting(archive: StoredFiles) -> list[str]:
+    return [key for key in all_keys(archive) if key.startswith("inbox/") and key.split("/")[1] not in ENDS]
+
+
+ENDS = ("done", "rejected")
+
+
+def all_keys(archive: StoredFiles) -> list[str]:
+    pages = archive.client.get_paginator("list_objects_v2").paginate(Bucket=archive.bucket)
+    return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+
+def run_beside_a_good_song(archive: StoredFiles, name: str, body: bytes) -> InboxDag:
+    """Run the DAG twice with an object in the inbox, the first in order, and a good song that came alone."""
+    archive.put(f"inbox/{name}", body)
+    archive.put("inbox/zzz-good.json", json.dumps(GOOD).encode())
+    dag = InboxDag()
+    first = dag.run()
+    assert dag.events == [GOOD], (first, dag.errors)
+    assert waiting(archive) == [], (first, dag.errors)
+    dag.run()
+    assert dag.events == [GOOD], "it was started twice"
+    return dag
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two songs.json", "Jürgens Lieder.json", "a..b.json", "{{ x.json", "{% x", "a\x07b.json", "l" * 1012 + ".json"],
+    ids=["blanks", "umlaut", "dots", "template", "statement", "control", "1023 bytes"],
+)
+def test_whatever_an_object_of_two_songs_is_called_it_makes_one_run_and_stops_nobody(
+    kie: SimulatorServer, archive: StoredFiles, name: str
+) -> None:
+    dag = run_beside_a_good_song(archive, name, TWO)
+    assert len(dag.runs) == 1
+    done = [key for key in all_keys(archive) if key.startswith("inbox/done/")]
+    assert (len(done), max(len(key.encode()) for key in done) <= 1024) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("quote.csv", b"music_task_id,album\n" + A.encode() + b',"' + b"x" * 140_000, "Line 2"),
+        ("half.json", b'{"music_task_id": "%b", "labels": {"emoji": "\\ud83d"}}' % A.encode(), "half a character"),
+        ("nul.json", b'{"music_task_id": "%b", "labels": {"x": "a\\u0000"}}' % A.encode(), "character that cannot"),
+        ("deep.json", b"[" * 100_000, "nested too deeply"),
+        ("deep2.json", b"[" * 900 + b'"' + A.encode() + b'"' + b"]" * 900, "nested too deeply"),
+        ("lone.json", b"{{", "It is no JSON"),
+        ("number.json", b'{"music_task_id": 7}', "is no text"),
+        ("list.json", b'{"music_task_id": ["a"]}', "is no text"),
+        ("conn.json", b'{"music_task_id": "%b", "kie_conn_id": ["x"]}' % A.encode(), "is no text"),
+        ("flag.json", b'{"music_task_id": "%b", "archive_audio": {"x": 1}}' % A.encode(), "neither true nor false"),
+        ("cover.json", b'{"music_task_id": "%b", "cover_task_id": "../x"}' % A.encode(), "is not a KIE task id"),
+        ("big.json", b"9" * 5000, "It is no JSON"),
+        ("surrogate.json", b'"\\ud83d"', "is no text"),
+    ],
+)
+def test_an_object_that_cannot_be_taken_is_rejected_with_its_reason_and_stops_nobody(
+    kie: SimulatorServer, archive: StoredFiles, name: str, body: bytes, reason: str
+) -> None:
+    dag = run_beside_a_good_song(archive, name, body)
+    assert dag.runs == {}
+    assert reason in archive.body(f"inbox/rejected/{name}.reason.txt").decode()
+    assert archive.body(f"inbox/rejected/{name}") == body
+
+
+def test_rows_that_end_with_a_carriage_return_alone_are_read(kie: SimulatorServer, archive: StoredFiles) -> None:
+    dag = run_beside_a_good_song(archive, "old mac.csv", f"music_task_id\r{A}\r{B}\r".encode())
+    assert len(dag.runs) == 1
+
+
+def test_a_line_separator_inside_of_a_text_ends_no_line(kie: SimulatorServer, archive: StoredFiles) -> None:
+    line = json.dumps({"music_task_id": A, "labels": {"x": "one\u2028two"}}, ensure_ascii=False)
+    run_beside_a_good_song(archive, "x.jsonl", f"{line}\n".encode() + json.dumps(B).encode())
+    assert not any(key.startswith("inbox/rejected/") for key in all_keys(archive))
+
+
+def test_a_damaged_record_of_one_song_rejects_its_object_and_stops_nobody(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    archive.put(f"songs/_pending/{B}.json", b"{")
+    run_beside_a_good_song(archive, "a.json", TWO)
+    assert f"_pending/{B}.json is not JSON" in archive.body("inbox/rejected/a.json.reason.txt").decode()
+    assert f"songs/_pending/{A}.json" not in all_keys(archive)
+
+
+def test_a_run_that_airflow_does_not_start_keeps_its_object_and_the_good_song_is_started_once(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    archive.put("inbox/a.json", TWO)
+    archive.put("inbox/good.json", json.dumps(GOOD).encode())
+    dag = InboxDag(refuses_runs=True)
+    dag.run()
+    assert waiting(archive) == ["inbox/a.json"]
+    dag.refuses_runs = False
+    dag.run()
+    assert (waiting(archive), dag.events, len(dag.runs)) == ([], [GOOD], 1)
+
+
+# --- thousands of objects ---
+
+_id = st.one_of(
+    st.text(string.hexdigits, min_size=1, max_size=40), st.text(max_size=40), st.sampled_from([A, B, "", "..", "_x"])
+)
+_scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), _id)
+_json = st.recursive(_scalar, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
+_song = st.fixed_dictionaries(
+    {"music_task_id": _id | _json},
+    optional={
+        "labels": st.dictionaries(st.text(max_size=10), _scalar, max_size=3) | _json,
+        "kie_conn_id": _json,
+        "archive_audio": _json,
+        "cover_task_id": _json,
+    },
+)
+_good = st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1, max_size=3, unique=True)
+_values = st.one_of(
+    _good, _id, _json, _song, st.lists(_song, max_size=3), st.fixed_dictionaries({"songs": st.lists(_song, max_size=3)})
+)
+_csv = st.lists(st.lists(st.text(max_size=12), max_size=3).map(",".join), max_size=4).flatmap(
+    lambda rows: st.sampled_from(["\n", "\r", "\r\n", "\n\n", ";"]).map(
+        lambda end: end.join(["music_task_id,album", *rows])
+    )
+)
+_bodies = st.one_of(
+    _values.map(lambda value: json.dumps(value).encode()),
+    st.lists(_values, max_size=3).map(lambda values: "\n".join(map(json.dumps, values)).encode()),
+    _csv.map(lambda text: text.encode("utf-8", "replace")),
+    st.binary(max_size=60),
+)
+_names = st.builds(
+    lambda stem, ending: f"{stem}{ending}",
+    st.one_of(
+        st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\n\r"), min_size=1, max_size=60),
+        st.sampled_from(
+            ["{{ conn.kie_default.password }}", "{% raw %}", "..", "../..", "a/b/c", "inbox__", "x" * 1000]
+        ),
+    ),
+    st.sampled_from(["", ".json", ".jsonl", ".csv", ".CSV", ".reason.txt", "/"]),
+)
+
+
+def generated(count: int) -> dict[str, bytes]:
+    """Return so many objects of every kind, the same in each run of the test."""
+    made: dict[str, bytes] = {}
+
+    @settings(max_examples=count + count // 4, derandomize=True)
+    @given(name=_names, body=_bodies)
+    def collect(name: str, body: bytes) -> None:
+        key = f"{len(made):04d}{name}"
+        if len(made) < count and len(key.encode()) <= 1018:
+            made[f"inbox/{key}"] = body
+
+    collect()
+    assert len(made) == count
+    return made
+
+
+@pytest.mark.timeout(900)
+def test_two_thousand_objects_are_each_taken_or_rejected_and_the_good_song_beside_them_is_started_once(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__INBOX_SONGS_PER_DAY", "100000")
+    objects = generated(2000)
+    for key, body in objects.items():
+        archive.put(key, body)
+    archive.put("inbox/0000-good.json", json.dumps(GOOD).encode())
+    dag = InboxDag()
+    for _ in range(12):
+        states = dag.run()
+        assert "failed" not in states.values(), (states, dag.errors)
+        assert dag.events.count(GOOD) == 1
+    folders = [key for key in objects if key.endswith("/")]  # an empty folder of an S3 browser is no object of anybody
+    assert waiting(archive) == sorted(folders, key=str.encode)
+    done = [key for key in all_keys(archive) if key.startswith("inbox/done/")]
+    assert len(done) > 100, "too few of the objects could be taken for this to say much"
+    assert len(dag.runs) > 20
