@@ -259,6 +259,7 @@ def test_a_song_that_is_archived_leaves_no_trace_when_it_is_told_of_again(airflo
             "created_at": now,
             "updated_at": now,
             "files": [cover | {"content_type": "image/png", "archived_at": now}],
+            "available": [{"kind": "cover", "positions": [1]}],
         },
     )
     assert call_back(receiver, song) == 200
