@@ -21,6 +21,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "kie": "KIE is down",
         "s3": "the bucket refuses",
         "expiry": "KIE is about to delete files that are not archived",
+        "inbox": "objects in the inbox are not read",
         "record": "it cannot be read who is owed something",
     }
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.keys import (
     INBOX,
@@ -28,11 +29,14 @@ from airflow_kie.archive.pending import Options
 from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
 from airflow_kie.client.records import MEDIA_LIFETIME
 from airflow_kie.inbox import MAX_BYTES, InboxObject, InboxUnreadable, Song, read_songs
+from airflow_kie.inbox_day import InboxDay
 from airflow_kie.song_archive import SongArchive
 
 SCHEMA_VERSION = 1
 ORDERS_KEPT = MEDIA_LIFETIME
 """How long the songs of an object are kept for its run, which may be cleared: as long as KIE keeps their files."""
+LATE_AFTER = timedelta(minutes=15)
+"""An object that waits longer than this, and than three runs of DAG cover_inbox, is late."""
 MOST_LOOKED_THROUGH = 1000
 """Waiting objects among which the oldest is looked for."""
 
@@ -93,6 +97,22 @@ class InboxBucket:
         """Return what has waited longest, of the first thousand objects; None while nothing waits."""
         among = (facts for _, facts in zip(range(MOST_LOOKED_THROUGH), self.waiting(), strict=False))
         return min(among, key=lambda facts: facts.last_modified, default=None)
+
+    def late(self, now: datetime, every: timedelta) -> ObjectFacts | None:
+        """Return what has waited longest, if it should have been read long ago; None if all is well.
+
+        What waits because `[kie] inbox_songs_per_day` is reached is not late while DAG cover_inbox goes on saying so.
+
+        :param now: UTC.
+        :param every: how often DAG cover_inbox runs.
+        :raises ArchiveUnreadable: when the count of the day is damaged: nothing is taken then.
+        """
+        late_after = max(LATE_AFTER, 3 * every)
+        oldest = self.oldest()
+        if oldest is None or now - oldest.last_modified <= late_after:
+            return None
+        full_at = InboxDay(self.bucket, self.keys.inbox_taken, 0, now).full_at
+        return None if full_at and now - full_at <= late_after else oldest
 
     def version(self, key: str) -> tuple[ObjectFacts, bytes] | None:
         """Return an object's present version with its content; None if somebody took it back."""
@@ -170,6 +190,11 @@ class InboxBucket:
 
     def _archive(self, music_task_id: str) -> SongArchive:
         return SongArchive(self.bucket, self.keys.song(music_task_id))
+
+
+def inbox_interval() -> timedelta:
+    """Return how often DAG cover_inbox runs."""
+    return timedelta(minutes=settings.number("inbox_every_minutes", 5))
 
 
 def _ordered(song: Song) -> OrderedSong:

@@ -143,7 +143,7 @@ class Looker:
             bucket.create_on_loopback()
             seen.owed = self._insisting(lambda: owed_in(bucket, ArchiveKeys(prefix)))
         except KieError as error:
-            seen.unseen.update(("expiry", "record"))
+            seen.unseen.update(("expiry", "record", "inbox"))
             seen.conditions.append(_refusing(name, error.reason, error.facts.message, self.now, None))
         else:
             self._look_at_expiry(seen, seen.owed)
@@ -151,10 +151,29 @@ class Looker:
                 said = f"s3://{name}/{damaged[0]} cannot be read, and nothing goes on with what it is about"
                 level = level_of_songs(len(damaged))
                 seen.conditions.append(Condition("record", name, said, self.now, level, len(damaged), dated=False))
+            self._look_at_inbox(seen, bucket, ArchiveKeys(prefix))
         noted = self._noted(place)
         if noted:
             songs = seen.owed.waiting if seen.owed else None
             seen.conditions.append(_refusing(name, noted.reason, noted.message, noted.since, songs))
+
+    def _look_at_inbox(self, seen: Seen, bucket: Bucket, keys: ArchiveKeys) -> None:
+        from airflow_kie.inbox_bucket import InboxBucket, inbox_interval
+
+        try:
+            late = InboxBucket(bucket, keys).late(datetime.fromtimestamp(self.now, tz=UTC), inbox_interval())
+        except KieError as error:  # who may not read the inbox does not know; a damaged count is known
+            if error.scope is not Scope.TASK:
+                seen.unseen.add("inbox")
+                log.warning("Whether objects wait in the inbox could not be read: %s", error)
+                return
+            seen.conditions.append(Condition("inbox", bucket.name, str(error), self.now, dated=False))
+            return
+        if late:
+            said = (
+                f"an object waits in s3://{bucket.name}/inbox/ and DAG cover_inbox does not take it; its log says why"
+            )
+            seen.conditions.append(Condition("inbox", bucket.name, said, late.last_modified.timestamp()))
 
     def _look_at_expiry(self, seen: Seen, owed: OwedSongs) -> None:
         now, days = datetime.fromtimestamp(self.now, tz=UTC), settings.number("expiry_alert_days", 3)

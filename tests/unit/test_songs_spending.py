@@ -11,6 +11,7 @@ from airflow_kie.archive.keys import ArchiveKeys
 from airflow_kie.archive.pending import read_pending
 from airflow_kie.client.errors import KieOutOfCredits
 from airflow_kie.operators.songs import KieSongListOperator
+from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.song_archive import SongArchive, open_bucket
 from airflow_kie.songs import SongsRefused
 from airflow_task import StoredFiles, TaskRun
@@ -42,8 +43,13 @@ def test_a_run_over_its_cap_is_refused_and_leaves_nothing_that_the_sweep_would_s
 
 def test_what_is_paid_for_already_does_not_count_against_the_cap(kie: SimulatorServer, bucket: str) -> None:
     noted(bucket, B, cover_task_ids=("c0ffee",))
-    adopted = [{"music_task_id": C, "cover_task_id": "facade"}]
-    assert listed(music_task_ids=[A, B], songs=adopted, max_covers=1) == [A, B, C]
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    options = {"music_task_id": song, "deferrable": False, "poll_interval": 0.05}
+    known = TaskRun(lambda: KieGenerateCoverOperator(task_id="generate_cover", **options)).attempt()
+    adopted = [{"music_task_id": song, "cover_task_id": known}]
+    assert listed(music_task_ids=[A, B], songs=adopted, max_covers=1) == [A, B, song]
+    with pytest.raises(SongsRefused, match="would pay for two covers"):
+        listed(music_task_ids=[A, B], songs=[{"music_task_id": C, "cover_task_id": known}], max_covers=1)
     with pytest.raises(SongsRefused, match="would pay for one cover"):
         listed(music_task_ids=[A, B], songs=adopted, max_covers=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from airflow_kie import _airflow, settings
@@ -11,6 +12,8 @@ from airflow_kie.archive.keys import ArchiveKeys, KeyRefused
 from airflow_kie.cli.findings import Finding, Level, failed, finding
 from airflow_kie.client.errors import KieError
 from airflow_kie.create_pool import OPTION, problem_of
+from airflow_kie.inbox import shown
+from airflow_kie.inbox_bucket import InboxBucket, inbox_interval
 from airflow_kie.song_archive import open_bucket
 
 TRIGGER = "airflow_kie.triggers.task"
@@ -48,6 +51,26 @@ def bucket_findings() -> Iterator[Finding]:
         return
     told = "An object was written to s3://{bucket} and deleted again; reading and listing are allowed."
     yield finding("bucket", Level.OK, told, bucket=name)
+
+
+def inbox_findings() -> Iterator[Finding]:
+    """Look how long the oldest object in the inbox has waited."""
+    name, keys = settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs"))
+    if not name:
+        return
+    now = datetime.now(UTC)
+    try:
+        bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+        late = InboxBucket(bucket, keys).late(now, inbox_interval())
+    except KieError as error:
+        yield failed("inbox", error)
+        return
+    if late is None:
+        yield finding("inbox", Level.OK, "No object has waited in inbox/ for longer than DAG cover_inbox needs.")
+        return
+    told = "{object} has waited for {minutes} minutes and is not taken. The log of DAG cover_inbox says why."
+    waited = round((now - late.last_modified).total_seconds() / 60)
+    yield finding("inbox", Level.FAIL, told, object=shown(late.key), minutes=waited)
 
 
 def triggerer_findings() -> Iterator[Finding]:

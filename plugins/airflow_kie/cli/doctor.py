@@ -13,7 +13,13 @@ from airflow.sdk import conf
 
 from airflow_kie import _airflow, settings
 from airflow_kie.cli.account_checks import key_findings, limiter_findings
-from airflow_kie.cli.airflow_checks import bucket_findings, dag_findings, pool_findings, triggerer_findings
+from airflow_kie.cli.airflow_checks import (
+    bucket_findings,
+    dag_findings,
+    inbox_findings,
+    pool_findings,
+    triggerer_findings,
+)
 from airflow_kie.cli.callback_checks import callback_findings
 from airflow_kie.cli.findings import Finding, failed, looked, report
 from airflow_kie.cli.terminal import ours_alone
@@ -24,6 +30,7 @@ from airflow_kie.hooks.kie import KieHook
 CONNECTION_CHECKS = (("key", key_findings), ("limiter", limiter_findings), ("receiver", callback_findings))
 AIRFLOW_CHECKS = (
     ("bucket", bucket_findings),
+    ("inbox", inbox_findings),
     ("pool", pool_findings),
     ("triggerer", triggerer_findings),
     ("DAG", dag_findings),

@@ -214,7 +214,7 @@ class KieSongListOperator(BaseOperator):
         from airflow_kie.song_archive import open_bucket
 
         run, name = context.get("dag_run"), settings.text("bucket")
-        digest = str((run.conf or {}).get(ORDER_FIELD) or "") if run else ""
+        digest = str((getattr(run, "conf", None) or {}).get(ORDER_FIELD) or "")
         if not digest:
             return []
         inbox = InboxBucket(
