@@ -5,7 +5,8 @@
 Bodies, encodings, sizes, headers, paths and tokens come from hypothesis: into the app itself (with the keys of an
 account that signs, of one that does not, and with none), as raw bytes to a real server, and from schemathesis by the
 route's description. Ends with an error at the first answer that is no refusal, and at the first call that asks Airflow
-for anything: none of these requests proves itself. `tests/integration/test_webhook_fuzz.py` does the same with 1,500.
+for anything: none of these requests proves itself. `tests/integration/web/test_receiver_fuzz.py` does the same with
+1,500.
 """
 
 from __future__ import annotations

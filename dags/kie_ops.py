@@ -9,8 +9,8 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from airflow_kie import settings
-from airflow_kie.notifications import tell_of_conditions
-from airflow_kie.operators.ops import KieOpsOperator
+from airflow_kie.notifications.kie import tell_of_conditions
+from airflow_kie.operators.health_check import KieOpsOperator
 
 with DAG(
     dag_id="kie_ops",

@@ -5,8 +5,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from airflow_kie import assets, settings
-from airflow_kie.chain import archive_covers
-from airflow_kie.notifications import deadline
+from airflow_kie.notifications.kie import deadline
+from airflow_kie.task_groups.music_cover import archive_covers
 
 with DAG(
     dag_id="music_cover",

@@ -5,8 +5,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from airflow_kie import assets, settings
-from airflow_kie.client.music_limits import MODELS, TITLE
-from airflow_kie.create_pool import KieCreatePoolOperator, pool_arguments
+from airflow_kie.client.operations.music_limits import MODELS, TITLE
+from airflow_kie.operators.create_pool import KieCreatePoolOperator, pool_arguments
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 
 with DAG(

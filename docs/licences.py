@@ -1,7 +1,7 @@
 """The licences of everything in requirements.txt: ``.venv/bin/python docs/licences.py`` writes docs/licences.md anew.
 
-It fails, and names the package, where a licence is not known or not allowed; tests/unit/test_licences.py compares the
-page.
+It fails, and names the package, where a licence is not known or not allowed; tests/unit/project/test_licences.py
+compares the page.
 """
 
 from __future__ import annotations

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 DOCUMENTED = (
-    "airflow_kie.chain.archive_covers",
+    "airflow_kie.task_groups.music_cover.archive_covers",
     "airflow_kie.operators.suno.KieGenerateMusicOperator",
     "airflow_kie.operators.suno.KieGenerateCoverOperator",
     "airflow_kie.sensors.suno.KieMusicSensor",
     "airflow_kie.sensors.suno.KieCoverSensor",
     "airflow_kie.transfers.kie_to_s3.KieCoverToS3Operator",
-    "airflow_kie.operators.songs.KieSongListOperator",
+    "airflow_kie.operators.song_list.KieSongListOperator",
     "airflow_kie.operators.report.KieSongReportOperator",
-    "airflow_kie.create_pool.KieCreatePoolOperator",
+    "airflow_kie.operators.create_pool.KieCreatePoolOperator",
     "airflow_kie.hooks.kie.KieHook",
 )
 """Import paths, in the order of the page."""

@@ -1,6 +1,6 @@
 """The tables of the pages that the code decides: ``.venv/bin/python docs/tables.py`` writes them.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/test_docs.py compares it.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/project/test_docs.py compares it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 import airflow_kie
-from airflow_kie import patience
 from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.durable import outage_backoff
+from airflow_kie.durable.retry_policy import BUDGETS, OTHER
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
 from airflow_kie.metrics import METRICS
-from airflow_kie.retry import BUDGETS, OTHER
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
@@ -144,7 +144,7 @@ def _retried(error: type[KieError]) -> str:
 
 
 def _in_a_persons_run(error: type[KieError]) -> str:
-    if error.reason in patience._FOR_PEOPLE_TOO:
+    if error.reason in outage_backoff._FOR_PEOPLE_TOO:
         return "waited out"
     return "fails at once" if error.remedy is Remedy.PERSON else f"retried: {_retried(error)}"
 

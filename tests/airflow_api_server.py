@@ -114,7 +114,7 @@ def main(dag_file: str, port: str) -> None:
 def _routes(app: Any) -> Iterator[tuple[str, str]]:
     """Yield methods and paths of the routes below ours; the plugin's app builds itself with its first request."""
     from airflow_kie.plugin import LateApp
-    from airflow_kie.webhook.app import create_app
+    from airflow_kie.web.app import create_app
 
     for mount in app.routes:
         if getattr(mount, "path", "").startswith(OURS):

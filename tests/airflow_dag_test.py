@@ -23,11 +23,11 @@ def main(file: str, dag_id: str, *others: str) -> None:
     from airflow.utils.db import initdb
 
     from airflow_kie import settings
-    from airflow_kie.client import step
+    from airflow_kie.lifecycle import rules
 
-    vars(step)["seconds_to_next_read"] = lambda *age, **cadence: 0.3
-    rules = settings.rules
-    vars(settings)["rules"] = lambda interval=None: replace(rules(interval), visible_after=2.0)
+    vars(rules)["seconds_to_next_read"] = lambda *age, **cadence: 0.3
+    configured = settings.rules
+    vars(settings)["rules"] = lambda interval=None: replace(configured(interval), visible_after=2.0)
     initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(file, bundle_path=Path(file).parent, bundle_name="dags-folder")

@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.comms import SetTaskStateStore
 
-from airflow_kie.client import transport
+from airflow_kie.client.http import transport
 from airflow_kie.triggers.task import KieTaskTrigger
 
 

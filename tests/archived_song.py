@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime, timedelta
 
+from airflow_kie.archive.archiver import Archived, FileKind, Refresh, Song, Source, archive_song
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import SongKeys
+from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
 from airflow_kie.archive.pending import new_pending, note_pending
-from airflow_kie.archive.song import Archived, FileKind, Refresh, Song, Source, archive_song
 from airflow_kie.archive.wanted import Wanted
-from airflow_kie.client.download import DownloadSettings, download
+from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav
 from s3_servers import S3Server
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_kie.client.answers import Read, decode_details
-from airflow_kie.client.envelope import Response
-from airflow_kie.client.records import TaskDetails
-from airflow_kie.client.registry import task_kind
+from airflow_kie.client.answers.decode import Read, decode_details
+from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.client.answers.envelope import Response
+from airflow_kie.client.operations.registry import task_kind
 
 MUSIC_ID = "5c79be8e0a3b4f6d9e1c2a7b8d4f6e01"
 COVER_ID = "21aee3c3c2a01fa5e030b3799fa4dd56"

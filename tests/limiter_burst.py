@@ -42,7 +42,8 @@ def burst(
 
     :param tasks: how many each process creates, at most.
     :param until: seconds after which they stop.
-    :param limits: what :class:`airflow_kie.client.limiter.CreateLimiter` is given besides account and store.
+    :param limits: what the limiter (:class:`~airflow_kie.client.rate_limiter.limiter.CreateLimiter`) is given besides
+        account and store.
     """
     order = {"url": server.url, "api_key": server.api_key, "store": store, "account": "burst"}
     command = [

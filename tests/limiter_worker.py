@@ -16,7 +16,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_kie.client.limiter import CreateLimiter, Permit
+from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
 
 CREATE = json.dumps(
     {

@@ -11,14 +11,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from airflow_kie.client.account import KieAccount
-from airflow_kie.client.answers import Read, decode_details
-from airflow_kie.client.envelope import Response
+from airflow_kie.client.answers.decode import Read, decode_details
+from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.errors import KieError, KieFailedForGood, KieNotSent, KieUnreachable
-from airflow_kie.client.registry import COVER
+from airflow_kie.client.operations.registry import COVER
 from airflow_kie.client.requests import Request
-from airflow_kie.client.step import Done, Fail, TaskRecord, next_action
-from airflow_kie.events import Outcome, event_of
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Done, Fail, next_action
 from airflow_kie.settings import rules
+from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import WorkerCrash
 from kie_answers import answer, cover_data, raw
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_kie.outages import Outage, OutageNote
+from airflow_kie.durable.outages import Outage, OutageNote
 
 
 class MemoryNote(OutageNote):

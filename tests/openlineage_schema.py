@@ -15,7 +15,7 @@ import airflow_kie
 
 FOLDER = Path(__file__).parent / "data" / "openlineage"
 PUBLISHED: dict[str, Any] = json.loads(
-    (Path(airflow_kie.__file__).parent / "openlineage.schema.json").read_text(encoding="utf-8")
+    (Path(airflow_kie.__file__).parent / "lineage" / "openlineage.schema.json").read_text(encoding="utf-8")
 )
 _OFFICIAL: dict[str, dict[str, Any]] = {
     schema["$id"]: schema for schema in (json.loads(file.read_text("utf-8")) for file in FOLDER.rglob("*.json"))

@@ -20,11 +20,11 @@ import psutil
 
 from airflow_connections import aws_connection
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.inbox.song_request import SongsRefused
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
 from airflow_kie.archive.pending import Failure, Options, Working, new_pending, note_pending
 from airflow_kie.client.errors import KieContentRejected
-from airflow_kie.songs import SongsRefused
 from archived_kinds import all_archived
 from s3_servers import rclone_s3
 

@@ -110,7 +110,7 @@ def main(runs: str, told: str) -> None:
     from fastapi import FastAPI
 
     from airflow_kie.plugin import KiePlugin
-    from airflow_kie.webhook.app import create_app
+    from airflow_kie.web.app import create_app
 
     app = FastAPI(root_path="/airflow")  # as with [api] base_url = https://airflow.example.com/airflow
     (mounted,) = KiePlugin.fastapi_apps

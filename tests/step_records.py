@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from airflow_kie.client.answers import Answer, decode_details
-from airflow_kie.client.operations import Task
-from airflow_kie.client.registry import OPERATIONS, task_kind
-from airflow_kie.client.step import Action, Fail, Fetch, Progress, Rules, TaskRecord, Wait, next_action
+from airflow_kie.client.answers.decode import Answer, decode_details
+from airflow_kie.client.operations.operation import Task
+from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lifecycle.rules import Action, Fail, Fetch, Rules, Wait, next_action
 from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data, music_data
 
 NOW = 1_776_862_600.0

@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from airflow_kie.webhook.address import Waiting, wake_token
-from airflow_kie.webhook.proof import CallbackKeys, connection_token
-from airflow_kie.webhook.receiver import MAX_BODY_BYTES, create_app
-from airflow_kie.webhook.signature import OLDEST, sign
+from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
+from airflow_kie.client.callbacks.signature import OLDEST, sign
+from airflow_kie.client.callbacks.url import Waiting, wake_token
+from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, create_app
 from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
 
 ALLOWED = {400, 401, 404, 405, 413, 429}

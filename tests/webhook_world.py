@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_kie.claims import Claim
-from airflow_kie.webhook.address import Waiting
-from airflow_kie.webhook.proof import CallbackKeys
-from airflow_kie.webhook.world import Wake
+from airflow_kie._airflow_private.metadata import Wake
+from airflow_kie.client.callbacks.auth import CallbackKeys
+from airflow_kie.client.callbacks.url import Waiting
+from airflow_kie.client.task_lookup import Claim
 
 SECRET = "a webhook secret"
 TOKEN_SECRET = "a secret of 32 characters or more"

@@ -276,9 +276,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [
-            "airflow_kie.links.KieLogsLink",
-            "airflow_kie.links.KieSongLink",
-            "airflow_kie.links.S3ObjectLink",
+            "airflow_kie.links.kie.KieLogsLink",
+            "airflow_kie.links.kie.KieSongLink",
+            "airflow_kie.links.kie.S3ObjectLink",
         ],
         "connection-types": [
             {
@@ -294,18 +294,18 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "notifications": [
-            "airflow_kie.notifications.KieArchivedNotifier",
-            "airflow_kie.notifications.KieFailedNotifier",
-            "airflow_kie.notifications.KieConditionNotifier",
-            "airflow_kie.notifications.KieDeadlineNotifier",
+            "airflow_kie.notifications.kie.KieArchivedNotifier",
+            "airflow_kie.notifications.kie.KieFailedNotifier",
+            "airflow_kie.notifications.kie.KieConditionNotifier",
+            "airflow_kie.notifications.kie.KieDeadlineNotifier",
         ],
         "cli": ["airflow_kie.cli.definition.get_kie_commands"],
         "asset-uris": [
             {
                 "schemes": ["kie"],
-                "handler": "airflow_kie.asset_uris.sanitize_uri",
-                "factory": "airflow_kie.asset_uris.create_asset",
-                "to_openlineage_converter": "airflow_kie.asset_uris.to_openlineage",
+                "handler": "airflow_kie.lineage.asset_uri.sanitize_uri",
+                "factory": "airflow_kie.lineage.asset_uri.create_asset",
+                "to_openlineage_converter": "airflow_kie.lineage.asset_uri.to_openlineage",
             }
         ],
         "config": CONFIG,

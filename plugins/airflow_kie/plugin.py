@@ -23,7 +23,7 @@ class LateApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request (ASGI)."""
         if self._app is None:
-            from airflow_kie.webhook.app import create_app
+            from airflow_kie.web.app import create_app
 
             self._app = create_app()
         await self._app(scope, receive, send)
@@ -33,7 +33,7 @@ def _listeners() -> list[Any]:
     """Return the scheduler's look at the pool for creating tasks, where one is configured."""
     if ("scheduler" not in sys.argv and "standalone" not in sys.argv) or not settings.text("create_pool"):
         return []
-    from airflow_kie.listener import CreatePoolListener
+    from airflow_kie.operators.create_pool_listener import CreatePoolListener
 
     return [CreatePoolListener()]
 

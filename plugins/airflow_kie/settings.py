@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from airflow.sdk import conf
 
-from airflow_kie.client.step import Rules
+from airflow_kie.lifecycle.rules import Rules
 
 SECTION = "kie"
 

@@ -15,7 +15,7 @@ import pytest
 import airflow_kie.archive
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.records import Record
+from airflow_kie.archive.record_base import Record
 
 SAMPLES = Path(__file__).parent / "archive"
 PUBLISHED = Path(airflow_kie.archive.__file__).parent

@@ -14,13 +14,13 @@ import pytest
 
 from airflow_kie.client import errors
 from airflow_kie.client.account import KieAccount
-from airflow_kie.client.answers import Created, Invisible, Read, Refused
-from airflow_kie.client.envelope import Response, decode_envelope
-from airflow_kie.client.kie import Kie
-from airflow_kie.client.operations import Call, Operation, State, Task, Upload
-from airflow_kie.client.registry import OPERATIONS
-from airflow_kie.client.step import TaskRecord
-from airflow_kie.client.transport import KieTransport
+from airflow_kie.client.answers.decode import Created, Invisible, Read, Refused
+from airflow_kie.client.answers.envelope import Response, decode_envelope
+from airflow_kie.client.api import Kie
+from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.operations.operation import Call, Operation, State, Task, Upload
+from airflow_kie.client.operations.registry import OPERATIONS
+from airflow_kie.lifecycle.record import TaskRecord
 from answering_server import FakeServer, Seen, serving
 
 FOLDER = Path(__file__).parents[1] / "data" / "kie-recordings"

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from airflow.sdk.module_loading import import_string
 
+from airflow_kie.archive.inbox.song_request import SongOrder
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error_from_event
-from airflow_kie.client.step import TaskRecord
-from airflow_kie.events import Outcome, event_of
+from airflow_kie.durable.outages import Outage, OutageNote
+from airflow_kie.durable.xcom import result_of
+from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
-from airflow_kie.outages import Outage, OutageNote
-from airflow_kie.songs import SongOrder
-from airflow_kie.transfers.kie_to_s3 import result_of
+from airflow_kie.triggers.event import Outcome, event_of
 
 STORED = json.loads((Path(__file__).parent / "stored" / "version-0.1.0.json").read_text())
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"

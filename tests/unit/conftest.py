@@ -42,11 +42,11 @@ def kie_server() -> Iterator[SimulatorServer]:
 def kie(kie_server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
     """Give that KIE as it was at its start, named by the connection ``kie_default``; failures are believed at once."""
     from airflow_connections import kie_connection
-    from airflow_kie.client import cadence
+    from airflow_kie.lifecycle import polling
     from airflow_task import close_clients
 
     kie_server.control.reset()
-    monkeypatch.setattr(cadence, "SHORTEST", 0.02)  # a second in reality: the tests would wait most of their time
+    monkeypatch.setattr(polling, "SHORTEST", 0.02)  # a second in reality: the tests would wait most of their time
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie_server))
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")
@@ -86,21 +86,22 @@ def archive(bucket: str, s3_server: S3Server) -> StoredFiles:
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
     """Give looks of `kie_ops` Airflow's Variables, in memory; they are tried again at once and share a client of S3."""
-    from airflow_kie import looks, song_archive
+    from airflow_kie.hooks import archive
+    from airflow_kie.monitoring import health
     from airflow_task import Variables
 
     kept = Variables()
-    monkeypatch.setattr("airflow_kie.operators.ops.Variable", kept)
-    monkeypatch.setattr("airflow_kie.outages.Variable", kept)
-    monkeypatch.setattr(looks, "TRY_AGAIN_AFTER", 0.0)
-    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
+    monkeypatch.setattr("airflow_kie.operators.health_check.Variable", kept)
+    monkeypatch.setattr("airflow_kie.durable.outages.Variable", kept)
+    monkeypatch.setattr(health, "TRY_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(archive, "open_bucket", functools.cache(archive.open_bucket))
     return kept
 
 
 @pytest.fixture
 def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Give what was posted: the configuration names a notifier, and Airflow's Variables are in memory."""
-    from airflow_kie import told
+    from airflow_kie.notifications import told
     from airflow_task import Variables
     from posted_notifier import Posted
 
@@ -122,14 +123,14 @@ def songs(
 ) -> Songs:
     """Give the songs of that bucket to commands, which may change how this process looks connections up."""
     from airflow_database import make_tables
-    from airflow_kie import song_archive
     from airflow_kie.archive.bucket import Bucket
     from airflow_kie.cli import forget, redrive, where
+    from airflow_kie.hooks import archive
     from cli_songs import Songs
 
     make_tables()
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     opened = Bucket(s3_server.client(), bucket)
-    for module in (song_archive, where, redrive, forget):
+    for module in (archive, where, redrive, forget):
         monkeypatch.setattr(module, "open_bucket", lambda *_: opened)  # a new S3 client takes a second
     return Songs(opened, capsys)

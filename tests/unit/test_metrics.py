@@ -17,10 +17,11 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.observability import stats
 
 from airflow_connections import kie_connection
-from airflow_kie import metrics, song_archive
+from airflow_kie import metrics
 from airflow_kie.client.errors import KieContentRejected, KieServerError
+from airflow_kie.durable.retry_policy import BUDGETS, KieRetryPolicy
+from airflow_kie.hooks import archive
 from airflow_kie.operators.suno import KieGenerateCoverOperator
-from airflow_kie.retry import BUDGETS, KieRetryPolicy
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, Variables
 from kie_simulator.server import SimulatorServer
@@ -30,7 +31,7 @@ from statsd_listener import StatsdListener, airflow_sends
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
     """Give a StatsD server that Airflow sends to; one client of S3 does for a test."""
-    monkeypatch.setattr(song_archive, "open_bucket", functools.cache(song_archive.open_bucket))
+    monkeypatch.setattr(archive, "open_bucket", functools.cache(archive.open_bucket))
     with airflow_sends(monkeypatch) as listener:
         yield listener
 
@@ -114,7 +115,7 @@ def test_a_task_that_a_callback_woke_is_counted_as_heard_by_callback(
 ) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
-    from airflow_kie._airflow import LOOK
+    from airflow_kie._airflow_private.metadata import LOOK
 
     kie.control.set(cover_seconds=3600.0)
     run = cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=True)
@@ -193,7 +194,7 @@ def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
         cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=False),
         extra={"dag_run": type("Run", (), {"run_type": "scheduled"})()},
     )
-    monkeypatch.setattr("airflow_kie.outages.Variable", Variables())
+    monkeypatch.setattr("airflow_kie.durable.outages.Variable", Variables())
     with pytest.raises(AirflowRescheduleException):
         run.attempt()
     assert [sample.tags for sample in sent.of("kie.throttled")] == [{"connection": "kie_default", "over": "day"}]

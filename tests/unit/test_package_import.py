@@ -61,19 +61,19 @@ def test_an_airflow_that_fits_is_let_in(tmp_path: Path, name: str, version: str)
     assert python("import airflow_kie", installed(tmp_path, name, version)).stderr == ""
 
 
-def test_client_and_archive_work_where_no_airflow_is_installed(tmp_path: Path) -> None:
+def test_client_lifecycle_and_archive_work_where_no_airflow_is_installed(tmp_path: Path) -> None:
     for entry in SITE_PACKAGES.iterdir():
         if not entry.name.startswith(("airflow", "apache_airflow", "_airflow")):
             (tmp_path / entry.name).symlink_to(entry)
     done = python(
         "import importlib, importlib.metadata, importlib.util, pkgutil\n"
         "assert importlib.util.find_spec('airflow') is None\n"
-        "from airflow_kie import archive, client\n"
-        "for package in (archive, client):\n"
-        "    for module in pkgutil.iter_modules(package.__path__):\n"
-        "        importlib.import_module(f'{package.__name__}.{module.name}')\n"
-        "        print(module.name)\n",
+        "from airflow_kie import archive, client, lifecycle\n"
+        "for package in (archive, client, lifecycle):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, f'{package.__name__}.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "        print(module.name.rpartition('.')[2])\n",
         tmp_path,
     )
     assert done.stderr == ""
-    assert {"registry", "transport", "song", "bucket"} <= set(done.stdout.split())
+    assert {"registry", "transport", "archiver", "bucket"} <= set(done.stdout.split())

@@ -16,5 +16,5 @@ def test_loading_the_plugin_builds_no_app_and_loads_nothing_of_the_pages() -> No
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     ours, boto3, prefix, built = json.loads(done.stdout.splitlines()[-1])
-    assert [name for name in ours if name.startswith(("airflow_kie.webhook", "airflow_kie.archive"))] == []
+    assert [name for name in ours if name.startswith(("airflow_kie.web", "airflow_kie.archive"))] == []
     assert (boto3, prefix, built) == (False, "/kie", None)

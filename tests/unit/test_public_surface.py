@@ -37,7 +37,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
         {"music_task_id", "cover_task_id", "bucket", "prefix", "kie_conn_id", "aws_conn_id", "archive_audio",
          "archive_lyrics", "labels", "extra_args", "song_title"},
     ),
-    "airflow_kie.operators.songs.KieSongListOperator": (
+    "airflow_kie.operators.song_list.KieSongListOperator": (
         {"music_task_ids", "kie_conn_id", "bucket", "prefix", "aws_conn_id", "archive_audio", "archive_lyrics",
          "labels", "songs", "extra_args"},
         {"music_task_ids", "kie_conn_id", "bucket", "prefix", "archive_audio", "archive_lyrics", "labels", "songs"},
@@ -45,7 +45,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
     "airflow_kie.triggers.task.KieTaskTrigger": (
         {"kie_conn_id", "record", "deadline", "poll_interval", "first_read"}, set(),
     ),
-    "airflow_kie.chain.archive_covers": (
+    "airflow_kie.task_groups.music_cover.archive_covers": (
         {"music_task_ids", "bucket", "prefix", "kie_conn_id", "aws_conn_id", "archive_audio", "archive_lyrics",
          "labels", "songs", "extra_args", "deferrable", "weight_rule"},
         set(),
@@ -103,7 +103,7 @@ def test_the_default_connection_has_its_fixed_name() -> None:
 
 
 def test_the_keys_of_the_task_store_are_fixed() -> None:
-    from airflow_kie.state_store import request_key, source_key
+    from airflow_kie.durable.task_state import request_key, source_key
 
     assert source_key("cover", "x") == "cover/x"
     assert request_key("music", {"b": 1, "a": "ü"}) == "music/13680baf89e37c786fd0273d"

@@ -9,8 +9,8 @@ import pytest
 
 import airflow_kie
 from airflow_kie import settings
+from airflow_kie.durable.outages import FIRST_PAUSE
 from airflow_kie.get_provider_info import get_provider_info
-from airflow_kie.outages import FIRST_PAUSE
 from local_stack.settings import PROJECT
 
 OPTIONS = get_provider_info()["config"]["kie"]["options"]

@@ -350,7 +350,7 @@ class Bucket:
     def probe(self, key: str) -> None:
         """Write and delete a tiny object, to learn now whether the archive will be able to write.
 
-        :param key: :attr:`airflow_kie.archive.keys.ArchiveKeys.probe`.
+        :param key: :attr:`airflow_kie.archive.layout.ArchiveKeys.probe`.
         :raises S3Error: its subclass says why not.
         """
         self.put_bytes(
@@ -361,7 +361,7 @@ class Bucket:
     def try_to_write(self, probe_key: str) -> None:
         """Learn before anything is paid whether the archive can be written; create the bucket on this machine's S3.
 
-        :param probe_key: :attr:`airflow_kie.archive.keys.ArchiveKeys.probe`.
+        :param probe_key: :attr:`airflow_kie.archive.layout.ArchiveKeys.probe`.
         :raises S3Error: its subclass says why not.
         """
         self.create_on_loopback()

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import SongKeys
-from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTime
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime
 
 SCHEMA_VERSION = 1
 

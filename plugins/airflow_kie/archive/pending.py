@@ -21,9 +21,9 @@ from typing import Any
 from pydantic import Field
 
 from airflow_kie.archive.bucket import Bucket, ObjectFacts
-from airflow_kie.archive.keys import ArchiveKeys, SongKeys
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import WRITES, read_manifest
-from airflow_kie.archive.records import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
 from airflow_kie.archive.wanted import Wanted
 
 SCHEMA_VERSION = 1

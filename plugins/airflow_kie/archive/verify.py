@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from airflow_kie.archive.bucket import Bucket, ObjectFacts
-from airflow_kie.archive.keys import INBOX, ArchiveKeys, KeyRefused, SongKeys
+from airflow_kie.archive.layout import INBOX, ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, read_manifest
-from airflow_kie.archive.records import ArchiveUnreadable
+from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3_errors import S3Error
 from airflow_kie.client.errors import Remedy
+from airflow_kie.client.task_ids import KeyRefused
 
 PARALLEL = 4
 """Songs that are read at a time."""

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_kie.cli.exchanges import Exchange
+from airflow_kie.cli.http_log import Exchange
 from airflow_kie.cli.seen import Seen, Step
-from airflow_kie.client.pointer import first_at, values_at
-from airflow_kie.client.registry import COVER
+from airflow_kie.client.operations.json_path import first_at, values_at
+from airflow_kie.client.operations.registry import COVER
 
 DOCUMENTED_FILE_HOST = "tempfile.aiquickdraw.com"
 DOCUMENTED_IMAGES = 2

@@ -8,19 +8,20 @@ from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
-from airflow_kie import _airflow, settings
-from airflow_kie.cli.account_checks import key_findings, limiter_findings
-from airflow_kie.cli.airflow_checks import bucket_findings
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.archive.inbox.song_request import mistakes_in_ids
 from airflow_kie.cli.assumptions import Verdict, judged
-from airflow_kie.cli.findings import failed, looked, report
+from airflow_kie.cli.checks.account import key_findings, limiter_findings
+from airflow_kie.cli.checks.findings import failed, looked, report
+from airflow_kie.cli.checks.installation import bucket_findings
 from airflow_kie.cli.recording import write_recording
 from airflow_kie.cli.seen import Step
 from airflow_kie.cli.spending import CoverExperiment
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.client.errors import KieError
+from airflow_kie.hooks.archive import open_song
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.song_archive import SongArchive
-from airflow_kie.songs import mistakes_in_ids
 
 INTERRUPTED = 130
 
@@ -31,7 +32,7 @@ def command(args: Namespace) -> None:
     :param args: `kie_conn_id`, `spend`, `music_task_id`, `recording`, `yes`.
     :raises SystemExit: 0 if all is in order and no assumption was broken, 1 otherwise, 130 when it was interrupted.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     with ours_alone():
         sys.exit(_run(args))
 
@@ -84,7 +85,7 @@ def _mistake(args: Namespace) -> str | None:
 
 
 def _spend(hook: KieHook, args: Namespace) -> int:
-    archive = SongArchive.open(
+    archive = open_song(
         settings.text("aws_conn_id", "aws_default"),
         settings.text("bucket"),
         settings.text("prefix", "songs"),

@@ -11,17 +11,18 @@ from importlib.metadata import version
 
 from airflow.sdk import conf
 
-from airflow_kie import _airflow, settings
-from airflow_kie.cli.account_checks import key_findings, limiter_findings
-from airflow_kie.cli.airflow_checks import (
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.cli.checks.account import key_findings, limiter_findings
+from airflow_kie.cli.checks.callbacks import callback_findings
+from airflow_kie.cli.checks.findings import Finding, failed, looked, report
+from airflow_kie.cli.checks.installation import (
     bucket_findings,
     dag_findings,
     inbox_findings,
     pool_findings,
     triggerer_findings,
 )
-from airflow_kie.cli.callback_checks import callback_findings
-from airflow_kie.cli.findings import Finding, failed, looked, report
 from airflow_kie.cli.terminal import ours_alone
 from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
@@ -43,7 +44,7 @@ def command(args: Namespace) -> None:
     :param args: `kie_conn_id`, `redacted`, `json`.
     :raises SystemExit: 1 if something has failed, otherwise 0.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     connections = [args.kie_conn_id] if args.kie_conn_id else list(settings.allowed_connections())
     with ours_alone():
         bad = report(findings(connections), connections, redacted=args.redacted, as_json=args.json, head=versions())

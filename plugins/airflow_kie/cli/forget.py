@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from airflow_kie import _airflow, settings
-from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.archive.inbox.song_request import mistakes_in_ids
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
-from airflow_kie.cli.findings import failed
-from airflow_kie.cli.owed import Owed, why_left
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.cli.backlog import Owed, why_left
+from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
-from airflow_kie.song_archive import SongArchive, open_bucket
-from airflow_kie.songs import mistakes_in_ids
+from airflow_kie.hooks.archive import open_bucket
 
 
 def command(args: Namespace) -> None:
@@ -21,7 +23,7 @@ def command(args: Namespace) -> None:
     :param args: `id`, `yes`.
     :raises SystemExit: 0 if the song is forgotten, 1 if nothing was done.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     with ours_alone():
         try:
             code = _run(args.id, yes=args.yes)

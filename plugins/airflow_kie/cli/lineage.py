@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_kie.cli.terminal import complain, ours_alone, say
-from airflow_kie.lineage import KIE
+from airflow_kie.lineage.facts import KIE
 
 Key = tuple[str, str]
 """Namespace and name of a dataset."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from airflow_kie.cli.exchanges import Exchange
+from airflow_kie.cli.http_log import Exchange
 from airflow_kie.client.account import API_URL
 from airflow_kie.client.redact import without_urls
 

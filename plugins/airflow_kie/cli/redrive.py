@@ -8,19 +8,21 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
-from airflow_kie import _airflow, settings
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
+from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
-from airflow_kie.cli.asked import moment_of
-from airflow_kie.cli.findings import failed
-from airflow_kie.cli.owed import NEVER_FAILED, Owed, why_left
+from airflow_kie.cli.arguments import moment_of
+from airflow_kie.cli.backlog import NEVER_FAILED, Owed, why_left
+from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.client.errors import all_reasons
-from airflow_kie.owed_songs import owed_songs
-from airflow_kie.song_archive import SongArchive, open_bucket
-from airflow_kie.songs import in_words
+from airflow_kie.hooks.archive import open_bucket
 
 DAG = "music_cover"
 
@@ -31,7 +33,7 @@ def command(args: Namespace) -> None:
     :param args: `reason`, `since`, `dry_run`, `yes`.
     :raises SystemExit: 0 if everything was handed on or nothing was to be, 1 otherwise.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     with ours_alone():
         try:
             code = _run(args)
@@ -120,8 +122,8 @@ def _cost(songs: list[Pending]) -> str:
 
 def _nobody_would_run() -> bool:
     """Return whether no run would follow an event, and say why."""
-    with _airflow.metadata_session() as session:
-        started = _airflow.dags_started_by(session, MUSIC.uri)
+    with metadata.metadata_session() as session:
+        started = metadata.dags_started_by(session, MUSIC.uri)
     if not started:
         complain(f"No DAG here waits for {MUSIC.uri}: is {DAG} among this Airflow's DAGs? Nothing was started.")
         return True
@@ -145,8 +147,8 @@ def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
         archive.note(heard_from="inbox")
         extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "heard_from": "inbox"}
         known = {name: value for name, value in extra.items() if value}
-        with _airflow.metadata_session() as session:
-            sent = _airflow.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
+        with metadata.metadata_session() as session:
+            sent = metadata.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
         if not sent:
             complain(f"No event could be sent for {pending.music_task_id}; {in_words(started)} handed on before it.")
             return 1

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from airflow_kie.cli.exchanges import Exchange
-from airflow_kie.client.pointer import first_at, values_at
-from airflow_kie.client.registry import COVER
+from airflow_kie.cli.http_log import Exchange
+from airflow_kie.client.operations.json_path import first_at, values_at
+from airflow_kie.client.operations.registry import COVER
 
 
 class Step(StrEnum):

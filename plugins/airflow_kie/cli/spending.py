@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
-from airflow_kie import _airflow, settings
-from airflow_kie.archive.images import check_image
-from airflow_kie.cli.exchanges import ListeningTransport
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.archive.content.images import check_image
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.cli.http_log import ListeningTransport
 from airflow_kie.cli.seen import Seen, SeenFile, Step
-from airflow_kie.client.answers import (
+from airflow_kie.client.answers.decode import (
     CreateAnswer,
     Created,
     Lost,
@@ -24,16 +26,15 @@ from airflow_kie.client.answers import (
     decode_create,
     may_have_paid,
 )
-from airflow_kie.client.download import DownloadSettings, download
+from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.client.api import Kie
 from airflow_kie.client.errors import KieDailyCap, KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown, KieThrottled
-from airflow_kie.client.follow import Follower
-from airflow_kie.client.kie import Kie
-from airflow_kie.client.records import TaskDetails
-from airflow_kie.client.registry import COVER, MUSIC
+from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
-from airflow_kie.client.step import TaskRecord
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.song_archive import SongArchive
+from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.record import TaskRecord
 
 PERMIT_PATIENCE = 30.0
 """Seconds that a person waits for the account's limiter."""
@@ -87,8 +88,8 @@ class CoverExperiment:
         pending = self.archive.pending()
         if pending and pending.working:
             working = pending.working
-            with _airflow.metadata_session() as session:
-                if _airflow.run_is_active(session, working.dag_id, working.run_id):
+            with metadata.metadata_session() as session:
+                if metadata.run_is_active(session, working.dag_id, working.run_id):
                     return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
         return None
 

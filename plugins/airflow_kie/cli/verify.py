@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_kie import _airflow, settings
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.archive.inbox.song_request import in_words
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
-from airflow_kie.cli.asked import archive_of, configured_archive, moment_of
-from airflow_kie.cli.findings import failed
+from airflow_kie.cli.arguments import archive_of, configured_archive, moment_of
+from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
 from airflow_kie.client.errors import KieError
-from airflow_kie.song_archive import open_bucket
-from airflow_kie.songs import in_words
+from airflow_kie.hooks.archive import open_bucket
 
 WHOLE, WRONG, NOT_LOOKED = 0, 1, 2
 _NEXT = "Bring back what is named from a copy or an older version of the object: KIE keeps its files for 14 days only."
@@ -29,7 +30,7 @@ def command(args: Namespace) -> None:
     :raises SystemExit: 0 if all is whole, or nothing is archived yet and songs are owed something; 1 if something is
         wrong; 2 if the archive could not be read, or nothing there is one.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     with ours_alone():
         sys.exit(_run(args))
 

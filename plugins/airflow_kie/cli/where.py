@@ -6,24 +6,26 @@ import sys
 from argparse import Namespace
 from datetime import UTC, datetime
 
-from airflow_kie import _airflow, settings
+from airflow_kie import settings
+from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.keys import ArchiveKeys
+from airflow_kie.archive.inbox.song_request import mistakes_in_ids
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
-from airflow_kie.cli.asked import archive_of, configured_archive
-from airflow_kie.cli.findings import failed
+from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.cli.arguments import archive_of, configured_archive
+from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
-from airflow_kie.client.answers import DetailsAnswer, Read, Unreadable
+from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
-from airflow_kie.client.registry import COVER
-from airflow_kie.held_up import held_up
+from airflow_kie.client.operations.registry import COVER
+from airflow_kie.durable.task_state import source_key
+from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.owed_songs import owed_songs
-from airflow_kie.song_archive import SongArchive, open_bucket
-from airflow_kie.songs import mistakes_in_ids
-from airflow_kie.state_store import source_key
-from airflow_kie.webhook.song_page import SongPage, song_page
+from airflow_kie.monitoring.held_up import held_up
+from airflow_kie.web.pages.view_model import SongPage, song_page
 
 ACTIVE = ("queued", "running")
 
@@ -34,7 +36,7 @@ def command(args: Namespace) -> None:
     :param args: `id`, `archive` (None: that of [kie]).
     :raises SystemExit: 0 if the song is known, 1 if nothing is known of the id.
     """
-    _airflow.begin_command()
+    metadata.begin_command()
     with ours_alone():
         try:
             code = _run(args.id, args.archive or configured_archive())
@@ -91,8 +93,8 @@ def _tell(archive: SongArchive) -> bool:
     """Print what is known of a song; return False if nothing is."""
     manifest, pending = archive.manifest(), archive.pending()
     music_task_id = archive.keys.music_task_id
-    with _airflow.metadata_session() as session:
-        runs = _airflow.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
+    with metadata.metadata_session() as session:
+        runs = metadata.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
     if not (manifest or pending or runs):
         return False
     active = _is_active(pending, runs)
@@ -110,8 +112,8 @@ def _is_active(pending: Pending | None, runs: list[tuple[str, str, str]]) -> boo
         return True
     if pending is None or pending.working is None:
         return False
-    with _airflow.metadata_session() as session:
-        return _airflow.run_is_active(session, pending.working.dag_id, pending.working.run_id)
+    with metadata.metadata_session() as session:
+        return metadata.run_is_active(session, pending.working.dag_id, pending.working.run_id)
 
 
 def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | None) -> list[str]:

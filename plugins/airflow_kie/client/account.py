@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow_kie.client.errors import KieConnectionInvalid
-from airflow_kie.client.operations import Host
+from airflow_kie.client.operations.operation import Host
 
 API_URL = "https://api.kie.ai"
 UPLOAD_URL = "https://kieai.redpandaai.co"

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations import Call, Endpoint, Host, Operation, Task, Upload
+from airflow_kie.client.operations.operation import Call, Endpoint, Host, Operation, Task, Upload
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook, conf
 
 from airflow_kie import settings
-from airflow_kie.client import registry
 from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, KieAccount
+from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
+from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
-from airflow_kie.client.step import TaskRecord
-from airflow_kie.webhook.address import receiver_url
-from airflow_kie.webhook.proof import TokenSecretTooShort, keys_in, waking_secret
+from airflow_kie.client.operations import registry
+from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_kie.client.answers import DetailsAnswer
-    from airflow_kie.client.kie import Kie, KieAsync
-    from airflow_kie.client.limiter import CreateLimiter
+    from airflow_kie.client.answers.decode import DetailsAnswer
+    from airflow_kie.client.api import Kie, KieAsync
+    from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 
 
 _LOCAL = {"LocalExecutor": "local", "SequentialExecutor": "sequential", "DebugExecutor": "debug"}
@@ -68,8 +68,8 @@ class KieHook(BaseHook):
 
     def get_conn(self) -> Kie:
         """Return KIE for code that may block; the HTTP client is shared by the whole process."""
-        from airflow_kie.client.kie import Kie
-        from airflow_kie.client.transport import shared_transport
+        from airflow_kie.client.api import Kie
+        from airflow_kie.client.http.transport import shared_transport
 
         return Kie(shared_transport(self.account))
 
@@ -78,8 +78,8 @@ class KieHook(BaseHook):
 
         :param fresh: look the connection up again: after a 401 the key may have been changed.
         """
-        from airflow_kie.client.kie import KieAsync
-        from airflow_kie.client.transport import shared_async_transport
+        from airflow_kie.client.api import KieAsync
+        from airflow_kie.client.http.transport import shared_async_transport
 
         account = self._account
         if account is None or fresh:
@@ -116,7 +116,7 @@ class KieHook(BaseHook):
 
     def limiter(self) -> CreateLimiter:
         """Return the limiter of the account's new tasks, shared by all its processes."""
-        from airflow_kie.client.limiter import CREATES, SECONDS, shared_limiter, store_is_local
+        from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, shared_limiter, store_is_local
 
         extra = self._limits()
         store = self._limiter_store(str(extra.get("limiter_conn_id") or ""))

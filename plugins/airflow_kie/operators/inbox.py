@@ -14,22 +14,22 @@ from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
+from airflow_kie.archive.inbox.objects import InboxObject, InboxUnreadable, shown
+from airflow_kie.archive.inbox.song_request import first_of, in_words
+from airflow_kie.archive.pending_songs import owed_songs
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
+from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.inbox import InboxObject, InboxUnreadable, shown
-from airflow_kie.operators.task import RETRIES
-from airflow_kie.owed_songs import owed_songs
-from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.songs import first_of, in_words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket, ObjectFacts
+    from airflow_kie.archive.inbox.quota import InboxDay
     from airflow_kie.archive.pending import Pending
-    from airflow_kie.inbox_bucket import InboxBucket, InboxOrder
-    from airflow_kie.inbox_day import InboxDay
+    from airflow_kie.operators.inbox_bucket import InboxBucket, InboxOrder
 
 AT_A_TIME = 200
 """Objects, and swept songs, that one run starts; the rest wait for the next run."""
@@ -141,7 +141,7 @@ class KieInboxOperator(BaseOperator):
 
         :raises S3Error: when it does not: no object is to blame then.
         """
-        from airflow_kie.archive.keys import INBOX
+        from airflow_kie.archive.layout import INBOX
 
         next(inbox.bucket.list_folder(INBOX), None)
         self._left.append(error)
@@ -267,7 +267,7 @@ class KieSweepOperator(BaseOperator):
 
     def execute(self, context: Context) -> int:
         """Send the events; return how many songs were handed on again."""
-        from airflow_kie.song_archive import SongArchive
+        from airflow_kie.archive.song_folder import SongArchive
 
         bucket = configured_bucket(self.aws_conn_id)
         swept = []
@@ -282,7 +282,7 @@ class KieSweepOperator(BaseOperator):
         return hand_on(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
-        from airflow_kie.unconfirmed_songs import UnconfirmedSongs
+        from airflow_kie.operators.unconfirmed_songs import UnconfirmedSongs
 
         now = datetime.now(UTC)
         young = timedelta(minutes=settings.number("sweep_after_minutes", 10))
@@ -313,7 +313,7 @@ def configured_bucket(aws_conn_id: str | None) -> Bucket:
 
     :raises AirflowSkipException: when none is configured: there is no inbox then.
     """
-    from airflow_kie.song_archive import open_bucket
+    from airflow_kie.hooks.archive import open_bucket
 
     name = settings.text("bucket")
     if not name:
@@ -324,19 +324,19 @@ def configured_bucket(aws_conn_id: str | None) -> Bucket:
 
 
 def _archive_keys() -> Any:
-    from airflow_kie.archive.keys import ArchiveKeys
+    from airflow_kie.archive.layout import ArchiveKeys
 
     return ArchiveKeys(settings.text("prefix", "songs"))
 
 
 def _inbox(bucket: Bucket) -> InboxBucket:
-    from airflow_kie.inbox_bucket import InboxBucket
+    from airflow_kie.operators.inbox_bucket import InboxBucket
 
     return InboxBucket(bucket, _archive_keys())
 
 
 def _day(bucket: Bucket) -> InboxDay:
-    from airflow_kie.inbox_day import InboxDay
+    from airflow_kie.archive.inbox.quota import InboxDay
 
     limit = int(settings.number("inbox_songs_per_day", 500))
     return InboxDay(bucket, _archive_keys().inbox_taken, limit, datetime.now(UTC))

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_kie.archive.inbox.song_request import in_words
 from airflow_kie.client.errors import KieError
+from airflow_kie.client.one_line import one_line
 from airflow_kie.client.redact import without_urls
-from airflow_kie.one_line import one_line
-from airflow_kie.operators.songs import ARCHIVED_KEY
-from airflow_kie.operators.task import RETRIES
-from airflow_kie.songs import in_words
+from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.song_archive import ExtraArgs
+    from airflow_kie.hooks.archive import ExtraArgs
 
 _PARALLEL = 8
 """Requests to S3 at a time, while failures are noted."""
@@ -109,7 +109,7 @@ class KieSongReportOperator(BaseOperator):
 
     def _opened(self, names: Iterable[str]) -> dict[str, Bucket]:
         """Return the buckets that can be opened; making a client takes most of a second, so each is made once."""
-        from airflow_kie.song_archive import open_bucket
+        from airflow_kie.hooks.archive import open_bucket
 
         buckets = {}
         for name in sorted(names):
@@ -125,8 +125,8 @@ class KieSongReportOperator(BaseOperator):
         return buckets
 
     def _note_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
-        from airflow_kie.archive.keys import ArchiveKeys
-        from airflow_kie.song_archive import SongArchive
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.song_folder import SongArchive
 
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
@@ -141,8 +141,6 @@ class KieSongReportOperator(BaseOperator):
 
 
 _HELD = "What was paid for before is kept and is not paid for again. No retry can help."
-FAILURE_KEY = "failure"
-"""XCom key under which a task of the chain says why it failed."""
 
 
 def note_failure(context: Context) -> None:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.music_limits import mistakes_in_music_request
-from airflow_kie.client.registry import COVER, MUSIC
-from airflow_kie.client.step import TaskRecord
-from airflow_kie.operators.task import KieTaskOperator, is_true, required
-from airflow_kie.outages import Place, bucket_place
-from airflow_kie.state_store import request_key, source_key
+from airflow_kie.client.operations.music_limits import mistakes_in_music_request
+from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.durable.defaults import is_true, required
+from airflow_kie.durable.outages import Place, bucket_place
+from airflow_kie.durable.task_state import request_key, source_key
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.operators.task import KieTaskOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.song_archive import ExtraArgs, SongArchive
+    from airflow_kie.archive.song_folder import SongArchive
+    from airflow_kie.hooks.archive import ExtraArgs
 
 
 class KieGenerateMusicOperator(KieTaskOperator):
@@ -122,8 +124,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
         if mistakes:
             raise KieInvalidRequest(" ".join(mistakes) + " Nothing was sent to KIE")
         if self.bucket:
-            from airflow_kie.archive.keys import ArchiveKeys
-            from airflow_kie.song_archive import open_bucket
+            from airflow_kie.archive.layout import ArchiveKeys
+            from airflow_kie.hooks.archive import open_bucket
 
             bucket = open_bucket(self.aws_conn_id, self.bucket, self.extra_args)
             bucket.try_to_write(ArchiveKeys(self.prefix).probe)
@@ -133,10 +135,10 @@ class KieGenerateMusicOperator(KieTaskOperator):
         """Write the song's pending record: it is owed a cover from now on."""
         if self.bucket and record.task_id:
             from airflow_kie.archive.pending import Working
-            from airflow_kie.song_archive import SongArchive
+            from airflow_kie.hooks.archive import open_song
 
             ti = context["ti"]
-            SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args).note(
+            open_song(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args).note(
                 heard_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,
@@ -241,9 +243,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         if not self.bucket:
             return None
         if self._opened is None:  # an S3 client takes a tenth of a second to make
-            from airflow_kie.song_archive import SongArchive
+            from airflow_kie.hooks.archive import open_song
 
-            self._opened = SongArchive.open(
-                self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args
-            )
+            self._opened = open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
         return self._opened

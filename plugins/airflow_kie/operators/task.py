@@ -13,32 +13,30 @@ from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
-from airflow_kie.client.answers import CreateAnswer, Created, Ended, may_have_paid
+from airflow_kie.client.answers.decode import CreateAnswer, Created, Ended, may_have_paid
+from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled
-from airflow_kie.client.follow import Follower
-from airflow_kie.client.log_line import about
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address, secrets_in
-from airflow_kie.client.registry import task_kind
-from airflow_kie.client.step import Progress, TaskRecord
-from airflow_kie.events import Outcome, ended_by, heard_by
+from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.outage_backoff import patiently
+from airflow_kie.durable.outages import Place, account_place
+from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.task_state import RecordStore, key_of_this_try
+from airflow_kie.durable.waiting import Pausing, pause_by
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.last_poll import note_poll_hit
-from airflow_kie.lineage import TaskLineage, known_of, of_ended
-from airflow_kie.lineage_methods import LineageMethods
-from airflow_kie.links import KieLogsLink
-from airflow_kie.outages import Place, account_place
-from airflow_kie.patience import patiently
-from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.state_store import RecordStore, key_of_this_try
-from airflow_kie.waiting import Pausing, pause_by
-from airflow_kie.webhook.address import Waiting, wake_token
+from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.log_line import about
+from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
+from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.links.kie import KieLogsLink
+from airflow_kie.monitoring.last_poll import note_poll_hit
+from airflow_kie.triggers.event import Outcome, ended_by, heard_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-RETRIES = 30
-"""A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt takes up the task that
-is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
 CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
 HELD = 1.0
@@ -315,18 +313,3 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         if not task_kind(self.kind).parent_fields:
             key = key_of_this_try(store, key, context["ti"].max_tries)
         return RecordStore(store, key)
-
-
-def required(task: str, **values: Any) -> None:
-    """Check that templated values are there once they are rendered.
-
-    :raises KieInvalidRequest: naming the task and the first value that is empty.
-    """
-    for name, value in values.items():
-        if value in (None, ""):
-            raise KieInvalidRequest(f"Task {task} was given no {name}; nothing was sent to KIE")
-
-
-def is_true(value: bool | str) -> bool:
-    """Return a templated yes-or-no: templates render to text."""
-    return value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else bool(value)

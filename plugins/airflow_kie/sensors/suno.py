@@ -10,34 +10,28 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_kie import settings
-from airflow_kie.client.answers import Ended
+from airflow_kie.client.answers.decode import Ended
+from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Scope
-from airflow_kie.client.follow import Follower
-from airflow_kie.client.records import TaskDetails
-from airflow_kie.client.registry import COVER, MUSIC, task_kind
-from airflow_kie.client.step import TaskRecord
-from airflow_kie.events import Outcome, ended_by, heard_by
+from airflow_kie.client.one_line import one_line
+from airflow_kie.client.operations.registry import COVER, MUSIC, task_kind
+from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.outage_backoff import patiently
+from airflow_kie.durable.outages import account_place
+from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.task_state import RecordStore, source_key
+from airflow_kie.durable.waiting import Pausing, pause_by
+from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lineage import TaskLineage, known_of, of_ended
-from airflow_kie.lineage_methods import LineageMethods
-from airflow_kie.links import KieLogsLink
-from airflow_kie.one_line import one_line
-from airflow_kie.operators.task import RETRIES, required
-from airflow_kie.outages import account_place
-from airflow_kie.patience import patiently
-from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.state_store import RecordStore, source_key
-from airflow_kie.waiting import Pausing, pause_by
+from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
+from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.links.kie import KieLogsLink
+from airflow_kie.triggers.event import Outcome, ended_by, heard_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-SONG_TITLE_KEY = "song_title"
-"""XCom key of the song's title: the next tasks of the chain show it as their label."""
-
-EXPIRES_AT_KEY = "expires_at"
-"""XCom key of the time at which KIE deletes the song's files."""
 
 
 class KieTaskSensor(LineageMethods, BaseSensorOperator):

@@ -11,28 +11,30 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.follow import Follower
-from airflow_kie.client.records import TaskDetails
-from airflow_kie.client.registry import COVER, MUSIC
-from airflow_kie.client.step import TaskRecord
+from airflow_kie.archive.describe import song_of, sources_of
+from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.durable.defaults import RETRIES, is_true, required
+from airflow_kie.durable.outage_backoff import patiently
+from airflow_kie.durable.outages import account_place, bucket_place
+from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.lineage import TaskLineage, of_archive, to_archive
-from airflow_kie.lineage_methods import LineageMethods
-from airflow_kie.links import KieLogsLink, KieSongLink, S3ObjectLink
-from airflow_kie.new_files import NewFiles, tell_of_new_files
-from airflow_kie.operators.task import RETRIES, is_true, required
-from airflow_kie.outages import account_place, bucket_place
-from airflow_kie.patience import patiently
-from airflow_kie.retry import KieRetryPolicy
-from airflow_kie.song_sources import song_of, sources_of
+from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lineage.asset_events import NewFiles, tell_of_new_files
+from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
+from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.links.kie import KieLogsLink, KieSongLink, S3ObjectLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_kie.archive.archiver import Archived
     from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
-    from airflow_kie.archive.song import Archived
+    from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.archive.wanted import Wanted
-    from airflow_kie.song_archive import ExtraArgs, SongArchive
+    from airflow_kie.hooks.archive import ExtraArgs
 
 _DETAILS_PATIENCE = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
@@ -131,9 +133,9 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         return patiently(context, lambda: self._execute(context), *places, expires_at=self.expires_at)
 
     def _execute(self, context: Context) -> dict[str, Any]:
-        from airflow_kie.song_archive import SongArchive
+        from airflow_kie.hooks.archive import open_song
 
-        archive = SongArchive.open(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
+        archive = open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
         self.console_folder = _console_folder(archive)
@@ -162,8 +164,8 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
     def _archive(self, archive: SongArchive, context: Context) -> Archived:
-        from airflow_kie.archive.song import archive_song
-        from airflow_kie.client.download import DownloadSettings, download
+        from airflow_kie.archive.archiver import archive_song
+        from airflow_kie.client.http.download import DownloadSettings, download
 
         hook = KieHook(self.kie_conn_id)
         music = self._details(hook, MUSIC.name, self.music_task_id)
@@ -219,22 +221,6 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _same_cover(self, archived: Sequence[str]) -> bool:
         return not self.cover_task_id or not self.archive_covers or self.cover_task_id in archived
-
-
-def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -> dict[str, Any]:
-    """Return what goes into XCom of an archived song; its shape only grows."""
-    return {
-        "music_task_id": manifest.music_task_id,
-        "title": manifest.song.title,
-        "bucket": bucket,
-        "manifest_key": manifest_key,
-        "changed": changed,
-        "credits": manifest.credits,
-        "warnings": list(manifest.warnings),
-        "files": [
-            {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
-        ],
-    }
 
 
 def _provenance(context: Context) -> AirflowRecord:

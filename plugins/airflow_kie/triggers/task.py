@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_kie import _airflow, metrics, settings
-from airflow_kie.client.answers import Unreadable
+from airflow_kie import metrics, settings
+from airflow_kie._airflow_private import metadata
+from airflow_kie.client.answers.decode import Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
-from airflow_kie.client.follow import end_of_wait, timed_out
-from airflow_kie.client.log_line import about
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import storable
-from airflow_kie.client.registry import task_kind
-from airflow_kie.client.step import Action, Done, Fail, Fetch, Rules, TaskRecord, Wait, next_action
-from airflow_kie.events import Outcome, event_of
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.driver import end_of_wait, timed_out
+from airflow_kie.lifecycle.log_line import about
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Wait, next_action
+from airflow_kie.triggers.event import Outcome, event_of
 
 if TYPE_CHECKING:
-    from airflow_kie.client.kie import KieAsync
+    from airflow_kie.client.api import KieAsync
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class KieTaskTrigger(BaseTrigger):
     Airflow would lose the exception's type and text. Nothing secret stands in its arguments, which Airflow stores.
 
     :param kie_conn_id: the Airflow connection.
-    :param record: the task, as :meth:`~airflow_kie.client.step.TaskRecord.to_json` writes it.
+    :param record: the task, as :meth:`~airflow_kie.lifecycle.record.TaskRecord.to_json` writes it.
     :param deadline: epoch seconds (wall clock on purpose: the trigger may move to another process).
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
     :param first_read: epoch seconds of the first read; None or past: at once.
@@ -114,7 +116,7 @@ class KieTaskTrigger(BaseTrigger):
         """
         try:
             async with asyncio.timeout(STATE_SECONDS):
-                state = await _airflow.state_of(self.task_instance)
+                state = await metadata.state_of(self.task_instance)
         except (asyncio.CancelledError, TimeoutError):  # Airflow cancels once a second until the trigger has ended
             return False
         return state in GOES_ON

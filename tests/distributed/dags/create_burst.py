@@ -21,10 +21,10 @@ with DAG(dag_id="create_burst", schedule=None, is_paused_upon_creation=False):
         import time
 
         from airflow_kie.client.account import NO_CALLBACK_URL  # nobody is to make covers of these
-        from airflow_kie.client.answers import Created, Refused
+        from airflow_kie.client.answers.decode import Created, Refused
         from airflow_kie.client.errors import KieRateLimited
-        from airflow_kie.client.limiter import MARGIN
-        from airflow_kie.client.registry import task_kind
+        from airflow_kie.client.operations.registry import task_kind
+        from airflow_kie.client.rate_limiter.limiter import MARGIN
         from airflow_kie.hooks.kie import KieHook
 
         hook = KieHook()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Variable, task
 
-from airflow_kie.chain import archive_covers
+from airflow_kie.task_groups.music_cover import archive_covers
 
 with DAG(dag_id="reordered_songs", schedule=None, is_paused_upon_creation=False):
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from airflow.sdk import DAG
 
+from airflow_kie.durable.task_state import request_key
 from airflow_kie.operators.task import KieTaskOperator
-from airflow_kie.state_store import request_key
 
 
 def signed_address() -> str:

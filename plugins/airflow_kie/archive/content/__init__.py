@@ -1,0 +1,1 @@
+"""Is a file whole, and what it says it is?"""

@@ -1,0 +1,228 @@
+"""One file from KIE into the bucket: download to a spooled file, check, upload to its final key."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.content.audio import check_audio
+from airflow_kie.archive.content.checks import LYRICS_FACTS, ContentFacts, text_file
+from airflow_kie.archive.content.images import check_image
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.manifest import FileRecord
+from airflow_kie.archive.record_base import utc_text
+from airflow_kie.archive.wanted import FileKind
+from airflow_kie.client.errors import (
+    FileDamaged,
+    FileGone,
+    FileLinkDead,
+    FileTruncated,
+    FileUnreachable,
+    KieInvalidRequest,
+)
+from airflow_kie.client.redact import without_query
+
+if TYPE_CHECKING:
+    from airflow_kie.client.http.download import DownloadFacts
+
+log = logging.getLogger(__name__)
+
+# KIE deletes generated media after 14 days (docs.kie.ai getting-started).
+KIE_KEEPS = timedelta(days=14)
+# Up to this size a file never touches the disk of the worker.
+SPOOL_BYTES = 8 * 1024 * 1024
+# An image is decoded as a whole, so its cap is lower than that of audio.
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+# Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
+_ATTEMPTS = 3
+_FIRST_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one file of a song comes from: a URL of KIE, or a text for lyrics.
+
+    :param kind: cover, track or lyrics.
+    :param position: position in KIE's answer, from 1.
+    :param url: link from KIE's details.
+    :param text: the lyrics themselves.
+    :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
+    :param audio_id: KIE's id of the track.
+    :param duration_seconds: length that KIE's details name.
+    :param expires_at: when KIE deletes its copy; by default 14 days after the song was completed.
+    :raises ValueError: unless exactly one of url and text is given.
+    """
+
+    kind: FileKind
+    position: int
+    url: str | None = field(default=None, repr=False)
+    text: str | None = None
+    task_id: str | None = None
+    audio_id: str | None = None
+    duration_seconds: float | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.text is None):
+            raise ValueError(f"{self.kind} {self.position} needs either a URL or a text.")
+
+    def is_what(self, record: FileRecord) -> bool:
+        """Say whether an archived file came from here; links change, ids do not."""
+        pairs = ((self.task_id, record.task_id), (self.audio_id, record.audio_id))
+        if self.text is not None and record.sha256 != sha256_of(text_file(self.text).getvalue()):
+            return False
+        return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
+
+
+class Download(Protocol):
+    """Fetches a URL into a file: :func:`airflow_kie.client.http.download.download` with its settings filled in."""
+
+    def __call__(self, url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts: ...
+
+
+Refresh = Callable[[str], str]
+
+
+@dataclass
+class Fetcher:
+    """Archives the files of one song; the parameters are those of :func:`airflow_kie.archive.archiver.archive_song`."""
+
+    bucket: Bucket
+    keys: SongKeys
+    download: Download
+    refresh: Refresh | None
+    max_file_bytes: int
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None] | None = None
+    completed_at: datetime | None = None
+
+    def archive(self, source: Source) -> FileRecord:
+        """Bring one file into the bucket.
+
+        :raises KieError: see :func:`airflow_kie.archive.archiver.archive_song`.
+        """
+        if source.text is not None:
+            body = text_file(source.text)
+            size, digest = len(body.getvalue()), sha256_of(body.getvalue())
+            return self._upload(source, body, LYRICS_FACTS, size, digest)
+        url, refreshed, attempt = cast(str, source.url), False, 1
+        while True:
+            try:
+                return self._fetched(source, url, last=attempt == _ATTEMPTS)
+            except FileLinkDead as e:
+                if refreshed or self._is_expired(source):
+                    raise self._gone_or_dead(source, e) from e
+                url, refreshed = self._fresh_link(source, e), True
+            except (FileDamaged, FileUnreachable) as e:
+                if attempt == _ATTEMPTS:
+                    raise
+                self._pause(source, e, attempt)
+                attempt += 1
+
+    def paid(self) -> str:
+        """Return what is safe for how long, as a sentence for the errors."""
+        if self.completed_at is None:
+            return "Song and cover are paid for and stay at KIE for 14 days after they were made"
+        return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + KIE_KEEPS)}"
+
+    def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
+        """Download, check and upload a file.
+
+        A track that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE keeps it,
+        or KIE's length is wrong: it is all there is, so it is stored, with a warning.
+        """
+        cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if source.kind is FileKind.COVER else self.max_file_bytes
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spooled:
+            file = cast(BinaryIO, spooled)
+            got = self.download(url, file, max_bytes=cap)
+            is_image = source.kind is FileKind.COVER
+            content = check_image(file) if is_image else check_audio(file, source.duration_seconds)
+            if content.shortfall and not (got.length_proven and last):
+                raise FileTruncated(content.shortfall)
+            return self._upload(source, file, content, got.size, got.sha256)
+
+    def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
+        key = self._key(source, content.extension)
+        self.bucket.put_file(file, key, size=size, content_type=content.content_type, sha256=digest)
+        log.info("Song %s: archived %s, %s bytes.", self.keys.music_task_id, self.bucket.url(key), f"{size:,}")
+        return FileRecord(
+            key=key,
+            kind=source.kind.value,
+            position=source.position,
+            size=size,
+            sha256=digest,
+            content_type=content.content_type,
+            width=content.width,
+            height=content.height,
+            duration_seconds=content.duration_seconds,
+            task_id=source.task_id,
+            audio_id=source.audio_id,
+            source_url=without_query(source.url) if source.url else None,
+            expires_at=self._expires_at(source) if source.url else None,
+            archived_at=self.now(),
+            warning=_warning(content),
+        )
+
+    def _key(self, source: Source, extension: str) -> str:
+        if source.kind is FileKind.LYRICS:
+            return self.keys.lyrics(source.position)
+        numbered = self.keys.cover if source.kind is FileKind.COVER else self.keys.track
+        return numbered(source.position, extension)
+
+    def _expires_at(self, source: Source) -> datetime | None:
+        if source.expires_at is not None or self.completed_at is None:
+            return source.expires_at
+        return self.completed_at + KIE_KEEPS
+
+    def _is_expired(self, source: Source) -> bool:
+        expires_at = self._expires_at(source)
+        return expires_at is not None and self.now() >= expires_at
+
+    def _gone_or_dead(self, source: Source, error: FileLinkDead) -> FileGone | FileLinkDead:
+        if not self._is_expired(source):
+            return error
+        expired = utc_text(cast(datetime, self._expires_at(source)))
+        return FileGone(f"{source.kind} {source.position} was kept until {expired}", code=error.facts.code)
+
+    def _fresh_link(self, source: Source, error: FileLinkDead) -> str:
+        if self.refresh is None:
+            raise error
+        log.info(
+            "Song %s: the link of %s %d is dead (HTTP %s); asking KIE for a fresh one.",
+            self.keys.music_task_id, source.kind, source.position, error.facts.code,
+        )  # fmt: skip
+        try:
+            return self.refresh(cast(str, source.url))
+        except KieInvalidRequest as e:  # "url is wrong": KIE makes fresh links of its own files only
+            raise error from e
+
+    def _pause(self, source: Source, error: FileDamaged | FileUnreachable, attempt: int) -> None:
+        seconds = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+        log.warning(
+            "Song %s: %s %d could not be taken (%s: %s); trying again in %.1f s, attempt %d of %d.",
+            self.keys.music_task_id, source.kind, source.position, error.what, error.facts.message, seconds,
+            attempt + 1, _ATTEMPTS,
+        )  # fmt: skip
+        (self.sleep or time.sleep)(seconds)
+
+
+def _warning(content: ContentFacts) -> str | None:
+    if content.shortfall is None:
+        return None
+    return (
+        f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
+        "cut off at KIE: listen to its end, and ask KIE's support before KIE deletes its copy."
+    )
+
+
+def sha256_of(body: bytes) -> str:
+    """Return the hex digest of a small body."""
+    return hashlib.sha256(body).hexdigest()

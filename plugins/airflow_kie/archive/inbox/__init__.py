@@ -1,0 +1,1 @@
+"""Songs that people and programs hand in as objects in the bucket."""

@@ -1,0 +1,192 @@
+"""Which key in the bucket holds what; the names are fixed, because other people's programs read them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from airflow_kie.client.task_ids import KeyRefused, checked_task_id, is_task_id
+
+INBOX = "inbox/"
+INBOX_DONE = "inbox/done/"
+INBOX_REJECTED = "inbox/rejected/"
+
+MAX_KEY_BYTES = 1024
+"""S3's limit for a whole key."""
+MAX_PREFIX_BYTES = 512
+"""This leaves room for the id and the longest file name."""
+_REASON = ".reason.txt"
+
+_EXTENSION = re.compile(r"[a-z0-9]{1,5}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_PENDING = "_pending"
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return the prefix without slashes at either end; an empty one means the bucket's root.
+
+    :param prefix: folder of the archive inside the bucket, such as ``music`` or ``team a/music``.
+    :raises KeyRefused: for ``..``, empty parts, control characters, or a folder with a meaning of its own.
+    """
+    trimmed = prefix.strip("/")
+    if not trimmed:
+        return ""
+    if len(trimmed.encode()) > MAX_PREFIX_BYTES:
+        raise KeyRefused(f"The prefix is longer than {MAX_PREFIX_BYTES} bytes.")
+    if "\\" in trimmed or not trimmed.isprintable():
+        raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
+    parts = trimmed.split("/")
+    for part in parts:
+        if part in {"", ".", "..", _PENDING} or part != part.strip():
+            raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
+    if parts[0] == INBOX.rstrip("/"):
+        raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
+    return trimmed
+
+
+def inbox_done_key(inbox_key: str) -> str:
+    """Return where an inbox object goes once its songs were started."""
+    return INBOX_DONE + _inbox_name(inbox_key, MAX_KEY_BYTES - len(INBOX_DONE))
+
+
+def inbox_rejected_keys(inbox_key: str) -> tuple[str, str]:
+    """Return where an unreadable inbox object goes, and the key of the text that says why."""
+    rejected = INBOX_REJECTED + _inbox_name(inbox_key, MAX_KEY_BYTES - len(INBOX_REJECTED + _REASON))
+    return rejected, rejected + _REASON
+
+
+def is_waiting_in_inbox(key: str) -> bool:
+    """Say whether the key is an object that a person or a program left in the inbox, not one put away already."""
+    return key.startswith(INBOX) and not key.endswith("/") and not key.startswith((INBOX_DONE, INBOX_REJECTED))
+
+
+@dataclass(frozen=True)
+class ArchiveKeys:
+    """The keys that belong to an archive, not to one of its songs.
+
+    :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
+    """
+
+    prefix: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", checked_prefix(self.prefix))
+
+    @property
+    def root(self) -> str:
+        """Return the prefix with its slash, or nothing for the bucket's root."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    @property
+    def pending(self) -> str:
+        """Return the folder that says who is still owed something."""
+        return f"{self.root}{_PENDING}/"
+
+    @property
+    def probe(self) -> str:
+        """Return the key that is written and deleted to learn whether the bucket can be written."""
+        return f"{self.root}_probe"
+
+    @property
+    def inbox_taken(self) -> str:
+        """Return the key that counts what the inbox took in the last 24 hours."""
+        return f"{self.root}_inbox.json"
+
+    @property
+    def inbox_orders(self) -> str:
+        """Return the folder with the songs of each inbox object that was taken."""
+        return f"{self.root}_inbox/"
+
+    def inbox_order(self, digest: str) -> str:
+        """Return the key of the songs of one inbox object.
+
+        :param digest: 32 hex digits, of the object's key and version.
+        :raises KeyRefused: for anything else.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise KeyRefused("An inbox object is named by the 32 hex digits of its digest.")
+        return f"{self.inbox_orders}{digest}.json"
+
+    def song(self, music_task_id: str) -> SongKeys:
+        """Return the keys of one song."""
+        return SongKeys(self.prefix, music_task_id)
+
+    def pending_ids(self, keys: Iterator[str]) -> Iterator[str]:
+        """Return the music task ids among the keys of the pending folder; a stray file there is passed over."""
+        for key in keys:
+            name = key.removeprefix(self.pending)
+            task_id = name.removesuffix(".json")
+            if key.startswith(self.pending) and name.endswith(".json") and is_task_id(task_id):
+                yield task_id
+
+
+@dataclass(frozen=True)
+class SongKeys:
+    """The keys of one song; ``n`` in them is the position in KIE's answer, from 1.
+
+    :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
+    :param music_task_id: the song's id at KIE.
+    :raises KeyRefused: when one of them cannot stand in a key.
+    """
+
+    prefix: str
+    music_task_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", checked_prefix(self.prefix))
+        checked_task_id(self.music_task_id)
+        if not self.prefix and self.music_task_id == INBOX.rstrip("/"):
+            raise KeyRefused("A song called 'inbox' cannot stand at the bucket's root: the inbox is there.")
+
+    @property
+    def folder(self) -> str:
+        """Return the song's folder, with its slash."""
+        return f"{ArchiveKeys(self.prefix).root}{self.music_task_id}/"
+
+    @property
+    def manifest(self) -> str:
+        """Return the key that is written last: a song with a manifest is archived whole."""
+        return f"{self.folder}manifest.json"
+
+    @property
+    def choice(self) -> str:
+        """Return the key that is reserved for a person's choice of cover."""
+        return f"{self.folder}choice.json"
+
+    @property
+    def pending(self) -> str:
+        """Return the key that stands while the song is owed something."""
+        return f"{ArchiveKeys(self.prefix).pending}{self.music_task_id}.json"
+
+    def cover(self, n: int, extension: str) -> str:
+        """Return the key of the n-th cover image."""
+        return self._numbered("cover", n, extension)
+
+    def track(self, n: int, extension: str) -> str:
+        """Return the key of the n-th audio track."""
+        return self._numbered("track", n, extension)
+
+    def lyrics(self, n: int) -> str:
+        """Return the key of the n-th track's lyrics."""
+        return self._numbered("lyrics", n, "txt")
+
+    def _numbered(self, kind: str, n: int, extension: str) -> str:
+        if n < 1:
+            raise KeyRefused(f"Positions of files start at 1, not at {n}.")
+        if not _EXTENSION.fullmatch(extension):
+            raise KeyRefused(f"{extension!r} is not a file extension.")
+        return f"{self.folder}{kind}-{n}.{extension}"
+
+
+def _inbox_name(inbox_key: str, most: int) -> str:
+    """Return an inbox object's name; one of more than so many bytes is cut, and a digest tells it from its like."""
+    if not is_waiting_in_inbox(inbox_key):
+        raise KeyRefused(f"{inbox_key[:200]!r} is not an object that waits in the inbox.")
+    name = inbox_key.removeprefix(INBOX)
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    ending = f"~{hashlib.sha256(encoded).hexdigest()[:12]}"
+    return encoded[: most - len(ending)].decode(errors="ignore") + ending

@@ -1,0 +1,98 @@
+"""One song's place in the bucket, opened through an Airflow connection: what operators and DAGs ask of the archive."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.manifest import Manifest, read_manifest
+from airflow_kie.archive.pending import (
+    Failure,
+    Pending,
+    delete_pending,
+    new_pending,
+    note_pending,
+    read_pending,
+    settle_pending,
+)
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SongArchive:
+    """The bucket and the keys of one song.
+
+    :param bucket: where.
+    :param keys: the song's keys.
+    """
+
+    bucket: Bucket
+    keys: SongKeys
+
+    def manifest(self) -> Manifest | None:
+        """Return the song's manifest, None while it is not archived."""
+        return read_manifest(self.bucket, self.keys)
+
+    def pending(self) -> Pending | None:
+        """Return the song's pending record, None when nothing is owed."""
+        return read_pending(self.bucket, self.keys)
+
+    def cover_task_id(self) -> str | None:
+        """Return the cover task that is paid for already, as manifest or pending record name it."""
+        manifest = self.manifest()
+        if manifest and manifest.cover_task_ids:
+            return manifest.cover_task_ids[-1]
+        pending = self.pending()
+        return pending.cover_task_ids[-1] if pending and pending.cover_task_ids else None
+
+    def note(self, *, heard_from: str, **news: Any) -> Pending:
+        """Write what is known into the song's pending record; nothing that stands there is lost.
+
+        :param heard_from: event, form, inbox, callback or generate; the first word stays.
+        :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
+        """
+        record = new_pending(self.keys.music_task_id, heard_from=heard_from, now=datetime.now(UTC))
+        return note_pending(self.bucket, self.keys, record.changed(**news))
+
+    def note_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
+        """Write the cover task's id into the pending record, so that no second run pays for the song.
+
+        :param cover_task_id: KIE's id.
+        :param expires_at: ISO time at which KIE deletes the song's files, if known.
+        """
+        self.note(heard_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
+
+    def note_failure(self, reason: str, message: str, title: str | None = None, expires_at: str | None = None) -> None:
+        """Write into the pending record why the song is still owed, and what else is known of it.
+
+        :param reason: the error's.
+        :param message: what a person reads.
+        :param title: what the song is called.
+        :param expires_at: ISO time at which KIE deletes the song's files.
+        """
+        failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
+        self.note(heard_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
+
+    def settle_pending(self) -> Pending | None:
+        """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
+        return settle_pending(self.bucket, self.keys)
+
+    def drop_pending(self) -> None:
+        """Delete the pending record, whatever it asks for."""
+        delete_pending(self.bucket, self.keys)
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return the time that a template rendered to, None where it rendered to nothing."""
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What `airflow kie doctor` checks."""

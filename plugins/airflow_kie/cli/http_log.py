@@ -1,0 +1,68 @@
+"""What was said between us and KIE, kept while a command runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_kie.client.account import KieAccount
+from airflow_kie.client.answers.checked_json import decode_json
+from airflow_kie.client.answers.envelope import Response
+from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.requests import Request
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer.
+
+    :param purpose: why it was sent, in a word of the command.
+    :param started: when it was sent, by this machine's clock.
+    :param ended: when the answer was there.
+    :param request: what was sent.
+    :param response: KIE's answer.
+    """
+
+    purpose: str
+    started: datetime
+    ended: datetime
+    request: Request
+    response: Response
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The decoded answer; empty if it is no JSON object."""
+        try:
+            decoded = decode_json(self.response.content)
+        except ValueError:
+            return {}
+        return decoded if isinstance(decoded, dict) else {}
+
+    def ahead_of(self, theirs: datetime) -> float:
+        """Return by how many seconds this machine's clock is ahead of KIE's (behind: negative), at the least.
+
+        Whenever between request and answer KIE has looked at its clock: an answer may take long.
+
+        :param theirs: KIE's time in the answer.
+        """
+        return (min(max(theirs, self.started), self.ended) - theirs).total_seconds()
+
+
+class ListeningTransport(KieTransport):
+    """Sends for one account and keeps every exchange.
+
+    :param account: the account.
+    """
+
+    def __init__(self, account: KieAccount) -> None:
+        super().__init__(account)
+        self.exchanges: list[Exchange] = []
+        self.purpose = ""
+
+    def send(self, request: Request) -> Response:
+        """Send a request, keep it with its answer, and return the answer; errors as in the transport."""
+        started = datetime.now(UTC)
+        response = super().send(request)
+        self.exchanges.append(Exchange(self.purpose, started, datetime.now(UTC), request, response))
+        return response

@@ -1,0 +1,1 @@
+"""What KIE's answers mean."""

@@ -1,0 +1,138 @@
+"""KIE's envelope `{code, msg, data}`: HTTP 200 is no success, `code` decides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.checked_json import decode_json
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.operations.operation import CodeTable, Operation, Phase, Upload
+
+COMMON_CODES: CodeTable = MappingProxyType(
+    {
+        400: errors.KieInvalidRequest,
+        401: errors.KieUnauthorized,
+        402: errors.KieOutOfCredits,
+        403: errors.KieUnauthorized,
+        404: errors.KieInvalidRequest,
+        408: errors.KieGenerationFailed,
+        409: errors.KieInvalidRequest,
+        413: errors.KieContentRejected,
+        422: errors.KieInvalidRequest,
+        429: errors.KieRateLimited,
+        430: errors.KieRateLimited,
+        433: errors.KieKeyLimit,
+        451: errors.KieInvalidRequest,
+        455: errors.KieMaintenance,
+        501: errors.KieGenerationFailed,
+        505: errors.KieInvalidRequest,
+        531: errors.KieGenerationFailed,
+        550: errors.KieRateLimited,
+    }
+)
+"""What a code means unless a row of the registry says otherwise (docs.kie.ai: each operation's page lists codes)."""
+
+_CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
+_CREDITS_CODES = frozenset({402, 429, 500})
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds; a longer Retry-After is asked again after this time."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer, whatever library fetched it.
+
+    :param status: HTTP status.
+    :param headers: header names in lower case.
+    :param content: the body's bytes.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A decoded answer.
+
+    :param code: the business code; 200 is success.
+    :param msg: KIE's words.
+    :param data: whatever the operation answers.
+    :param http_status: the HTTP status that it came with.
+    :param retry_after: seconds, from the Retry-After header.
+    """
+
+    code: int
+    msg: str = field(repr=False)
+    data: Any = field(repr=False)
+    http_status: int = 200
+    retry_after: float | None = None
+
+
+def decode_envelope(response: Response) -> Envelope:
+    """Decode an answer; the body decides, not the Content-Type (KIE leaves it out at times).
+
+    :raises KieServerError: for a gateway's page or a 5xx without envelope.
+    :raises KieBadAnswer: for anything else that is no envelope.
+    """
+    retry_after = _seconds(response.headers.get("retry-after"))
+    try:
+        body = decode_json(response.content)
+    except ValueError:
+        raise _without_envelope(response, retry_after) from None
+    code = _whole(body.get("code")) if isinstance(body, dict) else None
+    if code is None:
+        raise _without_envelope(response, retry_after)
+    if code == 200 and response.status >= 400:
+        code = response.status
+    return Envelope(code, str(body.get("msg") or ""), body.get("data"), response.status, retry_after)
+
+
+def error_in(envelope: Envelope, operation: Operation, phase: Phase) -> KieError | None:
+    """Return what an envelope's code means for this operation in this phase, or None for success.
+
+    Codes are looked up in the row, then in the common table; what stands in neither is a server error from 500 on and
+    a refused request below. A text about credits wins over 402, 429 and 500: KIE has sent all three with it.
+    """
+    if envelope.code == 200:
+        return None
+    table = {} if isinstance(operation, Upload) else operation.code_errors.get(phase, {})
+    fallback = errors.KieServerError if envelope.code >= 500 else errors.KieInvalidRequest
+    error = table.get(envelope.code) or COMMON_CODES.get(envelope.code, fallback)
+    if envelope.code in _CREDITS_CODES and _CREDITS.search(envelope.msg):
+        error = errors.KieOutOfCredits
+    return error(envelope.msg, code=envelope.code, kind=operation.name, retry_after=envelope.retry_after)
+
+
+def _without_envelope(response: Response, retry_after: float | None) -> KieError:
+    status = response.status
+    if status in (401, 403):
+        return errors.KieUnauthorized(f"HTTP {status}", code=status)
+    if status == 429:
+        return errors.KieRateLimited("HTTP 429", code=status, retry_after=retry_after)
+    if status >= 500:
+        return errors.KieServerError(f"HTTP {status} from a gateway", code=status, retry_after=retry_after)
+    kind = "an HTML page" if response.content.lstrip()[:1] == b"<" else f"{len(response.content)} bytes of no JSON"
+    return errors.KieBadAnswer(f"HTTP {status} with {kind} instead of a KIE answer", code=status)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else None
+
+
+def _seconds(value: str | None) -> float | None:
+    """Return Retry-After's seconds; its date form is not worth a parser: KIE documents neither."""
+    digits = (value or "").strip()
+    return min(float(digits), LONGEST_RETRY_AFTER) if _DIGITS.fullmatch(digits) else None

@@ -1,0 +1,138 @@
+"""What a caller does with KIE: create, read, call. Two thin shells around the same requests and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.decode import (
+    CreateAnswer,
+    DetailsAnswer,
+    Lost,
+    Refused,
+    Unreadable,
+    decode_create,
+    decode_details,
+)
+from airflow_kie.client.answers.envelope import Response, decode_envelope, error_in
+from airflow_kie.client.errors import KieError, KieNotSent
+from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
+from airflow_kie.client.operations.operation import Call, Operation, Phase, Task, Upload
+from airflow_kie.client.operations.registry import CREDIT, DOWNLOAD_URL
+from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
+from airflow_kie.lifecycle.record import TaskRecord
+
+
+class Kie:
+    """KIE for code that may block.
+
+    :param transport: sends for one account.
+    """
+
+    def __init__(self, transport: KieTransport) -> None:
+        self._transport = transport
+        self.account = transport.account
+
+    def create(self, kind: Task, body: Mapping[str, Any], source: Mapping[str, Any], callback_url: str) -> CreateAnswer:
+        """Ask for a task; never raises for what KIE answers, since the answer says whether something was paid.
+
+        :param kind: the row.
+        :param body: the fields as KIE names them.
+        :param source: what it is made from.
+        :param callback_url: where KIE shall call back.
+        """
+        try:
+            request = create_request(kind, body, callback_url)
+            response = self._transport.send(request)
+        except (KieNotSent, errors.KieInvalidRequest, errors.KieConnectionInvalid) as error:
+            return Refused(error.with_facts(kind=kind.name))
+        except KieError as error:
+            return Lost(error.with_facts(kind=kind.name))
+        return decode_create(kind, source, response)
+
+    def details(self, record: TaskRecord, kind: Task) -> DetailsAnswer:
+        """Read a task; never raises for what KIE answers.
+
+        :param record: the task.
+        :param kind: its row.
+        """
+        task_id = record.task_id or ""
+        try:
+            response = self._transport.send(details_request(kind, task_id, record.source))
+        except KieError as error:
+            return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
+        return decode_details(kind, task_id, response)
+
+    def call(self, call: Call, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the `data` of an operation that answers at once.
+
+        :raises KieError: whatever KIE's code means.
+        """
+        return _data(call, self._transport.send(call_request(call, body)))
+
+    def upload(self, upload: Upload, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Any:
+        """Give KIE a file and return the `data` of its answer.
+
+        :raises KieError: whatever KIE's code means.
+        """
+        return _data(upload, self._transport.send(upload_request(upload, body, file)))
+
+    def credits(self) -> float:
+        """Return the account's balance in credits (a float, though the page says integer)."""
+        return _credits(self.call(CREDIT))
+
+    def download_url(self, url: str) -> str:
+        """Return a fresh link to one of KIE's result files, valid for 20 minutes.
+
+        :raises KieInvalidRequest: "url is wrong": not a file of KIE, or no longer there.
+        """
+        return _fresh_url(self.call(DOWNLOAD_URL, {"url": url}))
+
+
+class KieAsync:
+    """KIE for event loops: what a trigger needs.
+
+    :param transport: sends for one account.
+    """
+
+    def __init__(self, transport: KieAsyncTransport) -> None:
+        self._transport = transport
+        self.account = transport.account
+
+    async def details(self, record: TaskRecord, kind: Task) -> DetailsAnswer:
+        """Read a task; never raises for what KIE answers."""
+        task_id = record.task_id or ""
+        try:
+            response = await self._transport.send(details_request(kind, task_id, record.source))
+        except KieError as error:
+            return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
+        return decode_details(kind, task_id, response)
+
+    async def call(self, call: Call, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the `data` of an operation that answers at once; errors as in :meth:`Kie.call`."""
+        return _data(call, await self._transport.send(call_request(call, body)))
+
+    async def credits(self) -> float:
+        """Return the account's balance in credits."""
+        return _credits(await self.call(CREDIT))
+
+
+def _data(operation: Operation, response: Response) -> Any:
+    envelope = decode_envelope(response)
+    error = error_in(envelope, operation, Phase.CREATE)
+    if error is not None:
+        raise error
+    return envelope.data
+
+
+def _credits(data: Any) -> float:
+    if isinstance(data, bool) or not isinstance(data, (int, float)):
+        raise errors.KieBadAnswer("The balance is no number", kind=CREDIT.name)
+    return float(data)
+
+
+def _fresh_url(data: Any) -> str:
+    if not isinstance(data, str) or not data:
+        raise errors.KieBadAnswer("No link came back", kind=DOWNLOAD_URL.name)
+    return data

@@ -1,0 +1,1 @@
+"""Callback URLs, and how a callback proves that it is KIE's."""

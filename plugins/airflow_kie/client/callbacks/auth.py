@@ -1,0 +1,107 @@
+"""How a callback proves that it comes from KIE: by its signature or, for accounts that do not sign, by a token.
+
+An account signs once its webhook HMAC key is turned on (kie.ai/settings). For one that does not, its owner may put a
+secret of their own into the connection. Tokens derived from it stand in the callback URLs: for each task of ours one
+that proves only that task, and one for the songs of other programs. As soon as the connection has a webhook secret,
+a token alone proves nothing any more.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kie.client.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, SignatureRefused, verify
+from airflow_kie.client.callbacks.url import Waiting, read_wake_token
+
+SHORTEST_TOKEN_SECRET = 32
+"""Characters of a `callback_token_secret`: as many as ``openssl rand -hex 16`` gives, which is 128 bits."""
+_PURPOSE = b"airflow-kie callback URL token v1"
+
+
+class TokenSecretTooShort(ValueError):
+    """A `callback_token_secret` that could be guessed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class CallbackKeys:
+    """What a connection's callbacks are checked with; empty: they are all refused.
+
+    :param webhook: the webhook HMAC key of the account and, while it is being changed, the previous one.
+    :param token: for an account without such a key: the secret behind the tokens in its callback URLs.
+    """
+
+    webhook: tuple[str, ...] = field(default=(), repr=False)
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A callback that is KIE's.
+
+    :param by: ``signature`` or ``token``.
+    :param waiting: whom it wakes, where its URL names somebody.
+    """
+
+    by: str
+    waiting: Waiting | None
+
+
+def keys_in(extra: Mapping[str, Any], kie_conn_id: str) -> CallbackKeys:
+    """Return what checks a connection's callbacks.
+
+    :param extra: the connection's extra.
+    :param kie_conn_id: its id, for the message.
+    :raises TokenSecretTooShort: when callbacks would hang on a secret that can be guessed.
+    """
+    names = ("webhook_secret", "webhook_secret_previous")
+    webhook = tuple(str(extra[name]) for name in names if extra.get(name))
+    token = str(extra.get("callback_token_secret") or "").strip()
+    if token and len(token) < SHORTEST_TOKEN_SECRET:
+        raise TokenSecretTooShort(
+            f"The callback_token_secret of connection {kie_conn_id} has {len(token)} characters and could be guessed; "
+            f"it needs at least {SHORTEST_TOKEN_SECRET}. `openssl rand -hex 32` makes a good one"
+        )
+    return CallbackKeys(webhook, token)
+
+
+def waking_secret(keys: CallbackKeys) -> str:
+    """Return the secret that signs whom a callback shall wake; empty where no callback could be checked."""
+    return keys.webhook[0] if keys.webhook else keys.token
+
+
+def connection_token(token_secret: str, kie_conn_id: str) -> str:
+    """Return the token for the callback URL of songs that other programs generate with this connection's account.
+
+    :param token_secret: the connection's `callback_token_secret`; it cannot be computed back from the token.
+    :param kie_conn_id: the connection; the token of one is worth nothing for another.
+    """
+    digest = hmac.new(token_secret.encode(), _PURPOSE + b"\0" + kie_conn_id.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+
+
+def prove(
+    keys: CallbackKeys, kie_conn_id: str, task_id: str, headers: Mapping[str, str], token: str, now: float
+) -> Proof:
+    """Check a callback.
+
+    :param keys: the connection's.
+    :param kie_conn_id: the connection in the URL's path.
+    :param task_id: the id in the body.
+    :param headers: the request's, by lower-case name.
+    :param token: the token in the URL's query, empty for none.
+    :param now: epoch seconds.
+    :raises SignatureRefused: unless it proves itself; the message says why, for the log.
+    """
+    if keys.webhook or not keys.token:
+        verify(keys.webhook, task_id, headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER), now)
+        return Proof("signature", read_wake_token((*keys.webhook, *filter(None, (keys.token,))), token))
+    waiting = read_wake_token((keys.token,), token)
+    ours = hmac.compare_digest(connection_token(keys.token, kie_conn_id).encode(), token.encode("utf-8", "replace"))
+    if not waiting and not ours:
+        raise SignatureRefused("its account does not sign, and its URL holds no token of ours")
+    return Proof("token", waiting)

@@ -1,0 +1,87 @@
+"""KIE's callback signature (docs.kie.ai common-api/webhook-verification).
+
+KIE signs the task's id and the time, not the body: whoever saw one signed call can send another body with it. So a
+verified callback proves only that something happened to this task; what happened is read from the details.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_kie.client.operations.json_path import Path, first_at
+from airflow_kie.client.task_ids import KeyRefused, checked_task_id
+
+SIGNATURE_HEADER = "x-webhook-signature"
+TIMESTAMP_HEADER = "x-webhook-timestamp"
+
+OLDEST = 3600.0
+"""Seconds that a callback may be old. KIE names no window and does not say whether a retry is signed anew; nothing is
+done twice for a callback that comes twice, so the window can be wide."""
+NEWEST = 300.0
+"""Seconds that a callback may come from the future: clocks differ."""
+
+ID_PATHS: tuple[Path, ...] = (("data", "task_id"), ("data", "taskId"), ("taskId",), ("task_id",))
+"""Where callbacks name their task: music and WAV in the first way, covers in the second, Aleph at the top."""
+
+
+class SignatureRefused(Exception):
+    """The callback is not KIE's, as far as can be told; the message says why, for the log, not for the sender."""
+
+
+def task_id_in(body: bytes) -> tuple[str, Mapping[str, Any]]:
+    """Return the task id that a callback names, and the decoded body; nothing else of it is looked at.
+
+    :param body: the request's bytes.
+    :raises SignatureRefused: when it names none.
+    """
+    try:
+        decoded = json.loads(body)
+    except (ValueError, RecursionError):
+        raise SignatureRefused("the body is no JSON") from None
+    found = first_at(decoded, *ID_PATHS)
+    if not isinstance(decoded, dict) or not isinstance(found, str) or not is_task_id(found):
+        raise SignatureRefused("the body names no task")
+    return found, decoded
+
+
+def is_task_id(text: str) -> bool:
+    try:
+        return bool(checked_task_id(text))
+    except KeyRefused:
+        return False
+
+
+def sign(secret: str, task_id: str, timestamp: str) -> str:
+    """Return the signature: Base64 (not hex) of HMAC-SHA256 over ``taskId.timestamp``."""
+    digest = hmac.new(secret.encode(), f"{task_id}.{timestamp}".encode(), hashlib.sha256).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def verify(secrets: Sequence[str], task_id: str, timestamp: str | None, signature: str | None, now: float) -> None:
+    """Check a callback's signature against every secret that is valid at the moment.
+
+    :param secrets: the current secret and, while it is being changed, the previous one.
+    :param task_id: the id in the body.
+    :param timestamp: the X-Webhook-Timestamp header: seconds since the epoch.
+    :param signature: the X-Webhook-Signature header.
+    :param now: epoch seconds.
+    :raises SignatureRefused: unless one of them fits and the time is near.
+    """
+    if not secrets:
+        raise SignatureRefused("no webhook secret is configured")
+    if not timestamp or not signature:
+        raise SignatureRefused("it is not signed")
+    if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 12:
+        raise SignatureRefused("its timestamp is no number of seconds")
+    given = signature.encode("utf-8", "replace")
+    # Every secret is compared, and in constant time, so that the time taken tells nothing.
+    fits = [hmac.compare_digest(sign(secret, task_id, timestamp).encode(), given) for secret in secrets]
+    if not any(fits):
+        raise SignatureRefused("its signature does not fit")
+    if not now - OLDEST <= int(timestamp) <= now + NEWEST:
+        raise SignatureRefused("it is too old or from the future")

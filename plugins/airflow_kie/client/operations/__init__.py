@@ -1,0 +1,1 @@
+"""KIE's operations as rows."""

@@ -1,0 +1,1 @@
+"""New tasks of an account, counted over all processes."""

@@ -1,0 +1,1 @@
+"""What ties the lifecycle to Airflow: task state, retries, outages, ways to wait, XCom keys."""

@@ -1,0 +1,98 @@
+"""A run's memory of its paid tasks, in Airflow's task state store.
+
+The store is keyed by run, task and map index; a map index is no song, so every key here names its source.
+Values never expire by themselves: they go with the DAG run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
+
+from airflow_kie.client.redact import storable
+from airflow_kie.lifecycle.record import TaskRecord
+
+
+class TaskStateStore(Protocol):
+    """What is used of ``context["task_state_store"]``."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None: ...
+
+
+class RecordStore:
+    """Reads and writes the record of one paid task.
+
+    :param store: ``context["task_state_store"]``.
+    :param key: see :func:`source_key` and :func:`request_key`.
+    """
+
+    def __init__(self, store: TaskStateStore, key: str) -> None:
+        self._store = store
+        self.key = key
+
+    def read(self) -> TaskRecord | None:
+        """Return the stored record, None when there is none."""
+        value = self._store.get(self.key)
+        return TaskRecord.from_json(value) if isinstance(value, dict) else None
+
+    def write(self, record: TaskRecord) -> None:
+        """Store the record."""
+        self._store.set(self.key, record.to_json(), retention=NEVER_EXPIRE)
+
+    def deadline(self, max_tries: int, now: float, timeout: float) -> float:
+        """Return when this wait ends: fixed at its first attempt, kept by retries, new after a clear.
+
+        :param max_tries: the task instance's; it rises on a clear and not on a retry.
+        :param now: epoch seconds.
+        :param timeout: seconds that the wait may last.
+        """
+        key = f"deadline/{self.key}"
+        stored = self._store.get(key)
+        if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
+            return float(stored["at"])
+        self._store.set(key, {"at": now + timeout, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+        return now + timeout
+
+    def begin_anew(self, max_tries: int, at: float) -> None:
+        """Let the wait end at another moment: the time of an outage does not count.
+
+        :param max_tries: the task instance's.
+        :param at: epoch seconds.
+        """
+        self._store.set(f"deadline/{self.key}", {"at": at, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+
+
+def source_key(noun: str, source_id: str) -> str:
+    """Return the key of a task that is made from something: ``cover/<music task id>``."""
+    return f"{noun}/{source_id}"
+
+
+def request_key(noun: str, body: Mapping[str, Any]) -> str:
+    """Return the key of a task that is made from a request alone: another request is another paid task.
+
+    The query of an address does not count: a retry signs a pre-signed URL anew, and means the same file.
+    """
+    digest = hashlib.sha256(json.dumps(storable(body), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return f"{noun}/{digest[:24]}"
+
+
+def key_of_this_try(store: TaskStateStore, key: str, max_tries: int) -> str:
+    """Return the key that a task without a source goes by: a retry keeps it even if its request renders differently.
+
+    A template with a time in it would otherwise make a retry pay for a second task. After a clear the request counts
+    as it is then: the same one takes up its task, another one is another task.
+
+    :param store: ``context["task_state_store"]``.
+    :param key: the key of the request as it is now.
+    :param max_tries: the task instance's; it rises on a clear and not on a retry.
+    """
+    stored = store.get("request")
+    if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
+        return str(stored["key"])
+    store.set("request", {"key": key, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+    return key

@@ -1,0 +1,66 @@
+"""How a task of Airflow spends the time until KIE's task may have ended: deferred, rescheduled or asleep."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NoReturn
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from airflow_kie.lifecycle.log_line import about
+from airflow_kie.lifecycle.record import TaskRecord
+
+log = logging.getLogger(__name__)
+
+BACKSTOP = timedelta(seconds=60)
+"""How much longer than our own deadline Airflow lets the trigger live, so that the event with the reason wins."""
+
+
+class Pausing(StrEnum):
+    """Ways to wait."""
+
+    DEFER = "defer"
+    RESCHEDULE = "reschedule"
+    POKE = "poke"
+
+
+def pause_by(
+    way: Pausing, operator: BaseOperator, kie_conn_id: str, deadline: float, poll_interval: float | None
+) -> Callable[[TaskRecord, float], None]:
+    """Return the function that spends the time until a moment, in the way that is asked for.
+
+    :param way: defer and reschedule leave the task by an exception and free the worker; poke sleeps.
+    :param operator: the operator or sensor that waits; it resumes in its `execute_complete`.
+    :param kie_conn_id: the Airflow connection that the trigger reads with.
+    :param deadline: epoch seconds at which waiting ends.
+    :param poll_interval: seconds between the trigger's reads, None for the usual cadence.
+    """
+
+    def defer(record: TaskRecord, until: float) -> NoReturn:
+        from airflow_kie.triggers.task import KieTaskTrigger
+
+        log.info("Waiting for KIE: %s", about(record))
+        untold = replace(record, token=None)  # Airflow shows a trigger's arguments
+        operator.defer(
+            trigger=KieTaskTrigger(kie_conn_id, untold.to_json(), deadline, poll_interval, until),
+            method_name="execute_complete",
+            kwargs={"awaited": record.task_id},  # a wake-up names no task, and the store can be emptied meanwhile
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+        )
+
+    def reschedule(record: TaskRecord, until: float) -> NoReturn:
+        log.info("KIE is asked again later: %s", about(record))
+        moment = datetime.fromtimestamp(until, tz=UTC)
+        raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+
+    def poke(record: TaskRecord, until: float) -> None:
+        log.info("KIE is asked again in a moment: %s", about(record))
+        time.sleep(max(0.0, until - time.time()))
+
+    return {Pausing.DEFER: defer, Pausing.RESCHEDULE: reschedule, Pausing.POKE: poke}[way]

@@ -1,0 +1,44 @@
+"""The XCom keys of the chain, and what stands behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+ARCHIVED_KEY = "archived_already"
+"""XCom key of the songs that had all that was asked for before the run began."""
+
+
+FAILURE_KEY = "failure"
+"""XCom key under which a task of the chain says why it failed."""
+
+
+NEWS_KEY = "news"
+"""XCom key of what is new: a notifier reads it."""
+
+
+SONG_TITLE_KEY = "song_title"
+"""XCom key of the song's title: the next tasks of the chain show it as their label."""
+
+
+EXPIRES_AT_KEY = "expires_at"
+"""XCom key of the time at which KIE deletes the song's files."""
+
+
+def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -> dict[str, Any]:
+    """Return what goes into XCom of an archived song; its shape only grows."""
+    return {
+        "music_task_id": manifest.music_task_id,
+        "title": manifest.song.title,
+        "bucket": bucket,
+        "manifest_key": manifest_key,
+        "changed": changed,
+        "credits": manifest.credits,
+        "warnings": list(manifest.warnings),
+        "files": [
+            {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
+        ],
+    }

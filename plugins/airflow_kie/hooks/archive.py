@@ -1,0 +1,80 @@
+"""The archive behind an Airflow connection: a bucket, and one song's folder in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie import settings
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
+from airflow_kie.archive.song_folder import SongArchive
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+
+ExtraArgs = Mapping[str, Any] | str | None
+"""What goes to S3 with our objects: a map, its JSON text (a template renders to that), or None for the setting."""
+
+
+def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = None) -> Bucket:
+    """Return a bucket behind an Airflow connection.
+
+    :param aws_conn_id: Airflow connection of type ``aws``; None or empty: boto3's default credential chain.
+    :param bucket: its name.
+    :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.bucket.Bucket`; None: those of
+        `[kie] s3_extra_args`.
+    :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
+    :raises S3Error: when the connection gives no credentials, such as those of a role that it may not take on.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    arguments = _arguments(extra_args)
+    hook = S3Hook(aws_conn_id=aws_conn_id or None)
+    with s3_errors("GetCredentials", bucket):
+        try:
+            return Bucket(hook.get_conn(), bucket, arguments, _principal(hook))
+        except ValueError as error:  # botocore's for an endpoint that is no address
+            raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
+
+
+def _principal(hook: S3Hook) -> str:
+    """Return whose credentials are used; nobody knows a role by its access key, which changes every hour."""
+    credentials = hook.get_session().get_credentials()
+    if credentials is None:
+        return "nobody (no credentials were found)"
+    role = hook.conn_config.role_arn
+    if credentials.method == "assume-role-with-web-identity":  # of a Kubernetes service account
+        role = role or os.environ.get("AWS_ROLE_ARN")
+    key = f"access key {credentials.access_key}"
+    return f"role {role} ({key})" if role else key
+
+
+def _arguments(extra_args: ExtraArgs) -> Mapping[str, Any]:
+    given: Any = settings.text("s3_extra_args") if extra_args is None else extra_args
+    if isinstance(given, str):
+        try:
+            given = json.loads(given) if given.strip() else {}
+        except ValueError:
+            given = None
+    if not isinstance(given, Mapping):
+        raise S3ArgumentsRefused('they are a map such as {"ServerSideEncryption": "aws:kms"}, written as JSON')
+    return given
+
+
+def open_song(
+    aws_conn_id: str | None, bucket: str, prefix: str, music_task_id: str, extra_args: ExtraArgs = None
+) -> SongArchive:
+    """Return the folder of one song behind an Airflow connection; no request is made.
+
+    :param aws_conn_id: Airflow connection of type ``aws``; None or empty: boto3's default credential chain.
+    :param bucket: the archive's bucket.
+    :param prefix: the archive's prefix.
+    :param music_task_id: the song's id at KIE.
+    :param extra_args: as in :func:`open_bucket`.
+    """
+    return SongArchive(open_bucket(aws_conn_id, bucket, extra_args), ArchiveKeys(prefix).song(music_task_id))

@@ -1,0 +1,16 @@
+"""How a log speaks of a task: so that whoever greps an id finds each change of its state."""
+
+from __future__ import annotations
+
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.record import TaskRecord
+
+
+def about(record: TaskRecord) -> str:
+    """Return one line that names a task, what it is made from, and its last state."""
+    kind = task_kind(record.kind)
+    source = f" for {record.source_id}" if record.source_id else ""
+    word = record.last_state or ""
+    meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 tells nobody anything
+    state = f", last state {word}{f' ({meaning})' if meaning else ''}" if word else ""
+    return f"{kind.title} task {record.task_id or '(no id yet)'}{source}{state}."

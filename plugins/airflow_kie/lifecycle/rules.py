@@ -1,0 +1,272 @@
+"""The rules of one paid task, as a pure function: what to do next, given what is known and what KIE just answered.
+
+Operator, sensor and trigger carry out the same rules and only move the record along, so whatever crashes in between,
+the next one goes on from what was stored. Time comes in as an argument and nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.decode import (
+    Answer,
+    Created,
+    Ended,
+    Invisible,
+    Lost,
+    Read,
+    Refused,
+    Unreadable,
+    failure_of,
+)
+from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.client.operations.operation import State, Task
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.polling import seconds_to_next_read
+from airflow_kie.lifecycle.record import Progress, TaskRecord
+
+RATE_WINDOW = 10.0
+"""Seconds of KIE's rate limit window (docs.kie.ai getting-started): a read that hit the limit waits it out."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How doubtful answers are decided.
+
+    :param visible_after: seconds in which KIE may not show a task yet.
+    :param agree_after: seconds that two reads must lie apart to be believed when they tell of a failure.
+    :param new_tasks: how many further tasks a song may be given after KIE's own failures, per reason.
+    :param interval: seconds between reads; None: dense near the typical end.
+    :param waiting: how many tasks of this account wait in this process.
+    :param connections: every Airflow connection that may be used, to be named where one does not know a task.
+    """
+
+    visible_after: float = 60.0
+    agree_after: float = 30.0
+    new_tasks: int = 2
+    interval: float | None = None
+    waiting: int = 1
+    connections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Send:
+    """Store the record (it says `sending`), then send the create."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Read the details now."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until then (epoch seconds)."""
+
+    record: TaskRecord
+    until: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The task has its files."""
+
+    record: TaskRecord
+    details: TaskDetails
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The task has failed, or nothing more can be known in this attempt; the error says what helps."""
+
+    record: TaskRecord
+    error: KieError
+
+
+Action = Send | Fetch | Wait | Done | Fail
+
+
+def next_action(record: TaskRecord, now: float, answer: Answer | None = None, rules: Rules | None = None) -> Action:
+    """Return what to do next for a task.
+
+    :param record: what is known, as stored.
+    :param now: epoch seconds.
+    :param answer: what KIE just answered, None when an attempt begins or a wait is over.
+    :param rules: how doubtful answers are decided.
+    """
+    turn = _Turn(task_kind(record.kind), record, now, rules or Rules())
+    match answer:
+        case None:
+            return turn.begin()
+        case Created():
+            return turn.created(answer)
+        case Refused(error):
+            return turn.fail(error, replace(record, progress=Progress.NEW))
+        case Lost(error):
+            return turn.lost(error)
+        case Read(details):
+            return turn.read(details)
+        case Invisible():
+            return turn.invisible()
+        case Unreadable(error):
+            return turn.unreadable(error)
+        case Ended(task_id, error):
+            return turn.believed(error) if task_id == record.task_id else turn.begin()
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One application of the rules."""
+
+    kind: Task
+    record: TaskRecord
+    now: float
+    rules: Rules
+
+    def begin(self) -> Action:
+        if self.record.task_id:
+            return Fetch(self.record)
+        if self.record.progress is not Progress.NEW and not self.kind.once_per_source:
+            return self.fail(errors.KieCreateInDoubt("no answer to the create was seen"))
+        return Send(replace(self.record, progress=Progress.SENDING))
+
+    def created(self, answer: Created) -> Action:
+        if answer.task_id in self.record.failed_ids:
+            again = f"a new request was answered with the failed task {answer.task_id}"
+            return self.fail(errors.KieFailedForGood(again, task_id=answer.task_id), self._sent(answer))
+        record = self._sent(answer)
+        return Fetch(record) if answer.duplicate else self._wait(record)
+
+    def lost(self, error: KieError) -> Action:
+        """A kind that KIE makes once is sent again by the next attempt: the duplicate answer brings the id back."""
+        if self.kind.once_per_source:
+            paid = "Whether KIE has made it is unknown; the retry asks, and KIE makes it only once per song"
+            return self.fail(error.with_facts(paid=paid))
+        return self.fail(errors.KieCreateInDoubt(error.facts.message, code=error.facts.code))
+
+    def read(self, details: TaskDetails) -> Action:
+        made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
+        known_at = self.record.known_at if self.record.known_at is not None else made_at
+        record = replace(self.record, last_state=details.word or None, known_at=known_at)
+        parent, source = details.parent_id, self.record.parent_id
+        if parent and source and self.kind.parent_path and parent != source:
+            return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
+        if details.complete and details.state is not State.RUNNING:
+            return Done(replace(record, doubt=None, doubt_at=None), details)
+        if self._tells_of_failure(details):
+            return self._doubt(failure_of(self.kind, details), record)
+        return self._wait(replace(record, doubt=None, doubt_at=None))
+
+    def invisible(self) -> Action:
+        known_at = self.record.known_at if self.record.known_at is not None else self.now
+        record = replace(self.record, known_at=known_at)
+        unknown = errors.KieTaskUnknown(self._asked_under())
+        if self.now - known_at >= self.rules.visible_after:
+            return self._doubt(unknown, record)
+        # The first such read counts: a task that KIE never shows fails when the time of grace is over.
+        doubted = record.doubt == _told(unknown) and record.doubt_at is not None
+        return self._wait(record if doubted else replace(record, doubt=_told(unknown), doubt_at=self.now))
+
+    def _asked_under(self) -> str:
+        """Return under which connection a task was looked for, and where it was not: nobody else's key is tried."""
+        mine = self.record.connection
+        others = [name for name in self.rules.connections if name != mine]
+        said = f"it was looked for under {mine}" if mine else ""
+        return f"{said}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else said
+
+    def unreadable(self, error: KieError) -> Action:
+        """A read that failed says nothing about the task: it is repeated, and what only a person can mend is doubted.
+
+        That holds for every code of KIE, those about the account too (401): a gateway sends any of them for a moment.
+        """
+        if error.scope is Scope.SERVICE or error.remedy is not Remedy.PERSON:
+            window = RATE_WINDOW if isinstance(error, errors.KieRateLimited) else 0.0
+            return self._wait(self.record, pause=max(error.facts.retry_after or 0.0, window))
+        if error.facts.code is None:  # our own finding, such as a connection without host: KIE was not asked
+            return self.fail(error)
+        return self._doubt(error, self.record)
+
+    def believed(self, error: KieError) -> Action:
+        """Start a new task where that helps, the rules allow it, and KIE would make one."""
+        if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
+            return self.fail(_of_a_read(error, self.record))
+        counted = self.record.task_id in self.record.failed_ids
+        failed = self.record.attempts.get(error.reason, 0) + (not counted)
+        record = (
+            self.record
+            if counted
+            else replace(
+                self.record,
+                attempts={**self.record.attempts, error.reason: failed},
+                failed_ids=(*self.record.failed_ids, self.record.task_id),
+            )
+        )
+        if failed > self.rules.new_tasks:
+            said = f"{failed} tasks failed, the last one with: {error.facts.message or 'no message'}"
+            return self.fail(errors.KieFailedForGood(said, code=error.facts.code), record)
+        return Send(replace(record, progress=Progress.SENDING, task_id=None, known_at=None, doubt=None, doubt_at=None))
+
+    def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
+        record = record or self.record
+        known = {
+            "kind": record.kind,
+            "task_id": record.task_id,
+            "source_id": record.source_id,
+            "last_state": record.last_state,
+        }
+        return Fail(record, error.with_facts(**{key: value for key, value in known.items() if value}))
+
+    def _sent(self, answer: Created) -> TaskRecord:
+        return replace(
+            self.record,
+            progress=Progress.SENT,
+            task_id=answer.task_id,
+            known_at=self.now,
+            adopted=answer.duplicate,
+            last_state=None,
+        )
+
+    def _tells_of_failure(self, details: TaskDetails) -> bool:
+        if details.state is not State.RUNNING:
+            return True
+        return self.kind.running_errors and bool(details.error_code or details.error_message)
+
+    def _doubt(self, error: KieError, record: TaskRecord) -> Action:
+        """Believe what ends a task when two reads that lie far enough apart tell the same; a retry asks twice again."""
+        told = _told(error)
+        if record.doubt == told and record.doubt_at is not None:
+            since = self.now - record.doubt_at
+            if since >= self.rules.agree_after:
+                return self.fail(_of_a_read(error, record), replace(record, doubt=None, doubt_at=None))
+            return Wait(record, self.now + self.rules.agree_after - since)
+        record = replace(record, doubt=told, doubt_at=self.now)
+        return Wait(record, self.now + self.rules.agree_after)
+
+    def _wait(self, record: TaskRecord, pause: float = 0.0) -> Wait:
+        age = self.now - (record.known_at if record.known_at is not None else self.now)
+        seconds = seconds_to_next_read(
+            self.kind.timing,
+            age,
+            seed=record.task_id or "",
+            waiting=self.rules.waiting,
+            interval=self.rules.interval,
+        )
+        return Wait(record, self.now + pause + seconds)
+
+
+def _of_a_read(error: KieError, record: TaskRecord) -> KieError:
+    """Return the error of reads that agree: a task that KIE has named to us is there, although it is not shown."""
+    if record.created_here and isinstance(error, errors.KieTaskUnknown | errors.KieInvalidRequest):
+        return errors.KieTaskNotShown(error.facts.message, code=error.facts.code)
+    return error
+
+
+def _told(error: KieError) -> str:
+    """Return what two reads must both tell for a failure to be believed."""
+    return f"{error.reason}:{error.facts.code}:{error.facts.last_state}"

@@ -1,0 +1,1 @@
+"""Where each file came from: facts, OpenLineage, asset events."""

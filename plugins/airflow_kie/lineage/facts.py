@@ -1,0 +1,264 @@
+"""What a task of ours knows about where things come from: datasets down to the file, and the facts of KIE's tasks.
+
+Nothing here imports OpenLineage: `openlineage.py` makes its records of these, where it is installed and switched on.
+Prompts and lyrics are told of by hash and length; by their text only if `[kie] include_texts` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie import settings
+from airflow_kie.archive.describe import prompt_of
+from airflow_kie.client.operations.registry import COVER, MUSIC
+
+if TYPE_CHECKING:
+    from airflow_kie.archive.manifest import FileRecord, Manifest
+    from airflow_kie.client.answers.details import TaskDetails
+    from airflow_kie.lifecycle.record import TaskRecord
+
+KIE = "kie://api.kie.ai"
+"""The namespace of everything at KIE, whichever host a connection names."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of people, told of without telling it.
+
+    :param sha256: of its UTF-8 form.
+    :param length: in characters.
+    :param text: the text itself, only if `[kie] include_texts` says so.
+    """
+
+    sha256: str
+    length: int
+    text: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Text:
+        """Return what may be told of a text."""
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        return cls(digest, len(text), text if settings.flag("include_texts") else None)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prompt, a song, a song's covers or a file, as OpenLineage names datasets.
+
+    :param namespace: ``kie://api.kie.ai`` or ``s3://<bucket>``.
+    :param name: ``suno/music/<id>``, or a key in the bucket.
+    :param made: what is known of it, where a task has made it.
+    """
+
+    namespace: str
+    name: str
+    made: Made | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is known of something that was made.
+
+    :param kind: music, cover, track, lyrics or manifest; later versions may add kinds.
+    :param task_id: the KIE task that made it.
+    :param made_from: the one of the run's inputs that it comes from, where that is known.
+    :param expires_at: ISO time at which KIE deletes its own copy.
+    :param files: how many files a KIE task has made.
+    :param position: position in KIE's answer, from 1.
+    :param size: bytes.
+    """
+
+    kind: str
+    task_id: str | None = None
+    made_from: Dataset | None = None
+    expires_at: str | None = None
+    files: int | None = None
+    position: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    audio_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run of a task tells beside its datasets.
+
+    :param operation: ``suno.music``, ``suno.cover`` or ``archive``.
+    :param credits: what KIE reports, None where it reports none.
+    :param attempts: tasks that KIE was asked for in this run, those included that failed there.
+    :param failures: reason → how many of them failed with it.
+    :param adopted: the task was found or given, not made by this run.
+    :param wait_seconds: from the id being known to the end being seen.
+    :param heard: how the end was heard of: callback, poll, or at_once if there was nothing to wait for.
+    :param changed: of an archive: something was written.
+    """
+
+    operation: str
+    kie_conn_id: str
+    task_id: str | None = None
+    music_task_id: str | None = None
+    cover_task_ids: tuple[str, ...] = ()
+    model: str | None = None
+    credits: float | None = None
+    attempts: int | None = None
+    failed_task_ids: tuple[str, ...] = ()
+    failures: Mapping[str, int] | None = None
+    adopted: bool | None = None
+    wait_seconds: float | None = None
+    heard: str | None = None
+    changed: bool | None = None
+    prompt: Text | None = None
+    lyrics: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskLineage:
+    """What a run of a task has read and made.
+
+    :param inputs: what it was made from.
+    :param outputs: what was made.
+    :param facts: the rest.
+    """
+
+    inputs: tuple[Dataset, ...]
+    outputs: tuple[Dataset, ...]
+    facts: Facts
+
+
+def at_kie(kind: str, name: str, made: Made | None = None) -> Dataset:
+    """Return the dataset of something at KIE.
+
+    :param kind: the operation that makes it, such as ``suno.music``.
+    :param name: its task id.
+    """
+    return Dataset(KIE, f"{kind.replace('.', '/')}/{name}", made)
+
+
+def prompts(text: Any) -> tuple[Dataset, ...]:
+    """Return the dataset of a prompt, which is named by its hash; nothing for an empty one."""
+    return (Dataset(KIE, f"suno/prompt/{Text.of(text).sha256}"),) if isinstance(text, str) and text else ()
+
+
+def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits_only: bool = False) -> TaskLineage:
+    """Return the lineage of a KIE task that has not ended.
+
+    :param record: what is known of it.
+    :param body: the request that makes it, where we make it.
+    :param waits_only: who tells of it makes none.
+    """
+    music = record.kind == MUSIC.name
+    prompt = (body or {}).get("prompt") if music else None
+    source = record.parent_id
+    inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
+    return TaskLineage(
+        inputs,
+        (),
+        Facts(
+            operation=record.kind,
+            kie_conn_id=record.connection,
+            task_id=record.task_id,
+            music_task_id=record.task_id if music else source,
+            model=(body or {}).get("model"),
+            attempts=None if waits_only else len(record.failed_ids) + 1,
+            failed_task_ids=tuple(record.failed_ids),
+            failures=dict(record.attempts) or None,
+            adopted=None if waits_only else record.adopted,
+            prompt=Text.of(prompt) if prompt else None,
+        ),
+    )
+
+
+def of_ended(
+    record: TaskRecord, details: TaskDetails, heard: str, since: float | None, *, waits_only: bool = False
+) -> TaskLineage:
+    """Return the lineage of a KIE task that has its files.
+
+    :param record: what is known of it.
+    :param details: as KIE tells it.
+    :param heard: how its end was heard of.
+    :param since: epoch seconds since when it was waited for.
+    :param waits_only: who tells of it makes none.
+    """
+    known = known_of(record, waits_only=waits_only)
+    music = record.kind == MUSIC.name
+    source = None if music else record.parent_id or details.parent_id
+    prompt = prompt_of(details) if music else None
+    inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
+    lyrics = () if details.param.get("instrumental") else [track.lyrics for track in details.tracks if track.lyrics]
+    made = Made(
+        kind=record.kind.rpartition(".")[2],
+        task_id=record.task_id,
+        made_from=inputs[0] if inputs else None,
+        expires_at=details.expires_at.isoformat() if details.expires_at else None,
+        files=len(details.tracks) if music else len(details.results),
+    )
+    first = details.tracks[0] if details.tracks else None
+    facts = replace(
+        known.facts,
+        music_task_id=record.task_id if music else source,
+        cover_task_ids=(record.task_id,) if record.kind == COVER.name and record.task_id else (),
+        model=details.param.get("model") or (first.model if first else None),
+        credits=details.credits_consumed,
+        wait_seconds=round(max(0.0, time.time() - since), 3) if since is not None else None,
+        heard=heard,
+        prompt=Text.of(prompt) if prompt else None,
+        lyrics=tuple(Text.of(text) for text in lyrics),
+    )
+    return TaskLineage(inputs, (at_kie(record.kind, record.task_id or "", made),), facts)
+
+
+def to_archive(kie_conn_id: str, music_task_id: str, cover_task_ids: Sequence[str]) -> TaskLineage:
+    """Return the lineage of a song's archiving before anything is archived.
+
+    :param kie_conn_id: the connection whose account made the song.
+    :param music_task_id: the song.
+    :param cover_task_ids: its covers, if they are asked for.
+    """
+    inputs = (at_kie(MUSIC.name, music_task_id), *(at_kie(COVER.name, task_id) for task_id in cover_task_ids))
+    facts = Facts("archive", kie_conn_id, music_task_id=music_task_id, cover_task_ids=tuple(cover_task_ids))
+    return TaskLineage(inputs, (), facts)
+
+
+def of_archive(
+    begun: TaskLineage, bucket: str, manifest_key: str, manifest: Manifest, added: Sequence[FileRecord]
+) -> TaskLineage:
+    """Return the lineage of an archived song.
+
+    :param begun: what was known before.
+    :param bucket: where its files are.
+    :param manifest_key: the key of its manifest.
+    :param manifest: what it holds.
+    :param added: the files that this run has archived; none if everything was there.
+    """
+    files = [Dataset(f"s3://{bucket}", file.key, _made_of(file)) for file in added]
+    if added:
+        files.append(Dataset(f"s3://{bucket}", manifest_key, Made("manifest", content_type="application/json")))
+    song = manifest.song
+    facts = replace(
+        begun.facts,
+        model=song.model,
+        credits=manifest.credits,
+        changed=bool(added),
+        prompt=Text.of(song.prompt) if song.prompt else None,
+    )
+    return TaskLineage(begun.inputs, tuple(files), facts)
+
+
+def _made_of(file: FileRecord) -> Made:
+    kind = COVER.name if file.kind == "cover" else MUSIC.name
+    return Made(
+        kind=file.kind,
+        task_id=file.task_id,
+        made_from=at_kie(kind, file.task_id) if file.task_id else None,
+        expires_at=file.expires_at.isoformat() if file.expires_at else None,
+        position=file.position,
+        size=file.size,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        audio_id=file.audio_id,
+    )

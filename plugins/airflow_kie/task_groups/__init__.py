@@ -1,0 +1,1 @@
+"""The chain of the main job as a task group."""

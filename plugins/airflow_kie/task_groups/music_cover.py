@@ -1,0 +1,172 @@
+"""The chain as a task group: music complete → generate cover → cover details → archive to S3, mapped over songs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from airflow.sdk import TriggerRule, task_group
+
+from airflow_kie import assets, settings
+from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
+from airflow_kie.notifications.kie import tell_of_run
+from airflow_kie.operators.create_pool import pool_arguments
+from airflow_kie.operators.report import KieSongReportOperator, note_failure
+from airflow_kie.operators.song_list import KieSongListOperator
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
+from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+
+SONG_LIST = "song_list"
+SONG = "song"
+REPORT = "report"
+CHAIN = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
+
+RETRY_DELAY = timedelta(seconds=10)
+"""Only for failures that Airflow makes itself (a lost worker, a stale event): those skip the retry policy, and
+Airflow's default of 300 s would be lost time, since the next attempt goes on with what is paid."""
+_LABEL = "{{ task.song_title or task.music_task_id }}"
+
+
+def archive_covers(
+    music_task_ids: Any = None,
+    *,
+    bucket: str = "",
+    prefix: str = "",
+    kie_conn_id: str = "",
+    aws_conn_id: str | None = None,
+    archive_audio: bool | str = False,
+    archive_lyrics: bool | str = False,
+    labels: Any = None,
+    songs: Any = None,
+    max_covers: int | str | None = None,
+    extra_args: Mapping[str, Any] | str | None = None,
+    deferrable: bool = True,
+    weight_rule: str = "upstream",
+) -> Any:
+    """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
+
+    One song failing does not stop the others; the last task, `report`, fails if any song failed. Several chains in one
+    DAG stand in a task group each.
+
+    :param music_task_ids: ids as a list, in any text, or a template; not needed in a run that an event made.
+    :param bucket: empty: `[kie] bucket`.
+    :param prefix: empty: `[kie] prefix`.
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
+    :param archive_audio: archive the audio files too.
+    :param archive_lyrics: archive the lyrics too.
+    :param labels: people's own names for the songs.
+    :param songs: songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
+    :param max_covers: refuse the run if it would pay for more covers than this.
+    :param extra_args: for S3, as S3Hook's: ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": …}``, storage class,
+        tags, expected bucket owner; None: `[kie] s3_extra_args`.
+    :param deferrable: wait in the triggerer.
+    :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
+        default starts all of them first.
+    :return: the report: the DAG's last task.
+    """
+    aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
+    common: dict[str, Any] = {"retry_delay": RETRY_DELAY, "weight_rule": weight_rule}
+    waits: dict[str, Any] = {**common, "deferrable": deferrable, "on_failure_callback": note_failure}
+
+    listed = KieSongListOperator(
+        task_id=SONG_LIST,
+        music_task_ids=music_task_ids,
+        bucket=bucket,
+        prefix=prefix,
+        kie_conn_id=kie_conn_id,
+        aws_conn_id=aws,
+        archive_audio=archive_audio,
+        archive_lyrics=archive_lyrics,
+        labels=labels,
+        songs=songs,
+        max_covers=max_covers,
+        extra_args=extra_args,
+        on_failure_callback=note_failure,
+        **common,
+    )
+
+    inside = listed.task_id.removesuffix(SONG_LIST)  # the name of a task group around the chain, with its dot
+
+    @task_group(group_id=SONG, prefix_group_id=bool(inside))
+    def song(
+        music_task_id: str,
+        kie_conn_id: str,
+        bucket: str,
+        prefix: str,
+        archive_audio: bool,
+        archive_lyrics: bool,
+        labels: dict[str, str],
+    ) -> None:
+        music = KieMusicSensor(
+            task_id="music_complete",
+            music_task_id=music_task_id,
+            kie_conn_id=kie_conn_id,
+            map_index_template=_LABEL,
+            **waits,
+        )
+        title = cast("Any", music.output)[SONG_TITLE_KEY]
+        expires_at = cast("Any", music.output)[EXPIRES_AT_KEY]
+        cover = KieGenerateCoverOperator(
+            task_id="generate_cover",
+            music_task_id=music_task_id,
+            kie_conn_id=kie_conn_id,
+            bucket=bucket,
+            prefix=prefix,
+            aws_conn_id=aws,
+            extra_args=extra_args,
+            song_title=title,
+            expires_at=expires_at,
+            map_index_template=_LABEL,
+            **pool_arguments(),
+            **waits,
+        )
+        details = KieCoverSensor(
+            task_id="cover_details",
+            cover_task_id=cast("str", cover.output),
+            music_task_id=music_task_id,
+            kie_conn_id=kie_conn_id,
+            song_title=title,
+            expires_at=expires_at,
+            map_index_template=_LABEL,
+            **waits,
+        )
+        archived = KieCoverToS3Operator(
+            task_id="archive_to_s3",
+            music_task_id=music_task_id,
+            cover_task_id=cast("str", cover.output),
+            bucket=bucket,
+            prefix=prefix,
+            kie_conn_id=kie_conn_id,
+            aws_conn_id=aws,
+            archive_audio=archive_audio,
+            archive_lyrics=archive_lyrics,
+            labels=labels,
+            extra_args=extra_args,
+            song_title=title,
+            expires_at=expires_at,
+            map_index_template=_LABEL,
+            on_failure_callback=note_failure,
+            inlets=[assets.MUSIC],
+            outlets=[assets.COVER, assets.ARCHIVE],
+            **common,
+        )
+        music >> cover >> details >> archived
+
+    chain = [f"{inside}{SONG}.{step}" if inside else step for step in CHAIN]
+    report = KieSongReportOperator(
+        task_id=REPORT,
+        songs=listed.output,
+        list_task_id=listed.task_id,
+        archive_task_id=chain[-1],
+        chain_task_ids=chain,
+        aws_conn_id=aws,
+        extra_args=extra_args,
+        trigger_rule=TriggerRule.ALL_DONE,
+        **tell_of_run(),
+        **common,
+    )
+    song.expand_kwargs(listed.output) >> report
+    return report

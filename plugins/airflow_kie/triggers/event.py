@@ -1,0 +1,43 @@
+"""The event in which a wait in the triggerer ends; a later version reads what an earlier one wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from airflow_kie.client.answers.decode import Ended
+from airflow_kie.client.errors import KieError, error_from_event
+from airflow_kie.lifecycle.record import TaskRecord
+
+
+class Outcome(StrEnum):
+    """How a wait in the triggerer ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    RESUMED = "resumed"
+    """Somebody else has resumed the Airflow task before the wait ended; the event says nothing and wakes nobody."""
+
+
+def heard_by(event: Mapping[str, Any]) -> str:
+    """Return how the end of a wait was heard of: the receiver's event is none of the trigger's."""
+    return "poll" if event.get("outcome") in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT) else "callback"
+
+
+def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:
+    """Return the failure that an event tells of, with the id of the task that it is about; None for other events.
+
+    :param event: as `execute_complete` gets it.
+    :param outcomes: those that are failures to the one who asks.
+    """
+    if event.get("outcome") not in outcomes:
+        return None
+    return Ended(event.get("task_id"), error_from_event(dict(event)))
+
+
+def event_of(outcome: Outcome, record: TaskRecord, error: KieError | None = None) -> dict[str, Any]:
+    """Return the event in which a wait ends: plain values, read by `execute_complete` of this or a later version."""
+    told = error.to_event() if error else {}
+    return {**told, "outcome": outcome.value, "task_id": record.task_id, "last_state": record.last_state}

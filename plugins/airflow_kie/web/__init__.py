@@ -1,0 +1,1 @@
+"""What the api-server serves under /kie."""

@@ -1,0 +1,32 @@
+"""Everything of ours that the api-server serves under ``/kie``: the song pages, and the receiver if it is on."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from airflow_kie import settings
+from airflow_kie._airflow_private.fallback import switched_off
+from airflow_kie.web.pages.queries import SongWorld
+from airflow_kie.web.pages.routes import add_song_pages
+
+
+def create_app() -> FastAPI:
+    """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
+    app = _song_pages()
+    if settings.flag("receiver"):
+        from airflow_kie.web.receiver.in_process import AirflowWorld
+        from airflow_kie.web.receiver.receiver import create_app as create_receiver
+
+        app.mount("", create_receiver(AirflowWorld()))  # last: it gets what is no song page
+    return app
+
+
+def _empty() -> FastAPI:
+    return FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@switched_off(_empty, "There are no song pages: nothing here can check who may see them.")
+def _song_pages() -> FastAPI:
+    app = _empty()
+    add_song_pages(app, SongWorld())
+    return app

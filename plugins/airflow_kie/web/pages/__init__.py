@@ -1,0 +1,1 @@
+"""The song pages, behind Airflow's login."""

@@ -1,0 +1,310 @@
+"""What the page of one song shows: its state in words, its files, its trouble. It knows no HTTP and no Airflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest
+from airflow_kie.archive.pending import Failure, Pending
+from airflow_kie.archive.record_base import Label
+from airflow_kie.client.errors import KieError, error_class
+
+SHOWN_TYPES: Mapping[str, frozenset[str]] = {
+    "cover": frozenset({"image/png", "image/jpeg", "image/webp"}),
+    "track": frozenset({"audio/mpeg", "audio/wav", "audio/flac", "audio/ogg", "audio/mp4"}),
+    "lyrics": frozenset({"text/plain"}),
+}
+"""What a browser is given, by kind of file: nothing in it can run."""
+_FILE_NAME = re.compile(r"(?:cover|track|lyrics)-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}")
+_LONGEST = 300
+"""Characters of a text of KIE's that are shown: a title can be anything."""
+_TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
+_KINDS = {"cover": "Cover", "track": "Track", "lyrics": "Lyrics"}
+_WORDS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
+
+
+class State(StrEnum):
+    """How far a song is, in the words that stand on its page."""
+
+    ARCHIVED = "Archived"
+    IN_WORK = "In work"
+    FAILED = "Failed"
+    WAITING = "Waiting"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class ShownFile:
+    """A file that the page shows and offers.
+
+    :param name: last part of its key, such as ``cover-1.png``.
+    :param key: its key in the bucket.
+    :param content_type: the type that was checked when it was archived, not the one that S3 stores.
+    :param size: bytes.
+    """
+
+    name: str
+    key: str
+    kind: str
+    caption: str
+    content_type: str
+    size: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a song is not archived, and what a person can do.
+
+    :param heading: the reason, in a few words.
+    :param happened: the whole story.
+    :param todo: what helps.
+    :param at: when.
+    """
+
+    heading: str
+    happened: str
+    todo: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class SongPage:
+    """Everything that stands on the page of a song.
+
+    :param state: its state.
+    :param sentence: what that means here.
+    :param hidden: how many archived files are of a kind that the page does not show.
+    :param facts: name and text of what else is known.
+    :param run: DAG id and run id of the run that works on it or has archived it.
+    """
+
+    music_task_id: str
+    title: str
+    state: State
+    sentence: str
+    subtitle: str = ""
+    files: tuple[ShownFile, ...] = ()
+    hidden: int = 0
+    trouble: Trouble | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    run: tuple[str, str] | None = None
+
+    def of_kind(self, kind: str) -> tuple[ShownFile, ...]:
+        """Return the files of a kind, in KIE's order."""
+        return tuple(file for file in self.files if file.kind == kind)
+
+    @property
+    def first_cover(self) -> ShownFile | None:
+        """Return the cover that stands for the song in a list."""
+        return next(iter(self.of_kind("cover")), None)
+
+    def file(self, name: str) -> ShownFile | None:
+        """Return the file of that name, None if the manifest names no such file or it is not one to show."""
+        return next((file for file in self.files if file.name == name), None)
+
+
+def song_page(
+    keys: SongKeys, manifest: Manifest | None, pending: Pending | None, *, active: bool, now: datetime
+) -> SongPage:
+    """Return what is shown of a song.
+
+    :param manifest: its manifest, None while it is not archived.
+    :param pending: its pending record, None when nothing is owed.
+    :param active: the run that the pending record names is queued or running.
+    :param now: the time, for what KIE still has.
+    """
+    state, sentence = _state(manifest, pending, active=active)
+    files = _shown(keys, manifest)
+    title = (manifest and manifest.song.title) or (pending and pending.title) or ""
+    return SongPage(
+        music_task_id=keys.music_task_id,
+        title=cut(title).strip() or f"Song {keys.music_task_id}",
+        state=state,
+        sentence=sentence,
+        subtitle=_subtitle(manifest),
+        files=files,
+        hidden=len(manifest.files) - len(files) if manifest else 0,
+        trouble=_trouble(pending.last_failure, again=active) if pending and pending.last_failure else None,
+        facts=tuple((name, text) for name, text in _facts(keys, manifest, pending, now) if text),
+        warnings=tuple(cut(warning) for warning in manifest.warnings) if manifest else (),
+        run=_run(manifest, pending),
+    )
+
+
+def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPage:
+    """Return what is shown of a song whose records cannot be read, in a list where the others can."""
+    return SongPage(
+        music_task_id=keys.music_task_id,
+        title=f"Song {keys.music_task_id}",
+        state=State.FAILED,
+        sentence="What is archived of it is untouched.",
+        trouble=_trouble(Failure(reason=error.reason, message=str(error), at=now), again=False),
+    )
+
+
+def refusal(reason: str, message: str, *, now: datetime) -> Trouble:
+    """Return why a run has begun with no song."""
+    return _trouble(Failure(reason=reason, message=message, at=now), again=False)
+
+
+def cut(text: str) -> str:
+    """Return a text of somebody else's, short enough to be shown."""
+    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"
+
+
+def day(moment: datetime | None) -> str:
+    """Return a time as the page writes it."""
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC" if moment else ""
+
+
+def length(seconds: float | None) -> str:
+    """Return minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if seconds and 0 < seconds < 360_000 else ""
+
+
+# --- its state ---
+
+
+def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) -> tuple[State, str]:
+    if pending is None:
+        return _nothing_owed(manifest)
+    missing = pending.wanted.missing_in(manifest)
+    if manifest and not missing:
+        return _nothing_owed(manifest)
+    owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""
+    if active:
+        return State.IN_WORK, owed + "A run works on it at the moment."
+    if pending.unconfirmed:
+        return State.WAITING, (
+            f"A callback named this id on {day(pending.first_heard_at)}; KIE has not confirmed yet that it is a song. "
+            "cover_inbox asks KIE again by itself, and drops the id if KIE knows no such song."
+        )
+    if pending.last_failure:
+        return State.FAILED, owed + "The last attempt failed; nothing half-finished is kept or shown."
+    if pending.working:
+        return State.WAITING, owed + "Its run has ended without it; cover_inbox hands it on again by itself."
+    heard = f"Heard of on {day(pending.first_heard_at)}, {_HEARD.get(pending.heard_from, 'somewhere')}; "
+    return State.WAITING, owed + heard + "no run works on it yet. cover_inbox hands it on by itself."
+
+
+_HEARD = {
+    "event": "by an event",
+    "form": "from the form",
+    "inbox": "from the inbox",
+    "callback": "by a callback of KIE",
+    "generate": "when it was generated",
+}
+
+
+def _nothing_owed(manifest: Manifest | None) -> tuple[State, str]:
+    if manifest:
+        return State.ARCHIVED, "Everything that was asked for is here, whole and checked."
+    return State.UNKNOWN, (
+        "Nothing of this song is in the archive, and nobody has asked for it. Check the id: it is the task id of "
+        "kie.ai/logs, not an audio id. To archive it, trigger music_cover with it."
+    )
+
+
+def _trouble(failure: Failure, *, again: bool) -> Trouble:
+    """Return the typed error's words: its message begins with what happened and ends with what to do."""
+    error = error_class(failure.reason)
+    todo = error.todo if error else "Read the log of the red task, mend what it names, and clear the task."
+    heading = error.what if error else "A task of the song failed"
+    happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."
+    happened = _TASK_IN_BRACKETS.sub(r"\1:", happened)
+    return Trouble(
+        heading=f"An earlier attempt: {heading[0].lower()}{heading[1:]}" if again else heading,
+        happened=f"{happened[0].upper()}{happened[1:2000]}{'…' if len(happened) > 2000 else ''}",
+        todo=todo,
+        at=failure.at,
+    )
+
+
+# --- what else is known ---
+
+
+def _subtitle(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    song = manifest.song
+    parts = (song.tags, length(song.duration_seconds), "instrumental" if song.instrumental else "")
+    return " · ".join(cut(part) for part in parts if part)
+
+
+def _facts(
+    keys: SongKeys, manifest: Manifest | None, pending: Pending | None, now: datetime
+) -> tuple[tuple[str, str], ...]:
+    labels = manifest.labels if manifest else pending.labels if pending else ()
+    first_heard = (manifest and manifest.first_heard_at) or (pending and pending.first_heard_at) or None
+    return (
+        ("Music task id", keys.music_task_id),
+        ("Model", cut((manifest and manifest.song.model) or "")),
+        ("Generated", day(manifest.song.completed_at if manifest else None)),
+        ("First heard of", day(first_heard)),
+        ("Archived", day(manifest.created_at if manifest else None)),
+        ("Paid cover tasks", ", ".join(pending.cover_task_ids) if pending and not manifest else ""),
+        ("KIE's own copy", _kies_copy(manifest, pending, now)),
+        *_labels(labels),
+    )
+
+
+def _labels(labels: tuple[Label, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((f"Label {cut(label.name)}", cut(label.value)) for label in labels)
+
+
+def _kies_copy(manifest: Manifest | None, pending: Pending | None, now: datetime) -> str:
+    ends = [file.expires_at for file in manifest.files if file.expires_at] if manifest else []
+    if not ends and pending and pending.expires_at:
+        ends = [pending.expires_at]
+    if not ends:
+        return ""
+    return f"kept until {day(min(ends))}" if min(ends) > now else f"deleted on {day(min(ends))}"
+
+
+def _run(manifest: Manifest | None, pending: Pending | None) -> tuple[str, str] | None:
+    if pending and pending.working:
+        return pending.working.dag_id, pending.working.run_id
+    by = manifest.airflow if manifest else None
+    return (by.dag_id, by.run_id) if by and by.dag_id and by.run_id else None
+
+
+# --- its files ---
+
+
+def _shown(keys: SongKeys, manifest: Manifest | None) -> tuple[ShownFile, ...]:
+    """Return the files that a browser may have: in the song's folder, of the song's kinds, of a harmless type."""
+    order = list(SHOWN_TYPES)
+    files = [file for file in (manifest.files if manifest else ()) if _is_shown(keys, file)]
+    several = {kind for kind in order if sum(file.kind == kind for file in files) > 1}
+    return tuple(
+        ShownFile(
+            name=file.key.removeprefix(keys.folder),
+            key=file.key,
+            kind=file.kind,
+            caption=f"{_KINDS[file.kind]} {file.position}" if file.kind in several else _KINDS[file.kind],
+            content_type=file.content_type,
+            size=file.size,
+            sha256=file.sha256,
+            width=file.width,
+            height=file.height,
+            seconds=file.duration_seconds,
+        )
+        for file in sorted(files, key=lambda file: (order.index(file.kind), file.position))
+    )
+
+
+def _is_shown(keys: SongKeys, file: FileRecord) -> bool:
+    name = file.key.removeprefix(keys.folder)
+    named = file.key.startswith(keys.folder) and _FILE_NAME.fullmatch(name) and name.startswith(f"{file.kind}-")
+    kind_of_content = file.content_type.partition(";")[0].strip()
+    return bool(named) and kind_of_content in SHOWN_TYPES.get(file.kind, frozenset())

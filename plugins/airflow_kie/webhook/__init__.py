@@ -1,1 +1,0 @@
-"""KIE's callbacks: checked, made durable, and turned into a wake-up or an event."""

@@ -1,0 +1,88 @@
+"""Records are written and deleted only if nobody else has changed them, on every S3 service as far as it knows how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.conditional import if_unchanged
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.pending import Options, new_pending, note_pending, read_pending
+from archived_song import NOON
+from s3_servers import S3Server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, request: pytest.FixtureRequest) -> Bucket:
+    made = Bucket(s3.client(), f"conditional-{abs(hash(request.node.nodeid)) % 10**9}")
+    made.create_on_loopback()
+    return made
+
+
+def test_what_has_changed_since_it_was_read_is_neither_overwritten_nor_deleted(bucket: Bucket, s3: S3Server) -> None:
+    knows_conditions = s3.root is None  # moto does, rclone ignores them
+    assert bucket.put_json_if_unchanged({"n": 1}, "a.json", None)
+    value, etag = bucket.get_json_and_etag("a.json")
+    assert (value, bool(etag)) == ({"n": 1}, True)
+    bucket.put_json({"n": 2}, "a.json")
+    assert bucket.put_json_if_unchanged({"n": 3}, "a.json", etag) is not knows_conditions
+    assert bucket.put_json_if_unchanged({"n": 4}, "a.json", None) is not knows_conditions
+    assert bucket.delete_if_unchanged("a.json", etag) is not knows_conditions
+    assert bucket.get_json("a.json") == ({"n": 2} if knows_conditions else None)
+
+
+def test_what_has_not_changed_is_overwritten_and_deleted(bucket: Bucket) -> None:
+    bucket.put_json({"n": 1}, "a.json")
+    assert bucket.put_json_if_unchanged({"n": 2}, "a.json", bucket.get_json_and_etag("a.json")[1])
+    value, etag = bucket.get_json_and_etag("a.json")
+    assert value == {"n": 2}
+    assert bucket.delete_if_unchanged("a.json", etag)
+    assert bucket.get_json_and_etag("a.json") == (None, None)
+
+
+def test_what_one_writer_asks_for_stays_when_another_writes_in_the_same_moment(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, rivals = SongKeys("songs", "abc"), [new_pending("abc", heard_from="form", now=NOON)]
+    written = Bucket.put_json_if_unchanged
+
+    def after_a_rival(self: Bucket, value: object, key: str, etag: str | None) -> bool:
+        if rivals:
+            self.put_json(rivals.pop().to_json(), keys.pending)
+        return written(self, value, key, etag)
+
+    monkeypatch.setattr(Bucket, "put_json_if_unchanged", after_a_rival)
+    asked = new_pending("abc", heard_from="callback", now=NOON).changed(options=Options(audio=True))
+    note_pending(bucket, keys, asked)
+    pending = read_pending(bucket, keys)
+    assert pending is not None
+    assert pending.options.audio
+
+
+def _refusal(status: int, code: str) -> ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "PutObject")
+
+
+def test_a_service_that_refuses_conditions_gets_the_request_without_one() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def put_object(**arguments: Any) -> None:
+        asked.append(arguments)
+        if "IfMatch" in arguments:
+            raise _refusal(501, "NotImplemented")
+
+    assert if_unchanged(put_object, {"Key": "a"}, '"etag"')
+    assert asked == [{"Key": "a", "IfMatch": '"etag"'}, {"Key": "a"}]
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (404, "NoSuchBucket"), (503, "SlowDown")])
+def test_another_refusal_is_an_error(status: int, code: str) -> None:
+    def put_object(**_: Any) -> None:
+        raise _refusal(status, code)
+
+    with pytest.raises(ClientError, match=code):
+        if_unchanged(put_object, {"Key": "a"}, None)

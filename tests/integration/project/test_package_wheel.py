@@ -1,0 +1,192 @@
+"""The package for others: the wheel, installed into an empty environment outside of the project, in Airflow's eyes.
+
+The environment is made by uv out of its cache: what the project's own environment holds is linked, not fetched. Only
+the wheel's own requirements are asked for; the lock decides about their versions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airflow_kie
+from airflow_connections import aws_connection
+from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from kie_simulator.server import SimulatorServer
+from local_stack.install import pip_settings, uv_environment
+from s3_servers import rclone_s3
+
+PROJECT = Path(__file__).parents[3]
+PACKAGE = Path(airflow_kie.__file__).parent
+SECTION = "## In your own Airflow"
+pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine are minutes on one that does much else
+
+
+def done(command: list[str], environment: Mapping[str, str], folder: Path, told: str = "") -> list[str]:
+    """Run a program, which has to end well, and return the lines that it prints."""
+    run = subprocess.run(command, cwd=folder, env=environment, input=told, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return run.stdout.splitlines()
+
+
+@dataclass(frozen=True)
+class OwnAirflow:
+    """Somebody's own Airflow, which has the wheel and what the wheel asks for.
+
+    :param wheel: the wheel.
+    :param python: the Python of the environment.
+    :param home: Airflow's home.
+    """
+
+    wheel: Path
+    python: Path
+    home: Path
+
+    def run(self, program: str, *arguments: str, told: str = "", **environment: str) -> Any:
+        """Run one of the tests' programs there, and return the JSON that it prints among what it logs."""
+        own = {
+            "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+        }
+        command = [str(self.python), str(PROJECT / "tests" / program), *arguments]
+        (answer,) = [line for line in done(command, own | environment, self.home, told) if line.startswith("{")]
+        return json.loads(answer)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    done([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], os.environ, PROJECT)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def own_airflow(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> OwnAirflow:
+    folder = tmp_path_factory.mktemp("own airflow")
+    uv = str(Path(sys.executable).with_name("uv"))
+    settings = pip_settings([sys.executable, "-m", "pip"])
+    environment = uv_environment(settings, {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"})
+    done([uv, "venv", "--no-project", "--python", sys.executable, str(folder / "venv")], environment, folder)
+    python = folder / "venv" / "bin" / "python"
+    lock = str(PROJECT / "requirements.txt")
+    install = [uv, "pip", "install", "--python", str(python), "--constraints", lock, str(wheel)]
+    if subprocess.run([*install, "--offline"], cwd=folder, env=environment, capture_output=True).returncode:
+        done(install, environment, folder)  # uv's cache does not hold everything
+    (folder / "home").mkdir()
+    return OwnAirflow(wheel, python, folder / "home")
+
+
+@pytest.fixture(scope="module")
+def told(own_airflow: OwnAirflow) -> dict[str, Any]:
+    """What Airflow says about the provider; that its info fits Airflow's own schema is looked at on the way."""
+    answer: dict[str, Any] = own_airflow.run("airflow_installed.py")
+    return answer
+
+
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_the_licence_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    files = {str(file.relative_to(PACKAGE.parent)) for file in PACKAGE.rglob("*") if file.is_file()}
+    assert {name for name in names if ".dist-info/" not in name} == {f for f in files if "__pycache__" not in f}
+    published = {"airflow_kie/archive/manifest.schema.json", "airflow_kie/lineage/openlineage.schema.json"}
+    assert {"airflow_kie/py.typed", *published} <= names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
+    told = metadata(wheel)
+    assert (told["Name"], told["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
+    assert told["Version"] == airflow_kie.__version__
+    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres", "redis"}
+    assert "Framework :: Apache Airflow :: Provider" in (told.get_all("Classifier") or ())
+
+
+def test_every_requirement_has_a_lower_bound(wheel: Path) -> None:
+    required = metadata(wheel).get_all("Requires-Dist") or []
+    assert [requirement for requirement in required if ">=" not in requirement] == []
+
+
+def test_what_runs_is_the_wheel_and_not_the_project(own_airflow: OwnAirflow, told: dict[str, Any]) -> None:
+    assert Path(told["file"]).is_relative_to(own_airflow.python.parents[1].resolve())
+    assert told["entry points"] == [
+        ["airflow.plugins", "airflow_kie.plugin:KiePlugin"],
+        ["apache_airflow_provider", "airflow_kie.get_provider_info:get_provider_info"],
+    ]
+
+
+def test_airflow_lists_provider_hook_trigger_plugin_and_commands(told: dict[str, Any]) -> None:
+    assert told["provider"] == [{"Provider": "airflow-provider-kie-ai", "Version": airflow_kie.__version__}]
+    (hook,) = told["hooks"]
+    assert (hook["connection_type"], hook["class"]) == ("kie", "airflow_kie.hooks.kie.KieHook")
+    assert [row["class"] for row in told["triggers"]] == ["airflow_kie.triggers.task"]
+    assert {"check", "doctor"} <= set(told["commands"])
+    (plugin,) = told["plugins"]
+    assert plugin["source"].startswith(f"airflow-provider-kie-ai=={airflow_kie.__version__}")
+
+
+def test_the_connection_form_has_every_field(told: dict[str, Any]) -> None:
+    form = told["form"]
+    assert form["hook_name"] == "KIE.ai"
+    assert form["standard_fields"]["password"]["title"] == "API key"
+    assert set(form["extra_fields"]) == set(CONNECTION_FIELDS)
+
+
+def test_the_settings_and_their_defaults_stand_in_airflows_configuration(told: dict[str, Any]) -> None:
+    defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", told["config"], re.M))
+    for name, option in CONFIG["kie"]["options"].items():
+        assert defaults[name] == option["default"]
+
+
+def readme_blocks(language: str) -> list[str]:
+    """Return the blocks of a language in README's section."""
+    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition(f"\n{SECTION}\n")[2].partition("\n## ")[0]
+    return [block.strip() for block in re.findall(rf"^```{language}\n(.*?)^```$", section, re.S | re.M)]
+
+
+def test_the_readmes_dag_archives_covers_with_the_readmes_connection(own_airflow: OwnAirflow, tmp_path: Path) -> None:
+    (source,), (connection,) = readme_blocks("python"), readme_blocks("json")
+    assert len(source.splitlines()) <= 15
+    (tmp_path / "dags").mkdir()
+    file = tmp_path / "dags" / "own.py"
+    file.write_text(source + "\n")
+    with SimulatorServer(cover_seconds=1, plain_images=True) as kie, rclone_s3(tmp_path) as s3:
+        songs = [song.task_id for song in kie.control.make_music("Velvet Harbour", "Paper Boats")]
+        told = own_airflow.run(
+            "airflow_dag_test.py",
+            str(file),
+            "my_covers",
+            told=json.dumps({"music_task_ids": songs}),
+            AIRFLOW__CORE__DAGS_FOLDER=str(file.parent),
+            AIRFLOW__KIE__ALLOW_LOOPBACK_FILES="True",
+            # As it stands there, but for the key and the address, which are the simulator's.
+            AIRFLOW_CONN_KIE_DEFAULT=json.dumps({**json.loads(connection), "host": kie.url, "password": kie.api_key}),
+            AIRFLOW_CONN_AWS_DEFAULT=aws_connection(s3),
+        )
+        assert told["state"] == "success"
+        assert s3.root is not None
+        for song in songs:
+            files = {file.name for file in (s3.root / "my-covers" / "songs" / song).iterdir()}
+            assert files == {"cover-1.png", "cover-2.png", "manifest.json"}
+        assert sorted(charge["source_id"] for charge in kie.control.ledger("cover")) == sorted(songs)

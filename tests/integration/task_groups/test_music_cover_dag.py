@@ -1,0 +1,230 @@
+"""DAG music_cover from form to bucket, in Airflow's own task runner, against the simulated KIE and rclone's S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_connections import aws_connection, kie_connection
+from kie_simulator.server import SimulatorServer
+from openlineage_events import of_run, read_events
+from openlineage_graph import AROUND, CHAIN, Logged, expected, graph, lost_or_doubled
+from openlineage_schema import check
+from s3_servers import S3Server, rclone_s3
+
+PROJECT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A simulated KIE, an S3 folder, a process of Airflow that runs DAGs, and its lineage, for one test file."""
+
+    kie: SimulatorServer
+    s3: S3Server
+    airflow: subprocess.Popen[str]
+    lineage: Path
+
+    def run(self, *music_task_ids: str, **params: Any) -> dict[str, Any]:
+        """Run music_cover once and return state, tasks and everything that was logged."""
+        return self.run_dag(music_task_ids=list(music_task_ids), **params)
+
+    def run_dag(self, **conf: Any) -> dict[str, Any]:
+        """Run a DAG once; `_dag` names another than music_cover."""
+        assert self.airflow.stdin is not None and self.airflow.stdout is not None
+        print(json.dumps(conf), file=self.airflow.stdin, flush=True)
+        log = []
+        for line in self.airflow.stdout:
+            log.append(line)
+            if line.startswith('{"state":'):
+                return {**json.loads(line), "log": "".join(log)}
+        raise AssertionError("".join(log)[-8000:])
+
+    def song(self, title: str, **order: Any) -> str:
+        return self.kie.control.make_music(title, **order)[0].task_id
+
+    def files(self, music_task_id: str) -> list[str]:
+        assert self.s3.root is not None
+        return sorted(file.name for file in (self.s3.root / "songs" / "songs" / music_task_id).glob("*"))
+
+    def manifest(self, music_task_id: str) -> Any:
+        assert self.s3.root is not None
+        return json.loads((self.s3.root / "songs" / "songs" / music_task_id / "manifest.json").read_text())
+
+
+def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
+    """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
+    (home / "lineage").mkdir(parents=True)
+    transport = {"type": "file", "log_file_path": str(home / "lineage" / "event"), "append": False}
+    folder = PROJECT / "dags"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",  # 10 s by default, after which a busy machine loses an event
+        # Events of DAG runs are Airflow's own alone, and need a pool of processes that would outlive this one.
+        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
+        "AIRFLOW__KIE__BUCKET": "songs",
+        "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
+        "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+    }
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(PROJECT / "tests" / "airflow_dag_test.py"),
+            str(folder / "music_cover.py"),
+            "music_cover",
+            str(folder / "kie_ops.py"),
+        ],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+STORY = (
+    "is noted, heard of by form",
+    "is generated",
+    "Asking KIE: ",
+    "KIE names task ",
+    "Waiting for KIE: ",
+    "last state 1 (succeeded)",
+    "ends: done",
+    "has 2 images",
+    "cover-1.png",
+    "archived 2 files",
+)
+"""What the log says of a song, in this order."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("chain")
+    with (
+        SimulatorServer(cover_seconds=1, plain_images=True) as kie,
+        rclone_s3(folder) as s3,
+        dag_runner(folder / "home", kie, s3) as airflow,
+    ):
+        yield Stack(kie, s3, airflow, folder / "home" / "lineage")
+        airflow.kill()
+
+
+def states(run: dict[str, Any], task_id: str) -> list[str]:
+    return [task["state"] for task in sorted(run["tasks"], key=lambda t: t["map_index"]) if task["task_id"] == task_id]
+
+
+def test_one_song_that_failed_for_good_does_not_stop_the_others_and_turns_the_run_red(stack: Stack) -> None:
+    good, other = stack.song("Velvet Harbour"), stack.song("Northern Lines")
+    bad = stack.song("Bad Words", state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")
+    run = stack.run(good, bad, other)
+    assert run["state"] == "failed"
+    assert states(run, "music_complete") == ["success", "failed", "success"]
+    assert states(run, "archive_to_s3") == ["success", "upstream_failed", "success"]
+    assert "Two songs are archived, one failed: " in run["log"]
+    assert "the word X is not allowed" in run["log"]
+    told = [line for line in run["log"].splitlines() if good in line]
+    for state in STORY:  # grep for one id tells its story
+        assert any(state in line for line in told), state
+        told = told[next(number for number, line in enumerate(told) if state in line) + 1 :]
+    for music_task_id in (good, other):
+        assert stack.files(music_task_id) == ["cover-1.png", "cover-2.png", "manifest.json"]
+    paid = [charge["source_id"] for charge in stack.kie.control.ledger("cover")]
+    assert [paid.count(music_task_id) for music_task_id in (good, other, bad)] == [1, 1, 0]
+
+
+def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_third_does_nothing(
+    stack: Stack,
+) -> None:
+    first, second = stack.song("First"), stack.song("Second")
+    assert stack.run(first, second)["state"] == "success"
+    before = {song: stack.manifest(song) for song in (first, second)}
+    paid = len(stack.kie.control.ledger())
+    assert stack.run(second, first, archive_audio=True)["state"] == "success"
+    for song in (first, second):
+        manifest = stack.manifest(song)
+        assert manifest["cover_task_ids"] == before[song]["cover_task_ids"]
+        assert [file for file in manifest["files"] if file["kind"] == "cover"] == before[song]["files"]
+        assert stack.files(song) == ["cover-1.png", "cover-2.png", "manifest.json", "track-1.mp3", "track-2.mp3"]
+    manifests = {song: stack.manifest(song) for song in (first, second)}
+    run = stack.run(first, second)
+    assert (run["state"], states(run, "generate_cover")) == ("success", ["skipped"])
+    assert "Two songs are archived." in run["log"]
+    assert {song: stack.manifest(song) for song in (first, second)} == manifests
+    assert len(stack.kie.control.ledger()) == paid
+
+
+@pytest.fixture(scope="module")
+def replaced(stack: Stack) -> tuple[str, dict[str, Any]]:
+    """Give a song whose first cover failed at KIE, and its run."""
+    song = stack.song("Second Try")
+    stack.kie.control.add_fault("task", "fail", kind="cover", source_id=song)
+    return song, stack.run(song, archive_audio=False)
+
+
+def test_a_cover_that_failed_once_at_kie_is_replaced_within_the_task(
+    stack: Stack, replaced: tuple[str, dict[str, Any]]
+) -> None:
+    song, run = replaced
+    assert run["state"] == "success"
+    assert [task["tries"] for task in run["tasks"] if task["task_id"] == "generate_cover"] == [1]
+    assert len([charge for charge in stack.kie.control.ledger("cover") if charge["source_id"] == song]) == 2
+
+
+def test_a_run_tells_its_graph_with_each_start_and_end_once_and_by_openlineages_schema(
+    stack: Stack, replaced: tuple[str, dict[str, Any]]
+) -> None:
+    song, run = replaced
+    events = of_run(read_events(stack.lineage), "music_cover", run["run_id"])
+    manifest = stack.manifest(song)
+    names = {
+        "prompt": hashlib.sha256(manifest["song"]["prompt"].encode()).hexdigest(),
+        "song": song,
+        "cover": manifest["cover_task_ids"][-1],
+        "folder": f"s3://songs/songs/{song}",
+    }
+    assert graph(events) == expected((*AROUND, *CHAIN), **names)
+    assert lost_or_doubled(events, Logged.read(run["logged"])) == []
+    for event in read_events(stack.lineage):
+        check(event)
+
+
+def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_nothing(stack: Stack) -> None:
+    foreign = "0123456789abcdef0123456789abcdef"  # such as a callback of another account, or of lyrics, names it
+    paid = len(stack.kie.control.ledger())
+    run = stack.run(foreign)
+    assert run["state"] == "failed"
+    assert states(run, "generate_cover") == ["upstream_failed"]
+    assert "KIE knows no such task under this connection" in run["log"]
+    assert len(stack.kie.control.ledger()) == paid
+    assert stack.s3.root is not None
+    pending = json.loads((stack.s3.root / "songs" / "songs" / "_pending" / f"{foreign}.json").read_text())
+    assert pending["last_failure"]["reason"] == "task_unknown"  # which the sweep leaves to a person
+
+
+def test_kie_ops_fails_once_for_an_empty_account_and_succeeds_while_it_lasts_and_when_it_is_over(stack: Stack) -> None:
+    stack.kie.control.set_credits(0)
+    begins = stack.run_dag(_dag="kie_ops")
+    assert (begins["state"], [task["tries"] for task in begins["tasks"]]) == ("failed", [1])
+    assert "connection kie_default has 0 credits left since " in begins["log"]
+    assert stack.run_dag(_dag="kie_ops")["state"] == "success"
+    stack.kie.control.set_credits(1000)
+    assert "Over after " not in stack.run_dag(_dag="kie_ops")["log"]
+    assert "Over after " in stack.run_dag(_dag="kie_ops")["log"]

@@ -1,0 +1,144 @@
+"""What stands damaged in `_pending/`, or in a Variable of ours, holds up no other song and no look of `kie_ops`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.health_check import TOLD, KieOpsOperator
+from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
+from kie_simulator.server import SimulatorServer
+
+KEYS = ArchiveKeys("songs")
+SONG = "a" * 32
+DAMAGED = "d" * 32
+WHOLE: dict[str, Any] = {
+    "music_task_id": DAMAGED,
+    "first_heard_at": "2026-11-22T10:00:00Z",
+    "heard_from": "event",
+    "updated_at": "2026-11-22T10:00:00Z",
+}
+RECORDS = {
+    "is cut short": json.dumps(WHOLE)[:40],
+    "has another type": "[]",
+    "is nested without end": "[" * 200_000,
+    "is no UTF-8": b"\xff\xfe{",
+    "holds a wrong list": json.dumps(WHOLE | {"cover_task_ids": "abc"}),
+    "begins before time": json.dumps(WHOLE | {"first_heard_at": "0001-01-01T00:00:00+14:00"}),
+    "holds half a character": json.dumps(WHOLE | {"title": "\ud800"}),
+    "is nothing": "",
+}
+NAMES = ("a..b", "x" * 200, "with space", "quote'\"", "ümlaut", "a/b", "")
+
+
+@pytest.fixture
+def opened(bucket: str, s3_server: Any) -> Bucket:
+    found = Bucket(s3_server.client(), bucket)
+    SongArchive(found, KEYS.song(SONG)).note(heard_from="event")
+    return found
+
+
+def account_name() -> str:
+    return KieHook().account.name
+
+
+def look() -> Any:
+    return TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops")).execute()
+
+
+@pytest.mark.parametrize("how", RECORDS)
+def test_a_record_that_is_damaged_is_named_and_leaves_the_other_songs_to_be_seen(
+    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, variables: Variables, how: str
+) -> None:
+    body = RECORDS[how]
+    opened.put_bytes(body if isinstance(body, bytes) else body.encode(), KEYS.song(DAMAGED).pending, content_type="x")
+    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+    with pytest.raises(AirflowFailException, match=f"record begins: 1 song waits: .*{DAMAGED}.json cannot be read"):
+        look()
+
+
+def test_a_record_of_the_end_of_time_is_a_record(
+    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, variables: Variables
+) -> None:
+    text = json.dumps(WHOLE | {"first_heard_at": "9999-12-31T23:00:00Z"})
+    opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
+    assert DAMAGED in [pending.music_task_id for pending in owed_songs(opened, KEYS)]
+    assert look() == []
+
+
+def test_a_record_that_could_not_be_written_anew_is_not_handed_on(opened: Bucket) -> None:
+    text = json.dumps(WHOLE | {"of_a_newer_version": ["half a character: \ud800"]})
+    opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
+    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+
+
+def test_a_stray_object_among_the_records_is_passed_over_whatever_it_is_called(
+    kie: SimulatorServer, opened: Bucket, variables: Variables
+) -> None:
+    for name in NAMES:
+        opened.put_bytes(b"{}", f"{KEYS.pending}{name}.json", content_type="application/json")
+    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+    assert look() == []
+
+
+NOTES = {
+    "a list": "[1]",
+    "a number": "5",
+    "no JSON": "{",
+    "a note with texts for numbers": json.dumps(
+        {"credits:ACCOUNT": {"said": "x", "since": "a", "at": "b", "level": "c", "look": "d", "missed": "e"}}
+    ),
+    "a note with nulls": json.dumps(
+        {"credits:ACCOUNT": dict.fromkeys(("said", "since", "at", "level", "look", "missed"))}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOTES)
+def test_a_variable_of_kie_ops_that_was_changed_by_hand_stops_no_look(
+    kie: SimulatorServer, opened: Bucket, variables: Variables, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    variables.set(TOLD, NOTES[what].replace("ACCOUNT", account_name()))
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "5000")
+    kie.control.set_credits(3000)
+    with pytest.raises(AirflowFailException, match="credits begins"):
+        look()
+    assert list(json.loads(variables.rows[TOLD])) == [f"credits:{account_name()}"]
+
+
+OUTAGES = {
+    "texts for numbers": {"reason": "x", "message": "y", "since": "a", "probe_at": "b"},
+    "nulls": dict.fromkeys(("reason", "message", "since", "probe_at", "pause")),
+    "numbers for texts": {"reason": 1, "message": 2, "since": 3, "probe_at": 4},
+    "not finite": {"reason": "x", "message": "y", "since": float("nan"), "probe_at": float("inf")},
+}
+
+
+@pytest.mark.parametrize("what", OUTAGES)
+def test_a_note_of_an_outage_that_was_changed_by_hand_is_none(
+    kie: SimulatorServer, opened: Bucket, variables: Variables, what: str
+) -> None:
+    variables.set(f"kie_outage__account_{account_name()}", json.dumps(OUTAGES[what]))
+    variables.set(f"kie_outage__bucket_{opened.name}", json.dumps(OUTAGES[what]))
+    assert look() == []
+
+
+def test_a_clock_that_was_ahead_when_a_cause_was_told_of_silences_it_no_longer_than_a_day(
+    kie: SimulatorServer, opened: Bucket, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "5000")
+    kie.control.set_credits(3000)
+    later = time.time() + 10 * 365 * 86400
+    told = {"said": "x", "since": later, "at": later, "level": 1, "look": "before"}
+    variables.set(TOLD, json.dumps({f"credits:{account_name()}": told}))
+    with pytest.raises(AirflowFailException, match="credits lasts"):
+        look()

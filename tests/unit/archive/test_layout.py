@@ -1,0 +1,88 @@
+"""The names of the keys are fixed, and no text from outside can leave its folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys, inbox_done_key, inbox_rejected_keys, is_waiting_in_inbox
+from airflow_kie.client.task_ids import KeyRefused
+
+ID = "5c79be8e4d3f4b6a8e0d1c2b3a495867"
+
+
+def test_the_keys_of_a_song_have_the_published_names() -> None:
+    keys = SongKeys("music", ID)
+    assert keys.cover(1, "png") == f"music/{ID}/cover-1.png"
+    assert keys.track(2, "mp3") == f"music/{ID}/track-2.mp3"
+    assert keys.lyrics(2) == f"music/{ID}/lyrics-2.txt"
+    assert keys.manifest == f"music/{ID}/manifest.json"
+    assert keys.choice == f"music/{ID}/choice.json"
+    assert keys.pending == f"music/_pending/{ID}.json"
+    assert ArchiveKeys("music").probe == "music/_probe"
+
+
+def test_an_empty_prefix_means_the_root_of_the_bucket() -> None:
+    assert SongKeys("", ID).manifest == f"{ID}/manifest.json"
+    assert ArchiveKeys("/").pending == "_pending/"
+
+
+def test_slashes_around_a_prefix_do_not_matter() -> None:
+    assert SongKeys("/team a/Müsik/", ID) == SongKeys("team a/Müsik", ID)
+
+
+@pytest.mark.parametrize("task_id", [ID, "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "veo_task_abc123", "a.b"])
+def test_every_form_of_a_kie_id_is_taken(task_id: str) -> None:
+    assert SongKeys("p", task_id).manifest == f"p/{task_id}/manifest.json"
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    ["", "..", "a..b", "a/b", "../x", "_pending", ".hidden", "a b", "a\nb", "a\x00", "ä", "x" * 129, "a\\b", "a\n"],
+)
+def test_a_text_that_could_leave_the_folder_is_no_task_id(task_id: str) -> None:
+    with pytest.raises(KeyRefused):
+        SongKeys("p", task_id)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["a/../b", "..", "a//b", "a/./b", "a\\b", "a\nb", "a/_pending", "inbox", "inbox/x", " a", "a /b", "x" * 513],
+)
+def test_a_prefix_that_means_something_else_is_refused_with_a_sentence(prefix: str) -> None:
+    with pytest.raises(KeyRefused, match=r"prefix .*\.$"):
+        SongKeys(prefix, ID)
+
+
+def test_a_song_called_inbox_cannot_stand_where_the_inbox_is() -> None:
+    with pytest.raises(KeyRefused):
+        SongKeys("", "inbox")
+    assert SongKeys("music", "inbox").manifest == "music/inbox/manifest.json"
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_positions_start_at_one(n: int) -> None:
+    with pytest.raises(KeyRefused):
+        SongKeys("p", ID).cover(n, "png")
+
+
+@pytest.mark.parametrize("extension", ["", "PNG", "p/g", "../x", "longer"])
+def test_an_extension_is_a_few_small_letters(extension: str) -> None:
+    with pytest.raises(KeyRefused):
+        SongKeys("p", ID).cover(1, extension)
+
+
+def test_the_ids_of_pending_songs_are_read_from_their_keys_and_strays_are_passed_over() -> None:
+    archive = ArchiveKeys("music")
+    keys = [f"music/_pending/{ID}.json", "music/_pending/", "music/_pending/x.txt", "other/_pending/a.json"]
+    assert list(archive.pending_ids(iter(keys))) == [ID]
+
+
+def test_what_was_put_away_does_not_wait_in_the_inbox() -> None:
+    assert is_waiting_in_inbox("inbox/monday.json")
+    for key in ("inbox/", "inbox/done/a.json", "inbox/rejected/a.json", "music/a.json"):
+        assert not is_waiting_in_inbox(key)
+
+
+def test_an_inbox_object_is_put_away_under_its_own_name() -> None:
+    assert inbox_done_key("inbox/a/b.json") == "inbox/done/a/b.json"
+    assert inbox_rejected_keys("inbox/b.csv") == ("inbox/rejected/b.csv", "inbox/rejected/b.csv.reason.txt")

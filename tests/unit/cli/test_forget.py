@@ -1,0 +1,71 @@
+"""`airflow kie forget`: a song that nobody is owed any more, and what is said before its record is deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from airflow_database import dag, stored
+from airflow_kie.archive.pending import Failure, Working
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.cli import forget
+from cli_songs import COVER, KEYS, NOW, OTHER, SONG, Songs, run_of
+
+
+def owed(songs: Songs, song: str) -> bool:
+    return SongArchive(songs.bucket, KEYS.song(song)).pending() is not None
+
+
+def test_a_song_is_forgotten_and_no_other_one(songs: Songs) -> None:
+    songs.owed(SONG, title="Typo", last_failure=Failure(reason="task_unknown", message="said", at=NOW))
+    songs.owed(OTHER)
+    told = songs.forget(SONG)
+    assert told.code == 0
+    assert told.out.splitlines()[0] == f"{SONG} Typo: task_unknown. No cover of it is known to be paid for."
+    assert (owed(songs, SONG), owed(songs, OTHER)) == (False, True)
+    again = songs.forget(SONG)
+    assert (again.code, "Nothing is owed of" in again.err) == (1, True)
+
+
+def test_what_is_paid_for_is_named_before_anything_is_deleted(songs: Songs) -> None:
+    songs.owed(SONG, cover_task_ids=(COVER,))
+    told = songs.forget(SONG, yes=False)
+    assert f"Paid for: cover task {COVER}. Afterwards only kie.ai/logs knows it" in told.out
+    assert (told.code, owed(songs, SONG)) == (1, True)
+
+
+def test_an_archived_songs_files_and_manifest_stay(songs: Songs) -> None:
+    songs.archived(SONG)
+    songs.owed(SONG)
+    assert songs.forget(SONG).code == 0
+    assert SongArchive(songs.bucket, KEYS.song(SONG)).manifest() is not None
+
+
+def test_a_song_that_a_run_works_on_is_not_forgotten(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forget, "agreed", Mock(side_effect=AssertionError("nobody is asked")))
+    songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__1"))
+    with stored(dag("music_cover"), run_of("", "running", "manual__1")):
+        told = songs.forget(SONG)
+    assert "Nothing was deleted: run manual__1 of music_cover works on it" in told.err
+    assert (told.code, owed(songs, SONG)) == (1, True)
+
+
+def test_what_is_noted_while_a_person_reads_is_not_deleted(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> None:
+    songs.owed(SONG)
+
+    def somebody_pays(*_: Any, **__: Any) -> bool:
+        songs.owed(SONG, cover_task_ids=(COVER,))
+        return True
+
+    monkeypatch.setattr(forget, "agreed", somebody_pays)
+    told = songs.forget(SONG)
+    assert "Meanwhile something has been done for this song" in told.err
+    assert (told.code, owed(songs, SONG)) == (1, True)
+
+
+@pytest.mark.parametrize("task_id", ["not an id", "f" * 32])
+def test_what_is_no_id_or_not_owed_deletes_nothing(songs: Songs, task_id: str) -> None:
+    songs.owed(SONG)
+    assert (songs.forget(task_id).code, owed(songs, SONG)) == (1, True)

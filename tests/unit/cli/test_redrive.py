@@ -1,0 +1,211 @@
+"""`airflow kie redrive`: starting again what is owed and what nobody works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_database import dag, stored
+from airflow_kie.archive.pending import Failure, Working
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.assets import MUSIC
+from airflow_kie.cli import redrive
+from cli_songs import COVER, KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
+
+
+@pytest.fixture
+def asset() -> Iterator[None]:
+    """The asset that music_cover waits for, as a DAG has declared it, and music_cover."""
+    from airflow.models.asset import DagScheduleAssetReference
+
+    with stored(declared(), dag("music_cover"), DagScheduleAssetReference(asset_id=7, dag_id="music_cover")):
+        yield
+
+
+def declared() -> Any:
+    from airflow.models.asset import AssetModel
+
+    return AssetModel(id=7, name=MUSIC.name, uri=MUSIC.uri, group="asset")
+
+
+def events() -> list[tuple[str, Any]]:
+    """Return partition and extra of the events that were sent."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return [(event.partition_key, event.extra) for event in session.scalars(select(AssetEvent))]
+
+
+@pytest.fixture(autouse=True)
+def no_events() -> Iterator[None]:
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    yield
+    with create_session() as session:
+        session.execute(delete(AssetEvent))
+
+
+@pytest.mark.usefixtures("asset")
+def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Songs, monkeypatch: Any) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "4")
+    songs.owed(SONG, kie_conn_id="kie_default")
+    songs.owed(OTHER, cover_task_ids=(COVER,))
+    first = songs.redrive()
+    assert first.code == 0
+    assert "Two songs to start. At most one cover will be paid for (4 credits); one is paid for already." in first.out
+    assert events() == [
+        (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "heard_from": "inbox"}),
+        (OTHER, {"music_task_id": OTHER, "heard_from": "inbox"}),
+    ]
+    again = songs.redrive()
+    assert (again.code, "Nothing is to be started again." in again.out) == (0, True)
+    assert "left, its run is about to start" in again.out
+    assert len(events()) == 2
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_song_that_a_run_works_on_is_left_alone(songs: Songs) -> None:
+    songs.owed(SONG)
+    songs.owed(OTHER, working=Working(dag_id="music_cover", run_id="manual__1"))
+    songs.owed(THIRD, working=Working(dag_id="music_cover", run_id="manual__2"))
+    with stored(
+        run_of(SONG, "queued"),
+        run_of("", "running", "manual__1"),
+        run_of("", "failed", "manual__2"),
+    ):
+        told = songs.redrive(dry_run=True)
+    assert f"left, run event__1 of music_cover works on it: {SONG}" in told.out
+    assert f"left, run manual__1 of music_cover works on it: {OTHER}" in told.out
+    assert f"start: {THIRD}" in told.out
+    assert events() == []
+
+
+def test_reason_and_date_choose_songs(songs: Songs) -> None:
+    for song, reason, age in ((SONG, "s3_access_denied", 1), (OTHER, "s3_access_denied", 30), (THIRD, "timeout", 1)):
+        at = datetime.now(UTC) - timedelta(days=age)
+        songs.owed(song, last_failure=Failure(reason=reason, message="x", at=at))
+    since = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    chosen = songs.redrive(dry_run=True, reason="s3_access_denied", since=since).out
+    assert (SONG in chosen, OTHER in chosen, THIRD in chosen) == (True, False, False)
+    assert songs.redrive(since="last week").code == 1
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_damaged_record_is_told_of_and_holds_up_no_other_song(songs: Songs, caplog: Any) -> None:
+    songs.owed(SONG)
+    songs.bucket.put_bytes(b"{", KEYS.song(OTHER).pending, content_type="application/json")
+    told = songs.redrive(dry_run=True)
+    assert (told.code, SONG in told.out, OTHER in caplog.text) == (0, True, True)
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_bucket_that_lists_and_does_not_read_is_no_bucket_that_owes_nothing(songs: Songs, monkeypatch: Any) -> None:
+    songs.owed(SONG)
+    refused = ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+    monkeypatch.setattr(songs.bucket.client, "get_object", Mock(side_effect=refused))
+    told = songs.redrive()
+    assert (told.code, "S3 denied the access" in told.err) == (1, True)
+
+
+@pytest.mark.usefixtures("asset")
+def test_nothing_is_sent_to_a_paused_dag_nor_without_an_agreement(songs: Songs) -> None:
+    songs.owed(SONG)
+    pause(True)
+    paused = songs.redrive()
+    pause(False)
+    assert (paused.code, "is paused" in paused.err) == (1, True)
+    assert songs.redrive(yes=False).code == 1
+    assert events() == []
+
+
+def pause(paused: bool) -> None:
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.merge(dag("music_cover", paused=paused))
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["no asset", "an asset that another DAG sends events for"])
+def test_without_a_dag_that_waits_for_songs_it_says_so_and_hands_nothing_on(songs: Songs, known: bool) -> None:
+    songs.owed(SONG)
+    with stored(*([declared()] if known else [])):
+        told = songs.redrive()
+        assert (told.code, "No DAG here waits for" in told.err) == (1, True)
+        assert events() == []
+
+
+@pytest.mark.usefixtures("asset")
+def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
+    songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for song in (SONG, OTHER, THIRD):
+        songs.owed(song)
+    run = run_of(OTHER, "running")
+
+    def answer(question: str, *, yes: bool) -> bool:
+        SongArchive(songs.bucket, KEYS.song(SONG)).drop_pending()  # it is archived now
+        working.enter_context(stored(run))
+        return True
+
+    monkeypatch.setattr(redrive, "agreed", answer)
+    with ExitStack() as working:
+        told = songs.redrive()
+    assert told.code == 0
+    assert [song for song, _ in events()] == [THIRD]
+    assert songs.bucket.head(KEYS.song(SONG).pending) is None
+    assert f"left, nothing of it is owed any more: {SONG}" in told.out
+    assert f"left, run event__1 of music_cover works on it: {OTHER}" in told.out
+    assert "One song handed on; a run of music_cover follows for each." in told.out
+
+
+def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:
+    songs.owed(SONG)
+    assert songs.redrive(since="").code == 1
+    assert SONG not in songs.redrive(reason="").out
+    assert SONG in songs.redrive(reason="never failed", dry_run=True).out
+
+
+def failed(songs: Songs, *reasons: str) -> None:
+    for number, reason in enumerate(reasons, start=1):
+        songs.owed(f"{number:032x}", last_failure=Failure(reason=reason, message="x", at=NOW))
+    songs.owed(f"{len(reasons) + 1:032x}")
+
+
+@pytest.mark.parametrize("typed", ["out_of_credit", "Out_of_credits", "no such thing", ""])
+def test_a_reason_that_there_is_not_is_exit_code_1_and_the_reasons_that_songs_have_are_named(
+    songs: Songs, typed: str
+) -> None:
+    failed(songs, "out_of_credits", "timeout", "timeout")
+    told = songs.redrive(reason=typed)
+    assert (told.code, told.out) == (1, "")
+    assert told.err == (
+        f"There is no reason {typed!r}: docs/on-call.md has them all. "
+        "Songs that are owed something have now: timeout (2), never failed (1), out_of_credits (1).\n"
+    )
+
+
+@pytest.mark.parametrize("reason", ["content_rejected", "s3_access_denied", "AirflowTaskTimeout"])
+def test_a_reason_that_no_song_has_is_exit_code_0_and_the_reasons_that_songs_have_are_named(
+    songs: Songs, reason: str
+) -> None:
+    failed(songs, "timeout")
+    told = songs.redrive(reason=reason)
+    assert (told.code, told.err) == (0, "")
+    assert told.out == (
+        f"No song that is owed something has the reason {reason}. Reasons now: never failed (1), timeout (1).\n"
+    )
+
+
+def test_where_nothing_is_owed_a_reason_is_not_looked_for_among_nothing(songs: Songs) -> None:
+    assert songs.redrive(reason="timeout").out == "Nothing is owed.\n"
+    assert songs.redrive(reason="timeot").err == "There is no reason 'timeot': docs/on-call.md has them all.\n"

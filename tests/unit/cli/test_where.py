@@ -1,0 +1,104 @@
+"""`airflow kie where`: what is known of a song."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_database import dag, stored
+from airflow_kie.archive.pending import Failure, Working
+from airflow_kie.client.errors import error_class
+from airflow_kie.durable.outages import Outage
+from airflow_kie.hooks.kie import KieHook
+from cli_songs import COVER, NOW, SONG, Songs, run_of
+from kie_simulator.server import SimulatorServer
+
+
+@pytest.mark.parametrize("task_id", [SONG, COVER])
+def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: SimulatorServer, task_id: str) -> None:
+    songs.archived(SONG)
+    if task_id == COVER:
+        songs.owed(SONG, cover_task_ids=(COVER,))
+    told = songs.where(task_id)
+    assert told.code == 0
+    assert told.out.splitlines()[:2] == [
+        f"Velvet Harbour, music task {SONG}",
+        "Archived. Everything that was asked for is here, whole and checked.",
+    ]
+    assert f"file: s3://{songs.bucket.name}/songs/{SONG}/cover-1.png, 7 bytes" in told.out
+    assert f"paid cover tasks: {COVER}" in told.out
+    assert "run: music_cover event__7, archived it" in told.out
+    assert bool(kie.control.state()["requests"]) is (task_id == COVER), "KIE is asked only for what is not known here"
+
+
+def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
+    song = kie.control.make_music("Paper Boats")[0].task_id
+    from airflow_kie.client.operations.registry import COVER as KIND
+    from airflow_kie.hooks.kie import KieHook
+
+    created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
+    songs.owed(song)
+    assert f"music task {song}" in songs.where(created.task_id).out
+
+
+def test_a_song_that_failed_says_why_and_what_to_do(songs: Songs) -> None:
+    failure = Failure(reason="out_of_credits", message="The KIE account has too few credits: 0 left", at=NOW)
+    songs.owed(SONG, title="Paper Boats", last_failure=failure)
+    told = songs.where(SONG)
+    assert told.out.splitlines()[1].startswith("Failed. ")
+    assert "The KIE account has too few credits (2026-11-22T10:00:00+00:00)" in told.out
+    assert "what to do: " in told.out
+    assert "paid cover tasks: none" in told.out
+
+
+def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
+    songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__gone"))
+    with stored(dag("music_cover"), run_of(SONG, "running")):
+        told = songs.where(SONG)
+    assert told.out.splitlines()[1].startswith("In work. ")
+    assert "run: music_cover event__1, running" in told.out
+    assert "run: music_cover manual__gone, as the pending record says" in told.out
+
+
+def test_an_id_of_which_nothing_is_known_is_exit_code_1(songs: Songs) -> None:
+    assert "neither archived nor owed here" in songs.where("f" * 32).err
+    assert songs.where("f" * 32).code == songs.where("not an id").code == 1
+
+
+def test_an_archive_that_is_not_configured_is_looked_into_by_its_name(songs: Songs, monkeypatch: Any) -> None:
+    songs.archived(SONG)
+    assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/elsewhere").code == 1
+    monkeypatch.delenv("AIRFLOW__KIE__BUCKET")
+    assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/songs").code == 0
+    unnamed = songs.where(SONG)
+    assert unnamed.code == 1
+    assert unnamed.err == "No bucket is set in [kie]: name the archive, such as s3://my-covers/songs.\n"
+
+
+def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
+    songs: Songs, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "and KIE knows no such cover." in songs.where("f" * 32).err
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="a-wrong-key"))
+    told = songs.where("f" * 32)
+    assert (told.code, "KIE knows no such cover" in told.err, "a-wrong-key" in told.err) == (1, False, False)
+    assert "Connection kie_default: KIE refused the API key" in told.err
+
+
+@pytest.mark.parametrize(("place", "reason"), [("account_", "out_of_credits"), ("bucket_", "s3_access_denied")])
+def test_a_song_in_work_that_an_outage_holds_up_says_so_and_what_to_do(songs: Songs, place: str, reason: str) -> None:
+    from airflow.models.variable import Variable
+
+    songs.owed(SONG)
+    assert "Held up" not in songs.where(SONG).out
+    name = songs.bucket.name if place == "bucket_" else KieHook().account.name
+    outage = Outage(reason, "said", NOW.timestamp(), NOW.timestamp() + 60)
+    known = error_class(reason)
+    assert known is not None
+    with stored(Variable(f"kie_outage__{place}{name}", json.dumps(asdict(outage)))):
+        (line,) = (line for line in songs.where(SONG).out.splitlines() if "Held up since" in line)
+    assert f": {known.what}. It goes on by itself" in line and line.endswith(known.todo)

@@ -1,0 +1,144 @@
+"""Creates: what an answer says about whether a task was made, and so about whether something was paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.decode import CreateAnswer, Created, Lost, Refused, decode_create
+from airflow_kie.client.answers.envelope import Response
+from airflow_kie.client.operations.registry import task_kind
+from kie_answers import COVER_ID, CREDITS_TEXT, MUSIC_ID, answer, raw
+
+SOURCE = {"taskId": MUSIC_ID}
+
+
+def decode(response: Response, kind: str = "suno.cover", source: dict[str, Any] | None = None) -> CreateAnswer:
+    return decode_create(task_kind(kind), SOURCE if source is None else source, response)
+
+
+@pytest.mark.parametrize("data", [{"taskId": COVER_ID}, {"task_id": COVER_ID}, {"taskId": COVER_ID, "recordId": "x"}])
+def test_a_success_names_the_new_task(data: dict[str, Any]) -> None:
+    assert decode(answer(data)) == Created(COVER_ID)
+
+
+def test_an_id_that_is_a_number_is_kept_as_text() -> None:
+    assert decode(answer({"taskId": 4711})) == Created("4711")
+
+
+@pytest.mark.parametrize("http", [200, 400, 409])
+@pytest.mark.parametrize("code", [400, 409])
+@pytest.mark.parametrize("data", [{"taskId": COVER_ID}, {"task_id": COVER_ID}, COVER_ID])
+def test_a_duplicate_cover_is_adopted_under_the_id_that_kie_names(http: int, code: int, data: Any) -> None:
+    assert decode(answer(data, code, "exists", http)) == Created(COVER_ID, duplicate=True)
+
+
+@pytest.mark.parametrize("code", [400, 409])
+@pytest.mark.parametrize(
+    "data", [None, {}, {"taskId": None}, {"taskId": ""}, {"taskId": MUSIC_ID}, "cover already exists", [1]]
+)
+def test_a_duplicate_that_names_no_other_id_than_the_songs_cannot_be_adopted(code: int, data: Any) -> None:
+    got = decode(answer(data, code, "cover record exists"))
+    assert isinstance(got, Refused)
+    assert type(got.error) is errors.KieDuplicateWithoutId
+    assert (got.error.facts.source_id, got.error.facts.message) == (MUSIC_ID, "cover record exists")
+    assert "adopt_task_id" in str(got.error)
+
+
+def test_a_duplicate_wav_names_the_song_as_its_source() -> None:
+    got = decode(answer(None, 409, "exists"), "suno.wav", {"taskId": MUSIC_ID, "audioId": "a-1"})
+    assert isinstance(got, Refused)
+    assert got.error.facts.source_id == MUSIC_ID
+
+
+def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
+    got = decode(answer({"taskId": COVER_ID}, 400, "bad format"), "suno.music", {})
+    assert isinstance(got, Refused)
+    assert type(got.error) is errors.KieInvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("code", "msg", "expected"),
+    [
+        (401, "Unauthorized", errors.KieUnauthorized),
+        (402, CREDITS_TEXT, errors.KieOutOfCredits),
+        (404, "no path", errors.KieInvalidRequest),
+        (422, "Original music record does not exist", errors.KieInvalidRequest),
+        (422, "Please enter callBackUrl", errors.KieInvalidRequest),
+        (429, "Your call frequency is too high. Please try again later.", errors.KieRateLimited),
+        (433, "sub-key usage exceeds limit", errors.KieKeyLimit),
+        (455, "maintenance", errors.KieMaintenance),
+        (500, "Server exception, please try again later", errors.KieServerError),
+        (500, CREDITS_TEXT, errors.KieOutOfCredits),
+        (501, "build failed", errors.KieGenerationFailed),
+        (531, "refunded", errors.KieGenerationFailed),
+    ],
+)
+@pytest.mark.parametrize("kind", ["suno.cover", "suno.music"])
+def test_an_error_code_says_that_nothing_was_made(kind: str, code: int, msg: str, expected: type) -> None:
+    got = decode(answer(None, code, msg), kind)
+    assert isinstance(got, Refused)
+    assert type(got.error) is expected
+
+
+@pytest.mark.parametrize("code", [402, 422, 429, 455, 531])
+def test_a_decision_under_a_real_http_error_is_still_a_decision(code: int) -> None:
+    assert isinstance(decode(answer(None, code, "no", http=500)), Refused)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(None, 500, "Server Error", http=500),
+        answer(None, 408, "no result for 10 minutes"),
+        answer(None, 504, "gateway"),
+        answer(None, 200),
+        answer({}, 200),
+        answer({"taskId": None}, 200),
+        answer({"taskId": {"a": 1}}, 200),
+        answer({"taskId": True}, 200),
+        answer({"taskId": "two words"}, 200),
+        answer([COVER_ID], 200),
+        raw(b"<html>bad gateway</html>", 502),
+        raw(b"<html>timeout</html>", 524),
+        raw(b"<html>welcome</html>", 200),
+        raw(b"<html>timeout</html>", 408),
+        raw(b"", 200),
+        raw(b'{"msg":"success"}', 200),
+        raw(b"moved", 302, location="https://elsewhere.example/"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["suno.cover", "suno.music"])
+def test_an_answer_that_does_not_tell_leaves_the_create_in_doubt(kind: str, response: Response) -> None:
+    got = decode(response, kind)
+    assert isinstance(got, Lost)
+    assert got.error.facts.kind == kind
+    assert got.error.scope is errors.Scope.SERVICE
+
+
+@pytest.mark.parametrize("http", [400, 401, 403, 404, 413, 429])
+def test_a_real_http_4xx_without_envelope_says_that_nothing_was_made(http: int) -> None:
+    assert isinstance(decode(raw(b"<html>", http)), Refused)
+
+
+def test_an_error_with_http_429_keeps_its_retry_after() -> None:
+    got = decode(raw(b"", 429, retry_after="12"))
+    assert isinstance(got, Refused)
+    assert got.error.facts.retry_after == 12
+
+
+VEO = {"taskId": "veo_task_abc", "index": 0}
+
+
+@pytest.mark.parametrize("urls", [None, ["https://a/4k.mp4"]])
+def test_veo_4k_goes_by_the_id_of_its_source_when_it_was_asked_for_before(urls: Any) -> None:
+    data = {"taskId": "veo_task_abc", "resultUrls": urls}
+    assert decode(answer(data, 422, "processing"), "veo_4k", VEO) == Created("veo_task_abc", duplicate=True)
+
+
+def test_veo_4k_of_an_unknown_video_is_refused() -> None:
+    got = decode(answer(None, 422, "Record does not exist"), "veo_4k", VEO)
+    assert isinstance(got, Refused)
+    assert type(got.error) is errors.KieInvalidRequest

@@ -1,0 +1,218 @@
+"""What a callback claims is a song is read from KIE before it is recorded, and again before it is started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_connections import kie_connection
+from airflow_kie.assets import MUSIC
+from airflow_kie.client.callbacks.signature import sign
+from airflow_kie.client.task_lookup import Claim
+from airflow_kie.hooks.archive import open_song
+from airflow_kie.operators.inbox import KieSweepOperator
+from airflow_kie.web.receiver import asking
+from airflow_kie.web.receiver.asking import Claims
+from airflow_kie.web.receiver.receiver import create_app
+from airflow_kie.web.receiver.rest_client import AirflowApi, Credentials
+from airflow_kie.web.receiver.rest_gateway import PublicWorld
+from airflow_task import StoredFiles, TaskRun
+from asgi_server import serving
+from kie_simulator.server import SimulatorServer
+from kie_simulator_client import CALLBACK, Kie
+from new_songs import Partitions
+from webhook_world import SECRET
+
+NOBODY = "http://127.0.0.1:9"
+STRANGE = "f" * 32
+
+
+@dataclass
+class Called:
+    """A receiver that KIE calls, over the bucket and the account of the test.
+
+    :param world: what it asks.
+    """
+
+    url: str
+    world: PublicWorld
+    archive: StoredFiles
+    announced: list[str]
+
+    def complete(self, task_id: str, data: Any = None) -> int:
+        """Send a signed callback that calls an id a finished song; return the answer's status."""
+        stamp = str(int(time.time()))
+        headers = {"X-Webhook-Timestamp": stamp, "X-Webhook-Signature": sign(SECRET, task_id, stamp)}
+        body = {"code": 200, "msg": "m", "data": {"callbackType": "complete", "task_id": task_id, "data": data or []}}
+        return httpx.post(self.url, json=body, headers=headers, trust_env=False, timeout=200).status_code
+
+    def pending(self, task_id: str) -> dict[str, Any] | None:
+        """Return an id's pending record."""
+        key = f"songs/_pending/{task_id}.json"
+        return dict(self.archive.json(key)) if key in self.archive.listed() else None
+
+    def settled(self) -> list[str]:
+        """Return which songs were announced, once what follows an answer is over."""
+        for _ in range(100):
+            if self.announced:
+                break
+            time.sleep(0.02)
+        return self.announced
+
+
+@pytest.fixture
+def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kie]:
+    """Give the account whose callbacks are accepted; the sweep looks at every record."""
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
+    monkeypatch.setenv("AIRFLOW__KIE__SWEEP_AFTER_MINUTES", "0")
+    client = Kie(kie)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def called(account: Kie, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
+    api = AirflowApi(NOBODY, Credentials(token="a token"))
+    world = PublicWorld(api)
+    announced: list[str] = []
+    monkeypatch.setattr(world, "announce", lambda _, song: announced.append(song))
+    monkeypatch.setattr(world, "event_was_sent", lambda *_: False)
+    with serving(create_app(world)) as port:
+        yield Called(f"http://127.0.0.1:{port}/callback/kie_default", world, archive, announced)
+    api.close()
+
+
+def with_secret(kie: SimulatorServer, **changes: Any) -> str:
+    return kie_connection(kie, extra={"rate_limit": 1000, "webhook_secret": SECRET}, **changes)
+
+
+def song(account: Kie) -> str:
+    return str(account.generate()["data"]["taskId"])
+
+
+def swept() -> list[str]:
+    """Run the sweep; return which songs it starts."""
+    run = TaskRun(lambda: KieSweepOperator(task_id="sweep"))
+    events = Partitions()
+    run.extra["outlet_events"] = {MUSIC: events}
+    try:
+        run.execute()
+    except AirflowSkipException:
+        return []
+    return events.keys
+
+
+def test_a_captured_cover_callback_that_calls_its_id_a_song_leaves_no_record_and_starts_nothing(
+    called: Called, account: Kie
+) -> None:
+    cover = account.create_cover(song(account))["data"]["taskId"]
+    assert called.complete(cover) == 200
+    assert called.pending(cover) is None
+    assert called.settled() == []
+
+
+def test_the_lyrics_of_another_program_are_no_song(called: Called, account: Kie) -> None:
+    lyrics = account.post("/lyrics", prompt="rain", callBackUrl=CALLBACK)["data"]["taskId"]
+    assert called.complete(lyrics, [{"text": "La la", "title": "Rain", "status": "complete"}]) == 200
+    assert called.pending(lyrics) is None
+    assert called.settled() == []
+
+
+def test_a_song_that_kie_confirms_is_recorded_before_the_answer_and_announced(called: Called, account: Kie) -> None:
+    finished = song(account)
+    assert called.complete(finished) == 200
+    record = called.pending(finished)
+    assert record is not None
+    assert record["unconfirmed"] is None
+    assert called.settled() == [finished]
+
+
+@pytest.mark.parametrize("changes", [{"host": NOBODY}, {"password": ""}, {"password": "another key"}])
+def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_for_the_sweep(
+    kie: SimulatorServer, called: Called, account: Kie, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = song(account)
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie, **changes))
+    assert called.complete(finished) == 200
+    record = called.pending(finished)
+    assert record is not None
+    assert record["unconfirmed"] == "not_asked"
+    assert called.settled() == []
+    assert swept() == []  # KIE still cannot be asked: nothing is started, and nothing is lost
+    assert called.pending(finished) is not None
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
+    assert swept() == [finished]
+    record = called.pending(finished)
+    assert record is not None
+    assert record["unconfirmed"] is None
+
+
+def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called: Called) -> None:
+    assert called.complete(STRANGE) == 200
+    record = called.pending(STRANGE)
+    assert record is not None
+    assert record["unconfirmed"] == "not_found"
+    assert swept() == []
+    assert called.pending(STRANGE) is None
+    assert called.settled() == []
+
+
+def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called: Called, account: Kie) -> None:
+    archive = open_song("aws_default", called.archive.bucket, "songs", STRANGE)
+    archive.note(heard_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
+    assert swept() == []
+    record = called.pending(STRANGE)
+    assert record is not None
+    assert record["unconfirmed"] == "not_found"
+
+
+def test_a_claim_that_kie_does_not_confirm_changes_no_record_of_somebody_else(
+    called: Called, archive: StoredFiles
+) -> None:
+    open_song("aws_default", archive.bucket, "songs", STRANGE).note(heard_from="inbox", kie_conn_id="kie_b")
+    before = archive.body(f"songs/_pending/{STRANGE}.json")
+    assert called.complete(STRANGE) == 200
+    assert archive.body(f"songs/_pending/{STRANGE}.json") == before
+    assert json.loads(before)["kie_conn_id"] == "kie_b"
+
+
+def test_an_id_is_asked_about_once_however_often_its_callback_is_sent_again() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def ask(kie_conn_id: str, task_id: str) -> Claim:
+        asked.append((kie_conn_id, task_id))
+        return Claim.SONG
+
+    async def flood() -> list[Claim]:
+        claims = Claims(ask)
+        return await asyncio.gather(*(claims.of("kie_default", STRANGE) for _ in range(50)))
+
+    assert set(asyncio.run(flood())) == {Claim.SONG}
+    assert asked == [("kie_default", STRANGE)]
+
+
+def test_a_kie_that_does_not_answer_in_time_keeps_no_callback_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ASK_SECONDS", 0.05)
+    released = threading.Event()
+
+    def ask(kie_conn_id: str, task_id: str) -> Claim:
+        released.wait(200)
+        return Claim.SONG
+
+    async def call() -> list[Claim]:
+        claims = Claims(ask)
+        try:
+            return await asyncio.gather(*(claims.of("kie_default", f"{number:032x}") for number in range(30)))
+        finally:
+            released.set()
+
+    assert set(asyncio.run(call())) == {Claim.NOT_ASKED}

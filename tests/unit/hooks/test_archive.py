@@ -1,0 +1,107 @@
+"""An S3 connection that gives no credentials is told of in S3's words, whoever opens the bucket."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_kie.archive.s3_errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
+from airflow_kie.cli import verify
+from airflow_kie.client.errors import Remedy
+from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.monitoring import health
+from airflow_kie.operators.health_check import KieOpsOperator
+from airflow_task import TaskInstance, TaskRun, Variables
+from answering_server import FakeServer, says, serving
+from kie_simulator.server import SimulatorServer
+from unused_ports import unused_port
+
+DENIED = b"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>User covers is not authorized to perform: sts:AssumeRole</Message></Error>
+</ErrorResponse>"""
+
+
+@pytest.fixture
+def denying() -> Iterator[FakeServer]:
+    with serving(says(DENIED, 403)) as server:
+        yield server
+
+
+def with_role(sts: str, **extra: Any) -> str:
+    """Return a connection whose role is asked for at an address."""
+    service = {"sts": {"endpoint_url": sts, "config_kwargs": {}}}
+    base = {"role_arn": "arn:aws:iam::123456789012:role/covers", "region_name": "us-east-1", "service_config": service}
+    config = {"retries": {"max_attempts": 0}, "connect_timeout": 5}
+    more = base | {"config_kwargs": config} | extra
+    return json.dumps({"conn_type": "aws", "login": "AKIA0", "password": "a-secret-key", "extra": more})
+
+
+def test_a_role_that_may_not_be_taken_on_is_an_access_that_s3_denies(
+    denying: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
+    with pytest.raises(
+        S3AccessDenied, match=r"GetCredentials on bucket covers: AccessDenied User covers is not"
+    ) as told:
+        open_bucket("aws_default", "covers")
+    assert "a-secret-key" not in str(told.value)
+
+
+def test_who_cannot_be_reached_for_credentials_is_an_s3_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(f"http://127.0.0.1:{unused_port()}"))
+    with pytest.raises(S3Unreachable):
+        open_bucket("aws_default", "covers")
+
+
+@pytest.mark.parametrize("endpoint", ["s3.example.com", "no address", "http://"])
+def test_an_endpoint_that_is_no_address_is_for_a_person_to_mend_and_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role("", endpoint_url=endpoint, role_arn=None))
+    with pytest.raises(S3EndpointWrong, match=rf"bucket covers: Invalid endpoint: {endpoint.rstrip(':/')}") as told:
+        open_bucket("aws_default", "covers")
+    assert told.value.remedy is Remedy.PERSON
+    assert "such as https://" in str(told.value)
+
+
+def test_a_command_for_cron_does_not_take_it_for_a_damaged_archive(
+    denying: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
+    with pytest.raises(SystemExit) as ended:
+        verify.command(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
+    assert ended.value.code == verify.NOT_LOOKED
+    assert "S3 denied the access" in capsys.readouterr().err
+
+
+def test_whatever_stops_verify_is_no_damaged_archive(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    monkeypatch.setattr(verify, "open_bucket", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        verify.command(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
+    assert ended.value.code == verify.NOT_LOOKED
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_kie_ops_tells_of_it_as_of_a_bucket_that_refuses_and_looks_at_the_accounts_too(
+    kie: SimulatorServer, denying: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
+    monkeypatch.setattr(health, "TRY_AGAIN_AFTER", 0.0)
+    for module in ("operators.health_check", "durable.outages"):
+        monkeypatch.setattr(f"airflow_kie.{module}.Variable", Variables())
+    kie.control.set_credits(0)
+    run = TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops"))
+    with pytest.raises(AirflowFailException) as told:
+        run.execute()
+    assert "bucket covers refuses GetCredentials (S3 denied the access)" in str(told.value)
+    assert "credits begins" in str(told.value)

@@ -1,0 +1,180 @@
+"""The rules of one paid task, when KIE tells of a failure: what is believed, and what a new task replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.decode import Answer, Created, Ended, Lost
+from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Rules, Send, next_action
+from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, track_data
+from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
+
+# --- doubt ---
+
+DOUBTFUL: list[tuple[str, TaskRecord, Answer, type[errors.KieError]]] = [
+    ("cover failed", COVER_SENT, cover(3, errorCode=500, errorMessage="oops"), errors.KieGenerationFailed),
+    ("cover success without images", COVER_SENT, cover(1, []), errors.KieNoFiles),
+    ("cover success without response", COVER_SENT, cover(1), errors.KieNoFiles),
+    ("music failed", MUSIC_SENT, music("GENERATE_AUDIO_FAILED", errorCode=500), errors.KieGenerationFailed),
+    ("music not created", MUSIC_SENT, music("CREATE_TASK_FAILED"), errors.KieGenerationFailed),
+    ("sensitive words", MUSIC_SENT, music("SENSITIVE_WORD_ERROR", errorMessage="Adele"), errors.KieContentRejected),
+    ("pending with a code", MUSIC_SENT, music("PENDING", errorCode=413), errors.KieContentRejected),
+    ("pending with a message", MUSIC_SENT, music("PENDING", errorMessage="no"), errors.KieGenerationFailed),
+    ("callback not delivered", MUSIC_SENT, music("CALLBACK_EXCEPTION"), errors.KieNoFiles),
+    ("one track unfinished", MUSIC_SENT, music("CALLBACK_EXCEPTION", [track_data(), track_data(2, audioUrl="")]),
+     errors.KieNoFiles),
+    ("music success without tracks", MUSIC_SENT, music("SUCCESS", []), errors.KieNoFiles),
+    ("music success without audio", MUSIC_SENT, music("SUCCESS", [track_data(audioUrl="")]), errors.KieNoFiles),
+]  # fmt: skip
+BY_NAME = pytest.mark.parametrize(
+    ("record", "told", "expected"), [row[1:] for row in DOUBTFUL], ids=[row[0] for row in DOUBTFUL]
+)
+
+
+@BY_NAME
+def test_a_failure_is_not_believed_at_its_first_read(record: TaskRecord, told: Answer, expected: type) -> None:
+    action = waits(after(record, (40, told)))
+    assert action.until == NOW + 70
+    assert action.record.task_id == record.task_id
+
+
+@BY_NAME
+def test_two_reads_within_30_seconds_are_one(record: TaskRecord, told: Answer, expected: type) -> None:
+    action = waits(after(record, (40, told), (50, told), (69, told)))
+    assert action.until == NOW + 70
+
+
+@BY_NAME
+def test_a_failure_is_believed_when_two_reads_30_seconds_apart_agree(
+    record: TaskRecord, told: Answer, expected: type
+) -> None:
+    action = failed(after(record, (40, told), (70, told)))
+    assert type(action.error) is expected
+    assert (action.error.facts.task_id, action.error.facts.kind) == (record.task_id, record.kind)
+    assert action.record.task_id == record.task_id
+
+
+@BY_NAME
+def test_a_failure_that_is_withdrawn_is_forgotten(record: TaskRecord, told: Answer, expected: type) -> None:
+    running = cover(2) if record is COVER_SENT else music("PENDING")
+    action = waits(after(record, (40, told), (55, running), (71, told)))
+    assert action.until == NOW + 101
+
+
+@BY_NAME
+def test_a_failure_that_turns_into_files_is_a_success(record: TaskRecord, told: Answer, expected: type) -> None:
+    good = cover(1, IMAGES) if record is COVER_SENT else music("SUCCESS", [track_data()])
+    action = after(record, (40, told), (70, good))
+    assert isinstance(action, Done)
+    assert (action.record.doubt, action.record.doubt_at) == (None, None)
+
+
+def test_two_failures_that_differ_do_not_agree() -> None:
+    action = after(COVER_SENT, (40, cover(3, errorCode=500)), (75, cover(3, errorCode=501)))
+    assert waits(action).until == NOW + 105
+
+
+def test_a_doubt_is_settled_by_the_next_attempt() -> None:
+    stored = TaskRecord.from_json(waits(after(COVER_SENT, (40, cover(3, errorCode=500)))).record.to_json())
+    assert isinstance(next_action(stored, NOW + 3600), Fetch)
+    assert isinstance(next_action(stored, NOW + 3600, cover(3, errorCode=500)), Fail)
+
+
+@pytest.mark.parametrize("word", ["CALLBACK_EXCEPTION", "GENERATE_AUDIO_FAILED", "CREATE_TASK_FAILED"])
+def test_finished_tracks_are_a_success_whatever_the_state_says(word: str) -> None:
+    assert isinstance(after(MUSIC_SENT, (40, music(word, [track_data(), track_data(2)]))), Done)
+
+
+# --- new tasks ---
+
+GONE_WRONG = errors.KieGenerationFailed("build failed", code=501)
+
+
+def test_a_task_that_kie_failed_is_replaced_by_a_new_one_and_counted() -> None:
+    action = next_action(COVER_SENT, NOW + 100, Ended(COVER_ID, GONE_WRONG))
+    assert isinstance(action, Send)
+    record = action.record
+    assert (record.progress, record.task_id, record.known_at) == (Progress.SENDING, None, None)
+    assert (dict(record.attempts), record.failed_ids) == ({"generation_failed": 1}, (COVER_ID,))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.KieNoFiles(),
+        errors.KieTaskUnknown(),
+        errors.KieContentRejected(),
+        errors.KieWaitTimeout(),
+        errors.KieOutOfCredits(),
+        errors.KieServerError(),
+        errors.KieWrongParent(),
+    ],
+)
+def test_no_other_error_leads_to_a_new_task(error: errors.KieError) -> None:
+    action = failed(next_action(MUSIC_SENT, NOW + 100, Ended(MUSIC_ID, error)))
+    assert (type(action.error), action.record) == (type(error), MUSIC_SENT)
+
+
+@pytest.mark.parametrize("budget", [0, 1, 2, 5])
+def test_a_song_gets_no_more_new_tasks_than_the_rules_allow(budget: int) -> None:
+    rules, record, sent = Rules(new_tasks=budget), MUSIC_SENT, 0
+    for number in range(20):
+        action = next_action(record, NOW + number, Ended(record.task_id, GONE_WRONG), rules)
+        if isinstance(action, Fail):
+            break
+        sent += 1
+        record = next_action(action.record, NOW + number, Created(f"music-{number}"), rules).record
+    assert sent == budget
+    end = failed(action)
+    assert type(end.error) is errors.KieFailedForGood
+    assert f"{budget + 1} tasks failed" in str(end.error)
+    assert len(end.record.failed_ids) == budget + 1
+    again = failed(next_action(end.record, NOW + 999, Ended(end.record.task_id, GONE_WRONG), rules))
+    assert again.record == end.record
+    assert f"{budget + 1} tasks failed" in str(again.error)
+
+
+def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
+    record = next_action(COVER_SENT, NOW, Ended(COVER_ID, GONE_WRONG)).record
+    action = failed(next_action(record, NOW + 1, Created(COVER_ID, duplicate=True)))
+    assert type(action.error) is errors.KieFailedForGood
+    assert action.error.remedy is errors.Remedy.PERSON
+    assert COVER_ID in str(action.error)
+
+
+def test_a_lost_create_after_a_failed_task_keeps_the_failed_id_and_the_count() -> None:
+    record = next_action(COVER_SENT, NOW, Ended(COVER_ID, GONE_WRONG)).record
+    action = failed(next_action(record, NOW + 1, Lost(errors.KieUnreachable("reset"))))
+    assert action.record.failed_ids == (COVER_ID,)
+    again = next_action(action.record, NOW + 60)
+    assert isinstance(again, Send)
+    fresh = next_action(again.record, NOW + 61, Created(OTHER_ID))
+    assert (fresh.record.task_id, dict(fresh.record.attempts)) == (OTHER_ID, {"generation_failed": 1})
+
+
+def test_the_error_names_kind_song_task_and_last_state() -> None:
+    action = failed(after(COVER_SENT, (40, cover(3, errorCode=500)), (70, cover(3, errorCode=500))))
+    facts = action.error.facts
+    assert (facts.kind, facts.source_id, facts.task_id, facts.last_state) == ("suno.cover", MUSIC_ID, COVER_ID, "3")
+
+
+@pytest.mark.parametrize(
+    ("known", "error"),
+    [
+        ({"token": "ours"}, errors.KieTaskNotShown),
+        ({"token": "ours", "adopted": True}, errors.KieTaskUnknown),
+        ({}, errors.KieTaskUnknown),
+    ],
+    ids=["created here", "adopted", "given"],
+)
+def test_a_task_that_was_created_here_is_not_given_up_as_unknown(
+    known: dict[str, Any], error: type[errors.KieError]
+) -> None:
+    record = TaskRecord.of_known_task("suno.cover", "c1", source={"taskId": "m1"}, **known)
+    told = next_action(record, NOW, Ended("c1", errors.KieTaskUnknown(task_id="c1")))
+    assert isinstance(told, Fail)
+    assert type(told.error) is error

@@ -1,0 +1,167 @@
+"""The rules of one paid task, when it was read: running, done, another song's, not shown, not readable."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_kie.client import errors
+from airflow_kie.client.answers.decode import Invisible, Unreadable
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Done, Fail, Rules, Wait, next_action
+from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, track_data
+from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
+
+# --- reading ---
+
+
+def test_a_cover_with_images_is_done() -> None:
+    action = after(COVER_SENT, (50, cover(1, IMAGES, errorCode=200, errorMessage="")))
+    assert isinstance(action, Done)
+    assert action.details.results == tuple(IMAGES)
+    assert action.record.last_state == "1"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_song_is_done_whatever_the_number_of_its_tracks(number: int) -> None:
+    tracks = [track_data(n) for n in range(number)]
+    action = after(MUSIC_SENT, (90, music("SUCCESS", tracks)))
+    assert isinstance(action, Done)
+    assert len(action.details.tracks) == number
+
+
+@pytest.mark.parametrize("word", ["PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"])
+def test_text_and_first_track_do_not_end_a_song(word: str) -> None:
+    action = waits(after(MUSIC_SENT, (60, music(word, [track_data()]))))
+    assert action.record.last_state == word
+
+
+@pytest.mark.parametrize("flag", [0, 2])
+def test_a_cover_that_is_being_made_is_read_again(flag: int) -> None:
+    action = waits(after(COVER_SENT, (10, cover(flag))))
+    assert action.until > NOW + 10
+    assert action.record.doubt is None
+
+
+@pytest.mark.parametrize(("message", "code"), [("upstream is slow", None), ("upstream is slow", 500)])
+def test_a_cover_with_flag_2_runs_whatever_message_stands_beside_it(message: str, code: int | None) -> None:
+    answers = [(seconds, cover(2, errorMessage=message, errorCode=code)) for seconds in range(0, 900, 40)]
+    action = waits(after(COVER_SENT, *answers))
+    assert action.record.doubt is None
+
+
+def test_an_unknown_state_word_is_waited_for_as_long_as_it_takes() -> None:
+    answers = [(seconds, cover(9)) for seconds in range(0, 86_400, 600)]
+    assert waits(after(COVER_SENT, *answers)).record.last_state == "9"
+
+
+def test_the_last_state_and_the_time_are_learnt_for_an_id_from_elsewhere() -> None:
+    record = TaskRecord.of_known_task("suno.cover", COVER_ID, source={"taskId": MUSIC_ID})
+    old = after(record, (0, cover(0, createTime=(NOW - 300) * 1000))).record
+    assert (old.known_at, old.last_state) == (NOW - 300, "0")
+    assert after(record, (0, cover(0, createTime=None))).record.known_at == NOW
+
+
+def test_a_create_time_in_the_future_is_not_believed() -> None:
+    record = TaskRecord.of_known_task("suno.cover", COVER_ID)
+    assert after(record, (0, cover(0, createTime=(NOW + 8 * 3600) * 1000))).record.known_at == NOW
+
+
+# --- data: null ---
+
+
+def test_a_task_that_kie_does_not_show_yet_is_read_again_for_60_seconds() -> None:
+    answers = [(seconds, Invisible()) for seconds in range(0, 60, 5)]
+    assert waits(after(COVER_SENT, *answers)).until < NOW + 120
+
+
+def test_a_task_that_kie_still_does_not_show_after_60_seconds_is_unknown() -> None:
+    action = failed(after(COVER_SENT, (8, Invisible()), (59, Invisible()), (60, Invisible())))
+    assert type(action.error) is errors.KieTaskUnknown
+    assert action.error.facts.task_id == COVER_ID
+    assert action.record.task_id == COVER_ID
+
+
+def test_the_60_seconds_of_an_id_from_elsewhere_begin_with_its_first_read() -> None:
+    record = TaskRecord.of_known_task("suno.cover", COVER_ID)
+    first = waits(after(record, (0, Invisible())))
+    assert first.record.known_at == NOW
+    assert isinstance(next_action(first.record, NOW + 59, Invisible()), Wait)
+    assert type(failed(next_action(first.record, NOW + 60, Invisible())).error) is errors.KieTaskUnknown
+
+
+def test_one_empty_answer_does_not_make_a_task_unknown_that_was_seen_before() -> None:
+    action = waits(after(COVER_SENT, (70, cover(2)), (80, Invisible())))
+    assert action.until == NOW + 110
+    assert isinstance(next_action(action.record, NOW + 110, cover(2)), Wait)
+    assert type(failed(next_action(action.record, NOW + 110, Invisible())).error) is errors.KieTaskUnknown
+
+
+# --- another song ---
+
+
+@pytest.mark.parametrize("flag", [0, 1, 2, 3])
+def test_a_cover_of_another_song_is_refused_in_every_state(flag: int) -> None:
+    other = cover(flag, IMAGES, parentTaskId=OTHER_ID)
+    action = failed(after(COVER_SENT, (10, other), (40, other)))
+    assert type(action.error) is errors.KieWrongParent
+    assert OTHER_ID in str(action.error)
+
+
+@pytest.mark.parametrize("parent", [None, "", MUSIC_ID])
+def test_a_cover_that_names_its_song_or_none_is_accepted(parent: str | None) -> None:
+    assert isinstance(after(COVER_SENT, (10, cover(1, IMAGES, parentTaskId=parent))), Done)
+
+
+# --- reads that fail ---
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.KieServerError("HTTP 502", code=502),
+        errors.KieUnreachable("ReadTimeout"),
+        errors.KieNotSent("ConnectError"),
+        errors.KieBadAnswer("HTML"),
+        errors.KieMaintenance("455", code=455),
+        errors.KieRateLimited("429", code=429),
+        errors.KieGenerationFailed("408", code=408),
+    ],
+)
+def test_a_read_that_fails_for_a_while_is_repeated_and_changes_nothing(error: errors.KieError) -> None:
+    answers = [(seconds, Unreadable(error)) for seconds in range(10, 4000, 60)]
+    action = waits(after(COVER_SENT, *answers))
+    assert action.record == COVER_SENT
+    assert action.until > NOW + 3970
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.KieUnauthorized("no", code=401),
+        errors.KieOutOfCredits("no", code=402),
+        errors.KieInvalidRequest("no", code=422),
+        errors.KieKeyLimit("no", code=433),
+    ],
+)
+def test_what_only_a_person_can_mend_fails_at_the_second_read_and_keeps_the_id(error: errors.KieError) -> None:
+    action = failed(after(COVER_SENT, (10, Unreadable(error)), (40, Unreadable(error))))
+    assert type(action.error) is type(error)
+    assert action.record.task_id == COVER_ID
+
+
+def test_a_rate_limited_read_waits_out_the_window_of_10_seconds() -> None:
+    fast = Rules(interval=1.0)
+    limited = Unreadable(errors.KieRateLimited("slower", code=429))
+    assert waits(after(COVER_SENT, (20, limited), rules=fast)).until >= NOW + 30
+    assert waits(after(COVER_SENT, (20, Unreadable(errors.KieServerError("x"))), rules=fast)).until < NOW + 25
+
+
+def test_retry_after_is_honoured() -> None:
+    limited = Unreadable(errors.KieRateLimited("slower", code=429, retry_after=120.0))
+    assert waits(after(COVER_SENT, (20, limited))).until >= NOW + 140
+
+
+def test_a_failed_read_in_between_does_not_withdraw_a_doubt() -> None:
+    told = cover(3, errorCode=500)
+    action = after(COVER_SENT, (40, told), (55, Unreadable(errors.KieServerError("x"))), (70, told))
+    assert isinstance(action, Fail)

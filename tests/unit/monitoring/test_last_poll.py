@@ -1,0 +1,86 @@
+"""The trace of a poll that found what a callback should have told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_connections import kie_connection
+from airflow_kie.monitoring import last_poll
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_task import TaskRun, Variables
+from kie_simulator.server import SimulatorServer
+
+NAME = last_poll.variable_of("kie_default")
+EXPECTED = {"rate_limit": 1000, "callback_url": "https://airflow.example.com", "webhook_secret": "test-secret"}
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    kept = Variables()
+    monkeypatch.setattr(last_poll, "Variable", kept)
+    return kept
+
+
+def cover_run(kie: SimulatorServer) -> TaskRun:
+    kie.control.set(cover_seconds=0.5)
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    return TaskRun(
+        lambda: KieGenerateCoverOperator(
+            task_id="generate_cover", music_task_id=song, poll_interval=0.05, deferrable=True
+        )
+    )
+
+
+@pytest.fixture
+def expecting(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=EXPECTED))
+
+
+@pytest.mark.usefixtures("expecting")
+def test_an_end_that_a_poll_found_is_noted_where_a_callback_was_expected(
+    kie: SimulatorServer, variables: Variables
+) -> None:
+    cover_run(kie).attempt()
+    noted = last_poll.parsed(variables.rows[NAME])
+    assert noted is not None
+    assert abs(datetime.now(UTC) - noted) < timedelta(minutes=5)
+
+
+@pytest.mark.usefixtures("expecting")
+def test_an_end_that_a_callback_told_is_not_noted(kie: SimulatorServer, variables: Variables) -> None:
+    run = cover_run(kie)
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    kie.control.advance(10)
+    run.wake(deferred.value.method_name, {"event": {"outcome": "look"}})
+    assert variables.rows == {}
+
+
+def test_without_callbacks_nothing_is_noted(kie: SimulatorServer, variables: Variables) -> None:
+    cover_run(kie).attempt()
+    assert variables.rows == {}
+
+
+def test_many_ends_are_one_note_a_minute(variables: Variables) -> None:
+    long_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    just_now = (datetime.now(UTC) - timedelta(seconds=5)).isoformat()
+    for before, written in ((long_ago, True), (just_now, False), ("nonsense", True)):
+        variables.rows[NAME] = before
+        last_poll.note_poll_hit("kie_default")
+        assert (variables.rows[NAME] != before) is written
+
+
+@pytest.mark.usefixtures("expecting")
+def test_a_note_that_cannot_be_written_does_not_fail_the_task(
+    kie: SimulatorServer, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    monkeypatch.setattr(variables, "set", refuse)
+    assert cover_run(kie).attempt()

@@ -1,0 +1,72 @@
+"""An inbox that is not read is seen: by the age of the oldest object that waits there."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.cli.checks.findings import Level
+from airflow_kie.cli.checks.installation import inbox_findings
+from airflow_kie.monitoring.health import Looker
+from airflow_kie.operators.inbox_bucket import InboxBucket
+from airflow_task import StoredFiles, Variables
+from inbox_dag import InboxDag
+from kie_simulator.server import SimulatorServer
+
+IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
+SONG = json.dumps("a" * 32).encode()
+
+
+def causes(at: datetime) -> list[str]:
+    return [condition.cause for condition in Looker(at.timestamp()).look("aws_default").conditions]
+
+
+class _Later(datetime):
+    """A clock that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+        return IN_AN_HOUR
+
+
+def doctor(monkeypatch: pytest.MonkeyPatch) -> list[Level]:
+    monkeypatch.setattr("airflow_kie.cli.checks.installation.datetime", _Later)
+    return [found.level for found in inbox_findings()]
+
+
+def test_kie_ops_and_doctor_see_an_object_that_nobody_has_taken_for_an_hour(
+    kie: SimulatorServer, archive: StoredFiles, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put("inbox/a folder/a.json", SONG)
+    assert causes(datetime.now(UTC)) == []
+    assert causes(IN_AN_HOUR) == ["inbox"]
+    assert doctor(monkeypatch) == [Level.FAIL]
+
+
+def test_what_is_done_or_rejected_is_not_late(
+    kie: SimulatorServer, archive: StoredFiles, variables: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put("inbox/a.json", SONG)
+    archive.put("inbox/b.json", b"{")
+    InboxDag().run()
+    assert causes(IN_AN_HOUR) == []
+    assert doctor(monkeypatch) == [Level.OK]
+
+
+def test_what_waits_for_the_next_day_is_late_only_once_nobody_reads_the_inbox_any_more(
+    archive: StoredFiles, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__INBOX_SONGS_PER_DAY", "1")
+    for number in range(2):
+        archive.put(f"inbox/{number}.json", json.dumps(f"{number:032x}").encode())
+    InboxDag().run()
+    inbox = InboxBucket(Bucket(archive.client, archive.bucket), ArchiveKeys("songs"))
+    count = archive.json("songs/_inbox.json")
+    assert inbox.late(IN_AN_HOUR, timedelta(minutes=5)) is not None
+    count["full_at"] = (IN_AN_HOUR - timedelta(minutes=5)).isoformat()
+    archive.put("songs/_inbox.json", json.dumps(count).encode())
+    assert inbox.late(IN_AN_HOUR, timedelta(minutes=5)) is None

@@ -1,0 +1,216 @@
+"""Any interleaving of crashes, retries, clears, reordered lists, duplicates and wrong answers keeps the promises.
+
+Airflow's part is played by attempts that share a store for each map index; KIE's by a transport that lies in every
+known way and says what it was paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.http import transport
+from airflow_kie.client.rate_limiter.limiter import Permit
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, WorkerCrash
+from lying_kie import CREATES, READS, FakeKie
+
+HOPELESS = "song-b"
+"""KIE fails every cover of this song."""
+SONGS = ("song-a", HOPELESS)
+INDEXES = st.integers(0, len(SONGS) - 1)
+CRASHES = st.sampled_from([*[None] * 6, ("sending", "after"), ("sent", "before"), ("sent", "after")])
+
+
+class Granted:
+    """A limiter that always grants."""
+
+    def acquire(self, patience: float) -> Permit:
+        """Grant."""
+        return Permit(granted=True)
+
+
+class Covers(RuleBasedStateMachine):
+    """Two songs, two map indexes, one KIE."""
+
+    kie: FakeKie
+
+    @initialize()
+    def begin(self) -> None:
+        self.kie = CURRENT["kie"] = FakeKie()
+        self.order = list(SONGS)
+        self.runs = [self._run(index) for index in range(len(SONGS))]
+        self.waiting: dict[int, TaskDeferred] = {}
+        self.known: dict[tuple[int, str], str] = {}
+        self.returned: list[tuple[str, str]] = []
+
+    def _run(self, index: int) -> TaskRun:
+        def make() -> KieGenerateCoverOperator:
+            return KieGenerateCoverOperator(
+                task_id="generate_cover", music_task_id=self.order[index], deferrable=True, poll_interval=1.0
+            )
+
+        return TaskRun(make, FakeTaskStateStore(), TaskInstance(map_index=index))
+
+    @rule(index=INDEXES, create=CREATES, read=READS, crash=CRASHES)
+    def attempt(self, index: int, create: str, read: str, crash: tuple[str, str] | None) -> None:
+        """Start an attempt, the first one or a retry; one that waits is left by its lost worker."""
+        self._attempt(index, create, read, crash)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), flag=st.sampled_from([1, 3]), create=CREATES, read=READS, crash=CRASHES)
+    def end_and_wake(self, data: Any, flag: int, create: str, read: str, crash: tuple[str, str] | None) -> None:
+        """Let a cover that is waited for end, the triggerer see it and the worker go on."""
+        self._wake(data.draw(st.sampled_from(sorted(self.waiting))), flag, create, read, crash)
+
+    @rule(index=INDEXES)
+    def go_on_without_faults(self, index: int) -> None:
+        """Let a song go its way for a while, as Airflow's retries do."""
+        for _ in range(5):
+            if index in self.waiting:
+                self._wake(index, 1)
+            else:
+                self._attempt(index)
+
+    @rule(create=st.sampled_from(["honest", "failed one again"]))
+    def fail_until_the_end(self, create: str) -> None:
+        """Let KIE fail one cover of the hopeless song after the other, more often than the budget allows."""
+        index = self.order.index(HOPELESS)
+        for _ in range(8):
+            if index in self.waiting:
+                self._wake(index, 3, create)
+            else:
+                self._attempt(index, create)
+
+    @rule(index=INDEXES)
+    def clear(self, index: int) -> None:
+        """Clear the task."""
+        self.waiting.pop(index, None)
+        self.runs[index] = self.runs[index].cleared()
+
+    @rule(order=st.permutations(SONGS))
+    def reorder(self, order: list[str]) -> None:
+        """Let the list of songs come back in another order, with everything cleared."""
+        self.order = list(order)
+        self.waiting.clear()
+        self.runs = [run.cleared() for run in self.runs]
+
+    @rule(song=st.sampled_from(SONGS), flag=st.sampled_from([1, 1, 3]))
+    def end_at_kie(self, song: str, flag: int) -> None:
+        """Let KIE finish a song's cover, or fail, while nobody looks."""
+        for cover in self.kie.covers.values():
+            if cover.song == song:
+                cover.flag = cover.flag or (3 if song == HOPELESS else flag)
+
+    def _attempt(
+        self, index: int, create: str = "honest", read: str = "honest", crash: tuple[str, str] | None = None
+    ) -> None:
+        self.runs[index] = self.runs[index].retried()
+        self._begin(index, create, read)
+        self._do(index, crash, self.runs[index].execute)
+
+    def _wake(
+        self, index: int, flag: int, create: str = "honest", read: str = "honest", crash: tuple[str, str] | None = None
+    ) -> None:
+        deferred = self.waiting.pop(index)
+        record = TaskRecord.from_json(deferred.trigger.serialize()[1]["record"])
+        cover = self.kie.covers[str(record.task_id)]
+        cover.flag = 3 if cover.song == HOPELESS else cover.flag or flag
+        event = self.kie.watched(record)
+        self._begin(index, create, read)
+        self._do(index, crash, lambda: self.runs[index].wake(deferred.method_name, {"event": event}))
+
+    def _begin(self, index: int, create: str, read: str) -> None:
+        place = (index, self.order[index])
+        self.kie.begin(create, read, lambda: self._records().get(place, {}))
+
+    def _do(self, index: int, crash: tuple[str, str] | None, work: Callable[[], Any]) -> None:
+        store = self.runs[index].store
+        store.crash = lambda key, value, when: (value.get("progress"), when) == crash
+        self.waiting.pop(index, None)
+        ended: BaseException | None = None
+        try:
+            self.returned.append((self.order[index], work()))
+        except TaskDeferred as deferred:
+            ended = self.waiting[index] = deferred
+        except (KieError, WorkerCrash) as error:
+            ended = error
+        finally:
+            store.crash = lambda key, value, when: False
+        if self.kie.owed and not isinstance(ended, WorkerCrash):
+            assert [type(ended)] == self.kie.owed, ended
+
+    def _records(self) -> dict[tuple[int, str], dict[str, Any]]:
+        found = {}
+        for index, run in enumerate(self.runs):
+            for key in run.store.rows:
+                if key.startswith("cover/"):
+                    found[index, key.removeprefix("cover/")] = run.store.record(key)
+        return found
+
+    @invariant()
+    def a_song_is_paid_once_unless_kie_failed_it(self) -> None:
+        for song in SONGS:
+            paid = [cover for cover in self.kie.covers.values() if cover.song == song and cover.flag != 3]
+            assert len(paid) <= 1
+
+    @invariant()
+    def at_most_two_new_tasks_follow_those_that_failed(self) -> None:
+        for (_, song), record in self._records().items():
+            assert len(record.get("failed_ids", [])) <= 3, song
+
+    @invariant()
+    def an_id_is_stored_before_kie_is_asked_anything_else(self) -> None:
+        assert self.kie.asked_too_early == []
+
+    @invariant()
+    def a_failed_task_is_not_taken_up_again(self) -> None:
+        for (_, song), record in self._records().items():
+            failed = record.get("failed_ids", [])
+            assert len(failed) == len(set(failed)), song
+
+    @invariant()
+    def a_stored_id_is_never_lost(self) -> None:
+        for place, record in self._records().items():
+            before, now = self.known.get(place), record.get("task_id")
+            assert before in (None, now, *record.get("failed_ids", [])), (place, before, record)
+            if now:
+                self.known[place] = now
+
+    @invariant()
+    def a_record_never_holds_another_songs_cover(self) -> None:
+        for (_, song), record in self._records().items():
+            for cover in (record.get("task_id"), *record.get("failed_ids", [])):
+                assert cover is None or self.kie.covers[cover].song == song
+
+    @invariant()
+    def what_is_returned_is_the_songs_own_finished_cover(self) -> None:
+        for song, cover in self.returned:
+            assert (self.kie.covers[cover].song, self.kie.covers[cover].flag) == (song, 1)
+
+
+CURRENT: dict[str, FakeKie] = {}
+
+
+@pytest.fixture(autouse=True)
+def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the fake KIE behind every connection."""
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", '{"conn_type": "kie", "password": "key"}')
+    monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
+    monkeypatch.setattr(transport, "shared_transport", lambda account: CURRENT["kie"])
+    monkeypatch.setattr(KieHook, "limiter", lambda hook: Granted())
+
+
+class TestCovers(Covers.TestCase):  # type: ignore[misc, valid-type]
+    """Run the machine."""
+
+    settings = settings(max_examples=70, stateful_step_count=20)

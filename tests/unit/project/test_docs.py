@@ -1,0 +1,96 @@
+"""README and docs: what the code decides is what they say, and what they point to exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code(tables: ModuleType) -> None:
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == tables.with_tables(text), f"{page.name} is out of date: .venv/bin/python docs/tables.py"
+
+
+def test_every_table_stands_in_some_page(tables: ModuleType) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
+    assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
+
+
+def test_every_error_of_the_package_has_its_row_in_the_on_call_page(tables: ModuleType) -> None:
+    page = (ROOT / "docs" / "on-call.md").read_text(encoding="utf-8")
+    assert [error.reason for error in tables.every_error() if f"| `{error.reason}` |" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_into_the_project_leads_to_a_file(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)|(?:src|href)=\"([^\"#]+)\"", text)
+    inside = [target for pair in targets for target in pair if target and "://" not in target]
+    assert [target for target in inside if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_heading_or_a_test_that_it_names(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)(?:#([\w-]+))?(?: \"([^\"]+)\")?\)", page.read_text(encoding="utf-8"))
+    lost = []
+    for target, heading, test in links:
+        file = page.parent / target if target else page
+        if (heading and heading not in headings(file)) or (test and f"def {test}(" not in file.read_text("utf-8")):
+            lost.append((target, heading, test))
+    assert lost == []
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names by which a page's headings are linked to."""
+    lines = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_every_command_of_run_and_part_of_its_tests_that_a_page_names_exists() -> None:
+    from local_stack.__main__ import COMMANDS
+    from local_stack.checks import PARTS
+
+    text = "".join(page.read_text(encoding="utf-8") for page in [*PAGES, *(ROOT / "include").rglob("*.md")])
+    assert set(re.findall(r"\./run ([a-z]+)", text)) == set(COMMANDS)
+    assert set(re.findall(r"\./run test ([a-z]+)", text)) <= set(PARTS)
+
+
+def test_the_help_keeps_names_as_they_are_written() -> None:
+    command = [sys.executable, "-m", "local_stack", "up", "--help"]
+    shown = subprocess.run(command, cwd=ROOT / "include", capture_output=True, text=True, check=True).stdout
+    assert "Start the stack with Airflow's UI" in shown
+
+
+def test_every_dag_of_the_project_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    dag_ids = {
+        found for file in (ROOT / "dags").glob("*.py") for found in re.findall(r'dag_id="(\w+)"', file.read_text())
+    }
+    assert {dag_id for dag_id in dag_ids if f"`{dag_id}`" not in readme} == set()
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-distributed.txt", "requirements-dev.txt"])
+def test_a_lock_is_compiled_with_the_command_that_contributing_names(lock: str) -> None:
+    made_by = (ROOT / lock).read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()
+    assert f".venv/bin/{made_by}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -1,0 +1,115 @@
+"""The simulator's parts by themselves: clock, signature, pictures, melodies, titles, independence."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kie_simulator.artwork import render_cover, render_plain
+from kie_simulator.audio import render_mp3, render_wav
+from kie_simulator.callbacks import may_deliver
+from kie_simulator.clock import Clock
+from kie_simulator.market import result_roles
+from kie_simulator.server import write_atomically
+from kie_simulator.signing import signature
+from kie_simulator.simulation import without_secrets
+from kie_simulator.songs import title_from_prompt
+
+INCLUDE = Path(__file__).parents[3] / "include"
+
+
+def test_the_signature_is_the_one_that_openssl_computes() -> None:
+    # printf '%s' '9f8e.1769670760' | openssl dgst -sha256 -hmac key -binary | base64
+    assert signature("key", "9f8e", 1769670760) == "m7csn+ICLeia02wW7QnVAqXXhvQ2dt+rUoxkBM85P6U="
+
+
+def test_a_clock_moves_forward_by_what_it_is_told_and_keeps_its_time_when_the_speed_changes() -> None:
+    clock = Clock()
+    start = clock.now()
+    clock.advance(86_400)
+    clock.speed = 1e-6
+    assert 86_400 <= clock.now() - start < 86_460
+
+
+def test_a_fast_clock_waits_less_in_real_seconds() -> None:
+    clock = Clock(speed=100)
+    assert 0 < clock.real_seconds_until(clock.now() + 1000) <= 10
+
+
+def test_equal_seeds_and_titles_give_equal_pictures_and_others_differ() -> None:
+    assert render_cover("a", "Gold") == render_cover("a", "Gold")
+    assert len({render_cover("a", "Gold"), render_cover("a", "Salt"), render_cover("b", "Gold")}) == 3
+
+
+@pytest.mark.parametrize("title", ["", "\u96e8\u306e\u6b4c", "\u00c9t\u00e9 \u00e0 la mer", "word " * 40, "x" * 80])
+@pytest.mark.parametrize("render", [render_cover, render_plain])
+def test_any_title_gives_a_whole_picture(render: Callable[[str, str], bytes], title: str) -> None:
+    with Image.open(io.BytesIO(render("seed", title))) as picture:
+        picture.load()
+        assert picture.size == (1024, 1024)
+
+
+def test_melodies_are_decided_by_their_seed() -> None:
+    assert render_mp3("a") == render_mp3("a")
+    assert render_mp3("a") != render_mp3("b")
+    assert render_wav("a")[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize(
+    ("url", "delivered"),
+    [
+        ("http://127.0.0.1:8080/cb", True),
+        ("http://[::1]:8080/cb", True),
+        ("http://localhost/cb", True),
+        ("http://receiver:8000/cb", True),
+        ("http://127.0.0.1.example.com/cb", False),
+        ("https://callback.invalid/cb", False),
+        ("http://192.168.0.2/cb", False),
+        ("file:///etc/passwd", False),
+        ("", False),
+    ],
+)
+def test_callbacks_go_to_loopback_and_allowed_hosts_only(url: str, delivered: bool) -> None:
+    assert may_deliver(url, ["receiver"]) == delivered
+
+
+def test_urls_in_a_recorded_request_lose_their_query() -> None:
+    request = {"callBackUrl": "https://x.invalid/cb?sig=1#top", "prompt": "why? because"}
+    assert without_secrets(request) == {"callBackUrl": "https://x.invalid/cb", "prompt": "why? because"}
+
+
+@pytest.mark.parametrize(
+    ("model", "roles"),
+    [
+        ("gpt-image-2-text-to-image", ("image",)),
+        ("wan/2-5-image-to-video", ("video",)),
+        ("elevenlabs/sound-effect-v2", ("audio",)),
+    ],
+)
+def test_a_market_model_makes_what_its_name_says(model: str, roles: tuple[str, ...]) -> None:
+    assert result_roles(model) == roles
+
+
+def test_a_prompt_gives_a_title_of_its_telling_words() -> None:
+    assert title_from_prompt("a song about the quiet rain of May in Lisbon", "seed") == "Quiet Rain May Lisbon"
+    assert title_from_prompt("...", "seed")
+
+
+def test_a_file_is_written_without_leaving_its_draft(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "port", "1\n")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"port": "1\n"}
+
+
+def test_the_simulator_does_not_use_the_provider() -> None:
+    # A client's mistakes must not be mirrored by the server that it is tested against.
+    code = "import sys, kie_simulator.server; print([name for name in sys.modules if name.startswith('airflow')])"
+    environment = os.environ | {"PYTHONPATH": str(INCLUDE)}
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"

@@ -1,0 +1,161 @@
+"""The receiver alone: an Airflow that is away, tokens that run out, and what its answers lead to."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_kie._airflow_private.metadata import Wake
+from airflow_kie.archive.pending import Working
+from airflow_kie.client.callbacks.url import Waiting
+from airflow_kie.client.http.bounded import Bounds
+from airflow_kie.client.task_lookup import Claim
+from airflow_kie.hooks.archive import open_song
+from airflow_kie.web.receiver import rest_client
+from airflow_kie.web.receiver.__main__ import main
+from airflow_kie.web.receiver.registration import NoBucket
+from airflow_kie.web.receiver.rest_client import AirflowApi, AirflowRefused, Credentials
+from airflow_kie.web.receiver.rest_gateway import PublicWorld
+from airflow_kie.web.receiver.server import BoundedProtocol
+from airflow_task import StoredFiles
+from answering_server import Seen, says, serving
+
+SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
+World = Callable[..., PublicWorld]
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Give worlds behind an Airflow at an address, by default one where nobody is."""
+    made: list[AirflowApi] = []
+
+    def make(url: str = NOBODY, credentials: Credentials | None = None) -> PublicWorld:
+        made.append(AirflowApi(url, credentials or Credentials(token="a token")))
+        return PublicWorld(made[-1])
+
+    yield make
+    for api in made:
+        api.close()
+
+
+def test_connections_are_kept_longer_than_any_proxy_that_our_page_names_keeps_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serves: list[dict[str, Any]] = []
+    monkeypatch.setattr("logging.basicConfig", lambda **how: None)  # for the whole process
+    monkeypatch.setattr("uvicorn.run", lambda app, **how: serves.append(how))
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "songs")
+    monkeypatch.setenv("KIE_RECEIVER_TOKEN", "a token")
+    assert main(["--airflow-url", NOBODY]) == 0
+    assert serves[0]["timeout_keep_alive"] > 120
+    assert serves[0]["http"] is BoundedProtocol
+
+
+def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
+    world: World, bucket: str, archive: StoredFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = world()
+    assert alone.hear_of("kie_default", SONG, Claim.SONG) is True
+    assert f"songs/_pending/{SONG}.json" in archive.listed()
+    alone.announce("kie_default", SONG)
+    assert f"Song {SONG} is noted; the sweep starts it." in caplog.text
+    assert alone.hear_of("kie_default", SONG, Claim.SONG) is False  # noted already: KIE gets its 200
+    alone.note_callbacks("kie_default", 1, "signature")
+    assert "nothing else depends on it" in caplog.text
+    assert "a token" not in caplog.text
+
+
+def test_the_record_of_a_song_of_a_callback_asks_for_what_the_settings_ask_for(
+    world: World, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__ARCHIVE_AUDIO", "True")
+    world().hear_of("kie_default", SONG, Claim.SONG)
+    assert archive.json(f"songs/_pending/{SONG}.json")["options"] == {"audio": True, "lyrics": False}
+
+
+def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_goes_on(
+    world: World, bucket: str
+) -> None:
+    working = Working(dag_id="music_cover", run_id="run")
+    open_song("aws_default", bucket, "songs", SONG).note(heard_from="form", working=working)
+    assert world().run_is_active("music_cover", "run") is True
+    assert world().hear_of("kie_default", SONG, Claim.SONG) is False
+
+
+def test_a_song_cannot_be_noted_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
+    with pytest.raises(NoBucket, match="no bucket is set"):
+        world().hear_of("kie_default", SONG, Claim.SONG)
+
+
+def test_a_task_that_waits_is_left_to_its_next_read(world: World) -> None:
+    assert world().wake(Waiting("music_cover", "run", "generate_cover", 0, "nonce")) is Wake.AT_NEXT_READ
+    assert world().wake_sensors(SONG) == 0
+
+
+def test_a_token_that_airflow_refuses_is_read_anew_from_its_file(world: World, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("new\n")
+
+    def reply(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        return says({"state": "running"}, status=200 if seen.headers["authorization"] == "Bearer new" else 401)(seen)
+
+    with serving(reply) as airflow:
+        api = world(airflow.url, Credentials(token_file=tmp_path / "token")).api
+        api._token = "old"
+        assert api.run_is_active("music_cover", "manual__2026-11-22T12:00:00+00:00") is True
+    assert [seen.headers["authorization"] for seen in airflow.seen] == ["Bearer old", "Bearer new"]
+    assert airflow.seen[0].path.endswith("/dagRuns/manual__2026-11-22T12%3A00%3A00%2B00%3A00")
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (403, b"{}"), (301, b""), (500, b"oops"), (200, b"<html>")])
+def test_an_answer_that_is_none_is_told_without_the_token(world: World, status: int, body: bytes) -> None:
+    with serving(says(body, status=status)) as airflow, pytest.raises(AirflowRefused, match="/api/v2/assets") as told:
+        world(airflow.url).asset_id()
+    assert "a token" not in str(told.value)
+
+
+def test_an_asset_that_no_dag_has_declared_sends_no_event(world: World) -> None:
+    others = [{"id": 1, "uri": "kie://api.kie.ai/suno/music/other"}]
+    with serving(says({"assets": others})) as airflow:
+        assert world(airflow.url).send_event(SONG, {}) is False
+    assert [seen.method for seen in airflow.seen] == ["GET"]
+
+
+def _slowly(handler: Any) -> None:
+    body = b'{"assets": []}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with contextlib.suppress(OSError):  # nobody reads any more
+        for byte in head + body:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.05)
+
+
+NO_AIRFLOW: dict[str, Any] = {
+    "more bytes than are allowed": (200, {}, b'{"assets": [], "x": "' + b"0" * 5_000_000 + b'"}'),
+    "compressed without end": (200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * 64_000_000 + b'{"assets": []}')),
+    "a byte now and then": _slowly,
+    "another shape": (200, {}, b'{"songs": []}'),
+    "a list": (200, {}, b"[]"),
+    "deep nesting": (200, {}, b"[" * 200_000),
+    "broken gzip": (200, {"Content-Encoding": "gzip"}, b"no gzip"),
+}
+
+
+@pytest.mark.parametrize("answer", NO_AIRFLOW.values(), ids=list(NO_AIRFLOW))
+def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
+    answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_client, "_BOUNDS", Bounds(deadline=0.5, timeout=0.5), raising=False)
+    with serving(lambda _: answer) as server:
+        api = AirflowApi(server.url, Credentials(token="a token"))
+        with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
+            api.asset_id("kie://api.kie.ai/suno/music")
+        assert "a token" not in str(raised.value)
+        api.close()

@@ -1,0 +1,158 @@
+"""What the page of a song says, and the link that leads there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
+from airflow_kie.archive.pending import Failure, Options, Pending, Working, new_pending
+from airflow_kie.client.errors import KieError
+from airflow_kie.links.kie import KieSongLink
+from airflow_kie.web.pages.view_model import SongPage, State, song_page
+from archived_kinds import all_archived
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+KEYS = ArchiveKeys("songs").song("a1")
+WORKING = Working(dag_id="music_cover", run_id="r1")
+
+
+def cover(number: int = 1, **facts: Any) -> FileRecord:
+    record = {
+        "key": f"songs/a1/cover-{number}.png",
+        "kind": "cover",
+        "position": number,
+        "size": 9,
+        "sha256": "0" * 64,
+        "content_type": "image/png",
+        "archived_at": NOW,
+    }
+    return FileRecord(**{**record, **facts})
+
+
+def manifest(*files: FileRecord, **song: Any) -> Manifest:
+    files = files or (cover(),)
+    return Manifest(
+        music_task_id="a1",
+        song=SongRecord(**song),
+        files=files,
+        available=all_archived(*files),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def pending(**facts: Any) -> Pending:
+    return new_pending("a1", heard_from="inbox", now=NOW).changed(**facts)
+
+
+def page(stored: Manifest | None, owed: Pending | None, *, active: bool = False) -> SongPage:
+    return song_page(KEYS, stored, owed, active=active, now=NOW)
+
+
+def failed(reason: str, message: str) -> Pending:
+    return pending(working=WORKING, last_failure=Failure(reason=reason, message=message, at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("stored", "owed", "active", "state", "says"),
+    [
+        (manifest(), None, False, State.ARCHIVED, "whole and checked"),
+        (manifest(), pending(working=WORKING), False, State.ARCHIVED, "whole and checked"),
+        (manifest(), pending(options=Options(audio=True)), False, State.WAITING, "still owed: audio"),
+        (manifest(), pending(options=Options(audio=True)), True, State.IN_WORK, "still owed: audio"),
+        (None, pending(unconfirmed="not_asked"), False, State.WAITING, "not confirmed yet that it is a song"),
+        (None, pending(working=WORKING), True, State.IN_WORK, "A run works on it"),
+        (None, pending(working=WORKING), False, State.WAITING, "has ended without it"),
+        (None, pending(), False, State.WAITING, "from the inbox"),
+        (None, failed("out_of_credits", "x"), False, State.FAILED, "nothing half-finished"),
+        (None, failed("out_of_credits", "x"), True, State.IN_WORK, "A run works on it"),
+        (None, None, False, State.UNKNOWN, "not an audio id"),
+    ],
+)
+def test_the_state_of_a_song_in_words(
+    stored: Manifest | None, owed: Pending | None, active: bool, state: State, says: str
+) -> None:
+    shown = page(stored, owed, active=active)
+    assert shown.state is state
+    assert says in shown.sentence
+
+
+@pytest.mark.parametrize("reason", sorted(KieError.by_reason))
+def test_every_typed_failure_tells_what_to_do_once(reason: str) -> None:
+    error = KieError.by_reason[reason]("KIE's words", task_id="c1", source_id="a1")
+    shown = page(None, failed(reason, str(error))).trouble
+    assert shown is not None
+    assert (shown.heading, shown.todo) == (error.what, error.todo)
+    assert "KIE's words" in shown.happened
+    assert shown.todo not in shown.happened
+
+
+def test_what_happened_begins_where_the_heading_ends() -> None:
+    error = KieError.by_reason["content_rejected"]("KIE's words", task_id="c1")
+    shown = page(None, failed(error.reason, str(error))).trouble
+    assert shown is not None and shown.happened.startswith("KIE task c1: KIE's words. ")
+
+
+def test_a_failure_of_somebody_elses_error_sends_to_the_log() -> None:
+    shown = page(None, failed("ZeroDivisionError", "division by zero")).trouble
+    assert shown is not None
+    assert (shown.happened, "log" in shown.todo) == ("Division by zero.", True)
+
+
+def test_a_failure_of_an_earlier_run_is_told_as_such_while_a_run_works_on_the_song() -> None:
+    shown = page(None, failed("out_of_credits", "x"), active=True).trouble
+    assert shown is not None and shown.heading.startswith("An earlier attempt: ")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"key": "songs/a1/../b2/cover-1.png"},
+        {"key": "songs/b2/cover-1.png"},
+        {"key": "songs/a1/manifest.json"},
+        {"key": "songs/a1/track-1.png"},
+        {"key": "songs/a1/cover-1.png\n"},
+        {"content_type": "text/html"},
+        {"content_type": "image/svg+xml"},
+        {"content_type": "audio/mpeg"},
+        {"kind": "video", "key": "songs/a1/video-1.mp4", "content_type": "video/mp4"},
+    ],
+)
+def test_a_file_that_is_not_a_harmless_one_of_the_song_is_counted_and_not_shown(facts: dict[str, Any]) -> None:
+    shown = page(manifest(cover(), cover(2, **facts)), None)
+    assert ([file.name for file in shown.files], shown.hidden) == (["cover-1.png"], 1)
+
+
+def test_kies_own_copy_is_told_with_its_end() -> None:
+    for days, word in ((1, "kept until 21 November 2026"), (-1, "deleted on 19 November 2026")):
+        facts = dict(page(manifest(cover(expires_at=NOW + timedelta(days=days))), None).facts)
+        assert word in facts["KIE's own copy"]
+
+
+KEY = SimpleNamespace(dag_id="music_cover", run_id="manual__2026-11-20T12:00:00+00:00", task_id="t", map_index=0)
+OF_RUN = "kie/runs/music_cover/manual__2026-11-20T12%3A00%3A00%2B00%3A00/songs/a1"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "prefix", "dag_id", "link"),
+    [
+        ("covers", "songs", "music_cover", "kie/songs/a1"),
+        ("covers", "/songs/", "music_cover", "kie/songs/a1"),
+        ("other", "songs", "music_cover", OF_RUN),
+        ("covers", "", "music_cover", OF_RUN),
+        ("covers", "songs", "own dag", OF_RUN.replace("music_cover", "own%20dag")),
+        (None, "songs", "music_cover", ""),
+    ],
+)
+def test_the_link_of_a_task_leads_to_its_songs_page(
+    monkeypatch: pytest.MonkeyPatch, bucket: str | None, prefix: str, dag_id: str, link: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
+    task: Any = SimpleNamespace(music_task_id="a1", bucket=bucket, prefix=prefix)
+    key: Any = SimpleNamespace(**{**vars(KEY), "dag_id": dag_id})
+    assert KieSongLink().get_link(task, ti_key=key) == link
