@@ -1,7 +1,8 @@
-"""Looks every ten minutes whether something holds songs up, and fails when it begins, gets worse or has lasted a day.
+"""Checks every ten minutes whether somebody should look, and fails when an incident begins, gets worse or has lasted a
+day.
 
-Whatever tells you of failed runs tells you of this one: one failure for each cause, none for each song. It asks KIE for
-the balance, which is free, and reads `_pending/` in the bucket.
+Whatever notifies you of failed runs notifies you of this one: one failure for each incident, none for each song. It
+asks KIE for the balance, which is free, reads `_pending/` in the bucket, and writes and deletes one small object there.
 """
 
 from datetime import timedelta
@@ -9,8 +10,8 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from airflow_kie import settings
-from airflow_kie.notifications.kie import tell_of_conditions
-from airflow_kie.operators.health_check import KieOpsOperator
+from airflow_kie.notifications.message import is_on
+from airflow_kie.operators.health_check import KieHealthCheckOperator, KieIncidentNotificationOperator
 
 with DAG(
     dag_id="kie_ops",
@@ -22,9 +23,12 @@ with DAG(
     dagrun_timeout=timedelta(minutes=30),
     tags=["kie"],
 ):
-    KieOpsOperator(
-        task_id="look",
+    check = KieHealthCheckOperator(
+        task_id="check",
         aws_conn_id=settings.text("aws_conn_id", "aws_default"),
         retry_delay=timedelta(seconds=10),
-        **tell_of_conditions(),
+        execution_timeout=timedelta(minutes=15),
     )
+    if is_on("incidents"):
+        # A teardown: it runs whether the check has failed or not, and does not decide how the run ends.
+        check >> KieIncidentNotificationOperator(task_id="notify", check_task_id=check.task_id).as_teardown()

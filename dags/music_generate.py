@@ -6,7 +6,6 @@ from airflow.sdk import DAG, Param
 
 from airflow_kie import assets, settings
 from airflow_kie.client.operations.music_limits import MODELS, TITLE
-from airflow_kie.operators.create_pool import KieCreatePoolOperator, pool_arguments
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 
 with DAG(
@@ -83,7 +82,7 @@ with DAG(
         ),
     },
 ):
-    generate_music = KieGenerateMusicOperator(
+    KieGenerateMusicOperator(
         task_id="generate_music",
         prompt="{{ params.prompt or '' }}",
         model="{{ params.model }}",
@@ -100,7 +99,4 @@ with DAG(
         deferrable=True,
         retry_delay=timedelta(seconds=10),
         outlets=[assets.MUSIC],
-        **pool_arguments(),
     )
-    if pool_arguments():  # a pool that does not exist would hang the song without a word
-        KieCreatePoolOperator(task_id="create_pool", retry_delay=timedelta(seconds=10)) >> generate_music

@@ -18,7 +18,6 @@ DOCUMENTED = (
     "airflow_kie.transfers.kie_to_s3.KieCoverToS3Operator",
     "airflow_kie.operators.song_list.KieSongListOperator",
     "airflow_kie.operators.report.KieSongReportOperator",
-    "airflow_kie.operators.create_pool.KieCreatePoolOperator",
     "airflow_kie.hooks.kie.KieHook",
 )
 """Import paths, in the order of the page."""

@@ -144,7 +144,7 @@ def _retried(error: type[KieError]) -> str:
 
 
 def _in_a_persons_run(error: type[KieError]) -> str:
-    if error.reason in outage_backoff._FOR_PEOPLE_TOO:
+    if error.reason in outage_backoff.WAITED_OUT_FOR_PEOPLE:
         return "waited out"
     return "fails at once" if error.remedy is Remedy.PERSON else f"retried: {_retried(error)}"
 

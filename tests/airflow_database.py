@@ -55,8 +55,32 @@ def dag(dag_id: str, *, paused: bool = False) -> Any:
     return DagModel(dag_id=dag_id, is_paused=paused, is_stale=False, bundle_name="dags-folder")
 
 
-def pool(name: str, *, include_deferred: bool = True) -> Any:
+def pool(name: str) -> Any:
     """Return a pool."""
     from airflow.models.pool import Pool
 
-    return Pool(pool=name, slots=4, include_deferred=include_deferred)
+    return Pool(pool=name, slots=4, include_deferred=True)
+
+
+def run(dag_id: str = "music_cover", run_id: str = "manual__1") -> Any:
+    """Return a run of a DAG."""
+    from airflow.models.dagrun import DagRun
+
+    return DagRun(dag_id=dag_id, run_id=run_id, state="running", run_type="manual", run_after=datetime.now(UTC))
+
+
+def scheduled(pool_name: str, *, task_id: str = "generate_cover", run_id: str = "manual__1") -> Any:
+    """Return a task of this package that Airflow has scheduled in a pool."""
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy.orm import class_mapper
+    from uuid6 import uuid7
+
+    instance: Any = class_mapper(TaskInstance).class_manager.new_instance()  # its __init__ asks for a whole DAG
+    instance.id, instance.dag_id, instance.run_id, instance.task_id = uuid7(), "music_cover", run_id, task_id
+    instance.operator, instance.pool, instance.pool_slots, instance.state = (
+        "KieGenerateCoverOperator",
+        pool_name,
+        1,
+        "scheduled",
+    )
+    return instance

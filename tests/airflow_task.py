@@ -146,6 +146,22 @@ class TaskRun:
         return {"ti": self.ti, "task": task, "task_state_store": self.store, **self.extra}
 
 
+def health_check(store: FakeTaskStateStore, name: str = "scheduled__1") -> TaskRun:
+    """Return a health check of `kie_ops`.
+
+    :param store: what checks remember.
+    :param name: the run's id.
+    """
+    from airflow_kie.assets import HEALTH
+    from airflow_kie.operators.health_check import KieHealthCheckOperator
+
+    return TaskRun(
+        lambda: KieHealthCheckOperator(task_id="check"),
+        ti=TaskInstance(dag_id="kie_ops", run_id=name),
+        extra={"asset_state_store": {HEALTH: store}},
+    )
+
+
 def stored_trigger(deferred: TaskDeferred) -> KieTaskTrigger:
     """Return the trigger as the triggerer makes it from what Airflow stored."""
     path, kwargs = deferred.trigger.serialize()

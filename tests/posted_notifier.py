@@ -29,6 +29,13 @@ class PostedInTheLoop(Posted):
         self.sent.append({"text": self.text, "awaited": True})
 
 
+class Printed(Posted):
+    """One that prints, for what runs in another process."""
+
+    def notify(self, context: Any) -> None:
+        print(f"Posted: {self.text}", flush=True)
+
+
 class PostedUnless(Posted):
     """One whose service refuses messages with a word in them."""
 

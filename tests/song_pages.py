@@ -23,7 +23,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
-from airflow_kie.archive.pending import Failure, Options, Working, new_pending, note_pending
+from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, note_pending
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from s3_servers import rclone_s3
@@ -89,7 +89,6 @@ def song_pages(home: Path) -> Iterator[SongPages]:
             "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
             "AIRFLOW__KIE__BUCKET": "songs",
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
-            "AIRFLOW_CONN_KIE_HELD": json.dumps({"conn_type": "kie", "password": "k", "extra": {"account": "held"}}),
         }
         with _serving(home, environment) as (told, process), httpx.Client(trust_env=False, timeout=60) as http:
             url = f"http://127.0.0.1:{told['port']}/airflow/kie"
@@ -188,7 +187,13 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
     failure = Failure(reason=failed.reason, message=str(failed), at=NOW)
     _pending(songs, "songs", "failed", title="Rude <b>Words</b>", last_failure=failure)
     _pending(songs, "songs", "half", working=Working(dag_id="music_cover", run_id="gone"))
-    _pending(songs, "songs", "held", kie_conn_id="kie_held", working=Working(dag_id="own_dag", run_id=RUN[14:]))
+    _pending(
+        songs,
+        "songs",
+        "held",
+        waiting_for=WaitingFor(reason="out_of_credits", since=NOW),
+        working=Working(dag_id="own_dag", run_id=RUN[14:]),
+    )
     _pending(songs, "songs", "strange", last_failure=Failure(reason="ZeroDivisionError", message="a / 0", at=NOW))
     _pending(songs, "songs", "whole", options=Options(audio=True, lyrics=True))
     _song(songs, "songs", "more", "More", _file(songs, cover("more", 1), PNG, "image/png"))

@@ -38,8 +38,6 @@ if __name__ != "__main__":
 def fill(runs: list[dict[str, Any]]) -> None:
     """Store runs as the scheduler and the workers of Airflow do, as far as the pages read it.
 
-    The KIE account of connection ``kie_held`` has an outage.
-
     :param runs: ``dag_id``, ``run_id``, ``state``, ``archived``: extras of the cover asset's events, in their order,
         and ``tasks``: operator, task_id, map_index, xcoms, rendered.
     """
@@ -53,7 +51,6 @@ def fill(runs: list[dict[str, Any]]) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.variable import Variable
     from airflow.models.xcom import XComModel
     from uuid6 import uuid7
 
@@ -72,9 +69,6 @@ def fill(runs: list[dict[str, Any]]) -> None:
                     asset_id=1, extra=extra, source_map_index=-1, timestamp=now + timedelta(minutes=minute)
                 )
             )
-        held = {"reason": "out_of_credits", "message": "said", "since": now.timestamp(), "probe_at": now.timestamp()}
-        note = {"key": "kie_outage__account_held", "val": json.dumps(held), "is_encrypted": False}
-        connection.execute(insert(Variable.__table__).values(**note))
         for number, run in enumerate(runs, start=1):
             names = {"dag_id": run["dag_id"], "run_id": run["run_id"]}
             connection.execute(

@@ -15,3 +15,7 @@ ARCHIVE = AssetAlias(name="kie-suno-archive")
 
 An alias, since the bucket stands in the form, and since Airflow fails a task if the URI of its outlet is declared
 elsewhere under another name."""
+
+HEALTH = Asset(name="kie-health", uri="kie://api.kie.ai/health")
+"""The health checks of `kie_ops`. Its asset state store keeps what was reported; each check that finds nothing new
+sends an event."""

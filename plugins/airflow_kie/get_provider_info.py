@@ -138,13 +138,6 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "10",
             },
-            "create_pool": {
-                "description": "Airflow pool, with Include Deferred, for the tasks that create at KIE. Empty: none.",
-                "version_added": "0.1.0",
-                "type": "string",
-                "example": "kie_creates",
-                "default": "",
-            },
             "credits_per_cover": {
                 "description": "What a cover costs you, to compare with the balance before a run. 0: not known.",
                 "version_added": "0.1.0",
@@ -167,14 +160,14 @@ CONFIG: dict[str, Any] = {
                 "default": "24",
             },
             "outage_probe_seconds": {
-                "description": "An outage is probed first after so long, then ever more rarely, up to 20 times that.",
+                "description": "The longest first pause of a task in an outage; later ones grow to 40 times that.",
                 "version_added": "0.1.0",
                 "type": "float",
                 "example": None,
                 "default": "15",
             },
             "ops_every_minutes": {
-                "description": "How often DAG kie_ops looks.",
+                "description": "How often DAG kie_ops checks.",
                 "version_added": "0.1.0",
                 "type": "float",
                 "example": None,
@@ -212,11 +205,11 @@ CONFIG: dict[str, Any] = {
                 "description": "What it is sent.",
                 "version_added": "0.1.0",
                 "type": "string",
-                "example": "conditions",
-                "default": "archived, failed, conditions, late",
+                "example": "incidents",
+                "default": "archived, failed, incidents, late",
             },
             "deadline_minutes": {
-                "description": "The notifier is told of a run of music_cover that takes longer. 0: it is not.",
+                "description": "A message is sent about a run of music_cover that takes longer. 0: none.",
                 "version_added": "0.1.0",
                 "type": "float",
                 "example": "60",
@@ -296,7 +289,6 @@ def get_provider_info() -> dict[str, Any]:
         "notifications": [
             "airflow_kie.notifications.kie.KieArchivedNotifier",
             "airflow_kie.notifications.kie.KieFailedNotifier",
-            "airflow_kie.notifications.kie.KieConditionNotifier",
             "airflow_kie.notifications.kie.KieDeadlineNotifier",
         ],
         "cli": ["airflow_kie.cli.definition.get_kie_commands"],

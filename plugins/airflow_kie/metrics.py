@@ -144,13 +144,13 @@ RETRIED = Metric(
     "An attempt failed and is retried.",
     "kie_retried_total",
 )
-PUT_BACK = Metric(
-    "kie.put_back",
+RESCHEDULED = Metric(
+    "kie.rescheduled",
     Kind.COUNTER,
     "times",
     ("reason",),
-    "An Airflow task was put back to wait an outage, or the rate, out; no retry was used.",
-    "kie_put_back_total",
+    "An Airflow task was rescheduled to wait for the end of an outage, or for the rate; no retry was used.",
+    "kie_rescheduled_total",
 )
 THROTTLED = Metric(
     "kie.throttled",
@@ -233,21 +233,21 @@ NEXT_EXPIRY = Metric(
     "Until KIE deletes the files of the first of them, at the latest; 14 when nothing is owed.",
     "kie_next_expiry_days",
 )
-CONDITION = Metric(
-    "kie.condition",
+INCIDENT = Metric(
+    "kie.incident",
     Kind.GAUGE,
     "1 or 0",
     ("cause",),
-    "Whether `kie_ops` sees this cause now: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry` or `record`.",
-    "kie_condition",
+    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry` or `record`.",
+    "kie_incident",
 )
-OPS_LAST_LOOK = Metric(
-    "kie.ops_last_look",
+HEALTH_CHECK_TIME = Metric(
+    "kie.health_check_time",
     Kind.GAUGE,
     "epoch seconds",
     (),
-    "When `kie_ops` has last looked.",
-    "kie_ops_last_look_timestamp_seconds",
+    "When `kie_ops` last finished its health check.",
+    "kie_health_check_time_seconds",
 )
 
 METRICS = _all(
@@ -258,7 +258,7 @@ METRICS = _all(
     WAIT,
     FAILED,
     RETRIED,
-    PUT_BACK,
+    RESCHEDULED,
     THROTTLED,
     ARCHIVED,
     ARCHIVED_BYTES,
@@ -269,8 +269,8 @@ METRICS = _all(
     UNARCHIVED,
     UNARCHIVED_OLDEST,
     NEXT_EXPIRY,
-    CONDITION,
-    OPS_LAST_LOOK,
+    INCIDENT,
+    HEALTH_CHECK_TIME,
 )
 """Every metric by its name."""
 

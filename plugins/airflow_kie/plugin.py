@@ -1,17 +1,13 @@
-"""The Airflow plugin: song pages and callback receiver in the api-server, and in the scheduler a look at the pool that
-`[kie] create_pool` names.
+"""The Airflow plugin: song pages and callback receiver in the api-server.
 
 Every Airflow process loads plugins, each task process too, so nothing is imported here that costs time.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-
-from airflow_kie import settings
 
 
 class LateApp:
@@ -29,19 +25,8 @@ class LateApp:
         await self._app(scope, receive, send)
 
 
-def _listeners() -> list[Any]:
-    """Return the scheduler's look at the pool for creating tasks, where one is configured."""
-    if ("scheduler" not in sys.argv and "standalone" not in sys.argv) or not settings.text("create_pool"):
-        return []
-    from airflow_kie.operators.create_pool_listener import CreatePoolListener
-
-    return [CreatePoolListener()]
-
-
 class KiePlugin(AirflowPlugin):
-    """Mounts the song pages and, if `[kie] receiver` is on, the receiver at ``/kie``; looks at the pool for creating
-    tasks.
-    """
+    """Mounts the song pages and, if `[kie] receiver` is on, the receiver at ``/kie``."""
 
     name = "kie"
     fastapi_apps = [{"app": LateApp(), "url_prefix": "/kie", "name": "KIE song pages and callbacks"}]
@@ -61,4 +46,3 @@ class KiePlugin(AirflowPlugin):
             "url_route": "kie-song",
         },
     ]
-    listeners = _listeners()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from airflow.sdk import conf
 
@@ -44,6 +45,11 @@ def rules(interval: float | None = None) -> Rules:
     return Rules(
         agree_after=number("confirm_failure_seconds", 30.0), interval=interval, connections=allowed_connections()
     )
+
+
+def inbox_interval() -> timedelta:
+    """Return how often DAG cover_inbox runs."""
+    return timedelta(minutes=number("inbox_every_minutes", 5))
 
 
 def allowed_connections() -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from airflow.sdk.module_loading import import_string
 from airflow_kie.archive.inbox.song_request import SongOrder
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error_from_event
-from airflow_kie.durable.outages import Outage, OutageNote
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
@@ -94,9 +93,3 @@ def test_the_arguments_and_the_results_of_a_song_have_only_grown() -> None:
         }
     )
     assert grown(result_of("covers", "key", manifest, changed=True), STORED["archived"])
-
-
-def test_an_outage_that_the_old_version_noted_is_understood() -> None:
-    outage = Outage(**STORED["outage"]["value"])
-    assert outage.reason == "unauthorized"
-    assert OutageNote("account_main").key == STORED["outage"]["key"]

@@ -55,7 +55,7 @@ def test_the_key_goes_nowhere_else_and_kie_never_has_to_refuse_for_haste(outcome
     assert outcome.found.other == ()
 
 
-def test_outages_fail_no_run_and_are_told_once_at_their_begin_and_once_at_their_end(outcome: Outcome) -> None:
+def test_outages_fail_no_run_and_each_song_goes_on_by_itself(outcome: Outcome) -> None:
     assert outcome.complaints == []
 
 

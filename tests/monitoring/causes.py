@@ -355,7 +355,7 @@ def exporter_is_restarted(scene: Scene) -> End:
     """statsd_exporter is restarted after a look of kie_ops, and has nothing to show until the next one."""
 
     def last_look() -> str:
-        found = scene.prometheus.now("kie_ops_last_look_timestamp_seconds")
+        found = scene.prometheus.now("kie_health_check_time_seconds")
         return str(found[0]["value"][1]) if found else ""
 
     before = last_look()

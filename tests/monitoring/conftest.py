@@ -117,7 +117,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         there.running.airflow.wait_for_dag("kie_ops")
         eventually(lambda: has_looked(exporter.target), "kie_ops has looked, and found every connection")
         seeing = running.enter_context(prometheus(sped_up(RULES, SOONER), exporter.target, folder))
-        eventually(lambda: seeing.now("kie_ops_last_look_timestamp_seconds"), "Prometheus has seen a look")
+        eventually(lambda: seeing.now("kie_health_check_time_seconds"), "Prometheus has seen a look")
         yield Scene(there, exporter, seeing)
 
 
@@ -126,7 +126,7 @@ def has_looked(target: str) -> bool:
     import httpx
 
     shown = httpx.get(f"http://{target}/metrics", trust_env=False).text
-    return "\nkie_ops_last_look_timestamp_seconds " in shown and '\nkie_condition{cause="account"} 0\n' in shown
+    return "\nkie_health_check_time_seconds " in shown and '\nkie_incident{cause="account"} 0\n' in shown
 
 
 def watch(there: Scene, together: Sequence[Sequence[str]], say: Callable[[str], None]) -> Seen:

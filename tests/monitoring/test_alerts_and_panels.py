@@ -22,7 +22,7 @@ EMPTY_WHERE_ALL_IS_WELL = {
     "Held back by our own limiter",
     "Failed for good",
     "Retried",
-    "Put back: outages and rate",
+    "Rescheduled: outages and rate",
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from airflow_task import StoredFiles, Variables
+    from airflow_task import FakeTaskStateStore, StoredFiles
     from cli_songs import Songs
     from kie_simulator.server import SimulatorServer
     from s3_servers import S3Server
@@ -84,31 +84,25 @@ def archive(bucket: str, s3_server: S3Server) -> StoredFiles:
 
 
 @pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Give looks of `kie_ops` Airflow's Variables, in memory; they are tried again at once and share a client of S3."""
+def health_store(monkeypatch: pytest.MonkeyPatch) -> FakeTaskStateStore:
+    """Give what health checks of `kie_ops` remember; requests are tried again at once and share a client of S3."""
     from airflow_kie.hooks import archive
     from airflow_kie.monitoring import health
-    from airflow_task import Variables
+    from airflow_task import FakeTaskStateStore
 
-    kept = Variables()
-    monkeypatch.setattr("airflow_kie.operators.health_check.Variable", kept)
-    monkeypatch.setattr("airflow_kie.durable.outages.Variable", kept)
     monkeypatch.setattr(health, "TRY_AGAIN_AFTER", 0.0)
     monkeypatch.setattr(archive, "open_bucket", functools.cache(archive.open_bucket))
-    return kept
+    return FakeTaskStateStore()
 
 
 @pytest.fixture
 def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Give what was posted: the configuration names a notifier, and Airflow's Variables are in memory."""
-    from airflow_kie.notifications import told
-    from airflow_task import Variables
+    """Give what was posted: the configuration names a notifier."""
     from posted_notifier import Posted
 
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.Posted")
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
-    monkeypatch.setattr(told, "Variable", Variables())
     monkeypatch.setattr(Posted, "sent", [])
     return Posted.sent
 

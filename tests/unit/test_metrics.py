@@ -23,7 +23,7 @@ from airflow_kie.durable.retry_policy import BUDGETS, KieRetryPolicy
 from airflow_kie.hooks import archive
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, Variables
+from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
 from statsd_listener import StatsdListener, airflow_sends
 
@@ -185,7 +185,7 @@ def test_a_try_that_airflow_has_replaced_counts_no_failure_and_decides_as_before
     assert sent.of("kie.failed") == sent.samples == []
 
 
-def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
+def test_a_create_that_our_limiter_holds_back_is_timed_and_rescheduled(
     kie: SimulatorServer, bucket: str, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_creates = {"rate_limit": 1000, "max_creates_per_day": 0}
@@ -194,11 +194,10 @@ def test_a_create_that_our_limiter_holds_back_is_timed_and_put_back(
         cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=False),
         extra={"dag_run": type("Run", (), {"run_type": "scheduled"})()},
     )
-    monkeypatch.setattr("airflow_kie.durable.outages.Variable", Variables())
     with pytest.raises(AirflowRescheduleException):
         run.attempt()
     assert [sample.tags for sample in sent.of("kie.throttled")] == [{"connection": "kie_default", "over": "day"}]
-    assert [sample.tags for sample in sent.of("kie.put_back")] == [{"reason": "daily_cap"}]
+    assert [sample.tags for sample in sent.of("kie.rescheduled")] == [{"reason": "daily_cap"}]
 
 
 def test_a_backend_that_fails_fails_nothing_and_is_told_of_once(

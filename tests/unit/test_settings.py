@@ -9,7 +9,7 @@ import pytest
 
 import airflow_kie
 from airflow_kie import settings
-from airflow_kie.durable.outages import FIRST_PAUSE
+from airflow_kie.durable.outage_backoff import FIRST_PAUSE
 from airflow_kie.get_provider_info import get_provider_info
 from local_stack.settings import PROJECT
 

@@ -8,10 +8,9 @@ that it could not look.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -230,37 +229,6 @@ def set_variable(session: Session, key: str, value: str, description: str) -> No
     Variable.set(key, value, description=description, session=session)
 
 
-@switched_off(lambda: None, "The pool of [kie] create_pool is not looked at.")
-def note_create_pool(dag_run: Any, name: str, key: str, problem_of: Callable[[bool | None], str]) -> None:
-    """Write into a Variable what is wrong with a pool, unless it stands there already: only in the scheduler.
-
-    It goes through the session in which the scheduler starts the run, so that the run's tasks see it; on SQLite a
-    session of its own would wait for that one for ever. Airflow 3.3.2: `models.pool.Pool`, `models.variable.Variable`
-    and the listener's dag_run being an object of that session. Without them nothing is noted, and the pool's tasks
-    are refused before they are started.
-    """
-    from airflow.models.pool import Pool
-    from airflow.models.variable import Variable
-    from sqlalchemy import select
-    from sqlalchemy.orm import object_session
-
-    session = object_session(dag_run)
-    if session is None:
-        log.warning("Pool %s could not be looked at: the DAG run belongs to no session.", name)
-        return
-    with session.no_autoflush:
-        found = session.scalars(select(Pool.include_deferred).where(Pool.pool == name)).one_or_none()
-        stored = session.scalars(select(Variable).where(Variable.key == key)).one_or_none()
-    problem = problem_of(found)
-    note = json.dumps({"pool": name, "problem": problem})
-    if stored is not None and stored.get_val() == note:  # type: ignore[no-untyped-call]
-        return
-    if problem:
-        log.error("Pool %s of [kie] create_pool cannot be used: %s.", name, problem)
-    description = "What the scheduler last saw of the pool for creating tasks; it is looked at when a run starts."
-    Variable.set(key, note, description, session=session)
-
-
 def begin_command() -> None:
     """Let a command find connections in Airflow's database, as `airflow connections test` does, and log to stderr.
 
@@ -288,15 +256,18 @@ def living_jobs(session: Session, job_type: str) -> list[str]:
     return [job.hostname or "" for job in jobs if job.is_alive()]
 
 
-def pool_counts_deferred(session: Session, name: str) -> bool | None:
-    """Return whether a pool counts deferred tasks; None: there is no such pool (Airflow 3.3.2: `models.pool.Pool`).
+def missing_pools(session: Session) -> list[str]:
+    """Return the pools that tasks of this package are scheduled in and that do not exist: they would wait for ever.
 
-    The public way is GET /api/v2/pools with a token. Without it a command cannot look.
+    Airflow 3.3.2: `models.pool.Pool`, `models.taskinstance.TaskInstance`. The public way is GET /api/v2/pools with a
+    token. Without it a command cannot look.
     """
     from airflow.models.pool import Pool
+    from airflow.models.taskinstance import TaskInstance as Task
     from sqlalchemy import select
 
-    return session.scalars(select(Pool.include_deferred).where(Pool.pool == name)).one_or_none()
+    scheduled = select(Task.pool).where(Task.operator.startswith("Kie"), Task.state == "scheduled")
+    return list(session.scalars(scheduled.where(Task.pool.not_in(select(Pool.pool))).distinct()))
 
 
 def paused_dags(session: Session, dag_ids: Iterable[str]) -> dict[str, bool]:

@@ -47,6 +47,13 @@ class Failure(Record):
     at: UtcTime
 
 
+class WaitingFor(Record):
+    """The outage that the song's task waits for."""
+
+    reason: str = Field(description="Short reason, such as out_of_credits.")
+    since: UtcTime
+
+
 class Options(Record):
     """What is owed besides the covers."""
 
@@ -85,6 +92,9 @@ class Pending(Record):
     labels: tuple[Label, ...] = ()
     options: Options = Options()
     last_failure: Failure | None = None
+    waiting_for: WaitingFor | None = Field(
+        default=None, description="The outage that is waited for; none lasts without it."
+    )
 
     @property
     def wanted(self) -> Wanted:
@@ -115,7 +125,7 @@ class Pending(Record):
                 lyrics=self.options.lyrics or news.options.lyrics,
             ),
         }
-        for name in ("kie_conn_id", "title", "expires_at", "working", "last_failure"):
+        for name in ("kie_conn_id", "title", "expires_at", "working", "last_failure", "waiting_for"):
             said = getattr(news, name)
             if said is not None:
                 changes[name] = said
@@ -155,16 +165,18 @@ def _read(bucket: Bucket, keys: SongKeys) -> tuple[Pending | None, str | None]:
     return pending, etag
 
 
-def note_pending(bucket: Bucket, keys: SongKeys, news: Pending) -> Pending:
+def note_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool = True) -> Pending:
     """Write the song's pending record, merged with the one that stands there, and return what stands there now.
 
     :param news: what is known now; it need not repeat what is stored.
+    :param waits: False: the song no longer waits for an outage.
     :raises ArchiveUnreadable: when the stored record is damaged: overwriting it could lose a paid cover task.
     :raises S3Error: its subclass says why.
     """
     stored, etag = _read(bucket, keys)
     for _ in range(WRITES):
         merged = stored.merged_with(news) if stored else news
+        merged = merged if waits else merged.changed(waiting_for=None)
         if merged == stored:
             return merged
         written = bucket.put_json_if_unchanged(merged.to_json(), keys.pending, etag)

@@ -13,6 +13,7 @@ from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import (
     Failure,
     Pending,
+    WaitingFor,
     delete_pending,
     new_pending,
     note_pending,
@@ -84,6 +85,18 @@ class SongArchive:
     def settle_pending(self) -> Pending | None:
         """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
         return settle_pending(self.bucket, self.keys)
+
+    def set_waiting(self, reason: str, since: datetime) -> None:
+        """Write into the pending record, if there is one, which outage the song waits for.
+
+        :param reason: the error's; empty: it no longer waits.
+        :param since: when it began to wait.
+        """
+        if self.pending() is None:
+            return
+        record = new_pending(self.keys.music_task_id, heard_from="form", now=datetime.now(UTC))
+        waiting = WaitingFor(reason=reason, since=since) if reason else None
+        note_pending(self.bucket, self.keys, record.changed(waiting_for=waiting), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""

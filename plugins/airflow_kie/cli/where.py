@@ -24,7 +24,6 @@ from airflow_kie.client.operations.registry import COVER
 from airflow_kie.durable.task_state import source_key
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.monitoring.held_up import held_up
 from airflow_kie.web.pages.view_model import SongPage, song_page
 
 ACTIVE = ("queued", "running")
@@ -101,8 +100,7 @@ def _tell(archive: SongArchive) -> bool:
     page = song_page(archive.keys, manifest, pending, active=active, now=datetime.now(UTC))
     say(f"{page.title}, music task {music_task_id}")
     say(f"{page.state.value}. {page.sentence}")
-    outages = held_up(pending, archive.bucket.name) if pending else []
-    for line in (*outages, *_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
+    for line in (*_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
         say(f"  {line}")
     return True
 

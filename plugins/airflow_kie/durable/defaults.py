@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_kie.client.errors import KieInvalidRequest
-
-if TYPE_CHECKING:
-    pass
-
 
 RETRIES = 30
 """A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt takes up the task that
@@ -23,8 +19,3 @@ def required(task: str, **values: Any) -> None:
     for name, value in values.items():
         if value in (None, ""):
             raise KieInvalidRequest(f"Task {task} was given no {name}; nothing was sent to KIE")
-
-
-def is_true(value: bool | str) -> bool:
-    """Return a templated yes-or-no: templates render to text."""
-    return value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else bool(value)

@@ -16,8 +16,8 @@ FAILURE_KEY = "failure"
 """XCom key under which a task of the chain says why it failed."""
 
 
-NEWS_KEY = "news"
-"""XCom key of what is new: a notifier reads it."""
+INCIDENT_CHANGES_KEY = "incident_changes"
+"""XCom key of how incidents have changed: the task that sends messages reads it."""
 
 
 SONG_TITLE_KEY = "song_title"

@@ -1,17 +1,22 @@
-"""What holds songs up, told of once: a pure decision about what is seen now and what was told before.
+"""Incidents: a pure decision about what a health check has found and what was reported before.
 
-A cause is told of when it begins, when it gets worse and when it has lasted another day; it is over when two looks in
-a row have not seen it. A look that could not look into something says nothing of it.
+An incident is reported when it begins, when it gets worse and when it has lasted another day; it is over when two
+health checks in a row have not found it. What a check could not check begins and ends nothing.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+log = logging.getLogger(__name__)
 
 CAUSES: Mapping[str, str] = MappingProxyType(
     {
@@ -22,18 +27,18 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "s3": "the bucket refuses",
         "expiry": "KIE is about to delete files that are not archived",
         "inbox": "objects in the inbox are not read",
-        "record": "it cannot be read who is owed something",
+        "record": "a pending record cannot be read",
     }
 )
-"""Every cause that holds songs up, in words."""
+"""Every cause of an incident, in words."""
 AGAIN_AFTER = 24 * 3600.0
-"""Seconds after which a cause that lasts is told of again."""
+"""Seconds after which an incident that lasts is reported again."""
 OVER_AFTER = 2
-"""Looks in a row that must not see a cause before it is over: one that comes and goes is told of once."""
+"""Checks in a row that must not find an incident before it is over: one that comes and goes is reported once."""
 
 
-class What(StrEnum):
-    """What is new about a cause."""
+class Change(StrEnum):
+    """How an incident has changed."""
 
     BEGINS = "begins"
     WORSE = "is worse"
@@ -42,21 +47,21 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A cause as it is seen now.
+class Incident:
+    """An incident as a health check finds it.
 
     :param cause: one of :data:`CAUSES`.
     :param where: the account or bucket that it is about; empty for everybody.
-    :param said: what it is, in words that follow "214 songs wait: ".
+    :param summary: what it is, in words that follow "214 songs wait: ".
     :param since: epoch seconds at which it began, as far as is known.
-    :param level: how bad it is; a higher one than before is told of.
+    :param level: how bad it is; a higher one than before is reported.
     :param songs: how many songs wait; None where they could not be counted.
     :param dated: say since when.
     """
 
     cause: str
     where: str
-    said: str
+    summary: str
     since: float
     level: int = 1
     songs: int | None = None
@@ -70,123 +75,122 @@ class Condition:
     def sentence(self) -> str:
         """Return it in a line: "214 songs wait: bucket refuses PutObject since 00:04"."""
         number = "" if self.songs is None else f"{self.songs or 'No'} song{'s wait' if self.songs != 1 else ' waits'}: "
-        return f"{number}{self.said}{f' since {moment(self.since)}' if self.dated else ''}."
+        return f"{number}{self.summary}{f' since {moment(self.since)}' if self.dated else ''}."
 
 
 @dataclass(frozen=True)
-class Told:
-    """A cause as it was told of.
+class IncidentState:
+    """What is remembered of an incident between health checks.
 
-    :param said: its words then.
+    :param summary: its words when it was found last.
     :param since: epoch seconds at which it began.
-    :param at: epoch seconds at which it was last told of.
-    :param level: the highest level that was told of.
-    :param look: which look told of it last: when that is tried again, it tells the same.
-    :param missed: looks in a row that have not seen it.
+    :param reported_at: epoch seconds at which it was last reported.
+    :param level: the highest level that was reported.
+    :param check: which check reported it last: when that is tried again, it reports the same.
+    :param missed: checks in a row that have not found it.
     """
 
-    said: str
+    summary: str
     since: float
-    at: float
+    reported_at: float
     level: int
-    look: str
+    check: str
     missed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what a person has written into the Variable and what no look can compare."""
-        whole = isinstance(self.level, int) and isinstance(self.missed, int) and isinstance(self.said, str)
-        if not (whole and is_moment(self.since) and is_moment(self.at)):
-            raise TypeError("this is no note of a cause")
 
 
 @dataclass(frozen=True)
-class News:
-    """Something to tell.
+class IncidentChange:
+    """Something to report.
 
-    :param what: what is new.
-    :param key: the cause's name, the same from begin to end.
+    :param change: how the incident has changed.
+    :param key: the incident's name, the same from begin to end.
     :param sentence: for people.
     """
 
-    what: What
+    change: Change
     key: str
     sentence: str
 
     @property
     def alarms(self) -> bool:
-        """Whether a person should be told now; an end is good news."""
-        return self.what is not What.OVER
+        """Whether a person should be notified now; an end is good news."""
+        return self.change is not Change.OVER
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at everything.
+class Snapshot:
+    """One health check.
 
-    :param name: what this look is called; a second try of it has the same name.
+    :param name: what this check is called; a second try of it has the same name.
     :param at: epoch seconds.
-    :param seen: the causes that are there.
-    :param unseen: causes that could not be looked at.
+    :param found: the incidents that are there.
+    :param unknown: causes that could not be checked.
     """
 
     name: str
     at: float
-    seen: Sequence[Condition]
-    unseen: frozenset[str] = frozenset()
+    found: Sequence[Incident]
+    unknown: frozenset[str] = frozenset()
 
 
-def decide(look: Look, told: Mapping[str, Told]) -> tuple[list[News], dict[str, Told]]:
-    """Return what is to be told, and what is to be remembered of it.
+def decide(
+    snapshot: Snapshot, before: Mapping[str, IncidentState]
+) -> tuple[list[IncidentChange], dict[str, IncidentState]]:
+    """Return what is to be reported, and what is to be remembered.
 
-    :param look: what is seen now.
-    :param told: what was remembered.
+    :param snapshot: what the check has found.
+    :param before: what was remembered, by the incidents' names.
     """
-    news: list[News] = []
-    remembered: dict[str, Told] = {}
-    for condition in look.seen:
-        before = told.get(condition.key)
-        what = _what_is_new(look, condition, before)
-        if what:
-            news.append(News(what, condition.key, condition.sentence()))
-        remembered[condition.key] = _remembered(look, condition, before, what)
-    for key, before in told.items():
+    changes: list[IncidentChange] = []
+    remembered: dict[str, IncidentState] = {}
+    for incident in snapshot.found:
+        state = before.get(incident.key)
+        change = _change(snapshot, incident, state)
+        if change:
+            changes.append(IncidentChange(change, incident.key, incident.sentence()))
+        remembered[incident.key] = _remembered(snapshot, incident, state, change)
+    for key, state in before.items():
         if key in remembered:
             continue
-        if key.partition(":")[0] in look.unseen:
-            remembered[key] = before
-        elif before.missed + 1 < OVER_AFTER:
-            remembered[key] = replace(before, missed=before.missed + 1)
+        if key.partition(":")[0] in snapshot.unknown:
+            remembered[key] = state
+        elif state.missed + 1 < OVER_AFTER:
+            remembered[key] = replace(state, missed=state.missed + 1)
         else:
-            lasted = _lasted(look.at - before.since)
-            news.append(News(What.OVER, key, f"Over after {lasted}: {before.said}, since {moment(before.since)}."))
-    return news, remembered
+            lasted = _lasted(snapshot.at - state.since)
+            ended = f"Over after {lasted}: {state.summary}, since {moment(state.since)}."
+            changes.append(IncidentChange(Change.OVER, key, ended))
+    return changes, remembered
 
 
-def _what_is_new(look: Look, condition: Condition, before: Told | None) -> What | None:
-    if before is None:
-        return What.BEGINS
-    if condition.level > before.level:
-        return What.WORSE
-    if abs(look.at - before.at) >= AGAIN_AFTER:  # told of in the future: by a clock that was wrong
-        return What.LASTS
-    return What.WORSE if before.look == look.name else None  # its first try ended before anybody was told
+def _change(snapshot: Snapshot, incident: Incident, state: IncidentState | None) -> Change | None:
+    if state is None:
+        return Change.BEGINS
+    if incident.level > state.level:
+        return Change.WORSE
+    if abs(snapshot.at - state.reported_at) >= AGAIN_AFTER:  # reported in the future: by a clock that was wrong
+        return Change.LASTS
+    return Change.WORSE if state.check == snapshot.name else None  # its first try ended before it was reported
 
 
-def _remembered(look: Look, condition: Condition, before: Told | None, what: What | None) -> Told:
-    if before is None:
-        return Told(condition.said, condition.since, look.at, condition.level, look.name)
-    level, since = max(before.level, condition.level), min(before.since, condition.since)
-    if what is None:
-        return replace(before, said=condition.said, missed=0)
-    return Told(condition.said, since, look.at, level, look.name)
+def _remembered(
+    snapshot: Snapshot, incident: Incident, state: IncidentState | None, change: Change | None
+) -> IncidentState:
+    if state is None:
+        return IncidentState(incident.summary, incident.since, snapshot.at, incident.level, snapshot.name)
+    level, since = max(state.level, incident.level), min(state.since, incident.since)
+    if change is None:
+        return replace(state, summary=incident.summary, missed=0)
+    return IncidentState(incident.summary, since, snapshot.at, level, snapshot.name)
 
 
-def joined(conditions: Iterable[Condition]) -> list[Condition]:
-    """Return one condition for each key: the earliest beginning and the highest level, in the first one's words."""
-    found: dict[str, Condition] = {}
-    for condition in conditions:
-        first = found.setdefault(condition.key, condition)
-        found[condition.key] = replace(
-            first, since=min(first.since, condition.since), level=max(first.level, condition.level)
+def merged(incidents: Iterable[Incident]) -> list[Incident]:
+    """Return one incident for each key: the earliest beginning and the highest level, in the first one's words."""
+    found: dict[str, Incident] = {}
+    for incident in incidents:
+        first = found.setdefault(incident.key, incident)
+        found[incident.key] = replace(
+            first, since=min(first.since, incident.since), level=max(first.level, incident.level)
         )
     return list(found.values())
 
@@ -203,11 +207,6 @@ def level_of_credits(balance: float, threshold: float) -> int:
     return (balance < threshold) + (balance < threshold / 4)
 
 
-def is_moment(value: object) -> bool:
-    """Return whether a value is a time in epoch seconds that a date can be made of."""
-    return isinstance(value, int | float) and 0 <= value < 1e11
-
-
 def moment(at: float) -> str:
     """Return a time for a sentence, in UTC: the day too, unless it is today's."""
     when = datetime.fromtimestamp(at, tz=UTC)
@@ -222,17 +221,15 @@ def _lasted(seconds: float) -> str:
     return f"{minutes} minutes" if minutes < 120 else f"{timedelta(minutes=minutes) // timedelta(hours=1)} hours"
 
 
-def to_json(told: Mapping[str, Told]) -> dict[str, Any]:
-    """Return what a Variable holds."""
-    return {key: asdict(one) for key, one in told.items()}
+def to_json(states: Mapping[str, IncidentState]) -> dict[str, Any]:
+    """Return the states as plain values, for the asset state store."""
+    return {key: asdict(state) for key, state in states.items()}
 
 
-def from_json(value: Any) -> dict[str, Told]:
-    """Return what a Variable says; what is not ours, or not whole, is told of anew."""
-    told = {}
-    for key, one in value.items() if isinstance(value, dict) else ():
-        try:
-            told[str(key)] = Told(**{name: one[name] for name in Told.__dataclass_fields__ if name in one})
-        except (TypeError, KeyError):
-            continue
-    return told
+def from_json(value: Any) -> dict[str, IncidentState]:
+    """Return the states that :func:`to_json` made plain values of; none where a person has changed them into others."""
+    try:
+        return TypeAdapter(dict[str, IncidentState]).validate_python(value or {})
+    except ValidationError:
+        log.warning("What was reported cannot be read from the asset state store, and is reported again.")
+        return {}

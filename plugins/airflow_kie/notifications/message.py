@@ -11,7 +11,7 @@ import html
 import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Message:
-    """What somebody is told.
+    """What is sent to people.
 
     :param title: one line.
     :param text: the rest, with line breaks.
     :param cause: the same for everything that is about one cause: PagerDuty's `dedup_key`.
     :param severity: ``info``, ``warning`` or ``error``.
-    :param over: it tells that the cause is over: PagerDuty's `action` is ``resolve`` then.
+    :param over: it says that the incident is over: PagerDuty's `action` is ``resolve`` then.
     """
 
     title: str
@@ -71,58 +71,33 @@ _PLACE = re.compile(r"\{(title|text|escaped|html|cause|severity|action)\}")
 
 
 class KieNotifier(BaseNotifier):
-    """Sends messages through the notifier that `[kie] notifier` names; sends nothing while it names none."""
+    """Sends a message through the notifier that `[kie] notifier` names; sends nothing while it names none."""
 
-    def messages(self, context: Context) -> Sequence[Message]:
-        """Return what is to be told."""
+    def message(self, context: Context) -> Message | None:
+        """Return the message; None: there is nothing to say."""
         raise NotImplementedError
 
     def notify(self, context: Context) -> None:
-        """Send the messages, one after the other; one that cannot be sent keeps back none of the others.
-
-        :raises Exception: what the notifier has raised first.
-        """
-        failures = []
-        for message in self._messages(context):
-            try:
-                sender_of(message).notify(context)
-            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
-                failures.append(error)
-                self.not_sent(message, error)
-            else:
-                self.sent(message)
-        if failures:
-            raise failures[0]
+        """Send the message."""
+        if message := self._message(context):
+            send(message, context)
 
     async def async_notify(self, context: Context) -> None:
-        """Send the messages from an event loop; a notifier that cannot do that is called on a thread.
+        """Send the message from an event loop; a notifier that cannot do that is called on a thread."""
+        if message := await asyncio.to_thread(self._message, context):
+            await _send(sender_of(message), context)
 
-        :raises Exception: what the notifier has raised first.
-        """
-        failures = []
-        for message in await asyncio.to_thread(self._messages, context):
-            try:
-                await _send(sender_of(message), context)
-            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
-                failures.append(error)
-                await asyncio.to_thread(self.not_sent, message, error)
-            else:
-                await asyncio.to_thread(self.sent, message)
-        if failures:
-            raise failures[0]
+    def _message(self, context: Context) -> Message | None:
+        return self.message(context) if is_on() else None
 
-    def sent(self, message: Message) -> None:
-        """Do what follows when a message was sent."""
 
-    def not_sent(self, message: Message, refusal: Exception) -> None:
-        """Take back that a message was told.
+def send(message: Message, context: Context) -> None:
+    """Send a message through the configured notifier.
 
-        :param message: the message.
-        :param refusal: what the notifier has raised.
-        """
-
-    def _messages(self, context: Context) -> Sequence[Message]:
-        return self.messages(context) if is_on() else ()
+    :raises ValueError: when `[kie] notifier` or `notifier_args` cannot be used.
+    :raises Exception: what the notifier raises.
+    """
+    sender_of(message).notify(context)
 
 
 async def _send(sender: BaseNotifier, context: Context) -> None:
@@ -133,12 +108,12 @@ async def _send(sender: BaseNotifier, context: Context) -> None:
 
 
 def is_on(what: str = "") -> bool:
-    """Return whether somebody is to be told.
+    """Return whether messages are sent.
 
-    :param what: of what: ``archived``, ``failed``, ``conditions`` or ``late``; empty: of anything.
+    :param what: about what: ``archived``, ``failed``, ``incidents`` or ``late``; empty: about anything.
     """
-    told = settings.names("notify_of", "archived, failed, conditions, late")
-    return bool(settings.text("notifier")) and (not what or what in told)
+    chosen = settings.names("notify_of", "archived, failed, incidents, late")
+    return bool(settings.text("notifier")) and (not what or what in chosen)
 
 
 def sender_of(message: Message) -> BaseNotifier:
@@ -146,7 +121,7 @@ def sender_of(message: Message) -> BaseNotifier:
 
     It is sent as it is: Airflow would render it as a template, and a song's title is nobody's template.
 
-    :param message: what to tell.
+    :param message: what to send.
     :raises ValueError: when `[kie] notifier` or `notifier_args` cannot be used.
     """
     path, arguments = settings.text("notifier"), settings.text("notifier_args") or '{"text": "{title}\\n{text}"}'

@@ -1,36 +1,52 @@
-"""The operator of DAG `kie_ops`: looks, sets the gauges, and fails when somebody should look."""
+"""The operators of DAG `kie_ops`: one checks and fails when somebody should look, one sends messages."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Variable
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie import metrics, settings
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.assets import HEALTH
 from airflow_kie.client.errors import all_reasons
-from airflow_kie.durable.xcom import NEWS_KEY
-from airflow_kie.monitoring.health import Looker, Seen
-from airflow_kie.monitoring.incidents import CAUSES, Look, News, Told, decide, from_json, joined, to_json
+from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
+from airflow_kie.monitoring.health import HealthCheck, HealthReport
+from airflow_kie.monitoring.incidents import (
+    CAUSES,
+    Incident,
+    IncidentChange,
+    Snapshot,
+    decide,
+    from_json,
+    merged,
+    to_json,
+)
+from airflow_kie.notifications.kie import incident_messages
+from airflow_kie.notifications.message import send
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 RETRIES = 3
-TOLD = "kie_ops"
-"""Airflow Variable: which causes were told of, so that each is told of once."""
-DESCRIPTION = "Causes that hold songs up, as DAG kie_ops has told of them; deleting this makes it tell them anew."
+STATE_KEY = "incidents"
+"""Key in the asset state store of :data:`~airflow_kie.assets.HEALTH`: what was reported."""
+SEND_RETRIES = 30
+"""With pauses that double from a minute to an hour, a message is tried for about a day."""
+_SENT_KEY = "sent"
 
 
-class KieOpsOperator(BaseOperator):
-    """Reads balances, noted outages and `_pending/`, sets the gauges, and fails when a cause begins or gets worse.
+class KieHealthCheckOperator(BaseOperator):
+    """Checks balances, bucket and `_pending/`, sets the gauges, and fails when an incident begins or gets worse.
 
-    It fails once for each cause, again when that gets worse and when it has lasted another 24 hours; in between and
+    It fails once for each incident, again when that gets worse and when it has lasted another 24 hours; in between and
     afterwards it succeeds, and its log says what lasts. Nothing is paid, and nothing of the archive is listed.
+
+    What it has reported is kept in the asset state store of ``kie://api.kie.ai/health``, its outlet. Only one instance
+    may run at a time.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -39,52 +55,93 @@ class KieOpsOperator(BaseOperator):
 
     def __init__(self, *, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
         kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("outlets", [HEALTH])
+        kwargs.setdefault("max_active_tis_per_dag", 1)
         super().__init__(**kwargs)
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> list[str]:
-        """Look once; return what holds songs up now, in sentences.
+        """Check once; return the incidents that last now, in sentences.
 
-        :raises AirflowFailException: when a cause begins, gets worse or has lasted another day, naming all of them.
+        :raises AirflowFailException: when one begins, gets worse or has lasted another day, naming all of them.
         """
         now = time.time()
-        seen = Looker(now).look(self.aws_conn_id)
-        conditions = joined(seen.conditions)
-        for cause in CAUSES.keys() - seen.unseen | {condition.cause for condition in conditions}:
-            metrics.CONDITION.set(float(any(one.cause == cause for one in conditions)), cause=cause)
-        metrics.OPS_LAST_LOOK.set(now)
-        begin_counters(settings.allowed_connections())
-        before = self._told()
-        look = Look(context["ti"].run_id, now, conditions, frozenset(seen.unseen))
-        news, told = decide(look, before)
-        if told != before:
-            Variable.set(TOLD, json.dumps(to_json(told)), description=DESCRIPTION)
-        context["ti"].xcom_push(
-            key=NEWS_KEY, value=[{"what": one.what.value, "key": one.key, "text": one.sentence} for one in news]
-        )
-        self._log(seen, news, [condition.sentence() for condition in conditions])
-        alarms = [f"{one.key.partition(':')[0]} {one.what.value}: {one.sentence}" for one in news if one.alarms]
+        report = HealthCheck(now).run(self.aws_conn_id)
+        incidents = merged(report.incidents)
+        self._set_gauges(now, report, incidents)
+        store = context["asset_state_store"][HEALTH]
+        before = from_json(store.get(STATE_KEY))
+        snapshot = Snapshot(context["ti"].run_id, now, incidents, frozenset(report.unknown))
+        changes, states = decide(snapshot, before)
+        pushed = [{"change": one.change.value, "key": one.key, "text": one.sentence} for one in changes]
+        context["ti"].xcom_push(key=INCIDENT_CHANGES_KEY, value=pushed)
+        if states != before:
+            store.set(STATE_KEY, to_json(states))
+        lasting = [incident.sentence() for incident in incidents]
+        self._log(report, changes, lasting)
+        alarms = [f"{one.key.partition(':')[0]} {one.change.value}: {one.sentence}" for one in changes if one.alarms]
         if alarms:
             raise AirflowFailException(" ".join(alarms))
-        return [condition.sentence() for condition in conditions]
+        return lasting
 
-    def _told(self) -> dict[str, Told]:
-        text = Variable.get(TOLD, default=None)
-        try:
-            return from_json(json.loads(text or "{}"))
-        except ValueError:
-            self.log.warning("Variable %s is no note of ours and is overwritten.", TOLD)
-            return {}
+    def _set_gauges(self, now: float, report: HealthReport, incidents: list[Incident]) -> None:
+        for cause in CAUSES.keys() - report.unknown | {incident.cause for incident in incidents}:
+            metrics.INCIDENT.set(float(any(one.cause == cause for one in incidents)), cause=cause)
+        metrics.HEALTH_CHECK_TIME.set(now)
+        begin_counters(settings.allowed_connections())
 
-    def _log(self, seen: Seen, news: list[News], lasting: list[str]) -> None:
-        unknown = "The bucket did not say who is owed something"
-        owed = unknown if seen.owed is None else f"{in_words(seen.owed.count).capitalize()} owed something"
-        self.log.info("%s; %s found that hold songs up.", owed, in_words(len(lasting), "cause"))
+    def _log(self, report: HealthReport, changes: list[IncidentChange], lasting: list[str]) -> None:
+        pending = "The pending songs could not be read" if report.backlog is None else f"{report.backlog.count} pending"
+        self.log.info("Songs: %s. Incidents: %d.", pending, len(lasting))
         for sentence in lasting:
             self.log.warning("%s", sentence)
-        for one in news:
+        for one in changes:
             if not one.alarms:
                 self.log.warning("%s", one.sentence)
+
+
+class KieIncidentNotificationOperator(BaseOperator):
+    """Sends one message for each change of an incident, through the notifier that `[kie] notifier` names.
+
+    A message that the notifier cannot send fails the task, and Airflow's retries send it again; those that were sent
+    are not. Where the check came to no end, the message says that.
+
+    :param check_task_id: the task with :class:`KieHealthCheckOperator`.
+    """
+
+    ui_color = "#eeeeee"
+
+    def __init__(self, *, check_task_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("retries", SEND_RETRIES)
+        kwargs.setdefault("retry_delay", timedelta(minutes=1))
+        kwargs.setdefault("retry_exponential_backoff", 2.0)
+        kwargs.setdefault("max_retry_delay", timedelta(hours=1))
+        super().__init__(**kwargs)
+        self.check_task_id = check_task_id
+
+    def execute(self, context: Context) -> None:
+        """Send what was not sent yet.
+
+        :raises Exception: what the notifier has raised first; the other messages were sent.
+        """
+        changes = context["ti"].xcom_pull(task_ids=self.check_task_id, key=INCIDENT_CHANGES_KEY)
+        store = context["task_state_store"]
+        sent: Any = store.get(_SENT_KEY, [])
+        refusals = []
+        for message in incident_messages(context, changes):
+            name = f"{message.cause} {message.title}"
+            if name in sent:
+                continue
+            try:
+                send(message, context)
+            except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
+                self.log.error("The message '%s' was not sent; it is tried again.", message.title)
+                refusals.append(error)
+            else:
+                sent.append(name)
+                store.set(_SENT_KEY, sent)
+        if refusals:
+            raise refusals[0]
 
 
 def begin_counters(connections: Iterable[str]) -> None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.bucket import Bucket, ObjectFacts
+    from airflow_kie.archive.inbox.bucket import InboxBucket, InboxOrder
     from airflow_kie.archive.inbox.quota import InboxDay
     from airflow_kie.archive.pending import Pending
-    from airflow_kie.operators.inbox_bucket import InboxBucket, InboxOrder
 
 AT_A_TIME = 200
 """Objects, and swept songs, that one run starts; the rest wait for the next run."""
@@ -330,7 +330,7 @@ def _archive_keys() -> Any:
 
 
 def _inbox(bucket: Bucket) -> InboxBucket:
-    from airflow_kie.operators.inbox_bucket import InboxBucket
+    from airflow_kie.archive.inbox.bucket import InboxBucket
 
     return InboxBucket(bucket, _archive_keys())
 

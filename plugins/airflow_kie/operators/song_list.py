@@ -23,14 +23,12 @@ from airflow_kie.archive.inbox.song_request import (
     mistakes_in_prefix,
     songs_in,
 )
-from airflow_kie.client.errors import KieError
-from airflow_kie.durable.defaults import RETRIES, is_true
-from airflow_kie.durable.outage_backoff import patiently
-from airflow_kie.durable.outages import account_place, bucket_place
+from airflow_kie.client.flags import is_true
+from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.xcom import ARCHIVED_KEY
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.operators.create_pool import check_create_pool
 from airflow_kie.operators.offered_covers import check_offered
 from airflow_kie.operators.spending_preflight import PARALLEL, check_balances, of_account, over_cap
 
@@ -114,10 +112,11 @@ class KieSongListOperator(BaseOperator):
         """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
         bucket = self.bucket or settings.text("bucket")
         prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
-        places = [account_place(KieHook(name)) for name in self._connections(context, bucket, prefix)]
-        if bucket:
-            places.append(bucket_place(self.aws_conn_id, bucket, prefix, self.extra_args))
-        return patiently(context, lambda: self._list(context, bucket, prefix), *places, pays=True)
+        return run_with_outage_backoff(
+            context,
+            lambda: self._list(context, bucket, prefix),
+            song=lambda: self._song_of_event(context, bucket, prefix),
+        )
 
     def _list(self, context: Context, bucket: str, prefix: str) -> list[dict[str, Any]]:
         orders, mistakes = self._orders(context, bucket, prefix)
@@ -127,7 +126,6 @@ class KieSongListOperator(BaseOperator):
         mistakes += mistakes_in_prefix(prefix)
         if mistakes:
             raise self._refused(context, first_of(mistakes))
-        check_create_pool()
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
             with of_account(kie_conn_id):  # a connection that cannot be used is told of before any song
                 KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
@@ -146,16 +144,6 @@ class KieSongListOperator(BaseOperator):
         return [order.arguments(bucket, prefix) for order in todo]
 
     # --- what is asked for ---
-
-    def _connections(self, context: Context, bucket: str, prefix: str) -> list[str]:
-        """Return the accounts of this run's songs: only their outages hold it up."""
-        try:
-            orders, _ = self._orders(context, bucket, prefix)
-        except KieError:  # the bucket refuses: it is asked again below, and waited for
-            orders = []
-        allowed = settings.allowed_connections()
-        named = [order.kie_conn_id for order in orders if order.kie_conn_id in allowed]
-        return list(dict.fromkeys(named)) or [self.kie_conn_id or KieHook.default_conn_name]
 
     def _orders(self, context: Context, bucket: str, prefix: str) -> tuple[list[SongOrder], list[str]]:
         music_task_id = _partition_key(context)
@@ -207,10 +195,10 @@ class KieSongListOperator(BaseOperator):
 
         :raises ValueError: when nothing is kept of such an object.
         """
+        from airflow_kie.archive.inbox.bucket import InboxBucket
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.hooks.archive import open_bucket
         from airflow_kie.operators.inbox import ORDER_FIELD
-        from airflow_kie.operators.inbox_bucket import InboxBucket
 
         run, name = context.get("dag_run"), settings.text("bucket")
         digest = str((getattr(run, "conf", None) or {}).get(ORDER_FIELD) or "")
@@ -227,14 +215,12 @@ class KieSongListOperator(BaseOperator):
     def _noted_facts(self, bucket: str, prefix: str, music_task_id: str) -> Mapping[str, Any]:
         """Return what the song's pending record says: many songs can share one event, and their labels stand there."""
         from airflow_kie.archive.record_base import label_map
-        from airflow_kie.hooks.archive import open_song
 
-        if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
+        archive = self._open_song(bucket, prefix, music_task_id)
+        if archive is None:
             return {}
-        if self._noted_song is None:
-            self._noted_song = open_song(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
-            self._noted_song.bucket.create_on_loopback()
-        pending = self._noted_song.pending()
+        archive.bucket.create_on_loopback()
+        pending = archive.pending()
         if pending is None:
             return {}
         return {
@@ -244,6 +230,19 @@ class KieSongListOperator(BaseOperator):
             "archive_lyrics": pending.options.lyrics,
             "heard_from": pending.heard_from,
         }
+
+    def _open_song(self, bucket: str, prefix: str, music_task_id: str) -> SongArchive | None:
+        from airflow_kie.hooks.archive import open_song
+
+        if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
+            return None
+        if self._noted_song is None:
+            self._noted_song = open_song(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
+        return self._noted_song
+
+    def _song_of_event(self, context: Context, bucket: str, prefix: str) -> SongArchive | None:
+        music_task_id = _partition_key(context)
+        return self._open_song(bucket, prefix, music_task_id) if music_task_id else None
 
     def _refused(self, context: Context, why: str) -> SongsRefused:
         """Return the refusal of the run, which an event's song keeps: the sweep would start it over and over."""

@@ -58,7 +58,7 @@ def check_balances(unpaid: Iterable[SongOrder]) -> None:
 
 @contextmanager
 def of_account(kie_conn_id: str) -> Iterator[None]:
-    """Say of a failure whose account it is about: the other accounts of the run are not held up."""
+    """Say of a failure whose account it is about: the other accounts of the run are not touched."""
     try:
         yield
     except KieError as error:

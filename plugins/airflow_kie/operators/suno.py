@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
+from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.music_limits import mistakes_in_music_request
 from airflow_kie.client.operations.registry import COVER, MUSIC
-from airflow_kie.durable.defaults import is_true, required
-from airflow_kie.durable.outages import Place, bucket_place
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.task_state import request_key, source_key
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
+
+
+def try_to_write(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs) -> None:
+    """Learn before anything is paid whether the archive can be written.
+
+    :raises S3Error: its subclass says why not.
+    """
+    from airflow_kie.archive.layout import ArchiveKeys
+    from airflow_kie.hooks.archive import open_bucket
+
+    open_bucket(aws_conn_id, bucket, extra_args).try_to_write(ArchiveKeys(prefix).probe)
 
 
 class KieGenerateMusicOperator(KieTaskOperator):
@@ -123,33 +134,33 @@ class KieGenerateMusicOperator(KieTaskOperator):
             mistakes = [*mistakes, *settings.mistakes_in_connections([self.kie_conn_id])]
         if mistakes:
             raise KieInvalidRequest(" ".join(mistakes) + " Nothing was sent to KIE")
-        if self.bucket:
-            from airflow_kie.archive.layout import ArchiveKeys
-            from airflow_kie.hooks.archive import open_bucket
-
-            bucket = open_bucket(self.aws_conn_id, self.bucket, self.extra_args)
-            bucket.try_to_write(ArchiveKeys(self.prefix).probe)
         return super().execute(context)
+
+    def _take_up(self, context: Context) -> str:
+        if self.bucket:
+            try_to_write(self.aws_conn_id, self.bucket, self.prefix, self.extra_args)
+        return super()._take_up(context)
 
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Write the song's pending record: it is owed a cover from now on."""
-        if self.bucket and record.task_id:
+        if archive := self.archive_of(record):
             from airflow_kie.archive.pending import Working
-            from airflow_kie.hooks.archive import open_song
 
             ti = context["ti"]
-            open_song(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args).note(
+            archive.note(
                 heard_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,
                 working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             )
 
-    def archive_places(self) -> Sequence[Place]:
-        """Return the archive's bucket, if one is given."""
-        if not self.bucket:
-            return ()
-        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),)
+    def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
+        """Return the song's folder in the bucket, if a bucket is given and KIE has named the song."""
+        if not self.bucket or record is None or not record.task_id:
+            return None
+        from airflow_kie.hooks.archive import open_song
+
+        return open_song(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args)
 
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Send "music complete", if the asset is among the outlets."""
@@ -233,11 +244,15 @@ class KieGenerateCoverOperator(KieTaskOperator):
             archive.note_cover(record.task_id, self.expires_at)
             self._noted.add(record.task_id)
 
-    def archive_places(self) -> Sequence[Place]:
-        """Return the archive's bucket, if one is given."""
-        if not self.bucket:
-            return ()
-        return (bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),)
+    def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
+        """Return the song's folder in the bucket, if a bucket is given."""
+        return self._archive()
+
+    def probe(self) -> None:
+        """Try the bucket too: it has to take the id of what is paid for."""
+        super().probe()
+        if self.bucket:
+            try_to_write(self.aws_conn_id, self.bucket, self.prefix, self.extra_args)
 
     def _archive(self) -> SongArchive | None:
         if not self.bucket:

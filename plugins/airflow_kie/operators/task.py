@@ -15,12 +15,11 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers.decode import CreateAnswer, Created, Ended, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieThrottled
+from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieOutOfCredits, KieThrottled
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address, secrets_in
 from airflow_kie.durable.defaults import RETRIES
-from airflow_kie.durable.outage_backoff import patiently
-from airflow_kie.durable.outages import Place, account_place
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.task_state import RecordStore, key_of_this_try
 from airflow_kie.durable.waiting import Pausing, pause_by
@@ -31,18 +30,20 @@ from airflow_kie.lifecycle.record import Progress, TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
-from airflow_kie.monitoring.last_poll import note_poll_hit
+from airflow_kie.monitoring.callback_health import record_poll_hit
 from airflow_kie.triggers.event import Outcome, ended_by, heard_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_kie.archive.song_folder import SongArchive
+
 CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
 HELD = 1.0
 """Seconds: a permit that comes quicker was not held back; to open the store alone takes a part of that."""
-PERMIT_PATIENCE = 5.0
-"""Seconds that a worker is held for the limiter; after that the task is put back."""
+PERMIT_SECONDS = 5.0
+"""Seconds that a worker is held for the limiter; after that the task is rescheduled."""
 
 
 class KieTaskOperator(LineageMethods, BaseOperator):
@@ -123,9 +124,20 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Do what must be done once the task's id is known and stored, before anything else can fail."""
 
-    def archive_places(self) -> Sequence[Place]:
-        """Return the bucket whose outage would hold this task up, if it writes to one."""
-        return ()
+    def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
+        """Return the song's folder in the bucket, if the task works with one.
+
+        :param record: what is stored of the task.
+        """
+        return None
+
+    def probe(self) -> None:
+        """Make free requests that fail while the account cannot pay.
+
+        :raises KieError: while the outage lasts.
+        """
+        if KieHook(self.kie_conn_id).credits() <= 0:
+            raise KieOutOfCredits("the balance is used up")
 
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Do what follows when the task has its files."""
@@ -134,7 +146,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Make the task or take up the one that is known, and wait; return KIE's task id."""
-        return self._patiently(context, lambda: self._take_up(context))
+        return self._with_backoff(context, lambda: self._take_up(context))
 
     def _take_up(self, context: Context) -> str:
         store = self._store(context)
@@ -149,7 +161,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for, which a wake-up does not name.
         """
-        return self._patiently(context, lambda: self._go_on(context, event, awaited))
+        return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
 
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
         store = self._store(context)
@@ -181,12 +193,23 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     # --- how ---
 
-    def _patiently(self, context: Context, attempt: Callable[[], str]) -> str:
+    def _with_backoff(self, context: Context, attempt: Callable[[], str]) -> str:
         def postpone(seconds: float) -> None:
             self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self._timeout)
 
-        places = [account_place(KieHook(self.kie_conn_id)), *self.archive_places()]
-        return patiently(context, attempt, *places, pays=True, expires_at=self.expires_at, postpone=postpone)
+        def probe() -> None:
+            record = self._store(context).read()
+            if record is None or record.task_id is None:  # what is paid for is read, not asked for
+                self.probe()
+
+        return run_with_outage_backoff(
+            context,
+            attempt,
+            probe=probe,
+            expires_at=self.expires_at,
+            postpone=postpone,
+            song=lambda: self.archive_of(self._store(context).read()),
+        )
 
     @property
     def _timeout(self) -> float:
@@ -219,7 +242,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self._count_done(followed.record)
             if self._heard == "poll" and hook.account.calls_back:
                 self.log.info("A poll found that KIE task %s has ended; no callback has come.", followed.record.task_id)
-                note_poll_hit(self.kie_conn_id)
+                record_poll_hit(self.kie_conn_id)
             since = None if followed.record.adopted else followed.record.known_at
             self._lineage = of_ended(followed.record, followed.details, self._heard, since)
             self.finished(context, followed.record)
@@ -229,7 +252,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         """Take the account's permit for one create; a worker is held for a few seconds at most."""
         asked_at = time.monotonic()
         limiter = hook.limiter()
-        permit = limiter.acquire(PERMIT_PATIENCE)
+        permit = limiter.acquire(PERMIT_SECONDS)
         self._give_back = functools.partial(limiter.give_back, permit)
         held = time.monotonic() - asked_at + permit.wait_seconds
         if not permit.granted or held >= HELD:

@@ -16,8 +16,7 @@ from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.one_line import one_line
 from airflow_kie.client.operations.registry import COVER, MUSIC, task_kind
 from airflow_kie.durable.defaults import RETRIES, required
-from airflow_kie.durable.outage_backoff import patiently
-from airflow_kie.durable.outages import account_place
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.task_state import RecordStore, source_key
 from airflow_kie.durable.waiting import Pausing, pause_by
@@ -32,6 +31,8 @@ from airflow_kie.triggers.event import Outcome, ended_by, heard_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_kie.archive.song_folder import SongArchive
 
 
 class KieTaskSensor(LineageMethods, BaseSensorOperator):
@@ -91,7 +92,7 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the task, and wait as long as it runs."""
         required(self.task_id, **{self.id_field: self.kie_task_id})
-        return self._patiently(context, None)
+        return self._with_backoff(context, None)
 
     def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> dict[str, Any]:
         """Go on after the triggerer has seen the task end: read it once more, the details are the truth.
@@ -100,16 +101,28 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         :param awaited: the id that was waited for; the sensor's own argument names it too.
         """
         self._heard = heard_by(event)
-        return self._patiently(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
+        return self._with_backoff(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
 
-    def _patiently(self, context: Context, ended: Ended | None) -> dict[str, Any]:
+    def _with_backoff(self, context: Context, ended: Ended | None) -> dict[str, Any]:
         def postpone(seconds: float) -> None:
             self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self.timeout)
 
-        place = account_place(KieHook(self.kie_conn_id))
-        return patiently(
-            context, lambda: self._follow(context, ended), place, expires_at=self.expires_at, postpone=postpone
+        return run_with_outage_backoff(
+            context,
+            lambda: self._follow(context, ended),
+            expires_at=self.expires_at,
+            postpone=postpone,
+            song=self._configured_archive,
         )
+
+    def _configured_archive(self) -> SongArchive | None:
+        """Return the song's folder in the configured bucket, whose pending record says why a song waits."""
+        song, bucket = getattr(self, "music_task_id", None), settings.text("bucket")
+        if not song or not bucket:
+            return None
+        from airflow_kie.hooks.archive import open_song
+
+        return open_song(settings.text("aws_conn_id", "aws_default"), bucket, settings.text("prefix", "songs"), song)
 
     def _store(self, context: Context) -> RecordStore:
         return RecordStore(context["task_state_store"], source_key(self.kind.rpartition(".")[2], self.kie_task_id))

@@ -10,8 +10,7 @@ from airflow.sdk import TriggerRule, task_group
 
 from airflow_kie import assets, settings
 from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
-from airflow_kie.notifications.kie import tell_of_run
-from airflow_kie.operators.create_pool import pool_arguments
+from airflow_kie.notifications.kie import run_callbacks
 from airflow_kie.operators.report import KieSongReportOperator, note_failure
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -42,6 +41,7 @@ def archive_covers(
     songs: Any = None,
     max_covers: int | str | None = None,
     extra_args: Mapping[str, Any] | str | None = None,
+    pool: str | None = None,
     deferrable: bool = True,
     weight_rule: str = "upstream",
 ) -> Any:
@@ -62,6 +62,8 @@ def archive_covers(
     :param max_covers: refuse the run if it would pay for more covers than this.
     :param extra_args: for S3, as S3Hook's: ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": …}``, storage class,
         tags, expected bucket owner; None: `[kie] s3_extra_args`.
+    :param pool: Airflow pool of the tasks that create covers, such as one with *Include Deferred* whose slots cap how
+        many are made at a time; None: Airflow's default pool. Airflow starts no task in a pool that does not exist.
     :param deferrable: wait in the triggerer.
     :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
         default starts all of them first.
@@ -120,8 +122,8 @@ def archive_covers(
             song_title=title,
             expires_at=expires_at,
             map_index_template=_LABEL,
-            **pool_arguments(),
             **waits,
+            **({"pool": pool} if pool else {}),
         )
         details = KieCoverSensor(
             task_id="cover_details",
@@ -165,7 +167,7 @@ def archive_covers(
         aws_conn_id=aws,
         extra_args=extra_args,
         trigger_rule=TriggerRule.ALL_DONE,
-        **tell_of_run(),
+        **run_callbacks(),
         **common,
     )
     song.expand_kwargs(listed.output) >> report

@@ -13,10 +13,10 @@ from airflow.sdk import BaseOperator
 from airflow_kie import metrics, settings
 from airflow_kie.archive.describe import song_of, sources_of
 from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.registry import COVER, MUSIC
-from airflow_kie.durable.defaults import RETRIES, is_true, required
-from airflow_kie.durable.outage_backoff import patiently
-from airflow_kie.durable.outages import account_place, bucket_place
+from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_kie.archive.wanted import Wanted
     from airflow_kie.hooks.archive import ExtraArgs
 
-_DETAILS_PATIENCE = 150.0
+_DETAILS_SECONDS = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 
 
@@ -126,16 +126,17 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
         required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
-        places = (
-            account_place(KieHook(self.kie_conn_id)),
-            bucket_place(self.aws_conn_id, self.bucket, self.prefix, self.extra_args),
+        return run_with_outage_backoff(
+            context, lambda: self._execute(context), expires_at=self.expires_at, song=self._open
         )
-        return patiently(context, lambda: self._execute(context), *places, expires_at=self.expires_at)
 
-    def _execute(self, context: Context) -> dict[str, Any]:
+    def _open(self) -> SongArchive:
         from airflow_kie.hooks.archive import open_song
 
-        archive = open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
+        return open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
+        archive = self._open()
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
         self.console_folder = _console_folder(archive)
@@ -205,7 +206,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             kie=hook.get_conn(),
             save=lambda _: None,
             pause=_sleep,
-            deadline=time.time() + _DETAILS_PATIENCE,
+            deadline=time.time() + _DETAILS_SECONDS,
             rules=settings.rules(),
         )
         record = TaskRecord.of_known_task(kind, task_id, source=dict(source or {}), connection=self.kie_conn_id)

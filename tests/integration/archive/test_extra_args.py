@@ -15,8 +15,8 @@ from airflow_connections import aws_connection
 from airflow_kie.archive.bucket import PUT_ARGUMENTS, Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.s3_errors import S3ArgumentsRefused
-from airflow_kie.durable.outages import bucket_place
 from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.operators.suno import try_to_write
 from s3_servers import S3Server, moto_s3
 
 KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/1b7c0d5e-0000-4000-8000-000000000001"
@@ -168,11 +168,11 @@ def test_a_run_that_names_none_takes_those_of_the_configuration(
     assert tags(s3, name, "as-text") == {"a": "b"}
 
 
-def test_the_probe_of_an_outage_is_written_as_everything_else(
+def test_the_probe_of_the_bucket_is_written_as_everything_else(
     connected: None, name: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.client().put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    bucket_place("aws_default", name, "songs", ENCRYPTED).probe()
+    try_to_write("aws_default", name, "songs", ENCRYPTED)
     (version,) = s3.client().list_object_versions(Bucket=name)["Versions"]
     facts = s3.client().head_object(Bucket=name, Key="songs/_probe", VersionId=version["VersionId"])
     assert facts["SSEKMSKeyId"] == KMS_KEY

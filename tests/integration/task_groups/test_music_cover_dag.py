@@ -78,6 +78,8 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         # Events of DAG runs are Airflow's own alone, and need a pool of processes that would outlive this one.
         "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
         "AIRFLOW__KIE__BUCKET": "songs",
+        "AIRFLOW__KIE__NOTIFIER": "posted_notifier.Printed",
+        "AIRFLOW__KIE__NOTIFY_OF": "incidents",
         "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
         "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
         "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
@@ -221,10 +223,11 @@ def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_no
 
 def test_kie_ops_fails_once_for_an_empty_account_and_succeeds_while_it_lasts_and_when_it_is_over(stack: Stack) -> None:
     stack.kie.control.set_credits(0)
-    begins = stack.run_dag(_dag="kie_ops")
-    assert (begins["state"], [task["tries"] for task in begins["tasks"]]) == ("failed", [1])
+    begins, lasts = stack.run_dag(_dag="kie_ops"), stack.run_dag(_dag="kie_ops")
+    assert (begins["state"], states(begins, "check"), states(begins, "notify")) == ("failed", ["failed"], ["success"])
     assert "connection kie_default has 0 credits left since " in begins["log"]
-    assert stack.run_dag(_dag="kie_ops")["state"] == "success"
+    assert "Posted: credits begins" in begins["log"]
+    assert (lasts["state"], "Posted: " in lasts["log"]) == ("success", False)
     stack.kie.control.set_credits(1000)
     assert "Over after " not in stack.run_dag(_dag="kie_ops")["log"]
-    assert "Over after " in stack.run_dag(_dag="kie_ops")["log"]
+    assert "Posted: credits is over\nOver after " in stack.run_dag(_dag="kie_ops")["log"]

@@ -184,11 +184,11 @@ def test_a_song_without_a_manifest_shows_no_file_even_if_some_are_there(pages: S
     assert pages.get("/songs/half/files/cover-1.png").status_code == 404
 
 
-def test_a_song_in_work_that_an_outage_holds_up_says_so(pages: SongPages) -> None:
+def test_a_song_in_work_that_waits_for_an_outage_says_so(pages: SongPages) -> None:
     text = pages.get("/songs/held").text
     assert ">In work<" in text
-    assert re.search(r"Held up since \d\d:\d\d UTC: The KIE account has too few credits\. It goes on by itself", text)
-    assert "Held up" not in pages.get("/songs/half").text  # of another account
+    assert re.search(r"Waiting since .* UTC: The KIE account has too few credits\. It goes on by itself", text)
+    assert "Waiting since" not in pages.get("/songs/half").text
 
 
 @pytest.mark.parametrize("path", ["/songs/held", "/songs/half", RUN, f"{RUN}/songs/waits"])

@@ -18,7 +18,7 @@ from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
 from airflow_kie.client.callbacks.signature import OLDEST, sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.monitoring import last_callback
+from airflow_kie.monitoring import callback_health
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
 from asgi_server import serving
@@ -281,7 +281,7 @@ def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_agai
 def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(last_callback, "WRITE_EVERY", LONG)
+    monkeypatch.setattr(callback_health, "WRITE_EVERY", LONG)
     served.post(music("text"), headers={})
     for stage in ("text", "first", "text"):
         served.post(music(stage))

@@ -30,7 +30,7 @@ from airflow_kie.archive.pending import Working, new_pending
 from airflow_kie.client.callbacks.auth import connection_token
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.monitoring.last_callback import parsed
+from airflow_kie.monitoring.callback_health import parsed
 from answering_server import serving, success
 from kie_answers import music_data, track_data
 from s3_servers import moto_s3

@@ -101,7 +101,6 @@ GUARDED: dict[str, tuple[Callable[[], Any], Any]] = {
     "airflow.models.asset": (lambda: metadata.event_was_sent(Nothing(), "uri", "key", NOW), False),  # type: ignore[arg-type]
     "airflow.models.dagrun": (lambda: metadata.run_is_active(Nothing(), "dag", "run"), False),  # type: ignore[arg-type]
     "airflow.models.variable": (lambda: metadata.variable(Nothing(), "key"), None),  # type: ignore[arg-type]
-    "airflow.models.pool": (lambda: metadata.note_create_pool(None, "pool", "key", str), None),
     "airflow.models.xcom": (lambda: web_ui.xcoms_of_run(Nothing(), "dag", "run", (), ()), []),  # type: ignore[arg-type]
     "airflow.models.renderedtifields": (lambda: web_ui.rendered_arguments(Nothing(), "dag", "run"), []),  # type: ignore[arg-type]
     "airflow.api_fastapi.app": (lambda: web_ui.login_address("https://airflow.example.com/kie"), "/"),

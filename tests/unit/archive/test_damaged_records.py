@@ -1,4 +1,4 @@
-"""What stands damaged in `_pending/`, or in a Variable of ours, holds up no other song and no look of `kie_ops`."""
+"""A damaged record in `_pending/`, or in what health checks remember, stops no other song and no health check."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending_songs import owed_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.operators.health_check import TOLD, KieOpsOperator
-from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
+from airflow_kie.operators.health_check import STATE_KEY
+from airflow_task import FakeTaskStateStore, StoredFiles, health_check
 from kie_simulator.server import SimulatorServer
 
 KEYS = ArchiveKeys("songs")
@@ -51,28 +51,24 @@ def account_name() -> str:
     return KieHook().account.name
 
 
-def look() -> Any:
-    return TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops")).execute()
-
-
 @pytest.mark.parametrize("how", RECORDS)
 def test_a_record_that_is_damaged_is_named_and_leaves_the_other_songs_to_be_seen(
-    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, variables: Variables, how: str
+    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, health_store: FakeTaskStateStore, how: str
 ) -> None:
     body = RECORDS[how]
     opened.put_bytes(body if isinstance(body, bytes) else body.encode(), KEYS.song(DAMAGED).pending, content_type="x")
     assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
     with pytest.raises(AirflowFailException, match=f"record begins: 1 song waits: .*{DAMAGED}.json cannot be read"):
-        look()
+        health_check(health_store).execute()
 
 
 def test_a_record_of_the_end_of_time_is_a_record(
-    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, variables: Variables
+    kie: SimulatorServer, opened: Bucket, archive: StoredFiles, health_store: FakeTaskStateStore
 ) -> None:
     text = json.dumps(WHOLE | {"first_heard_at": "9999-12-31T23:00:00Z"})
     opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
     assert DAMAGED in [pending.music_task_id for pending in owed_songs(opened, KEYS)]
-    assert look() == []
+    assert health_check(health_store).execute() == []
 
 
 def test_a_record_that_could_not_be_written_anew_is_not_handed_on(opened: Bucket) -> None:
@@ -82,63 +78,41 @@ def test_a_record_that_could_not_be_written_anew_is_not_handed_on(opened: Bucket
 
 
 def test_a_stray_object_among_the_records_is_passed_over_whatever_it_is_called(
-    kie: SimulatorServer, opened: Bucket, variables: Variables
+    kie: SimulatorServer, opened: Bucket, health_store: FakeTaskStateStore
 ) -> None:
     for name in NAMES:
         opened.put_bytes(b"{}", f"{KEYS.pending}{name}.json", content_type="application/json")
     assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
-    assert look() == []
+    assert health_check(health_store).execute() == []
 
 
-NOTES = {
-    "a list": "[1]",
-    "a number": "5",
-    "no JSON": "{",
-    "a note with texts for numbers": json.dumps(
-        {"credits:ACCOUNT": {"said": "x", "since": "a", "at": "b", "level": "c", "look": "d", "missed": "e"}}
-    ),
-    "a note with nulls": json.dumps(
-        {"credits:ACCOUNT": dict.fromkeys(("said", "since", "at", "level", "look", "missed"))}
-    ),
+STATES: dict[str, Any] = {
+    "a list": [1],
+    "a number": 5,
+    "texts for numbers": {"credits:ACCOUNT": dict.fromkeys(("summary", "since", "reported_at", "level", "check"), "x")},
+    "nulls": {"credits:ACCOUNT": dict.fromkeys(("summary", "since", "reported_at", "level", "check", "missed"))},
 }
 
 
-@pytest.mark.parametrize("what", NOTES)
-def test_a_variable_of_kie_ops_that_was_changed_by_hand_stops_no_look(
-    kie: SimulatorServer, opened: Bucket, variables: Variables, monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("what", STATES)
+def test_what_health_checks_remember_and_a_person_has_changed_stops_none(
+    kie: SimulatorServer, opened: Bucket, health_store: FakeTaskStateStore, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    variables.set(TOLD, NOTES[what].replace("ACCOUNT", account_name()))
+    health_store.rows[STATE_KEY] = json.dumps(STATES[what]).replace("ACCOUNT", account_name())
     monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "5000")
     kie.control.set_credits(3000)
     with pytest.raises(AirflowFailException, match="credits begins"):
-        look()
-    assert list(json.loads(variables.rows[TOLD])) == [f"credits:{account_name()}"]
+        health_check(health_store).execute()
+    assert list(health_store.get(STATE_KEY)) == [f"credits:{account_name()}"]
 
 
-OUTAGES = {
-    "texts for numbers": {"reason": "x", "message": "y", "since": "a", "probe_at": "b"},
-    "nulls": dict.fromkeys(("reason", "message", "since", "probe_at", "pause")),
-    "numbers for texts": {"reason": 1, "message": 2, "since": 3, "probe_at": 4},
-    "not finite": {"reason": "x", "message": "y", "since": float("nan"), "probe_at": float("inf")},
-}
-
-
-@pytest.mark.parametrize("what", OUTAGES)
-def test_a_note_of_an_outage_that_was_changed_by_hand_is_none(
-    kie: SimulatorServer, opened: Bucket, variables: Variables, what: str
-) -> None:
-    variables.set(f"kie_outage__account_{account_name()}", json.dumps(OUTAGES[what]))
-    variables.set(f"kie_outage__bucket_{opened.name}", json.dumps(OUTAGES[what]))
-    assert look() == []
-
-
-def test_a_clock_that_was_ahead_when_a_cause_was_told_of_silences_it_no_longer_than_a_day(
-    kie: SimulatorServer, opened: Bucket, variables: Variables, monkeypatch: pytest.MonkeyPatch
+def test_a_clock_that_was_ahead_when_an_incident_was_reported_silences_it_no_longer_than_a_day(
+    kie: SimulatorServer, opened: Bucket, health_store: FakeTaskStateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "5000")
     kie.control.set_credits(3000)
     later = time.time() + 10 * 365 * 86400
-    told = {"said": "x", "since": later, "at": later, "level": 1, "look": "before"}
-    variables.set(TOLD, json.dumps({f"credits:{account_name()}": told}))
+    state = {"summary": "x", "since": later, "reported_at": later, "level": 1, "check": "before"}
+    health_store.set(STATE_KEY, {f"credits:{account_name()}": state})
     with pytest.raises(AirflowFailException, match="credits lasts"):
-        look()
+        health_check(health_store).execute()

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_connections import kie_connection
-from airflow_database import dag, make_tables, pool, stored, triggerer
+from airflow_database import dag, make_tables, pool, run, scheduled, stored, triggerer
 from airflow_kie.cli.checks import installation
 from airflow_kie.cli.checks.account import clock_finding, key_findings, limiter_findings
 from airflow_kie.cli.checks.installation import bucket_findings, dag_findings, pool_findings, triggerer_findings
@@ -197,12 +197,9 @@ def test_a_limiter_store_that_is_down_is_a_failure_that_shows_no_password(
     assert "hidden-pw" not in seen
 
 
-@pytest.mark.parametrize(("include_deferred", "level"), [(True, "ok"), (False, "FAIL"), (None, "FAIL")])
-def test_the_pool_for_creating_tasks_has_to_exist_and_count_deferred_ones(
-    monkeypatch: Any, include_deferred: bool | None, level: str
-) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREATE_POOL", "kie_creates")
-    with stored(*([] if include_deferred is None else [pool("kie_creates", include_deferred=include_deferred)])):
+@pytest.mark.parametrize(("exists", "level"), [(True, "ok"), (False, "FAIL")])
+def test_a_pool_that_does_not_exist_is_named_where_our_tasks_are_scheduled_in_it(exists: bool, level: str) -> None:
+    with stored(*([pool("kie_creates")] if exists else []), dag("music_cover"), run(), scheduled("kie_creates")):
         assert looked_at(pool_findings).line("pool")[0] == level
 
 
@@ -211,7 +208,7 @@ def test_a_paused_dag_is_a_warning_that_says_what_is_lost() -> None:
         told = looked_at(dag_findings).lines("DAG")
     assert [level for level, _ in told] == ["warn", "ok", "warn", "ok"]
     assert "Airflow drops events for a paused DAG" in told[0][1]
-    assert "Nobody is told when songs are held up" in told[2][1]
+    assert "Nobody is notified of outages" in told[2][1]
 
 
 def test_a_triggerer_without_a_fresh_sign_of_life_counts_as_none() -> None:
@@ -258,10 +255,9 @@ def test_redacted_it_names_nothing_that_only_the_owner_may_see(
 ) -> None:
     private = {
         "connection": "kie_label_b", "key": "private-key-0815", "account": "label-b", "secret": SECRET,
-        "store": "private-store", "password": "private-pw", "pool": "private_pool", "bucket": bucket,
+        "store": "private-store", "password": "private-pw", "bucket": bucket,
     }  # fmt: skip
     monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_label_b,kie_gone_c")
-    monkeypatch.setenv("AIRFLOW__KIE__CREATE_POOL", private["pool"])
     monkeypatch.setenv("AIRFLOW_CONN_PRIVATE_STORE", f"postgres://u:{private['password']}@127.0.0.1:1/x")
     extra = {"account": "label-b", "webhook_secret": SECRET, "limiter_conn_id": private["store"].replace("-", "_")}
     connect(

@@ -102,7 +102,7 @@ def test_hosts_that_kie_cannot_reach_are_known_by_address_or_name(host: str, int
 def test_when_kie_called_last_is_told(kie: SimulatorServer, monkeypatch: Any) -> None:
     from airflow.models.variable import Variable
 
-    from airflow_kie.monitoring.last_callback import LastCallback, variable_of
+    from airflow_kie.monitoring.callback_health import LastCallback, variable_of
 
     with serving(says(b"", 401)) as server:
         called_back(monkeypatch, kie, server.url)
@@ -122,11 +122,10 @@ def test_a_poll_that_found_what_a_callback_should_have_told_is_shown(
 ) -> None:
     from airflow.models.variable import Variable
 
-    from airflow_kie.monitoring import last_poll
-    from airflow_kie.monitoring.last_callback import LastCallback, variable_of
+    from airflow_kie.monitoring.callback_health import LastCallback, poll_variable_of, variable_of
 
     now = datetime.now(UTC)
-    found = Variable(key=last_poll.variable_of("kie_default"), val=(now - timedelta(minutes=30)).isoformat())
+    found = Variable(key=poll_variable_of("kie_default"), val=(now - timedelta(minutes=30)).isoformat())
     calls = []
     if called_minutes_ago is not None:
         last = LastCallback(now - timedelta(minutes=called_minutes_ago), 12, "signature")

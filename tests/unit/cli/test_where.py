@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from airflow_connections import kie_connection
 from airflow_database import dag, stored
-from airflow_kie.archive.pending import Failure, Working
+from airflow_kie.archive.pending import Failure, WaitingFor, Working
 from airflow_kie.client.errors import error_class
-from airflow_kie.durable.outages import Outage
 from airflow_kie.hooks.kie import KieHook
 from cli_songs import COVER, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
@@ -38,7 +35,6 @@ def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: 
 def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
     song = kie.control.make_music("Paper Boats")[0].task_id
     from airflow_kie.client.operations.registry import COVER as KIND
-    from airflow_kie.hooks.kie import KieHook
 
     created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
     songs.owed(song)
@@ -89,16 +85,11 @@ def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
     assert "Connection kie_default: KIE refused the API key" in told.err
 
 
-@pytest.mark.parametrize(("place", "reason"), [("account_", "out_of_credits"), ("bucket_", "s3_access_denied")])
-def test_a_song_in_work_that_an_outage_holds_up_says_so_and_what_to_do(songs: Songs, place: str, reason: str) -> None:
-    from airflow.models.variable import Variable
-
-    songs.owed(SONG)
-    assert "Held up" not in songs.where(SONG).out
-    name = songs.bucket.name if place == "bucket_" else KieHook().account.name
-    outage = Outage(reason, "said", NOW.timestamp(), NOW.timestamp() + 60)
-    known = error_class(reason)
+def test_a_song_in_work_that_waits_for_an_outage_says_so_and_what_to_do(songs: Songs) -> None:
+    known = error_class("out_of_credits")
     assert known is not None
-    with stored(Variable(f"kie_outage__{place}{name}", json.dumps(asdict(outage)))):
-        (line,) = (line for line in songs.where(SONG).out.splitlines() if "Held up since" in line)
-    assert f": {known.what}. It goes on by itself" in line and line.endswith(known.todo)
+    songs.owed(SONG, waiting_for=WaitingFor(reason="out_of_credits", since=NOW))
+    assert "Waiting since" not in songs.where(SONG).out  # no run works on it
+    with stored(dag("music_cover"), run_of(SONG, "running")):
+        line = songs.where(SONG).out.splitlines()[1]
+    assert f" UTC: {known.what}. It goes on by itself" in line and line.endswith(known.todo)

@@ -15,8 +15,7 @@ from airflow_kie.cli import verify
 from airflow_kie.client.errors import Remedy
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.monitoring import health
-from airflow_kie.operators.health_check import KieOpsOperator
-from airflow_task import TaskInstance, TaskRun, Variables
+from airflow_task import FakeTaskStateStore, health_check
 from answering_server import FakeServer, says, serving
 from kie_simulator.server import SimulatorServer
 from unused_ports import unused_port
@@ -91,16 +90,14 @@ def test_whatever_stops_verify_is_no_damaged_archive(
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_kie_ops_tells_of_it_as_of_a_bucket_that_refuses_and_looks_at_the_accounts_too(
+def test_kie_ops_reports_it_as_a_bucket_that_refuses_and_checks_the_accounts_too(
     kie: SimulatorServer, denying: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
     monkeypatch.setattr(health, "TRY_AGAIN_AFTER", 0.0)
-    for module in ("operators.health_check", "durable.outages"):
-        monkeypatch.setattr(f"airflow_kie.{module}.Variable", Variables())
     kie.control.set_credits(0)
-    run = TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops"))
+    run = health_check(FakeTaskStateStore())
     with pytest.raises(AirflowFailException) as told:
         run.execute()
     assert "bucket covers refuses GetCredentials (S3 denied the access)" in str(told.value)

@@ -18,7 +18,6 @@ from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.callbacks.auth import CallbackKeys, keys_in
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieTaskUnknown
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.durable import outage_backoff, outages
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.lifecycle import polling
 from airflow_kie.operators.inbox import KieInboxOperator
@@ -202,46 +201,20 @@ def test_an_empty_list_of_connections_allows_the_default_one(monkeypatch: pytest
 # --- outages of one account ---
 
 
-class Notes(dict[str, outages.Outage]):
-    """Every outage note, in memory."""
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> Notes:
-        monkeypatch.setattr(outages.OutageNote, "read", lambda note: self.get(note.name))
-        monkeypatch.setattr(outages.OutageNote, "write", lambda note, outage: self.update({note.name: outage}))
-        monkeypatch.setattr(outages.OutageNote, "delete", lambda note: self.pop(note.name, None))
-        return self
-
-
 def unattended(music_task_id: str, **extra: Any) -> dict[str, Any]:
     """Return the context of a run that nobody watches."""
     return {"dag_run": SimpleNamespace(run_type="asset_triggered"), **event(music_task_id, **extra)}
 
 
-def test_an_account_without_credits_is_noted_under_its_own_name_and_told_of_by_its_connection(
-    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_song_of_an_account_without_credits_waits_and_one_of_another_account_goes_on(
+    kie: SimulatorServer, archive: StoredFiles
 ) -> None:
-    notes = Notes().install(monkeypatch)
-    monkeypatch.setattr(outage_backoff, "SAME_MOMENT", 0.0)
     kie.control.set_credits(0, "sim-label-b")
     noted(archive, B, kie_conn_id="kie_label_b")
     with pytest.raises(AirflowRescheduleException):
         list_run(unattended(B)).execute()
-    assert [*notes] == ["account_label-b"]
-    assert "The KIE account of kie_label_b is held up, and everything that needs it waits: " in caplog.text
+    assert archive.json(f"songs/_pending/{B}.json")["waiting_for"]["reason"] == "out_of_credits"
     assert list_run(unattended(A)).execute()[0]["kie_conn_id"] == "kie_default"  # ours goes on
-
-
-def test_of_several_accounts_in_one_run_the_one_without_credits_is_noted(
-    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notes = Notes().install(monkeypatch)
-    monkeypatch.setattr(outage_backoff, "SAME_MOMENT", 0.0)
-    kie.control.set_credits(0, "sim-label-b")
-    songs = [{"music_task_id": A}, {"music_task_id": B, "kie_conn_id": "kie_label_b"}]
-    run = list_run({"dag_run": SimpleNamespace(run_type="operator_triggered")}, songs=songs)
-    with pytest.raises(AirflowRescheduleException):
-        run.execute()
-    assert [*notes] == ["account_label-b"]
 
 
 def test_the_account_without_credits_is_named_to_a_person(kie: SimulatorServer, archive: StoredFiles) -> None:

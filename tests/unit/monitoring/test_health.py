@@ -1,11 +1,11 @@
-"""DAG kie_ops' task: what it sees of accounts, bucket and owed songs, what it sends, and when it fails."""
+"""The health check of kie_ops: what it finds at accounts, bucket and pending songs, what it reports, when it fails."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,13 +13,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.pending import Failure
-from airflow_kie.durable.outages import FIRST_PAUSE, Outage
-from airflow_kie.durable.xcom import NEWS_KEY
+from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.pending import Failure, WaitingFor
+from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.monitoring import health
-from airflow_kie.operators.health_check import TOLD, KieOpsOperator
-from airflow_task import StoredFiles, TaskInstance, TaskRun, Variables
+from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, health_check
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
 from local_stack.settings import PROJECT
@@ -34,52 +34,67 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
         yield listener
 
 
-def look(name: str = "scheduled__1") -> TaskRun:
-    return TaskRun(lambda: KieOpsOperator(task_id="look"), ti=TaskInstance(dag_id="kie_ops", run_id=name))
+Check = Callable[..., TaskRun]
+Alarm = Callable[..., str]
 
 
-def alarm(name: str = "scheduled__1") -> str:
-    with pytest.raises(AirflowFailException) as told:
-        look(name).execute()
-    return str(told.value)
+@pytest.fixture
+def check(health_store: FakeTaskStateStore) -> Check:
+    """Give health checks, of which each remembers what the one before has reported."""
+    return lambda name="scheduled__1": health_check(health_store, name)
+
+
+@pytest.fixture
+def alarm(check: Check) -> Alarm:
+    """Give health checks that must fail, and what they fail with."""
+
+    def run(name: str = "scheduled__1") -> str:
+        with pytest.raises(AirflowFailException) as failed:
+            check(name).execute()
+        return str(failed.value)
+
+    return run
+
+
+def refuse_write(bucket: Bucket, key: str) -> None:
+    raise S3AccessDenied(f"PutObject on bucket {bucket.name}, key {key}: AccessDenied")
 
 
 def owe(bucket: str, music_task_id: str, **known: Any) -> None:
     open_song("aws_default", bucket, "songs", music_task_id).note(heard_from="form", **known)
 
 
-def note_outage(variables: Variables, name: str, reason: str, message: str, since: float | None = None) -> None:
-    at = time.time() - 600 if since is None else since
-    outage = Outage(reason, message, at, at + 700, FIRST_PAUSE)
-    variables.set(f"kie_outage__{name}", json.dumps(outage.__dict__))
-
-
 def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pending(
-    kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
+    kie: SimulatorServer,
+    archive: StoredFiles,
+    bucket: str,
+    check: Check,
+    health_store: FakeTaskStateStore,
+    sent: StatsdListener,
 ) -> None:
     kie.control.set_credits(750)
     owe(bucket, A, expires_at=datetime.now(UTC) + timedelta(days=5))
     owe(bucket, B)
     archive.put("songs/" + C + "/manifest.json")
-    run = look()
+    run = check()
     assert run.execute() == []
-    assert run.ti.pushed[NEWS_KEY] == [] and TOLD not in variables.rows
-    (last_look,) = sent.of("kie.ops_last_look")
-    assert abs(last_look.value - time.time()) < 600
+    assert run.ti.pushed[INCIDENT_CHANGES_KEY] == [] and health_store.rows == {}
+    (last_check,) = sent.of("kie.health_check_time")
+    assert abs(last_check.value - time.time()) < 600
     values = {sample.name.removeprefix("airflow.kie."): sample.value for sample in sent.samples}
     assert (values["credits"], values["unarchived"], values["callbacks_expected"]) == (750, 2, 0)
     assert 4.9 < values["next_expiry"] <= 5
-    assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.condition")} == dict.fromkeys(
+    assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.incident")} == dict.fromkeys(
         ("credits", "daily_cap", "account", "kie", "s3", "expiry", "record"), 0
     )
 
 
-def test_each_look_begins_the_counters_that_alert_rules_read_so_that_their_first_event_counts(
-    kie: SimulatorServer, bucket: str, variables: Variables, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
+def test_each_check_begins_the_counters_that_alert_rules_read_so_that_their_first_event_counts(
+    kie: SimulatorServer, bucket: str, check: Check, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_b")
     monkeypatch.setenv("AIRFLOW_CONN_KIE_B", kie_connection(kie))
-    look().execute()
+    check().execute()
     assert sent.of("kie.created"), "what is on its way is awaited"
     begun = [sample for sample in sent.samples if sample.kind == "c"]
     assert {sample.value for sample in begun} == {0}
@@ -97,79 +112,92 @@ def reasons_of_the_docs() -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \| \*\*", (PROJECT / "docs" / "on-call.md").read_text(), re.M))
 
 
-def test_a_bucket_that_refuses_is_told_of_once_with_the_number_of_songs_that_wait(
-    kie: SimulatorServer, bucket: str, variables: Variables
+def test_a_bucket_that_takes_no_objects_is_reported_once_with_the_number_of_songs_that_wait(
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm
 ) -> None:
     for song in (A, B, C):
         owe(bucket, song)
     rejected = Failure(reason="content_rejected", message="words", at=datetime.now(UTC))
     owe(bucket, "d" * 32, last_failure=rejected)  # which waits for a person, not for the bucket
-    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", f"PutObject on bucket {bucket}, key x: AccessDenied")
-    told = alarm()
-    assert told.startswith("s3 begins: 3 songs wait: bucket ")
-    assert f"bucket {bucket} refuses PutObject (S3 denied the access) since " in told
-    (lasts,) = look("scheduled__2").execute()
-    assert "refuses PutObject" in lasts
-    del variables.rows[f"kie_outage__bucket_{bucket}"]
-    look("scheduled__3").execute()
-    last = look("scheduled__4")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Bucket, "probe", refuse_write)
+        message = alarm()
+        assert message.startswith("s3 begins: 3 songs wait: bucket ")
+        assert f"bucket {bucket} refuses PutObject (S3 denied the access) since " in message
+        (lasts,) = check("scheduled__2").execute()
+        assert "refuses PutObject" in lasts
+    check("scheduled__3").execute()
+    last = check("scheduled__4")
     assert last.execute() == []
-    assert [(one["what"], one["key"]) for one in last.ti.pushed[NEWS_KEY]] == [("is over", f"s3:{bucket}")]
+    assert [(one["change"], one["key"]) for one in last.ti.pushed[INCIDENT_CHANGES_KEY]] == [
+        ("is over", f"s3:{bucket}")
+    ]
 
 
-def test_a_bucket_that_cannot_be_listed_is_seen_without_any_task_noting_it(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+def test_a_bucket_that_cannot_be_listed_is_an_incident(
+    kie: SimulatorServer, bucket: str, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "there-is-no-such-bucket")
     monkeypatch.setattr("airflow_kie.archive.bucket.Bucket.create_on_loopback", lambda self: False)
     assert "bucket there-is-no-such-bucket refuses ListBucket (The S3 bucket does not exist)" in alarm()
 
 
-def test_a_balance_below_the_threshold_is_told_of_and_again_when_it_is_used_up(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+def test_a_balance_below_the_threshold_is_reported_and_again_when_it_is_used_up(
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "500")
     kie.control.set_credits(499)
     assert "credits begins: No songs wait: connection kie_default has 499 credits left since " in alarm("1")
-    look("2").execute()
+    check("2").execute()
     kie.control.set_credits(0)
     assert alarm("3").startswith("credits is worse: ")
 
 
-def test_a_cap_that_a_task_has_met_is_told_of_with_the_songs_of_that_connection(
-    kie: SimulatorServer, bucket: str, variables: Variables
-) -> None:
-    from airflow_kie.hooks.kie import KieHook
+def capped(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, per_day: int) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"max_creates_per_day": per_day}))
 
+
+def test_a_cap_is_reported_as_long_as_it_refuses_with_the_songs_of_that_connection(
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped(kie, monkeypatch, 0)
     owe(bucket, A)
     owe(bucket, B, kie_conn_id="another")
     owe(bucket, C, last_failure=Failure(reason="content_rejected", message="words", at=datetime.now(UTC)))
-    note_outage(variables, f"account_{KieHook().account.name}", "daily_cap", "max_creates_per_day is reached")
-    assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm()
-
-
-def test_a_cap_lasts_as_long_as_it_refuses_though_who_has_met_it_asks_again_a_day_later(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def capped(per_day: int) -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"max_creates_per_day": per_day}))
-
-    from airflow_kie.hooks.kie import KieHook
-
-    capped(0)
-    owe(bucket, A)
-    long_ago = time.time() - health.FORGOTTEN - 3600
-    note_outage(variables, f"account_{KieHook().account.name}", "daily_cap", "the cap", since=long_ago)
-    assert "daily_cap begins: 1 song waits" in alarm("1")
-    look("2").execute()
-    (lasts,) = look("3").execute()
+    assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm("1")
+    (lasts,) = check("2").execute()
     assert "max_creates_per_day is reached" in lasts
-    capped(500)
-    assert look("4").execute() == []
+    capped(kie, monkeypatch, 500)
+    assert check("3").execute() == []
+
+
+def test_a_cap_that_no_song_waits_for_is_not_an_incident(
+    kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped(kie, monkeypatch, 0)
+    assert check().execute() == []
+
+
+@pytest.mark.parametrize("known", ["waiting_for", "last_failure"])
+def test_the_keys_own_limit_is_known_from_the_songs_that_met_it(
+    kie: SimulatorServer, bucket: str, alarm: Alarm, known: str
+) -> None:
+    now = datetime.now(UTC)
+    owe(bucket, A, last_failure=Failure(reason="key_limit", message="before", at=now - timedelta(days=3)))
+    owe(bucket, B, kie_conn_id="another", waiting_for=WaitingFor(reason="key_limit", since=now))
+    met = WaitingFor(reason="key_limit", since=now), Failure(reason="key_limit", message="433", at=now)
+    owe(bucket, C, **{known: met[known == "last_failure"]})
+    assert "account begins: 2 songs wait: This API key has reached its own usage limit at KIE" in alarm()
+
+
+def test_a_limit_of_the_key_that_a_song_met_days_ago_is_over(kie: SimulatorServer, bucket: str, check: Check) -> None:
+    met = datetime.now(UTC) - timedelta(days=3)
+    owe(bucket, A, last_failure=Failure(reason="key_limit", message="433", at=met))
+    assert check().execute() == []
 
 
 def test_a_kie_that_fails_once_is_not_down_and_one_that_goes_on_failing_is(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [503, 200, 503, 503, 503]
 
@@ -179,26 +207,26 @@ def test_a_kie_that_fails_once_is_not_down_and_one_that_goes_on_failing_is(
 
     with serving(answer) as server:
         monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, host=server.url))
-        assert look("1").execute() == []
+        assert check("1").execute() == []
         assert "kie begins: No songs wait: KIE answered with a server error since " in alarm("2")
     assert answers == []
 
 
 def test_a_key_that_is_refused_is_the_accounts_cause_and_hides_no_earlier_one(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kie.control.set_credits(0)
     assert alarm("1").startswith("credits begins")
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="a-wrong-key"))
     assert "account begins: No songs wait: KIE refused the API key (connection kie_default)" in alarm("2")
     for name in "345":
-        run = look(name)
+        run = check(name)
         run.execute()
-        assert run.ti.pushed[NEWS_KEY] == []  # its balance cannot be seen, so its end is not told of
+        assert run.ti.pushed[INCIDENT_CHANGES_KEY] == []  # its balance cannot be seen, so its end is not told of
 
 
-def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files_is_not(
-    kie: SimulatorServer, bucket: str, variables: Variables
+def test_a_song_that_kie_deletes_soon_is_reported_by_its_id_and_one_without_files_is_not(
+    kie: SimulatorServer, bucket: str, alarm: Alarm
 ) -> None:
     now = datetime.now(UTC)
     owe(bucket, A, expires_at=now + timedelta(days=10))
@@ -213,18 +241,18 @@ def test_a_song_that_kie_deletes_soon_is_told_of_by_its_id_and_one_without_files
 
 @pytest.mark.parametrize(("reason", "counts"), [("task_unknown", False), ("file_gone", False), ("timeout", True)])
 def test_a_song_of_which_kie_has_nothing_does_not_age(
-    kie: SimulatorServer, bucket: str, variables: Variables, sent: StatsdListener, reason: str, counts: bool
+    kie: SimulatorServer, bucket: str, check: Check, sent: StatsdListener, reason: str, counts: bool
 ) -> None:
     old, now = datetime.now(UTC) - timedelta(hours=8), datetime.now(UTC)
     owe(bucket, A, first_heard_at=old, last_failure=Failure(reason=reason, message="said", at=old))
     owe(bucket, B, first_heard_at=now)
-    look().execute()
+    check().execute()
     (age,) = sent.of("kie.unarchived_oldest")
     assert (age.value > 7 * 3600) is counts
 
 
 def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
-    kie: SimulatorServer, archive: StoredFiles, bucket: str, variables: Variables, sent: StatsdListener
+    kie: SimulatorServer, archive: StoredFiles, bucket: str, alarm: Alarm, sent: StatsdListener
 ) -> None:
     archive.put(f"songs/_pending/{A}.json", b"not json")
     owe(bucket, B)
@@ -236,7 +264,7 @@ def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
 
 
 def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owe(bucket, A)
     read = health.readable
@@ -246,40 +274,16 @@ def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
         return read(opened, song)
 
     monkeypatch.setattr(health, "readable", archived_first)
-    assert look().execute() == []
+    assert check().execute() == []
 
 
-def test_an_outage_that_nobody_waits_for_any_more_and_that_has_ended_is_not_told_of(
-    kie: SimulatorServer, bucket: str, variables: Variables
-) -> None:
-    long_ago = time.time() - 2 * health.FORGOTTEN
-    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", "PutObject on bucket x", since=long_ago)
-    assert look().execute() == []
-
-
-def test_an_outage_whose_next_probe_is_as_late_as_pauses_are_long_is_not_over(
-    kie: SimulatorServer, bucket: str, variables: Variables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__OUTAGE_PROBE_SECONDS", "300")
-    words = "PutObject on bucket x"
-    note_outage(variables, f"bucket_{bucket}", "s3_access_denied", words, since=time.time() + 2 * health.FORGOTTEN)
-    assert alarm().startswith("s3 begins")
-
-
-def test_a_try_that_ended_before_anybody_was_told_tells_it_at_the_next_try(
-    kie: SimulatorServer, bucket: str, variables: Variables
+def test_a_try_that_ended_before_it_was_reported_reports_it_at_the_next_try(
+    kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm
 ) -> None:
     kie.control.set_credits(0)
     alarm("the same run")
     assert "credits" in alarm("the same run")
-    look("the next run").execute()
-
-
-def test_a_note_of_somebody_else_is_overwritten(kie: SimulatorServer, bucket: str, variables: Variables) -> None:
-    variables.set(TOLD, "no json")
-    kie.control.set_credits(0)
-    alarm()
-    assert list(json.loads(variables.rows[TOLD])) != []
+    check("the next run").execute()
 
 
 def test_when_kie_deletes_a_song_stands_in_its_record_once_its_cover_was_asked_for_or_has_failed(

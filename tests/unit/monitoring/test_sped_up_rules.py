@@ -16,14 +16,14 @@ PUBLISHED = (Path(__file__).parents[3] / "include" / "monitoring" / "prometheus_
 @pytest.mark.parametrize(
     ("expression", "sooner"),
     [
-        ("max by (cause) (kie_condition) == 1", "max by (cause) (kie_condition) == 1"),
+        ("max by (cause) (kie_incident) == 1", "max by (cause) (kie_incident) == 1"),
         ("sum(increase(kie_failed_total[30m])) >= 3", "sum(increase(kie_failed_total[60000ms])) >= 3"),
         ("kie_failed_total offset 2h > 20", "kie_failed_total offset 240000ms > 20"),
         ("max(kie_unarchived_oldest_seconds) > 6 * 3600", "max(kie_unarchived_oldest_seconds) > 6 * 3600 / 30"),
         ("min(kie_next_expiry_days) < 2", "min(kie_next_expiry_days) < 2 / 30"),
         (
-            "(time() - max(kie_ops_last_look_timestamp_seconds) > 1800) or absent(kie_x_seconds)",
-            "(time() - max(kie_ops_last_look_timestamp_seconds) > 1800 / 30) or absent(kie_x_seconds)",
+            "(time() - max(kie_health_check_time_seconds) > 1800) or absent(kie_x_seconds)",
+            "(time() - max(kie_health_check_time_seconds) > 1800 / 30) or absent(kie_x_seconds)",
         ),
     ],
 )

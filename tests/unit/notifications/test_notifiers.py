@@ -6,22 +6,20 @@ import asyncio
 import html
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_kie.notifications import kie, told
+from airflow_kie.notifications import kie
 from airflow_kie.notifications.kie import (
     KieArchivedNotifier,
-    KieConditionNotifier,
     KieDeadlineNotifier,
     KieFailedNotifier,
     Message,
 )
+from airflow_kie.notifications.message import sender_of
 from airflow_task import TaskInstance
-from posted_notifier import PostedUnless
 
 DAGS = Path(__file__).parents[3] / "dags"
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -41,7 +39,7 @@ def report(*rows: dict[str, Any], bucket: str = "covers", **more: Any) -> Any:
 def test_a_run_that_archived_its_songs_is_one_message_with_a_link_to_each_page(posted: list[dict[str, Any]]) -> None:
     KieArchivedNotifier()(report(row(A, "Velvet Harbour"), row(B, None)))
     assert [one["text"] for one in posted] == [
-        "Two songs are archived\n"
+        "Archived: 2 songs\n"
         f"Velvet Harbour: https://airflow.example.com/kie/songs/{A}\n"
         f"Without title: https://airflow.example.com/kie/songs/{B}"
     ]
@@ -86,7 +84,7 @@ def test_a_run_of_many_songs_is_one_message_that_names_ten(posted: list[dict[str
     assert message["text"].endswith("and 15 more: https://airflow.example.com/dags/music_cover/runs/manual__1")
 
 
-def test_failed_songs_are_one_message_for_each_cause(posted: list[dict[str, Any]]) -> None:
+def test_failed_songs_are_one_message_for_the_run_with_the_causes_in_its_title(posted: list[dict[str, Any]]) -> None:
     KieFailedNotifier()(
         report(
             row(A, "One", "content_rejected", "KIE rejected the content: the word X."),
@@ -95,23 +93,12 @@ def test_failed_songs_are_one_message_for_each_cause(posted: list[dict[str, Any]
             row("d" * 32, "Four"),
         )
     )
-    first, second = (one["text"] for one in posted)
-    assert first.startswith("Two songs failed: content_rejected\nKIE rejected the content: the word X.\nOne: https://")
-    assert second.startswith("One song failed: file_gone\nKIE no longer has this file.\nThree: ")
-    assert "Four" not in first + second
-
-
-def test_further_runs_that_fail_for_the_same_cause_within_an_hour_are_counted_and_not_told(
-    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr("airflow_kie.notifications.kie.time.time", lambda: now)
-    for _ in range(5):
-        KieFailedNotifier()(report(row(A, "One", "s3_access_denied", "S3 denied the access.")))
-    assert len(posted) == 1
-    now += kie.QUIET
-    KieFailedNotifier()(report(row(A, "One", "s3_access_denied", "S3 denied the access.")))
-    assert posted[1]["text"].endswith("Since the last such message there were about 4 more runs.")
+    (message,) = (one["text"] for one in posted)
+    assert message.startswith(
+        "Failed: 3 songs (content_rejected, file_gone)\nKIE rejected the content: the word X.\nOne: https://"
+    )
+    assert "\nKIE no longer has this file.\nThree: " in message
+    assert "Four" not in message
 
 
 def test_a_run_that_failed_before_any_song_is_told_of_by_its_exception(posted: list[dict[str, Any]]) -> None:
@@ -121,32 +108,8 @@ def test_a_run_that_failed_before_any_song_is_told_of_by_its_exception(posted: l
     )
 
 
-def test_begin_and_end_of_a_cause_are_a_message_each_with_one_key(
-    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(
-        "AIRFLOW__KIE__NOTIFIER_ARGS",
-        '{"text": "{title}: {text}", "key": "{cause}", "s": "{severity}", "a": "{action}"}',
-    )
-    ti = TaskInstance(task_id="look")
-    for what, text in (("begins", "3 songs wait: the bucket refuses."), ("is over", "Over after 2 hours.")):
-        ti.pulls[("look", "news")] = [{"what": what, "key": "s3:covers", "text": text}]
-        KieConditionNotifier()({"ti": ti})
-    ti.pulls[("look", "news")] = []
-    KieConditionNotifier()({"ti": ti})
-    assert posted == [
-        {"text": "s3 begins: 3 songs wait: the bucket refuses.", "key": "s3:covers", "s": "error", "a": "trigger"},
-        {"text": "s3 is over: Over after 2 hours.", "key": "s3:covers", "s": "info", "a": "resolve"},
-    ]
-
-
-def test_a_look_that_could_not_be_made_is_told_of(posted: list[dict[str, Any]]) -> None:
-    KieConditionNotifier()({"ti": TaskInstance(task_id="look"), "exception": RuntimeError("no database")})
-    assert posted[0]["text"].startswith("kie_ops could not look\nno database\n")
-
-
 @pytest.mark.parametrize("name", ["Posted", "PostedInTheLoop"])
-def test_a_late_run_is_told_of_from_an_event_loop_whatever_the_notifier_can(
+def test_a_late_run_is_reported_from_an_event_loop_whatever_the_notifier_can(
     posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", f"posted_notifier.{name}")
@@ -156,8 +119,7 @@ def test_a_late_run_is_told_of_from_an_event_loop_whatever_the_notifier_can(
         await KieDeadlineNotifier(context={"dag_run": {"dag_id": "music_cover", "dag_run_id": "m1"}})  # type: ignore[typeddict-item]
 
     asyncio.run(tell())
-    asyncio.run(tell())
-    (message,) = posted  # late runs come in numbers
+    (message,) = posted
     assert message["text"].startswith("A run of music_cover is late\nIt was queued more than 60 minutes ago.")
     assert message["text"].endswith("https://airflow.example.com/dags/music_cover/runs/m1")
     assert message.get("awaited", False) is (name == "PostedInTheLoop")
@@ -170,15 +132,15 @@ def test_nothing_is_told_and_nothing_is_added_to_a_dag_unless_a_notifier_is_name
     monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
     KieArchivedNotifier()(report(row(A, "Velvet Harbour")))
     assert posted == []
-    assert kie.tell_of_run() == kie.tell_of_conditions() == {}
+    assert kie.run_callbacks() == {}
     assert kie.deadline() is None
 
 
 def test_only_what_was_asked_for_is_told(posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
-    monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, conditions, latest")
-    assert list(kie.tell_of_run()) == ["on_failure_callback"]
-    assert list(kie.tell_of_conditions()) == ["on_success_callback", "on_failure_callback"]
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, incidents, latest")
+    assert list(kie.run_callbacks()) == ["on_failure_callback"]
+    assert kie.is_on("incidents") and not kie.is_on("archived")
     assert kie.deadline() is None
 
 
@@ -202,44 +164,6 @@ def test_a_notifier_that_cannot_be_used_is_named(posted: list[dict[str, Any]], m
         KieArchivedNotifier()(report(row(A, "Velvet Harbour")))
 
 
-@pytest.mark.parametrize("way", ["called", "awaited"])
-def test_a_message_that_cannot_be_sent_keeps_back_no_other_and_is_told_by_the_next_run(
-    posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.PostedUnless")
-    monkeypatch.setattr(PostedUnless, "refused", "file_gone")
-    rows = [row(A, "One", "file_gone", "KIE no longer has this file."), row(B, "Two", "timeout", "Not in time.")]
-
-    def tell() -> None:
-        notifier = KieFailedNotifier(context=report(*rows))
-        asyncio.run(notifier.async_notify(report(*rows))) if way == "awaited" else notifier.notify(report(*rows))
-
-    with pytest.raises(ConnectionError):
-        tell()
-    assert [one["text"].splitlines()[0] for one in posted] == ["One song failed: timeout"]
-    monkeypatch.setattr(PostedUnless, "refused", "nothing")
-    tell()
-    assert [one["text"].splitlines()[0] for one in posted[1:]] == ["One song failed: file_gone"]
-
-
-@pytest.mark.parametrize(
-    "note",
-    ["no json", "[1]", "5", "null", '{"failed/x": 5}', '{"failed/x": {"at": "a"}}', '{"failed/x": {"at": 9e99}}'],
-)
-def test_a_note_of_what_was_told_that_a_person_has_changed_silences_nothing(
-    posted: list[dict[str, Any]], note: str
-) -> None:
-    told.Variable.set(told.TOLD, note)
-    KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
-    assert len(posted) == 1
-
-
-def test_a_clock_that_was_ahead_when_a_failure_was_told_of_silences_no_later_one(posted: list[dict[str, Any]]) -> None:
-    told.Variable.set(told.TOLD, json.dumps({"failed/x": {"at": time.time() + 1e8, "unsaid": 0}}))
-    KieFailedNotifier()(report(row(A, "One", "x", "Why.")))
-    assert len(posted) == 1
-
-
 def test_line_breaks_become_breaks_in_html() -> None:
     assert Message("t", "a\nb", "c").into("{html}") == "a<br>b"
 
@@ -248,7 +172,7 @@ def test_airflows_own_mail_notifier_takes_our_message(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "airflow.providers.smtp.notifications.smtp.SmtpNotifier")
     arguments = {"to": "us@example.com", "subject": "{title}", "html_content": "{html}"}
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER_ARGS", json.dumps(arguments))
-    mail: Any = kie.sender_of(Message("One song is archived", "a\nb", "c"))
+    mail: Any = sender_of(Message("One song is archived", "a\nb", "c"))
     assert (mail.to, mail.subject, mail.html_content) == ("us@example.com", "One song is archived", "a<br>b")
 
 
@@ -265,14 +189,10 @@ def test_the_dags_carry_callbacks_and_a_deadline_where_they_are_configured(
     assert late.callback.path == "airflow_kie.notifications.kie.KieDeadlineNotifier"
     callbacks = {
         kind: type(one).__name__
-        for dag_id, task_id in (("music_cover", "report"), ("kie_ops", "look"))
-        for task in [bag.dags[dag_id].get_task(task_id)]
+        for task_id in ("report",)
+        for task in [bag.dags["music_cover"].get_task(task_id)]
         for kind, found in ((f"{task_id} ok", task.on_success_callback), (f"{task_id} bad", task.on_failure_callback))
         for one in (found if isinstance(found, list) else [found])
     }
-    assert callbacks == {
-        "report ok": "KieArchivedNotifier",
-        "report bad": "KieFailedNotifier",
-        "look ok": "KieConditionNotifier",
-        "look bad": "KieConditionNotifier",
-    }
+    assert callbacks == {"report ok": "KieArchivedNotifier", "report bad": "KieFailedNotifier"}
+    assert bag.dags["kie_ops"].get_task("check").downstream_task_ids == {"notify"}

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.cli.checks.findings import Level
 from airflow_kie.cli.checks.installation import inbox_findings
 from airflow_kie.monitoring.health import Looker
-from airflow_kie.operators.inbox_bucket import InboxBucket
 from airflow_task import StoredFiles, Variables
 from inbox_dag import InboxDag
 from kie_simulator.server import SimulatorServer

@@ -9,15 +9,12 @@ import pytest
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.record_base import Record
+from airflow_kie.assets import HEALTH
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
-from airflow_kie.durable.outages import OutageNote
-from airflow_kie.monitoring import last_poll
-from airflow_kie.monitoring.last_callback import variable_of
-from airflow_kie.notifications import told
-from airflow_kie.operators import health_check
-from airflow_kie.operators.create_pool import NOTE
+from airflow_kie.monitoring.callback_health import poll_variable_of, variable_of
+from airflow_kie.operators.health_check import STATE_KEY
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "data-flow.md").read_text(encoding="utf-8")
@@ -44,13 +41,9 @@ def test_for_a_cover_kie_is_sent_an_id_and_a_callback_url_alone() -> None:
 
 
 def test_every_variable_that_is_written_is_named() -> None:
-    names = (
-        OutageNote("").key,
-        variable_of(""),
-        last_poll.variable_of(""),
-        NOTE,
-        health_check.TOLD,
-        told.TOLD,
-        told.UNSENT,
-    )
+    names = (variable_of(""), poll_variable_of(""))
     assert [name for name in names if f"Variable `{name}" not in PAGE] == []
+
+
+def test_what_health_checks_remember_is_named() -> None:
+    assert f"asset state store of `{HEALTH.uri}` | `{STATE_KEY}`" in PAGE

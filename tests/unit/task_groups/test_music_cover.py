@@ -37,3 +37,9 @@ def test_two_chains_stand_in_one_dag_and_each_report_reads_its_own() -> None:
             f"{name}.song_list", *(f"{name}.song.{step}" for step in STEPS), f"{name}.song.archive_to_s3",
         ]  # fmt: skip
         assert set(read) <= set(dag.task_ids)
+
+
+def test_a_pool_that_is_named_holds_the_tasks_that_create_covers_and_no_others() -> None:
+    with DAG("pooled") as dag:
+        archive_covers(music_task_ids=["a"], pool="kie_creates")
+    assert [task.task_id for task in dag.tasks if task.pool != "default_pool"] == ["generate_cover"]

@@ -17,8 +17,7 @@ from airflow_kie.client.callbacks.url import ROUTE
 from airflow_kie.client.errors import KieUnreachable
 from airflow_kie.client.http.transport import post_anywhere
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.monitoring.last_callback import LastCallback, last_callback
-from airflow_kie.monitoring.last_poll import last_poll_hit
+from airflow_kie.monitoring.callback_health import LastCallback, last_callback, last_poll_hit
 
 _PROBE = {"data": {"taskId": "airflow-kie-doctor"}}
 """An unsigned call that names a task which nobody has: our receiver refuses it with 401 and does nothing."""

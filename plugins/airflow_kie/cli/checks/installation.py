@@ -9,14 +9,13 @@ from types import MappingProxyType
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
+from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.inbox.objects import shown
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.cli.checks.findings import Finding, Level, failed, finding
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.operators.create_pool import OPTION, problem_of
-from airflow_kie.operators.inbox_bucket import InboxBucket, inbox_interval
 
 TRIGGER = "airflow_kie.triggers.task"
 DAGS: Mapping[str, str] = MappingProxyType(
@@ -24,7 +23,7 @@ DAGS: Mapping[str, str] = MappingProxyType(
         "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by the "
         "sweep. Unpause it.",
         "cover_inbox": "Nobody reads the inbox, and songs that got lost are not started again. Unpause it.",
-        "kie_ops": "Nobody is told when songs are held up or run out of time, and its metrics stand still. Unpause it.",
+        "kie_ops": "Nobody is notified of outages or of files that expire, and its metrics stand still. Unpause it.",
         "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
     }
 )
@@ -63,7 +62,7 @@ def inbox_findings() -> Iterator[Finding]:
     now = datetime.now(UTC)
     try:
         bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
-        late = InboxBucket(bucket, keys).late(now, inbox_interval())
+        late = InboxBucket(bucket, keys).late(now, settings.inbox_interval())
     except KieError as error:
         yield failed("inbox", error)
         return
@@ -101,17 +100,14 @@ def triggerer_findings() -> Iterator[Finding]:
 
 
 def pool_findings() -> Iterator[Finding]:
-    """Look at the pool that `[kie] create_pool` names."""
-    name = settings.text(OPTION)
-    if not name:
-        yield finding("pool", Level.OK, f"None is set in [kie] {OPTION}: tasks that create use their DAG's pool.")
-        return
+    """Look for tasks in a pool that does not exist; Airflow says nothing of them."""
     with metadata.metadata_session() as session:
-        problem = problem_of(metadata.pool_counts_deferred(session, name))
-    if problem:
-        yield finding("pool", Level.FAIL, f"Pool {{pool}} cannot be used: {problem}. Admin, Pools.", pool=name)
-        return
-    yield finding("pool", Level.OK, "Pool {pool} exists and counts deferred tasks.", pool=name)
+        missing = metadata.missing_pools(session)
+    if not missing:
+        yield finding("pool", Level.OK, "No task is scheduled in a pool that does not exist.")
+    for name in missing:
+        text = "Tasks are scheduled in pool {pool}, which does not exist: they wait for ever. Add it in Admin, Pools."
+        yield finding("pool", Level.FAIL, text, pool=name)
 
 
 def dag_findings() -> Iterator[Finding]:

@@ -162,7 +162,6 @@ ELSEWHERE = (
     "airflow_kie.archive.layout",
     "airflow_kie.archive.s3_errors",
     "airflow_kie.archive.record_base",
-    "airflow_kie.operators.create_pool",
 )
 """Modules with errors of their own, by name: they are imported only where a stored reason is one of theirs."""
 

@@ -11,12 +11,11 @@ from airflow_kie import settings
 from airflow_kie._airflow_private import metadata, web_ui
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
-from airflow_kie.archive.pending import Pending, Working
+from airflow_kie.archive.pending import Working
 from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
-from airflow_kie.monitoring.held_up import held_up
 from airflow_kie.web.kept import Kept
 
 log = logging.getLogger(__name__)
@@ -75,14 +74,6 @@ class SongWorld:
             return False
         with metadata.metadata_session() as session:
             return metadata.run_is_active(session, working.dag_id, working.run_id)
-
-    def held_up(self, place: Place, pending: Pending) -> list[str]:
-        """Return why a song that is in work does not move; none where that cannot be found out."""
-        try:
-            return held_up(pending, place.bucket)
-        except Exception as error:  # noqa: BLE001 - the song is shown without it
-            log.warning("What holds song %s up cannot be read: %s", pending.music_task_id, type(error).__name__)
-            return []
 
     def songs_of_run(self, dag_id: str, run_id: str) -> Mapping[str, Place]:
         """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""

@@ -9,7 +9,6 @@ No address names a bucket or a key: files are found by the manifest of their son
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -90,7 +89,7 @@ def add_song_pages(app: FastAPI, world: SongWorld) -> None:
 def _add_song(router: APIRouter, world: SongWorld, where: Callable[..., Place]) -> None:
     @router.get("/songs/{music_task_id}")
     def song(request: Request, music_task_id: str, place: Annotated[Place, Depends(where)]) -> Response:
-        return _song_answer(request, _read(world, place, music_task_id, alone=True), place)
+        return _song_answer(request, _read(world, place, music_task_id), place)
 
     @router.get("/songs/{music_task_id}/files/{name}")
     def file(
@@ -136,13 +135,10 @@ def _file_answer(
     return StreamingResponse(pieces, 200 if part.whole else 206, headers)
 
 
-def _read(
-    world: SongWorld, place: Place, music_task_id: str, *, files_only: bool = False, alone: bool = False
-) -> SongPage:
+def _read(world: SongWorld, place: Place, music_task_id: str, *, files_only: bool = False) -> SongPage:
     """Read a song from its bucket.
 
     :param files_only: leave out what only the page shows.
-    :param alone: say what holds it up, which a list of songs does not.
     :raises KeyRefused: for what is no id.
     :raises KieError: when the bucket cannot be read.
     """
@@ -150,10 +146,7 @@ def _read(
     manifest = read_manifest(bucket, keys)
     pending = None if files_only else read_pending(bucket, keys)
     active = world.in_work(pending.working) if pending else False
-    page = song_page(keys, manifest, pending, active=active, now=datetime.now(UTC))
-    if not (alone and pending and page.state in (State.IN_WORK, State.WAITING)):
-        return page
-    return replace(page, sentence=" ".join([page.sentence, *world.held_up(place, pending)]))
+    return song_page(keys, manifest, pending, active=active, now=datetime.now(UTC))
 
 
 # --- many songs ---
@@ -194,7 +187,7 @@ def _add_run(router: APIRouter, world: SongWorld) -> None:
         place = world.songs_of_run(dag_id, run_id).get(song) if song else None
         if song is None or place is None:
             return _run_answer(request, world, dag_id, run_id, 1)
-        return _song_answer(request, _read(world, place, song, alone=True), place)
+        return _song_answer(request, _read(world, place, song), place)
 
 
 def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, number: int) -> Response:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest
-from airflow_kie.archive.pending import Failure, Pending
+from airflow_kie.archive.pending import Failure, Pending, WaitingFor
 from airflow_kie.archive.record_base import Label
 from airflow_kie.client.errors import KieError, error_class
 
@@ -182,6 +182,8 @@ def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) 
     if manifest and not missing:
         return _nothing_owed(manifest)
     owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""
+    if active and pending.waiting_for:
+        return State.IN_WORK, owed + _waiting(pending.waiting_for)
     if active:
         return State.IN_WORK, owed + "A run works on it at the moment."
     if pending.unconfirmed:
@@ -195,6 +197,13 @@ def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) 
         return State.WAITING, owed + "Its run has ended without it; cover_inbox hands it on again by itself."
     heard = f"Heard of on {day(pending.first_heard_at)}, {_HEARD.get(pending.heard_from, 'somewhere')}; "
     return State.WAITING, owed + heard + "no run works on it yet. cover_inbox hands it on by itself."
+
+
+def _waiting(outage: WaitingFor) -> str:
+    """Return which outage a song waits for, since when, and what a person can do."""
+    known = error_class(outage.reason)
+    what, todo = (known.what, f" {known.todo}") if known else (outage.reason, "")
+    return f"Waiting since {day(outage.since)}: {what}. It goes on by itself when that ends.{todo}"
 
 
 _HEARD = {

@@ -11,7 +11,7 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.auth import CallbackKeys
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.monitoring.last_callback import DESCRIPTION, following, parsed, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
 from airflow_kie.web.receiver.asking import ConnectionClaims
 from airflow_kie.web.receiver.registration import HeardSongs
 from airflow_kie.web.receiver.secrets import ConnectionKeys

@@ -26,7 +26,7 @@ from airflow_kie.client.callbacks.auth import prove
 from airflow_kie.client.callbacks.signature import SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.monitoring.last_callback import CallbackCounter
+from airflow_kie.monitoring.callback_health import CallbackCounter
 from airflow_kie.web.receiver.asking import Claims
 from airflow_kie.web.receiver.gateway import World
 

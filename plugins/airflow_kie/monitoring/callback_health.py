@@ -1,8 +1,13 @@
-"""When KIE last called back: a trace for people and for checks, in one Airflow Variable for each connection."""
+"""Do callbacks arrive? When KIE last called back, and when a poll found an end that no callback had announced.
+
+Each is one Airflow Variable per connection, written at most once a minute, for people and for `airflow kie doctor`.
+Nothing else depends on them. Where polls find what callbacks should have announced, callbacks get lost on the way.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +18,9 @@ from typing import Any
 WRITE_EVERY = 60.0
 """Seconds between two writes for a connection, however many callbacks come."""
 DESCRIPTION = "When KIE last called back; written by the callback receiver."
+_POLL_DESCRIPTION = "When a poll last found an end that no callback had announced; written by tasks."
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,3 +100,44 @@ def following(before: LastCallback | None, count: int, proof: str, now: datetime
     :param now: when it came; None: now.
     """
     return LastCallback(now or datetime.now(UTC), count + (before.count if before else 0), proof)
+
+
+def poll_variable_of(kie_conn_id: str) -> str:
+    """Return the name of the Variable that keeps a connection's last poll hit."""
+    return f"kie_poll_hit__{kie_conn_id}"
+
+
+def parsed_poll_hit(text: str | None) -> datetime | None:
+    """Return the time in a Variable's text; None if it is not one of ours."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
+def record_poll_hit(kie_conn_id: str) -> None:
+    """Record that a poll found the end of a task; for tasks. Nothing depends on it, so nothing fails with it."""
+    from airflow.sdk import Variable
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    name, now = poll_variable_of(kie_conn_id), datetime.now(UTC)
+    try:
+        before = parsed_poll_hit(Variable.get(name, default=None))
+        if before is None or (now - before).total_seconds() >= WRITE_EVERY:
+            Variable.set(name, now.isoformat(timespec="seconds"), description=_POLL_DESCRIPTION)
+    except AirflowRuntimeError as error:
+        log.warning("That a poll found the end could not be recorded (%s); only `airflow kie doctor` misses it.", error)
+
+
+def last_poll_hit(kie_conn_id: str) -> datetime | None:
+    """Return when a poll last found an end that no callback had announced; None: never, as far as is known here.
+
+    Reads Airflow's database: for commands on the api-server's machine, not for tasks.
+
+    :param kie_conn_id: the Airflow connection.
+    """
+    from airflow_kie._airflow_private import metadata
+
+    with metadata.metadata_session() as session:
+        return parsed_poll_hit(metadata.variable(session, poll_variable_of(kie_conn_id)))

@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_kie import settings
 from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.inbox.objects import MAX_BYTES, InboxObject, InboxUnreadable, Song, read_songs
 from airflow_kie.archive.inbox.quota import InboxDay
@@ -192,13 +191,8 @@ class InboxBucket:
         return SongArchive(self.bucket, self.keys.song(music_task_id))
 
 
-def inbox_interval() -> timedelta:
-    """Return how often DAG cover_inbox runs."""
-    return timedelta(minutes=settings.number("inbox_every_minutes", 5))
-
-
 def _ordered(song: Song) -> OrderedSong:
-    from airflow_kie.durable.defaults import is_true  # the health check, which takes nothing, does without operators
+    from airflow_kie.client.flags import is_true
 
     return OrderedSong(
         music_task_id=song["music_task_id"],

@@ -10,19 +10,19 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_connections import kie_connection
-from airflow_kie.monitoring import last_poll
+from airflow_kie.monitoring.callback_health import parsed_poll_hit, poll_variable_of, record_poll_hit
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_task import TaskRun, Variables
 from kie_simulator.server import SimulatorServer
 
-NAME = last_poll.variable_of("kie_default")
+NAME = poll_variable_of("kie_default")
 EXPECTED = {"rate_limit": 1000, "callback_url": "https://airflow.example.com", "webhook_secret": "test-secret"}
 
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
     kept = Variables()
-    monkeypatch.setattr(last_poll, "Variable", kept)
+    monkeypatch.setattr("airflow.sdk.Variable", kept)
     return kept
 
 
@@ -46,7 +46,7 @@ def test_an_end_that_a_poll_found_is_noted_where_a_callback_was_expected(
     kie: SimulatorServer, variables: Variables
 ) -> None:
     cover_run(kie).attempt()
-    noted = last_poll.parsed(variables.rows[NAME])
+    noted = parsed_poll_hit(variables.rows[NAME])
     assert noted is not None
     assert abs(datetime.now(UTC) - noted) < timedelta(minutes=5)
 
@@ -71,7 +71,7 @@ def test_many_ends_are_one_note_a_minute(variables: Variables) -> None:
     just_now = (datetime.now(UTC) - timedelta(seconds=5)).isoformat()
     for before, written in ((long_ago, True), (just_now, False), ("nonsense", True)):
         variables.rows[NAME] = before
-        last_poll.note_poll_hit("kie_default")
+        record_poll_hit("kie_default")
         assert (variables.rows[NAME] != before) is written
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_kie.monitoring.last_callback import CallbackCounter, LastCallback, following, parsed
+from airflow_kie.monitoring.callback_health import CallbackCounter, LastCallback, following, parsed
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
