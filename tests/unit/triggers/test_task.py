@@ -273,7 +273,7 @@ def test_airflow_may_cancel_again_while_the_state_is_looked_up(
         await asyncio.sleep(0.2)
         return "running"
 
-    monkeypatch.setattr("airflow_kie._airflow.state_of", slow, raising=False)
+    monkeypatch.setattr("airflow_kie._airflow_private.metadata.state_of", slow, raising=False)
     (event,) = cancelled_by_airflow(waiting_for(song(kie, state="PENDING")), times=5)
     assert event["outcome"] == "resumed"
     assert "cannot cancel" not in caplog.text
