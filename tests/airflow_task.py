@@ -204,8 +204,9 @@ class StoredFiles:
     bucket: str
 
     def listed(self) -> list[str]:
+        """Return the keys, but for KIE's raw answers, which are kept once for an account."""
         listed = self.client.list_objects_v2(Bucket=self.bucket)
-        return [item["Key"] for item in listed.get("Contents", ())]
+        return [item["Key"] for item in listed.get("Contents", ()) if "_raw/" not in item["Key"]]
 
     def body(self, key: str) -> bytes:
         return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())

@@ -28,10 +28,10 @@ from local_stack.airflow_api import AirflowApi
 from local_stack.env_file import with_secrets
 from local_stack.environment import base_environment
 from local_stack.health import unhealthy
-from local_stack.patience import Patience
 from local_stack.ports import ReservedPort
 from local_stack.processes import end, start, sweep
 from local_stack.settings import PROJECT
+from local_stack.timeout import Timeout
 from song_stack import eventually
 
 TWO_OF_EACH = ("scheduler-1", "scheduler-2", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
@@ -161,14 +161,14 @@ class DistributedStack:
         """
         service, process = name.rpartition("-")[0], self.running[name]
         grace = self.compose.services[service].get("stop_grace_period", "10s")
-        patience = Patience(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
+        timeout = Timeout(float(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]])
         said = len(self.log(name))
         process.terminate()
-        again = Patience(_ASKED_AGAIN)
-        while process.poll() is None and not patience.is_over():
-            if service in _ENDS and again.is_over() and _ENDS[service] not in self.log(name)[said:]:
+        again = Timeout(_ASKED_AGAIN)
+        while process.poll() is None and not timeout.expired():
+            if service in _ENDS and again.expired() and _ENDS[service] not in self.log(name)[said:]:
                 process.terminate()
-                again = Patience(_ASKED_AGAIN)
+                again = Timeout(_ASKED_AGAIN)
             time.sleep(0.1)
         code = process.poll()
         if code is None:

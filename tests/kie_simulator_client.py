@@ -9,7 +9,7 @@ import httpx
 from kie_simulator.server import SimulatorServer
 
 CALLBACK = "https://callback.invalid/kie"
-PATIENCE = 200.0
+TIMEOUT = 200.0
 """Seconds for an answer: a cover takes seconds to be drawn on a busy machine."""
 
 
@@ -18,8 +18,8 @@ class Kie:
 
     def __init__(self, server: SimulatorServer, api_key: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {api_key or server.api_key}"}
-        self.http = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, trust_env=False, timeout=PATIENCE)
-        self.files = httpx.Client(headers={"User-Agent": "Mozilla/5.0"}, trust_env=False, timeout=PATIENCE)
+        self.http = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, trust_env=False, timeout=TIMEOUT)
+        self.files = httpx.Client(headers={"User-Agent": "Mozilla/5.0"}, trust_env=False, timeout=TIMEOUT)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.http.post(path, json=body).json()

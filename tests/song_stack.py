@@ -18,25 +18,25 @@ from urllib.parse import quote
 
 from local_stack.airflow_api import AirflowApi
 from local_stack.archive_check import ArchivedSong, check_song
-from local_stack.patience import Patience
 from local_stack.running import RunningStack
+from local_stack.timeout import Timeout
 
-PATIENCE = 600.0
+TIMEOUT_SECONDS = 600.0
 """Seconds: the longest wait, for what was begun all at once, took 92 of them on two cores that did other work too.
 Nothing here is measured by the clock."""
 MUSIC = "kie://api.kie.ai/suno/music"
 T = TypeVar("T")
 
 
-def eventually(find: Callable[[], T | None], what: str, seconds: float = PATIENCE, pause: float = 0.2) -> T:
+def eventually(find: Callable[[], T | None], what: str, seconds: float = TIMEOUT_SECONDS, pause: float = 0.2) -> T:
     """Ask until there is an answer and return it.
 
     :param find: returns None, False or nothing as long as it is not yet so.
     :param what: what is waited for, for the failure.
     """
-    patience = Patience(seconds)
+    timeout = Timeout(seconds)
     while not (found := find()):
-        assert not patience.is_over(), f"After {seconds:.0f} s it is still not so: {what}"
+        assert not timeout.expired(), f"After {seconds:.0f} s it is still not so: {what}"
         time.sleep(pause)
     return found
 
@@ -110,7 +110,7 @@ class SongStack:
 
     def ended(self, dag_id: str, run_id: str) -> str:
         """Wait for the end of a run and return its state."""
-        return self.airflow.wait_run(dag_id, run_id, PATIENCE)
+        return self.airflow.wait_run(dag_id, run_id, TIMEOUT_SECONDS)
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear all tasks of a run."""

@@ -21,7 +21,7 @@ WORDS: dict[str, str] = {
     r"noted|notes?": "recorded, record",
     r"heard|hears?": "source, received",
     r"stood|stands?": "is, is stored in",
-    r"said|in words|in_words": "message, text, says",
+    r"said|in words|counted": "message, text, says",
     r"held up|held_up|holds? up": "blocked, outage",
     r"patience|patiently": "outage backoff",
     r"anew": "again, reset",

@@ -13,9 +13,9 @@ import psutil  # type: ignore[import-untyped]
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from local_stack.parts import AIRFLOW_PARTS
-from local_stack.patience import Patience
+from local_stack.timeout import Timeout
 
-_PATIENCE = 180.0
+_WAIT_SECONDS = 180.0
 _WAITS = "Rescheduled until "
 
 
@@ -42,11 +42,11 @@ class Episode:
         self.songs += made
         return made
 
-    def wait(self, so: Callable[[], object], what: str, seconds: float = _PATIENCE) -> bool:
+    def wait(self, so: Callable[[], object], what: str, seconds: float = _WAIT_SECONDS) -> bool:
         """Wait until something is so; complain and return False when it does not come."""
-        patience = Patience(seconds)
+        timeout = Timeout(seconds)
         while not so():
-            if patience.is_over():
+            if timeout.expired():
                 self.complaints.append(f"after {seconds:.0f} s it is still not so: {what}")
                 return False
             time.sleep(0.4)

@@ -23,16 +23,16 @@ from fault_suite.profile import AIRFLOW, SPEED, aws_connection
 from fault_suite.s3_proxy import S3Proxy
 from local_stack.airflow_api import AirflowApi, AirflowRefused
 from local_stack.health import unhealthy
-from local_stack.patience import Patience
 from local_stack.running import RunningStack, running_stack
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import PROJECT
 from local_stack.state import read_state
+from local_stack.timeout import Timeout
 
 T = TypeVar("T")
 MUSIC = "kie://api.kie.ai/suno/music"
 DAGS = ("music_cover", "cover_inbox", "songs_in_order")
-_PATIENCE = 240.0
+_AIRFLOW_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,18 @@ class Stage:
     def ask(self, call: Callable[[], T]) -> T:
         """Return what a call of Airflow's API returns, asked again while the api-server is down or its database busy.
 
-        :raises AirflowRefused: when it refuses for another reason, or for longer than patience.
+        :raises AirflowRefused: when it refuses for another reason, or for longer than 240 s.
         """
-        patience = Patience(_PATIENCE)
+        timeout = Timeout(_AIRFLOW_SECONDS)
         while True:
             try:
                 return call()
             except httpx.TransportError:
-                if patience.is_over():
+                if timeout.expired():
                     raise
             except AirflowRefused as refusal:
                 busy = "Database error" in str(refusal) or " with 50" in str(refusal)
-                if not busy or patience.is_over():
+                if not busy or timeout.expired():
                     raise
             time.sleep(0.3)
 
@@ -124,9 +124,9 @@ class Stage:
 
     def wait_ended(self, dag_id: str, run_id: str, seconds: float = 180.0) -> str:
         """Wait for the end of a run and return its state; `running` when it has not ended in time."""
-        patience = Patience(seconds)
+        timeout = Timeout(seconds)
         while (state := self.ask(lambda: self.airflow.run_state(dag_id, run_id))) not in ("success", "failed"):
-            if patience.is_over():
+            if timeout.expired():
                 return state
             time.sleep(0.5)
         return state
@@ -168,8 +168,8 @@ class Stage:
 
     def wait_well(self, part: str, before: int) -> None:
         """Wait until a part was started again, and the api-server answers; the rest comes up beside what goes on."""
-        patience = Patience(_PATIENCE)
-        while not patience.is_over():
+        timeout = Timeout(_AIRFLOW_SECONDS)
+        while not timeout.expired():
             state = read_state(self.running.settings.home)
             started_again = state is not None and state.parts[part].pid != before
             answers = part != "api-server" or part not in unhealthy(self.running.state.urls["airflow"])

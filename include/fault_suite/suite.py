@@ -18,7 +18,7 @@ from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from fault_suite.stale import stale_events
 from local_stack.airflow_api import AirflowRefused
-from local_stack.patience import Patience
+from local_stack.timeout import Timeout
 
 Say = Callable[[str], None]
 
@@ -88,14 +88,14 @@ class Suite:
         self._s3: list[tuple[str, Rule]] = []
         self._under_way: list[str] = []
 
-    def run(self, patience: float = 900.0) -> Outcome:
+    def run(self, seconds: float = 900.0) -> Outcome:
         """Carry the plan out and return what came of it.
 
-        :param patience: seconds for the songs and kills; what is not done by then is left out, and said.
+        :param seconds: for the songs and kills; what is not done by then is left out, and logged.
         """
         began = time.monotonic()
         self._doom(once=False)
-        self._mix(Patience(patience))
+        self._mix(Timeout(seconds))
         self._settle()
         if self._doom(once=True):
             self._settle()
@@ -118,10 +118,10 @@ class Suite:
             self.stage.send_event(song.task_id)
         return len(dooms)
 
-    def _mix(self, patience: Patience) -> None:
+    def _mix(self, timeout: Timeout) -> None:
         waiting, told = deque(self.plan.songs), time.monotonic()
         while waiting or not self.killer.finished:
-            if patience.is_over():
+            if timeout.expired():
                 self.say(f"The time is over: {len(waiting)} songs with faults are left out.")
                 break
             self._under_way = [song for song in self._under_way if not self._archived(song)]
@@ -142,14 +142,14 @@ class Suite:
 
         :param seconds: how long no further song may be archived before that is given up.
         """
-        patience, sweep_at, fewest = Patience(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
-        while not patience.is_over():
+        timeout, sweep_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
+        while not timeout.expired():
             owed = [song for song in self._all_songs() if not self._archived(song)]
             active = self.stage.active_runs()
             if not owed and not active:
                 return
             if len(owed) < fewest:
-                fewest, patience = len(owed), Patience(seconds)
+                fewest, timeout = len(owed), Timeout(seconds)
             if time.monotonic() > sweep_at:
                 self.say(f"{len(owed)} songs are owed their covers, {len(active)} runs go on; the inbox sweeps.")
                 self.stage.sweep()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,10 +37,6 @@ class Answer:
     def body(self) -> dict[str, Any]:
         """Return the envelope."""
         return {**self.extra, "code": self.code, "msg": self.msg, "data": self.data}
-
-    def with_data(self, data: Any) -> Answer:
-        """Return the same answer with other data."""
-        return dataclasses.replace(self, data=data)
 
     def response(self, *, http_errors: bool) -> JSONResponse:
         """Return the answer as an HTTP response.

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from local_stack.patience import Patience
+from local_stack.timeout import Timeout
 
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _TRIES = 8
@@ -123,7 +123,7 @@ class AirflowApi:
 
         :raises AirflowRefused: when it has an import error, or is not there in time.
         """
-        patience = Patience(seconds)
+        timeout = Timeout(seconds)
         while True:
             try:
                 if self.call("GET", f"/dags/{dag_id}")["is_paused"]:
@@ -132,7 +132,7 @@ class AirflowApi:
             except AirflowRefused as refusal:
                 if errors := self.import_errors():
                     raise AirflowRefused(f"DAG {dag_id} is not there; Airflow could not import {errors}") from refusal
-                if patience.is_over():
+                if timeout.expired():
                     raise
             time.sleep(0.2)
 
@@ -170,9 +170,9 @@ class AirflowApi:
 
         :raises TimeoutError: with the states of its tasks, when it has not ended in time.
         """
-        patience = Patience(seconds)
+        timeout = Timeout(seconds)
         while (state := self.run_state(dag_id, run_id)) not in ("success", "failed"):
-            if patience.is_over():
+            if timeout.expired():
                 tasks = [(task.task_id, task.map_index, task.state) for task in self.task_instances(dag_id, run_id)]
                 raise TimeoutError(f"Run {run_id} of {dag_id} is {state} after {seconds:.0f} s: {tasks}")
             time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""``./run test``: lint, types and the tests, or the parts of them that a person names."""
+"""``./run test``: lint, types and the tests that a person runs at every step, with ``--full`` all, or named parts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "lint": (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
-    "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite")),
+    "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite", "tools")),
 }
 TESTS = ("unit", "contract", "integration")
-STACKS = ("system", "faults", "distributed")
+FULL = "--full"
+FULL_ONLY = ("faults", "distributed")
+"""Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
+STACKS = ("system", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server", "initdb")}
 """Programs without which a part is left out, and said to be, unless it is named."""
@@ -50,19 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options: parts, and whatever begins with a dash is pytest's."""
     parser.prefix_chars = "+"
     parser.set_defaults(help=parser.format_help)
-    but = f" but {', '.join(ON_REQUEST)}" if ON_REQUEST else ""
     parser.add_argument(
         "parts",
         nargs=argparse.REMAINDER,
-        metavar="PART …",
-        help=f"any of {', '.join(PARTS)} (default: all{but}), then options for pytest",
+        metavar=f"[{FULL} | PART …]",
+        help=f"any of {', '.join(PARTS)}; {FULL}: all but {', '.join(ON_REQUEST)} "
+        f"(default: those of {FULL} without {', '.join(FULL_ONLY)}); then options for pytest",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the checks; none stops the others. The last line says ``N passed, N failed``.
 
-    :param options: ``parts``: names of parts, then options for pytest.
+    :param options: ``parts``: ``--full`` or names of parts, then options for pytest.
     :return: exit code: 0 only when something ran and nothing failed.
     """
     if options.parts[:1] in (["-h"], ["--help"]):
@@ -165,15 +168,22 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell names of parts from options for pytest.
 
     :param arguments: what stands after ``./run test``.
-    :return: the parts, all but those on request where none is named; and the rest.
+    :return: the parts, where none is named those of a quick run or of ``--full``; and the rest.
     """
-    named = []
+    named: list[str] = []
     rest = list(arguments)
+    full = rest[:1] == [FULL]
+    if full:
+        rest.pop(0)
     while rest and rest[0] in PARTS:
         named.append(rest.pop(0))
     if rest and not rest[0].startswith("-"):
         raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join(PARTS)}")
-    everything = [*TOOLS, *TESTS, *STACKS] if not rest else [*TESTS, *STACKS]  # options alone mean the tests
+    if full and named:
+        raise SystemExit(f"./run test: {FULL} is all of them; leave out {FULL} or {', '.join(named)}")
+    everything = [*TESTS, *STACKS] if rest else [*TOOLS, *TESTS, *STACKS]  # options alone mean the tests
+    if not full:
+        everything = [part for part in everything if part not in FULL_ONLY]
     return [part for part in PARTS if part in (named or everything)], rest
 
 

@@ -17,10 +17,10 @@ from local_stack.archive_check import check_song
 from local_stack.demo_progress import STEPS, Progress
 from local_stack.demo_report import report
 from local_stack.failure import explain
-from local_stack.patience import Patience
 from local_stack.settings import demo_settings
 from local_stack.stack import Stack, StackFailed
 from local_stack.state import StackState
+from local_stack.timeout import Timeout
 
 DAG = "music_cover"
 TITLES = ("Morning over Lisbon", "Été sans fin", "Paper Boats", "Neon Rain", "The Lighthouse", "Slow Train North")
@@ -132,14 +132,14 @@ class Demo:
 
     def follow(self, api: AirflowApi, run_id: str, progress: Progress) -> str:
         """Show a run until it ends, and return its state; ``timed out`` when it does not."""
-        patience = Patience(RUN_SECONDS)
+        timeout = Timeout(RUN_SECONDS)
         while True:
             self.stack.check()
             state = api.run_state(DAG, run_id)  # before its tasks: the last look then shows how they ended
             progress.observe(api.task_instances(DAG, run_id))
             if state in ("success", "failed"):
                 return state
-            if patience.is_over():
+            if timeout.expired():
                 return "timed out"
             time.sleep(0.4)
 

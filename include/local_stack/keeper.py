@@ -22,12 +22,12 @@ from local_stack.environment import airflow_environment, base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.health import unhealthy
 from local_stack.parts import Part, airflow_command, airflow_parts, s3_part, simulator_part
-from local_stack.patience import Patience
 from local_stack.ports import ReservedPort
 from local_stack.processes import end, start, sweep
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
+from local_stack.timeout import Timeout
 
 KEEP = b"k"
 START_SECONDS = 120.0
@@ -195,12 +195,12 @@ class Keeper:
         :raises PartFailed: when a part ended, or the time is over.
         :raises StopRequested: when the stack is to stop.
         """
-        patience = Patience(START_SECONDS)
+        timeout = Timeout(START_SECONDS)
         while not done():
             for part, child in self.children.items():
                 if child.poll() is not None and (part not in may_end or child.returncode):
                     raise PartFailed(part, f"{part} ended with exit code {child.returncode} while the stack started.")
-            if patience.is_over():
+            if timeout.expired():
                 detail = f" ({why})" if (why := explain()) else ""
                 raise PartFailed(name, f"{name}{detail} was not ready after {START_SECONDS:.0f} s.")
             self.pause(0.1)

@@ -34,8 +34,8 @@ def test_archived_covers_open_as_pictures_of_the_size_in_the_manifest(songs: Son
 def test_the_report_says_in_words_what_failed_and_what_a_person_can_do(songs: SongStack, begun: Begun) -> None:
     songs.ended("music_cover", begun.form)
     log = songs.airflow.logs("music_cover", begun.form, "report")
-    (verdict,) = {line[line.index("Two songs") :] for line in log.splitlines() if "Two songs are archived" in line}
-    assert verdict.startswith("Two songs are archived, one failed: [")
+    (verdict,) = {line[line.index("2 songs") :] for line in log.splitlines() if "2 songs are archived" in line}
+    assert verdict.startswith("2 songs are archived, 1 failed: [")
     for sentence in (
         f"] KIE rejected the content (KIE task {begun.refused}): The prompt has sensitive words [code 500].",
         " Last state: SENSITIVE_WORD_ERROR. ",

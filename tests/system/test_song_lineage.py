@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from airflow_kie.cli import lineage
 from openlineage_events import Event, of_run, read_events, run_of
 from openlineage_graph import AROUND, CHAIN, GENERATED, Logged, Step, Try, expected, graph, lost_or_doubled
 from openlineage_schema import check
@@ -198,26 +196,6 @@ def test_every_event_fits_openlineages_schema_and_ours_and_tells_no_prompt_in_ou
     assert {facet["heard"] for facet in ours if "heard" in facet} <= {"callback", "poll", "at_once"}
     assert not any("text" in facet.get("prompt", {}) for facet in ours)
     assert not any(PROMPT in str(facet) for facet in ours)
-
-
-def test_the_command_leads_from_a_file_back_to_its_prompt(
-    told: Lineage, generated: str, songs: SongStack, begun: Begun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told.of(songs.event_runs(generated)[0])
-    key = songs.manifest(generated)["files"][0]["key"]
-    with pytest.raises(SystemExit) as ended:
-        lineage.command(lineage_of(key, str(told.folder)))
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert ended.value.code == 0
-    assert lines[0].startswith(f"s3://{songs.running.settings.bucket}/{key} (")
-    assert f"run {begun.generate_run}" in lines[-2]
-    assert lines[-1] == f"prompt, SHA-256 {hashlib.sha256(PROMPT.encode()).hexdigest()}"
-
-
-def lineage_of(what: str, events: str) -> Any:
-    from argparse import Namespace
-
-    return Namespace(what=what, events=events)
 
 
 def test_each_archived_song_has_sent_one_event_with_its_manifests_key(

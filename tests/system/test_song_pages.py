@@ -33,7 +33,7 @@ def test_the_page_of_a_run_shows_its_songs_and_why_one_failed(songs: SongStack, 
     songs.ended("music_cover", begun.form)
     run = f"kie/runs/music_cover/{quote(begun.form, safe='')}"
     text = opened(songs, run).text
-    assert "three songs" in text and "Velvet Harbour" in text and "KIE rejected the content" in text
+    assert "3 songs" in text and "Velvet Harbour" in text and "KIE rejected the content" in text
     assert "The prompt has sensitive words" in opened(songs, f"{run}/tasks/music_complete/1").text
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from airflow_kie.client.task_ids import KeyRefused, checked_task_id, is_task_id
 
@@ -22,6 +23,7 @@ _REASON = ".reason.txt"
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PENDING = "_pending"
+_RAW = "_raw"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -39,7 +41,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING} or part != part.strip():
+        if part in {"", ".", "..", _PENDING, _RAW} or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -88,6 +90,15 @@ class ArchiveKeys:
     def probe(self) -> str:
         """Return the key that is written and deleted to learn whether the bucket can be written."""
         return f"{self.root}_probe"
+
+    @property
+    def raw_answers(self) -> str:
+        """Return the folder of KIE's first answers, redacted."""
+        return f"{self.root}{_RAW}/"
+
+    def raw(self, account: str, operation: str) -> str:
+        """Return the key of the first answer of an operation that an account has had."""
+        return f"{self.raw_answers}{operation}.{quote(account, safe='')}.json"
 
     @property
     def inbox_taken(self) -> str:

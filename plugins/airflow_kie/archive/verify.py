@@ -105,7 +105,7 @@ def _songs(
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"
-        if folder in (archive.pending, archive.inbox_orders, INBOX) or objects.keys() <= records:
+        if folder in (archive.pending, archive.inbox_orders, archive.raw_answers, INBOX) or objects.keys() <= records:
             continue
         if since is None or _written(folder, objects) >= since:
             yield folder, objects

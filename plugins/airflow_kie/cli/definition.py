@@ -40,14 +40,10 @@ def get_kie_commands() -> list[Any]:
                 ),
                 command(
                     "check",
-                    "Learn whether KIE behaves as this provider assumes",
-                    "Without --spend: key, credits, limiter and bucket, for free. With --spend: one cover is made "
-                    "for a song and paid for, and each assumption about covers is held against what KIE answers.",
+                    "Check key, credits, clocks, limiter and bucket",
+                    "The checks of one account that need KIE and the bucket only. Costs nothing. Exit code 1 if "
+                    "something has failed.",
                     words.Arg(("--kie-conn-id",), help="Airflow connection of type kie; by default the first allowed"),
-                    words.Arg(("--spend",), action="store_true", help="Make one cover on this account: it is paid for"),
-                    words.Arg(("--music-task-id",), help="With --spend: the finished song to make the cover for"),
-                    words.Arg(("--recording",), metavar="FILE", help="With --spend: write what KIE answered, redacted"),
-                    yes,
                 ),
                 command(
                     "verify",
@@ -72,16 +68,6 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("id",), help="A music task id, or the id of its cover task"),
                     words.Arg(
                         ("--archive",), help="s3://<bucket>/<prefix>; by default the configured bucket and prefix"
-                    ),
-                ),
-                command(
-                    "lineage",
-                    "Tell from what an archived file was made",
-                    "Follow OpenLineage's events from an archived file, or all files of a song, back to the prompt. "
-                    "Asks nobody; the events come from OpenLineage's file transport.",
-                    words.Arg(("what",), help="A key in the bucket, its s3:// address, or a music task id"),
-                    words.Arg(
-                        ("--events",), required=True, metavar="PATH", help="File of events, folder of such files, or -"
                     ),
                 ),
                 command(

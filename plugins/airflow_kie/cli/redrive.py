@@ -11,7 +11,7 @@ from datetime import datetime
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.pending_songs import owed_songs
@@ -68,7 +68,7 @@ def _run(args: Namespace) -> int:
     if args.dry_run:
         say("Nothing was done (--dry-run).")
         return 0
-    if _nobody_would_run() or not agreed(f"{in_words(len(songs)).capitalize()} will be started again.", yes=args.yes):
+    if _nobody_would_run() or not agreed(f"{counted(len(songs))} will be started again.", yes=args.yes):
         return 1
     return _start(bucket, keys, songs)
 
@@ -112,10 +112,10 @@ def _cost(songs: list[Pending]) -> str:
     price = settings.number("credits_per_cover", 0)
     credits = f" ({unpaid * price:g} credits)" if price else ""
     paid = len(songs) - unpaid
-    rest = f"; {in_words(paid).partition(' ')[0]} {'is' if paid == 1 else 'are'} paid for already" if paid else ""
-    most = f"At most {in_words(unpaid, 'cover')} will be paid for{credits}" if unpaid else "No cover will be paid for"
+    rest = f"; {paid} {'is' if paid == 1 else 'are'} paid for already" if paid else ""
+    most = f"At most {counted(unpaid, 'cover')} will be paid for{credits}" if unpaid else "No cover will be paid for"
     return (
-        f"{in_words(len(songs)).capitalize()} to start. {most}{rest}. "
+        f"{counted(len(songs))} to start. {most}{rest}. "
         "Where KIE says that a cover has failed, it is made anew, at most twice in a run."
     )
 
@@ -150,10 +150,10 @@ def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
         with metadata.metadata_session() as session:
             sent = metadata.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
         if not sent:
-            complain(f"No event could be sent for {pending.music_task_id}; {in_words(started)} handed on before it.")
+            complain(f"No event could be sent for {pending.music_task_id}; {counted(started)} handed on before it.")
             return 1
         started += 1
-    say(f"{in_words(started).capitalize()} handed on; a run of {DAG} follows for each.")
+    say(f"{counted(started)} handed on; a run of {DAG} follows for each.")
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
 from airflow_kie.cli.arguments import archive_of, configured_archive, moment_of
@@ -110,12 +110,12 @@ class Tally:
         """Return it in words."""
         if self.owed:
             are = "is" if self.owed == 1 else "are"
-            return f"No song is archived here yet; {in_words(self.owed)} {are} owed something."
-        seen = f"{in_words(self.songs)}, {in_words(self.files, 'file')}, {self.size / 1e6:,.1f} MB"
-        work = f" {in_words(self.in_work)} being archived at the moment." if self.in_work else ""
+            return f"No song is archived here yet; {counted(self.owed)} {are} owed something."
+        seen = f"{counted(self.songs)}, {counted(self.files, 'file')}, {self.size / 1e6:,.1f} MB"
+        work = f" {counted(self.in_work)} being archived at the moment." if self.in_work else ""
         if not self.problems:
             return f"{seen}: all as the manifests say.{work}"
-        wrong = f"{in_words(len(self.problems), 'problem')} in {in_words(self.wrong_songs)}"
+        wrong = f"{counted(len(self.problems), 'problem')} in {counted(self.wrong_songs)}"
         return f"{seen}: {wrong}.{work} {_NEXT}"
 
 

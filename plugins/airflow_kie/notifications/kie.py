@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import conf
 
 from airflow_kie import settings
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.one_line import one_line
 from airflow_kie.links.kie import song_page
 from airflow_kie.monitoring.incidents import Change
@@ -44,7 +45,7 @@ class KieArchivedNotifier(KieNotifier):
         ti: Any = context["ti"]
         lines = [f"{one_line(row['title'] or 'Without title')}: {_page(context, row)}" for row in rows[:MOST_SONGS]]
         lines += _and_more(len(rows), _run_page(ti))
-        return Message(f"Archived: {_songs(len(rows))}", "\n".join(lines), f"archived/{ti.dag_id}/{ti.run_id}", "info")
+        return Message(f"Archived: {counted(len(rows))}", "\n".join(lines), f"archived/{ti.dag_id}/{ti.run_id}", "info")
 
 
 class KieFailedNotifier(KieNotifier):
@@ -63,7 +64,7 @@ class KieFailedNotifier(KieNotifier):
         count = sum(len(rows) for rows in by_cause.values())
         causes = ", ".join(by_cause)
         text = "\n".join(line for rows in by_cause.values() for line in self._lines(context, rows))
-        return Message(f"Failed: {_songs(count)} ({causes})", text, f"failed/{causes}")
+        return Message(f"Failed: {counted(count)} ({causes})", text, f"failed/{causes}")
 
     def _lines(self, context: Context, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return why songs failed, and which."""
@@ -157,7 +158,3 @@ def _base(path: str) -> str:
 
 def _and_more(songs: int, where: str) -> list[str]:
     return [f"and {songs - MOST_SONGS} more: {where}"] if songs > MOST_SONGS else []
-
-
-def _songs(count: int) -> str:
-    return f"{count} song{'' if count == 1 else 's'}"

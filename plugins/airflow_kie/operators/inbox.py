@@ -14,8 +14,12 @@ from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
-from airflow_kie.archive.inbox.objects import InboxObject, InboxUnreadable, shown
-from airflow_kie.archive.inbox.song_request import first_of, in_words
+from airflow_kie.archive.inbox.objects import (
+    InboxObject,
+    InboxUnreadable,
+    shown,
+)
+from airflow_kie.archive.inbox.song_request import counted, first_of
 from airflow_kie.archive.pending_songs import owed_songs
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
@@ -83,8 +87,8 @@ class KieInboxOperator(BaseOperator):
         context["ti"].xcom_push(key=TAKEN_KEY, value=[item.digest for item in taken])
         self.log.info(
             "The inbox held %s that came alone and %s of many.",
-            in_words(len(single)),
-            in_words(len(many), "object"),
+            counted(len(single)),
+            counted(len(many), "object"),
         )
         return [{"trigger_run_id": run_id_of(item.digest), "conf": {ORDER_FIELD: item.digest}} for item in many]
 
@@ -215,7 +219,7 @@ class KieInboxDoneOperator(BaseOperator):
                 failures.append(error)
                 self.log.error("The inbox object with digest %s could not be moved to inbox/done/: %s", digest, error)
         inbox.drop_old_orders(datetime.now(UTC))
-        self.log.info("%s moved to inbox/done/.", in_words(moved, "object").capitalize())
+        self.log.info("%s moved to inbox/done/.", counted(moved, "object"))
         if failures:
             raise failures[0]
         return moved
@@ -304,7 +308,7 @@ def hand_on(operator: BaseOperator, context: Context, music_task_ids: Sequence[s
     events = context["outlet_events"][MUSIC]
     events.add_partitions(list(music_task_ids))
     events.extra = {"heard_from": "inbox"}
-    operator.log.info("Handing on %s: %s.", in_words(len(music_task_ids)), ", ".join(music_task_ids))
+    operator.log.info("Handing on %s: %s.", counted(len(music_task_ids)), ", ".join(music_task_ids))
     return len(music_task_ids)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.one_line import one_line
 from airflow_kie.client.redact import without_urls
@@ -202,11 +202,11 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:
-    """Return the last line: "nine songs are archived, three failed: …"."""
+    """Return the last line: "9 songs are archived, 3 failed: …"."""
     archived = len(rows) - len(failed)
     verb = "is" if archived == 1 else "are"
-    told = f"{in_words(archived).capitalize()} {verb} archived"
+    told = f"{counted(archived)} {verb} archived"
     if not failed:
         return f"{told}."
     named = " ".join(one_line(f"[{row['title'] or row['music_task_id']}] {row['reason']}") for row in failed)
-    return f"{told}, {in_words(len(failed)).removesuffix('s').removesuffix(' song')} failed: {named}"
+    return f"{told}, {len(failed)} failed: {named}"

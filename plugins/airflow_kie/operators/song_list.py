@@ -14,9 +14,9 @@ from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import (
     SongOrder,
     SongsRefused,
+    counted,
     first_of,
     ids_in,
-    in_words,
     labels_in,
     mistakes_in_ids,
     mistakes_in_names,
@@ -140,7 +140,7 @@ class KieSongListOperator(BaseOperator):
         todo = [item.order for item in noted if not item.archived]
         check_balances(item.order for item in noted if item.archived is None and not item.cover_is_paid)
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
-        self.log.info("%s to work on, %s archived already.", in_words(len(todo)).capitalize(), in_words(len(archived)))
+        self.log.info("%s to work on, %s archived already.", counted(len(todo)), counted(len(archived)))
         return [order.arguments(bucket, prefix) for order in todo]
 
     # --- what is asked for ---

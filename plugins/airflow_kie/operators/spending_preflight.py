@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_kie import settings
-from airflow_kie.archive.inbox.song_request import SongOrder, in_words
+from airflow_kie.archive.inbox.song_request import SongOrder, counted
 from airflow_kie.client.errors import KieError, KieOutOfCredits
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.offered_covers import check_offered
@@ -37,7 +37,7 @@ def over_cap(cap: int | str | None, bucket: Bucket, prefix: str, orders: Sequenc
         unpaid = sum(pool.map(functools.partial(_is_unpaid, bucket, prefix), orders))
     if unpaid <= int(most):
         return ""
-    return f"The run would pay for {in_words(unpaid, 'cover')}, and its cap max_covers is {most}."
+    return f"The run would pay for {counted(unpaid, 'cover')}, and its cap max_covers is {most}."
 
 
 def check_balances(unpaid: Iterable[SongOrder]) -> None:
@@ -51,7 +51,7 @@ def check_balances(unpaid: Iterable[SongOrder]) -> None:
         with of_account(kie_conn_id):
             balance = KieHook(kie_conn_id).credits()
         if balance <= 0 or balance < covers * price:
-            needed = f"{in_words(covers, 'cover')} need about {covers * price:g}" if price else "covers cost credits"
+            needed = f"{counted(covers, 'cover')} need about {covers * price:g}" if price else "covers cost credits"
             said = f"connection {kie_conn_id} has {balance:g} credits left, {needed}"
             raise KieOutOfCredits(said, connection=kie_conn_id)
 

@@ -166,11 +166,15 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _archive(self, archive: SongArchive, context: Context) -> Archived:
         from airflow_kie.archive.archiver import archive_song
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.raw_answers import keep_first_answer
         from airflow_kie.client.http.download import DownloadSettings, download
 
         hook = KieHook(self.kie_conn_id)
         music = self._details(hook, MUSIC.name, self.music_task_id)
         cover = self._cover(hook)
+        if cover:
+            keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
         pending = archive.pending()
         archived = archive_song(
             archive.bucket,

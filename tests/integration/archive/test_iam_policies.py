@@ -233,7 +233,7 @@ def run_the_chain(song: str, failed: str) -> None:
         ),
         ti=TaskInstance(pulls=pulls),
     )
-    with pytest.raises(AirflowFailException, match="One song is archived, one failed"):
+    with pytest.raises(AirflowFailException, match="1 song is archived, 1 failed"):
         report.execute()
 
 

@@ -140,7 +140,7 @@ def test_one_song_that_failed_for_good_does_not_stop_the_others_and_turns_the_ru
     assert run["state"] == "failed"
     assert states(run, "music_complete") == ["success", "failed", "success"]
     assert states(run, "archive_to_s3") == ["success", "upstream_failed", "success"]
-    assert "Two songs are archived, one failed: " in run["log"]
+    assert "2 songs are archived, 1 failed: " in run["log"]
     assert "the word X is not allowed" in run["log"]
     told = [line for line in run["log"].splitlines() if good in line]
     for state in STORY:  # grep for one id tells its story
@@ -168,7 +168,7 @@ def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_
     manifests = {song: stack.manifest(song) for song in (first, second)}
     run = stack.run(first, second)
     assert (run["state"], states(run, "generate_cover")) == ("success", ["skipped"])
-    assert "Two songs are archived." in run["log"]
+    assert "2 songs are archived." in run["log"]
     assert {song: stack.manifest(song) for song in (first, second)} == manifests
     assert len(stack.kie.control.ledger()) == paid
 

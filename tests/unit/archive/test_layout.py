@@ -19,6 +19,7 @@ def test_the_keys_of_a_song_have_the_published_names() -> None:
     assert keys.choice == f"music/{ID}/choice.json"
     assert keys.pending == f"music/_pending/{ID}.json"
     assert ArchiveKeys("music").probe == "music/_probe"
+    assert ArchiveKeys("music").raw("team/../a", "suno.cover") == "music/_raw/suno.cover.team%2F..%2Fa.json"
 
 
 def test_an_empty_prefix_means_the_root_of_the_bucket() -> None:
@@ -46,7 +47,21 @@ def test_a_text_that_could_leave_the_folder_is_no_task_id(task_id: str) -> None:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["a/../b", "..", "a//b", "a/./b", "a\\b", "a\nb", "a/_pending", "inbox", "inbox/x", " a", "a /b", "x" * 513],
+    [
+        "a/../b",
+        "..",
+        "a//b",
+        "a/./b",
+        "a\\b",
+        "a\nb",
+        "a/_pending",
+        "a/_raw",
+        "inbox",
+        "inbox/x",
+        " a",
+        "a /b",
+        "x" * 513,
+    ],
 )
 def test_a_prefix_that_means_something_else_is_refused_with_a_sentence(prefix: str) -> None:
     with pytest.raises(KeyRefused, match=r"prefix .*\.$"):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.inbox.song_request import (
+    counted,
     ids_in,
-    in_words,
     labels_in,
     mistakes_in_ids,
     mistakes_in_names,
@@ -107,8 +107,5 @@ def test_what_is_no_list_of_songs_is_refused_with_an_example(given: Any) -> None
         songs_in(given)
 
 
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "no songs"), (1, "one song"), (9, "nine songs"), (12, "twelve songs"), (13, "13 songs")]
-)
-def test_counts_are_said_as_people_say_them(count: int, words: str) -> None:
-    assert in_words(count) == words
+def test_counts_are_digits_with_a_noun_that_agrees() -> None:
+    assert [counted(0), counted(1), counted(9, "file")] == ["0 songs", "1 song", "9 files"]

@@ -62,7 +62,7 @@ def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Song
     songs.owed(OTHER, cover_task_ids=(COVER,))
     first = songs.redrive()
     assert first.code == 0
-    assert "Two songs to start. At most one cover will be paid for (4 credits); one is paid for already." in first.out
+    assert "2 songs to start. At most 1 cover will be paid for (4 credits); 1 is paid for already." in first.out
     assert events() == [
         (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "heard_from": "inbox"}),
         (OTHER, {"music_task_id": OTHER, "heard_from": "inbox"}),
@@ -165,7 +165,7 @@ def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
     assert songs.bucket.head(KEYS.song(SONG).pending) is None
     assert f"left, nothing of it is owed any more: {SONG}" in told.out
     assert f"left, run event__1 of music_cover works on it: {OTHER}" in told.out
-    assert "One song handed on; a run of music_cover follows for each." in told.out
+    assert "1 song handed on; a run of music_cover follows for each." in told.out
 
 
 def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:

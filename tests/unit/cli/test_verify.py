@@ -99,7 +99,7 @@ def test_a_whole_archive_is_said_to_be_whole(stored_songs: Archive) -> None:
     stored_songs.put("songs/_probe")
     stored_songs.put("inbox/dropped.json")
     stored_songs.put(KEYS.song(SONGS[0]).choice, b"{}")
-    assert stored_songs.verify() == (0, "three songs, six files, 0.0 MB: all as the manifests say.\n")
+    assert stored_songs.verify() == (0, "3 songs, 6 files, 0.0 MB: all as the manifests say.\n")
 
 
 def test_without_a_name_the_configured_archive_is_verified(stored_songs: Archive, monkeypatch: Any) -> None:
@@ -150,7 +150,7 @@ def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(store
     assert stored_songs.problems() == ["cover-2.png: no manifest names it"]
     stored_songs.put(own.pending, b"{}")
     code, text = stored_songs.verify()
-    assert (code, "one song being archived at the moment" in text) == (0, True)
+    assert (code, "1 song being archived at the moment" in text) == (0, True)
 
 
 @pytest.mark.parametrize("fast", [False, True])
@@ -190,7 +190,7 @@ def test_an_object_that_stands_beside_the_songs_is_named(stored_songs: Archive, 
 
 
 def test_what_the_pipeline_keeps_beside_the_songs_is_no_stray(stored_songs: Archive) -> None:
-    for key in (KEYS.probe, KEYS.inbox_taken, f"{KEYS.pending}{'f' * 32}.json"):
+    for key in (KEYS.probe, KEYS.inbox_taken, KEYS.raw("kie_default", "suno.cover"), f"{KEYS.pending}{'f' * 32}.json"):
         stored_songs.put(key, b"{}", "application/json")
     assert stored_songs.problems() == []
 
@@ -236,7 +236,7 @@ def test_since_leaves_older_songs_alone(stored_songs: Archive) -> None:
 def test_a_prefix_may_hold_signs_that_divide_an_address(stored_songs: Archive) -> None:
     stored_songs.add(SONGS[0], ArchiveKeys("team #1?/songs"))
     code, text = stored_songs.verify(f"s3://{stored_songs.bucket.name}/team #1?/songs/")
-    assert (code, text) == (0, "one song, two files, 0.0 MB: all as the manifests say.\n")
+    assert (code, text) == (0, "1 song, 2 files, 0.0 MB: all as the manifests say.\n")
 
 
 def test_an_archive_may_be_a_buckets_root(stored_songs: Archive) -> None:
@@ -246,7 +246,7 @@ def test_an_archive_may_be_a_buckets_root(stored_songs: Archive) -> None:
             stored_songs.bucket.delete(facts.key)
     stored_songs.put("inbox/dropped.json")
     code, text = stored_songs.verify(f"s3://{stored_songs.bucket.name}")
-    assert (code, text) == (0, "one song, two files, 0.0 MB: all as the manifests say.\n")
+    assert (code, text) == (0, "1 song, 2 files, 0.0 MB: all as the manifests say.\n")
 
 
 @pytest.mark.parametrize("archive", ["songs", "s3://", "s3://bucket/a/../b", "https://bucket/songs"])
@@ -267,11 +267,11 @@ def test_an_archive_in_which_every_song_is_still_owed_is_not_damaged(stored_song
     assert stored_songs.verify(name)[0] == 2
     for song in SONGS[:2]:
         stored_songs.put(keys.song(song).pending, b"{", "application/json")
-    assert stored_songs.verify(name) == (0, "No song is archived here yet; two songs are owed something.\n")
+    assert stored_songs.verify(name) == (0, "No song is archived here yet; 2 songs are owed something.\n")
     assert json.loads(stored_songs.verify(name, json=True)[1])["songs"] == 0
     stored_songs.put(keys.song(SONGS[0]).cover(1, "png"))
     code, text = stored_songs.verify(name)
-    assert (code, "one song being archived at the moment" in text) == (0, True)
+    assert (code, "1 song being archived at the moment" in text) == (0, True)
 
 
 def test_owed_songs_that_cannot_be_listed_are_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:

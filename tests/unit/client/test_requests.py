@@ -143,11 +143,6 @@ def test_a_call_without_a_required_field_is_refused_before_it_is_sent(body: dict
         call_request(DOWNLOAD_URL, body)
 
 
-def test_style_is_a_call_that_answers_at_once_and_costs() -> None:
-    assert STYLE.charged
-    assert not CREDIT.charged
-
-
 def test_an_upload_goes_to_the_other_host_as_json_or_multipart() -> None:
     body = {"base64Data": "aGk=", "uploadPath": "in"}
     as_json = upload_request(UPLOAD_BASE64, body)

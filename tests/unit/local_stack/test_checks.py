@@ -24,11 +24,26 @@ def test_fails(): assert False
 """
 
 
-STACKS = ["system", "faults", "distributed"]
+TESTED = ["unit", "contract", "integration", "system"]
 
 
-def test_without_names_everything_runs_the_stacks_too() -> None:
-    assert split([]) == (["lint", "types", "unit", "contract", "integration", *STACKS], [])
+def test_without_names_what_a_person_runs_at_every_step_runs_on_one_airflow() -> None:
+    assert split([]) == (["lint", "types", *TESTED], [])
+
+
+def test_the_full_run_adds_the_fault_plan_and_the_distributed_stack() -> None:
+    assert split(["--full"]) == (["lint", "types", *TESTED, "faults", "distributed"], [])
+    assert split(["--full", "-x"]) == ([*TESTED, "faults", "distributed"], ["-x"])
+    assert split(["--full", "-k", "--full"])[1] == ["-k", "--full"]
+
+
+def test_the_full_run_is_that_of_the_continuous_integration() -> None:
+    assert (PROJECT / ".ci" / "run").read_text().splitlines()[-1] == 'exec ./run test "${@:---full}"'
+
+
+def test_parts_beside_the_full_run_are_refused() -> None:
+    with pytest.raises(SystemExit, match="--full is all of them"):
+        split(["--full", "unit"])
 
 
 def test_named_parts_run_in_their_order() -> None:
@@ -42,7 +57,7 @@ def test_a_part_whose_programs_are_not_installed_is_left_out_with_a_word_unless_
     monkeypatch.setattr(checks, "missing_packages", lambda names: ["redis-server"] if names else [])
     monkeypatch.setattr(checks, "fork_guardian", lambda *mark, **own_session: None)
     monkeypatch.setattr(checks, "lanes_of", lambda parts, *more: began.extend(parts) or [])
-    checks.run(argparse.Namespace(parts=[]))
+    checks.run(argparse.Namespace(parts=["--full"]))
     assert (began[-1], "distributed" in began) == ("faults", False)
     assert "distributed is left out. This gets what it needs: apt-get install redis-server" in capfd.readouterr().out
     checks.run(argparse.Namespace(parts=["distributed"]))
@@ -51,7 +66,7 @@ def test_a_part_whose_programs_are_not_installed_is_left_out_with_a_word_unless_
 
 def test_what_takes_long_or_needs_more_runs_only_where_it_is_named() -> None:
     assert split(["monitoring", "unit"]) == (["unit", "monitoring"], [])
-    assert not {"monitoring", "compose"} & {*split([])[0], *split(["-x"])[0]}
+    assert not {"monitoring", "compose"} & {*split(["--full"])[0], *split(["-x"])[0]}
 
 
 def test_what_follows_the_parts_goes_to_pytest() -> None:
@@ -59,10 +74,10 @@ def test_what_follows_the_parts_goes_to_pytest() -> None:
 
 
 def test_options_alone_mean_the_tests() -> None:
-    assert split(["-x"]) == (["unit", "contract", "integration", *STACKS], ["-x"])
+    assert split(["-x"]) == (TESTED, ["-x"])
 
 
-@pytest.mark.parametrize("arguments", [["-k", "foo"], ["unit", "-k", "foo"], []])
+@pytest.mark.parametrize("arguments", [["-k", "foo"], ["unit", "-k", "foo"], [], ["--full", "-x"]])
 def test_options_for_pytest_are_nobody_elses(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     checks.add_arguments(parser.add_subparsers().add_parser("test"))
@@ -118,12 +133,17 @@ def last_line(capfd: pytest.CaptureFixture[str]) -> str:
     return capfd.readouterr().out.splitlines()[-1]
 
 
-def test_the_last_line_counts_and_the_exit_code_agrees(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_counts_and_the_exit_code_agrees(
+    project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (project / "tests" / "unit" / "test_sample.py").write_text(TESTS)
     assert checks.run(argparse.Namespace(parts=["unit"])) == 1
     assert last_line(capfd) == "2 passed, 1 failed"
     assert checks.run(argparse.Namespace(parts=["unit", "-k", "passes"])) == 0
     assert last_line(capfd) == "2 passed, 0 failed"
+    monkeypatch.setattr(checks, "TOOLS", {})
+    assert checks.run(argparse.Namespace(parts=["--full"])) == 1
+    assert last_line(capfd) == "2 passed, 1 failed"
 
 
 def test_a_run_of_nothing_is_no_success(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -242,13 +242,13 @@ def test_a_run_whose_songs_are_archived_says_so_in_words(caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("archived", "failed", "said"),
     [
-        (9, 3, "Nine songs are archived, three failed: "),
-        (1, 1, "One song is archived, one failed: "),
-        (0, 2, "No songs are archived, two failed: "),
+        (9, 3, "9 songs are archived, 3 failed: "),
+        (1, 1, "1 song is archived, 1 failed: "),
+        (0, 2, "0 songs are archived, 2 failed: "),
         (14, 13, "14 songs are archived, 13 failed: "),
     ],
 )
-def test_a_run_with_a_failed_song_is_never_green_and_counts_in_words(
+def test_a_run_with_a_failed_song_is_never_green_and_counts_both_kinds(
     kie: SimulatorServer, bucket: str, archived: int, failed: int, said: str
 ) -> None:
     ids = [f"{number:032x}" for number in range(archived + failed)]
@@ -267,7 +267,7 @@ def test_a_run_with_a_failed_song_is_never_green_and_counts_in_words(
 def test_one_song_pulls_as_a_single_value_and_is_reported_all_the_same(kie: SimulatorServer, bucket: str) -> None:
     assert report_run([song_arguments(A)], archived=archived_song(A)).execute()[0]["result"] == "archived"
     run = report_run([song_arguments(A, bucket)], failed=failure(A, "the word X"))
-    with pytest.raises(AirflowFailException, match=r"No songs are archived, one failed: .*the word X"):
+    with pytest.raises(AirflowFailException, match=r"0 songs are archived, 1 failed: .*the word X"):
         run.execute()
 
 

@@ -36,7 +36,7 @@ def noted(bucket: str, song: str, **known: Any) -> None:
 def test_a_run_over_its_cap_is_refused_and_leaves_nothing_that_the_sweep_would_start(
     kie: SimulatorServer, archive: StoredFiles, cap: int | str
 ) -> None:
-    with pytest.raises(SongsRefused, match=f"would pay for two covers, and its cap max_covers is {cap}"):
+    with pytest.raises(SongsRefused, match=f"would pay for 2 covers, and its cap max_covers is {cap}"):
         listed(music_task_ids=[A, B], max_covers=cap)
     assert [key for key in archive.listed() if "_pending/" in key] == []
     assert kie.control.ledger() == []
@@ -49,9 +49,9 @@ def test_what_is_paid_for_already_does_not_count_against_the_cap(kie: SimulatorS
     known = TaskRun(lambda: KieGenerateCoverOperator(task_id="generate_cover", **options)).attempt()
     adopted = [{"music_task_id": song, "cover_task_id": known}]
     assert listed(music_task_ids=[A, B], songs=adopted, max_covers=1) == [A, B, song]
-    with pytest.raises(SongsRefused, match="would pay for two covers"):
+    with pytest.raises(SongsRefused, match="would pay for 2 covers"):
         listed(music_task_ids=[A, B], songs=[{"music_task_id": C, "cover_task_id": known}], max_covers=1)
-    with pytest.raises(SongsRefused, match="would pay for one cover"):
+    with pytest.raises(SongsRefused, match="would pay for 1 cover"):
         listed(music_task_ids=[A, B], songs=adopted, max_covers=0)
 
 

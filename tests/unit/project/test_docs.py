@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tools import tables
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.fixture(scope="module")
-def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code(tables: ModuleType) -> None:
+def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code() -> None:
     for page in tables.PAGES:
         text = page.read_text(encoding="utf-8")
-        assert text == tables.with_tables(text), f"{page.name} is out of date: .venv/bin/python docs/tables.py"
+        assert text == tables.with_tables(text), f"{page.name} is out of date: .venv/bin/python -m tools.tables"
 
 
-def test_every_table_stands_in_some_page(tables: ModuleType) -> None:
+def test_every_table_stands_in_some_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
     assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
 
 
-def test_every_error_of_the_package_has_its_row_in_the_on_call_page(tables: ModuleType) -> None:
+def test_every_error_of_the_package_has_its_row_in_the_on_call_page() -> None:
     page = (ROOT / "docs" / "on-call.md").read_text(encoding="utf-8")
     assert [error.reason for error in tables.every_error() if f"| `{error.reason}` |" not in page] == []
 

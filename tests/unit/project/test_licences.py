@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
@@ -11,19 +9,10 @@ from typing import Any
 
 import pytest
 
+from tools import licences
+
 ROOT = Path(__file__).resolve().parents[3]
 RECORDINGS = ROOT / "tests" / "data" / "kie-recordings"
-
-
-@pytest.fixture(scope="module")
-def licences() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_licences", ROOT / "docs" / "licences.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def metadata(**fields: str | list[str]) -> Callable[[str], Message | None]:
@@ -36,12 +25,12 @@ def metadata(**fields: str | list[str]) -> Callable[[str], Message | None]:
     return {"some": message}.get
 
 
-def test_the_page_is_the_one_that_the_command_makes_from_the_lock(licences: Any) -> None:
+def test_the_page_is_the_one_that_the_command_makes_from_the_lock() -> None:
     made = licences.page(licences.LOCK.read_text(encoding="utf-8"))
-    assert licences.PAGE.read_text(encoding="utf-8") == made, "out of date: .venv/bin/python docs/licences.py"
+    assert licences.PAGE.read_text(encoding="utf-8") == made, "out of date: .venv/bin/python -m tools.licences"
 
 
-def test_every_package_of_the_lock_has_its_row(licences: Any) -> None:
+def test_every_package_of_the_lock_has_its_row() -> None:
     lock = licences.LOCK.read_text(encoding="utf-8")
     lines = [line for line in lock.splitlines() if line and line[0] not in "# "]
     page = licences.PAGE.read_text(encoding="utf-8")
@@ -53,18 +42,18 @@ def test_every_package_of_the_lock_has_its_row(licences: Any) -> None:
     "licence",
     ["AGPL-3.0-or-later", "SSPL-1.0", "GPL-3.0-or-later", "BUSL-1.1", "MIT AND AGPL-3.0-only", "Whatever", ""],
 )
-def test_a_licence_that_is_not_allowed_or_not_known_is_refused(licences: Any, licence: str) -> None:
+def test_a_licence_that_is_not_allowed_or_not_known_is_refused(licence: str) -> None:
     with pytest.raises(licences.LicenceRefused, match=r"some 1\.0"):
         licences.row(licences.Pin("some", "1.0"), metadata(License_Expression=licence))
 
 
 @pytest.mark.parametrize("licence", ["MIT", "MIT AND PSF-2.0", "GPL-2.0-or-later OR MIT", "MPL-2.0", "LGPL-3.0-only"])
-def test_a_licence_that_one_may_depend_on_is_taken(licences: Any, licence: str) -> None:
+def test_a_licence_that_one_may_depend_on_is_taken(licence: str) -> None:
     row = licences.row(licences.Pin("some", "1.0"), metadata(License_Expression=licence))
     assert (row.licence, row.said_by) == (licence, "expression")
 
 
-def test_an_older_package_is_known_by_its_field_or_its_classifier(licences: Any) -> None:
+def test_an_older_package_is_known_by_its_field_or_its_classifier() -> None:
     pin = licences.Pin("some", "1.0")
     assert licences.row(pin, metadata(License="Apache License 2.0")).licence == "Apache-2.0"
     assert licences.row(pin, metadata(Classifier="License :: OSI Approved :: MIT License")).licence == "MIT"
@@ -84,20 +73,18 @@ def test_an_older_package_is_known_by_its_field_or_its_classifier(licences: Any)
         {},
     ],
 )
-def test_metadata_that_contradicts_itself_or_says_too_little_has_to_be_read_by_a_person(
-    licences: Any, fields: dict[str, Any]
-) -> None:
+def test_metadata_that_contradicts_itself_or_says_too_little_has_to_be_read_by_a_person(fields: dict[str, Any]) -> None:
     with pytest.raises(licences.LicenceRefused, match="BY_HAND"):
         licences.row(licences.Pin("some", "1.0"), metadata(**fields))
 
 
-def test_a_package_of_other_machines_has_to_be_read_in_its_wheel(licences: Any) -> None:
+def test_a_package_of_other_machines_has_to_be_read_in_its_wheel() -> None:
     with pytest.raises(licences.LicenceRefused, match="PLATFORM"):
         licences.row(licences.Pin("other", "1.0", "sys_platform == 'win32'"), metadata())
 
 
 def test_what_was_read_in_a_wheel_must_agree_with_the_metadata_where_it_is_installed(
-    licences: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(licences, "PLATFORM", {("some", "1.0"): "MIT"})
     pin = licences.Pin("some", "1.0", "sys_platform == 'linux'")
@@ -106,7 +93,7 @@ def test_what_was_read_in_a_wheel_must_agree_with_the_metadata_where_it_is_insta
         licences.row(pin, metadata(License_Expression="AGPL-3.0-only"))
 
 
-def test_a_version_that_is_not_installed_is_not_judged_by_another_one(licences: Any) -> None:
+def test_a_version_that_is_not_installed_is_not_judged_by_another_one() -> None:
     with pytest.raises(licences.LicenceRefused, match="not installed"):
         licences.row(licences.Pin("some", "2.0"), metadata(License_Expression="MIT"))
 

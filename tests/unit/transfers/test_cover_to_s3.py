@@ -254,3 +254,38 @@ def test_write_arguments_reach_s3(kie: SimulatorServer, archive: StoredFiles) ->
     result = archived(music, cover_of(music), archive.bucket, extra_args={"ServerSideEncryption": "AES256"})
     head = archive.client.head_object(Bucket=archive.bucket, Key=result["files"][0]["key"])
     assert (head["ServerSideEncryption"], head["ContentType"]) == ("AES256", "image/png")
+
+
+RAW = "songs/_raw/suno.cover.kie_default.json"
+
+
+def test_the_first_cover_answer_of_an_account_is_kept_without_links_and_texts(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    music = song(kie, prompt="a private prompt")
+    cover = cover_of(music)
+    archived(music, cover, archive.bucket)
+    data = archive.json(RAW)["data"]
+    assert (data["taskId"], data["parentTaskId"], data["successFlag"]) == (cover, music, 1)
+    assert [image.partition("<")[0] for image in data["response"]["images"]] == ["http://127.0.0.1/"] * 2
+    assert not [word for word in (b"?", b"private", b"Caf", kie.api_key.encode()) if word in archive.body(RAW)]
+    archived(another := song(kie), cover_of(another), archive.bucket)
+    assert archive.json(RAW)["data"]["taskId"] == cover
+
+
+def test_a_raw_answer_that_cannot_be_kept_fails_nothing(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.s3_errors import S3StoredWrong
+
+    put = Bucket.put_json
+
+    def refusing(bucket: Bucket, value: object, key: str) -> None:
+        if "/_raw/" in key:
+            raise S3StoredWrong("no")
+        put(bucket, value, key)
+
+    monkeypatch.setattr(Bucket, "put_json", refusing)
+    music = song(kie)
+    assert archived(music, cover_of(music), archive.bucket)["changed"] is True

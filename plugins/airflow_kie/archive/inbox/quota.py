@@ -13,7 +13,7 @@ from pydantic import Field
 
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.objects import InboxObject, InboxUnreadable, shown
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.record_base import ArchiveUnreadable, Record, UtcTime
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class InboxDay:
         """
         if len(item.songs) > self._limit:
             raise InboxUnreadable(
-                f"It names {in_words(len(item.songs))}; at most {self._limit} are taken in 24 hours "
+                f"It names {counted(len(item.songs))}; at most {self._limit} are taken in 24 hours "
                 "(inbox_songs_per_day in the [kie] configuration)."
             )
 
@@ -81,7 +81,7 @@ class InboxDay:
             log.warning(
                 "%s and what comes after it wait in the inbox: it names %s; %d of at most %d in 24 hours were taken "
                 "(inbox_songs_per_day in the [kie] configuration).",
-                shown(item.key), in_words(len(item.songs)), count, self._limit,
+                shown(item.key), counted(len(item.songs)), count, self._limit,
             )  # fmt: skip
             self._record = self._record.changed(full_at=self._now)
             return False

@@ -197,8 +197,6 @@ def first_of(mistakes: Iterable[str]) -> str:
     return " ".join([*named, *([f"There are {more:,} more mistakes like these."] if more else [])])
 
 
-def in_words(count: int, noun: str = "song") -> str:
-    """Return a count as people say it: one song, nine songs, 13 songs."""
-    small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-    number = small[count] if 0 <= count < len(small) else str(count)
-    return f"{number} {noun}" if count == 1 else f"{number} {noun}s"
+def counted(count: int, noun: str = "song") -> str:
+    """Return a count with its noun: 1 song, 9 songs."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -189,6 +189,7 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
         created_at=parse_time(first_at(data, ("createTime",))),
         completed_at=parse_time(first_at(data, ("completeTime",))),
         credits_consumed=_credits(credits_consumed),
+        raw=data,
     )
 
 

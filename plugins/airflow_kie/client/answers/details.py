@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +57,7 @@ class TaskDetails:
     :param created_at: when KIE made the task.
     :param completed_at: when it ended.
     :param credits_consumed: credits, where KIE reports them for the task.
+    :param raw: the `data` of the answer, as it came.
     """
 
     kind: str
@@ -72,6 +74,7 @@ class TaskDetails:
     created_at: datetime | None = None
     completed_at: datetime | None = None
     credits_consumed: float | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def complete(self) -> bool:

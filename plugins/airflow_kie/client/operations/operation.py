@@ -25,11 +25,10 @@ class Host(StrEnum):
 
 
 class Phase(StrEnum):
-    """A code means different things when a task is made, read, or called back."""
+    """A code means different things when a task is made and when it is read."""
 
     CREATE = "create"
     DETAILS = "details"
-    CALLBACK = "callback"
 
 
 class State(StrEnum):
@@ -106,7 +105,6 @@ class Task:
     :param callback_field: spelling of the callback URL's field; None: KIE calls nobody back.
     :param details_field: spelling of the id's field when details are read.
     :param id_paths: where a create's answer names the task.
-    :param callback_id_paths: where a callback names the task.
     :param state_path: where details say how the task is; None: it has ended when the results are there.
     :param states: state word or number → state. A word that stands nowhere counts as running.
     :param result_paths: where the URLs of the result files stand; all of them are results.
@@ -136,7 +134,6 @@ class Task:
     callback_field: str | None = "callBackUrl"
     details_field: str = "taskId"
     id_paths: tuple[Path, ...] = (("taskId",), ("task_id",))
-    callback_id_paths: tuple[Path, ...] = (("data", "task_id"), ("data", "taskId"), ("taskId",), ("task_id",))
     state_path: Path | None = ("successFlag",)
     states: Mapping[str | int, State] = field(default_factory=frozen)
     result_paths: tuple[Path, ...] = ()
@@ -172,7 +169,6 @@ class Call:
     :param page: the documentation page at docs.kie.ai.
     :param endpoint: where it is.
     :param required: fields that KIE refuses to do without.
-    :param charged: whether KIE takes credits for it; a charged call is not repeated when its answer is lost.
     :param code_errors: as in :class:`Task`, for the create phase.
     """
 
@@ -181,7 +177,6 @@ class Call:
     page: str
     endpoint: Endpoint
     required: tuple[str, ...] = ()
-    charged: bool = True
     code_errors: Mapping[Phase, CodeTable] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -195,7 +190,6 @@ class Upload:
     :param endpoint: where it is.
     :param required: fields that KIE refuses to do without.
     :param file_field: the multipart field of the bytes; None: the body is JSON.
-    :param url_path: where the answer names the uploaded file.
     """
 
     name: str
@@ -204,7 +198,6 @@ class Upload:
     endpoint: Endpoint
     required: tuple[str, ...] = ("uploadPath",)
     file_field: str | None = None
-    url_path: Path = ("downloadUrl",)
 
 
 Operation = Task | Call | Upload

@@ -303,10 +303,10 @@ VEO_4K = Task(
 )
 
 CREDIT = Call("credit", "Get Remaining Credits", "common-api/get-account-credits",
-              Endpoint("GET", f"{_V1}/chat/credit"), charged=False)  # fmt: skip
+              Endpoint("GET", f"{_V1}/chat/credit"))  # fmt: skip
 DOWNLOAD_URL = Call("download_url", "Get Download URL", "common-api/download-url",
-                    Endpoint("POST", f"{_V1}/common/download-url"), ("url",), charged=False)  # fmt: skip
-MODELS = Call("models", "List Models", "market/models", Endpoint("GET", f"{_V1}/models"), charged=False)
+                    Endpoint("POST", f"{_V1}/common/download-url"), ("url",))  # fmt: skip
+MODELS = Call("models", "List Models", "market/models", Endpoint("GET", f"{_V1}/models"))
 STYLE = Call("style", "Boost Music Style", "suno-api/boost-music-style",
              Endpoint("POST", f"{_V1}/style/generate"), ("content",))  # fmt: skip
 

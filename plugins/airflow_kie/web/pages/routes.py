@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from airflow_kie._airflow_private.web_ui import read_access
-from airflow_kie.archive.inbox.song_request import in_words
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import read_manifest
 from airflow_kie.archive.pending import list_pending, read_pending
@@ -203,7 +203,7 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
         refresh=RUN_REFRESH if any(song.state in PENDING for song in read) else 0,
         run_root=run_root(request, dag_id, run_id),
         songs=read,
-        count=in_words(len(songs)),
+        count=counted(len(songs)),
         trouble=refusal(*refused, now=datetime.now(UTC)) if refused else None,
         number=number,
         pages=pages,

@@ -1,4 +1,4 @@
-"""One cover, made on purpose: what `airflow kie check --spend` does at KIE, and what keeps it from paying twice."""
+"""One cover, made on purpose: what the live contract check does at KIE, and what keeps it from paying twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.content.images import check_image
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.http_log import ListeningTransport
-from airflow_kie.cli.seen import Seen, SeenFile, Step
 from airflow_kie.client.answers.decode import (
     CreateAnswer,
     Created,
@@ -35,6 +34,7 @@ from airflow_kie.client.requests import create_request
 from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.lifecycle.driver import Follower
 from airflow_kie.lifecycle.record import TaskRecord
+from tools.live_contract_check.observations import Seen, SeenFile, Step
 
 PERMIT_PATIENCE = 30.0
 """Seconds that a person waits for the account's limiter."""

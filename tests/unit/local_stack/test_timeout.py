@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from local_stack import patience
-from local_stack.patience import Patience
+from local_stack import timeout
+from local_stack.timeout import Timeout
 
 
 @pytest.fixture
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let so many seconds pass between two looks at the time."""
     now = [1000.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(timeout.time, "monotonic", lambda: now[0])
 
     def pass_by(seconds: float) -> None:
         now[0] += seconds
@@ -23,24 +23,24 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_it_is_over_once_the_time_has_passed_in_small_steps(after: Callable[[float], None]) -> None:
-    waiting, looks = Patience(30.0), 0
-    while not waiting.is_over():
+    waiting, looks = Timeout(30.0), 0
+    while not waiting.expired():
         after(0.5)
         looks += 1
     assert looks == 60
 
 
 def test_a_machine_that_stood_still_has_not_waited(after: Callable[[float], None]) -> None:
-    waiting = Patience(120.0)
+    waiting = Timeout(120.0)
     after(100.0)
-    assert not waiting.is_over()
+    assert not waiting.expired()
     after(3600.0)
-    assert not waiting.is_over()
+    assert not waiting.expired()
 
 
 def test_one_that_is_never_looked_at_without_a_pause_ends_all_the_same(after: Callable[[float], None]) -> None:
-    waiting, looks = Patience(120.0), 0
-    while not waiting.is_over():
+    waiting, looks = Timeout(120.0), 0
+    while not waiting.expired():
         after(60.0)
         looks += 1
     assert looks == 12

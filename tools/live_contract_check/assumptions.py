@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from airflow_kie.cli.http_log import Exchange
-from airflow_kie.cli.seen import Seen, Step
 from airflow_kie.client.operations.json_path import first_at, values_at
 from airflow_kie.client.operations.registry import COVER
+from tools.live_contract_check.observations import Seen, Step
 
 DOCUMENTED_FILE_HOST = "tempfile.aiquickdraw.com"
 DOCUMENTED_IMAGES = 2

@@ -1,4 +1,4 @@
-"""The licences of everything in requirements.txt: ``.venv/bin/python docs/licences.py`` writes docs/licences.md anew.
+"""The licences of everything in requirements.txt: ``.venv/bin/python -m tools.licences`` writes docs/licences.md.
 
 It fails, and names the package, where a licence is not known or not allowed; tests/unit/project/test_licences.py
 compares the page.
@@ -96,7 +96,7 @@ Where one is installed, its metadata must agree."""
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)(?:\s*;\s*([^\\]+?))?\s*\\?$", re.M)
 _HEAD = """# Licences
 
-Made by `.venv/bin/python docs/licences.py` from `requirements.txt`, which is what an installation in production holds.
+Made by `.venv/bin/python -m tools.licences` from `requirements.txt`, which is what an installation in production holds.
 A test fails when this page is out of date, or when a package has a licence that is unknown or not allowed. The licence
 is what the installed distribution's metadata says (*expression*; older ones: *field*, *classifier*), or was read by a
 person where that says too little. The lock is for all machines: packages that it installs on some only were read in
@@ -214,7 +214,7 @@ def _platform(pin: Pin, found: Message | None) -> Row:
     if licence is None:
         raise LicenceRefused(
             f"{pin.name} {pin.version} is installed on some machines only ({pin.marker}): read the licence in its "
-            "wheel and enter it into PLATFORM in docs/licences.py."
+            "wheel and enter it into PLATFORM in tools/licences.py."
         )
     said = next(_claims(found), None) if found is not None else None
     if said and not _parts(said[0]) <= _parts(licence) | {BSD}:
@@ -232,7 +232,7 @@ def _read(pin: Pin, found: Message | None) -> Row:
     if not claims or _contradicted(claims):
         raise LicenceRefused(
             f"The metadata of {pin.name} {pin.version} does not tell its licence, or contradicts itself: read it in "
-            "the distribution and enter it into BY_HAND in docs/licences.py."
+            "the distribution and enter it into BY_HAND in tools/licences.py."
         )
     return Row(pin, *claims[0])
 

@@ -1,4 +1,4 @@
-"""The tables of the pages that the code decides: ``.venv/bin/python docs/tables.py`` writes them.
+"""The tables of the pages that the code decides: ``.venv/bin/python -m tools.tables`` writes them.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/project/test_docs.py compares it.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 import airflow_kie
 from airflow_kie.client.errors import KieError, Remedy, Scope
@@ -20,11 +19,9 @@ from airflow_kie.durable import outage_backoff
 from airflow_kie.durable.retry_policy import BUDGETS, OTHER
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
 from airflow_kie.metrics import METRICS
+from tools import parameters
 
-DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS))
-import parameters  # noqa: E402 - of this folder
-
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md", DOCS / "operators.md")
 RULES = DOCS.parent / "include" / "monitoring" / "prometheus_rules.yml"
 
