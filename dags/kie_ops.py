@@ -19,8 +19,6 @@ with DAG(
     doc_md=__doc__,
     schedule=timedelta(minutes=settings.number("ops_every_minutes", 10)),
     catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=30),
     tags=["kie"],
 ):
     check = KieHealthCheckOperator(

@@ -20,7 +20,6 @@ from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.operations.operation import Call, Operation, State, Task, Upload
 from airflow_kie.client.operations.registry import OPERATIONS
-from airflow_kie.lifecycle.record import TaskRecord
 from answering_server import FakeServer, Seen, serving
 
 FOLDER = Path(__file__).parents[1] / "data" / "kie-recordings"
@@ -138,7 +137,7 @@ def test_recorded_details_are_asked_for_and_read_as_recorded(exchange: Exchange,
     kie, server, _ = replay
     kind = exchange.operation
     assert isinstance(kind, Task)
-    answered = kie.details(TaskRecord.of_known_task(kind.name, exchange.query["taskId"]), kind)
+    answered = kie.details(kind, exchange.query["taskId"])
 
     (seen,) = server.seen
     assert (seen.method, seen.path) == ("GET", f"{exchange.path}?{urlsplit(exchange.url).query}")
@@ -214,7 +213,7 @@ def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
         assert isinstance(created, Created)
         states = []
         for _ in entries[1:]:
-            read = kie.details(TaskRecord.of_known_task("jobs", created.task_id), kind)
+            read = kie.details(kind, created.task_id)
             assert isinstance(read, Read)
             states.append(read.details.state)
             complete = read.details.complete

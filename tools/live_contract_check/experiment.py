@@ -99,7 +99,7 @@ class CoverExperiment:
         :raises KieError: when it cannot be read, or is not finished.
         """
         self.transport.purpose = Step.SONG
-        answer = self.kie.details(TaskRecord.of_known_task(MUSIC.name, self.music_task_id), MUSIC)
+        answer = self.kie.details(MUSIC, self.music_task_id)
         if isinstance(answer, Unreadable):
             raise answer.error
         if not isinstance(answer, Read):

@@ -21,7 +21,6 @@ from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.operation import Call, Operation, Phase, Task, Upload
 from airflow_kie.client.operations.registry import CREDIT, DOWNLOAD_URL
 from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
-from airflow_kie.lifecycle.record import TaskRecord
 
 
 class Kie:
@@ -51,15 +50,15 @@ class Kie:
             return Lost(error.with_facts(kind=kind.name))
         return decode_create(kind, source, response)
 
-    def details(self, record: TaskRecord, kind: Task) -> DetailsAnswer:
+    def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers.
 
-        :param record: the task.
         :param kind: its row.
+        :param task_id: KIE's id.
+        :param source: what it is made from, for a kind that is read by sending its create again.
         """
-        task_id = record.task_id or ""
         try:
-            response = self._transport.send(details_request(kind, task_id, record.source))
+            response = self._transport.send(details_request(kind, task_id, source or {}))
         except KieError as error:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
@@ -100,11 +99,10 @@ class KieAsync:
         self._transport = transport
         self.account = transport.account
 
-    async def details(self, record: TaskRecord, kind: Task) -> DetailsAnswer:
-        """Read a task; never raises for what KIE answers."""
-        task_id = record.task_id or ""
+    async def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+        """Read a task, as :meth:`Kie.details` does."""
         try:
-            response = await self._transport.send(details_request(kind, task_id, record.source))
+            response = await self._transport.send(details_request(kind, task_id, source or {}))
         except KieError as error:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)

@@ -13,7 +13,6 @@ from airflow_kie.client.answers.decode import DetailsAnswer, Invisible, Read, Un
 from airflow_kie.client.errors import Scope
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.registry import COVER, LYRICS, MUSIC
-from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
     from airflow_kie.client.api import Kie
@@ -41,11 +40,11 @@ def ask_kie(kie: Kie, task_id: str) -> Claim:
     :param kie: KIE, with the account that the callback or record names.
     :param task_id: the id.
     """
-    claim = _as_song(kie.details(TaskRecord.of_known_task(MUSIC.name, task_id), MUSIC))
+    claim = _as_song(kie.details(MUSIC, task_id))
     if claim is not Claim.NOT_FOUND:
         return claim
     for kind in _OTHERS:
-        match kie.details(TaskRecord.of_known_task(kind.name, task_id), kind):
+        match kie.details(kind, task_id):
             case Read(details) if details.word and details.known_word:
                 return Claim.OTHER
     return Claim.NOT_FOUND

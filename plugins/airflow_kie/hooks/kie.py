@@ -17,7 +17,6 @@ from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waki
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.client.operations import registry
-from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -103,8 +102,7 @@ class KieHook(BaseHook):
         :param kind: the operation, such as ``suno.cover``.
         :param task_id: KIE's id.
         """
-        record = TaskRecord.of_known_task(kind, task_id, connection=self.kie_conn_id)
-        return self.get_conn().details(record, registry.task_kind(kind))
+        return self.get_conn().details(registry.task_kind(kind), task_id)
 
     def credits(self) -> float:
         """Return the account's balance in credits; asking is free."""

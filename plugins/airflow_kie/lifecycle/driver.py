@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from airflow_kie.client.answers.decode import CreateAnswer, Ended, Unreadable
+from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieWaitTimeout, Remedy
+from airflow_kie.client.operations.operation import Task
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
 
-if TYPE_CHECKING:
-    from airflow_kie.client.api import Kie
+
+class Reader(Protocol):
+    """What is asked of KIE here: a task's details."""
+
+    def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+        """Read a task; never raises for what KIE answers."""
+
 
 Create = Callable[[TaskRecord], CreateAnswer]
 Pause = Callable[[TaskRecord, float], None]
@@ -49,7 +55,7 @@ class Follower:
     :param clock: epoch seconds.
     """
 
-    kie: Kie
+    kie: Reader
     save: Save
     pause: Pause
     create: Create | None = None
@@ -75,7 +81,7 @@ class Follower:
                 case Fetch(record) | Wait(record) if not to_the_end:
                     return Followed(record)
                 case Fetch(record):
-                    answered = self.kie.details(record, task_kind(record.kind))
+                    answered = self.kie.details(task_kind(record.kind), record.task_id or "", record.source)
                     unread = answered.error if isinstance(answered, Unreadable) else None
                     action = next_action(record, self.clock(), answered, self.rules)
                 case Wait(record, until):

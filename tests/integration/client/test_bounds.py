@@ -51,14 +51,14 @@ def details(url: str, **account: Any) -> tuple[DetailsAnswer, DetailsAnswer]:
     """Read a task in both ways: blocking, and on an event loop."""
     transport = KieTransport(KieAccount("key", api_url=url, **account))
     try:
-        blocking = Kie(transport).details(RECORD, COVER)
+        blocking = Kie(transport).details(COVER, RECORD.task_id or "")
     finally:
         transport.close()
 
     async def read() -> DetailsAnswer:
         shell = KieAsyncTransport(KieAccount("key", api_url=url, **account))
         try:
-            return await KieAsync(shell).details(RECORD, COVER)
+            return await KieAsync(shell).details(COVER, RECORD.task_id or "")
         finally:
             await shell.close()
 
@@ -168,8 +168,8 @@ def test_a_connection_whose_answer_was_cut_off_is_not_used_again() -> None:
     wires = [whole(padded(5 * MIB)), ANSWER]
     with serving(lambda _: wires.pop(0)) as server:
         transport = KieTransport(KieAccount("key", api_url=server.url))
-        assert isinstance(Kie(transport).details(RECORD, COVER), Unreadable)
-        assert isinstance(Kie(transport).details(RECORD, COVER), Read)
+        assert isinstance(Kie(transport).details(COVER, RECORD.task_id or ""), Unreadable)
+        assert isinstance(Kie(transport).details(COVER, RECORD.task_id or ""), Read)
         transport.close()
 
 
@@ -268,7 +268,7 @@ def test_many_reads_on_one_loop_do_not_spend_their_time_in_the_queue() -> None:
     async def read(url: str) -> list[DetailsAnswer]:
         shell = KieAsyncTransport(KieAccount("key", api_url=url, deadline=5.0))
         try:
-            return await asyncio.gather(*(KieAsync(shell).details(RECORD, COVER) for _ in range(600)))
+            return await asyncio.gather(*(KieAsync(shell).details(COVER, RECORD.task_id or "") for _ in range(600)))
         finally:
             await shell.close()
 

@@ -159,7 +159,7 @@ def test_the_async_shell_reads_and_fails_as_the_other_does() -> None:
     async def read(url: str) -> Any:
         transport = await shared_async_transport(KieAccount(KEY, api_url=url))
         try:
-            return await KieAsync(transport).details(RECORD, COVER)
+            return await KieAsync(transport).details(COVER, RECORD.task_id or "")
         finally:
             await transport.close()
 

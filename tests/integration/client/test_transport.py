@@ -70,7 +70,7 @@ def test_each_host_gets_what_is_meant_for_it() -> None:
 def test_redirects_are_never_followed_so_the_key_reaches_no_other_host(status: int) -> None:
     with serving(says(OK)) as stranger, serving(says(b"", status, Location=f"{stranger.url}/steal")) as server:
         with client(server.url) as kie:
-            assert isinstance(kie.details(RECORD, COVER), Unreadable)
+            assert isinstance(kie.details(COVER, RECORD.task_id or ""), Unreadable)
             assert isinstance(kie.create(COVER, SONG, SONG, CALLBACK), Lost)
             with pytest.raises(errors.KieBadAnswer, match=str(status)):
                 kie.credits()
@@ -92,7 +92,7 @@ def test_neither_key_nor_url_nor_answer_reaches_the_log(caplog: pytest.LogCaptur
         with pytest.raises(errors.KieInvalidRequest) as caught:
             kie.download_url(signed)
         kie.create(COVER, SONG, SONG, f"{CALLBACK}?token=s3cret")
-        kie.details(RECORD, COVER)
+        kie.details(COVER, RECORD.task_id or "")
     shown = [caplog.text, str(caught.value), repr(caught.value), repr(kie), repr(vars(kie)), str(kie.account)]
     for text in shown:
         assert KEY not in text
@@ -109,7 +109,7 @@ def test_a_rate_limit_under_http_200_is_an_error_and_not_a_task() -> None:
         refused = kie.create(MUSIC, _music(), {}, CALLBACK)
         assert isinstance(refused, Refused)
         assert type(refused.error) is errors.KieRateLimited
-        unreadable = kie.details(RECORD, COVER)
+        unreadable = kie.details(COVER, RECORD.task_id or "")
         assert isinstance(unreadable, Unreadable)
         assert type(unreadable.error) is errors.KieRateLimited
         with pytest.raises(errors.KieRateLimited):
@@ -138,7 +138,7 @@ def test_a_cover_is_created_and_read_under_its_own_id() -> None:
 
     with serving(reply) as server, client(server.url) as kie:
         assert kie.create(COVER, SONG, SONG, CALLBACK) == Created("cover-1")
-        assert isinstance(kie.details(RECORD, COVER), Read)
+        assert isinstance(kie.details(COVER, RECORD.task_id or ""), Read)
         create, details = server.seen
         assert json.loads(create.body) == {"taskId": "music-1", "callBackUrl": CALLBACK}
         assert details.path == "/api/v1/suno/cover/record-info?taskId=cover-1"
@@ -146,13 +146,13 @@ def test_a_cover_is_created_and_read_under_its_own_id() -> None:
 
 def test_an_unknown_id_is_invisible() -> None:
     with serving(success(None)) as server, client(server.url) as kie:
-        assert kie.details(RECORD, COVER) == Invisible()
+        assert kie.details(COVER, RECORD.task_id or "") == Invisible()
 
 
 def test_an_id_with_odd_characters_does_not_break_out_of_its_parameter() -> None:
     odd = TaskRecord.of_known_task("suno.cover", "a&taskId=b#c/../d é")
     with serving(success(None)) as server, client(server.url) as kie:
-        kie.details(odd, COVER)
+        kie.details(COVER, odd.task_id or "")
         assert server.seen[0].path == (
             "/api/v1/suno/cover/record-info?taskId=a%26taskId%3Db%23c%2F..%2Fd%20%C3%A9"
         ) or server.seen[0].path.endswith("taskId=a%26taskId%3Db%23c%2F..%2Fd+%C3%A9")
@@ -224,7 +224,7 @@ def test_an_answer_that_breaks_off_is_lost_and_may_have_been_paid(wire: bytes | 
         lost = kie.create(MUSIC, _music(), {}, CALLBACK)
         assert isinstance(lost, Lost)
         assert type(lost.error) is errors.KieUnreachable
-        assert isinstance(kie.details(RECORD, COVER), Unreadable)
+        assert isinstance(kie.details(COVER, RECORD.task_id or ""), Unreadable)
         assert len(server.seen) == 2, "a create is never repeated by itself"
 
 
@@ -234,7 +234,7 @@ def test_a_create_does_not_travel_on_a_connection_that_kie_may_be_closing() -> N
         return None if used_before else success({"taskId": "task-1"})(seen)
 
     with serving(closes_what_was_kept_open) as server, client(server.url) as kie:
-        kie.details(RECORD, COVER)
+        kie.details(COVER, RECORD.task_id or "")
         assert kie.create(MUSIC, _music(), {}, CALLBACK) == Created("task-1")
 
 

@@ -85,7 +85,7 @@ def test_a_cover_that_names_another_song_once_is_read_again() -> None:
 @EVERY_CODE
 def test_one_refused_read_at_the_deadline_is_no_more_final_than_another(code: int) -> None:
     class Refusing:
-        def details(self, record: TaskRecord, kind: Any) -> Any:
+        def details(self, *of: Any) -> Any:
             return coded(code)
 
     clock = [NOW]

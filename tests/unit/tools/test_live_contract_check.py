@@ -24,7 +24,6 @@ from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.registry import COVER
 from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.lifecycle.record import TaskRecord
 from airflow_task import StoredFiles
 from answering_server import serving
 from kie_simulator.server import SimulatorServer
@@ -294,7 +293,7 @@ def test_the_recording_replays_through_the_client(check: Check, song: str, tmp_p
             sent = entry["request"]["body"] or {}
             if entry["step"] == "details":
                 task_id = urlsplit(entry["request"]["url"]).query.removeprefix("taskId=")
-                read["details"] = kie.details(TaskRecord.of_known_task(COVER.name, task_id), COVER)
+                read["details"] = kie.details(COVER, task_id)
             elif "create" in entry["step"] and "balance" not in entry["step"]:
                 source = {"taskId": sent["taskId"]}
                 read[entry["step"]] = kie.create(COVER, source, source, sent.get("callBackUrl", ""))

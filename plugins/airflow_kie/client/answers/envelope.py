@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.checked_json import decode_json
+from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import CodeTable, Operation, Phase, Upload
 

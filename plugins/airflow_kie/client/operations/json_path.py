@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from airflow_kie.client.answers.checked_json import decode_json
+from airflow_kie.client.checked_json import decode_json
 
 
 class Step(Enum):

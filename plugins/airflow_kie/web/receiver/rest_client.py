@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import httpx
 
-from airflow_kie.client.answers.checked_json import decode_json
 from airflow_kie.client.answers.envelope import Response
+from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.bounded import BoundedClient, Bounds, built
 
