@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -115,8 +115,9 @@ class OutageBackoff:
             return
         if isinstance(error, KieRateLimited):
             self._store(wait)
-            self._reschedule(max(RATE_PAUSE, error.facts.retry_after or 0.0) * random.uniform(1.0, 1.25), error)  # noqa: S311 - jitter
-        wait = Wait(wait.since, wait.attempts + 1, wait.reason, self.max_tries)
+            pause = max(RATE_PAUSE, error.facts.retry_after or 0.0)
+            self._reschedule(pause * random.uniform(1.0, 1.25), error)  # noqa: S311 - jitter, no secret
+        wait = replace(wait, attempts=wait.attempts + 1)
         if error.remedy is Remedy.PERSON or wait.attempts >= PASSING:
             wait = self._record_reason(wait, error.reason)
         self._store(wait)
@@ -158,10 +159,10 @@ class OutageBackoff:
             song = self.song()
             if song:
                 song.set_waiting(reason, datetime.fromtimestamp(wait.since, tz=UTC))
-        except KieError as refused:  # the bucket may be what is down
+        except Exception as refused:  # noqa: BLE001 - the bucket may be what is down; the task does not fail for it
             log.info("The song's pending record could not be changed: %s", refused)
             return wait
-        return Wait(wait.since, wait.attempts, reason, wait.max_tries)
+        return replace(wait, reason=reason)
 
     def _wait(self) -> Wait:
         stored = self.store.get(_STORE_KEY)

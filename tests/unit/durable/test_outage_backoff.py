@@ -36,7 +36,7 @@ class Record:
     """A song whose pending record says why it waits."""
 
     written: list[str] = field(default_factory=list)
-    refuses: type[KieError] | None = None
+    refuses: type[Exception] | None = None
 
     def set_waiting(self, reason: str, since: datetime) -> None:
         if self.refuses:
@@ -187,9 +187,10 @@ def test_a_server_error_that_passes_is_not_written_and_one_that_lasts_is() -> No
     assert (passing.record.written, lasting.record.written) == ([], ["server_error", ""])
 
 
-def test_a_bucket_that_takes_no_record_changes_nothing_but_the_record() -> None:
+@pytest.mark.parametrize("refusal", [KieMaintenance, ValueError])
+def test_a_bucket_that_takes_no_record_changes_nothing_but_the_record(refusal: type[Exception]) -> None:
     song = down(KieUnauthorized, 1)
-    song.record.refuses = KieMaintenance
+    song.record.refuses = refusal
     song.run()
     assert song.calls[-1][0] == "create"
 
