@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import subprocess
@@ -27,6 +28,7 @@ def dags_in(file: Path) -> dict[str, Any]:
     return dict(bag.dags)
 
 
+@functools.cache
 def modules_after(code: str) -> set[str]:
     """Return the top-level modules that a fresh process holds after it has run some code."""
     said = subprocess.run(
