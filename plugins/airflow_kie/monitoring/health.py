@@ -30,6 +30,7 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
+from airflow_kie.monitoring.spending import check_spending
 
 if TYPE_CHECKING:
     from airflow_kie.archive.bucket import Bucket
@@ -239,6 +240,7 @@ class HealthCheck:
                 waiting = report.waiting(name)
                 report.incidents.append(Incident("credits", account.name, summary, self.now, level, waiting))
             self._check_limits(report, hook)
+        check_spending(report, hook, self.now)
 
     def _check_limits(self, report: HealthReport, hook: KieHook) -> None:
         """Check what refuses new tasks alone: the connection's own cap, and the key's own limit at KIE."""

@@ -12,8 +12,8 @@ from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.cli.checks.findings import Level
 from airflow_kie.cli.checks.installation import inbox_findings
-from airflow_kie.monitoring.health import Looker
-from airflow_task import StoredFiles, Variables
+from airflow_kie.monitoring.health import HealthCheck
+from airflow_task import StoredFiles
 from inbox_dag import InboxDag
 from kie_simulator.server import SimulatorServer
 
@@ -22,7 +22,7 @@ SONG = json.dumps("a" * 32).encode()
 
 
 def causes(at: datetime) -> list[str]:
-    return [condition.cause for condition in Looker(at.timestamp()).look("aws_default").conditions]
+    return [incident.cause for incident in HealthCheck(at.timestamp()).run("aws_default").incidents]
 
 
 class _Later(datetime):
@@ -39,7 +39,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch) -> list[Level]:
 
 
 def test_kie_ops_and_doctor_see_an_object_that_nobody_has_taken_for_an_hour(
-    kie: SimulatorServer, archive: StoredFiles, variables: Variables, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.put("inbox/a folder/a.json", SONG)
     assert causes(datetime.now(UTC)) == []
@@ -48,7 +48,7 @@ def test_kie_ops_and_doctor_see_an_object_that_nobody_has_taken_for_an_hour(
 
 
 def test_what_is_done_or_rejected_is_not_late(
-    kie: SimulatorServer, archive: StoredFiles, variables: Variables, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.put("inbox/a.json", SONG)
     archive.put("inbox/b.json", b"{")
