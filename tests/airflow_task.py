@@ -69,6 +69,9 @@ class Variables:
     def delete(self, key: str) -> None:
         self.rows.pop(key, None)
 
+    def keys(self, prefix: str | None = None) -> list[str]:
+        return [key for key in self.rows if key.startswith(prefix or "")]
+
 
 @dataclass
 class TaskInstance:

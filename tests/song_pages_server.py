@@ -38,6 +38,8 @@ if __name__ != "__main__":
 def fill(runs: list[dict[str, Any]]) -> None:
     """Store runs as the scheduler and the workers of Airflow do, as far as the pages read it.
 
+    Jane has stopped the new paid tasks of account ``held``.
+
     :param runs: ``dag_id``, ``run_id``, ``state``, ``archived``: extras of the cover asset's events, in their order,
         and ``tasks``: operator, task_id, map_index, xcoms, rendered.
     """
@@ -51,6 +53,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.variable import Variable
     from airflow.models.xcom import XComModel
     from uuid6 import uuid7
 
@@ -69,6 +72,9 @@ def fill(runs: list[dict[str, Any]]) -> None:
                     asset_id=1, extra=extra, source_map_index=-1, timestamp=now + timedelta(minutes=minute)
                 )
             )
+        stopped = {"by": "jane@bastion", "at": "2026-11-28T20:15:00+00:00", "reason": "a <b>loop</b>"}
+        switch = {"key": "kie_spending_stopped__held", "val": json.dumps(stopped), "is_encrypted": False}
+        connection.execute(insert(Variable.__table__).values(**switch))
         for number, run in enumerate(runs, start=1):
             names = {"dag_id": run["dag_id"], "run_id": run["run_id"]}
             connection.execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 
 import airflow_kie
-from airflow_kie.client.errors import KieError, Remedy, Scope
+from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, Scope
 from airflow_kie.durable import outage_backoff
 from airflow_kie.durable.retry_policy import BUDGETS, OTHER
 from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
@@ -141,7 +141,7 @@ def _retried(error: type[KieError]) -> str:
 
 
 def _in_a_persons_run(error: type[KieError]) -> str:
-    if error.reason in outage_backoff.WAITED_OUT_FOR_PEOPLE:
+    if error.reason in outage_backoff.WAITED_OUT_FOR_PEOPLE or error is KieSpendingStopped:
         return "waited out"
     return "fails at once" if error.remedy is Remedy.PERSON else f"retried: {_retried(error)}"
 

@@ -233,12 +233,21 @@ NEXT_EXPIRY = Metric(
     "Until KIE deletes the files of the first of them, at the latest; 14 when nothing is owed.",
     "kie_next_expiry_days",
 )
+SPENDING_STOPPED = Metric(
+    "kie.spending_stopped",
+    Kind.GAUGE,
+    "1 or 0",
+    ("connection",),
+    "Whether a person has stopped the new paid tasks of this connection's account, as `kie_ops` last read it.",
+    "kie_spending_stopped",
+)
 INCIDENT = Metric(
     "kie.incident",
     Kind.GAUGE,
     "1 or 0",
     ("cause",),
-    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry` or `record`.",
+    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
+    "`record` or `spending` (a person has stopped new paid tasks, which is not a fault).",
     "kie_incident",
 )
 HEALTH_CHECK_TIME = Metric(
@@ -269,6 +278,7 @@ METRICS = _all(
     UNARCHIVED,
     UNARCHIVED_OLDEST,
     NEXT_EXPIRY,
+    SPENDING_STOPPED,
     INCIDENT,
     HEALTH_CHECK_TIME,
 )

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from airflow_task import FakeTaskStateStore, StoredFiles
+    from airflow_task import FakeTaskStateStore, StoredFiles, Variables
     from cli_songs import Songs
     from kie_simulator.server import SimulatorServer
     from s3_servers import S3Server
@@ -39,7 +39,16 @@ def kie_server() -> Iterator[SimulatorServer]:
 
 
 @pytest.fixture
-def kie(kie_server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
+def switch(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Give the Variables from which tasks read whether new paid tasks are stopped."""
+    import spending_switches
+    from airflow_task import Variables
+
+    return spending_switches.read_from(Variables(), monkeypatch)
+
+
+@pytest.fixture
+def kie(kie_server: SimulatorServer, switch: Variables, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
     """Give that KIE as it was at its start, named by the connection ``kie_default``; failures are believed at once."""
     from airflow_connections import kie_connection
     from airflow_kie.lifecycle import polling

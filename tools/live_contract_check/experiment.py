@@ -27,7 +27,15 @@ from airflow_kie.client.answers.decode import (
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.api import Kie
-from airflow_kie.client.errors import KieDailyCap, KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown, KieThrottled
+from airflow_kie.client.errors import (
+    KieDailyCap,
+    KieError,
+    KieInvalidRequest,
+    KieNotSent,
+    KieSpendingStopped,
+    KieTaskUnknown,
+    KieThrottled,
+)
 from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
@@ -144,11 +152,17 @@ class CoverExperiment:
 
     def _create(self, step: Step, callback_url: str | None) -> CreateAnswer:
         """Send one create; a cover's id is told and noted before anything else happens."""
+        self.hook.spending_switch.check()
         limiter = self.hook.limiter()
         permit = limiter.acquire(PERMIT_PATIENCE)
         if not permit.granted:
             busy = KieDailyCap if permit.over == "day" else KieThrottled
             raise busy(retry_after=permit.wait_seconds, kind=COVER.name)
+        try:
+            self.hook.spending_switch.check()  # the permit may have been waited for
+        except KieSpendingStopped:
+            limiter.give_back(permit)
+            raise
         self.transport.purpose = step
         body = {"taskId": self.music_task_id}
         answer = self.kie.create(COVER, body, body, callback_url) if callback_url else self._without_callback()

@@ -16,8 +16,8 @@ def get_kie_commands() -> list[Any]:
     as_json = words.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
     yes = words.Arg(("-y", "--yes"), action="store_true", help="Do not ask")
 
-    def command(name: str, help: str, description: str, *args: Any) -> Any:
-        function = words.lazy_load_command(f"airflow_kie.cli.{name}.command")
+    def command(name: str, help: str, description: str, *args: Any, module: str = "") -> Any:
+        function = words.lazy_load_command(f"airflow_kie.cli.{module or name}.command")
         return words.ActionCommand(name=name, help=help, func=function, args=args, description=description)
 
     return [
@@ -82,6 +82,20 @@ def get_kie_commands() -> list[Any]:
                     words.Arg(("--since",), help="Only songs that failed, or were heard of, at this date or later"),
                     words.Arg(("--dry-run",), action="store_true", help="Only list them"),
                     yes,
+                ),
+                command(
+                    "spending",
+                    "Stop or resume all new paid tasks of an account",
+                    "stop: no task of the account is made any more, on any worker within ten seconds; nothing fails, "
+                    "and what is paid is finished and archived. resume: they may be made again, each once. status: who "
+                    "has stopped what, when and why. Airflow's audit log has every change.",
+                    words.Arg(("action",), choices=("stop", "resume", "status")),
+                    words.Arg(
+                        ("--account",),
+                        help="The connection's field account, else its id; by default all that kie_conn_ids allows",
+                    ),
+                    words.Arg(("--reason",), default="", help="With stop: why, for everybody who wonders"),
+                    module="spending_switch",
                 ),
                 command(
                     "forget",

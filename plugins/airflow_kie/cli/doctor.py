@@ -13,7 +13,7 @@ from airflow.sdk import conf
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.cli.checks.account import key_findings, limiter_findings
+from airflow_kie.cli.checks.account import key_findings, limiter_findings, spending_findings
 from airflow_kie.cli.checks.callbacks import callback_findings
 from airflow_kie.cli.checks.findings import Finding, failed, looked, report
 from airflow_kie.cli.checks.installation import (
@@ -28,7 +28,12 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
 from airflow_kie.hooks.kie import KieHook
 
-CONNECTION_CHECKS = (("key", key_findings), ("limiter", limiter_findings), ("receiver", callback_findings))
+CONNECTION_CHECKS = (
+    ("key", key_findings),
+    ("limiter", limiter_findings),
+    ("spending", spending_findings),
+    ("receiver", callback_findings),
+)
 AIRFLOW_CHECKS = (
     ("bucket", bucket_findings),
     ("inbox", inbox_findings),

@@ -74,9 +74,23 @@ class KieAccount:
         digest = hashlib.sha256(self.api_key.strip().encode()).hexdigest()
         return self.account or f"key_{digest[:12]}"
 
+    @property
+    def spending_name(self) -> str:
+        """The name under which new paid tasks are stopped: the connection's field `account`, else its id."""
+        return spending_name(self.account, self.connection)
+
     def url(self, host: Host, path: str) -> str:
         """Return the whole URL of a path on one of KIE's hosts."""
         return (self.api_url if host is Host.API else self.upload_url).rstrip("/") + path
+
+
+def spending_name(account: str, connection: str) -> str:
+    """Return the name under which new paid tasks are stopped.
+
+    :param account: the connection's field `account`, which may be empty.
+    :param connection: the connection's id.
+    """
+    return account.strip() or connection
 
 
 def with_token(callback_url: str, token: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_kie.client import errors
@@ -27,10 +27,12 @@ class Kie:
     """KIE for code that may block.
 
     :param transport: sends for one account.
+    :param before_create: called directly before each create; raises KieSpendingStopped when it may not be sent now.
     """
 
-    def __init__(self, transport: KieTransport) -> None:
+    def __init__(self, transport: KieTransport, before_create: Callable[[], None] = lambda: None) -> None:
         self._transport = transport
+        self._before_create = before_create
         self.account = transport.account
 
     def create(self, kind: Task, body: Mapping[str, Any], source: Mapping[str, Any], callback_url: str) -> CreateAnswer:
@@ -40,7 +42,9 @@ class Kie:
         :param body: the fields as KIE names them.
         :param source: what it is made from.
         :param callback_url: where KIE shall call back.
+        :raises KieSpendingStopped: when new paid tasks of the account are stopped; nothing was sent then.
         """
+        self._before_create()
         try:
             request = create_request(kind, body, callback_url)
             response = self._transport.send(request)

@@ -3,10 +3,14 @@
 Each task backs off by itself: it is rescheduled without using up a retry, with growing random pauses, and remembers in
 its own task state store since when. A task that would pay makes a free request first and pays only once that succeeds.
 Nothing is shared between tasks; `kie_ops` finds outages by its own checks. Why a song waits is in its pending record.
+
+While a person has stopped new paid tasks, a task that would make one is rescheduled too, however long that lasts: that
+time does not count as an outage's, and an outage meanwhile fails nothing that is stopped anyway.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.errors import KieError, KieRateLimited, Remedy, Scope
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieRateLimited, KieSpendingStopped, Remedy, Scope
 from airflow_kie.durable.task_state import TaskStateStore
 
 if TYPE_CHECKING:
@@ -49,18 +53,20 @@ _STORE_KEY = "outage"
 
 @dataclass(frozen=True)
 class Wait:
-    """How long a task has waited for an outage to end.
+    """How long a task has waited for an outage, or a stop of new paid tasks, to end.
 
     :param since: epoch seconds.
-    :param attempts: how often it has met the outage; being over the rate is not counted.
+    :param attempts: how often it has met the outage; being over the rate, or stopped, is not counted.
     :param reason: the reason that the song's pending record gives for it; empty: it gives none.
     :param max_tries: the task instance's; it rises when a person clears the task, which starts a new wait.
+    :param stopped: new paid tasks are stopped: this wait may last as long as they are.
     """
 
     since: float
     attempts: int
     reason: str
     max_tries: int
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class OutageBackoff:
     :param store: the task state store.
     :param max_tries: the task instance's.
     :param probe: a free request that fails as long as the outage lasts; given by tasks that pay.
+    :param check_spending: raises KieSpendingStopped if the task would pay and may not; given by tasks that pay.
     :param own_run: a person started the run and waits for it: most outages fail it at once.
     :param ends_at: epoch seconds at which waiting ends whatever happens: a day before KIE deletes the files.
     :param postpone: called with the seconds of each pause, so that deadlines move along.
@@ -80,6 +87,7 @@ class OutageBackoff:
     store: TaskStateStore
     max_tries: int = 0
     probe: Callable[[], object] | None = None
+    check_spending: Callable[[], object] = lambda: None
     own_run: bool = False
     ends_at: float | None = None
     postpone: Callable[[float], None] = lambda seconds: None
@@ -87,15 +95,23 @@ class OutageBackoff:
     clock: Callable[[], float] = time.time
 
     def run(self, attempt: Callable[[], T]) -> T:
-        """Return what the attempt returns, or reschedule the task while an outage lasts.
+        """Return what the attempt returns, or reschedule the task while an outage or a stop of new paid tasks lasts.
 
         :raises AirflowRescheduleException: while it lasts; no retry is used up.
         :raises KieError: what is not an outage, what a person waits for, and what lasts too long.
         """
         try:
+            return self._run(attempt)
+        except KieSpendingStopped as stopped:
+            self._reschedule_while_stopped(stopped)
+
+    def _run(self, attempt: Callable[[], T]) -> T:
+        try:
             if self.probe and self._wait().attempts:
                 self.probe()
             result = attempt()
+        except KieSpendingStopped:
+            raise
         except KieError as error:
             self._reschedule_if_outage(error)
             self._stop_waiting()
@@ -110,7 +126,11 @@ class OutageBackoff:
         """Reschedule the task if the error is an outage to be waited out; return otherwise."""
         if error.scope is Scope.TASK or (self.own_run and error.reason not in WAITED_OUT_FOR_PEOPLE):
             return
+        with contextlib.suppress(KieConnectionInvalid):  # the error at hand says so, or something else as well
+            self.check_spending()
         wait = self._wait()
+        if wait.stopped:
+            wait = self._record_reason(Wait(self.clock(), 0, wait.reason, self.max_tries), "")
         if self._is_too_long(wait):
             return
         if isinstance(error, KieRateLimited):
@@ -122,6 +142,14 @@ class OutageBackoff:
             wait = self._record_reason(wait, error.reason)
         self._store(wait)
         self._reschedule(self._pause(wait.attempts, error.facts.retry_after or 0.0), error)
+
+    def _reschedule_while_stopped(self, stopped: KieSpendingStopped) -> NoReturn:
+        wait = self._wait()
+        if not wait.stopped:
+            wait = Wait(self.clock(), 0, wait.reason, self.max_tries, stopped=True)
+        self._store(self._record_reason(wait, stopped.reason))
+        pause = (stopped.facts.retry_after or FIRST_PAUSE) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
+        self._reschedule(pause, stopped)
 
     def _pause(self, attempts: int, retry_after: float) -> float:
         first = settings.number("outage_probe_seconds", FIRST_PAUSE)
@@ -186,17 +214,19 @@ def run_with_outage_backoff(
     attempt: Callable[[], T],
     *,
     probe: Callable[[], object] | None = None,
+    check_spending: Callable[[], object] = lambda: None,
     expires_at: str | None = None,
     postpone: Callable[[float], None] = lambda seconds: None,
     song: Callable[[], SongArchive | None] = lambda: None,
 ) -> T:
-    """Return what the attempt returns, or reschedule the task while an outage lasts.
+    """Return what the attempt returns, or reschedule the task while an outage or a stop of new paid tasks lasts.
 
     Outside a DAG run (a task that is tried by hand) nothing can be rescheduled: errors are raised at once.
 
     :param context: the task's context.
     :param attempt: what the task does.
     :param probe: a free request that is made before the attempt after an outage; for tasks that pay.
+    :param check_spending: raises KieSpendingStopped if the task would pay and may not; for tasks that pay.
     :param expires_at: ISO time at which KIE deletes the song's files, if known.
     :param postpone: called with the seconds of each pause.
     :param song: returns the song whose pending record says why it waits.
@@ -208,6 +238,7 @@ def run_with_outage_backoff(
             context["task_state_store"],
             max_tries=context["ti"].max_tries,
             probe=probe,
+            check_spending=check_spending,
             own_run=is_own_run(context),
             ends_at=last_moment(expires_at),
             postpone=postpone,

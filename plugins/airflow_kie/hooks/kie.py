@@ -17,6 +17,7 @@ from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waki
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.client.operations import registry
+from airflow_kie.hooks.spending_switch import SpendingSwitch
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -53,6 +54,7 @@ class KieHook(BaseHook):
         super().__init__(**kwargs)
         self.kie_conn_id = kie_conn_id
         self._account: KieAccount | None = None
+        self._switch: SpendingSwitch | None = None
 
     @property
     def account(self) -> KieAccount:
@@ -70,7 +72,14 @@ class KieHook(BaseHook):
         from airflow_kie.client.api import Kie
         from airflow_kie.client.http.transport import shared_transport
 
-        return Kie(shared_transport(self.account))
+        return Kie(shared_transport(self.account), self.spending_switch.check)
+
+    @property
+    def spending_switch(self) -> SpendingSwitch:
+        """The switch that stops new paid tasks of the connection's account."""
+        if self._switch is None:
+            self._switch = SpendingSwitch(self.account.spending_name)
+        return self._switch
 
     async def aget_conn(self, *, fresh: bool = False) -> KieAsync:
         """Return KIE for an event loop; the HTTP client is shared by all triggers on it.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, KieWaitTimeout, Remedy
+from airflow_kie.client.errors import KieError, KieSpendingStopped, KieWaitTimeout, Remedy
 from airflow_kie.client.operations.operation import Task
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
@@ -76,8 +76,8 @@ class Follower:
         unread: KieError | None = None
         while True:
             match action:
-                case Send(record):
-                    action = self._send(record)
+                case Send(sending):
+                    action = self._send(record, sending)
                 case Fetch(record) | Wait(record) if not to_the_end:
                     return Followed(record)
                 case Fetch(record):
@@ -97,12 +97,17 @@ class Follower:
             return Fail(record, answer.error)
         return next_action(record, self.clock(), answer, self.rules)
 
-    def _send(self, record: TaskRecord) -> Action:
+    def _send(self, before: TaskRecord, record: TaskRecord) -> Action:
+        """Send a create; one that is stopped before it is sent leaves what was known before."""
         if self.create is None:
             raise AssertionError("Only one who may pay can be told to send.")
         self.permit()
         self.save(record)
-        answered = self.create(record)
+        try:
+            answered = self.create(record)
+        except KieSpendingStopped:
+            self.save(before)
+            raise
         action = next_action(record, self.clock(), answered, self.rules)
         self.save(action.record)
         return action

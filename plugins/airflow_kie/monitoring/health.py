@@ -30,6 +30,7 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
+from airflow_kie.monitoring.spending import spending_incidents
 
 if TYPE_CHECKING:
     from airflow_kie.archive.bucket import Bucket
@@ -239,6 +240,10 @@ class HealthCheck:
                 waiting = report.waiting(name)
                 report.incidents.append(Incident("credits", account.name, summary, self.now, level, waiting))
             self._check_limits(report, hook)
+        stopped = spending_incidents(hook, self.now)
+        if stopped is None:
+            report.unknown.add("spending")
+        report.incidents += stopped or []
 
     def _check_limits(self, report: HealthReport, hook: KieHook) -> None:
         """Check what refuses new tasks alone: the connection's own cap, and the key's own limit at KIE."""

@@ -28,9 +28,12 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "expiry": "KIE is about to delete files that are not archived",
         "inbox": "objects in the inbox are not read",
         "record": "a pending record cannot be read",
+        "spending": "a person has stopped new paid tasks",
     }
 )
 """Every cause of an incident, in words."""
+FOR_INFORMATION = frozenset({"spending"})
+"""Causes that a person has wanted: they are reported and alarm nobody."""
 AGAIN_AFTER = 24 * 3600.0
 """Seconds after which an incident that lasts is reported again."""
 OVER_AFTER = 2
@@ -113,8 +116,8 @@ class IncidentChange:
 
     @property
     def alarms(self) -> bool:
-        """Whether a person should be notified now; an end is good news."""
-        return self.change is not Change.OVER
+        """Whether a person should be notified now; an end is good news, and what a person has wanted is known."""
+        return not is_information(self.change, self.key)
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,15 @@ def _remembered(
     if change is None:
         return replace(state, summary=incident.summary, missed=0)
     return IncidentState(incident.summary, since, snapshot.at, level, snapshot.name)
+
+
+def is_information(change: str, key: str) -> bool:
+    """Return whether a change is for information only: an incident's end, and what a person has wanted.
+
+    :param change: one of :class:`Change`.
+    :param key: the incident's name, :attr:`Incident.key`.
+    """
+    return change == Change.OVER or key.partition(":")[0] in FOR_INFORMATION
 
 
 def merged(incidents: Iterable[Incident]) -> list[Incident]:

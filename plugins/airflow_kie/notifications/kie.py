@@ -12,7 +12,7 @@ from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.one_line import one_line
 from airflow_kie.links.kie import song_page
-from airflow_kie.monitoring.incidents import Change
+from airflow_kie.monitoring.incidents import Change, is_information
 from airflow_kie.notifications.message import KieNotifier, Message, is_on
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def incident_messages(context: Context, changes: Sequence[Mapping[str, str]] | N
             f"{one['key'].partition(':')[0]} {one['change']}",
             one["text"],
             one["key"],
-            "info" if one["change"] == Change.OVER else "error",
+            "info" if is_information(one["change"], one["key"]) else "error",
             one["change"] == Change.OVER,
         )
         for one in changes

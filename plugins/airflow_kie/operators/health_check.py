@@ -96,7 +96,7 @@ class KieHealthCheckOperator(BaseOperator):
         for sentence in lasting:
             self.log.warning("%s", sentence)
         for one in changes:
-            if not one.alarms:
+            if not one.alarms and one.sentence not in lasting:
                 self.log.warning("%s", one.sentence)
 
 

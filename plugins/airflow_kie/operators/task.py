@@ -15,7 +15,13 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers.decode import CreateAnswer, Created, Ended, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.client.errors import KieDailyCap, KieInvalidRequest, KieOutOfCredits, KieThrottled
+from airflow_kie.client.errors import (
+    KieDailyCap,
+    KieInvalidRequest,
+    KieOutOfCredits,
+    KieSpendingStopped,
+    KieThrottled,
+)
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address, secrets_in
 from airflow_kie.durable.defaults import RETRIES
@@ -197,19 +203,30 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         def postpone(seconds: float) -> None:
             self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self._timeout)
 
+        hook = KieHook(self.kie_conn_id)
+
         def probe() -> None:
-            record = self._store(context).read()
-            if record is None or record.task_id is None:  # what is paid for is read, not asked for
+            if not self._is_paid(context):  # what is paid for is read, not asked for
                 self.probe()
+
+        def check_spending() -> None:
+            if not self._is_paid(context):
+                hook.spending_switch.check()
 
         return run_with_outage_backoff(
             context,
             attempt,
             probe=probe,
+            check_spending=check_spending,
             expires_at=self.expires_at,
             postpone=postpone,
             song=lambda: self.archive_of(self._store(context).read()),
         )
+
+    def _is_paid(self, context: Context) -> bool:
+        """Return whether KIE has named the task: nothing has to be sent."""
+        stored = self._store(context).read()
+        return stored is not None and stored.task_id is not None
 
     @property
     def _timeout(self) -> float:
@@ -249,7 +266,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         return followed.record.task_id or ""
 
     def _permit(self, hook: KieHook) -> None:
-        """Take the account's permit for one create; a worker is held for a few seconds at most."""
+        """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most."""
+        hook.spending_switch.check()
         asked_at = time.monotonic()
         limiter = hook.limiter()
         permit = limiter.acquire(PERMIT_SECONDS)
@@ -270,7 +288,12 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self.log.info("Connection %s names no callback URL; KIE's details are polled.", self.kie_conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         self.log.info("Asking KIE: %s%s.", task_kind(self.kind).title, what)
-        answer = hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+        try:
+            answer = hook.get_conn().create(task_kind(self.kind), self.request_body(), record.source, callback_url)
+        except KieSpendingStopped:  # while the permit was waited for: another task may have it
+            if self._give_back:
+                self._give_back()
+            raise
         if self._give_back and not may_have_paid(answer):
             self._give_back()
         if isinstance(answer, Created):

@@ -27,10 +27,11 @@ from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_task import TaskInstance, TaskRun, close_clients
+from airflow_task import TaskInstance, TaskRun, Variables, close_clients
 from iam_server import BUCKET, IamServer, iam_server
 from kie_simulator.server import SimulatorServer
 from media_server import body, media_server, picture
+from spending_switches import read_from
 
 DOCS = Path(__file__).parents[3] / "docs" / "iam"
 POLICIES: dict[str, dict[str, Any]] = {file.stem: json.loads(file.read_text()) for file in DOCS.glob("*.json")}
@@ -196,6 +197,7 @@ def test_the_steps_of_the_chain_need_no_more_rights_than_the_archive_writer_has(
     become(POLICIES["archive-writer"])
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")
+    read_from(Variables(), monkeypatch)
     with SimulatorServer(music_seconds=0, cover_seconds=0, plain_images=True) as kie:
         monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie))
         song = kie.control.make_music("Velvet Harbour")[0].task_id

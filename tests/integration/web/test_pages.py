@@ -68,6 +68,24 @@ def test_nothing_else_is_served(pages: SongPages, path: str) -> None:
     assert pages.get(path).status_code == 404
 
 
+# --- stopped spending ---
+
+
+@pytest.mark.parametrize("path", ["/songs", "/songs/whole", "/songs/none", RUN, f"{RUN}/songs/inother"])
+def test_every_page_says_who_has_stopped_new_paid_tasks_when_and_why(pages: SongPages, path: str) -> None:
+    said = (
+        "jane@bastion has stopped new paid tasks of account held on 28 Nov 2026 20:15 UTC "
+        "(&#34;a &lt;b&gt;loop&lt;/b&gt;&#34;); nothing new is "
+        "sent to KIE until `airflow kie spending resume --account held`."
+    )
+    assert pages.get(path).text.count(f'<p class="notice" role="status">{said}</p>') == 1
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_who_may_not_see_a_page_does_not_learn_who_has_stopped_what(pages: SongPages, user: str | None) -> None:
+    assert "jane" not in pages.get("/songs", user).text
+
+
 # --- one song ---
 
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import fallback, metadata, web_ui
+from airflow_kie._airflow_private import fallback, metadata, variables, web_ui
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (metadata, web_ui)
+ROOM = (metadata, variables, web_ui)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",

@@ -75,7 +75,20 @@ def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: 
     code, text = doctor(json=True)
     told = json.loads(text)
     assert {row["check"]: row["level"] for row in told["checks"]} == dict.fromkeys(
-        ["key", "credits", "clock", "limiter", "callbacks", "bucket", "pool", "triggerer", "trigger", "DAG"], "ok"
+        [
+            "key",
+            "credits",
+            "clock",
+            "limiter",
+            "spending",
+            "callbacks",
+            "bucket",
+            "pool",
+            "triggerer",
+            "trigger",
+            "DAG",
+        ],
+        "ok",
     )
     assert (code, told["ok"]) == (0, True)
     assert set(told["versions"]) == {"airflow", "provider", "python", "executor", "system"}
@@ -101,7 +114,13 @@ def test_a_key_that_kie_refuses_is_a_failure(kie: SimulatorServer, monkeypatch: 
     level, seen = looked.line("key")
     assert level == "FAIL"
     assert "KIE refused the API key" in seen
-    assert looked.levels | {"key": ""} == {"key": "", "clock": "ok", "limiter": "ok", "callbacks": "ok"}
+    assert looked.levels | {"key": ""} == {
+        "key": "",
+        "clock": "ok",
+        "limiter": "ok",
+        "spending": "ok",
+        "callbacks": "ok",
+    }
 
 
 def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkeypatch: Any) -> None:
@@ -121,7 +140,7 @@ def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
 ) -> None:
     connect(monkeypatch, kie, host=f"http://127.0.0.1:{unused_port()}")
     looked = account()
-    assert looked.levels == {"key": "FAIL", "limiter": "ok", "callbacks": "ok"}
+    assert looked.levels == {"key": "FAIL", "limiter": "ok", "spending": "ok", "callbacks": "ok"}
     assert "KIE could not be reached" in looked.line("key")[1]
 
 

@@ -21,6 +21,7 @@ from airflow_kie.client.errors import (
     KieMaintenance,
     KieOutOfCredits,
     KieServerError,
+    KieSpendingStopped,
     KieUnauthorized,
     KieUnreachable,
 )
@@ -50,6 +51,7 @@ class Song:
 
     :param error: what KIE says while it is down.
     :param down_until: epoch seconds at which that ends.
+    :param stopped_until: epoch seconds until which a person has stopped new paid tasks.
     """
 
     error: type[KieError]
@@ -57,6 +59,7 @@ class Song:
     own_run: bool = False
     now: float = 1_000_000.0
     max_tries: int = 5
+    stopped_until: float = 0.0
     ends_at: float | None = None
     calls: list[tuple[str, float]] = field(default_factory=list)
     record: Record = field(default_factory=Record)
@@ -66,7 +69,13 @@ class Song:
         self.calls.append((what, self.now))
         if self.now < self.down_until:
             raise self.error("not now")
+        if what == "create":
+            self.check_spending()
         return "made"
+
+    def check_spending(self) -> None:
+        if self.now < self.stopped_until:
+            raise KieSpendingStopped("jane has stopped it", retry_after=300.0)
 
     def work(self, attempt: Callable[[], str] | None = None) -> str:
         """Run one leg of the task."""
@@ -74,6 +83,7 @@ class Song:
             self.store,
             max_tries=self.max_tries,
             probe=lambda: self.ask("probe"),
+            check_spending=self.check_spending,
             own_run=self.own_run,
             ends_at=self.ends_at,
             song=lambda: self.record,  # type: ignore[arg-type,return-value]
@@ -221,3 +231,44 @@ def test_a_task_that_waits_for_kie_as_usual_has_left_the_outage_behind(leaves: B
     with pytest.raises(type(leaves)):
         song.work(attempt)
     assert (song.store.get("outage"), song.record.written) == ({}, ["unauthorized", ""])
+
+
+def stopped(hours: float, error: type[KieError] = KieMaintenance, down_hours: float = 0.0, **options: object) -> Song:
+    return down(error, down_hours, stopped_until=1_000_000.0 + hours * HOUR, **options)
+
+
+@pytest.mark.parametrize("own_run", [False, True])
+def test_a_stop_of_new_paid_tasks_fails_nothing_however_long_it_lasts(own_run: bool) -> None:
+    song = stopped(24 * 30, own_run=own_run, ends_at=1_000_000.0 + HOUR)
+    song.run()
+    assert song.stopped_until <= song.now < song.stopped_until + 2 * 300
+    assert song.record.written == ["spending_stopped", ""]
+
+
+def test_an_outage_while_new_paid_tasks_are_stopped_fails_nothing_and_begins_to_count_after_the_stop() -> None:
+    song = stopped(48, KieMaintenance, down_hours=200)
+    with pytest.raises(KieMaintenance):
+        song.run()
+    assert 24 * HOUR <= song.now - song.stopped_until < 24 * HOUR + LONGEST + 2 * 300
+    assert song.record.written == ["spending_stopped", "", "maintenance", ""]
+
+
+def test_an_outage_that_has_lasted_too_long_fails_nothing_that_is_stopped_meanwhile() -> None:
+    song = down(KieMaintenance, 200)
+    while song.now < 1_000_000.0 + 23 * HOUR:
+        song.leg()
+    song.stopped_until = 1_000_000.0 + 30 * HOUR
+    while song.now < song.stopped_until:
+        assert song.leg() is False
+    with pytest.raises(KieMaintenance):
+        song.run()
+    assert song.now - song.stopped_until >= 24 * HOUR
+
+
+def test_after_a_stop_the_bucket_being_down_too_is_not_waited_for_without_end() -> None:
+    song = stopped(1, KieMaintenance, down_hours=200)
+    song.leg()
+    song.record.refuses = KieMaintenance
+    with pytest.raises(KieMaintenance):
+        song.run()
+    assert song.now - song.stopped_until < 24 * HOUR + LONGEST + 2 * 300

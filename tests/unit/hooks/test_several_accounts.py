@@ -27,7 +27,7 @@ from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_kie.web.receiver.registration import HeardSongs
 from airflow_kie.web.receiver.secrets import ConnectionKeys
-from airflow_task import StoredFiles, TaskRun, close_clients
+from airflow_task import StoredFiles, TaskRun, Variables, close_clients
 from kie_simulator.server import SimulatorServer
 
 A, B = "a" * 32, "b" * 32
@@ -41,7 +41,7 @@ def server() -> Iterator[SimulatorServer]:
 
 
 @pytest.fixture
-def kie(server: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
+def kie(server: SimulatorServer, switch: Variables, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
     """Give a KIE with two accounts, a connection to each, and a connection of the list that is no KIE account."""
     server.control.reset()
     monkeypatch.setattr(polling, "SHORTEST", 0.02)

@@ -85,7 +85,7 @@ def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pen
     assert (values["credits"], values["unarchived"], values["callbacks_expected"]) == (750, 2, 0)
     assert 4.9 < values["next_expiry"] <= 5
     assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.incident")} == dict.fromkeys(
-        ("credits", "daily_cap", "account", "kie", "s3", "expiry", "record"), 0
+        ("credits", "daily_cap", "account", "kie", "s3", "expiry", "inbox", "record", "spending"), 0
     )
 
 

@@ -17,6 +17,7 @@ from airflow_kie.notifications.kie import (
     KieDeadlineNotifier,
     KieFailedNotifier,
     Message,
+    incident_messages,
 )
 from airflow_kie.notifications.message import sender_of
 from airflow_task import TaskInstance
@@ -106,6 +107,12 @@ def test_a_run_that_failed_before_any_song_is_told_of_by_its_exception(posted: l
     assert posted[0]["text"].startswith(
         "A run of music_cover failed\nNothing was started.\nhttps://airflow.example.com/"
     )
+
+
+def test_a_stop_of_new_paid_tasks_is_a_message_for_information() -> None:
+    change = {"change": "begins", "key": "spending:main", "text": "jane has stopped it."}
+    (message,) = incident_messages({"ti": TaskInstance(task_id="check")}, [change])
+    assert (message.severity, message.over) == ("info", False)
 
 
 @pytest.mark.parametrize("name", ["Posted", "PostedInTheLoop"])

@@ -13,6 +13,7 @@ from airflow_kie.client.api import Kie
 from airflow_kie.client.callbacks.signature import NEWEST
 from airflow_kie.client.errors import KieError
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
+from airflow_kie.hooks.spending_switch import stops
 
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""
@@ -99,6 +100,15 @@ def limiter_findings(hook: KieHook) -> Iterator[Finding]:
         return
     shared = "this machine's processes" if limiter.local else "all machines"
     yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=limiter.place)
+
+
+def spending_findings(hook: KieHook) -> Iterator[Finding]:
+    """Read from Airflow's database whether somebody has stopped the account's new paid tasks."""
+    stop = stops().get(hook.account.spending_name)
+    if stop is None:
+        yield finding("spending", Level.OK, "New paid tasks may be made.")
+    else:
+        yield finding("spending", Level.WARN, "New paid tasks are stopped: {who_and_why}", who_and_why=stop.sentence())
 
 
 def ago(moment: datetime) -> str:

@@ -5,6 +5,7 @@ from airflow_kie.client.errors.account import (
     KieKeyLimit,
     KieOutOfCredits,
     KieRateLimited,
+    KieSpendingStopped,
     KieThrottled,
     KieUnauthorized,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "KieOutOfCredits",
     "KieRateLimited",
     "KieServerError",
+    "KieSpendingStopped",
     "KieTaskNotShown",
     "KieTaskUnknown",
     "KieThrottled",

@@ -64,3 +64,14 @@ class KieDailyCap(KieError):
     scope = Scope.ACCOUNT
     what = "The connection's max_creates_per_day is reached"
     todo = "Raise max_creates_per_day in the connection, or wait: songs that are paid are still finished."
+
+
+class KieSpendingStopped(KieError):
+    """A person has stopped new paid tasks of this account, or it could not be read whether somebody has."""
+
+    reason = "spending_stopped"
+    scope = Scope.ACCOUNT
+    remedy = Remedy.RETRY
+    what = "New paid tasks are stopped"
+    todo = "When they may be made again, run `airflow kie spending resume`; what is paid is archived meanwhile."
+    paid = "Nothing was sent, so nothing was paid for by this."

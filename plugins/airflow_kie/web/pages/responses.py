@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.client.errors.base import KieError
 from airflow_kie.client.task_ids import KeyRefused
+from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages.files import EVERYWHERE
 from airflow_kie.web.pages.queries import SongWorld
@@ -64,14 +65,18 @@ class NothingToShow(Exception):
         self.heading, self.sentence, self.status = heading, sentence, status
 
 
-def page_answer(request: Request, template: str, status: int = 200, refresh: int = 0, **shown: Any) -> Response:
+def page_answer(
+    request: Request, template: str, status: int = 200, refresh: int = 0, *, logged_in: bool = True, **shown: Any
+) -> Response:
     """Return a page; 304 to one that asks for itself again and has nothing new to show.
 
     :param template: its template.
     :param status: HTTP status.
     :param refresh: seconds after which it asks again by itself; 0: never.
+    :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
+    shown["notices"] = spending_notices() if logged_in else []
     # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
     framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
     text = _TEMPLATES.get_template(template).render(
@@ -83,6 +88,15 @@ def page_answer(request: Request, template: str, status: int = 200, refresh: int
     if status == 200 and request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return HTMLResponse(text, status, headers)
+
+
+def spending_notices() -> list[str]:
+    """Return a sentence for each account whose new paid tasks somebody has stopped."""
+    try:
+        return [stop.sentence() for stop in stops().values()]
+    except Exception as error:  # noqa: BLE001 - the songs are shown without it
+        log.warning("Whether new paid tasks are stopped could not be read: %s", type(error).__name__)
+        return []
 
 
 def root_of(request: Request) -> str:
@@ -125,7 +139,7 @@ def add_refusals(app: FastAPI, world: SongWorld) -> None:
     def http(request: Request, error: HTTPException) -> Response:
         heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
         login = world.login_address(str(request.url)) if error.status_code == 401 else ""
-        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login)
+        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login, logged_in=False)
 
 
 _HTTP = {
