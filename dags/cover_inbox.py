@@ -13,10 +13,10 @@ from airflow_kie import settings
 from airflow_kie.operators.inbox import (
     SINGLE_SONGS_KEY,
     TAKEN_KEY,
-    KieHandOnOperator,
-    KieInboxDoneOperator,
+    KieDispatchSongsOperator,
+    KieInboxCleanupOperator,
     KieInboxOperator,
-    KieSweepOperator,
+    KieReconcileOperator,
 )
 
 AWS = settings.text("aws_conn_id", "aws_default")
@@ -32,13 +32,13 @@ with DAG(
     default_args={"retries": 5, "retry_delay": timedelta(seconds=10)},
 ):
     read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
-    alone = KieHandOnOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
+    alone = KieDispatchSongsOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
     # Its maps are templates for Airflow: they hold digests alone, `song_list` reads what stands behind one.
     many = TriggerDagRunOperator.partial(
         task_id="start_runs", trigger_dag_id="music_cover", skip_when_already_exists=True
     ).expand_kwargs(read.output)
     # Start first, move after: what crashes in between is started twice, which costs and changes nothing.
-    done = KieInboxDoneOperator(
+    done = KieInboxCleanupOperator(
         task_id="move_to_done",
         digests=read.output[TAKEN_KEY],
         events_sent=alone.output,
@@ -46,4 +46,4 @@ with DAG(
         trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # an object that could not be started stays, it alone
     )
     [alone, many] >> done
-    KieSweepOperator(task_id="sweep", aws_conn_id=AWS)
+    KieReconcileOperator(task_id="sweep", aws_conn_id=AWS)

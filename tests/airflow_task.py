@@ -97,7 +97,7 @@ class TaskInstance:
 class TaskRun:
     """One task instance of a run: its attempts share the store.
 
-    :param make: makes the operator anew for every leg, as a worker does.
+    :param make: makes the operator again for every leg, as a worker does.
     :param store: the task state store.
     :param ti: the task instance.
     """

@@ -9,7 +9,7 @@ from airflow_kie.archive.archiver import Archived, FileKind, Refresh, Song, Sour
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
-from airflow_kie.archive.pending import new_pending, note_pending
+from airflow_kie.archive.pending import new_pending, upsert_pending
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav
@@ -45,7 +45,7 @@ class Case:
         self.now = NOON + timedelta(minutes=5)
         media.scripts |= {f"/cover-{n}": body(picture(n), "image/png") for n in (1, 2)}
         media.scripts |= {f"/track-{n}": body(wav(pitch=200.0 * n), "audio/wav") for n in (1, 2)}
-        note_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, heard_from="form", now=NOON))
+        upsert_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, received_from="form", now=NOON))
 
     def cover(self, n: int, path: str | None = None) -> Source:
         url = self.media.url(path or f"/cover-{n}?signature=secret")

@@ -40,7 +40,7 @@ class Songs:
     capsys: pytest.CaptureFixture[str]
 
     def owed(self, music_task_id: str, **known: Any) -> None:
-        SongArchive(self.bucket, KEYS.song(music_task_id)).note(heard_from="event", **known)
+        SongArchive(self.bucket, KEYS.song(music_task_id)).note(received_from="event", **known)
 
     def archived(self, music_task_id: str) -> None:
         own = KEYS.song(music_task_id)

@@ -53,7 +53,7 @@ class Here:
     """What differs on one machine without containers.
 
     :param texts: what of addresses and folders is replaced, and by what; a replacement that nothing needs is a
-        mistake, see :meth:`check`.
+        problem, see :meth:`check`.
     :param environment: variables that every Airflow process gets besides: those that the image sets, and loopback.
     """
 

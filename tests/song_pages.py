@@ -23,7 +23,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
-from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, note_pending
+from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, upsert_pending
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from s3_servers import rclone_s3
@@ -206,8 +206,8 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
 
 
 def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:
-    record = new_pending(song, heard_from="inbox", now=NOW).changed(**facts)
-    note_pending(bucket, ArchiveKeys(prefix).song(song), record)
+    record = new_pending(song, received_from="inbox", now=NOW).changed(**facts)
+    upsert_pending(bucket, ArchiveKeys(prefix).song(song), record)
 
 
 # --- what stands in Airflow's database ---

@@ -47,8 +47,8 @@ class FakeWorld:
         self.asked.append(("ask_kie", kie_conn_id, task_id))
         return self.claim
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
-        self.asked.append(("hear_of", kie_conn_id, music_task_id))
+    def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
+        self.asked.append(("register", kie_conn_id, music_task_id))
         if not self.durable:
             raise OSError("the bucket is away")
         return self.new
@@ -56,8 +56,8 @@ class FakeWorld:
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         self.asked.append(("announce", kie_conn_id, music_task_id))
 
-    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
-        self.asked.append(("note_callbacks", kie_conn_id, count, proof))
+    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        self.asked.append(("record_callbacks", kie_conn_id, count, proof))
 
     def told(self, word: str) -> list[tuple[Any, ...]]:
         """Return what was asked with this word."""

@@ -76,7 +76,7 @@ BY_HAND: Mapping[tuple[str, str], tuple[str, str]] = {
         "its LICENSE: either, at one's choice; used under the Artistic License",
     ),
 }
-"""Metadata that says too little or contradicts itself: read in the distribution. A new version has to be read anew."""
+"""Metadata that says too little or contradicts itself: read in the distribution. A new version has to be read again."""
 
 PLATFORM: Mapping[tuple[str, str], str] = {
     ("cffi", "2.1.1"): "MIT-0",

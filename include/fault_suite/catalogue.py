@@ -218,7 +218,7 @@ SLOTS: Mapping[str, list[Any]] = {
 
 @dataclass(frozen=True)
 class Doom:
-    """What no retry can mend: the song fails, with at most one create that KIE did not fail itself.
+    """What no retry can fix: the song fails, with at most one create that KIE did not fail itself.
 
     :param name: what the report calls it.
     :param fault: the fault; None: the song itself is at fault.

@@ -20,7 +20,7 @@ AIRFLOW: Mapping[str, str] = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",  # nothing changes; a busy machine has better to do
     "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # default 30 s
-    "AIRFLOW__KIE__SWEEP_AFTER_MINUTES": "0.05",  # default 10
+    "AIRFLOW__KIE__RECONCILE_AFTER_MINUTES": "0.05",  # default 10
     "AIRFLOW__KIE__INBOX_EVERY_MINUTES": "1440",  # the suite starts cover_inbox itself
     "AIRFLOW__KIE__OUTAGE_PROBE_SECONDS": "1",  # default 15
 }

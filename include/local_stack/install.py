@@ -82,7 +82,7 @@ def fingerprint(project: Path, python_version: str) -> str:
 
 
 def install(project: Path, venv: Path) -> None:
-    """Create or mend ``.venv`` and bring it to the lock, with progress on the terminal.
+    """Create or fix ``.venv`` and bring it to the lock, with progress on the terminal.
 
     :param project: the project's folder.
     :param venv: where the environment goes.
@@ -141,7 +141,7 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
     if reason:
         raise InstallFailed(
             f"Could not {name} ({reason}). More may stand above. "
-            "Nothing else was changed. When it is mended, start the same command again: it begins this step anew."
+            "Nothing else was changed. When it is fixed, start the same command again: it begins this step again."
         )
 
 

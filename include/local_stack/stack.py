@@ -170,7 +170,7 @@ def _orphaned_session(state: StackState) -> int | None:
     """Return the session of a stack whose keeper is gone, or None where the number may be somebody else's by now.
 
     Linux and macOS give the number of a session to no new process while the session has members; a number without a
-    process of its own therefore still means the stack's session, unless the machine was started anew.
+    process of its own therefore still means the stack's session, unless the machine was started again.
     """
     try:
         leader = psutil.Process(state.keeper.pid)

@@ -58,7 +58,7 @@ def start_of(process: psutil.Process) -> float:
 
 
 def this_boot() -> str:
-    """Return what tells this start of the machine from others, where start times begin anew with it; or nothing."""
+    """Return what tells this start of the machine from others, where start times begin again with it; or nothing."""
     return _BOOT_ID.read_text().strip() if sys.platform == "linux" else ""
 
 

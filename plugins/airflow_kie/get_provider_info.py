@@ -131,7 +131,7 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "500",
             },
-            "sweep_after_minutes": {
+            "reconcile_after_minutes": {
                 "description": "A song that is owed something is handed on again when nobody worked on it for so long.",
                 "version_added": "0.1.0",
                 "type": "float",
@@ -152,7 +152,7 @@ CONFIG: dict[str, Any] = {
                 "example": None,
                 "default": "False",
             },
-            "outage_patience_hours": {
+            "outage_timeout_hours": {
                 "description": "How long scheduled and event runs wait for a refusing account, KIE or bucket.",
                 "version_added": "0.1.0",
                 "type": "float",

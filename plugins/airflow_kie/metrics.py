@@ -109,7 +109,7 @@ WAITING = Metric(
     Kind.GAUGE,
     "tasks",
     ("triggerer",),
-    "Tasks that this triggerer reads until they end; sent anew with each read.",
+    "Tasks that this triggerer reads until they end; sent again with each read.",
     "kie_waiting",
 )
 DONE = Metric(
@@ -165,7 +165,7 @@ ARCHIVED = Metric(
     Kind.COUNTER,
     "songs",
     ("connection",),
-    "A song's manifest was written, or written anew with more files.",
+    "A song's manifest was written, or written again with more files.",
     "kie_archived_total",
 )
 ARCHIVED_BYTES = Metric(

@@ -57,7 +57,7 @@ def allowed_connections() -> tuple[str, ...]:
     return names("kie_conn_ids") or ("kie_default",)
 
 
-def mistakes_in_connections(conn_ids: Iterable[str]) -> list[str]:
+def connection_errors(conn_ids: Iterable[str]) -> list[str]:
     """Return a sentence for each connection that is not allowed: a wrong one is told of before anything is paid.
 
     :param conn_ids: those that an event, a form, an inbox object or a pending record names.

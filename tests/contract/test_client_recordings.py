@@ -18,7 +18,7 @@ from airflow_kie.client.answers.decode import Created, Invisible, Read, Refused
 from airflow_kie.client.answers.envelope import Response, decode_envelope
 from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
-from airflow_kie.client.operations.operation import Call, Operation, State, Task, Upload
+from airflow_kie.client.operations.operation import CallOperation, Operation, State, TaskOperation, UploadOperation
 from airflow_kie.client.operations.registry import OPERATIONS
 from answering_server import FakeServer, Seen, serving
 
@@ -52,10 +52,10 @@ class Exchange:
     def operation(self) -> Operation:
         """The row whose create, call or upload has this path; what only reads is found by its details path."""
         for row in OPERATIONS.values():
-            made = row.create if isinstance(row, Task) else row.endpoint
+            made = row.create if isinstance(row, TaskOperation) else row.endpoint
             if (made.method, made.path) == (self.method, self.path):
                 return row
-        return next(row for row in OPERATIONS.values() if isinstance(row, Task) and row.details
+        return next(row for row in OPERATIONS.values() if isinstance(row, TaskOperation) and row.details
                     and (row.details.method, row.details.path) == (self.method, self.path))  # fmt: skip
 
 
@@ -70,9 +70,9 @@ def exchanges() -> Iterator[Exchange]:
 
 
 ALL = list(exchanges())
-CREATES = [one for one in ALL if isinstance(one.operation, Task) and one.method == "POST"]
-READS = [one for one in ALL if isinstance(one.operation, Task) and one.method == "GET"]
-OTHERS = [one for one in ALL if not isinstance(one.operation, Task)]
+CREATES = [one for one in ALL if isinstance(one.operation, TaskOperation) and one.method == "POST"]
+READS = [one for one in ALL if isinstance(one.operation, TaskOperation) and one.method == "GET"]
+OTHERS = [one for one in ALL if not isinstance(one.operation, TaskOperation)]
 
 
 def named(some: list[Exchange]) -> pytest.MarkDecorator:
@@ -104,7 +104,7 @@ def test_every_recording_is_replayed_here() -> None:
 @named(ALL)
 def test_every_recorded_request_goes_to_the_host_of_its_operation(exchange: Exchange) -> None:
     row = exchange.operation
-    endpoint = row.create if isinstance(row, Task) else row.endpoint
+    endpoint = row.create if isinstance(row, TaskOperation) else row.endpoint
     assert urlsplit(exchange.url).hostname == HOSTS[endpoint.host]
 
 
@@ -112,7 +112,7 @@ def test_every_recorded_request_goes_to_the_host_of_its_operation(exchange: Exch
 def test_a_recorded_create_is_sent_and_read_as_recorded(exchange: Exchange, replay: Replay) -> None:
     kie, server, _ = replay
     kind = exchange.operation
-    assert isinstance(kind, Task)
+    assert isinstance(kind, TaskOperation)
     body = dict(exchange.body or {})
     callback = body.pop("callBackUrl", "")
     answered = kie.create(kind, body, kind.source_in(body), callback)
@@ -136,7 +136,7 @@ def test_a_recorded_create_is_sent_and_read_as_recorded(exchange: Exchange, repl
 def test_recorded_details_are_asked_for_and_read_as_recorded(exchange: Exchange, replay: Replay) -> None:
     kie, server, _ = replay
     kind = exchange.operation
-    assert isinstance(kind, Task)
+    assert isinstance(kind, TaskOperation)
     answered = kie.details(kind, exchange.query["taskId"])
 
     (seen,) = server.seen
@@ -169,10 +169,10 @@ def test_a_recorded_call_or_upload_is_sent_and_read_as_recorded(exchange: Exchan
     row = exchange.operation
     error = None
     try:
-        if isinstance(row, Call):
+        if isinstance(row, CallOperation):
             got = kie.call(row, exchange.body)
         else:
-            assert isinstance(row, Upload)
+            assert isinstance(row, UploadOperation)
             streamed = {"uploadPath": "images/test-uploads"}
             file = ("a.png", ONE_PIXEL) if row.file_field else None
             got = kie.upload(row, exchange.body or streamed, file)
@@ -208,7 +208,7 @@ def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
     with serving(reply) as server:
         transport = KieTransport(KieAccount("recorded-key", api_url=server.url))
         kie, kind = Kie(transport), OPERATIONS["jobs"]
-        assert isinstance(kind, Task)
+        assert isinstance(kind, TaskOperation)
         created = kie.create(kind, entries[0].body or {}, {}, "")
         assert isinstance(created, Created)
         states = []

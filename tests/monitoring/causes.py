@@ -80,13 +80,13 @@ class Scene:
 
     def owe(self, song: str, **known: object) -> End:
         """Write the pending record of a song that nobody works on; return what forgets it."""
-        record: Pending = new_pending(song, heard_from="inbox", now=datetime.now(UTC)).changed(**known)
+        record: Pending = new_pending(song, received_from="inbox", now=datetime.now(UTC)).changed(**known)
         self.pending(song).parent.mkdir(parents=True, exist_ok=True)
         self.pending(song).write_text(json.dumps(record.to_json()))
         return self.pending(song).unlink
 
     def clear_cover(self, song: str) -> None:
-        """Clear the task that makes a song's cover, as a person does who has mended what it waits for."""
+        """Clear the task that makes a song's cover, as a person does who has fixed what it waits for."""
         airflow = self.stage.airflow
         (run_id,) = [
             run["dag_run_id"]
@@ -289,7 +289,7 @@ def paid_is_not_archived(scene: Scene) -> End:
 
 def song_is_owed_for_long(scene: Scene) -> End:
     """A song was heard of seven hours ago and nobody works on it."""
-    return scene.owe("a" * 32, first_heard_at=datetime.now(UTC) - timedelta(hours=7) / SOONER)
+    return scene.owe("a" * 32, first_seen_at=datetime.now(UTC) - timedelta(hours=7) / SOONER)
 
 
 def files_expire(scene: Scene) -> End:
@@ -393,7 +393,7 @@ CAUSES: Mapping[str, Cause] = {
     "kie_ops is paused": Cause({"KieOpsNotRunning": "nobody looks"}, ops_is_paused),
     "paid and not archived": Cause(
         {
-            "KieSongsHeldUp s3": "the uploads are refused: what to mend",
+            "KieSongsHeldUp s3": "the uploads are refused: what to fix",
             "KiePaidButNotArchived": "for two hours nothing of what is paid for came: how much it matters",
         },
         paid_is_not_archived,

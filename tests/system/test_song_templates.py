@@ -30,8 +30,8 @@ def test_a_template_planted_in_every_field_from_outside_is_rendered_nowhere(song
     songs.drop(f"alone {PLANTED}.json", json.dumps({"music_task_id": titled[2], "labels": {"x": PLANTED}}))
     songs.drop(f"bad {PLANTED}.json", json.dumps({"music_task_id": PLANTED, "kie_conn_id": PLANTED}))
     inbox = songs.trigger("cover_inbox")
-    songs.send_event(titled[3], title=PLANTED, heard_from=PLANTED, labels={"x": PLANTED})
-    of_program = [{"music_task_id": titled[4], "labels": {"x": PLANTED}, "heard_from": PLANTED}]
+    songs.send_event(titled[3], title=PLANTED, received_from=PLANTED, labels={"x": PLANTED})
+    of_program = [{"music_task_id": titled[4], "labels": {"x": PLANTED}, "received_from": PLANTED}]
     runs = {
         songs.trigger("music_cover", {"songs": of_program, "labels": {"all": PLANTED}}): "success",
         songs.trigger("music_cover", {"music_task_ids": [titled[5], refused], "labels": {"y": PLANTED}}): "failed",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.archive.inbox.song_request import mistakes_in_ids
+from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.cli.check import free_checks, hook_of
 from airflow_kie.cli.terminal import INTERRUPTED, agreed, complain, ours_alone, say
 from airflow_kie.client.errors import KieError
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hook = hook_of(options.kie_conn_id)
         if not free_checks(hook):
             return 1
-        mistake = _mistake(options)
-        if mistake:
-            complain(f"{mistake} Nothing was sent.")
+        problem = _problem(options)
+        if problem:
+            complain(f"{problem} Nothing was sent.")
             return 1
         try:
             return _check(hook, options)
@@ -65,10 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mistake(options: argparse.Namespace) -> str | None:
+def _problem(options: argparse.Namespace) -> str | None:
     """Return why the check cannot begin; None if it can."""
-    if mistakes := mistakes_in_ids([options.music_task_id]):
-        return mistakes[0]
+    if problems := id_errors([options.music_task_id]):
+        return problems[0]
     if not settings.text("bucket"):
         return "Set a bucket in [kie] first: what is paid is recorded there before anything can fail."
     try:

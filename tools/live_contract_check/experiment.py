@@ -40,7 +40,7 @@ from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
 from tools.live_contract_check.observations import Seen, SeenFile, Step
 
@@ -67,7 +67,7 @@ class CoverExperiment:
     title: str | None = field(default=None, init=False)
     task_id: str | None = field(default=None, init=False)
     files: list[SeenFile] = field(default_factory=list, init=False)
-    _told: str | None = field(default=None, init=False)
+    _failure_signature: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.transport = ListeningTransport(self.hook.account)
@@ -194,12 +194,12 @@ class CoverExperiment:
             told = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
             self.say(f"{told}: {answer.task_id}.")
         known = {"kie_conn_id": self.hook.kie_conn_id, "title": self.title, "cover_task_ids": (answer.task_id,)}
-        self.archive.note(heard_from="form", **known)
+        self.archive.note(received_from="form", **known)
 
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS
         now = time.time()
-        follower = Follower(
+        follower = TaskDriver(
             kie=self.kie,
             save=lambda record: None,
             pause=self._pause,
@@ -212,8 +212,8 @@ class CoverExperiment:
         return follower.follow(record).details
 
     def _pause(self, record: TaskRecord, until: float) -> None:
-        if record.last_state != self._told:
-            self._told = record.last_state
+        if record.last_state != self._failure_signature:
+            self._failure_signature = record.last_state
             self.say(f"  successFlag {record.last_state}")
         time.sleep(max(0.0, until - time.time()))
 

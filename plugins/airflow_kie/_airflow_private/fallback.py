@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 MISSING = (ImportError, AttributeError, TypeError)
 """How it shows that an Airflow has no longer, or calls otherwise, what one of these functions needs."""
-_told: set[str] = set()
+_failure_signature: set[str] = set()
 
 
 def switched_off(otherwise: Callable[[], R], instead: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -40,8 +40,8 @@ def switched_off(otherwise: Callable[[], R], instead: str) -> Callable[[Callable
 
 def say_missing(what: str, error: Exception, instead: str) -> None:
     """Log, once in a process for each of them, that an internal is missing."""
-    if what not in _told:
-        _told.add(what)
+    if what not in _failure_signature:
+        _failure_signature.add(what)
         log.warning(
             "This Airflow is not one that airflow_kie knows: %s has failed (%s: %s). %s",
             what,

@@ -28,7 +28,7 @@ from airflow_kie.archive.manifest import (
     read_manifest,
     update_manifest,
 )
-from airflow_kie.archive.pending import Options, new_pending, note_pending, settle_pending
+from airflow_kie.archive.pending import Options, new_pending, settle_pending, upsert_pending
 from airflow_kie.archive.record_base import label_list, label_map
 from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.errors import KieError, KieNoFiles
@@ -50,7 +50,7 @@ class Song:
     :param completed_at: when KIE finished it; its files live 14 days from then.
     :param labels: people's own names for the song.
     :param tracks: every track of KIE's answer, archived or not.
-    :param first_heard_at: when the song was noted as owed.
+    :param first_seen_at: when the song was noted as owed.
     :param credits_used: what KIE reports of the cost of the song's tasks.
     """
 
@@ -68,7 +68,7 @@ class Song:
     completed_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     tracks: Sequence[TrackRecord] = ()
-    first_heard_at: datetime | None = None
+    first_seen_at: datetime | None = None
     credits_used: Sequence[CreditsRecord] = ()
 
 
@@ -217,14 +217,14 @@ def _withdraw(
         return []
     replaced = [file for file in old.files if file not in kept]
     log.warning(
-        "Song %s: %s in the bucket not what the manifest says or is asked for from another source; fetched anew.",
+        "Song %s: %s in the bucket not what the manifest says or is asked for from another source; fetched again.",
         keys.music_task_id,
         ", ".join(file.key for file in replaced) + (" is" if len(replaced) == 1 else " are"),
     )
     kinds = {file.kind for file in replaced}
     options = Options(audio=FileKind.TRACK in kinds, lyrics=FileKind.LYRICS in kinds)
-    pending = new_pending(keys.music_task_id, heard_from="form", now=now)
-    note_pending(bucket, keys, pending.changed(options=options, kie_conn_id=old.kie_conn_id))
+    pending = new_pending(keys.music_task_id, received_from="form", now=now)
+    upsert_pending(bucket, keys, pending.changed(options=options, kie_conn_id=old.kie_conn_id))
     update_manifest(bucket, keys, lambda stored: _without(stored or old, replaced))
     return replaced
 
@@ -258,7 +258,7 @@ class _News:
         known: dict[str, Any] = {
             name: getattr(song, name) for name in SongRecord.model_fields if getattr(song, name) is not None
         }
-        heard = [moment for moment in (base.first_heard_at, song.first_heard_at) if moment is not None]
+        heard = [moment for moment in (base.first_seen_at, song.first_seen_at) if moment is not None]
         files = _newest(base.files, self.added)
         return base.changed(
             cover_task_ids=tuple(dict.fromkeys((*base.cover_task_ids, *song.cover_task_ids))),
@@ -274,7 +274,7 @@ class _News:
             if stored
             else GeneratorRecord(model=song.model, archived_by_version=__version__),
             warnings=_warnings(files),
-            first_heard_at=min(heard, default=None),
+            first_seen_at=min(heard, default=None),
             updated_at=self.now,
             credits_used=_credits_used(base.credits_used, song.credits_used),
         )

@@ -36,7 +36,7 @@ _EVERY_OBJECT = frozenset(
         "Tagging",
     }
 )
-# Covers, audio and lyrics alone: records are read, written anew and deleted, which an archive class or a lock forbids.
+# Covers, audio and lyrics alone: records are read, written again and deleted, which an archive class or a lock forbids.
 _FILES_ONLY = frozenset(
     {
         "CacheControl",

@@ -18,7 +18,7 @@ def song_of(
     cover: TaskDetails | None,
     kie_conn_id: str,
     labels: Mapping[str, str] | None,
-    first_heard_at: Any = None,
+    first_seen_at: Any = None,
 ) -> Song:
     """Return what the manifest says of a song.
 
@@ -42,7 +42,7 @@ def song_of(
         created_at=music.created_at,
         completed_at=music.completed_at,
         labels=dict(labels or {}),
-        first_heard_at=first_heard_at,
+        first_seen_at=first_seen_at,
         tracks=tuple(
             TrackRecord(
                 position=track.position,

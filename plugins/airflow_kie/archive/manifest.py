@@ -127,9 +127,7 @@ class Manifest(Record):
     )
     generator: GeneratorRecord = GeneratorRecord()
     warnings: tuple[str, ...] = Field(default=(), description="Oddities that a person may want to look at.")
-    first_heard_at: UtcTime | None = Field(
-        default=None, description="When the song became known and was noted as owed."
-    )
+    first_seen_at: UtcTime | None = Field(default=None, description="When the song became known and was noted as owed.")
     created_at: UtcTime = Field(description="When the song was archived first.")
     updated_at: UtcTime = Field(description="When this manifest was written.")
     credits_used: tuple[CreditsRecord, ...] = Field(default=(), description="What the song's KIE tasks cost.")
@@ -180,7 +178,7 @@ def update_manifest(bucket: Bucket, keys: SongKeys, change: Callable[[Manifest |
         if new == stored:
             return new
         write_manifest(bucket, keys, new, replaces=etag)
-        # Made anew from what stands there now, a manifest that has everything is left as it is: the loop ends above.
+        # Made again from what stands there now, a manifest that has everything is left as it is: the loop ends above.
     raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} does not keep what is written to it")
 
 

@@ -73,8 +73,8 @@ class Pending(Record):
     music_task_id: str
     kie_conn_id: str | None = None
     title: str | None = None
-    first_heard_at: UtcTime
-    heard_from: str = Field(description="event, form, inbox, callback or generate.")
+    first_seen_at: UtcTime
+    received_from: str = Field(description="event, form, inbox, callback or generate.")
     updated_at: UtcTime
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its copy of the song.")
     working: Working | None = None
@@ -107,12 +107,12 @@ class Pending(Record):
         Cover task ids, labels, options and unknown fields only grow; the first hearing stays; a song that one writer
         has confirmed is confirmed; of the rest the newer word counts where it says something.
         """
-        first = min(self, news, key=lambda record: record.first_heard_at)
+        first = min(self, news, key=lambda record: record.first_seen_at)
         changes: dict[str, object] = {
             **(news.model_extra or {}),
             "schema_version": max(self.schema_version, news.schema_version),
-            "first_heard_at": first.first_heard_at,
-            "heard_from": first.heard_from,
+            "first_seen_at": first.first_seen_at,
+            "received_from": first.received_from,
             "unconfirmed": self.unconfirmed and news.unconfirmed,
             "updated_at": max(self.updated_at, news.updated_at),
             "cover_task_ids": tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
@@ -136,9 +136,9 @@ def _newest(known: tuple[str, ...], news: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*known, *news)))[-_MOST_OFFERED:]
 
 
-def new_pending(music_task_id: str, *, heard_from: str, now: datetime) -> Pending:
+def new_pending(music_task_id: str, *, received_from: str, now: datetime) -> Pending:
     """Return the record of a song that is heard of now; add what is known with ``changed(...)``."""
-    return Pending(music_task_id=music_task_id, heard_from=heard_from, first_heard_at=now, updated_at=now)
+    return Pending(music_task_id=music_task_id, received_from=received_from, first_seen_at=now, updated_at=now)
 
 
 def read_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
@@ -165,7 +165,7 @@ def _read(bucket: Bucket, keys: SongKeys) -> tuple[Pending | None, str | None]:
     return pending, etag
 
 
-def note_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool = True) -> Pending:
+def upsert_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool = True) -> Pending:
     """Write the song's pending record, merged with the one that stands there, and return what stands there now.
 
     :param news: what is known now; it need not repeat what is stored.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def owed_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = timedelta(0)) -> Iterator[Pending]:
+def pending_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = timedelta(0)) -> Iterator[Pending]:
     """Yield the pending records of an archive; a damaged one is told of and stops nobody else's song.
 
     :param bucket: where the archive is.

@@ -32,7 +32,7 @@ class ArchiveUnreadable(KieError):
     what = "A record in the bucket cannot be read"
     todo = (
         "Look at the object that is named. If it is damaged, note the cover_task_ids in it, delete it and clear the "
-        "task: it is written anew, and KIE names the cover task again if it was paid."
+        "task: it is written again, and KIE names the cover task again if it was paid."
     )
 
 
@@ -88,7 +88,7 @@ class Record(BaseModel):
                 for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
             )
             raise ArchiveUnreadable(f"{where}: {wrong}") from None
-        except ValueError as e:  # half a character in an unknown field: it could not be written anew
+        except ValueError as e:  # half a character in an unknown field: it could not be written again
             raise ArchiveUnreadable(f"{where}: {e}") from None
         return record
 

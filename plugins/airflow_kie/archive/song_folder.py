@@ -16,9 +16,9 @@ from airflow_kie.archive.pending import (
     WaitingFor,
     delete_pending,
     new_pending,
-    note_pending,
     read_pending,
     settle_pending,
+    upsert_pending,
 )
 
 if TYPE_CHECKING:
@@ -54,24 +54,26 @@ class SongArchive:
         pending = self.pending()
         return pending.cover_task_ids[-1] if pending and pending.cover_task_ids else None
 
-    def note(self, *, heard_from: str, **news: Any) -> Pending:
+    def note(self, *, received_from: str, **news: Any) -> Pending:
         """Write what is known into the song's pending record; nothing that stands there is lost.
 
-        :param heard_from: event, form, inbox, callback or generate; the first word stays.
+        :param received_from: event, form, inbox, callback or generate; the first word stays.
         :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
         """
-        record = new_pending(self.keys.music_task_id, heard_from=heard_from, now=datetime.now(UTC))
-        return note_pending(self.bucket, self.keys, record.changed(**news))
+        record = new_pending(self.keys.music_task_id, received_from=received_from, now=datetime.now(UTC))
+        return upsert_pending(self.bucket, self.keys, record.changed(**news))
 
-    def note_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
+    def record_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
         """Write the cover task's id into the pending record, so that no second run pays for the song.
 
         :param cover_task_id: KIE's id.
         :param expires_at: ISO time at which KIE deletes the song's files, if known.
         """
-        self.note(heard_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
+        self.note(received_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
 
-    def note_failure(self, reason: str, message: str, title: str | None = None, expires_at: str | None = None) -> None:
+    def record_failure(
+        self, reason: str, message: str, title: str | None = None, expires_at: str | None = None
+    ) -> None:
         """Write into the pending record why the song is still owed, and what else is known of it.
 
         :param reason: the error's.
@@ -80,7 +82,7 @@ class SongArchive:
         :param expires_at: ISO time at which KIE deletes the song's files.
         """
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
-        self.note(heard_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
+        self.note(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def settle_pending(self) -> Pending | None:
         """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
@@ -94,9 +96,9 @@ class SongArchive:
         """
         if self.pending() is None:
             return
-        record = new_pending(self.keys.music_task_id, heard_from="form", now=datetime.now(UTC))
+        record = new_pending(self.keys.music_task_id, received_from="form", now=datetime.now(UTC))
         waiting = WaitingFor(reason=reason, since=since) if reason else None
-        note_pending(self.bucket, self.keys, record.changed(waiting_for=waiting), waits=bool(reason))
+        upsert_pending(self.bucket, self.keys, record.changed(waiting_for=waiting), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""

@@ -176,7 +176,7 @@ class _Check:
             yield from _content_problems(file, stored)
 
     def _read(self, key: str) -> ObjectFacts | None:
-        """Read an object; a passing trouble of S3 in the midst of a long archive is no reason to begin anew."""
+        """Read an object; a passing trouble of S3 in the midst of a long archive is no reason to begin again."""
         for attempt in range(1, _ATTEMPTS):
             try:
                 return self.bucket.read_facts(key)

@@ -16,7 +16,7 @@ NEVER_FAILED = "never failed"
 
 
 @dataclass(frozen=True)
-class Owed:
+class BacklogSong:
     """A song that is owed something.
 
     :param pending: its record.

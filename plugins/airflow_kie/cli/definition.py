@@ -23,7 +23,7 @@ def get_kie_commands() -> list[Any]:
     return [
         words.GroupCommand(
             name="kie",
-            help="Check and mend what KIE.ai and Airflow do together",
+            help="Check and fix what KIE.ai and Airflow do together",
             subcommands=(
                 command(
                     "doctor",

@@ -7,11 +7,11 @@ from argparse import Namespace
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.archive.inbox.song_request import mistakes_in_ids
+from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli.backlog import Owed, why_left
+from airflow_kie.cli.backlog import BacklogSong, why_left
 from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.hooks.archive import open_bucket
@@ -35,8 +35,8 @@ def command(args: Namespace) -> None:
 
 def _run(music_task_id: str, *, yes: bool) -> int:
     name = settings.text("bucket")
-    if mistakes := mistakes_in_ids([music_task_id]):
-        complain(mistakes[0])
+    if problems := id_errors([music_task_id]):
+        complain(problems[0])
         return 1
     if not name:
         complain("No bucket is set in [kie], so nothing is known to be owed.")
@@ -48,7 +48,7 @@ def _run(music_task_id: str, *, yes: bool) -> int:
         complain(f"Nothing is owed of {music_task_id}: {archive.bucket.url(archive.keys.pending)} is not there.")
         return 1
     title = f" {pending.title}" if pending.title else ""
-    say(f"{music_task_id}{title}: {Owed(pending, '').reason}. {_lost(pending)}")
+    say(f"{music_task_id}{title}: {BacklogSong(pending, '').reason}. {_lost(pending)}")
     if _is_left(pending):
         return 1
     if not agreed("Nothing will start this song again, and no alert counts it.", yes=yes):

@@ -14,11 +14,11 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.pending_songs import pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
 from airflow_kie.cli.arguments import moment_of
-from airflow_kie.cli.backlog import NEVER_FAILED, Owed, why_left
+from airflow_kie.cli.backlog import NEVER_FAILED, BacklogSong, why_left
 from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import agreed, complain, ours_alone, say
 from airflow_kie.client.errors import all_reasons
@@ -75,21 +75,21 @@ def _run(args: Namespace) -> int:
 
 def _asked_for(
     bucket: Bucket, keys: ArchiveKeys, reason: str | None, since: datetime | None, reasons: Counter[str]
-) -> Iterator[Owed]:
+) -> Iterator[BacklogSong]:
     """Yield the songs that were asked for, and count the reasons of all."""
-    for pending in owed_songs(bucket, keys):
+    for pending in pending_songs(bucket, keys):
         failure = pending.last_failure
-        why = Owed(pending, "").reason
+        why = BacklogSong(pending, "").reason
         reasons[why] += 1
         if reason not in (None, why):
             continue
-        if since and (failure.at if failure else pending.first_heard_at) < since:
+        if since and (failure.at if failure else pending.first_seen_at) < since:
             continue
-        yield Owed(pending, why_left(pending))
+        yield BacklogSong(pending, why_left(pending))
 
 
 def _nobody_has(reason: str, reasons: Counter[str]) -> int:
-    """Say that no song has a reason, and which there are; a reason that cannot be is a mistake of the person."""
+    """Say that no song has a reason, and which there are; a reason that cannot be is a problem of the person."""
     had = ", ".join(f"{one} ({songs})" for one, songs in sorted(reasons.items(), key=lambda had: (-had[1], had[0])))
     # The name of a Python exception is a reason too; no table has them.
     if reason in (*all_reasons(), NEVER_FAILED) or (
@@ -116,7 +116,7 @@ def _cost(songs: list[Pending]) -> str:
     most = f"At most {counted(unpaid, 'cover')} will be paid for{credits}" if unpaid else "No cover will be paid for"
     return (
         f"{counted(len(songs))} to start. {most}{rest}. "
-        "Where KIE says that a cover has failed, it is made anew, at most twice in a run."
+        "Where KIE says that a cover has failed, it is made again, at most twice in a run."
     )
 
 
@@ -141,11 +141,11 @@ def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
     for pending in songs:
         archive = SongArchive(bucket, keys.song(pending.music_task_id))
         if left := _left_meanwhile(archive):
-            say(Owed(pending, left).line())
+            say(BacklogSong(pending, left).line())
             continue
         # Its record is written first, so that the sweep leaves the song to the run that follows.
-        archive.note(heard_from="inbox")
-        extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "heard_from": "inbox"}
+        archive.note(received_from="inbox")
+        extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "received_from": "inbox"}
         known = {name: value for name, value in extra.items() if value}
         with metadata.metadata_session() as session:
             sent = metadata.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.inbox.song_request import mistakes_in_ids
+from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.pending_songs import pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import archive_of, configured_archive
 from airflow_kie.cli.checks.findings import failed
@@ -49,8 +49,8 @@ def command(args: Namespace) -> None:
 
 
 def _run(task_id: str, url: str) -> int:
-    if mistakes := mistakes_in_ids([task_id]):
-        complain(mistakes[0])
+    if problems := id_errors([task_id]):
+        complain(problems[0])
         return 1
     name, keys = archive_of(url)
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
@@ -84,7 +84,7 @@ def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> tup
             unasked[conn_id] = answer.error  # another account's connection may know it
         if isinstance(answer, Read) and answer.details.parent_id:
             return answer.details.parent_id, unasked
-    owing = (pending for pending in owed_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
+    owing = (pending for pending in pending_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
     return next((pending.music_task_id for pending in owing), None), unasked
 
 

@@ -18,7 +18,7 @@ from airflow_kie.client.answers.decode import (
 from airflow_kie.client.answers.envelope import Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
-from airflow_kie.client.operations.operation import Call, Operation, Phase, Task, Upload
+from airflow_kie.client.operations.operation import CallOperation, Operation, Phase, TaskOperation, UploadOperation
 from airflow_kie.client.operations.registry import CREDIT, DOWNLOAD_URL
 from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
 
@@ -35,7 +35,9 @@ class Kie:
         self._before_create = before_create
         self.account = transport.account
 
-    def create(self, kind: Task, body: Mapping[str, Any], source: Mapping[str, Any], callback_url: str) -> CreateAnswer:
+    def create(
+        self, kind: TaskOperation, body: Mapping[str, Any], source: Mapping[str, Any], callback_url: str
+    ) -> CreateAnswer:
         """Ask for a task; never raises for what KIE answers, since the answer says whether something was paid.
 
         :param kind: the row.
@@ -54,7 +56,7 @@ class Kie:
             return Lost(error.with_facts(kind=kind.name))
         return decode_create(kind, source, response)
 
-    def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers.
 
         :param kind: its row.
@@ -67,14 +69,14 @@ class Kie:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
 
-    def call(self, call: Call, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, call: CallOperation, body: Mapping[str, Any] | None = None) -> Any:
         """Return the `data` of an operation that answers at once.
 
         :raises KieError: whatever KIE's code means.
         """
         return _data(call, self._transport.send(call_request(call, body)))
 
-    def upload(self, upload: Upload, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Any:
+    def upload(self, upload: UploadOperation, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Any:
         """Give KIE a file and return the `data` of its answer.
 
         :raises KieError: whatever KIE's code means.
@@ -103,7 +105,9 @@ class KieAsync:
         self._transport = transport
         self.account = transport.account
 
-    async def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    async def details(
+        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
+    ) -> DetailsAnswer:
         """Read a task, as :meth:`Kie.details` does."""
         try:
             response = await self._transport.send(details_request(kind, task_id, source or {}))
@@ -111,7 +115,7 @@ class KieAsync:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
 
-    async def call(self, call: Call, body: Mapping[str, Any] | None = None) -> Any:
+    async def call(self, call: CallOperation, body: Mapping[str, Any] | None = None) -> Any:
         """Return the `data` of an operation that answers at once; errors as in :meth:`Kie.call`."""
         return _data(call, await self._transport.send(call_request(call, body)))
 

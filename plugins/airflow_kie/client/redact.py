@@ -45,7 +45,7 @@ def is_address(text: str) -> bool:
 def address_digest(url: str) -> str:
     """Return what stands for an address where a record needs to tell it from others.
 
-    The query does not count: a pre-signed URL is signed anew for each attempt and means the same file.
+    The query does not count: a pre-signed URL is signed again for each attempt and means the same file.
 
     :param url: the address.
     """

@@ -8,7 +8,14 @@ from typing import Any
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.operation import Call, Endpoint, Host, Operation, Task, Upload
+from airflow_kie.client.operations.operation import (
+    CallOperation,
+    Endpoint,
+    Host,
+    Operation,
+    TaskOperation,
+    UploadOperation,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Request:
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-def create_request(kind: Task, body: Mapping[str, Any], callback_url: str) -> Request:
+def create_request(kind: TaskOperation, body: Mapping[str, Any], callback_url: str) -> Request:
     """Return the request that makes a task.
 
     :param kind: the row.
@@ -48,7 +55,7 @@ def create_request(kind: Task, body: Mapping[str, Any], callback_url: str) -> Re
     return Request(kind.create.method, kind.create.path, kind.create.host, json=fields)
 
 
-def details_request(kind: Task, task_id: str, source: Mapping[str, Any]) -> Request:
+def details_request(kind: TaskOperation, task_id: str, source: Mapping[str, Any]) -> Request:
     """Return the request that reads a task.
 
     :param kind: the row.
@@ -60,7 +67,7 @@ def details_request(kind: Task, task_id: str, source: Mapping[str, Any]) -> Requ
     return _request(kind.details, {kind.details_field: task_id})
 
 
-def call_request(call: Call, body: Mapping[str, Any] | None = None) -> Request:
+def call_request(call: CallOperation, body: Mapping[str, Any] | None = None) -> Request:
     """Return the request of an operation that answers at once.
 
     :raises KieInvalidRequest: when a field is missing that KIE refuses to do without.
@@ -70,7 +77,7 @@ def call_request(call: Call, body: Mapping[str, Any] | None = None) -> Request:
     return _request(call.endpoint, fields)
 
 
-def upload_request(upload: Upload, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Request:
+def upload_request(upload: UploadOperation, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Request:
     """Return the request that gives KIE a file.
 
     :param upload: the row.

@@ -160,7 +160,7 @@ class OutageBackoff:
 
     def _is_too_long(self, wait: Wait) -> bool:
         now = self.clock()
-        ends = wait.since + settings.number("outage_patience_hours", 24.0) * 3600
+        ends = wait.since + settings.number("outage_timeout_hours", 24.0) * 3600
         if self.ends_at is not None:
             ends = min(ends, max(wait.since, self.ends_at))
         return now > wait.since and now >= ends

@@ -44,7 +44,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
         "rate_limited": Budget(10, 10, 60),  # the account's window is 10 s
         "throttled": Budget(20, 10, 60),
         "maintenance": Budget(8, 60, 600),
-        "server_error": Budget(3, 15, 120),  # can be a permanent mistake in the input
+        "server_error": Budget(3, 15, 120),  # can be a permanent problem in the input
         "unreachable": Budget(6, 10, 300),
         "not_sent": Budget(6, 10, 300),
         "bad_answer": Budget(3, 15, 120),
@@ -58,7 +58,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
         "file_truncated": Budget(4, 20, 300),
     }
 )
-"""What a reason is worth; a reason that only a person can mend is worth nothing and stands not here."""
+"""What a reason is worth; a reason that only a person can fix is worth nothing and stands not here."""
 OTHER = Budget(3, 10, 120)
 """For reasons without a row, and for exceptions that are no errors of KIE."""
 _STORE_KEY = "retries"
@@ -70,7 +70,7 @@ class KieRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Decide about a failure; counts are kept in the task state store, and begin anew with a clear."""
+        """Decide about a failure; counts are kept in the task state store, and begin again with a clear."""
         reason = exception.reason if isinstance(exception, KieError) else type(exception).__name__
         if isinstance(exception, KieError) and exception.remedy is Remedy.PERSON:
             _count_failed(context, reason, max_tries)

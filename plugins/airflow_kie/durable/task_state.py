@@ -58,7 +58,7 @@ class RecordStore:
         self._store.set(key, {"at": now + timeout, "max_tries": max_tries}, retention=NEVER_EXPIRE)
         return now + timeout
 
-    def begin_anew(self, max_tries: int, at: float) -> None:
+    def extend_deadline(self, max_tries: int, at: float) -> None:
         """Let the wait end at another moment: the time of an outage does not count.
 
         :param max_tries: the task instance's.
@@ -75,7 +75,7 @@ def source_key(noun: str, source_id: str) -> str:
 def request_key(noun: str, body: Mapping[str, Any]) -> str:
     """Return the key of a task that is made from a request alone: another request is another paid task.
 
-    The query of an address does not count: a retry signs a pre-signed URL anew, and means the same file.
+    The query of an address does not count: a retry signs a pre-signed URL again, and means the same file.
     """
     digest = hashlib.sha256(json.dumps(storable(body), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     return f"{noun}/{digest[:24]}"

@@ -22,7 +22,7 @@ BACKSTOP = timedelta(seconds=60)
 """How much longer than our own deadline Airflow lets the trigger live, so that the event with the reason wins."""
 
 
-class Pausing(StrEnum):
+class WaitMode(StrEnum):
     """Ways to wait."""
 
     DEFER = "defer"
@@ -30,8 +30,8 @@ class Pausing(StrEnum):
     POKE = "poke"
 
 
-def pause_by(
-    way: Pausing, operator: BaseOperator, kie_conn_id: str, deadline: float, poll_interval: float | None
+def wait_strategy(
+    way: WaitMode, operator: BaseOperator, kie_conn_id: str, deadline: float, poll_interval: float | None
 ) -> Callable[[TaskRecord, float], None]:
     """Return the function that spends the time until a moment, in the way that is asked for.
 
@@ -63,4 +63,4 @@ def pause_by(
         log.info("KIE is asked again in a moment: %s", about(record))
         time.sleep(max(0.0, until - time.time()))
 
-    return {Pausing.DEFER: defer, Pausing.RESCHEDULE: reschedule, Pausing.POKE: poke}[way]
+    return {WaitMode.DEFER: defer, WaitMode.RESCHEDULE: reschedule, WaitMode.POKE: poke}[way]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieSpendingStopped, KieWaitTimeout, Remedy
-from airflow_kie.client.operations.operation import Task
+from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
@@ -19,7 +19,7 @@ from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, 
 class Reader(Protocol):
     """What is asked of KIE here: a task's details."""
 
-    def details(self, kind: Task, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
 
 
@@ -29,7 +29,7 @@ Save = Callable[[TaskRecord], None]
 
 
 @dataclass(frozen=True)
-class Followed:
+class DriveResult:
     """Where following a task has led.
 
     :param record: what is known, as stored.
@@ -41,7 +41,7 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Follower:
+class TaskDriver:
     """Follows one task to its end.
 
     :param kie: where it is.
@@ -64,7 +64,7 @@ class Follower:
     rules: Rules = field(default_factory=Rules)
     clock: Callable[[], float] = time.time
 
-    def follow(self, record: TaskRecord, answer: Ended | None = None, *, to_the_end: bool = True) -> Followed:
+    def follow(self, record: TaskRecord, answer: Ended | None = None, *, to_the_end: bool = True) -> DriveResult:
         """Follow a task until it has its files.
 
         :param record: what is known.
@@ -79,7 +79,7 @@ class Follower:
                 case Send(sending):
                     action = self._send(record, sending)
                 case Fetch(record) | Wait(record) if not to_the_end:
-                    return Followed(record)
+                    return DriveResult(record)
                 case Fetch(record):
                     answered = self.kie.details(task_kind(record.kind), record.task_id or "", record.source)
                     unread = answered.error if isinstance(answered, Unreadable) else None
@@ -88,7 +88,7 @@ class Follower:
                     action = self._wait(record, until, unread)
                 case Done(record, details):
                     self.save(record)
-                    return Followed(record, details)
+                    return DriveResult(record, details)
                 case Fail(record, error):
                     action = self._failed(record, error)
 
@@ -147,7 +147,7 @@ def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
 
     :param record: the task.
     :param unread: why the last read failed, if it did: a KIE that is down says nothing about the task. What only a
-        person can mend is not the reason: one read alone is not believed.
+        person can fix is not the reason: one read alone is not believed.
     """
     error = unread or KieWaitTimeout()
     if error.remedy is Remedy.PERSON:

@@ -22,7 +22,7 @@ from airflow_kie.client.answers.decode import (
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Remedy, Scope
-from airflow_kie.client.operations.operation import State, Task
+from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.polling import seconds_to_next_read
 from airflow_kie.lifecycle.record import Progress, TaskRecord
@@ -100,7 +100,7 @@ def next_action(record: TaskRecord, now: float, answer: Answer | None = None, ru
     :param answer: what KIE just answered, None when an attempt begins or a wait is over.
     :param rules: how doubtful answers are decided.
     """
-    turn = _Turn(task_kind(record.kind), record, now, rules or Rules())
+    turn = _Transition(task_kind(record.kind), record, now, rules or Rules())
     match answer:
         case None:
             return turn.begin()
@@ -121,10 +121,10 @@ def next_action(record: TaskRecord, now: float, answer: Answer | None = None, ru
 
 
 @dataclass(frozen=True)
-class _Turn:
+class _Transition:
     """One application of the rules."""
 
-    kind: Task
+    kind: TaskOperation
     record: TaskRecord
     now: float
     rules: Rules
@@ -159,7 +159,7 @@ class _Turn:
             return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
         if details.complete and details.state is not State.RUNNING:
             return Done(replace(record, doubt=None, doubt_at=None), details)
-        if self._tells_of_failure(details):
+        if self._says_failed(details):
             return self._doubt(failure_of(self.kind, details), record)
         return self._wait(replace(record, doubt=None, doubt_at=None))
 
@@ -170,8 +170,8 @@ class _Turn:
         if self.now - known_at >= self.rules.visible_after:
             return self._doubt(unknown, record)
         # The first such read counts: a task that KIE never shows fails when the time of grace is over.
-        doubted = record.doubt == _told(unknown) and record.doubt_at is not None
-        return self._wait(record if doubted else replace(record, doubt=_told(unknown), doubt_at=self.now))
+        doubted = record.doubt == _failure_signature(unknown) and record.doubt_at is not None
+        return self._wait(record if doubted else replace(record, doubt=_failure_signature(unknown), doubt_at=self.now))
 
     def _asked_under(self) -> str:
         """Return under which connection a task was looked for, and where it was not: nobody else's key is tried."""
@@ -181,7 +181,7 @@ class _Turn:
         return f"{said}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else said
 
     def unreadable(self, error: KieError) -> Action:
-        """A read that failed says nothing about the task: it is repeated, and what only a person can mend is doubted.
+        """A read that failed says nothing about the task: it is repeated, and what only a person can fix is doubted.
 
         That holds for every code of KIE, those about the account too (401): a gateway sends any of them for a moment.
         """
@@ -232,14 +232,14 @@ class _Turn:
             last_state=None,
         )
 
-    def _tells_of_failure(self, details: TaskDetails) -> bool:
+    def _says_failed(self, details: TaskDetails) -> bool:
         if details.state is not State.RUNNING:
             return True
         return self.kind.running_errors and bool(details.error_code or details.error_message)
 
     def _doubt(self, error: KieError, record: TaskRecord) -> Action:
         """Believe what ends a task when two reads that lie far enough apart tell the same; a retry asks twice again."""
-        told = _told(error)
+        told = _failure_signature(error)
         if record.doubt == told and record.doubt_at is not None:
             since = self.now - record.doubt_at
             if since >= self.rules.agree_after:
@@ -267,6 +267,6 @@ def _of_a_read(error: KieError, record: TaskRecord) -> KieError:
     return error
 
 
-def _told(error: KieError) -> str:
+def _failure_signature(error: KieError) -> str:
     """Return what two reads must both tell for a failure to be believed."""
     return f"{error.reason}:{error.facts.code}:{error.facts.last_state}"

@@ -26,7 +26,7 @@ class NewFiles:
 
     An attempt can be killed after the manifest and before Airflow hears of its success: the next one finds everything
     there, and the events still have to be sent. So the time at which a run begins to archive is noted first; a
-    retry keeps it, and a clear, which may come after a success, begins anew.
+    retry keeps it, and a clear, which may come after a success, begins again.
 
     :param context: the task's context.
     :param music_task_id: the song.
@@ -68,7 +68,7 @@ class NewFiles:
         return self.context["ti"].max_tries
 
 
-def tell_of_new_files(
+def emit_new_files(
     operator: BaseOperator,
     context: Context,
     bucket: str,

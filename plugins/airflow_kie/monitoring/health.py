@@ -107,7 +107,7 @@ class Backlog:
         :param days: what the time until the next expiry is when nothing expires.
         """
         to_save = [pending for pending in self.read if expires(pending)]  # a mistyped id shall wake nobody
-        oldest = min((pending.first_heard_at for pending in to_save), default=now)
+        oldest = min((pending.first_seen_at for pending in to_save), default=now)
         metrics.UNARCHIVED.set(self.count)
         metrics.UNARCHIVED_OLDEST.set(max(0.0, (now - oldest).total_seconds()))
         ends = [expiry_of(pending) - now for pending in to_save]
@@ -304,9 +304,9 @@ def backlog_in(bucket: Bucket, keys: ArchiveKeys) -> Backlog:
 def expiry_of(pending: Pending) -> datetime:
     """Return when KIE deletes a song's files: as KIE said, or at the latest 14 days after it was first seen."""
     try:
-        return pending.expires_at or pending.first_heard_at + MEDIA_LIFETIME
+        return pending.expires_at or pending.first_seen_at + MEDIA_LIFETIME
     except OverflowError:  # a damaged record that was heard of at the end of time
-        return pending.first_heard_at
+        return pending.first_seen_at
 
 
 def expires(pending: Pending) -> bool:

@@ -20,7 +20,7 @@ from airflow_kie.archive.inbox.objects import (
     shown,
 )
 from airflow_kie.archive.inbox.song_request import counted, first_of
-from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.pending_songs import pending_songs
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
 from airflow_kie.durable.defaults import RETRIES
@@ -155,7 +155,7 @@ class KieInboxOperator(BaseOperator):
         )  # fmt: skip
 
 
-class KieHandOnOperator(BaseOperator):
+class KieDispatchSongsOperator(BaseOperator):
     """Sends "music complete" for songs, as one event with a partition for each: one run of `music_cover` follows each.
 
     :param music_task_ids: the songs.
@@ -171,16 +171,16 @@ class KieHandOnOperator(BaseOperator):
 
     def execute(self, context: Context) -> int:
         """Send the events; return how many songs were handed on."""
-        return hand_on(self, context, list(self.music_task_ids or []))
+        return dispatch(self, context, list(self.music_task_ids or []))
 
 
-class KieInboxDoneOperator(BaseOperator):
+class KieInboxCleanupOperator(BaseOperator):
     """Moves inbox objects to `inbox/done/`, each once its songs are started; the others are read again by the next run.
 
     Only the version that was read is moved: one that was put in its place since then is left for the next run.
 
     :param digests: the objects' digests.
-    :param events_sent: what :class:`KieHandOnOperator` returned: None while it has sent no event.
+    :param events_sent: what :class:`KieDispatchSongsOperator` returned: None while it has sent no event.
     :param trigger_dag_id: the DAG in which each object of many songs has its run.
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -251,12 +251,12 @@ def run_id_of(digest: str) -> str:
     return f"inbox__{digest}"
 
 
-class KieSweepOperator(BaseOperator):
+class KieReconcileOperator(BaseOperator):
     """Hands on again every song that is still owed something and that nobody works on.
 
     Airflow drops events for a paused DAG, and a run can be deleted. The pending records remember: a song is swept when
-    its record is older than `[kie] sweep_after_minutes`, no active run works on it, and its last failure is not one
-    that only a person can mend; after any other failure it is given an hour.
+    its record is older than `[kie] reconcile_after_minutes`, no active run works on it, and its last failure is not one
+    that only a person can fix; after any other failure it is given an hour.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -282,23 +282,23 @@ class KieSweepOperator(BaseOperator):
                 break
         for music_task_id in swept:
             archive = SongArchive(bucket, _archive_keys().song(music_task_id))
-            archive.note(heard_from="inbox")  # younger now: not swept again at once
-        return hand_on(self, context, swept)
+            archive.note(received_from="inbox")  # younger now: not swept again at once
+        return dispatch(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
         from airflow_kie.operators.unconfirmed_songs import UnconfirmedSongs
 
         now = datetime.now(UTC)
-        young = timedelta(minutes=settings.number("sweep_after_minutes", 10))
+        young = timedelta(minutes=settings.number("reconcile_after_minutes", 10))
         claimed = UnconfirmedSongs(bucket, _archive_keys())
-        for pending in owed_songs(bucket, _archive_keys(), untouched_for=young):
+        for pending in pending_songs(bucket, _archive_keys(), untouched_for=young):
             if not _may_start_again(pending, now) or _is_active(context, pending):
                 continue
             if not pending.unconfirmed or claimed.is_song(pending):
                 yield pending
 
 
-def hand_on(operator: BaseOperator, context: Context, music_task_ids: Sequence[str]) -> int:
+def dispatch(operator: BaseOperator, context: Context, music_task_ids: Sequence[str]) -> int:
     """Add a partition for each song to the task's event; without songs the task is skipped, so no event is sent.
 
     :raises AirflowSkipException: when there is no song.
@@ -307,7 +307,7 @@ def hand_on(operator: BaseOperator, context: Context, music_task_ids: Sequence[s
         raise AirflowSkipException("No song is to be handed on.")
     events = context["outlet_events"][MUSIC]
     events.add_partitions(list(music_task_ids))
-    events.extra = {"heard_from": "inbox"}
+    events.extra = {"received_from": "inbox"}
     operator.log.info("Handing on %s: %s.", counted(len(music_task_ids)), ", ".join(music_task_ids))
     return len(music_task_ids)
 
@@ -352,9 +352,9 @@ def _check(item: InboxObject) -> None:
     if len(item.songs) > limit:
         raise InboxUnreadable(f"It names {len(item.songs)} songs, and one run takes at most {limit}: split it.")
     named = {song["kie_conn_id"] for song in item.songs if song.get("kie_conn_id")}
-    mistakes = settings.mistakes_in_connections(named)
-    if mistakes:
-        raise InboxUnreadable(first_of(mistakes))
+    problems = settings.connection_errors(named)
+    if problems:
+        raise InboxUnreadable(first_of(problems))
     for name in sorted(named):
         try:
             KieHook(name).account  # noqa: B018 - asking for it checks it

@@ -69,7 +69,7 @@ class KieSongReportOperator(BaseOperator):
         songs = self.songs
         if not isinstance(songs, list):
             raise AirflowFailException(
-                f"Nothing was started: task {self.list_task_id} did not come to an end. {_HELD} Mend what the log of "
+                f"Nothing was started: task {self.list_task_id} did not come to an end. {_HELD} Fix what the log of "
                 f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
         archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
@@ -79,7 +79,7 @@ class KieSongReportOperator(BaseOperator):
         for row in rows:
             self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
         # After the table: a bucket that cannot be opened hides nothing.
-        self._note_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
+        self._record_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
         failed = [row for row in rows if row["reason"]]
         if failed:
             raise AirflowFailException(_verdict(rows, failed))
@@ -98,11 +98,11 @@ class KieSongReportOperator(BaseOperator):
                 failures.setdefault(failure["music_task_id"], failure)
         return failures
 
-    def _note_failures(self, owed: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
+    def _record_failures(self, owed: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
         buckets = self._opened({song["bucket"] for song in owed})
 
         def note(song: Mapping[str, Any]) -> None:
-            self._note_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])
+            self._record_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(note, (song for song in owed if song["bucket"] in buckets)))
@@ -124,14 +124,14 @@ class KieSongReportOperator(BaseOperator):
                 )
         return buckets
 
-    def _note_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
+    def _record_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.song_folder import SongArchive
 
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
             title = one_line(failure["title"]) if failure.get("title") else None
-            archive.note_failure(failure["reason"], one_line(failure["message"]), title, failure.get("expires_at"))
+            archive.record_failure(failure["reason"], one_line(failure["message"]), title, failure.get("expires_at"))
         except Exception as error:  # noqa: BLE001 - whatever it is: the other songs, and the verdict, still come
             self.log.warning(
                 "The bucket does not say why song %s failed: %s",
@@ -143,7 +143,7 @@ class KieSongReportOperator(BaseOperator):
 _HELD = "What was paid for before is kept and is not paid for again. No retry can help."
 
 
-def note_failure(context: Context) -> None:
+def record_failure(context: Context) -> None:
     """Tell the run's report why a song failed: the `on_failure_callback` of the chain's tasks."""
     error = context.get("exception")
     task: Any = context["task"]

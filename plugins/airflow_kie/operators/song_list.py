@@ -16,11 +16,11 @@ from airflow_kie.archive.inbox.song_request import (
     SongsRefused,
     counted,
     first_of,
+    id_errors,
     ids_in,
     labels_in,
-    mistakes_in_ids,
-    mistakes_in_names,
-    mistakes_in_prefix,
+    name_errors,
+    prefix_errors,
     songs_in,
 )
 from airflow_kie.client.flags import is_true
@@ -45,7 +45,7 @@ class KieSongListOperator(BaseOperator):
     """Says which songs a run works on, and returns one map of arguments for each.
 
     The songs come from the event that made the run (its partition key is the music task id), otherwise from the
-    arguments. Everything is checked first and all mistakes come in one message. Then the bucket is tried with a small
+    arguments. Everything is checked first and all problems come in one message. Then the bucket is tried with a small
     object, and every song gets its pending record, before anything is paid. Songs that have all that is asked for
     already are left out.
 
@@ -106,7 +106,7 @@ class KieSongListOperator(BaseOperator):
         self.songs = songs
         self.max_covers = max_covers
         self.extra_args = extra_args
-        self._noted_song: SongArchive | None = None
+        self._recorded_song: SongArchive | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, note and return the songs; a bucket that refuses is waited for in runs that nobody watches."""
@@ -119,13 +119,13 @@ class KieSongListOperator(BaseOperator):
         )
 
     def _list(self, context: Context, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        orders, mistakes = self._orders(context, bucket, prefix)
-        mistakes = [*_misspelt(context), *mistakes]
+        orders, problems = self._orders(context, bucket, prefix)
+        problems = [*_misspelt(context), *problems]
         if not bucket:
-            mistakes.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
-        mistakes += mistakes_in_prefix(prefix)
-        if mistakes:
-            raise self._refused(context, first_of(mistakes))
+            problems.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
+        problems += prefix_errors(prefix)
+        if problems:
+            raise self._refused(context, first_of(problems))
         for kie_conn_id in dict.fromkeys(order.kie_conn_id for order in orders):
             with of_account(kie_conn_id):  # a connection that cannot be used is told of before any song
                 KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
@@ -148,44 +148,44 @@ class KieSongListOperator(BaseOperator):
     def _orders(self, context: Context, bucket: str, prefix: str) -> tuple[list[SongOrder], list[str]]:
         music_task_id = _partition_key(context)
         if music_task_id:
-            told = {**self._noted_facts(bucket, prefix, music_task_id), **_event_extra(context)}
-            return self._checked([{**told, "music_task_id": music_task_id}], heard_from="event")
+            told = {**self._recorded_facts(bucket, prefix, music_task_id), **_event_extra(context)}
+            return self._checked([{**told, "music_task_id": music_task_id}], received_from="event")
         listed = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]
-        mistakes: list[str] = []
-        own = _gathered(mistakes, functools.partial(songs_in, self.songs), [])
-        own += _gathered(mistakes, functools.partial(self._inbox_songs, context), [])
-        orders, more = self._checked([*listed, *own], heard_from="form")
-        mistakes += more
-        if not orders and not mistakes:
-            mistakes.append("No music task ids were given: paste them, one on a line, from kie.ai/logs.")
+        problems: list[str] = []
+        own = _gathered(problems, functools.partial(songs_in, self.songs), [])
+        own += _gathered(problems, functools.partial(self._inbox_songs, context), [])
+        orders, more = self._checked([*listed, *own], received_from="form")
+        problems += more
+        if not orders and not problems:
+            problems.append("No music task ids were given: paste them, one on a line, from kie.ai/logs.")
         limit = conf.getint("core", "max_map_length")
         if len(orders) > limit:
-            mistakes.append(f"{len(orders)} songs were given, and one run takes at most {limit}: split the list.")
-        return orders, mistakes
+            problems.append(f"{len(orders)} songs were given, and one run takes at most {limit}: split the list.")
+        return orders, problems
 
-    def _checked(self, given: Iterable[Mapping[str, Any]], heard_from: str) -> tuple[list[SongOrder], list[str]]:
-        mistakes: list[str] = []
-        labels = _gathered(mistakes, functools.partial(labels_in, self.labels), {})
+    def _checked(self, given: Iterable[Mapping[str, Any]], received_from: str) -> tuple[list[SongOrder], list[str]]:
+        problems: list[str] = []
+        labels = _gathered(problems, functools.partial(labels_in, self.labels), {})
         orders: dict[str, SongOrder] = {}
         for song in given:
             task_id = str(song.get("music_task_id") or "")
-            mistakes += mistakes_in_ids([task_id])
+            problems += id_errors([task_id])
             offered = str(song.get("cover_task_id") or "")
-            if offered and (wrong := mistakes_in_ids([offered])):
-                mistakes += wrong if heard_from != "event" else []  # of an event nobody could correct it
+            if offered and (wrong := id_errors([offered])):
+                problems += wrong if received_from != "event" else []  # of an event nobody could correct it
                 offered = ""
-            own = _gathered(mistakes, functools.partial(labels_in, song.get("labels"), labels), {})
+            own = _gathered(problems, functools.partial(labels_in, song.get("labels"), labels), {})
             orders[task_id] = SongOrder(
                 music_task_id=task_id,
                 kie_conn_id=str(song.get("kie_conn_id") or self.kie_conn_id or KieHook.default_conn_name),
                 labels=own,
                 archive_audio=self._asked("archive_audio", song),
                 archive_lyrics=self._asked("archive_lyrics", song),
-                heard_from=str(song.get("heard_from") or heard_from),
+                received_from=str(song.get("received_from") or received_from),
                 cover_task_id=offered or None,
             )
         named = (order.kie_conn_id for order in orders.values())
-        return list(orders.values()), [*mistakes, *settings.mistakes_in_connections(named)]
+        return list(orders.values()), [*problems, *settings.connection_errors(named)]
 
     def _asked(self, option: str, song: Mapping[str, Any]) -> bool:
         return is_true(getattr(self, option)) or is_true(song.get(option, False)) or settings.flag(option)
@@ -212,7 +212,7 @@ class KieSongListOperator(BaseOperator):
             raise ValueError("What the inbox object of this run asked for is no longer kept: put it into inbox/ again.")
         return [song.asked() for song in order.songs]
 
-    def _noted_facts(self, bucket: str, prefix: str, music_task_id: str) -> Mapping[str, Any]:
+    def _recorded_facts(self, bucket: str, prefix: str, music_task_id: str) -> Mapping[str, Any]:
         """Return what the song's pending record says: many songs can share one event, and their labels stand there."""
         from airflow_kie.archive.record_base import label_map
 
@@ -228,17 +228,17 @@ class KieSongListOperator(BaseOperator):
             "labels": label_map(pending.labels),
             "archive_audio": pending.options.audio,
             "archive_lyrics": pending.options.lyrics,
-            "heard_from": pending.heard_from,
+            "received_from": pending.received_from,
         }
 
     def _open_song(self, bucket: str, prefix: str, music_task_id: str) -> SongArchive | None:
         from airflow_kie.hooks.archive import open_song
 
-        if not bucket or mistakes_in_ids([music_task_id]) or mistakes_in_prefix(prefix):
+        if not bucket or id_errors([music_task_id]) or prefix_errors(prefix):
             return None
-        if self._noted_song is None:
-            self._noted_song = open_song(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
-        return self._noted_song
+        if self._recorded_song is None:
+            self._recorded_song = open_song(self.aws_conn_id, bucket, prefix, music_task_id, self.extra_args)
+        return self._recorded_song
 
     def _song_of_event(self, context: Context, bucket: str, prefix: str) -> SongArchive | None:
         music_task_id = _partition_key(context)
@@ -246,9 +246,9 @@ class KieSongListOperator(BaseOperator):
 
     def _refused(self, context: Context, why: str) -> SongsRefused:
         """Return the refusal of the run, which an event's song keeps: the sweep would start it over and over."""
-        refused, archive = SongsRefused(why), self._noted_song
+        refused, archive = SongsRefused(why), self._recorded_song
         if _partition_key(context) and archive and archive.pending():
-            archive.note_failure(refused.reason, str(refused))
+            archive.record_failure(refused.reason, str(refused))
         return refused
 
     # --- before anything is paid ---
@@ -279,7 +279,7 @@ class KieSongListOperator(BaseOperator):
             return _Noted(order, result_of(bucket.name, archive.keys.manifest, manifest, changed=False))
         ti = context["ti"]
         pending = archive.note(
-            heard_from=order.heard_from,
+            received_from=order.received_from,
             kie_conn_id=order.kie_conn_id,
             working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
             labels=label_list(dict(order.labels)),
@@ -287,7 +287,7 @@ class KieSongListOperator(BaseOperator):
             offered_cover_task_ids=(order.cover_task_id,) if order.cover_task_id else (),
         )
         pending = self._checked_offers(archive, order, pending)
-        self.log.info("Song %s is noted, heard of by %s.", order.music_task_id, pending.heard_from)
+        self.log.info("Song %s is noted, heard of by %s.", order.music_task_id, pending.received_from)
         return _Noted(order, cover_is_paid=bool(manifest or pending.cover_task_ids))
 
     def _checked_offers(self, archive: SongArchive, order: SongOrder, pending: Pending) -> Pending:
@@ -300,7 +300,9 @@ class KieSongListOperator(BaseOperator):
         if not (checked.cover_task_id or checked.refused):
             return pending
         ours = (checked.cover_task_id,) if checked.cover_task_id else ()
-        return archive.note(heard_from=order.heard_from, cover_task_ids=ours, refused_cover_task_ids=checked.refused)
+        return archive.note(
+            received_from=order.received_from, cover_task_ids=ours, refused_cover_task_ids=checked.refused
+        )
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ class _Noted:
 def _misspelt(context: Context) -> list[str]:
     """Return which fields of the run's conf are misspelt: Airflow takes any name, and the form's value would hold."""
     run, dag = context.get("dag_run"), context.get("dag")
-    return mistakes_in_names(run.conf or {}, list(dag.params)) if run and dag else []
+    return name_errors(run.conf or {}, list(dag.params)) if run and dag else []
 
 
 def _partition_key(context: Context) -> str | None:
@@ -337,9 +339,9 @@ def _event_extra(context: Context) -> Mapping[str, Any]:
     return extra
 
 
-def _gathered(mistakes: list[str], read: Any, otherwise: Any) -> Any:
+def _gathered(problems: list[str], read: Any, otherwise: Any) -> Any:
     try:
         return read()
     except ValueError as error:
-        mistakes.append(str(error))
+        problems.append(str(error))
         return otherwise

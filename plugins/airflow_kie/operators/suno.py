@@ -9,7 +9,7 @@ from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.flags import is_true
-from airflow_kie.client.operations.music_limits import mistakes_in_music_request
+from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.task_state import request_key, source_key
@@ -129,11 +129,11 @@ class KieGenerateMusicOperator(KieTaskOperator):
 
     def execute(self, context: Context) -> str:
         """Check the request and the bucket before anything is paid, then make the song or take it up."""
-        mistakes = mistakes_in_music_request(self.request_body())
+        problems = music_request_errors(self.request_body())
         if self._announces():  # music_cover would refuse the song, once it is paid
-            mistakes = [*mistakes, *settings.mistakes_in_connections([self.kie_conn_id])]
-        if mistakes:
-            raise KieInvalidRequest(" ".join(mistakes) + " Nothing was sent to KIE")
+            problems = [*problems, *settings.connection_errors([self.kie_conn_id])]
+        if problems:
+            raise KieInvalidRequest(" ".join(problems) + " Nothing was sent to KIE")
         return super().execute(context)
 
     def _take_up(self, context: Context) -> str:
@@ -148,7 +148,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
 
             ti = context["ti"]
             archive.note(
-                heard_from="generate",
+                received_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,
                 working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
@@ -171,7 +171,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
                 "music_task_id": record.task_id,
                 "kie_conn_id": self.kie_conn_id,
                 "title": self.title or None,
-                "heard_from": "generate",
+                "received_from": "generate",
             }
 
     def _announces(self) -> bool:
@@ -241,7 +241,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
         """Write the cover task id into the song's pending record, once."""
         archive = self._archive()
         if archive and record.task_id and record.task_id not in self._noted:
-            archive.note_cover(record.task_id, self.expires_at)
+            archive.record_cover(record.task_id, self.expires_at)
             self._noted.add(record.task_id)
 
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:

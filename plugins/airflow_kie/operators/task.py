@@ -28,16 +28,16 @@ from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.task_state import RecordStore, key_of_this_try
-from airflow_kie.durable.waiting import Pausing, pause_by
+from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import Progress, TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
-from airflow_kie.triggers.event import Outcome, ended_by, heard_by
+from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -69,7 +69,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         once a minute where a callback is expected.
     :param expires_at: ISO time at which KIE deletes the files that this is made from: an outage is waited out until a
         day before; None: unknown.
-    :param wait_timeout: seconds to wait for the end; kept by retries, begun anew by a clear. None: the kind's own.
+    :param wait_timeout: seconds to wait for the end; kept by retries, begun again by a clear. None: the kind's own.
     """
 
     kind: ClassVar[str]
@@ -95,7 +95,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         if force_new and task_kind(self.kind).once_per_source:
             raise ValueError(
                 f"force_new cannot be used in {type(self).__name__}: KIE makes this once for each song and answers a "
-                "second request with the first task. Generate the song anew, or adopt a known task with adopt_task_id."
+                "second request with the first task. Generate the song again, or adopt a known task with adopt_task_id."
             )
         super().__init__(**kwargs)
         self.force_new = force_new
@@ -159,7 +159,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         record = self._known(context, store.read())
         if record.progress is Progress.SENT:
             self.log.info("Going on with what is known: %s", about(record))
-        return self._follow(context, store, record)
+        return self._drive(context, store, record)
 
     def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> str:
         """Go on after the triggerer has seen the task end: the record says which, KIE's details say how.
@@ -172,8 +172,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
         store = self._store(context)
         record = self._known(context, store.read(), event.get("task_id") or awaited)
-        self._heard = heard_by(event)
-        return self._follow(context, store, record, ended_by(event, Outcome.FAILED))
+        self._heard = completion_source(event)
+        return self._drive(context, store, record, ended_by(event, Outcome.FAILED))
 
     def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
         """Render the fields, then hide the credentials that stand in their URLs from logs and from the rendered fields.
@@ -201,7 +201,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     def _with_backoff(self, context: Context, attempt: Callable[[], str]) -> str:
         def postpone(seconds: float) -> None:
-            self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self._timeout)
+            self._store(context).extend_deadline(context["ti"].max_tries, time.time() + seconds + self._timeout)
 
         hook = KieHook(self.kie_conn_id)
 
@@ -232,11 +232,11 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _timeout(self) -> float:
         return self.wait_timeout or task_kind(self.kind).timing.timeout
 
-    def _follow(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
+    def _drive(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
         deadline = store.deadline(context["ti"].max_tries, time.time(), self._timeout)
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
-        way = Pausing.DEFER if self.deferrable else Pausing.POKE
+        way = WaitMode.DEFER if self.deferrable else WaitMode.POKE
 
         def save(record: TaskRecord) -> None:
             store.write(record)
@@ -244,10 +244,10 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             if record.progress is Progress.SENT:
                 self.task_known(context, record)
 
-        follower = Follower(
+        follower = TaskDriver(
             kie=hook.get_conn(),
             save=save,
-            pause=pause_by(way, self, self.kie_conn_id, deadline, interval),
+            pause=wait_strategy(way, self, self.kie_conn_id, deadline, interval),
             create=lambda record: self._create(context, hook, record),
             permit=lambda: self._permit(hook),
             deadline=deadline,

@@ -19,15 +19,15 @@ from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.task_state import RecordStore, source_key
-from airflow_kie.durable.waiting import Pausing, pause_by
+from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
-from airflow_kie.triggers.event import Outcome, ended_by, heard_by
+from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class KieTaskSensor(LineageMethods, BaseSensorOperator):
     """Waits until a KIE task has its files.
 
-    The deadline is the sensor's own: it names the task and its last state, is kept by retries, and begins anew when a
+    The deadline is the sensor's own: it names the task and its last state, is kept by retries, and begins again when a
     person clears the task.
 
     :param kie_conn_id: Airflow connection of type ``kie``.
@@ -100,16 +100,16 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for; the sensor's own argument names it too.
         """
-        self._heard = heard_by(event)
+        self._heard = completion_source(event)
         return self._with_backoff(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
 
     def _with_backoff(self, context: Context, ended: Ended | None) -> dict[str, Any]:
         def postpone(seconds: float) -> None:
-            self._store(context).begin_anew(context["ti"].max_tries, time.time() + seconds + self.timeout)
+            self._store(context).extend_deadline(context["ti"].max_tries, time.time() + seconds + self.timeout)
 
         return run_with_outage_backoff(
             context,
-            lambda: self._follow(context, ended),
+            lambda: self._drive(context, ended),
             expires_at=self.expires_at,
             postpone=postpone,
             song=self._configured_archive,
@@ -131,7 +131,7 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         """Go on after a wait. A triggerer that failed says nothing about the song: `soft_fail` does not hide it."""
         return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
-    def _follow(self, context: Context, ended: Ended | None = None) -> dict[str, Any]:
+    def _drive(self, context: Context, ended: Ended | None = None) -> dict[str, Any]:
         store = self._store(context)
         deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout)
         rescheduled = self.mode == "reschedule" and not self.deferrable
@@ -140,10 +140,10 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         )
         record = (store.read() or known) if rescheduled else known
         self._lineage = known_of(record, waits_only=True)
-        follower = Follower(
+        follower = TaskDriver(
             kie=KieHook(self.kie_conn_id).get_conn(),
             save=store.write if rescheduled else lambda _: None,
-            pause=pause_by(self._pausing(), self, self.kie_conn_id, deadline, self.poll_interval),
+            pause=wait_strategy(self._wait_mode(), self, self.kie_conn_id, deadline, self.poll_interval),
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
         )
@@ -165,10 +165,10 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         )
         return known_of(record, waits_only=True)
 
-    def _pausing(self) -> Pausing:
+    def _wait_mode(self) -> WaitMode:
         if self.deferrable:
-            return Pausing.DEFER
-        return Pausing.RESCHEDULE if self.mode == "reschedule" else Pausing.POKE
+            return WaitMode.DEFER
+        return WaitMode.RESCHEDULE if self.mode == "reschedule" else WaitMode.POKE
 
 
 def _begin_of(context: Context) -> float | None:

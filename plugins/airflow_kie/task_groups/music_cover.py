@@ -11,7 +11,7 @@ from airflow.sdk import TriggerRule, task_group
 from airflow_kie import assets, settings
 from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
 from airflow_kie.notifications.kie import run_callbacks
-from airflow_kie.operators.report import KieSongReportOperator, note_failure
+from airflow_kie.operators.report import KieSongReportOperator, record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
@@ -71,7 +71,7 @@ def archive_covers(
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
     common: dict[str, Any] = {"retry_delay": RETRY_DELAY, "weight_rule": weight_rule}
-    waits: dict[str, Any] = {**common, "deferrable": deferrable, "on_failure_callback": note_failure}
+    waits: dict[str, Any] = {**common, "deferrable": deferrable, "on_failure_callback": record_failure}
 
     listed = KieSongListOperator(
         task_id=SONG_LIST,
@@ -86,7 +86,7 @@ def archive_covers(
         songs=songs,
         max_covers=max_covers,
         extra_args=extra_args,
-        on_failure_callback=note_failure,
+        on_failure_callback=record_failure,
         **common,
     )
 
@@ -150,7 +150,7 @@ def archive_covers(
             song_title=title,
             expires_at=expires_at,
             map_index_template=_LABEL,
-            on_failure_callback=note_failure,
+            on_failure_callback=record_failure,
             inlets=[assets.MUSIC],
             outlets=[assets.COVER, assets.ARCHIVE],
             **common,

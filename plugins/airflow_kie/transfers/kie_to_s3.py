@@ -20,9 +20,9 @@ from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lineage.asset_events import NewFiles, tell_of_new_files
+from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink, KieSongLink, S3ObjectLink
@@ -155,7 +155,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         self, context: Context, manifest: Manifest, key: str, added: Sequence[FileRecord], *, changed: bool
     ) -> dict[str, Any]:
         """Tell of what stands in the bucket: to other DAGs, to the lineage, and in XCom."""
-        tell_of_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
+        emit_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
         self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
         return result_of(self.bucket, key, manifest, changed=changed)
 
@@ -179,7 +179,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         archived = archive_song(
             archive.bucket,
             archive.keys,
-            song_of(music, cover, self.kie_conn_id, self.labels, pending.first_heard_at if pending else None),
+            song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None),
             sources_of(music, cover, self._wanted()),
             wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
@@ -206,7 +206,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _details(self, hook: KieHook, kind: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
         """Return the details of a task that has ended; another song's cover is refused."""
-        follower = Follower(
+        follower = TaskDriver(
             kie=hook.get_conn(),
             save=lambda _: None,
             pause=_sleep,

@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     """Somebody else has resumed the Airflow task before the wait ended; the event says nothing and wakes nobody."""
 
 
-def heard_by(event: Mapping[str, Any]) -> str:
+def completion_source(event: Mapping[str, Any]) -> str:
     """Return how the end of a wait was heard of: the receiver's event is none of the trigger's."""
     return "poll" if event.get("outcome") in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT) else "callback"
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
-from airflow_kie.web.pages.queries import SongWorld
+from airflow_kie.web.pages.queries import SongQueries
 from airflow_kie.web.pages.routes import add_song_pages
 
 
@@ -14,10 +14,10 @@ def create_app() -> FastAPI:
     """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
     app = _song_pages()
     if settings.flag("receiver"):
-        from airflow_kie.web.receiver.in_process import AirflowWorld
+        from airflow_kie.web.receiver.in_process import InProcessGateway
         from airflow_kie.web.receiver.receiver import create_app as create_receiver
 
-        app.mount("", create_receiver(AirflowWorld()))  # last: it gets what is no song page
+        app.mount("", create_receiver(InProcessGateway()))  # last: it gets what is no song page
     return app
 
 
@@ -28,5 +28,5 @@ def _empty() -> FastAPI:
 @switched_off(_empty, "There are no song pages: nothing here can check who may see them.")
 def _song_pages() -> FastAPI:
     app = _empty()
-    add_song_pages(app, SongWorld())
+    add_song_pages(app, SongQueries())
     return app

@@ -14,7 +14,7 @@ KEPT_SECONDS = 60.0
 
 @dataclass
 class Kept(Generic[Value]):
-    """Values by name, each looked up anew after a minute; of many threads at once, one looks up.
+    """Values by name, each looked up again after a minute; of many threads at once, one looks up.
 
     :param look_up: gives the value of a name; what it raises is not kept.
     :param clock: seconds that only grow.

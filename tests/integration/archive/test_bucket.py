@@ -17,8 +17,8 @@ from airflow_kie.archive.pending import (
     delete_pending,
     list_pending,
     new_pending,
-    note_pending,
     read_pending,
+    upsert_pending,
 )
 from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3_errors import (
@@ -166,27 +166,27 @@ def test_a_closed_endpoint_is_unreachable() -> None:
 def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> None:
     archive, keys = ArchiveKeys("music"), SongKeys("music", "abc")
     assert read_pending(bucket, keys) is None
-    heard = new_pending("abc", heard_from="form", now=NOON)
-    assert note_pending(bucket, keys, heard) == heard
-    paid = note_pending(bucket, keys, heard.changed(cover_task_ids=["c1"]))
-    assert note_pending(bucket, keys, heard.changed(title="Été")).cover_task_ids == ("c1",) == paid.cover_task_ids
+    heard = new_pending("abc", received_from="form", now=NOON)
+    assert upsert_pending(bucket, keys, heard) == heard
+    paid = upsert_pending(bucket, keys, heard.changed(cover_task_ids=["c1"]))
+    assert upsert_pending(bucket, keys, heard.changed(title="Été")).cover_task_ids == ("c1",) == paid.cover_task_ids
     assert [found.music_task_id for found, _ in list_pending(bucket, archive)] == ["abc"]
     delete_pending(bucket, keys)
     assert list(list_pending(bucket, archive)) == []
 
 
 def test_noting_what_is_known_already_writes_nothing(s3: S3Server, bucket: Bucket) -> None:
-    keys, heard = SongKeys("music", "abc"), new_pending("abc", heard_from="form", now=NOON)
-    note_pending(bucket, keys, heard)
+    keys, heard = SongKeys("music", "abc"), new_pending("abc", received_from="form", now=NOON)
+    upsert_pending(bucket, keys, heard)
     client = s3.client()
     writes: list[str] = []
     client.meta.events.register("before-call.s3.PutObject", lambda model, **_: writes.append(model.name))
-    note_pending(Bucket(client, bucket.name), keys, heard)
+    upsert_pending(Bucket(client, bucket.name), keys, heard)
     assert writes == []
 
 
 def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server, bucket: Bucket) -> None:
-    keys, heard = SongKeys("music", "abc"), new_pending("abc", heard_from="form", now=NOON)
+    keys, heard = SongKeys("music", "abc"), new_pending("abc", received_from="form", now=NOON)
     client, rival = s3.client(), heard.changed(cover_task_ids=["rival"])
     overtaken: list[bool] = []
 
@@ -196,7 +196,7 @@ def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server
             bucket.put_json(rival.to_json(), keys.pending)
 
     client.meta.events.register("after-call.s3.PutObject", overwrite)
-    stands = note_pending(Bucket(client, bucket.name), keys, heard.changed(cover_task_ids=["mine"]))
+    stands = upsert_pending(Bucket(client, bucket.name), keys, heard.changed(cover_task_ids=["mine"]))
     assert set(stands.cover_task_ids) == {"rival", "mine"}
     assert read_pending(bucket, keys) == stands
 
@@ -205,12 +205,12 @@ def test_a_damaged_pending_record_is_not_overwritten(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
     bucket.put_bytes(b"{", keys.pending, content_type="application/json")
     with pytest.raises(ArchiveUnreadable, match=r"_pending/abc\.json"):
-        note_pending(bucket, keys, new_pending("abc", heard_from="form", now=NOON))
+        upsert_pending(bucket, keys, new_pending("abc", received_from="form", now=NOON))
     assert bucket.get_bytes(keys.pending) == b"{"
 
 
 def test_the_record_of_another_song_is_not_taken_for_this_one(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
-    bucket.put_json(new_pending("other", heard_from="form", now=NOON).to_json(), keys.pending)
+    bucket.put_json(new_pending("other", received_from="form", now=NOON).to_json(), keys.pending)
     with pytest.raises(ArchiveUnreadable, match="another song"):
         read_pending(bucket, keys)

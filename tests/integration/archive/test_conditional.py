@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.conditional import if_unchanged
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.pending import Options, new_pending, note_pending, read_pending
+from airflow_kie.archive.pending import Options, new_pending, read_pending, upsert_pending
 from archived_song import NOON
 from s3_servers import S3Server
 
@@ -46,7 +46,7 @@ def test_what_has_not_changed_is_overwritten_and_deleted(bucket: Bucket) -> None
 def test_what_one_writer_asks_for_stays_when_another_writes_in_the_same_moment(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys, rivals = SongKeys("songs", "abc"), [new_pending("abc", heard_from="form", now=NOON)]
+    keys, rivals = SongKeys("songs", "abc"), [new_pending("abc", received_from="form", now=NOON)]
     written = Bucket.put_json_if_unchanged
 
     def after_a_rival(self: Bucket, value: object, key: str, etag: str | None) -> bool:
@@ -55,8 +55,8 @@ def test_what_one_writer_asks_for_stays_when_another_writes_in_the_same_moment(
         return written(self, value, key, etag)
 
     monkeypatch.setattr(Bucket, "put_json_if_unchanged", after_a_rival)
-    asked = new_pending("abc", heard_from="callback", now=NOON).changed(options=Options(audio=True))
-    note_pending(bucket, keys, asked)
+    asked = new_pending("abc", received_from="callback", now=NOON).changed(options=Options(audio=True))
+    upsert_pending(bucket, keys, asked)
     pending = read_pending(bucket, keys)
     assert pending is not None
     assert pending.options.audio

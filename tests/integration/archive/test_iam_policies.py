@@ -22,7 +22,7 @@ from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.operators.inbox import KieInboxDoneOperator, KieInboxOperator, KieSweepOperator
+from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator, KieReconcileOperator
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -47,9 +47,9 @@ def archive_a_song(bucket: Bucket) -> None:
     """Do what song_list, generate_cover, archive_to_s3 and report do in the bucket."""
     archive = SongArchive(bucket, SongKeys("songs", SONG))
     archive.bucket.try_to_write(ArchiveKeys("songs").probe)
-    archive.note(heard_from="form")
-    archive.note_cover("cover-task")
-    archive.note_failure("generation_failed", "KIE could not generate this")
+    archive.note(received_from="form")
+    archive.record_cover("cover-task")
+    archive.record_failure("generation_failed", "KIE could not generate this")
     with media_server({"/1": body(picture(1), "image/png")}) as media:
         archive_song(
             archive.bucket,
@@ -65,8 +65,8 @@ def read_the_inbox(bucket: Bucket) -> None:
     run = TaskRun(lambda: KieInboxOperator(task_id="read_inbox"))
     run.execute()
     digests = run.ti.pushed["taken"]
-    TaskRun(lambda: KieInboxDoneOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
-    sweep: Any = KieSweepOperator(task_id="sweep")
+    TaskRun(lambda: KieInboxCleanupOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
+    sweep: Any = KieReconcileOperator(task_id="sweep")
     context: Any = {"ti": run.ti}
     assert [pending.music_task_id for pending in sweep._left(context, bucket)] == []
 
@@ -85,7 +85,7 @@ def hear_a_callback(bucket: Bucket) -> None:
     archive = SongArchive(bucket, SongKeys("songs", SONG))
     archive.bucket.create_on_loopback()
     assert archive.manifest() is None
-    archive.note(heard_from="callback", kie_conn_id="kie_default")
+    archive.note(received_from="callback", kie_conn_id="kie_default")
 
 
 def hand_in_a_song(bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_kie.archive.archiver import FileKind, Song, Source
 from airflow_kie.archive.manifest import manifest_schema, read_manifest
-from airflow_kie.archive.pending import Options, new_pending, note_pending, read_pending
+from airflow_kie.archive.pending import Options, new_pending, read_pending, upsert_pending
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.errors import FileTruncated, FileUnreachable, KieNoFiles
 from archived_song import NOON, Case
@@ -158,14 +158,14 @@ def test_a_file_that_was_changed_in_the_bucket_is_fetched_again(case: Case) -> N
 def test_the_pending_record_goes_after_the_manifest_also_when_a_crash_left_it(case: Case) -> None:
     case.archive(case.cover(1))
     assert read_pending(case.bucket, case.keys) is None
-    note_pending(case.bucket, case.keys, new_pending("abc", heard_from="form", now=NOON))
+    upsert_pending(case.bucket, case.keys, new_pending("abc", received_from="form", now=NOON))
     assert not case.archive(case.cover(1)).changed
     assert read_pending(case.bucket, case.keys) is None
 
 
 def test_a_run_for_covers_alone_leaves_the_pending_record_of_one_that_also_asks_for_audio(case: Case) -> None:
-    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options(audio=True))
-    note_pending(case.bucket, case.keys, asked)
+    asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options(audio=True))
+    upsert_pending(case.bucket, case.keys, asked)
     case.archive(case.cover(1))
     pending = read_pending(case.bucket, case.keys)
     assert pending is not None, "the audio is still to be archived"
@@ -187,8 +187,8 @@ def test_a_track_that_is_missing_of_two_is_pending_and_its_kind_is_not_archived(
 
 def test_lyrics_that_kie_does_not_have_are_asked_for_once(case: Case) -> None:
     wanted = Wanted(lyrics=True)
-    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options(lyrics=True))
-    note_pending(case.bucket, case.keys, asked)
+    asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options(lyrics=True))
+    upsert_pending(case.bucket, case.keys, asked)
     archived = case.archive(case.cover(1), wanted=wanted)
     assert wanted.missing_in(archived.manifest) == ()
     assert read_pending(case.bucket, case.keys) is None
@@ -197,8 +197,8 @@ def test_lyrics_that_kie_does_not_have_are_asked_for_once(case: Case) -> None:
 
 def test_a_song_of_which_kie_names_no_track_keeps_its_covers_and_stays_pending(case: Case) -> None:
     wanted = Wanted(audio=True)
-    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options.of(wanted))
-    note_pending(case.bucket, case.keys, asked)
+    asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options.of(wanted))
+    upsert_pending(case.bucket, case.keys, asked)
     with pytest.raises(KieNoFiles, match="names no track"):
         case.archive(case.cover(1), wanted=wanted)
     assert "abc/cover-1.png" in case.stored()

@@ -73,7 +73,7 @@ class Served:
 
     def changed(self) -> list[tuple[Any, ...]]:
         """Return what was asked besides the trace of the last callback."""
-        return [asked for asked in self.world.asked if asked[0] != "note_callbacks"]
+        return [asked for asked in self.world.asked if asked[0] != "record_callbacks"]
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ COVER = {"code": 200, "msg": "success", "data": {"taskId": "c1", "images": ["htt
 def test_a_finished_foreign_song_is_noted_before_the_answer_and_announced_after(served: Served) -> None:
     answer = served.post(music("complete"))
     assert (answer.status_code, answer.json()) == (200, {"status": "received"})
-    assert ("hear_of", "kie_default", SONG) in served.world.asked
+    assert ("register", "kie_default", SONG) in served.world.asked
     assert served.eventually_told("announce") == [("announce", "kie_default", SONG)]
-    assert served.world.asked.index(("hear_of", "kie_default", SONG)) < len(served.world.asked) - 1
+    assert served.world.asked.index(("register", "kie_default", SONG)) < len(served.world.asked) - 1
 
 
 def test_a_song_that_cannot_be_noted_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:
@@ -120,7 +120,7 @@ def test_intermediate_stages_end_nothing(served: Served, stage: str) -> None:
 def test_a_failed_foreign_song_starts_nothing_but_lets_its_sensor_look(served: Served, body: dict[str, Any]) -> None:
     assert served.post(body).status_code == 200
     assert served.told("wake_sensors") == [("wake_sensors", SONG)]
-    assert served.told("hear_of") == []
+    assert served.told("register") == []
 
 
 def test_a_callback_with_our_token_wakes_the_task_that_it_names_and_starts_nothing(served: Served) -> None:
@@ -143,7 +143,7 @@ def test_a_token_that_we_did_not_sign_wakes_nobody(served: Served) -> None:
 
 def test_a_cover_of_somebody_else_starts_nothing(served: Served) -> None:
     assert served.post(COVER, task_id="c1").status_code == 200
-    assert served.told("hear_of") == []
+    assert served.told("register") == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_caller_that_hangs_up_half_way_is_no_error(served: Served, caplog: pyt
 def test_out_of_order_and_doubled_stages_note_a_song_by_its_end_alone(served: Served) -> None:
     for body in (music("complete"), music("first"), music("text"), music("error", 501)):
         assert served.post(body).status_code == 200
-    assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
+    assert served.told("register") == [("register", "kie_default", SONG)]
 
 
 def test_a_flood_of_forgeries_is_turned_away_and_a_real_call_in_it_is_let_in() -> None:
@@ -237,12 +237,12 @@ def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Serve
     for _ in range(100):  # more than the server has threads
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
     assert served.post(music("complete")).status_code == 200
-    assert served.told("hear_of") == [("hear_of", "kie_default", SONG)]
+    assert served.told("register") == [("register", "kie_default", SONG)]
     told_again = len(served.told("wake")) - 100
     assert told_again <= (time.monotonic() - began) / PAUSE + 1  # equal ones are told again as one
 
 
-@pytest.mark.parametrize("asked", ["keys_of", "hear_of"])  # of a secrets backend; of the bucket
+@pytest.mark.parametrize("asked", ["keys_of", "register"])  # of a secrets backend; of the bucket
 def test_what_hangs_takes_the_receivers_own_threads_and_none_of_airflows(asked: str) -> None:
     world, let_go, entered = FakeWorld(), threading.Event(), threading.Semaphore(0)
     answer = getattr(world, asked)
@@ -285,7 +285,7 @@ def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_n
     served.post(music("text"), headers={})
     for stage in ("text", "first", "text"):
         served.post(music(stage))
-    assert served.eventually_told("note_callbacks") == [("note_callbacks", "kie_default", 1, "signature")]
+    assert served.eventually_told("record_callbacks") == [("record_callbacks", "kie_default", 1, "signature")]
 
 
 @pytest.fixture
@@ -308,8 +308,8 @@ def test_a_song_of_an_account_that_does_not_sign_is_noted_if_its_url_holds_the_c
 ) -> None:
     url = f"{unsigned.url}?token={connection_token(TOKEN_SECRET, 'kie_default')}"
     assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
-    assert unsigned.told("hear_of") == [("hear_of", "kie_default", SONG)]
-    assert unsigned.eventually_told("note_callbacks") == [("note_callbacks", "kie_default", 1, "token")]
+    assert unsigned.told("register") == [("register", "kie_default", SONG)]
+    assert unsigned.eventually_told("record_callbacks") == [("record_callbacks", "kie_default", 1, "token")]
 
 
 def test_a_tasks_own_token_wakes_that_task_and_starts_nothing_for_the_body(unsigned: Served) -> None:

@@ -241,7 +241,7 @@ def test_a_song_told_of_ten_times_at_once_is_noted_and_announced_once(airflow: A
     assert event["extra"]["kie_conn_id"] == "kie_default"
     pending = airflow.pending(song)
     assert pending is not None
-    assert (pending["heard_from"], pending["kie_conn_id"]) == ("callback", "kie_default")
+    assert (pending["received_from"], pending["kie_conn_id"]) == ("callback", "kie_default")
     for url in (airflow.server.url, airflow.alone):  # another process, as after a restart
         assert call_back(url, song) == 200
         assert len(airflow.settled_events(song, url)) == 1
@@ -271,7 +271,7 @@ def test_a_song_that_an_active_run_works_on_gets_no_second_one(airflow: Airflow,
     song = new_song()
     run = airflow.api("POST", "/dags/music_cover/dagRuns", json={"logical_date": None, "conf": {}})["dag_run_id"]
     working = Working(dag_id="music_cover", run_id=run)
-    record = new_pending(song, heard_from="form", now=datetime.now(UTC)).changed(working=working)
+    record = new_pending(song, received_from="form", now=datetime.now(UTC)).changed(working=working)
     airflow.put(f"songs/_pending/{song}.json", json.loads(record.model_dump_json()))
     assert call_back(receiver, song) == 200
     assert airflow.settled_events(song, receiver) == []

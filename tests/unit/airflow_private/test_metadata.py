@@ -124,7 +124,7 @@ class Lines(logging.Handler):
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Give the lines about internals that are missing, of which none has been told yet."""
-    monkeypatch.setattr(fallback, "_told", set())
+    monkeypatch.setattr(fallback, "_failure_signature", set())
     lines = Lines()
     fallback.log.addHandler(lines)
     yield lines.said

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.pending_songs import owed_songs
+from airflow_kie.archive.pending_songs import pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.health_check import STATE_KEY
@@ -23,8 +23,8 @@ SONG = "a" * 32
 DAMAGED = "d" * 32
 WHOLE: dict[str, Any] = {
     "music_task_id": DAMAGED,
-    "first_heard_at": "2026-11-22T10:00:00Z",
-    "heard_from": "event",
+    "first_seen_at": "2026-11-22T10:00:00Z",
+    "received_from": "event",
     "updated_at": "2026-11-22T10:00:00Z",
 }
 RECORDS = {
@@ -33,7 +33,7 @@ RECORDS = {
     "is nested without end": "[" * 200_000,
     "is no UTF-8": b"\xff\xfe{",
     "holds a wrong list": json.dumps(WHOLE | {"cover_task_ids": "abc"}),
-    "begins before time": json.dumps(WHOLE | {"first_heard_at": "0001-01-01T00:00:00+14:00"}),
+    "begins before time": json.dumps(WHOLE | {"first_seen_at": "0001-01-01T00:00:00+14:00"}),
     "holds half a character": json.dumps(WHOLE | {"title": "\ud800"}),
     "is nothing": "",
 }
@@ -43,7 +43,7 @@ NAMES = ("a..b", "x" * 200, "with space", "quote'\"", "ümlaut", "a/b", "")
 @pytest.fixture
 def opened(bucket: str, s3_server: Any) -> Bucket:
     found = Bucket(s3_server.client(), bucket)
-    SongArchive(found, KEYS.song(SONG)).note(heard_from="event")
+    SongArchive(found, KEYS.song(SONG)).note(received_from="event")
     return found
 
 
@@ -57,7 +57,7 @@ def test_a_record_that_is_damaged_is_named_and_leaves_the_other_songs_to_be_seen
 ) -> None:
     body = RECORDS[how]
     opened.put_bytes(body if isinstance(body, bytes) else body.encode(), KEYS.song(DAMAGED).pending, content_type="x")
-    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+    assert [pending.music_task_id for pending in pending_songs(opened, KEYS)] == [SONG]
     with pytest.raises(AirflowFailException, match=f"record begins: 1 song waits: .*{DAMAGED}.json cannot be read"):
         health_check(health_store).execute()
 
@@ -65,16 +65,16 @@ def test_a_record_that_is_damaged_is_named_and_leaves_the_other_songs_to_be_seen
 def test_a_record_of_the_end_of_time_is_a_record(
     kie: SimulatorServer, opened: Bucket, archive: StoredFiles, health_store: FakeTaskStateStore
 ) -> None:
-    text = json.dumps(WHOLE | {"first_heard_at": "9999-12-31T23:00:00Z"})
+    text = json.dumps(WHOLE | {"first_seen_at": "9999-12-31T23:00:00Z"})
     opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
-    assert DAMAGED in [pending.music_task_id for pending in owed_songs(opened, KEYS)]
+    assert DAMAGED in [pending.music_task_id for pending in pending_songs(opened, KEYS)]
     assert health_check(health_store).execute() == []
 
 
 def test_a_record_that_could_not_be_written_anew_is_not_handed_on(opened: Bucket) -> None:
     text = json.dumps(WHOLE | {"of_a_newer_version": ["half a character: \ud800"]})
     opened.put_bytes(text.encode(), KEYS.song(DAMAGED).pending, content_type="application/json")
-    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+    assert [pending.music_task_id for pending in pending_songs(opened, KEYS)] == [SONG]
 
 
 def test_a_stray_object_among_the_records_is_passed_over_whatever_it_is_called(
@@ -82,7 +82,7 @@ def test_a_stray_object_among_the_records_is_passed_over_whatever_it_is_called(
 ) -> None:
     for name in NAMES:
         opened.put_bytes(b"{}", f"{KEYS.pending}{name}.json", content_type="application/json")
-    assert [pending.music_task_id for pending in owed_songs(opened, KEYS)] == [SONG]
+    assert [pending.music_task_id for pending in pending_songs(opened, KEYS)] == [SONG]
     assert health_check(health_store).execute() == []
 
 

@@ -106,7 +106,7 @@ def test_a_value_that_is_no_record_at_all_is_told_so(value: object) -> None:
 
 
 def pending(**more: Any) -> Pending:
-    return new_pending("abc", heard_from="inbox", now=NOON).changed(**more)
+    return new_pending("abc", received_from="inbox", now=NOON).changed(**more)
 
 
 def test_a_pending_record_follows_its_schema() -> None:
@@ -127,9 +127,9 @@ def test_a_cover_task_id_is_never_lost_by_a_merge() -> None:
 
 
 def test_the_first_hearing_stays_whoever_writes_later() -> None:
-    late = new_pending("abc", heard_from="callback", now=LATER)
+    late = new_pending("abc", received_from="callback", now=LATER)
     for merged in (pending().merged_with(late), late.merged_with(pending())):
-        assert (merged.first_heard_at, merged.heard_from, merged.updated_at) == (NOON, "inbox", LATER)
+        assert (merged.first_seen_at, merged.received_from, merged.updated_at) == (NOON, "inbox", LATER)
 
 
 def test_what_was_asked_for_once_stays_owed() -> None:

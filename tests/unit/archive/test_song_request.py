@@ -9,10 +9,10 @@ import pytest
 
 from airflow_kie.archive.inbox.song_request import (
     counted,
+    id_errors,
     ids_in,
     labels_in,
-    mistakes_in_ids,
-    mistakes_in_names,
+    name_errors,
     songs_in,
 )
 
@@ -54,20 +54,20 @@ def test_nothing_pasted_is_no_id(nothing: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["../etc", "a/b", "_pending", "ü" * 8, "x" * 129])
 def test_what_cannot_be_a_task_id_is_named(wrong: str) -> None:
-    (mistake,) = mistakes_in_ids([A, wrong])
-    assert wrong[:20] in mistake
+    (problem,) = id_errors([A, wrong])
+    assert wrong[:20] in problem
 
 
 def test_an_address_that_was_pasted_is_told_as_one() -> None:
-    (mistake,) = mistakes_in_ids([A, f"https://kie.ai/logs?taskId={B}"])
-    assert mistake.startswith("An address was pasted: give the task id alone")
+    (problem,) = id_errors([A, f"https://kie.ai/logs?taskId={B}"])
+    assert problem.startswith("An address was pasted: give the task id alone")
 
 
 @pytest.mark.parametrize("name", ["music_task_id", "max_cover", "maxCovers", "label"])
 def test_a_field_that_is_almost_one_of_the_dags_is_named(name: str) -> None:
     known = ["music_task_ids", "max_covers", "labels", "songs"]
-    (mistake,) = mistakes_in_names([name, "songs", "requested_by"], known)
-    assert mistake.startswith(f"This DAG has no field {name!r}; is '")
+    (problem,) = name_errors([name, "songs", "requested_by"], known)
+    assert problem.startswith(f"This DAG has no field {name!r}; is '")
 
 
 @pytest.mark.parametrize("given", [{"our_id": "A-17"}, '{"our_id": "A-17"}'])

@@ -21,7 +21,7 @@ from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.file_transfer import Source
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import AvailableRecord, FileRecord, Manifest, SongRecord, read_manifest
-from airflow_kie.archive.pending import Options, new_pending, note_pending, read_pending, settle_pending
+from airflow_kie.archive.pending import Options, new_pending, read_pending, settle_pending, upsert_pending
 from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.http.download import DownloadFacts
 from media_server import picture, wav
@@ -144,9 +144,9 @@ def _download(url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts:
 
 def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:
     """Do what a run does: note what it asks for, archive it, and delete the record if nothing is owed any more."""
-    asked = new_pending("abc", heard_from="form", now=NOON).changed(options=Options.of(wanted))
+    asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options.of(wanted))
     if wanted.missing_in(read_manifest(bucket, KEYS)):
-        note_pending(bucket, KEYS, asked)
+        upsert_pending(bucket, KEYS, asked)
     else:
         settle_pending(bucket, KEYS)
         return
@@ -173,7 +173,7 @@ def test_what_two_runs_ask_for_is_archived_or_pending_in_every_order_of_their_re
 ) -> None:
     turns = Turns(order, kill)
     bucket = Bucket(MemoryS3(turns), "b")
-    note_pending(bucket, KEYS, new_pending("abc", heard_from="callback", now=NOON))
+    upsert_pending(bucket, KEYS, new_pending("abc", received_from="callback", now=NOON))
     with ThreadPoolExecutor(2) as pool:
         futures = [
             pool.submit(turns.run, number, lambda wanted=wanted: run_of_a_song(bucket, wanted))

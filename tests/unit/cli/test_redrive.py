@@ -64,8 +64,8 @@ def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Song
     assert first.code == 0
     assert "2 songs to start. At most 1 cover will be paid for (4 credits); 1 is paid for already." in first.out
     assert events() == [
-        (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "heard_from": "inbox"}),
-        (OTHER, {"music_task_id": OTHER, "heard_from": "inbox"}),
+        (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "received_from": "inbox"}),
+        (OTHER, {"music_task_id": OTHER, "received_from": "inbox"}),
     ]
     again = songs.redrive()
     assert (again.code, "Nothing is to be started again." in again.out) == (0, True)

@@ -154,7 +154,7 @@ def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(store
 
 
 @pytest.mark.parametrize("fast", [False, True])
-@pytest.mark.parametrize("what", ["archived anew", "deleted"])
+@pytest.mark.parametrize("what", ["archived again", "deleted"])
 def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
     stored_songs: Archive, monkeypatch: Any, what: str, fast: bool
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.operation import Host, Task, Upload
+from airflow_kie.client.operations.operation import Host, TaskOperation, UploadOperation
 from airflow_kie.client.operations.registry import (
     CREDIT,
     DOWNLOAD_URL,
@@ -70,16 +70,16 @@ KINDS = sorted(BODIES)
 def test_every_operation_has_the_paths_of_its_page(name: str) -> None:
     row = OPERATIONS[name]
     method, path, details = ENDPOINTS[name]
-    endpoint = row.create if isinstance(row, Task) else row.endpoint
+    endpoint = row.create if isinstance(row, TaskOperation) else row.endpoint
     assert (endpoint.method, endpoint.path) == (method, path)
-    found = row.details if isinstance(row, Task) else None
+    found = row.details if isinstance(row, TaskOperation) else None
     assert (found and (found.method, found.path)) == (details and ("GET", details))
-    assert (endpoint.host is Host.UPLOAD) is isinstance(row, Upload)
+    assert (endpoint.host is Host.UPLOAD) is isinstance(row, UploadOperation)
 
 
 def test_the_table_above_holds_every_operation() -> None:
     assert set(ENDPOINTS) == set(OPERATIONS)
-    assert set(KINDS) == {name for name, row in OPERATIONS.items() if isinstance(row, Task)}
+    assert set(KINDS) == {name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation)}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -153,7 +153,7 @@ def test_an_upload_goes_to_the_other_host_as_json_or_multipart() -> None:
 
 
 @pytest.mark.parametrize("upload", [UPLOAD_BASE64, UPLOAD_STREAM])
-def test_an_upload_without_a_path_is_refused_before_it_is_sent(upload: Upload) -> None:
+def test_an_upload_without_a_path_is_refused_before_it_is_sent(upload: UploadOperation) -> None:
     with pytest.raises(KieInvalidRequest, match="uploadPath"):
         upload_request(upload, {"base64Data": "aGk="})
 

@@ -26,7 +26,7 @@ from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Created, Lost, decode_create, decode_details
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
-from airflow_kie.client.operations.operation import Task
+from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.client.rate_limiter.stores import StoreAddress
 from airflow_kie.client.requests import Request, create_request
@@ -190,7 +190,7 @@ def test_a_mapped_task_hides_them_too() -> None:
 # --- each place by itself ---
 
 
-@pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if isinstance(row, Task)])
+@pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation)])
 def test_no_record_of_any_operation_holds_an_address(name: str) -> None:
     row = task_kind(name)
     fields = (*row.parent_fields, *row.identity_fields)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.client.answers.decode import Invisible, decode_details
-from airflow_kie.client.operations.operation import State, Task
+from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from kie_answers import answer, read
 
@@ -58,7 +58,7 @@ def test_every_documented_state_word_means_what_its_own_page_says(
 
 
 def test_every_task_kind_with_state_words_is_in_the_table_above() -> None:
-    worded = {name for name, row in OPERATIONS.items() if isinstance(row, Task) and row.state_path}
+    worded = {name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.state_path}
     assert worded == set(DOCUMENTED)
 
 

@@ -19,12 +19,12 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.operators.inbox import KieSweepOperator
+from airflow_kie.operators.inbox import KieReconcileOperator
 from airflow_kie.web.receiver import asking
 from airflow_kie.web.receiver.asking import Claims
 from airflow_kie.web.receiver.receiver import create_app
 from airflow_kie.web.receiver.rest_client import AirflowApi, Credentials
-from airflow_kie.web.receiver.rest_gateway import PublicWorld
+from airflow_kie.web.receiver.rest_gateway import RestGateway
 from airflow_task import StoredFiles, TaskRun
 from asgi_server import serving
 from kie_simulator.server import SimulatorServer
@@ -44,7 +44,7 @@ class Called:
     """
 
     url: str
-    world: PublicWorld
+    world: RestGateway
     archive: StoredFiles
     announced: list[str]
 
@@ -73,7 +73,7 @@ class Called:
 def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kie]:
     """Give the account whose callbacks are accepted; the sweep looks at every record."""
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
-    monkeypatch.setenv("AIRFLOW__KIE__SWEEP_AFTER_MINUTES", "0")
+    monkeypatch.setenv("AIRFLOW__KIE__RECONCILE_AFTER_MINUTES", "0")
     client = Kie(kie)
     yield client
     client.close()
@@ -82,7 +82,7 @@ def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[K
 @pytest.fixture
 def called(account: Kie, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
     api = AirflowApi(NOBODY, Credentials(token="a token"))
-    world = PublicWorld(api)
+    world = RestGateway(api)
     announced: list[str] = []
     monkeypatch.setattr(world, "announce", lambda _, song: announced.append(song))
     monkeypatch.setattr(world, "event_was_sent", lambda *_: False)
@@ -101,7 +101,7 @@ def song(account: Kie) -> str:
 
 def swept() -> list[str]:
     """Run the sweep; return which songs it starts."""
-    run = TaskRun(lambda: KieSweepOperator(task_id="sweep"))
+    run = TaskRun(lambda: KieReconcileOperator(task_id="sweep"))
     events = Partitions()
     run.extra["outlet_events"] = {MUSIC: events}
     try:
@@ -168,7 +168,7 @@ def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called
 
 def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called: Called, account: Kie) -> None:
     archive = open_song("aws_default", called.archive.bucket, "songs", STRANGE)
-    archive.note(heard_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
+    archive.note(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
     assert swept() == []
     record = called.pending(STRANGE)
     assert record is not None
@@ -178,7 +178,7 @@ def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called:
 def test_a_claim_that_kie_does_not_confirm_changes_no_record_of_somebody_else(
     called: Called, archive: StoredFiles
 ) -> None:
-    open_song("aws_default", archive.bucket, "songs", STRANGE).note(heard_from="inbox", kie_conn_id="kie_b")
+    open_song("aws_default", archive.bucket, "songs", STRANGE).note(received_from="inbox", kie_conn_id="kie_b")
     before = archive.body(f"songs/_pending/{STRANGE}.json")
     assert called.complete(STRANGE) == 200
     assert archive.body(f"songs/_pending/{STRANGE}.json") == before

@@ -25,7 +25,7 @@ from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_kie.web.receiver.registration import HeardSongs
+from airflow_kie.web.receiver.registration import SongRegistry
 from airflow_kie.web.receiver.secrets import ConnectionKeys
 from airflow_task import StoredFiles, TaskRun, Variables, close_clients
 from kie_simulator.server import SimulatorServer
@@ -66,7 +66,7 @@ def event(music_task_id: str, **extra: Any) -> dict[str, Any]:
 
 def noted(archive: StoredFiles, music_task_id: str, **facts: Any) -> SongArchive:
     song = open_song("aws_default", archive.bucket, "songs", music_task_id)
-    song.note(heard_from="inbox", **facts)
+    song.note(received_from="inbox", **facts)
     return song
 
 
@@ -109,7 +109,7 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
     archive.put("inbox/a.json", json.dumps({"music_task_id": song, "kie_conn_id": "kie_label_b"}).encode())
     TaskRun(lambda: KieInboxOperator(task_id="read_inbox")).execute()
     assert archive.json(f"songs/_pending/{song}.json")["kie_conn_id"] == "kie_label_b"
-    (arguments,) = list_run(event(song, heard_from="inbox", kie_conn_id=None)).execute()  # as hand_on_songs sends it
+    (arguments,) = list_run(event(song, received_from="inbox", kie_conn_id=None)).execute()  # as hand_on_songs sends it
     assert arguments["kie_conn_id"] == "kie_label_b"
     common = {name: arguments[name] for name in ("music_task_id", "kie_conn_id", "bucket", "prefix")}
     cover = TaskRun(
@@ -125,7 +125,7 @@ def test_a_pending_song_whose_connection_is_no_longer_allowed_is_left_to_a_perso
 ) -> None:
     noted(archive, A, kie_conn_id="kie_not_listed")
     with pytest.raises(SongsRefused, match="'kie_not_listed' is not one of `kie_conn_ids`"):
-        list_run(event(A, heard_from="inbox")).execute()
+        list_run(event(A, received_from="inbox")).execute()
     failure = archive.json(f"songs/_pending/{A}.json")["last_failure"]
     assert failure["reason"] == "songs_refused"
     assert "kie_not_listed" in failure["message"]
@@ -186,8 +186,8 @@ def test_a_song_that_a_callback_tells_of_belongs_to_the_account_that_called(
     airflow: Any = SimpleNamespace(
         event_was_sent=lambda *_: False, send_event=lambda song, extra: sent.append((song, extra)) or True
     )
-    heard = HeardSongs(airflow)
-    assert heard.hear_of("kie_label_b", A, Claim.SONG)
+    heard = SongRegistry(airflow)
+    assert heard.register("kie_label_b", A, Claim.SONG)
     heard.announce("kie_label_b", A)
     assert archive.json(f"songs/_pending/{A}.json")["kie_conn_id"] == "kie_label_b"
     assert [(song, extra["kie_conn_id"]) for song, extra in sent] == [(A, "kie_label_b")]

@@ -11,7 +11,7 @@ from airflow_connections import kie_connection
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Unreadable, decode_details
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Done, next_action
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -95,7 +95,7 @@ def test_one_refused_read_at_the_deadline_is_no_more_final_than_another(code: in
 
     def follow(deadline: float) -> errors.KieError:
         kie: Any = Refusing()
-        follower = Follower(kie, lambda _: None, pause, deadline=deadline, clock=lambda: clock[0])
+        follower = TaskDriver(kie, lambda _: None, pause, deadline=deadline, clock=lambda: clock[0])
         with pytest.raises(errors.KieError) as told:
             follower.follow(COVER_SENT)
         return told.value

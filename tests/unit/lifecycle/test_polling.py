@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_kie.client.operations.operation import Task
+from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import COVER, MUSIC, OPERATIONS
 from airflow_kie.lifecycle.polling import LONGEST, READS_PER_SECOND, SHORTEST, seconds_to_next_read
 
-KINDS = [row for row in OPERATIONS.values() if isinstance(row, Task)]
+KINDS = [row for row in OPERATIONS.values() if isinstance(row, TaskOperation)]
 JITTER = 1.15
 
 
@@ -22,7 +22,7 @@ JITTER = 1.15
     interval=st.none() | st.floats(0, 3600),
 )
 def test_the_pause_is_bounded_below_and_above(
-    kind: Task, age: float, seed: str, waiting: int, interval: float | None
+    kind: TaskOperation, age: float, seed: str, waiting: int, interval: float | None
 ) -> None:
     pause = seconds_to_next_read(kind.timing, age, seed=seed, waiting=waiting, interval=interval)
     longest = max(LONGEST, kind.timing.first_read, interval or 0, waiting / READS_PER_SECOND)

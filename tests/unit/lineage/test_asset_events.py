@@ -118,7 +118,7 @@ def test_a_retry_after_the_worker_died_behind_the_manifest_sends_the_event(
 ) -> None:
     task = archiving()
     with monkeypatch.context() as patched:
-        patched.setattr(kie_to_s3, "tell_of_new_files", _die)
+        patched.setattr(kie_to_s3, "emit_new_files", _die)
         with pytest.raises(WorkerCrash):
             task.sent()
     assert [event["partition_key"] for event in task.sent(task.run.retried())[assets.COVER.uri]] == [task.song]

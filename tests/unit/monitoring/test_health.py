@@ -61,7 +61,7 @@ def refuse_write(bucket: Bucket, key: str) -> None:
 
 
 def owe(bucket: str, music_task_id: str, **known: Any) -> None:
-    open_song("aws_default", bucket, "songs", music_task_id).note(heard_from="form", **known)
+    open_song("aws_default", bucket, "songs", music_task_id).note(received_from="form", **known)
 
 
 def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pending(
@@ -244,8 +244,8 @@ def test_a_song_of_which_kie_has_nothing_does_not_age(
     kie: SimulatorServer, bucket: str, check: Check, sent: StatsdListener, reason: str, counts: bool
 ) -> None:
     old, now = datetime.now(UTC) - timedelta(hours=8), datetime.now(UTC)
-    owe(bucket, A, first_heard_at=old, last_failure=Failure(reason=reason, message="said", at=old))
-    owe(bucket, B, first_heard_at=now)
+    owe(bucket, A, first_seen_at=old, last_failure=Failure(reason=reason, message="said", at=old))
+    owe(bucket, B, first_seen_at=now)
     check().execute()
     (age,) = sent.of("kie.unarchived_oldest")
     assert (age.value > 7 * 3600) is counts
@@ -298,7 +298,7 @@ def test_when_kie_deletes_a_song_stands_in_its_record_once_its_cover_was_asked_f
     stored = archive.json(f"songs/_pending/{song}.json")["expires_at"]
     assert datetime.fromisoformat(stored) == datetime.fromisoformat(ends)
     failed = open_song("aws_default", bucket, "songs", A)
-    failed.note_failure("file_damaged", "words", None, ends)
-    failed.note_failure("file_damaged", "words", None, "None")
+    failed.record_failure("file_damaged", "words", None, ends)
+    failed.record_failure("file_damaged", "words", None, "None")
     pending = failed.pending()
     assert pending is not None and pending.expires_at == datetime.fromisoformat(ends)

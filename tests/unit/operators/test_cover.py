@@ -145,7 +145,7 @@ def test_a_create_in_doubt_takes_the_task_that_the_pending_record_names(kie: Sim
     run = cover_run(music, bucket=bucket, prefix="songs")
     with pytest.raises(KieDuplicateWithoutId):
         run.attempt()
-    open_song("aws_default", bucket, "songs", music).note_cover(cover)  # as another run would
+    open_song("aws_default", bucket, "songs", music).record_cover(cover)  # as another run would
     assert run.cleared().attempt() == cover
 
 

@@ -90,7 +90,7 @@ def test_five_megabytes_of_wrong_ids_make_a_short_reason_and_a_short_line_of_the
     archive.put("inbox/x.json", json.dumps(wrong, separators=(",", ":")).encode())
     assert look(archive) == []
     reason = archive.body("inbox/rejected/x.json.reason.txt").decode()
-    assert (reason.count("is not a KIE task id"), "There are 49,980 more mistakes like these." in reason) == (20, True)
+    assert (reason.count("is not a KIE task id"), "There are 49,980 more problems like these." in reason) == (20, True)
     assert 100 < max(map(len, capsys.readouterr().out.splitlines())) < 1000
 
 
@@ -109,7 +109,7 @@ def test_a_form_with_five_megabytes_of_wrong_ids_is_refused_in_a_short_message(
     kie: SimulatorServer, bucket: str
 ) -> None:
     wrong = "\n".join(f"_{number:0100d}" for number in range(50_000))
-    with pytest.raises(SongsRefused, match="more mistakes like these") as refused:
+    with pytest.raises(SongsRefused, match="more problems like these") as refused:
         TaskRun(lambda: KieSongListOperator(task_id="song_list", music_task_ids=wrong)).execute()
     assert len(str(refused.value)) < 5000
 

@@ -15,7 +15,7 @@ from airflow_kie.archive.s3_errors import S3AccessDenied, S3NoSuchBucket
 from airflow_kie.client.errors import KieConnectionInvalid, KieContentRejected
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.operators.report import KieSongReportOperator, note_failure
+from airflow_kie.operators.report import KieSongReportOperator, record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
@@ -111,8 +111,8 @@ def test_all_mistakes_come_in_one_message_and_nothing_is_written(
             songs="nonsense",
         )
     said = str(refused.value)
-    for mistake in ("'../etc'", "'a/../b'", "'nobody'", "label 'a'", "Songs are a list of maps", "No bucket is named"):
-        assert mistake in said
+    for problem in ("'../etc'", "'a/../b'", "'nobody'", "label 'a'", "Songs are a list of maps", "No bucket is named"):
+        assert problem in said
     assert archive.listed() == []
 
 
@@ -141,14 +141,14 @@ def test_every_song_is_noted_before_anything_is_paid(kie: SimulatorServer, archi
     listed(music_task_ids=[A, B], labels={"our_id": "1"}, archive_lyrics=True)
     assert archive.listed() == [f"songs/_pending/{A}.json", f"songs/_pending/{B}.json"]
     noted = archive.json(f"songs/_pending/{A}.json")
-    assert (noted["heard_from"], noted["kie_conn_id"], noted["options"]["lyrics"]) == ("form", "kie_default", True)
+    assert (noted["received_from"], noted["kie_conn_id"], noted["options"]["lyrics"]) == ("form", "kie_default", True)
     assert (noted["working"]["dag_id"], noted["working"]["run_id"]) == ("music_cover", "manual__1")
     assert kie.control.ledger() == []
 
 
 def test_songs_that_have_all_that_is_asked_for_are_left_out(kie: SimulatorServer, archive: StoredFiles) -> None:
     music = archive_song(kie, archive.bucket)
-    open_song("aws_default", archive.bucket, "songs", music).note(heard_from="event")  # an event came late
+    open_song("aws_default", archive.bucket, "songs", music).note(received_from="event")  # an event came late
     run = list_run(music_task_ids=[music, A])
     assert [song["music_task_id"] for song in run.execute()] == [A]
     (done,) = run.ti.pushed["archived_already"]
@@ -320,7 +320,7 @@ def test_a_failed_song_says_in_the_bucket_why_it_is_owed(kie: SimulatorServer, a
     noted = archive.json(f"songs/_pending/{A}.json")
     assert noted["last_failure"]["reason"] == "content_rejected"
     assert noted["title"] == "Velvet Harbour"
-    assert noted["heard_from"] == "form"
+    assert noted["received_from"] == "form"
 
 
 def test_a_bucket_that_is_gone_does_not_hide_the_report(kie: SimulatorServer, bucket: str) -> None:
@@ -364,7 +364,7 @@ def test_a_failed_task_tells_the_report_reason_and_sentence() -> None:
     ti = TaskInstance(task_id="generate_cover")
     task = SimpleNamespace(music_task_id=A)
     context: Any = {"exception": KieContentRejected("the word X", source_id=A), "task": task, "ti": ti}
-    note_failure(context)
+    record_failure(context)
     told = ti.pushed[FAILURE_KEY]
     assert (told["music_task_id"], told["task_id"], told["reason"]) == (A, "generate_cover", "content_rejected")
     assert "the word X" in told["message"]

@@ -29,7 +29,9 @@ def listed(extra: dict[str, Any] | None = None, **asked: Any) -> list[str]:
 
 def noted(bucket: str, song: str, **known: Any) -> None:
     """Write a song's pending record."""
-    SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(song)).note(heard_from="event", **known)
+    SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(song)).note(
+        received_from="event", **known
+    )
 
 
 @pytest.mark.parametrize("cap", [0, 1, "1"])

@@ -27,7 +27,7 @@ class Answers:
 
 
 def active(state: str | None) -> bool:
-    pending = new_pending("a" * 32, heard_from="event", now=datetime.now(UTC))
+    pending = new_pending("a" * 32, received_from="event", now=datetime.now(UTC))
     context: Any = {"ti": Answers(state)}
     return _is_active(context, pending.changed(working=Working(dag_id="music_cover", run_id="event__1")))
 

@@ -25,7 +25,7 @@ from airflow_kie.client.errors import (
     KieWaitTimeout,
     KieWrongParent,
 )
-from airflow_kie.lifecycle.driver import Follower
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
 from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
@@ -249,7 +249,7 @@ def test_a_kie_that_goes_down_while_a_song_runs_fails_the_sensor(
         (fault,) = kie.control.faults()
         return time.time() + (3600.0 if fault["struck"] else 0.0)
 
-    monkeypatch.setattr("airflow_kie.sensors.suno.Follower", partial(Follower, clock=clock))
+    monkeypatch.setattr("airflow_kie.sensors.suno.TaskDriver", partial(TaskDriver, clock=clock))
     monkeypatch.setattr("airflow_kie.triggers.task.time", SimpleNamespace(time=clock))
     with pytest.raises(KieServerError, match=task_id):
         outcome(music_run(task_id, way, soft_fail=True))

@@ -108,7 +108,7 @@ def test_a_file_is_written_without_leaving_its_draft(tmp_path: Path) -> None:
 
 
 def test_the_simulator_does_not_use_the_provider() -> None:
-    # A client's mistakes must not be mirrored by the server that it is tested against.
+    # A client's problems must not be mirrored by the server that it is tested against.
     code = "import sys, kie_simulator.server; print([name for name in sys.modules if name.startswith('airflow')])"
     environment = os.environ | {"PYTHONPATH": str(INCLUDE)}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

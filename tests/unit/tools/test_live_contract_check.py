@@ -161,7 +161,7 @@ def test_a_song_that_a_run_works_on_is_refused(
     make_tables()
     now = "2026-11-22T10:00:00.000Z"
     working = {"dag_id": "music_cover", "run_id": "event__1", "map_index": 0}
-    record = {"music_task_id": song, "first_heard_at": now, "updated_at": now, "heard_from": "event"}
+    record = {"music_task_id": song, "first_seen_at": now, "updated_at": now, "received_from": "event"}
     archive.put(f"songs/_pending/{song}.json", json.dumps({**record, "working": working}).encode())
     run = DagRun(dag_id="music_cover", run_id="event__1", run_type=DagRunType.ASSET_TRIGGERED, state="running")
     with stored(dag("music_cover"), run):

@@ -92,7 +92,7 @@ def test_a_task_for_covers_alone_leaves_what_another_run_asked_for(kie: Simulato
     music = song(kie)
     cover = cover_of(music)
     pending = open_song("aws_default", archive.bucket, "songs", music)
-    pending.note(heard_from="form", options=Options(audio=True))
+    pending.note(received_from="form", options=Options(audio=True))
     for _ in range(2):  # the second time nothing is to be done
         archived(music, cover, archive.bucket)
         assert pending.pending() is not None

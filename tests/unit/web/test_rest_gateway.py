@@ -21,13 +21,13 @@ from airflow_kie.web.receiver import rest_client
 from airflow_kie.web.receiver.__main__ import main
 from airflow_kie.web.receiver.registration import NoBucket
 from airflow_kie.web.receiver.rest_client import AirflowApi, AirflowRefused, Credentials
-from airflow_kie.web.receiver.rest_gateway import PublicWorld
+from airflow_kie.web.receiver.rest_gateway import RestGateway
 from airflow_kie.web.receiver.server import BoundedProtocol
 from airflow_task import StoredFiles
 from answering_server import Seen, says, serving
 
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
-World = Callable[..., PublicWorld]
+World = Callable[..., RestGateway]
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -36,9 +36,9 @@ def world() -> Iterator[World]:
     """Give worlds behind an Airflow at an address, by default one where nobody is."""
     made: list[AirflowApi] = []
 
-    def make(url: str = NOBODY, credentials: Credentials | None = None) -> PublicWorld:
+    def make(url: str = NOBODY, credentials: Credentials | None = None) -> RestGateway:
         made.append(AirflowApi(url, credentials or Credentials(token="a token")))
-        return PublicWorld(made[-1])
+        return RestGateway(made[-1])
 
     yield make
     for api in made:
@@ -62,12 +62,12 @@ def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
     world: World, bucket: str, archive: StoredFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone = world()
-    assert alone.hear_of("kie_default", SONG, Claim.SONG) is True
+    assert alone.register("kie_default", SONG, Claim.SONG) is True
     assert f"songs/_pending/{SONG}.json" in archive.listed()
     alone.announce("kie_default", SONG)
     assert f"Song {SONG} is noted; the sweep starts it." in caplog.text
-    assert alone.hear_of("kie_default", SONG, Claim.SONG) is False  # noted already: KIE gets its 200
-    alone.note_callbacks("kie_default", 1, "signature")
+    assert alone.register("kie_default", SONG, Claim.SONG) is False  # noted already: KIE gets its 200
+    alone.record_callbacks("kie_default", 1, "signature")
     assert "nothing else depends on it" in caplog.text
     assert "a token" not in caplog.text
 
@@ -76,7 +76,7 @@ def test_the_record_of_a_song_of_a_callback_asks_for_what_the_settings_ask_for(
     world: World, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__ARCHIVE_AUDIO", "True")
-    world().hear_of("kie_default", SONG, Claim.SONG)
+    world().register("kie_default", SONG, Claim.SONG)
     assert archive.json(f"songs/_pending/{SONG}.json")["options"] == {"audio": True, "lyrics": False}
 
 
@@ -84,15 +84,15 @@ def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_g
     world: World, bucket: str
 ) -> None:
     working = Working(dag_id="music_cover", run_id="run")
-    open_song("aws_default", bucket, "songs", SONG).note(heard_from="form", working=working)
+    open_song("aws_default", bucket, "songs", SONG).note(received_from="form", working=working)
     assert world().run_is_active("music_cover", "run") is True
-    assert world().hear_of("kie_default", SONG, Claim.SONG) is False
+    assert world().register("kie_default", SONG, Claim.SONG) is False
 
 
 def test_a_song_cannot_be_noted_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
     with pytest.raises(NoBucket, match="no bucket is set"):
-        world().hear_of("kie_default", SONG, Claim.SONG)
+        world().register("kie_default", SONG, Claim.SONG)
 
 
 def test_a_task_that_waits_is_left_to_its_next_read(world: World) -> None:

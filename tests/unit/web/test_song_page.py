@@ -47,7 +47,7 @@ def manifest(*files: FileRecord, **song: Any) -> Manifest:
 
 
 def pending(**facts: Any) -> Pending:
-    return new_pending("a1", heard_from="inbox", now=NOW).changed(**facts)
+    return new_pending("a1", received_from="inbox", now=NOW).changed(**facts)
 
 
 def page(stored: Manifest | None, owed: Pending | None, *, active: bool = False) -> SongPage:

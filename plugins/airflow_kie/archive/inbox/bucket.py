@@ -58,7 +58,7 @@ class OrderedSong(Record):
             "archive_audio": self.options.audio,
             "archive_lyrics": self.options.lyrics,
             "cover_task_id": self.cover_task_id,
-            "heard_from": "inbox",
+            "received_from": "inbox",
         }
 
 
@@ -133,7 +133,7 @@ class InboxBucket:
     def check_records(self, item: InboxObject) -> None:
         """Read the pending record of each song.
 
-        :raises InboxUnreadable: when one is damaged: writing it anew could lose a paid cover task.
+        :raises InboxUnreadable: when one is damaged: writing it again could lose a paid cover task.
         """
         try:
             for song in item.songs:
@@ -148,7 +148,7 @@ class InboxBucket:
             known: dict[str, Any] = {"options": song.options, "labels": song.labels, "kie_conn_id": song.kie_conn_id}
             if song.cover_task_id:
                 known["offered_cover_task_ids"] = (song.cover_task_id,)
-            self._archive(song.music_task_id).note(heard_from="inbox", **known)
+            self._archive(song.music_task_id).note(received_from="inbox", **known)
         self.bucket.put_json(order.to_json(), self.keys.inbox_order(item.digest))
 
     def reject(self, version: ObjectFacts, reason: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kie.archive.inbox.song_request import first_of, is_storable, mistakes_in_ids, mistakes_in_labels
+from airflow_kie.archive.inbox.song_request import first_of, id_errors, is_storable, label_errors
 
 MAX_BYTES = 5 * 1024 * 1024
 """No inbox object may be larger."""
@@ -84,9 +84,9 @@ def _read(key: str, body: bytes) -> tuple[Song, ...]:
     songs = tuple(reader(text))
     if not songs:
         raise InboxUnreadable("It names no song.")
-    mistakes = first_of(mistake for song in songs for mistake in _mistakes(song))
-    if mistakes:
-        raise InboxUnreadable(mistakes)
+    problems = first_of(problem for song in songs for problem in _problems(song))
+    if problems:
+        raise InboxUnreadable(problems)
     return songs
 
 
@@ -102,7 +102,7 @@ def _json_lines(text: str) -> Iterator[Song]:
 
 def _csv_songs(text: str) -> Iterator[Song]:
     for delimiter in _DELIMITERS:
-        # None translates line ends: the csv module takes a carriage return alone for a mistake.
+        # None translates line ends: the csv module takes a carriage return alone for a problem.
         lines = io.StringIO(text, newline=None)
         rows = csv.DictReader(lines, skipinitialspace=True, delimiter=delimiter, strict=True)
         if "music_task_id" in _columns(rows):
@@ -169,21 +169,21 @@ def _songs_in(value: Any, depth: int = 0) -> Iterator[Song]:
         raise InboxUnreadable('A song is an id, or a map such as {"music_task_id": "…", "labels": {"our_id": "A-17"}}.')
 
 
-def _mistakes(song: Song) -> list[str]:
-    mistakes = [
+def _problems(song: Song) -> list[str]:
+    problems = [
         f"{name} is no text."
         for name in ("music_task_id", "kie_conn_id", "cover_task_id")
         if name in song and not (isinstance(song[name], str) and is_storable(song[name]))
     ]
-    mistakes += [
+    problems += [
         f"{name} is neither true nor false."
         for name in ("archive_audio", "archive_lyrics")
         if not isinstance(song.get(name, False), (bool, str))
     ]
-    if not mistakes:
-        mistakes = mistakes_in_ids([song.get("music_task_id", "")])
-        mistakes += mistakes_in_ids([song["cover_task_id"]] if "cover_task_id" in song else [])
+    if not problems:
+        problems = id_errors([song.get("music_task_id", "")])
+        problems += id_errors([song["cover_task_id"]] if "cover_task_id" in song else [])
     labels = song.get("labels") or {}
     if not isinstance(labels, Mapping):
-        return [*mistakes, "Labels are a flat map of texts."]
-    return [*mistakes, *mistakes_in_labels(labels)]
+        return [*problems, "Labels are a flat map of texts."]
+    return [*problems, *label_errors(labels)]

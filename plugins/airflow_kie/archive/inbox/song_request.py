@@ -1,6 +1,6 @@
 """What people ask for, checked before anything is paid: music task ids out of any text, labels, connections.
 
-All mistakes are gathered, so that a person mends a form once.
+All problems are gathered, so that a person fixes a form once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SongOrder:
     :param labels: people's own names for it.
     :param archive_audio: archive the audio too.
     :param archive_lyrics: archive the lyrics too.
-    :param heard_from: event, form, inbox, callback or generate.
+    :param received_from: event, form, inbox, callback or generate.
     :param cover_task_id: a cover task that is known already: it is adopted instead of paid for.
     """
 
@@ -52,7 +52,7 @@ class SongOrder:
     labels: Mapping[str, str] = field(default_factory=dict)
     archive_audio: bool = False
     archive_lyrics: bool = False
-    heard_from: str = "form"
+    received_from: str = "form"
     cover_task_id: str | None = None
 
     def arguments(self, bucket: str, prefix: str) -> dict[str, Any]:
@@ -91,21 +91,21 @@ def ids_in(value: Any) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part))
 
 
-def mistakes_in_ids(ids: Sequence[str]) -> list[str]:
+def id_errors(ids: Sequence[str]) -> list[str]:
     """Return a sentence for every id that cannot be a KIE task id."""
-    mistakes = []
+    problems = []
     for task_id in ids:
-        if "://" in task_id:  # what is logged of an address is its host, which would name no mistake
-            mistakes.append("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
+        if "://" in task_id:  # what is logged of an address is its host, which would name no problem
+            problems.append("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
             continue
         try:
             checked_task_id(task_id)
         except KeyRefused as error:
-            mistakes.append(error.facts.message)
-    return mistakes
+            problems.append(error.facts.message)
+    return problems
 
 
-def mistakes_in_names(given: Iterable[str], known: Sequence[str]) -> list[str]:
+def name_errors(given: Iterable[str], known: Sequence[str]) -> list[str]:
     """Return a sentence for every field that is almost one of ours: a cap that is misspelt would be none.
 
     :param given: names in a run's conf; those that resemble none are somebody else's.
@@ -115,7 +115,7 @@ def mistakes_in_names(given: Iterable[str], known: Sequence[str]) -> list[str]:
     return [f"This DAG has no field {name!r}; is {found[0]!r} meant?" for name, found in almost if found]
 
 
-def mistakes_in_prefix(prefix: str) -> list[str]:
+def prefix_errors(prefix: str) -> list[str]:
     """Return what is wrong with a prefix."""
     try:
         checked_prefix(prefix)
@@ -141,9 +141,9 @@ def labels_in(value: Any, common: Mapping[str, str] | None = None) -> Mapping[st
     if not isinstance(value, Mapping):
         raise ValueError('Labels are a flat map of texts, such as {"our_id": "A-17"}.')
     labels = {**(common or {}), **value}
-    mistakes = mistakes_in_labels(labels)
-    if mistakes:
-        raise ValueError(" ".join(mistakes))
+    problems = label_errors(labels)
+    if problems:
+        raise ValueError(" ".join(problems))
     return {str(name): str(text) for name, text in labels.items()}
 
 
@@ -163,21 +163,21 @@ def songs_in(value: Any) -> list[Mapping[str, Any]]:
     return songs
 
 
-def mistakes_in_labels(labels: Mapping[Any, Any]) -> list[str]:
+def label_errors(labels: Mapping[Any, Any]) -> list[str]:
     """Return what is wrong with labels: at most 10, names and texts of at most 256 characters, nothing nested."""
-    mistakes = []
+    problems = []
     if len(labels) > MAX_LABELS:
-        mistakes.append(f"There are {len(labels)} labels; at most {MAX_LABELS} are kept.")
+        problems.append(f"There are {len(labels)} labels; at most {MAX_LABELS} are kept.")
     for name, text in labels.items():
         if isinstance(text, (Mapping, list, tuple)) or text is None:
-            mistakes.append(f"The label {str(name)[:40]!r} is no text.")
+            problems.append(f"The label {str(name)[:40]!r} is no text.")
         elif not (is_storable(str(name)) and is_storable(str(text))):
-            mistakes.append(
+            problems.append(
                 f"The label {str(name)[:40]!r} holds half a character, or a character that cannot be stored (NUL)."
             )
         elif not str(name).strip() or max(len(str(name)), len(str(text))) > MAX_LABEL_LENGTH:
-            mistakes.append(f"The label {str(name)[:40]!r} is empty or longer than {MAX_LABEL_LENGTH} characters.")
-    return mistakes
+            problems.append(f"The label {str(name)[:40]!r} is empty or longer than {MAX_LABEL_LENGTH} characters.")
+    return problems
 
 
 def is_storable(text: str) -> bool:
@@ -185,16 +185,16 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def first_of(mistakes: Iterable[str]) -> str:
-    """Return mistakes as one text of a bounded length: the first twenty, each once, and how many more there are."""
+def first_of(problems: Iterable[str]) -> str:
+    """Return problems as one text of a bounded length: the first twenty, each once, and how many more there are."""
     named: dict[str, None] = {}
     more = 0
-    for mistake in mistakes:
+    for problem in problems:
         if len(named) < MOST_NAMED:
-            named[mistake] = None
-        elif mistake not in named:
+            named[problem] = None
+        elif problem not in named:
             more += 1
-    return " ".join([*named, *([f"There are {more:,} more mistakes like these."] if more else [])])
+    return " ".join([*named, *([f"There are {more:,} more problems like these."] if more else [])])
 
 
 def counted(count: int, noun: str = "song") -> str:

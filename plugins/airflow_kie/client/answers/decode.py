@@ -16,7 +16,7 @@ from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
 from airflow_kie.client.answers.envelope import COMMON_CODES, Envelope, Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import first_at, values_at
-from airflow_kie.client.operations.operation import Phase, State, Step, Task, Tracks
+from airflow_kie.client.operations.operation import Phase, State, Step, TaskOperation, Tracks
 from airflow_kie.client.redact import storable, without_urls
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def may_have_paid(answer: CreateAnswer) -> bool:
     return isinstance(answer, Lost) or (isinstance(answer, Created) and not answer.duplicate)
 
 
-def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> CreateAnswer:
+def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Response) -> CreateAnswer:
     """Return what a create's answer says.
 
     An envelope with an error code, and a real HTTP 4xx, say that nothing was made. A gateway's page, a server error
@@ -125,7 +125,7 @@ def decode_create(kind: Task, source: Mapping[str, Any], response: Response) -> 
     return Created(task_id)
 
 
-def decode_details(kind: Task, task_id: str, response: Response) -> DetailsAnswer:
+def decode_details(kind: TaskOperation, task_id: str, response: Response) -> DetailsAnswer:
     """Return what a details answer says.
 
     :param kind: the row.
@@ -161,7 +161,7 @@ def _credits(value: Any) -> float | None:
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
+def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
     """Return details as a typed record.
 
     :param kind: the row.
@@ -193,7 +193,7 @@ def task_details(kind: Task, task_id: str, data: Mapping[str, Any]) -> TaskDetai
     )
 
 
-def failure_of(kind: Task, details: TaskDetails) -> KieError:
+def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
     """Return the typed error of details that say, or announce, a failure.
 
     A state word about the content wins. A code that says that the request can never succeed decides as in the
@@ -213,7 +213,7 @@ def failure_of(kind: Task, details: TaskDetails) -> KieError:
     return error(message, code=code, **facts)
 
 
-def _results(kind: Task, data: Mapping[str, Any]) -> tuple[str, ...]:
+def _results(kind: TaskOperation, data: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the results that details name, without URLs that the task was made from.
 
     A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
@@ -243,7 +243,7 @@ def _bare(url: Any) -> str:
     return str(url).partition("?")[0]
 
 
-def _named_id(kind: Task, data: Any) -> str | None:
+def _named_id(kind: TaskOperation, data: Any) -> str | None:
     """Return the task id that an answer names, or None; an id is one word and no address, whatever stands there."""
     named = first_at(data, *kind.id_paths) or data
     if isinstance(named, bool) or not isinstance(named, (str, int)):
@@ -251,7 +251,7 @@ def _named_id(kind: Task, data: Any) -> str | None:
     return str(named) if _ID.fullmatch(str(named)) else None
 
 
-def _duplicate(kind: Task, source: Mapping[str, Any], task_id: str | None, envelope: Envelope) -> CreateAnswer:
+def _duplicate(kind: TaskOperation, source: Mapping[str, Any], task_id: str | None, envelope: Envelope) -> CreateAnswer:
     own = [] if kind.id_is_source else [str(value) for value in source.values()]
     if task_id and task_id not in own:
         return Created(task_id, duplicate=True)
@@ -261,7 +261,7 @@ def _duplicate(kind: Task, source: Mapping[str, Any], task_id: str | None, envel
     return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
 
 
-def _state(kind: Task, word: Any, has_results: bool) -> tuple[State, bool]:
+def _state(kind: TaskOperation, word: Any, has_results: bool) -> tuple[State, bool]:
     if kind.state_path is None:
         return (State.SUCCEEDED if has_results else State.RUNNING), True
     if isinstance(word, str) and re.fullmatch("[0-9]{1,4}", word):
@@ -269,12 +269,12 @@ def _state(kind: Task, word: Any, has_results: bool) -> tuple[State, bool]:
     if isinstance(word, (str, int)) and word in kind.states:
         return kind.states[word], True
     if word is not None:
-        _tell_unknown(kind.name, without_urls(str(word)))
+        _warn_unknown(kind.name, without_urls(str(word)))
     return State.RUNNING, word is None
 
 
 @functools.lru_cache(maxsize=256)
-def _tell_unknown(kind: str, word: str) -> None:
+def _warn_unknown(kind: str, word: str) -> None:
     """Log a state word that no page documents, once for a process."""
     log.warning("KIE names a state that its pages do not document: %s is %r; it counts as running.", kind, word[:60])
 

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_kie.client import errors
 from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
-from airflow_kie.client.operations.operation import CodeTable, Operation, Phase, Upload
+from airflow_kie.client.operations.operation import CodeTable, Operation, Phase, UploadOperation
 
 COMMON_CODES: CodeTable = MappingProxyType(
     {
@@ -104,7 +104,7 @@ def error_in(envelope: Envelope, operation: Operation, phase: Phase) -> KieError
     """
     if envelope.code == 200:
         return None
-    table = {} if isinstance(operation, Upload) else operation.code_errors.get(phase, {})
+    table = {} if isinstance(operation, UploadOperation) else operation.code_errors.get(phase, {})
     fallback = errors.KieServerError if envelope.code >= 500 else errors.KieInvalidRequest
     error = table.get(envelope.code) or COMMON_CODES.get(envelope.code, fallback)
     if envelope.code in _CREDITS_CODES and _CREDITS.search(envelope.msg):

@@ -20,7 +20,7 @@ SIGNATURE_HEADER = "x-webhook-signature"
 TIMESTAMP_HEADER = "x-webhook-timestamp"
 
 OLDEST = 3600.0
-"""Seconds that a callback may be old. KIE names no window and does not say whether a retry is signed anew; nothing is
+"""Seconds that a callback may be old. KIE names no window and does not say whether a retry is signed again; nothing is
 done twice for a callback that comes twice, so the window can be wide."""
 NEWEST = 300.0
 """Seconds that a callback may come from the future: clocks differ."""

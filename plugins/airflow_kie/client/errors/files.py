@@ -52,7 +52,7 @@ class FileGone(KieError):
 
     reason = "file_gone"
     what = "KIE no longer has this file (files live 14 days)"
-    todo = "Generate the song anew if it is needed; what was archived before is untouched."
+    todo = "Generate the song again if it is needed; what was archived before is untouched."
     by_when = "It is too late to save it: the 14 days are over."
 
 

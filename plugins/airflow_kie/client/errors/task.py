@@ -65,7 +65,7 @@ class KieFailedForGood(KieError):
     reason = "failed_for_good"
     what = "Asking again does not help: KIE could not generate this"
     paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
-    todo = "Ask support@kie.ai with the task ids, or generate the song anew."
+    todo = "Ask support@kie.ai with the task ids, or generate the song again."
 
 
 class KieNoFiles(KieError):

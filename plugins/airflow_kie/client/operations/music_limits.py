@@ -16,20 +16,20 @@ TITLE = 80
 MODELS = tuple(PROMPT)
 
 
-def mistakes_in_music_request(body: Mapping[str, Any]) -> list[str]:
+def music_request_errors(body: Mapping[str, Any]) -> list[str]:
     """Return a sentence for everything that KIE would refuse; an empty list if nothing is known to be wrong.
 
     :param body: the request's fields as KIE names them.
     """
     model, prompt = str(body.get("model") or ""), str(body.get("prompt") or "")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
-    mistakes = [] if model else ["No model is named, such as V5."]
+    problems = [] if model else ["No model is named, such as V5."]
     if not prompt.strip() and not (custom and instrumental):
-        mistakes.append("The prompt is empty: say what the song is about (in custom mode: give the lyrics).")
+        problems.append("The prompt is empty: say what the song is about (in custom mode: give the lyrics).")
     if custom:
         for name in ("style", "title"):
             if not str(body.get(name) or "").strip():
-                mistakes.append(f"Custom mode needs a {name}.")
+                problems.append(f"Custom mode needs a {name}.")
     limits = (
         ("prompt", PROMPT.get(model) if custom else SIMPLE_PROMPT),
         ("style", STYLE.get(model)),
@@ -38,5 +38,5 @@ def mistakes_in_music_request(body: Mapping[str, Any]) -> list[str]:
     for name, limit in limits:
         length = len(str(body.get(name) or ""))
         if limit is not None and length > limit:
-            mistakes.append(f"The {name} has {length} characters; {model or 'KIE'} takes at most {limit}.")
-    return mistakes
+            problems.append(f"The {name} has {length} characters; {model or 'KIE'} takes at most {limit}.")
+    return problems

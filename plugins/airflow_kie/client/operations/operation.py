@@ -90,7 +90,7 @@ def frozen(table: Mapping[Any, State] | None = None) -> Mapping[str | int, State
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskOperation:
     """An operation that makes a task: create → details → callback.
 
     :param name: our name, fixed: it is stored (``suno.cover``).
@@ -161,7 +161,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Call:
+class CallOperation:
     """An operation that answers at once: boost style, persona, timestamped lyrics, credits, download-url.
 
     :param name: our name.
@@ -169,7 +169,7 @@ class Call:
     :param page: the documentation page at docs.kie.ai.
     :param endpoint: where it is.
     :param required: fields that KIE refuses to do without.
-    :param code_errors: as in :class:`Task`, for the create phase.
+    :param code_errors: as in :class:`TaskOperation`, for the create phase.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Upload:
+class UploadOperation:
     """An operation that gives KIE a file, on the upload host; the file lives 3 days and costs nothing.
 
     :param name: our name.
@@ -200,10 +200,10 @@ class Upload:
     file_field: str | None = None
 
 
-Operation = Task | Call | Upload
+Operation = TaskOperation | CallOperation | UploadOperation
 
 __all__ = [
-    "Call",
+    "CallOperation",
     "CodeTable",
     "Endpoint",
     "Host",
@@ -212,9 +212,9 @@ __all__ = [
     "Phase",
     "State",
     "Step",
-    "Task",
+    "TaskOperation",
     "Timing",
     "Tracks",
-    "Upload",
+    "UploadOperation",
     "frozen",
 ]

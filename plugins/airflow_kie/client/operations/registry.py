@@ -13,17 +13,17 @@ from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.operations.operation import (
-    Call,
+    CallOperation,
     Endpoint,
     Host,
     Operation,
     Phase,
     State,
     Step,
-    Task,
+    TaskOperation,
     Timing,
     Tracks,
-    Upload,
+    UploadOperation,
     frozen,
 )
 
@@ -101,7 +101,7 @@ def _worded(*failed: str) -> Mapping[str | int, State]:
     )
 
 
-MUSIC = Task(
+MUSIC = TaskOperation(
     name="suno.music",
     title="Generate Music",
     page="suno-api/generate-music",
@@ -117,7 +117,7 @@ MUSIC = Task(
     timing=Timing(first_read=20, typical=120, timeout=30 * 60),
 )
 
-COVER = Task(
+COVER = TaskOperation(
     name="suno.cover",
     title="Generate Music Cover",
     page="suno-api/cover-suno",
@@ -134,7 +134,9 @@ COVER = Task(
 )
 
 
-def _music_like(name: str, title: str, page: str, path: str, required: Iterable[str], **made_from: Any) -> Task:
+def _music_like(
+    name: str, title: str, page: str, path: str, required: Iterable[str], **made_from: Any
+) -> TaskOperation:
     """Return a row for an operation that makes music and is read where music is read.
 
     :param made_from: `parent_fields` or `identity_fields`.
@@ -178,9 +180,9 @@ _MUSIC_LIKE = (
 )
 
 
-def _derived(name: str, title: str, page: str, path: str, failed: str, result: tuple[str | Step, ...]) -> Task:
+def _derived(name: str, title: str, page: str, path: str, failed: str, result: tuple[str | Step, ...]) -> TaskOperation:
     """Return a row for an operation on a finished track with a state word in `successFlag`."""
-    return Task(
+    return TaskOperation(
         name=f"suno.{name}",
         title=title,
         page=f"suno-api/{page}",
@@ -213,7 +215,7 @@ STEMS = replace(
 VIDEO = _derived(
     "video", "Create Music Video", "create-music-video", "mp4", "GENERATE_MP4_FAILED", ("response", "videoUrl")
 )
-MIDI = Task(
+MIDI = TaskOperation(
     name="suno.midi",
     title="Generate MIDI",
     page="suno-api/generate-midi",
@@ -224,7 +226,7 @@ MIDI = Task(
     states=FLAG_STATES,
     result_paths=(("midiData", "instruments"),),
 )
-LYRICS = Task(
+LYRICS = TaskOperation(
     name="suno.lyrics",
     title="Generate Lyrics",
     page="suno-api/generate-lyrics",
@@ -247,7 +249,7 @@ LYRICS = Task(
     ),
     timing=Timing(first_read=5, typical=20, timeout=10 * 60),
 )
-VOICE = Task(
+VOICE = TaskOperation(
     name="voice.generate",
     title="Generate Voice",
     page="suno-api/voice-generate",
@@ -269,7 +271,7 @@ VOICE_AGAIN = replace(
     required=("taskId",),
     callback_field="calBackUrl",  # KIE's own spelling on this page
 )
-JOBS = Task(
+JOBS = TaskOperation(
     name="jobs",
     title="Market: Create Task",
     page="market/quickstart",
@@ -284,7 +286,7 @@ JOBS = Task(
     unknown_codes=frozenset({422}),  # "recordInfo is null", also directly after the create
     timing=Timing(first_read=5, typical=60, timeout=30 * 60),
 )
-VEO_4K = Task(
+VEO_4K = TaskOperation(
     name="veo_4k",
     title="Veo 3.1: Get 4K Video",
     page="veo3-api/get-veo-3-4k-video",
@@ -302,18 +304,18 @@ VEO_4K = Task(
     timing=Timing(first_read=60, typical=400, timeout=30 * 60),
 )
 
-CREDIT = Call("credit", "Get Remaining Credits", "common-api/get-account-credits",
+CREDIT = CallOperation("credit", "Get Remaining Credits", "common-api/get-account-credits",
               Endpoint("GET", f"{_V1}/chat/credit"))  # fmt: skip
-DOWNLOAD_URL = Call("download_url", "Get Download URL", "common-api/download-url",
+DOWNLOAD_URL = CallOperation("download_url", "Get Download URL", "common-api/download-url",
                     Endpoint("POST", f"{_V1}/common/download-url"), ("url",))  # fmt: skip
-MODELS = Call("models", "List Models", "market/models", Endpoint("GET", f"{_V1}/models"))
-STYLE = Call("style", "Boost Music Style", "suno-api/boost-music-style",
+MODELS = CallOperation("models", "List Models", "market/models", Endpoint("GET", f"{_V1}/models"))
+STYLE = CallOperation("style", "Boost Music Style", "suno-api/boost-music-style",
              Endpoint("POST", f"{_V1}/style/generate"), ("content",))  # fmt: skip
 
-UPLOAD_BASE64 = Upload("upload.base64", "Base64 File Upload", "file-upload-api/upload-file-base-64",
+UPLOAD_BASE64 = UploadOperation("upload.base64", "Base64 File Upload", "file-upload-api/upload-file-base-64",
                        Endpoint("POST", "/api/file-base64-upload", Host.UPLOAD),
                        ("base64Data", "uploadPath"))  # fmt: skip
-UPLOAD_STREAM = Upload("upload.stream", "File Stream Upload", "file-upload-api/upload-file-stream",
+UPLOAD_STREAM = UploadOperation("upload.stream", "File Stream Upload", "file-upload-api/upload-file-stream",
                        Endpoint("POST", "/api/file-stream-upload", Host.UPLOAD), file_field="file")  # fmt: skip
 
 _ALL: tuple[Operation, ...] = (
@@ -341,14 +343,14 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in
 """Every operation by name."""
 
 
-def task_kind(name: str) -> Task:
+def task_kind(name: str) -> TaskOperation:
     """Return the row of a task kind.
 
     :param name: such as ``suno.cover``.
     :raises KeyError: with the known names, when there is no such task kind.
     """
     row = OPERATIONS.get(name)
-    if not isinstance(row, Task):
-        known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, Task)))
+    if not isinstance(row, TaskOperation):
+        known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, TaskOperation)))
         raise KeyError(f"There is no KIE task kind {name!r}. Known: {known}.")
     return row

@@ -40,7 +40,7 @@ MARGIN = 0.4
 processes: 22 creates in a window of 10.0 s without it, never more than 20 with it, at 96 % of the rate."""
 
 _JITTER_SECONDS = 0.02
-"""Waiting processes wake within this time of each other, in an order that chance decides anew each time."""
+"""Waiting processes wake within this time of each other, in an order that chance decides again each time."""
 
 _CONTENDED_SECONDS = 0.05
 """What to wait when the store was busy and could not say how long."""
@@ -67,7 +67,7 @@ class Permit:
 class CreateLimiter:
     """Counts the creates of one KIE account in a store that all its processes share.
 
-    Threads may share it, and it survives a fork: the child opens the store anew. An SQLite file goes by the wall
+    Threads may share it, and it survives a fork: the child opens the store again. An SQLite file goes by the wall
     clock of its host; Redis and Postgres go by the clock of their server, so that hosts whose clocks differ agree.
 
     :param account: the account's name, the same for every connection to it.

@@ -47,7 +47,7 @@ class Place:
 
 
 @dataclass
-class SongWorld:
+class SongQueries:
     """What the song pages ask of Airflow.
 
     The S3 connection is always the one of the [kie] configuration. The bucket is the configured one, or one that the

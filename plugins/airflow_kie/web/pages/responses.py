@@ -20,7 +20,7 @@ from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages.files import EVERYWHERE
-from airflow_kie.web.pages.queries import SongWorld
+from airflow_kie.web.pages.queries import SongQueries
 from airflow_kie.web.pages.view_model import day, length
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def run_root(request: Request, dag_id: str, run_id: str) -> str:
     return f"{root_of(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
 
 
-def add_refusals(app: FastAPI, world: SongWorld) -> None:
+def add_refusals(app: FastAPI, world: SongQueries) -> None:
     """Let every refusal be a page with a sentence."""
     say = functools.partial(page_answer, template="message.html", login="", back=False)
 
@@ -127,7 +127,7 @@ def add_refusals(app: FastAPI, world: SongWorld) -> None:
     @app.exception_handler(ArchiveUnreadable)
     def unreadable(request: Request, error: ArchiveUnreadable) -> Response:
         log.warning("Song page %s: %s", request.url.path, error)
-        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be mended
+        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be fixed
         return say(request, status=503, heading=error.what, sentence=sentence, back=True)
 
     @app.exception_handler(KieError)

@@ -32,7 +32,7 @@ from airflow_kie.web.pages.files import (
     opened,
     slice_of,
 )
-from airflow_kie.web.pages.queries import Place, SongWorld
+from airflow_kie.web.pages.queries import Place, SongQueries
 from airflow_kie.web.pages.responses import NothingToShow, add_refusals, page_answer, root_of, run_root
 from airflow_kie.web.pages.view_model import SongPage, State, refusal, song_page, unreadable_page
 
@@ -52,7 +52,7 @@ _PARALLEL = 8
 """Requests to S3 at a time, for a page of many songs."""
 
 
-def add_song_pages(app: FastAPI, world: SongWorld) -> None:
+def add_song_pages(app: FastAPI, world: SongQueries) -> None:
     """Add the song pages to the app that is mounted in the api-server.
 
     :param world: Airflow.
@@ -86,7 +86,7 @@ def add_song_pages(app: FastAPI, world: SongWorld) -> None:
 # --- one song ---
 
 
-def _add_song(router: APIRouter, world: SongWorld, where: Callable[..., Place]) -> None:
+def _add_song(router: APIRouter, world: SongQueries, where: Callable[..., Place]) -> None:
     @router.get("/songs/{music_task_id}")
     def song(request: Request, music_task_id: str, place: Annotated[Place, Depends(where)]) -> Response:
         return _song_answer(request, _read(world, place, music_task_id), place)
@@ -119,7 +119,7 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
 
 
 def _file_answer(
-    request: Request, world: SongWorld, place: Place, page: SongPage, name: str, *, download: bool
+    request: Request, world: SongQueries, place: Place, page: SongPage, name: str, *, download: bool
 ) -> Response:
     file = page.file(name)
     if file is None:
@@ -135,7 +135,7 @@ def _file_answer(
     return StreamingResponse(pieces, 200 if part.whole else 206, headers)
 
 
-def _read(world: SongWorld, place: Place, music_task_id: str, *, files_only: bool = False) -> SongPage:
+def _read(world: SongQueries, place: Place, music_task_id: str, *, files_only: bool = False) -> SongPage:
     """Read a song from its bucket.
 
     :param files_only: leave out what only the page shows.
@@ -152,7 +152,7 @@ def _read(world: SongWorld, place: Place, music_task_id: str, *, files_only: boo
 # --- many songs ---
 
 
-def _add_overview(router: APIRouter, world: SongWorld, configured: Callable[[], Place]) -> None:
+def _add_overview(router: APIRouter, world: SongQueries, configured: Callable[[], Place]) -> None:
     @router.get("/songs")
     def songs(request: Request, place: Annotated[Place, Depends(configured)], id: str = "") -> Response:
         wanted = id.strip()
@@ -168,7 +168,7 @@ def _add_overview(router: APIRouter, world: SongWorld, configured: Callable[[], 
         return page_answer(request, "songs.html", owed=owed, more=more, archived=_lately_archived(world, place, owed))
 
 
-def _lately_archived(world: SongWorld, place: Place, owed: Sequence[SongPage]) -> list[SongPage]:
+def _lately_archived(world: SongQueries, place: Place, owed: Sequence[SongPage]) -> list[SongPage]:
     """Return what was archived last, as events tell; the archive itself is never listed, it can be large."""
     shown = {page.music_task_id for page in owed}
     songs = [song for song in world.lately_archived(place, LATELY_SHOWN) if song not in shown]
@@ -176,7 +176,7 @@ def _lately_archived(world: SongWorld, place: Place, owed: Sequence[SongPage]) -
     return [page for page in pages if page.state is State.ARCHIVED]  # the others were deleted since
 
 
-def _add_run(router: APIRouter, world: SongWorld) -> None:
+def _add_run(router: APIRouter, world: SongQueries) -> None:
     @router.get("")
     def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response:
         return _run_answer(request, world, dag_id, run_id, _number(page, 1))
@@ -190,7 +190,7 @@ def _add_run(router: APIRouter, world: SongWorld) -> None:
         return _song_answer(request, _read(world, place, song), place)
 
 
-def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, number: int) -> Response:
+def _run_answer(request: Request, world: SongQueries, dag_id: str, run_id: str, number: int) -> Response:
     songs = world.songs_of_run(dag_id, run_id)
     refused = None if songs else world.refusal_of_run(dag_id, run_id)
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
@@ -210,13 +210,13 @@ def _run_answer(request: Request, world: SongWorld, dag_id: str, run_id: str, nu
     )
 
 
-def _read_many(world: SongWorld, places: Mapping[str, Place]) -> list[SongPage]:
+def _read_many(world: SongQueries, places: Mapping[str, Place]) -> list[SongPage]:
     """Read some songs side by side, in their order."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(lambda item: _read_one_of_many(world, item[1], item[0]), places.items()))
 
 
-def _read_one_of_many(world: SongWorld, place: Place, music_task_id: str) -> SongPage:
+def _read_one_of_many(world: SongQueries, place: Place, music_task_id: str) -> SongPage:
     """Read a song; one whose record is damaged does not hide the others."""
     try:
         return _read(world, place, music_task_id)

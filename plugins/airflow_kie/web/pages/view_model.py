@@ -177,10 +177,10 @@ def length(seconds: float | None) -> str:
 
 def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) -> tuple[State, str]:
     if pending is None:
-        return _nothing_owed(manifest)
+        return _nothing_pending(manifest)
     missing = pending.wanted.missing_in(manifest)
     if manifest and not missing:
-        return _nothing_owed(manifest)
+        return _nothing_pending(manifest)
     owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""
     if active and pending.waiting_for:
         return State.IN_WORK, owed + _waiting(pending.waiting_for)
@@ -188,14 +188,14 @@ def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) 
         return State.IN_WORK, owed + "A run works on it at the moment."
     if pending.unconfirmed:
         return State.WAITING, (
-            f"A callback named this id on {day(pending.first_heard_at)}; KIE has not confirmed yet that it is a song. "
+            f"A callback named this id on {day(pending.first_seen_at)}; KIE has not confirmed yet that it is a song. "
             "cover_inbox asks KIE again by itself, and drops the id if KIE knows no such song."
         )
     if pending.last_failure:
         return State.FAILED, owed + "The last attempt failed; nothing half-finished is kept or shown."
     if pending.working:
         return State.WAITING, owed + "Its run has ended without it; cover_inbox hands it on again by itself."
-    heard = f"Heard of on {day(pending.first_heard_at)}, {_HEARD.get(pending.heard_from, 'somewhere')}; "
+    heard = f"Heard of on {day(pending.first_seen_at)}, {_HEARD.get(pending.received_from, 'somewhere')}; "
     return State.WAITING, owed + heard + "no run works on it yet. cover_inbox hands it on by itself."
 
 
@@ -215,7 +215,7 @@ _HEARD = {
 }
 
 
-def _nothing_owed(manifest: Manifest | None) -> tuple[State, str]:
+def _nothing_pending(manifest: Manifest | None) -> tuple[State, str]:
     if manifest:
         return State.ARCHIVED, "Everything that was asked for is here, whole and checked."
     return State.UNKNOWN, (
@@ -227,7 +227,7 @@ def _nothing_owed(manifest: Manifest | None) -> tuple[State, str]:
 def _trouble(failure: Failure, *, again: bool) -> Trouble:
     """Return the typed error's words: its message begins with what happened and ends with what to do."""
     error = error_class(failure.reason)
-    todo = error.todo if error else "Read the log of the red task, mend what it names, and clear the task."
+    todo = error.todo if error else "Read the log of the red task, fix what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
     happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."
     happened = _TASK_IN_BRACKETS.sub(r"\1:", happened)
@@ -254,12 +254,12 @@ def _facts(
     keys: SongKeys, manifest: Manifest | None, pending: Pending | None, now: datetime
 ) -> tuple[tuple[str, str], ...]:
     labels = manifest.labels if manifest else pending.labels if pending else ()
-    first_heard = (manifest and manifest.first_heard_at) or (pending and pending.first_heard_at) or None
+    first_seen = (manifest and manifest.first_seen_at) or (pending and pending.first_seen_at) or None
     return (
         ("Music task id", keys.music_task_id),
         ("Model", cut((manifest and manifest.song.model) or "")),
         ("Generated", day(manifest.song.completed_at if manifest else None)),
-        ("First heard of", day(first_heard)),
+        ("First heard of", day(first_seen)),
         ("Archived", day(manifest.created_at if manifest else None)),
         ("Paid cover tasks", ", ".join(pending.cover_task_ids) if pending and not manifest else ""),
         ("KIE's own copy", _kies_copy(manifest, pending, now)),

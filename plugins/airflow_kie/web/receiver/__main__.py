@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_kie.web.receiver.rest_client import AirflowApi, AirflowRefused, Credentials
 
 if TYPE_CHECKING:
-    from airflow_kie.web.receiver.rest_gateway import PublicWorld
+    from airflow_kie.web.receiver.rest_gateway import RestGateway
 
 log = logging.getLogger("airflow_kie.web.receiver")
 
@@ -68,12 +68,12 @@ def serve(options: argparse.Namespace) -> None:
 
     from airflow_kie import settings
     from airflow_kie.web.receiver.receiver import create_app
-    from airflow_kie.web.receiver.rest_gateway import PublicWorld
+    from airflow_kie.web.receiver.rest_gateway import RestGateway
     from airflow_kie.web.receiver.server import BoundedProtocol
 
     if not settings.text("bucket"):
         raise NotStarted("No bucket is named, so no song could be noted: give --bucket or AIRFLOW__KIE__BUCKET.")
-    world = PublicWorld(api)
+    world = RestGateway(api)
     _look(world)
     app = Starlette(routes=[Mount("/kie", create_app(world))])
     app.router.redirect_slashes = False
@@ -149,7 +149,7 @@ def _text_of(file: str | None) -> str:
     return Path(file).read_text().strip() if file else ""
 
 
-def _look(world: PublicWorld) -> None:
+def _look(world: RestGateway) -> None:
     """Ask Airflow once: a refusal is told before the first callback; an Airflow that is away may come back."""
     from airflow_kie.assets import MUSIC
 

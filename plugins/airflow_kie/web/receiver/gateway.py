@@ -10,7 +10,7 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 
 
-class World(Protocol):
+class AirflowGateway(Protocol):
     """An Airflow, as the receiver needs it."""
 
     def keys_of(self, kie_conn_id: str) -> CallbackKeys:
@@ -25,11 +25,11 @@ class World(Protocol):
     def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
         """Return what KIE says of an id that a callback calls a song."""
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
+    def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete" for a song."""
 
-    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         """Leave a trace of proven callbacks; asked for at most once a minute."""

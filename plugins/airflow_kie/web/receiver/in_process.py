@@ -13,17 +13,17 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
 from airflow_kie.web.receiver.asking import ConnectionClaims
-from airflow_kie.web.receiver.registration import HeardSongs
+from airflow_kie.web.receiver.registration import SongRegistry
 from airflow_kie.web.receiver.secrets import ConnectionKeys
 
 
-class AirflowWorld:
+class InProcessGateway:
     """What the receiver asks of Airflow, answered with the metadata database and the configured bucket."""
 
     def __init__(self) -> None:
         self.keys = ConnectionKeys()
         self.claims = ConnectionClaims()
-        self.songs = HeardSongs(self)
+        self.songs = SongRegistry(self)
 
     def keys_of(self, kie_conn_id: str) -> CallbackKeys:
         """Return what checks a connection's callbacks."""
@@ -43,15 +43,15 @@ class AirflowWorld:
         """Return what KIE says of an id that a callback calls a song."""
         return self.claims.ask(kie_conn_id, task_id)
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
+    def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
-        return self.songs.hear_of(kie_conn_id, music_task_id, claim)
+        return self.songs.register(kie_conn_id, music_task_id, claim)
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""
         self.songs.announce(kie_conn_id, music_task_id)
 
-    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         """Write when the last callback came into the connection's Variable."""
         key = variable_of(kie_conn_id)
         with metadata.metadata_session() as session:

@@ -28,7 +28,7 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import CallbackCounter
 from airflow_kie.web.receiver.asking import Claims
-from airflow_kie.web.receiver.gateway import World
+from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -74,7 +74,7 @@ class Receiver:
     :param pause: seconds between two attempts to wake a task that is not waiting yet.
     """
 
-    world: World
+    world: AirflowGateway
     clock: Callable[[], float] = time.time
     pause: float = 1.0
     counter: CallbackCounter = field(default_factory=CallbackCounter)
@@ -106,7 +106,7 @@ class Receiver:
             log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
             return Response(status_code=500)
         if count := self.counter.count(kie_conn_id):
-            later.add_task(self._note_callbacks, kie_conn_id, count, proof.by)
+            later.add_task(self._record_callbacks, kie_conn_id, count, proof.by)
         return Response('{"status":"received"}', media_type="application/json")
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
@@ -151,7 +151,7 @@ class Receiver:
         if claim is Claim.OTHER:
             log.warning("A callback calls KIE task %s a finished song, and KIE says that it is none: ignored.", task_id)
             return False
-        return await self._in_thread(self.world.hear_of, kie_conn_id, task_id, claim)
+        return await self._in_thread(self.world.register, kie_conn_id, task_id, claim)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
         """Try again for some seconds, without holding a thread; equal callbacks are one."""
@@ -172,9 +172,9 @@ class Receiver:
         except Exception:
             log.exception("Song %s is noted, but could not be announced; the sweep starts it.", music_task_id)
 
-    async def _note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    async def _record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         try:
-            await self._in_thread(self.world.note_callbacks, kie_conn_id, count, proof)
+            await self._in_thread(self.world.record_callbacks, kie_conn_id, count, proof)
         except Exception:
             log.exception("When KIE last called back could not be written down; nothing else depends on it.")
 
@@ -182,7 +182,7 @@ class Receiver:
         return await to_thread.run_sync(functools.partial(call, *arguments), limiter=self.threads)
 
 
-def create_app(world: World, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
+def create_app(world: AirflowGateway, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
     """Return the app with its one public route; it describes itself to nobody.
 
     :param world: Airflow.

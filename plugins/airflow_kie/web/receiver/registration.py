@@ -42,7 +42,7 @@ class RunsAndEvents(Protocol):
 
 
 @dataclass
-class HeardSongs:
+class SongRegistry:
     """Notes songs and announces each once, however often KIE calls back.
 
     :param airflow: the Airflow that has the runs.
@@ -57,7 +57,7 @@ class HeardSongs:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _busy: dict[str, tuple[threading.Lock, int]] = field(default_factory=dict)
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
+    def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Write a song's pending record; return whether its event is to be sent.
 
         It is not for a song that is archived, that an active run works on, or that was announced a moment ago: its
@@ -88,7 +88,7 @@ class HeardSongs:
                 return False
             unconfirmed = None if claim is Claim.SONG else claim.value
             noted = archive.note(
-                heard_from="callback",
+                received_from="callback",
                 kie_conn_id=kie_conn_id,
                 options=Options.of(wanted),
                 unconfirmed=unconfirmed,
@@ -99,7 +99,7 @@ class HeardSongs:
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete", unless another callback of the same moment has done so."""
-        extra = {"music_task_id": music_task_id, "kie_conn_id": kie_conn_id, "heard_from": "callback"}
+        extra = {"music_task_id": music_task_id, "kie_conn_id": kie_conn_id, "received_from": "callback"}
         with self._one_at_a_time(music_task_id):
             if self._is_announced(music_task_id):
                 return
@@ -114,7 +114,7 @@ class HeardSongs:
 
     def _is_announced(self, music_task_id: str) -> bool:
         """Return whether its event is younger than what the sweep looks at."""
-        since = datetime.now(UTC) - timedelta(minutes=settings.number("sweep_after_minutes", 10))
+        since = datetime.now(UTC) - timedelta(minutes=settings.number("reconcile_after_minutes", 10))
         return self.airflow.event_was_sent(music_task_id, since)
 
     def _opened(self, bucket: str) -> Bucket:

@@ -18,14 +18,14 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
 from airflow_kie.web.receiver.asking import ConnectionClaims
-from airflow_kie.web.receiver.registration import HeardSongs
+from airflow_kie.web.receiver.registration import SongRegistry
 from airflow_kie.web.receiver.rest_client import AirflowApi, AirflowRefused
 from airflow_kie.web.receiver.secrets import ConnectionKeys
 
 log = logging.getLogger(__name__)
 
 
-class PublicWorld:
+class RestGateway:
     """What the receiver asks of Airflow, answered with its public REST API.
 
     :param api: that Airflow.
@@ -35,7 +35,7 @@ class PublicWorld:
         self.api = api
         self.keys = ConnectionKeys()
         self.claims = ConnectionClaims()
-        self.songs = HeardSongs(self)
+        self.songs = SongRegistry(self)
         self._asset_id: int | None = None
 
     def keys_of(self, kie_conn_id: str) -> CallbackKeys:
@@ -54,9 +54,9 @@ class PublicWorld:
         """Return what KIE says of an id that a callback calls a song."""
         return self.claims.ask(kie_conn_id, task_id)
 
-    def hear_of(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
+    def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Note durably that a song is owed a cover; return whether a run is to be started for it."""
-        return self.songs.hear_of(kie_conn_id, music_task_id, claim)
+        return self.songs.register(kie_conn_id, music_task_id, claim)
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         """Send "music complete"; should it get lost, the sweep finds the pending record."""
@@ -65,7 +65,7 @@ class PublicWorld:
         except AirflowRefused as error:
             log.error("%s. Song %s is noted; the sweep starts it.", error, music_task_id)
 
-    def note_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         """Write when the last callback came into the connection's Variable."""
         key = variable_of(kie_conn_id)
         try:
@@ -99,7 +99,7 @@ class PublicWorld:
         try:
             self.api.send_event(asset_id, music_task_id, extra)
         except AirflowRefused:
-            self._asset_id = None  # looked up anew next time: it may have been another Airflow's
+            self._asset_id = None  # looked up again next time: it may have been another Airflow's
             raise
         return True
 

@@ -21,14 +21,14 @@ class ConnectionKeys:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kept = Kept(_looked_up, clock)
+        self._kept = Kept(_read_again, clock)
 
     def of(self, kie_conn_id: str) -> CallbackKeys:
         """Return a connection's keys; looked up once a minute, and only for configured connections."""
         return self._kept.of(kie_conn_id) if kie_conn_id in settings.allowed_connections() else CallbackKeys()
 
 
-def _looked_up(kie_conn_id: str) -> CallbackKeys:
+def _read_again(kie_conn_id: str) -> CallbackKeys:
     try:
         connection = KieHook.get_connection(kie_conn_id)
         if connection.conn_type != KieHook.conn_type:
