@@ -83,6 +83,7 @@ def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: 
             "spending",
             "callbacks",
             "bucket",
+            "inbox",
             "pool",
             "triggerer",
             "trigger",

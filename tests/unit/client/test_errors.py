@@ -24,6 +24,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieOutOfCredits: ("out_of_credits", ACCOUNT, PERSON),
     errors.KieKeyLimit: ("key_limit", ACCOUNT, PERSON),
     errors.KieRateLimited: ("rate_limited", ACCOUNT, RETRY),
+    errors.KieSpendingStopped: ("spending_stopped", ACCOUNT, RETRY),
     errors.KieThrottled: ("throttled", ACCOUNT, RETRY),
     errors.KieDailyCap: ("daily_cap", ACCOUNT, PERSON),
     errors.KieConnectionInvalid: ("wrong_connection", ACCOUNT, PERSON),

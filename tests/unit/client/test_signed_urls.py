@@ -107,7 +107,7 @@ def planted_key(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     kie.control.set(task_seconds=0)
     extra = {"webhook_secret": "planted-hmac-secret", "callback_url": "https://x.example/kie/callback"}
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
-    monkeypatch.setattr("airflow_kie.monitoring.last_poll.Variable", Variables())
+    monkeypatch.setattr("airflow.sdk.Variable", Variables())
 
 
 # --- a whole run ---
