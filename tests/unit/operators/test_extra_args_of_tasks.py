@@ -54,7 +54,7 @@ def test_every_task_that_notes_a_song_passes_its_extra_arguments_on(kie: Simulat
         ),
         ti=TaskInstance(pulls={("cover", "failure"): failure}),
     )
-    with pytest.raises(AirflowFailException, match="one failed"):
+    with pytest.raises(AirflowFailException, match="1 failed"):
         report.execute()
     assert tagged(archive, song) == "report"
 

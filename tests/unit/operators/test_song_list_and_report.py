@@ -337,7 +337,7 @@ def test_a_bucket_that_cannot_be_opened_hides_neither_the_table_nor_the_verdict(
         archived=[archived_song(B)],
         failed=[failure(A, "the word X")],
     )
-    with pytest.raises(AirflowFailException, match=r"One song is archived, one failed: .*the word X"):
+    with pytest.raises(AirflowFailException, match=r"1 song is archived, 1 failed: .*the word X"):
         run.execute()
     assert [row["music_task_id"] for row in run.ti.pushed["table"]] == [A, B]
 

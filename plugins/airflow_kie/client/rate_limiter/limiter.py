@@ -61,7 +61,7 @@ class Permit:
     granted: bool
     wait_seconds: float = 0.0
     over: Literal["rate", "day", ""] = ""
-    token: str = field(default="", compare=False)
+    token: str = field(default="", compare=False, repr=False)
 
 
 class CreateLimiter:

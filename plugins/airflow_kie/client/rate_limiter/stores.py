@@ -55,7 +55,7 @@ class Counted:
     :param wait_ms: milliseconds after which asking again can help; None: the store was busy and could not say.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     over: Literal["rate", "day", ""] = ""
     wait_ms: int | None = None
 
