@@ -89,7 +89,7 @@ def get_kie_commands() -> list[Any]:
                     "stop: no task of the account is made any more, on any worker within ten seconds; nothing fails, "
                     "and what is paid is finished and archived. resume: they may be made again, each once. status: who "
                     "has stopped what, when and why. Airflow's audit log has every change.",
-                    words.Arg(("action",), choices=("stop", "resume", "status")),
+                    words.Arg(("action",), choices=("stop", "resume", "status"), help="What to do"),
                     words.Arg(
                         ("--account",),
                         help="The connection's field account, else its id; by default all that kie_conn_ids allows",

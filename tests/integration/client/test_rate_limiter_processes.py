@@ -121,7 +121,7 @@ def test_a_child_that_is_forked_while_a_thread_takes_a_permit_gets_one_of_its_ow
 
 FORKS_WHILE_A_STORE_DOES_NOT_ANSWER = """
 import os, sys, threading, warnings
-from airflow_kie.client import limiter as limiters
+from airflow_kie.client.rate_limiter import limiter as limiters
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks of a process with threads
 limiters.LOCK_SECONDS = 0.05  # so short is the fork's patience
 limiter = limiters.CreateLimiter("account", store=sys.argv[1])

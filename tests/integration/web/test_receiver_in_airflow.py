@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ from airflow_kie.client.callbacks.auth import connection_token
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.monitoring.callback_health import parsed
-from answering_server import serving, success
+from answering_server import Seen, serving, success
 from kie_answers import music_data, track_data
 from s3_servers import moto_s3
 from unused_ports import unused_port
@@ -97,11 +98,17 @@ class Airflow:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(value).encode())
 
 
+def a_song(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    """Answer as KIE does about a finished song, whatever id is asked for."""
+    asked = parse_qs(urlsplit(seen.path).query)["taskId"][0]
+    return success(music_data("SUCCESS", [track_data()], taskId=asked))(seen)
+
+
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """Give an api-server and a receiver alone."""
     home = tmp_path_factory.mktemp("airflow") / "home"
-    with moto_s3() as s3, serving(success(music_data("SUCCESS", [track_data()]))) as kie:  # every id is a song
+    with moto_s3() as s3, serving(a_song) as kie:
         account = {"conn_type": "kie", "host": kie.url, "password": "a-key"}
         s3.client().create_bucket(Bucket=BUCKET)
         connections = {
