@@ -48,7 +48,10 @@ class OneLineArguments(logging.Handler):
 
 
 def _argument(value: Any) -> Any:
-    return value if value is None or isinstance(value, (int, float)) else one_line(value)
+    """Return an argument as it is, blanks at its ends included, unless it would write a line of its own."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    return one_line(value) if any(map(_is_broken, str(value))) else value
 
 
 def keep_log_lines_whole() -> None:

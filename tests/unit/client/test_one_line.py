@@ -50,3 +50,8 @@ def test_the_handler_is_there_once() -> None:
     keep_log_lines_whole()
     keep_log_lines_whole()
     assert len(logging.getLogger("airflow_kie").handlers) == 1
+
+
+def test_an_argument_that_writes_no_line_of_its_own_keeps_its_blanks(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("airflow_kie.triggers.task").warning("Waiting for %s%s ends.", "one", " for two")
+    assert caplog.messages == ["Waiting for one for two ends."]
