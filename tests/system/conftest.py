@@ -202,14 +202,22 @@ def crashed(songs: SongStack) -> Crashed:
         events = of_run(read_events(songs.running.settings.home / "lineage"), "music_cover", run_id)
         return any(event["eventType"] == "FAIL" for event in events)
 
+    def starts_reported() -> int:
+        """Return how many legs of the stored song's task have reported their start to OpenLineage."""
+        logs = songs.running.settings.airflow_home / "logs" / "dag_id=music_cover" / f"run_id={run_id}"
+        legs = logs / "task_id=generate_cover" / f"map_index={order.index(stored)}"
+        return sum(log.read_text(errors="replace").count("`START` event") for log in legs.glob("attempt=*.log"))
+
     def resumed_and_frozen() -> dict[str, Any] | None:
         task = creating(stored)
-        return task if task["state"] == "running" and task["pid"] and songs.freeze_task(task) else None
+        reads = task["state"] == "running" and task["pid"] and starts_reported() > first_leg
+        return task if reads and songs.freeze_task(task) else None
 
     first = paid_and(in_flight, "running")
     songs.kill_task(first)
     for song in (stored, waiting):
         eventually(lambda song=song: creating(song)["state"] == "deferred", f"{song} is deferred")  # type: ignore[misc]
+    first_leg = starts_reported()
     songs.running.kill("triggerer")
     resumed = eventually(resumed_and_frozen, f"generate_cover of {stored} goes on", pause=0.05)
     eventually(told_to_have_failed, "the scheduler has told of the first task's end")
