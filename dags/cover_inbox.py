@@ -43,7 +43,9 @@ with DAG(
         digests=read.output[TAKEN_KEY],
         events_sent=alone.output,
         aws_conn_id=AWS,
-        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # an object that could not be started stays, it alone
+        # An object that could not be started stays, it alone. A rule that wants a success would skip this task as soon
+        # as one of the two before it is skipped: `start_runs` is, whenever only single songs have come.
+        trigger_rule=TriggerRule.ALL_DONE,
     )
     [alone, many] >> done
     KieReconcileOperator(task_id="sweep", aws_conn_id=AWS)

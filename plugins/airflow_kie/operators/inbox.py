@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.objects import (
@@ -74,7 +74,11 @@ class KieInboxOperator(BaseOperator):
 
         :raises Exception: what the first object has met, where S3 let none of them be taken or rejected.
         """
-        inbox = _inbox(configured_bucket(self.aws_conn_id))
+        try:
+            inbox = _inbox(configured_bucket(self.aws_conn_id))
+        except AirflowSkipException:
+            context["ti"].xcom_push(key=TAKEN_KEY, value=[])  # the last task reads it whatever happens here
+            raise
         day = _day(inbox.bucket)
         read = list(self._read_all(inbox, day))
         day.store()
@@ -208,11 +212,16 @@ class KieInboxCleanupOperator(BaseOperator):
     def execute(self, context: Context) -> int:
         """Move what is still there; return how many objects that were.
 
+        :raises AirflowSkipException: when nothing was taken.
         :raises KieError: what S3 said of the first object that could not be moved, after the others were.
+        :raises AirflowFailException: when the songs of an object were not started, after the others were moved.
         """
+        if not self.digests:
+            raise AirflowSkipException("No inbox object was taken.")
         inbox = _inbox(configured_bucket(self.aws_conn_id))
+        self._not_started: list[str] = []
         moved, failures = 0, []
-        for digest in self.digests or []:
+        for digest in self.digests:
             try:
                 moved += self._finish(context, inbox, digest)
             except KieError as error:
@@ -222,6 +231,11 @@ class KieInboxCleanupOperator(BaseOperator):
         self.log.info("%s moved to inbox/done/.", counted(moved, "object"))
         if failures:
             raise failures[0]
+        if self._not_started:
+            raise AirflowFailException(
+                f"The songs of {counted(len(self._not_started), 'inbox object')} were not started, first those of "
+                f"{self._not_started[0]}. Nothing was paid for them; the next run takes them again."
+            )
         return moved
 
     def _finish(self, context: Context, inbox: InboxBucket, digest: str) -> bool:
@@ -230,6 +244,7 @@ class KieInboxCleanupOperator(BaseOperator):
             return False
         if not self._is_started(context, digest, order):
             self.log.warning("Inbox object %s stays in the inbox: its songs were not started.", shown(order.key))
+            self._not_started.append(shown(order.key))
             return False
         moved = inbox.finish(digest, order)
         if not moved:

@@ -195,3 +195,28 @@ def test_two_thousand_objects_are_each_taken_or_rejected_and_the_good_song_besid
     done = [key for key in all_keys(archive) if key.startswith("inbox/done/")]
     assert len(done) > 100, "too few of the objects could be taken for this to say much"
     assert len(dag.runs) > 20
+
+
+def test_an_object_of_one_song_is_moved_though_no_object_of_many_has_come(archive: StoredFiles) -> None:
+    archive.put("inbox/alone.json", json.dumps("a" * 32).encode())
+    dag = InboxDag()
+    assert dag.run()["move_to_done"] == "success"
+    assert [key for key in archive.listed() if key.startswith("inbox/")] == ["inbox/done/alone.json"]
+    assert dag.run()["move_to_done"] == "skipped"
+    assert dag.events == ["a" * 32]
+
+
+def test_an_object_whose_run_cannot_be_started_stays_and_the_task_says_so_after_moving_the_others(
+    archive: StoredFiles,
+) -> None:
+    archive.put("inbox/alone.json", json.dumps("a" * 32).encode())
+    archive.put("inbox/many.json", json.dumps(["b" * 32, "c" * 32]).encode())
+    dag = InboxDag(refuses_runs=True)
+    assert dag.run()["move_to_done"] == "failed"
+    assert "The songs of 1 inbox object were not started" in str(dag.errors["move_to_done"])
+    assert [key for key in archive.listed() if key.startswith("inbox/")] == ["inbox/done/alone.json", "inbox/many.json"]
+
+
+def test_without_a_bucket_the_inbox_is_skipped_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
+    assert set(InboxDag().run().values()) == {"skipped"}
