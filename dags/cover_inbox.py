@@ -1,4 +1,4 @@
-"""Songs dropped into `<bucket>/inbox/` get their covers; songs that were lost on the way are handed on again.
+"""Songs dropped into `<bucket>/inbox/` get their covers; songs that were lost on the way are started again.
 
 Drop a small object: `{"music_task_id": "…", "labels": {"our_id": "A-17"}}`, a list of such, JSON Lines, or CSV with a
 column `music_task_id`. It is moved to `inbox/done/`, or to `inbox/rejected/` with a `.reason.txt` beside it.
@@ -33,7 +33,7 @@ with DAG(
 ):
     read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
     alone = KieDispatchSongsOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
-    # Its maps are templates for Airflow: they hold digests alone, `song_list` reads what stands behind one.
+    # Its maps are templates for Airflow: they hold digests alone, `song_list` reads the songs behind each one.
     many = TriggerDagRunOperator.partial(
         task_id="start_runs", trigger_dag_id="music_cover", skip_when_already_exists=True
     ).expand_kwargs(read.output)

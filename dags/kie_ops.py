@@ -1,4 +1,4 @@
-"""Checks every ten minutes whether somebody should look, and fails when an incident begins, gets worse or has lasted a
+"""Checks every ten minutes whether somebody has to act, and fails when an incident begins, gets worse or has lasted a
 day.
 
 Whatever notifies you of failed runs notifies you of this one: one failure for each incident, none for each song. It
