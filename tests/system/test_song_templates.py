@@ -37,7 +37,9 @@ def test_a_template_planted_in_every_field_from_outside_is_rendered_nowhere(song
         songs.trigger("music_cover", {"music_task_ids": [titled[5], refused], "labels": {"y": PLANTED}}): "failed",
         songs.trigger("music_cover", {"music_task_ids": [PLANTED]}): "failed",
         songs.trigger("music_cover", {"music_task_ids": [titled[5]], "kie_conn_id": PLANTED}): "failed",
-        songs.trigger("music_cover", {"music_task_ids": [titled[5]], "prefix": PLANTED}): "failed",
+        songs.trigger(
+            "music_cover", {"music_task_ids": [titled[5]], "prefix": PLANTED}
+        ): "success",  # a folder of that very name
     }
     words = {"prompt": PLANTED, "style": PLANTED, "title": EXPRESSION, "negative_tags": PLANTED, "custom_mode": True}
     generated = songs.trigger("music_generate", words)
