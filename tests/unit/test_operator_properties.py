@@ -38,6 +38,9 @@ class Granted:
         """Grant."""
         return Permit(granted=True)
 
+    def give_back(self, permit: Permit) -> None:
+        """Take it back."""
+
 
 class Covers(RuleBasedStateMachine):
     """Two songs, two map indexes, one KIE."""
