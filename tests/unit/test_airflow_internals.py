@@ -19,8 +19,10 @@ import pytest
 
 import airflow_kie
 from airflow_kie import _airflow, _airflow_missing, _airflow_songs
+from airflow_kie.claims import Claim
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.webhook.address import Waiting, wake_token
+from airflow_kie.webhook.asking import ConnectionClaims
 from airflow_kie.webhook.signature import sign
 from airflow_kie.webhook.world import Wake
 
@@ -194,8 +196,9 @@ def call_back(app: FastAPI, body: dict[str, Any], task_id: str, **query: str) ->
 
 
 def test_the_receiver_still_answers_and_keeps_songs_where_no_internal_is_left(
-    app: FastAPI, archive: StoredFiles, missing: list[str]
+    app: FastAPI, archive: StoredFiles, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ConnectionClaims, "ask", lambda *_: Claim.SONG)
     cover = {"code": 200, "data": {"taskId": COVER, "images": []}}
     for _ in range(2):
         assert call_back(app, cover, COVER, **{TOKEN_PARAMETER: wake_token(SECRET, WAITING)}) == 200

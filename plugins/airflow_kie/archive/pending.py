@@ -68,10 +68,6 @@ class Pending(Record):
     title: str | None = None
     first_heard_at: UtcTime
     heard_from: str = Field(description="event, form, inbox, callback or generate.")
-    unconfirmed: str | None = Field(
-        default=None,
-        description="A callback alone names this song: not_asked or not_found is what KIE has said of it so far.",
-    )
     updated_at: UtcTime
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its copy of the song.")
     working: Working | None = None
@@ -85,6 +81,10 @@ class Pending(Record):
     labels: tuple[Label, ...] = ()
     options: Options = Options()
     last_failure: Failure | None = None
+    unconfirmed: str | None = Field(
+        default=None,
+        description="A callback alone names this song: not_asked or not_found is what KIE has said of it so far.",
+    )
 
     @property
     def wanted(self) -> Wanted:
