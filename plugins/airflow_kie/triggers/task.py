@@ -62,6 +62,7 @@ class KieTaskTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.first_read = first_read
+        self._resumed = False
         if unknown:
             log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
 
@@ -100,6 +101,8 @@ class KieTaskTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say that KIE cannot cancel; the id stays in the task store and is taken up by the next attempt."""
+        if self._resumed:
+            return
         log.warning(
             "Somebody has cleared, marked or deleted the Airflow task that waited for KIE task %s. KIE cannot cancel a "
             "task: it goes on there, and what it costs is charged. Its id is kept; a cleared task uses it.",
@@ -112,12 +115,20 @@ class KieTaskTrigger(BaseTrigger):
         Airflow cancels the trigger of a task that is no longer deferred as if a person had killed it, and calls
         :meth:`on_kill`: that would read like an accident although all is well.
         """
-        try:
-            async with asyncio.timeout(STATE_SECONDS):
-                state = await _airflow.state_of(self.task_instance)
-        except (asyncio.CancelledError, TimeoutError):  # Airflow cancels once a second until the trigger has ended
+        lookup = asyncio.ensure_future(_airflow.state_of(self.task_instance))
+        ends_at = time.monotonic() + STATE_SECONDS
+        while not lookup.done() and time.monotonic() < ends_at:
+            try:
+                await asyncio.wait([lookup], timeout=ends_at - time.monotonic())
+            except asyncio.CancelledError as again:
+                if not again.args:  # the triggerer shuts down
+                    break
+                # Airflow cancels about once a second until the trigger has ended, and a busy machine takes longer.
+        if not lookup.done():
+            lookup.cancel()
             return False
-        return state in GOES_ON
+        self._resumed = lookup.result() in GOES_ON
+        return self._resumed
 
     async def _watch(self, record: TaskRecord) -> dict[str, Any]:
         hook = KieHook(self.kie_conn_id)
