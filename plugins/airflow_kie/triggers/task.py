@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATE_SECONDS = 5.0
-"""How long a trigger that is cancelled asks what has become of its Airflow task."""
+STATE_SECONDS = 20.0
+"""How long a trigger that is cancelled asks what has become of its Airflow task. The api-server of a stack on SQLite
+stalls for 5 s while the database is locked; an answer that comes too late reads like a kill."""
 GOES_ON = frozenset({"scheduled", "queued", "running", "deferred", "up_for_reschedule", "up_for_retry", "success"})
 """States of a task that a callback has woken: it may wait again or have ended by now. A cleared one gets there too."""
 
