@@ -179,6 +179,22 @@ def test_a_body_that_names_no_task_is_refused(served: Served, body: bytes) -> No
     assert served.post(body).status_code == 401
 
 
+TEMPLATES = ("{{ conn.kie_default.password }}", "{% for x in [1] %}{{ conn.kie_default.password }}{% endfor %}")
+
+
+@pytest.mark.parametrize("planted", TEMPLATES)
+def test_a_template_as_the_id_of_a_signed_callback_is_refused_and_one_elsewhere_goes_nowhere(
+    served: Served, planted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = served.post(music("complete", task_id=planted), task_id=planted)
+    assert (refused.status_code, served.changed()) == (401, [])
+    track = {"id": planted, "title": planted, "prompt": planted, "audio_url": planted}
+    body = music("complete", data=[track], **{planted: planted}) | {"msg": planted}
+    assert served.post(body).status_code == 200
+    served.eventually_told("announce")
+    assert planted not in repr(served.changed()) + caplog.text
+
+
 def test_a_body_larger_than_any_callback_is_turned_away(served: Served) -> None:
     assert served.post(b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
 
