@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -307,17 +307,16 @@ class Bucket:
             arguments["TaggingDirective"] = "REPLACE"
         if "ExpectedBucketOwner" in arguments:
             arguments["ExpectedSourceBucketOwner"] = arguments["ExpectedBucketOwner"]
+        arguments |= {"Bucket": self.name, "Key": to, "CopySource": {"Bucket": self.name, "Key": key}}
+        with self._errors("CopyObject", to):
+            if not etag:
+                self.client.copy_object(**arguments)
+            elif not if_unchanged(self.client.copy_object, arguments, etag, match="CopySourceIfMatch"):
+                return False
         if etag:
-            arguments["CopySourceIfMatch"] = etag
-        source = {"Bucket": self.name, "Key": key}
-        with self._errors("CopyObject", to), _other_version(etag) as copied:
-            self.client.copy_object(Bucket=self.name, Key=to, CopySource=source, **arguments)
-        if copied.refused or (etag and not self._has_version(key, etag)):
-            return False
-        condition = {"IfMatch": etag} if etag else {}
-        with self._errors("DeleteObject", key), _other_version(etag) as deleted:
-            self.client.delete_object(Bucket=self.name, Key=key, **condition, **self.read_arguments)
-        return not deleted.refused
+            return self._has_version(key, etag) and self.delete_if_unchanged(key, etag)
+        self.delete(key)
+        return True
 
     def _has_version(self, key: str, etag: str) -> bool:
         there = self.head(key)
@@ -409,30 +408,6 @@ class Bucket:
 
 def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
-
-
-@dataclass
-class _Version:
-    """Whether S3 refused a request because another version of the object, or none, is there."""
-
-    refused: bool = False
-
-
-@contextmanager
-def _other_version(etag: str | None) -> Iterator[_Version]:
-    """Take S3's refusal of a conditional request as its answer.
-
-    :param etag: the condition; None: every refusal is an error.
-    """
-    from botocore.exceptions import ClientError
-
-    version = _Version()
-    try:
-        yield version
-    except ClientError as e:
-        if not etag or e.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in {404, 412}:
-            raise
-        version.refused = True
 
 
 def _is_loopback(endpoint_url: str) -> bool:

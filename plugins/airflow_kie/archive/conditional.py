@@ -17,18 +17,21 @@ _NOT_KNOWN = frozenset({400, 501})
 _NOT_KNOWN_CODES = frozenset({"NotImplemented", "InvalidArgument"})
 
 
-def if_unchanged(request: Callable[..., Any], arguments: Mapping[str, Any], etag: str | None) -> bool:
+def if_unchanged(
+    request: Callable[..., Any], arguments: Mapping[str, Any], etag: str | None, *, match: str = "IfMatch"
+) -> bool:
     """Make a request that has an effect only if the object is still the one that was read.
 
-    :param request: a boto3 client's ``put_object`` or ``delete_object``.
+    :param request: a boto3 client's ``put_object``, ``delete_object`` or ``copy_object``.
     :param arguments: its arguments.
     :param etag: of the object as it was read; None: it did not exist then.
+    :param match: the argument that names the version; of a copy it is ``CopySourceIfMatch``.
     :return: False if it has changed.
     :raises botocore.exceptions.ClientError: for every other refusal.
     """
     from botocore.exceptions import ClientError
 
-    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    condition = {match: etag} if etag else {"IfNoneMatch": "*"}
     try:
         request(**arguments, **condition)
     except ClientError as e:

@@ -86,3 +86,21 @@ def test_another_refusal_is_an_error(status: int, code: str) -> None:
 
     with pytest.raises(ClientError, match=code):
         if_unchanged(put_object, {"Key": "a"}, None)
+
+
+def test_an_object_is_moved_on_a_service_that_refuses_conditions(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_json({"n": 1}, "inbox/a.json")
+    etag = bucket.get_json_and_etag("inbox/a.json")[1]
+    for name in ("copy_object", "delete_object"):
+        made = getattr(bucket.client, name)
+
+        def without_conditions(made: Any = made, **arguments: Any) -> Any:
+            if arguments.keys() & {"IfMatch", "CopySourceIfMatch"}:
+                raise _refusal(501, "NotImplemented")
+            return made(**arguments)
+
+        monkeypatch.setattr(bucket.client, name, without_conditions)
+    assert bucket.move("inbox/a.json", "inbox/done/a.json", etag=etag)
+    assert (bucket.get_json("inbox/a.json"), bucket.get_json("inbox/done/a.json")) == (None, {"n": 1})
