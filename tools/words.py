@@ -30,7 +30,7 @@ WORDS: dict[str, str] = {
     r"mend(?:s|ed|ing)?": "fix, resolve",
     r"tak(?:e|es|en|ing) up|take_up": "resume, adopt",
     r"mistakes?|mistakes_in_\w+": "validation errors",
-    r"is no (?!longer\b)": "is not a, invalid",
+    r"is no(?= (?!longer\b))": "is not a, invalid",
     r"in work": "in progress",
     r"of (?:ours|yours)": "our, your",
     r"whoever|whom": "the client that, target",
