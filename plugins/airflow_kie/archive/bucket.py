@@ -170,6 +170,28 @@ class Bucket:
         with self._errors("PutObject", key):
             return if_unchanged(self.client.put_object, arguments, etag)
 
+    def create(self, key: str, body: bytes) -> bool:
+        """Write an object unless there is one already; unlike elsewhere the condition is never left out.
+
+        :return: False if there is one, which stays as it is.
+        :raises S3Error: its subclass says why.
+        """
+        from botocore.exceptions import ClientError
+
+        arguments = {"Bucket": self.name, "Key": key, "Body": body, **self._record_arguments()}
+        with self._errors("PutObject", key):
+            for last in (False, True):
+                try:
+                    self.client.put_object(**arguments, ContentType="application/json", IfNoneMatch="*")
+                    return True
+                except ClientError as e:
+                    status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                    if status == 412:
+                        return False
+                    if status != 409 or last:  # 409: another create is under way, and may come to nothing
+                        raise
+        return False
+
     def delete_if_unchanged(self, key: str, etag: str | None) -> bool:
         """Delete an object unless somebody else has written it meanwhile.
 

@@ -6,14 +6,11 @@ Values never expire by themselves: they go with the DAG run.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
-from airflow_kie.client.redact import storable
 from airflow_kie.lifecycle.record import TaskRecord
 
 
@@ -28,7 +25,7 @@ class RecordStore:
     """Reads and writes the record of one paid task.
 
     :param store: ``context["task_state_store"]``.
-    :param key: see :func:`source_key` and :func:`request_key`.
+    :param key: names the operation and the request.
     """
 
     def __init__(self, store: TaskStateStore, key: str) -> None:
@@ -72,27 +69,52 @@ def source_key(noun: str, source_id: str) -> str:
     return f"{noun}/{source_id}"
 
 
-def request_key(noun: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a task that is made from a request alone: another request is another paid task.
-
-    The query of an address does not count: a retry signs a pre-signed URL again, and means the same file.
-    """
-    digest = hashlib.sha256(json.dumps(storable(body), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    return f"{noun}/{digest[:24]}"
-
-
-def key_of_this_try(store: TaskStateStore, key: str, max_tries: int) -> str:
-    """Return the key that a task without a source goes by: a retry keeps it even if its request renders differently.
+def digest_of_this_try(store: TaskStateStore, digest: str, max_tries: int) -> str:
+    """Return the digest that a request goes by: a retry keeps it even if its request renders differently.
 
     A template with a time in it would otherwise make a retry pay for a second task. After a clear the request counts
-    as it is then: the same one takes up its task, another one is another task.
+    as it is then: the same one adopts its task, another one is another task.
 
     :param store: ``context["task_state_store"]``.
-    :param key: the key of the request as it is now.
+    :param digest: of the request as it is now.
     :param max_tries: the task instance's; it rises on a clear and not on a retry.
     """
     stored = store.get("request")
     if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
-        return str(stored["key"])
-    store.set("request", {"key": key, "max_tries": max_tries}, retention=NEVER_EXPIRE)
-    return key
+        return str(stored["digest"])
+    store.set("request", {"digest": digest, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+    return digest
+
+
+class TaskStateLedgerStore:
+    """The ledger of paid requests in a task instance's own state: it knows what this run has asked for, and no other.
+
+    :param store: ``context["task_state_store"]``.
+    """
+
+    def __init__(self, store: TaskStateStore) -> None:
+        self._store = store
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Create an entry; False if there is one already."""
+        entries = self._entries(key)
+        if key in entries:
+            return False
+        self._store.set(self._folder(key), {**entries, key: body.decode()}, retention=NEVER_EXPIRE)
+        return True
+
+    def list(self, prefix: str) -> Iterable[str]:
+        """Return the keys of a folder."""
+        return [key for key in self._entries(prefix) if key.startswith(prefix)]
+
+    def read(self, key: str) -> bytes | None:
+        """Return an entry's content, None if there is none."""
+        body = self._entries(key).get(key)
+        return None if body is None else str(body).encode()
+
+    def _entries(self, key: str) -> Mapping[str, Any]:
+        stored = self._store.get(self._folder(key))
+        return stored if isinstance(stored, dict) else {}
+
+    def _folder(self, key: str) -> str:
+        return f"paid/{key.rpartition('/')[0]}"

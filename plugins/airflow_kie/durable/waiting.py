@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn
@@ -46,9 +45,8 @@ def wait_strategy(
         from airflow_kie.triggers.task import KieTaskTrigger
 
         log.info("Waiting for KIE: %s", about(record))
-        untold = replace(record, token=None)  # Airflow shows a trigger's arguments
         operator.defer(
-            trigger=KieTaskTrigger(kie_conn_id, untold.to_json(), deadline, poll_interval, until),
+            trigger=KieTaskTrigger(kie_conn_id, record.to_json(), deadline, poll_interval, until),
             method_name="execute_complete",
             kwargs={"awaited": record.task_id},  # a wake-up names no task, and the store can be emptied meanwhile
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,

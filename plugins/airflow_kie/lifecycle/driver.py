@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, Unreadable
+from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieSpendingStopped, KieWaitTimeout, Remedy
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.crash_points import reached
+from airflow_kie.lifecycle.ledger import Claimed, PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
 
@@ -23,7 +25,8 @@ class Reader(Protocol):
         """Read a task; never raises for what KIE answers."""
 
 
-Create = Callable[[TaskRecord], CreateAnswer]
+Create = Callable[[TaskRecord, str], CreateAnswer]
+"""Sends a create; the second argument is the attempt's nonce, which travels in the callback URL."""
 Pause = Callable[[TaskRecord, float], None]
 Save = Callable[[TaskRecord], None]
 
@@ -45,11 +48,13 @@ class TaskDriver:
     """Follows one task to its end.
 
     :param kie: where it is.
-    :param save: stores the record; called directly before a create is sent and directly after its answer.
+    :param save: stores the record.
     :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
         The record is stored by then: a later leg knows what this one has read.
-    :param create: sends the create; None for one who only waits and must never pay.
-    :param permit: called directly before a create is noted and sent; raises when it may not be sent now.
+    :param paid: the request in the ledger; None for a caller that only waits and must never pay.
+    :param create: sends it.
+    :param permit: called before a request is claimed; raises when it may not be sent now.
+    :param give_back: returns the permit of a request that was not sent.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
     :param clock: epoch seconds.
@@ -58,8 +63,10 @@ class TaskDriver:
     kie: Reader
     save: Save
     pause: Pause
+    paid: PaidRequest | None = None
     create: Create | None = None
     permit: Callable[[], None] = lambda: None
+    give_back: Callable[[], None] = lambda: None
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
     clock: Callable[[], float] = time.time
@@ -76,9 +83,10 @@ class TaskDriver:
         unread: KieError | None = None
         while True:
             match action:
-                case Send(sending):
-                    action = self._send(record, sending)
-                case Fetch(record) | Wait(record) if not to_the_end:
+                case Send(record, repeated):
+                    action = self._send(record, repeated)
+                case Fetch(record) | Wait(record) if record.task_id and not to_the_end:
+                    self.save(record)
                     return DriveResult(record)
                 case Fetch(record):
                     answered = self.kie.details(task_kind(record.kind), record.task_id or "", record.source)
@@ -93,24 +101,61 @@ class TaskDriver:
                     action = self._failed(record, error)
 
     def _begin(self, record: TaskRecord, answer: Ended | None) -> Action:
-        if answer is not None and self.create is None and answer.task_id == record.task_id:
+        if self.paid is not None and record.unrecorded and record.task_id:
+            self.paid.record_task(record.number, record.task_id)
+            record = replace(record, unrecorded=False)
+        if answer is not None and answer.task_id == record.task_id:
             return Fail(record, answer.error)
-        return next_action(record, self.clock(), answer, self.rules)
+        return next_action(record, self.clock(), None, self.rules)
 
-    def _send(self, before: TaskRecord, record: TaskRecord) -> Action:
-        """Send a create; one that is stopped before it is sent leaves what was known before."""
-        if self.create is None:
-            raise AssertionError("Only one who may pay can be told to send.")
-        self.permit()
-        self.save(record)
+    def _send(self, record: TaskRecord, repeated: int | None) -> Action:
+        """Claim the request and send it; what the ledger knows already is followed instead, permit or not."""
+        if self.paid is None or self.create is None:
+            raise AssertionError("Only a caller that may pay can be told to send.")
         try:
-            answered = self.create(record)
+            self.permit()
+        except KieError:
+            known = self.paid.find()
+            if known is None or repeated:
+                raise
+            return next_action(record, self.clock(), known, self.rules)
+        if repeated:
+            self.paid.record(repeated, "repeated")
+        claim = self.paid.claim()
+        if not isinstance(claim, Claimed):
+            self.give_back()
+            return next_action(record, self.clock(), claim, self.rules)
+        failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
+        record = replace(record, number=claim.number, failed_ids=failed_ids)
+        return next_action(record, self.clock(), self._post(record, claim), self.rules)
+
+    def _post(self, record: TaskRecord, claim: Claimed) -> CreateAnswer | None:
+        """Send a claimed request and record what came back; None: it came too late to be sent."""
+        assert self.paid is not None and self.create is not None  # noqa: S101 - for the type checker
+        reached("before post")
+        if self.clock() >= claim.intent.not_after:  # the process stood still: others count this attempt as in doubt
+            self.paid.record(claim.number, "refused", reason="too_late")
+            self.give_back()
+            return None
+        try:
+            answered = self.create(record, claim.intent.nonce)
         except KieSpendingStopped:
-            self.save(before)
+            self.paid.record(claim.number, "refused", reason=KieSpendingStopped.reason)
+            self.give_back()
             raise
-        action = next_action(record, self.clock(), answered, self.rules)
-        self.save(action.record)
-        return action
+        reached("after post")
+        match answered:
+            case Created(task_id):
+                # The id is stored here first: a bucket that fails now must not lose what is paid.
+                try:
+                    self.save(replace(record, task_id=task_id, adopted=answered.duplicate, unrecorded=True))
+                finally:  # where one of the two cannot be written, the other one brings the id back
+                    self.paid.record_task(claim.number, task_id)
+            case Refused(error):
+                self.paid.record(claim.number, "refused", reason=error.reason)
+            case Lost(error):
+                self.paid.record(claim.number, "unanswered", reason=error.reason)
+        return answered
 
     def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Action:
         self.save(record)
@@ -121,9 +166,10 @@ class TaskDriver:
         return next_action(record, self.clock(), None, self.rules)
 
     def _failed(self, record: TaskRecord, error: KieError) -> Action:
-        """Ask the rules for a new task, where KIE's own failure allows one; otherwise leave by the error."""
-        may_renew = self.create is not None and error.remedy is Remedy.NEW_TASK
-        if may_renew and record.task_id:
+        """Record KIE's own failure, and ask for a new task where the rules allow one; otherwise leave by the error."""
+        if self.paid is not None and error.remedy is Remedy.NEW_TASK and record.task_id:
+            if record.number:
+                self.paid.record(record.number, "failed", task_id=record.task_id, reason=error.reason)
             return next_action(record, self.clock(), Ended(record.task_id, error), self.rules)
         self.save(record)
         raise error

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from enum import StrEnum
 from typing import Any
 
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import storable, without_urls
-
-
-class Progress(StrEnum):
-    """How far a paid task has come; `sending` is stored before the POST, `sent` with the id after it."""
-
-    NEW = "new"
-    SENDING = "sending"
-    SENT = "sent"
 
 
 @dataclass(frozen=True)
@@ -30,15 +21,14 @@ class TaskRecord:
     :param source: what it is made from, ``{"taskId": <music task id>}`` for a cover; see
         :meth:`~airflow_kie.client.operations.operation.Task.source_in`.
     :param connection: the Airflow connection id whose account pays.
-    :param progress: how far it has come.
+    :param digest: of the request's identity: its folder in the ledger of paid requests.
+    :param number: which attempt at that request, 0 while nothing of it is known.
     :param task_id: KIE's id, once known.
-    :param token: unguessable, made with the record; it travels in the callback URL, so that a callback names the
-        record even if the answer to the create was lost.
+    :param unrecorded: the ledger does not have the id yet.
     :param adopted: the id was found or given, not created by this record.
     :param known_at: epoch seconds at which the id became known.
-    :param attempts: reason → how many tasks failed with it.
-    :param failed_ids: the ids of those tasks.
-    :param doubt: a failure, or a refusal to show the task, that one read has told of; a second one has to agree.
+    :param failed_ids: the tasks of earlier attempts, which have failed at KIE.
+    :param doubt: a failure, or a refusal to show the task, that one read has reported; a second one has to agree.
     :param doubt_at: epoch seconds of that read.
     :param last_state: the last state word.
     """
@@ -46,12 +36,12 @@ class TaskRecord:
     kind: str
     source: Mapping[str, Any] = field(default_factory=dict)
     connection: str = ""
-    progress: Progress = Progress.NEW
+    digest: str = ""
+    number: int = 0
     task_id: str | None = None
-    token: str | None = field(default=None, repr=False)
+    unrecorded: bool = False
     adopted: bool = False
     known_at: float | None = None
-    attempts: Mapping[str, int] = field(default_factory=dict)
     failed_ids: tuple[str, ...] = ()
     doubt: str | None = None
     doubt_at: float | None = None
@@ -68,12 +58,12 @@ class TaskRecord:
     @classmethod
     def of_known_task(cls, kind: str, task_id: str, **known: Any) -> TaskRecord:
         """Return the record of a task whose id is known already."""
-        return cls(kind, progress=Progress.SENT, task_id=task_id, **known)
+        return cls(kind, task_id=task_id, **known)
 
     @property
     def created_here(self) -> bool:
         """Whether KIE named the task in its answer to a create of this record: it is there, whatever a read says."""
-        return bool(self.token) and not self.adopted
+        return bool(self.number and self.task_id) and not self.adopted
 
     @property
     def source_id(self) -> str | None:
@@ -88,7 +78,7 @@ class TaskRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values, without what is unset; Airflow's store takes lists and no tuples."""
-        known = {key: value for key, value in asdict(self).items() if value not in (None, {}, (), False, "")}
+        known = {key: value for key, value in asdict(self).items() if value not in (None, {}, (), False, "", 0)}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in known.items()}
 
     @classmethod
@@ -96,14 +86,6 @@ class TaskRecord:
         """Return the record that :meth:`to_json` wrote; fields that a newer version added are left out."""
         known = {f.name for f in fields(cls)}
         data = {key: item for key, item in value.items() if key in known}
-        data["progress"] = _progress(data.get("progress"))
         data["failed_ids"] = tuple(data.get("failed_ids", ()))
         return cls(**data)
 
-
-def _progress(word: Any) -> Progress:
-    """Return the progress; a word of a newer version counts as `sending`, which never leads to a second payment."""
-    try:
-        return Progress(word or Progress.NEW)
-    except ValueError:
-        return Progress.SENDING

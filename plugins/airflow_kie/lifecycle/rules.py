@@ -24,8 +24,9 @@ from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.ledger import MOST_FAILED, AlreadyMade, BeingSent, FailedTooOften, InDoubt, Known
 from airflow_kie.lifecycle.polling import seconds_to_next_read
-from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord
 
 RATE_WINDOW = 10.0
 """Seconds of KIE's rate limit window (docs.kie.ai getting-started): a read that hit the limit waits it out."""
@@ -36,8 +37,7 @@ class Rules:
     """How doubtful answers are decided.
 
     :param visible_after: seconds in which KIE may not show a task yet.
-    :param agree_after: seconds that two reads must lie apart to be believed when they tell of a failure.
-    :param new_tasks: how many further tasks a song may be given after KIE's own failures, per reason.
+    :param agree_after: seconds that two reads must lie apart for a failure to be believed.
     :param interval: seconds between reads; None: dense near the typical end.
     :param waiting: how many tasks of this account wait in this process.
     :param connections: every Airflow connection that may be used, to be named where one does not know a task.
@@ -45,7 +45,6 @@ class Rules:
 
     visible_after: float = 60.0
     agree_after: float = 30.0
-    new_tasks: int = 2
     interval: float | None = None
     waiting: int = 1
     connections: tuple[str, ...] = ()
@@ -53,9 +52,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Send:
-    """Store the record (it says `sending`), then send the create."""
+    """Claim the request in the ledger and, where it is free, send it.
+
+    :param repeated: the attempt whose answer was lost, where an operation that costs nothing is sent once more.
+    """
 
     record: TaskRecord
+    repeated: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,14 @@ class Fail:
 Action = Send | Fetch | Wait | Done | Fail
 
 
-def next_action(record: TaskRecord, now: float, answer: Answer | None = None, rules: Rules | None = None) -> Action:
+def next_action(
+    record: TaskRecord, now: float, answer: Answer | Known | None = None, rules: Rules | None = None
+) -> Action:
     """Return what to do next for a task.
 
     :param record: what is known, as stored.
     :param now: epoch seconds.
-    :param answer: what KIE just answered, None when an attempt begins or a wait is over.
+    :param answer: what KIE just answered or the ledger knows, None when an attempt begins or a wait is over.
     :param rules: how doubtful answers are decided.
     """
     turn = _Transition(task_kind(record.kind), record, now, rules or Rules())
@@ -107,9 +112,11 @@ def next_action(record: TaskRecord, now: float, answer: Answer | None = None, ru
         case Created():
             return turn.created(answer)
         case Refused(error):
-            return turn.fail(error, replace(record, progress=Progress.NEW))
-        case Lost(error):
-            return turn.lost(error)
+            return turn.fail(error)
+        case Lost():
+            return turn.begin()  # the ledger says when it is in doubt
+        case AlreadyMade() | BeingSent() | InDoubt() | FailedTooOften():
+            return turn.known(answer)
         case Read(details):
             return turn.read(details)
         case Invisible():
@@ -132,9 +139,24 @@ class _Transition:
     def begin(self) -> Action:
         if self.record.task_id:
             return Fetch(self.record)
-        if self.record.progress is not Progress.NEW and not self.kind.once_per_source:
-            return self.fail(errors.KieCreateInDoubt("no answer to the create was seen"))
-        return Send(replace(self.record, progress=Progress.SENDING))
+        return Send(self.record)
+
+    def known(self, known: Known) -> Action:
+        """Follow the ledger: what is made is adopted, what is in doubt is never sent again if it costs credits."""
+        match known:
+            case AlreadyMade(number, task_id):
+                same = number == self.record.number
+                return Fetch(replace(self.record, number=number, task_id=task_id, adopted=not same, known_at=None))
+            case BeingSent(until):
+                return Wait(self.record, until)
+            case FailedTooOften(task_ids):
+                reason = f"{len(task_ids)} tasks failed: {', '.join(task_ids)}"
+                return self.fail(errors.KieFailedForGood(reason), replace(self.record, failed_ids=task_ids))
+            case InDoubt(number, intent, repeated):
+                if self.kind.free and not repeated:
+                    return Send(self.record, repeated=number)
+                who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
+                return self.fail(errors.KieCreateInDoubt(f"attempt {number}{f' ({who})' if who else ''}"))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:
@@ -142,13 +164,6 @@ class _Transition:
             return self.fail(errors.KieFailedForGood(again, task_id=answer.task_id), self._sent(answer))
         record = self._sent(answer)
         return Fetch(record) if answer.duplicate else self._wait(record)
-
-    def lost(self, error: KieError) -> Action:
-        """A kind that KIE makes once is sent again by the next attempt: the duplicate answer brings the id back."""
-        if self.kind.once_per_source:
-            paid = "Whether KIE has made it is unknown; the retry asks, and KIE makes it only once per song"
-            return self.fail(error.with_facts(paid=paid))
-        return self.fail(errors.KieCreateInDoubt(error.facts.message, code=error.facts.code))
 
     def read(self, details: TaskDetails) -> Action:
         made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
@@ -177,8 +192,8 @@ class _Transition:
         """Return under which connection a task was looked for, and where it was not: nobody else's key is tried."""
         mine = self.record.connection
         others = [name for name in self.rules.connections if name != mine]
-        said = f"it was looked for under {mine}" if mine else ""
-        return f"{said}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else said
+        reason = f"it was looked for under {mine}" if mine else ""
+        return f"{reason}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else reason
 
     def unreadable(self, error: KieError) -> Action:
         """A read that failed says nothing about the task: it is repeated, and what only a person can fix is doubted.
@@ -196,21 +211,12 @@ class _Transition:
         """Start a new task where that helps, the rules allow it, and KIE would make one."""
         if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
             return self.fail(_of_a_read(error, self.record))
-        counted = self.record.task_id in self.record.failed_ids
-        failed = self.record.attempts.get(error.reason, 0) + (not counted)
-        record = (
-            self.record
-            if counted
-            else replace(
-                self.record,
-                attempts={**self.record.attempts, error.reason: failed},
-                failed_ids=(*self.record.failed_ids, self.record.task_id),
-            )
-        )
-        if failed > self.rules.new_tasks:
-            said = f"{failed} tasks failed, the last one with: {error.facts.message or 'no message'}"
-            return self.fail(errors.KieFailedForGood(said, code=error.facts.code), record)
-        return Send(replace(record, progress=Progress.SENDING, task_id=None, known_at=None, doubt=None, doubt_at=None))
+        failed_ids = tuple(dict.fromkeys((*self.record.failed_ids, self.record.task_id)))
+        record = replace(self.record, failed_ids=failed_ids)
+        if len(failed_ids) >= MOST_FAILED:
+            reason = f"{len(failed_ids)} tasks failed, the last one with: {error.facts.message or 'no message'}"
+            return self.fail(errors.KieFailedForGood(reason, code=error.facts.code), record)
+        return Send(replace(record, task_id=None, adopted=False, known_at=None, doubt=None, doubt_at=None))
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record
@@ -225,7 +231,6 @@ class _Transition:
     def _sent(self, answer: Created) -> TaskRecord:
         return replace(
             self.record,
-            progress=Progress.SENT,
             task_id=answer.task_id,
             known_at=self.now,
             adopted=answer.duplicate,
@@ -239,13 +244,13 @@ class _Transition:
 
     def _doubt(self, error: KieError, record: TaskRecord) -> Action:
         """Believe what ends a task when two reads that lie far enough apart tell the same; a retry asks twice again."""
-        told = _failure_signature(error)
-        if record.doubt == told and record.doubt_at is not None:
+        signature = _failure_signature(error)
+        if record.doubt == signature and record.doubt_at is not None:
             since = self.now - record.doubt_at
             if since >= self.rules.agree_after:
                 return self.fail(_of_a_read(error, record), replace(record, doubt=None, doubt_at=None))
             return Wait(record, self.now + self.rules.agree_after - since)
-        record = replace(record, doubt=told, doubt_at=self.now)
+        record = replace(record, doubt=signature, doubt_at=self.now)
         return Wait(record, self.now + self.rules.agree_after)
 
     def _wait(self, record: TaskRecord, pause: float = 0.0) -> Wait:

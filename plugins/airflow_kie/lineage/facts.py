@@ -166,7 +166,6 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
             model=(body or {}).get("model"),
             attempts=None if waits_only else len(record.failed_ids) + 1,
             failed_task_ids=tuple(record.failed_ids),
-            failures=dict(record.attempts) or None,
             adopted=None if waits_only else record.adopted,
             prompt=Text.of(prompt) if prompt else None,
         ),

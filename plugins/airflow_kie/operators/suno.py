@@ -12,7 +12,6 @@ from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.registry import COVER, MUSIC
 from airflow_kie.durable.defaults import required
-from airflow_kie.durable.task_state import request_key, source_key
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
 
@@ -123,23 +122,18 @@ class KieGenerateMusicOperator(KieTaskOperator):
             **(self.extra_fields or {}),
         }
 
-    def store_key(self) -> str:
-        """Return a key of the request: another prompt is another song."""
-        return request_key("music", self.request_body())
-
-    def execute(self, context: Context) -> str:
-        """Check the request and the bucket before anything is paid, then make the song or take it up."""
+    def check_request(self) -> None:
+        """Check the request as KIE's page describes it, and that the DAG of covers will accept the song."""
         problems = music_request_errors(self.request_body())
         if self._announces():  # music_cover would refuse the song, once it is paid
             problems = [*problems, *settings.connection_errors([self.kie_conn_id])]
         if problems:
             raise KieInvalidRequest(" ".join(problems) + " Nothing was sent to KIE")
-        return super().execute(context)
 
-    def _take_up(self, context: Context) -> str:
+    def _start(self, context: Context) -> str:
         if self.bucket:
             try_to_write(self.aws_conn_id, self.bucket, self.prefix, self.extra_args)
-        return super()._take_up(context)
+        return super()._start(context)
 
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Write the song's pending record: it is owed a cover from now on."""
@@ -181,11 +175,10 @@ class KieGenerateMusicOperator(KieTaskOperator):
 class KieGenerateCoverOperator(KieTaskOperator):
     """Generates the cover images of a song and returns the cover task id (docs.kie.ai suno-api/cover-suno).
 
-    KIE makes one cover per song. Asked again it answers with the task that exists, and that one is adopted.
+    A song has one cover task for the whole account; another run uses it. A cover costs nothing.
 
     :param music_task_id: the song's music task id (not an audio id).
-    :param bucket: the archive's bucket. With it, the song's pending record names the cover task, so that the account
-        as a whole, not only this run, knows what is paid.
+    :param bucket: the archive's bucket: the song's pending record says there why the cover has to wait.
     :param prefix: the archive's prefix.
     :param aws_conn_id: Airflow connection for S3.
     :param song_title: for labels in the UI.
@@ -220,29 +213,15 @@ class KieGenerateCoverOperator(KieTaskOperator):
         self.aws_conn_id = aws_conn_id
         self.song_title = song_title
         self.extra_args = extra_args
-        self._noted: set[str] = set()
         self._opened: SongArchive | None = None
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the one field of a cover's create."""
         return {"taskId": self.music_task_id}
 
-    def store_key(self) -> str:
-        """Return ``cover/<music task id>``: a map index is no song."""
+    def check_request(self) -> None:
+        """Check that a template has rendered to a song."""
         required(self.task_id, music_task_id=self.music_task_id)
-        return source_key("cover", self.music_task_id)
-
-    def known_elsewhere(self, context: Context) -> str | None:
-        """Return the cover task that the song's pending record or manifest names, if an archive is given."""
-        archive = self._archive()
-        return archive.cover_task_id() if archive else None
-
-    def task_known(self, context: Context, record: TaskRecord) -> None:
-        """Write the cover task id into the song's pending record, once."""
-        archive = self._archive()
-        if archive and record.task_id and record.task_id not in self._noted:
-            archive.record_cover(record.task_id, self.expires_at)
-            self._noted.add(record.task_id)
 
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
         """Return the song's folder in the bucket, if a bucket is given."""

@@ -17,13 +17,15 @@ class Outcome(StrEnum):
     DONE = "done"
     FAILED = "failed"
     TIMEOUT = "timeout"
+    ASK_AGAIN = "ask_again"
+    """KIE has not named the task yet: the time after which the ledger is asked again is over."""
     RESUMED = "resumed"
     """Somebody else has resumed the Airflow task before the wait ended; the event says nothing and wakes nobody."""
 
 
 def completion_source(event: Mapping[str, Any]) -> str:
     """Return how the end of a wait was heard of: the receiver's event is none of the trigger's."""
-    return "poll" if event.get("outcome") in (Outcome.DONE, Outcome.FAILED, Outcome.TIMEOUT) else "callback"
+    return "poll" if event.get("outcome") in list(Outcome) else "callback"
 
 
 def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:

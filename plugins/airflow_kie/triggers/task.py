@@ -87,7 +87,7 @@ class KieTaskTrigger(BaseTrigger):
         record = TaskRecord(kind="", task_id=self.record.get("task_id"))  # also an unreadable one is about a task
         try:
             record = TaskRecord.from_json(self.record)
-            event = await self._watch(record)
+            event = await (self._watch(record) if record.task_id else self._until_asked_again(record))
         except KieError as error:
             event = event_of(Outcome.FAILED, record, error)
         except Exception as error:
@@ -132,6 +132,11 @@ class KieTaskTrigger(BaseTrigger):
             return False
         self._resumed = lookup.result() in GOES_ON
         return self._resumed
+
+    async def _until_asked_again(self, record: TaskRecord) -> dict[str, Any]:
+        """Wait for somebody else's request, or the callback of a lost one: the receiver wakes the Airflow task."""
+        await _sleep_until(min(self.first_read or 0.0, self.deadline))
+        return event_of(Outcome.ASK_AGAIN, record)
 
     async def _watch(self, record: TaskRecord) -> dict[str, Any]:
         hook = KieHook(self.kie_conn_id)

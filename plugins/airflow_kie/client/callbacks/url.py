@@ -26,7 +26,8 @@ class Waiting:
     :param run_id: its run.
     :param task_id: its Airflow task id.
     :param map_index: its map index, -1 for none.
-    :param nonce: the record's own token, unguessable.
+    :param nonce: of the ledger's intent, unguessable.
+    :param request: the request in the ledger: ``<operation>/<digest>/<attempt>``.
     """
 
     dag_id: str
@@ -34,6 +35,7 @@ class Waiting:
     task_id: str
     map_index: int
     nonce: str = field(repr=False)
+    request: str = ""
 
 
 def receiver_url(public_url: str, kie_conn_id: str) -> str:

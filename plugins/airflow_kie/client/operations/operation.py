@@ -68,6 +68,11 @@ class Timing:
     typical: float
     timeout: float
 
+    @property
+    def callback_by(self) -> float:
+        """Seconds after the create by which KIE's callback has come, if one comes."""
+        return min(self.timeout, 3 * self.typical + 60)
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -113,8 +118,8 @@ class TaskOperation:
     :param parent_path: where details name the source; a task of another source is refused.
     :param error_code_path: where details carry an error code.
     :param error_message_paths: where details carry an error message.
-    :param once_per_source: KIE makes this once for a source and answers a second create with 400 or 409.
-    :param duplicate_codes: codes with which it does so.
+    :param free: it costs no credits: a request whose answer was lost may be sent once more.
+    :param duplicate_codes: codes with which KIE answers where it has made this for the source before.
     :param id_is_source: the task has no id of its own but goes by that of its source (Veo 4K).
     :param unknown_codes: codes with which details say that there is no such task (yet); null data says it too.
     :param running_errors: an error code beside a running state announces a failure (music).
@@ -142,7 +147,7 @@ class TaskOperation:
     parent_path: Path | None = None
     error_code_path: Path = ("errorCode",)
     error_message_paths: tuple[Path, ...] = (("errorMessage",), ("errorMsg",))
-    once_per_source: bool = False
+    free: bool = False
     duplicate_codes: frozenset[int] = frozenset()
     id_is_source: bool = False
     unknown_codes: frozenset[int] = frozenset()
@@ -150,6 +155,11 @@ class TaskOperation:
     readable_codes: frozenset[int] = frozenset({200})
     code_errors: Mapping[Phase, CodeTable] = field(default_factory=lambda: MappingProxyType({}))
     timing: Timing = Timing(first_read=10, typical=60, timeout=30 * 60)
+
+    @property
+    def noun(self) -> str:
+        """The operation without its family: ``cover``."""
+        return self.name.rpartition(".")[2]
 
     def source_in(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a request is made from, as it may be stored and shown.

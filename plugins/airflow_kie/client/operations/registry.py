@@ -128,7 +128,7 @@ COVER = TaskOperation(
     states=COVER_STATES,
     result_paths=(("response", "images", Step.EACH),),
     parent_path=("parentTaskId",),
-    once_per_source=True,
+    free=True,
     duplicate_codes=frozenset({400, 409}),
     timing=Timing(first_read=8, typical=45, timeout=20 * 60),
 )
@@ -197,7 +197,6 @@ def _derived(name: str, title: str, page: str, path: str, failed: str, result: t
 
 WAV = replace(
     _derived("wav", "Convert to WAV", "convert-to-wav", "wav", "GENERATE_WAV_FAILED", ("response", "audioWavUrl")),
-    once_per_source=True,
     duplicate_codes=frozenset({409}),
 )
 STEMS = replace(
@@ -297,7 +296,6 @@ VEO_4K = TaskOperation(
     required=("taskId",),
     state_path=None,
     result_paths=(("resultUrls", Step.EACH), ("result_urls", Step.EACH)),
-    once_per_source=True,
     duplicate_codes=frozenset({422}),
     id_is_source=True,
     readable_codes=frozenset({200, 422}),

@@ -1,0 +1,42 @@
+"""The ledger of paid requests in S3: objects that are only ever created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from airflow_kie.archive.bucket import Bucket
+
+
+@dataclass(frozen=True)
+class BucketLedgerStore:
+    """Keys below one prefix of a bucket whose service honours ``If-None-Match``.
+
+    :param bucket: where.
+    :param prefix: with its slash.
+    """
+
+    bucket: Bucket
+    prefix: str
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Create an object; False if there is one already."""
+        return self.bucket.create(self.prefix + key, body)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Return the keys below a prefix."""
+        return (facts.key.removeprefix(self.prefix) for facts in self.bucket.list(self.prefix + prefix))
+
+    def read(self, key: str) -> bytes | None:
+        """Return an object's content, None if there is none."""
+        return self.bucket.get_bytes(self.prefix + key)
+
+    def honours_conditions(self, probe: str) -> bool:
+        """Return whether the service refuses to create an object that is there: some ignore the condition.
+
+        :param probe: a key that may be written and deleted.
+        """
+        self.bucket.delete(self.prefix + probe)
+        first, second = (self.create(probe, b"{}") for _ in range(2))
+        self.bucket.delete(self.prefix + probe)
+        return first and not second

@@ -1,0 +1,119 @@
+"""How one paid request is sent: permit, switch, callback URL, the POST, and what is counted of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie import metrics
+from airflow_kie.client.account import NO_CALLBACK_URL, with_token
+from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_paid
+from airflow_kie.client.callbacks.url import Waiting, wake_token
+from airflow_kie.client.errors import KieDailyCap, KieThrottled
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.lifecycle.ledger import Intent
+from airflow_kie.lifecycle.record import TaskRecord
+
+if TYPE_CHECKING:
+    from airflow_kie.hooks.kie import KieHook
+
+log = logging.getLogger(__name__)
+
+HELD = 1.0
+"""Seconds: a permit that comes quicker was not held back; to open the store alone takes a part of that."""
+PERMIT_SECONDS = 5.0
+"""Seconds that a worker is held for the limiter; after that the task is rescheduled."""
+
+
+@dataclass
+class Sender:
+    """Sends the requests of one task instance.
+
+    :param hook: the account.
+    :param kind: the operation.
+    :param body: the request's fields as KIE names them.
+    :param ti: the task instance, which a callback wakes.
+    """
+
+    hook: KieHook
+    kind: TaskOperation
+    body: Mapping[str, Any]
+    ti: Any
+    _give_back: Callable[[], None] = field(default=lambda: None, init=False)
+
+    def new_intent(self, now: float) -> Intent:
+        """Return what the ledger says of the request before it is sent."""
+        calls_back = self.hook.account.calls_back
+        return Intent.made_at(
+            now,
+            callback_by=now + self.kind.timing.callback_by if calls_back else None,
+            owner=_owner(self.ti),
+            key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
+        )
+
+    def permit(self) -> None:
+        """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most."""
+        self.hook.spending_switch.check()
+        asked_at = time.monotonic()
+        limiter = self.hook.limiter()
+        permit = limiter.acquire(PERMIT_SECONDS)
+        self._give_back = functools.partial(limiter.give_back, permit)
+        held = time.monotonic() - asked_at + permit.wait_seconds
+        if not permit.granted or held >= HELD:
+            metrics.THROTTLED.took(held, connection=self.hook.kie_conn_id, over=permit.over or "rate")
+        if permit.granted:
+            return
+        source = self.kind.source_in(self.body)
+        facts: dict[str, Any] = {"kind": self.kind.name, "source_id": next(iter(source.values()), None)}
+        if permit.over == "day":
+            raise KieDailyCap(retry_after=permit.wait_seconds, **facts)
+        raise KieThrottled(retry_after=permit.wait_seconds, **facts)
+
+    def give_back(self) -> None:
+        """Return the permit of a request that was not sent: another task may have it."""
+        self._give_back()
+
+    def create(self, record: TaskRecord, nonce: str) -> CreateAnswer:
+        """Send the request.
+
+        :param record: the task, whose attempt is claimed.
+        :param nonce: of that attempt; it travels, signed, in the callback URL.
+        :raises KieSpendingStopped: when new paid tasks were stopped meanwhile; nothing was sent then.
+        """
+        conn_id = self.hook.kie_conn_id
+        callback_url = with_token(self.hook.account.callback_url, self._wake_token(record, nonce))
+        if callback_url == NO_CALLBACK_URL:
+            log.info("Connection %s names no callback URL; KIE's details are polled.", conn_id)
+        what = f" for {record.source_id}" if record.source_id else ""
+        log.info("Asking KIE: %s%s.", self.kind.title, what)
+        answer = self.hook.get_conn().create(self.kind, self.body, record.source, callback_url)
+        if not may_have_paid(answer):
+            self.give_back()
+        if isinstance(answer, Created):
+            again = answer.duplicate
+            log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
+            (metrics.ADOPTED if again else metrics.CREATED).add(kind=self.kind.noun, connection=conn_id)
+        return answer
+
+    def _wake_token(self, record: TaskRecord, nonce: str) -> str | None:
+        """Return what names this task instance and its request to the receiver; None where nothing can be signed."""
+        secret = self.hook.account.webhook_secret
+        if not secret:
+            return nonce
+        ti = self.ti
+        map_index = ti.map_index if ti.map_index is not None else -1
+        request = f"{record.kind}/{record.digest}/{record.number}"
+        return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request))
+
+
+def _owner(ti: Any) -> dict[str, Any]:
+    """Return who asks, for people: DAG, run, Airflow task and map index."""
+    owner: dict[str, Any] = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+    if ti.map_index is not None and ti.map_index >= 0:
+        owner["map_index"] = ti.map_index
+    return owner

@@ -1,0 +1,58 @@
+"""What makes two requests the same: the digest by which the ledger of paid requests knows one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.redact import storable
+
+
+def request_digest(
+    kind: TaskOperation,
+    body: Mapping[str, Any],
+    asked_by: Mapping[str, Any],
+    *,
+    idempotency_key: str = "",
+    force_new: str = "",
+) -> str:
+    """Return the digest of a request.
+
+    What is made from something at KIE counts by that and by the fields of its row that tell it from others: every run
+    means the same task. What is made from a request alone is another one in each run. A key of the user's replaces
+    both.
+
+    :param kind: the row.
+    :param body: the request's fields as KIE names them.
+    :param asked_by: namespace, DAG, run and Airflow task, and the position in a list of equal requests.
+    :param idempotency_key: the user's own name for what is asked for, the same over runs.
+    :param force_new: a text that was not used before makes another request of it.
+    """
+    identity: dict[str, Any]
+    if idempotency_key:
+        identity = {"key": idempotency_key}
+    elif kind.parent_fields:
+        identity = {"source": kind.source_in(body)}
+    else:
+        identity = {"asked_by": dict(asked_by), "request": body}
+    if force_new:
+        identity["force_new"] = force_new
+    return digest_of({"operation": kind.name, **identity})
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """Return the digest of plain values: keys sorted, nulls, callback URLs and the queries of addresses left out."""
+    text = json.dumps(_canonical(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = {str(name): _canonical(item) for name, item in value.items() if item is not None}
+        return {name: item for name, item in kept.items() if name.lower() != "callbackurl"}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return storable(value)

@@ -1,0 +1,352 @@
+"""What an account has asked KIE for and paid: one folder for each request, whose objects are only ever created.
+
+Two invariants that must not be relaxed:
+
+- Whoever creates ``<n>.intent`` may send that one request; nobody else may, and nobody may send it again.
+- The listing of a folder is its whole state. Nothing is changed or deleted, so two readers never disagree for long.
+
+``<n>.intent`` is created before the POST, then ``<n>.task.<KIE's id>`` or ``<n>.refused`` (nothing was made); later
+``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.unanswered`` says that the POST is
+over and its answer was lost, ``<n>.repeated`` that an operation that costs nothing was sent once more because of that.
+An intent alone means that somebody is sending, until it expires; from then on it is in doubt.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote, unquote
+
+from airflow_kie.lifecycle.crash_points import reached
+
+SEND_WITHIN = 30.0
+"""Seconds from the intent in which its request must be sent; a process that froze longer does not send any more."""
+REQUEST_SECONDS = 60.0
+"""Seconds that a request may take; the client ends it then."""
+CLOCK_SKEW = 30.0
+"""Seconds by which the clocks of two machines may differ."""
+MOST_FAILED = 3
+"""Failed attempts of one request, over all runs, after which a person decides."""
+
+
+class LedgerStore(Protocol):
+    """Where the ledger's objects are. One primitive matters: of two that create an object, exactly one succeeds."""
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Create an object; False if there is one already, which stays as it is."""
+
+    def list(self, prefix: str) -> Iterable[str]:
+        """Return the keys below a prefix."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return an object's content, None if there is none."""
+
+
+@dataclass(frozen=True)
+class RequestId:
+    """What makes two requests the same: who pays, the operation, and the digest of what is asked for.
+
+    :param account: the connection's field `account`, else its id.
+    :param operation: such as ``suno.cover``.
+    :param digest: of the request's identity, hexadecimal.
+    """
+
+    account: str
+    operation: str
+    digest: str
+
+    @property
+    def folder(self) -> str:
+        """The prefix of its objects."""
+        return f"{quote(self.account, safe='')}/{self.operation}/{self.digest}/"
+
+    def __str__(self) -> str:
+        return f"{self.operation}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is written before a request is sent; no prompt, title or URL is in it.
+
+    :param at: epoch seconds.
+    :param not_after: epoch seconds until which it may be sent.
+    :param nonce: unguessable; it travels, signed, in the callback URL, and brings a lost id back.
+    :param callback_by: epoch seconds by which a callback would have named the task; None: none is expected.
+    :param owner: DAG, run, task, map index and user, as far as they are known.
+    :param key: fingerprint of the API key, for messages.
+    :param labels: people's own names.
+    """
+
+    at: float
+    not_after: float
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
+    callback_by: float | None = None
+    owner: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def made_at(cls, now: float, **known: Any) -> Intent:
+        """Return the intent of a request that is sent now."""
+        return cls(at=now, not_after=now + SEND_WITHIN, **known)
+
+    @classmethod
+    def from_bytes(cls, body: bytes | None) -> Intent:
+        """Return the intent that stands in an object; one that cannot be read is in doubt at once."""
+        try:
+            value = json.loads(body or b"{}")
+            return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+        except (ValueError, TypeError, AttributeError):
+            return cls(at=0.0, not_after=0.0)
+
+    def in_doubt_at(self, settled_after: float | None) -> float:
+        """Return the epoch seconds from which on nobody is sending and no callback is expected any more.
+
+        :param settled_after: seconds after which a request whose sender has said that it is over counts as in doubt;
+            None: the sender has said nothing.
+        """
+        over = self.not_after + REQUEST_SECONDS + CLOCK_SKEW if settled_after is None else self.at + settled_after
+        return max(over, self.callback_by or 0.0)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The caller has created the intent: it may send, once.
+
+    :param number: which attempt at this request.
+    :param intent: what was written.
+    :param failed_ids: KIE's tasks of earlier attempts, which have failed.
+    """
+
+    number: int
+    intent: Intent
+    failed_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AlreadyMade:
+    """KIE has made the task: nothing is to be sent.
+
+    :param number: which attempt at this request.
+    :param task_id: KIE's id.
+    :param owner: who asked for it, as the intent says.
+    """
+
+    number: int
+    task_id: str
+    owner: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BeingSent:
+    """Somebody else is sending it, or its callback may still come.
+
+    :param until: epoch seconds at which to ask again.
+    """
+
+    until: float
+
+
+@dataclass(frozen=True)
+class InDoubt:
+    """A request was, or may have been, sent, and KIE's answer is not known.
+
+    :param number: which attempt.
+    :param intent: what was written before it.
+    :param repeated: it was sent once more already because of such a doubt.
+    """
+
+    number: int
+    intent: Intent
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class FailedTooOften:
+    """As many attempts as are allowed have failed.
+
+    :param task_ids: KIE's ids.
+    """
+
+    task_ids: tuple[str, ...]
+
+
+Claim = Claimed | AlreadyMade | BeingSent | InDoubt | FailedTooOften
+Known = AlreadyMade | BeingSent | InDoubt | FailedTooOften
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt, as the names of its objects say.
+
+    :param number: 1 for the first.
+    :param task_ids: the tasks that KIE has named for it; more than one only if somebody named a wrong one.
+    :param endings: ``refused``, ``failed``, ``released``, ``unanswered``, ``repeated``.
+    """
+
+    number: int
+    task_ids: tuple[str, ...] = ()
+    endings: frozenset[str] = frozenset()
+
+    @property
+    def over(self) -> bool:
+        """Whether another attempt may follow."""
+        return bool(self.endings & {"refused", "failed", "released", "repeated"})
+
+    @property
+    def task_id(self) -> str | None:
+        """KIE's task, unless it has failed or a person has released it."""
+        return self.task_ids[0] if self.task_ids and not self.endings & {"failed", "released"} else None
+
+
+def attempts_in(names: Iterable[str]) -> list[Attempt]:
+    """Return the attempts that a folder's names tell of, in their order; names of others are left aside."""
+    ids: dict[int, list[str]] = {}
+    endings: dict[int, set[str]] = {}
+    for name in sorted(names):
+        number, _, rest = name.partition(".")
+        word, _, task_id = rest.partition(".")
+        if not (number.isascii() and number.isdigit() and word):
+            continue
+        endings.setdefault(int(number), set()).add(word)
+        if word == "task" and task_id:
+            ids.setdefault(int(number), []).append(unquote(task_id))
+    return [Attempt(n, tuple(ids.get(n, ())), frozenset(endings[n])) for n in sorted(endings)]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The paid requests of all accounts that archive to one place.
+
+    :param store: where.
+    :param clock: returns epoch seconds.
+    :param settle_seconds: after which a request whose answer was lost counts as in doubt.
+    """
+
+    store: LedgerStore
+    clock: Callable[[], float] = time.time
+    settle_seconds: float = 30.0
+
+    def claim(self, request: RequestId, intent: Intent) -> Claim:
+        """Take the right to send a request, or learn what is known of it.
+
+        :param intent: what is written if it may be sent.
+        """
+        if self._create(request, 1, "intent", asdict(intent)):
+            return Claimed(1, intent)
+        while True:
+            attempts = self.attempts(request)
+            known = self._known(request, attempts)
+            if known is not None:
+                return known
+            number = attempts[-1].number + 1 if attempts else 1
+            if self._create(request, number, "intent", asdict(intent)):
+                failed = (task_id for attempt in attempts for task_id in attempt.task_ids)
+                return Claimed(number, intent, tuple(failed))
+
+    def find(self, request: RequestId) -> Known | None:
+        """Return what is known of a request, None if it may be sent."""
+        return self._known(request, self.attempts(request))
+
+    def attempts(self, request: RequestId) -> list[Attempt]:
+        """Return the attempts at a request."""
+        folder = request.folder
+        return attempts_in(key.removeprefix(folder) for key in self.store.list(folder))
+
+    def record_task(self, request: RequestId, number: int, task_id: str, **known: Any) -> None:
+        """Record the task that KIE has made for an attempt.
+
+        :param number: which attempt.
+        :param task_id: KIE's id.
+        :param known: what else is known of it, such as how the id came.
+        """
+        self._create(request, number, f"task.{quote(task_id, safe='')}", known)
+
+    def record(self, request: RequestId, number: int, ending: str, **known: Any) -> bool:
+        """Record how an attempt ended; False if that is recorded already.
+
+        :param ending: ``refused``, ``failed``, ``released``, ``unanswered`` or ``repeated``.
+        :param known: why, who.
+        """
+        return self._create(request, number, ending, known)
+
+    def adopt(self, request: RequestId, task_id: str, **known: Any) -> int:
+        """Record a task that somebody else has made, or has found after its answer was lost; return its attempt.
+
+        :param task_id: KIE's id.
+        :param known: who says so.
+        """
+        attempts = self.attempts(request)
+        for attempt in attempts:
+            if task_id in attempt.task_ids:
+                return attempt.number
+        open_ones = [attempt.number for attempt in attempts if not attempt.over and not attempt.task_ids]
+        number = open_ones[-1] if open_ones else (attempts[-1].number + 1 if attempts else 1)
+        if not open_ones:
+            self._create(request, number, "intent", {"at": self.clock(), "not_after": 0.0, "owner": known})
+        self.record_task(request, number, task_id, **known)
+        return number
+
+    def _known(self, request: RequestId, attempts: list[Attempt]) -> Known | None:
+        for attempt in reversed(attempts):
+            if attempt.task_id:
+                return AlreadyMade(attempt.number, attempt.task_id, self._intent(request, attempt.number).owner)
+        failed = [attempt for attempt in attempts if "failed" in attempt.endings and "released" not in attempt.endings]
+        if len(failed) >= MOST_FAILED:
+            return FailedTooOften(tuple(task_id for attempt in failed for task_id in attempt.task_ids))
+        if not attempts or attempts[-1].over:
+            return None
+        last = attempts[-1]
+        intent = self._intent(request, last.number)
+        doubt_at = intent.in_doubt_at(self.settle_seconds if "unanswered" in last.endings else None)
+        if self.clock() < doubt_at:
+            return BeingSent(doubt_at)
+        return InDoubt(last.number, intent, any("repeated" in attempt.endings for attempt in attempts))
+
+    def _intent(self, request: RequestId, number: int) -> Intent:
+        return Intent.from_bytes(self.store.read(f"{request.folder}{number}.intent"))
+
+    def _create(self, request: RequestId, number: int, ending: str, body: Mapping[str, Any]) -> bool:
+        known = {name: value for name, value in body.items() if value not in (None, "", {}, ())}
+        reached(f"before {ending.partition('.')[0]}")
+        created = self.store.create(f"{request.folder}{number}.{ending}", json.dumps(known, sort_keys=True).encode())
+        reached(f"after {ending.partition('.')[0]}")
+        return created
+
+
+@dataclass(frozen=True)
+class PaidRequest:
+    """One request in the ledger, as its sender works with it.
+
+    :param ledger: where.
+    :param request: which.
+    :param new_intent: makes the intent that is written before it is sent.
+    """
+
+    ledger: Ledger
+    request: RequestId
+    new_intent: Callable[[float], Intent]
+
+    def claim(self) -> Claim:
+        """Take the right to send it, or learn what is known of it."""
+        return self.ledger.claim(self.request, self.new_intent(self.ledger.clock()))
+
+    def find(self) -> Known | None:
+        """Return what is known of it, None if it may be sent."""
+        return self.ledger.find(self.request)
+
+    def adopt(self, task_id: str) -> int:
+        """Record a task that was made or found elsewhere; return which attempt it counts as."""
+        return self.ledger.adopt(self.request, task_id)
+
+    def record_task(self, number: int, task_id: str) -> None:
+        """Record the task that KIE has named in its answer."""
+        self.ledger.record_task(self.request, number, task_id)
+
+    def record(self, number: int, ending: str, **known: Any) -> bool:
+        """Record how an attempt ended; see :meth:`Ledger.record`."""
+        return self.ledger.record(self.request, number, ending, **known)
