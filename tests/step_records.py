@@ -8,17 +8,17 @@ from typing import Any
 from airflow_kie.client.answers.decode import Answer, decode_details
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
-from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Fail, Fetch, Rules, Wait, next_action
 from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data, music_data
 
 NOW = 1_776_862_600.0
-ONCE = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.once_per_source]
-ANEW = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.once_per_source]
+FREE = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.free]
+CHARGED = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.free]
 COVER = TaskRecord("suno.cover", {"taskId": MUSIC_ID}, "kie_default")
 MUSIC = TaskRecord("suno.music", {}, "kie_default")
-COVER_SENT = replace(COVER, progress=Progress.SENT, task_id=COVER_ID, known_at=NOW)
-MUSIC_SENT = replace(MUSIC, progress=Progress.SENT, task_id=MUSIC_ID, known_at=NOW)
+COVER_SENT = replace(COVER, task_id=COVER_ID, known_at=NOW)
+MUSIC_SENT = replace(MUSIC, task_id=MUSIC_ID, known_at=NOW)
 IMAGES = ["https://tempfile.aiquickdraw.com/s/1.png", "https://tempfile.aiquickdraw.com/s/2.png"]
 
 

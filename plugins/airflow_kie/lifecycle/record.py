@@ -88,4 +88,3 @@ class TaskRecord:
         data = {key: item for key, item in value.items() if key in known}
         data["failed_ids"] = tuple(data.get("failed_ids", ()))
         return cls(**data)
-
