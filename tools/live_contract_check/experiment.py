@@ -199,17 +199,11 @@ class CoverExperiment:
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS
         now = time.time()
-        follower = TaskDriver(
-            kie=self.kie,
-            save=lambda record: None,
-            pause=self._pause,
-            deadline=now + COVER.timing.timeout,
-            rules=settings.rules(READ_EVERY),
-        )
+        driver = TaskDriver(deadline=now + COVER.timing.timeout, rules=settings.rules(READ_EVERY))
         record = TaskRecord.of_known_task(
             COVER.name, str(self.task_id), source={"taskId": self.music_task_id}, known_at=now
         )
-        return follower.follow(record).details
+        return driver.follow(record, self.kie, self._pause).details
 
     def _pause(self, record: TaskRecord, until: float) -> None:
         if record.last_state != self._failure_signature:

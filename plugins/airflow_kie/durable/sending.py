@@ -16,7 +16,7 @@ from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_pa
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.errors import KieDailyCap, KieThrottled
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.lifecycle.ledger import Intent
+from airflow_kie.lifecycle.claims import Intent
 from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:

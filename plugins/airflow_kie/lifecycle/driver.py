@@ -1,27 +1,53 @@
-"""Carry a task's record along: do what the rules say, store, ask again. For code that may block."""
+"""Carry tasks' records along: do what the rules say, store, ask again; one task or many, blocking or in an event loop.
+
+The way of a task is written once, as a generator of steps (:meth:`TaskDriver.steps`). :meth:`TaskDriver.follow` does
+them in code that may block, :meth:`TaskDriver.afollow` in an event loop, and `many` does so for many tasks at a time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, KieSpendingStopped, KieWaitTimeout, Remedy
+from airflow_kie.client.errors import (
+    KieError,
+    KieSpendingStopped,
+    KieWaitTimeout,
+    Remedy,
+    Scope,
+)
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.claims import Claim, Claimed
 from airflow_kie.lifecycle.crash_points import reached
-from airflow_kie.lifecycle.ledger import Claimed, PaidRequest
+from airflow_kie.lifecycle.ledger import PaidRequest
+from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
 
+log = logging.getLogger(__name__)
+
 
 class Reader(Protocol):
-    """What is asked of KIE here: a task's details."""
+    """What is asked of KIE here, by code that may block: a task's details."""
 
     def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+        """Read a task; never raises for what KIE answers."""
+
+
+class AsyncReader(Protocol):
+    """The same in an event loop."""
+
+    async def details(
+        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
+    ) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
 
 
@@ -44,135 +70,248 @@ class DriveResult:
 
 
 @dataclass(frozen=True)
+class Do:
+    """Call something that may block; its result comes back."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read a task's details; the answer comes back."""
+
+    record: TaskRecord
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Spend the time until then (epoch seconds). The record is stored: a later leg knows what this one has read."""
+
+    record: TaskRecord
+    until: float
+
+
+Step = Do | Read | Sleep
+Steps = Generator[Step, Any, DriveResult]
+
+
+@dataclass(frozen=True)
 class TaskDriver:
     """Follows one task to its end.
 
-    :param kie: where it is.
-    :param save: stores the record.
-    :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
-        The record is stored by then: a later leg knows what this one has read.
+    :param save: stores the record; None for a caller that keeps none.
     :param paid: the request in the ledger; None for a caller that only waits and must never pay.
     :param create: sends it.
     :param permit: called before a request is claimed; raises when it may not be sent now.
     :param give_back: returns the permit of a request that was not sent.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
+    :param waiting: returns how many tasks of the account wait in this process: the more, the slower each is read.
     :param clock: epoch seconds.
     """
 
-    kie: Reader
-    save: Save
-    pause: Pause
+    save: Save | None = None
     paid: PaidRequest | None = None
     create: Create | None = None
     permit: Callable[[], None] = lambda: None
     give_back: Callable[[], None] = lambda: None
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
+    waiting: Callable[[], int] = lambda: 1
     clock: Callable[[], float] = time.time
 
-    def follow(self, record: TaskRecord, answer: Ended | None = None, *, to_the_end: bool = True) -> DriveResult:
-        """Follow a task until it has its files.
+    def follow(
+        self, record: TaskRecord, kie: Reader, pause: Pause, answer: Ended | None = None, *, to_the_end: bool = True
+    ) -> DriveResult:
+        """Follow a task until it has its files, in code that may block.
 
         :param record: what is known.
+        :param kie: where it is.
+        :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
         :param answer: how the trigger saw it end, if it failed.
         :param to_the_end: False: only until KIE has named the task.
         :raises KieError: why it has none; the record is stored by then.
         """
-        action = self._begin(record, answer)
+        steps = self.steps(record, answer, to_the_end=to_the_end)
+        resume: Callable[[], Step] = lambda: next(steps)  # noqa: E731 - it changes with each step
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                result: DriveResult = end.value
+                return result
+            value: Any = None
+            try:
+                match step:
+                    case Do(call):
+                        value = call()
+                    case Read(record):
+                        value = kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                    case Sleep(record, until):
+                        pause(record, until)
+            except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
+                resume = _thrower(steps, error)
+            else:
+                resume = _sender(steps, value)
+
+    async def afollow(
+        self, record: TaskRecord, kie: AsyncReader, answer: Ended | None = None, *, to_the_end: bool = True
+    ) -> DriveResult:
+        """Follow a task in an event loop: what may block runs in a thread. Parameters as in :meth:`follow`."""
+        steps = self.steps(record, answer, to_the_end=to_the_end)
+        resume: Callable[[], Step] = lambda: next(steps)  # noqa: E731
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                result: DriveResult = end.value
+                return result
+            value: Any = None
+            try:
+                match step:
+                    case Do(call):
+                        value = await asyncio.to_thread(call)
+                    case Read(record):
+                        value = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                    case Sleep(_, until):
+                        await asyncio.sleep(max(0.0, until - self.clock()))
+            except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
+                resume = _thrower(steps, error)
+            else:
+                resume = _sender(steps, value)
+
+    def steps(self, record: TaskRecord, answer: Ended | None = None, *, to_the_end: bool = True) -> Steps:
+        """Yield what is to be done, one step at a time; returns where it has led.
+
+        :raises KieError: why the task has no files; the record is stored by then.
+        """
+        action = yield from self._begin(record, answer)
         unread: KieError | None = None
         while True:
             match action:
                 case Send(record, repeated):
-                    action = self._send(record, repeated)
+                    action = yield from self._send(record, repeated)
                 case Fetch(record) | Wait(record) if record.task_id and not to_the_end:
-                    self.save(record)
+                    yield from self._save(record)
                     return DriveResult(record)
                 case Fetch(record):
-                    answered = self.kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                    answered = yield Read(record)
                     unread = answered.error if isinstance(answered, Unreadable) else None
-                    action = next_action(record, self.clock(), answered, self.rules)
+                    action = self._next(record, answered)
+                    _log_read(record, action.record, unread)
                 case Wait(record, until):
-                    action = self._wait(record, until, unread)
+                    action = yield from self._wait(record, until, unread)
                 case Done(record, details):
-                    self.save(record)
+                    yield from self._save(record)
                     return DriveResult(record, details)
                 case Fail(record, error):
-                    action = self._failed(record, error)
+                    action = yield from self._failed(record, error)
 
-    def _begin(self, record: TaskRecord, answer: Ended | None) -> Action:
+    def _next(self, record: TaskRecord, answer: Any = None) -> Action:
+        return next_action(record, self.clock(), answer, replace(self.rules, waiting=self.waiting()))
+
+    def _save(self, record: TaskRecord) -> Generator[Step, Any, None]:
+        if self.save is not None:
+            yield Do(functools.partial(self.save, record))
+
+    def _begin(self, record: TaskRecord, answer: Ended | None) -> Generator[Step, Any, Action]:
         if self.paid is not None and record.unrecorded and record.task_id:
-            self.paid.record_task(record.number, record.task_id)
+            paid, known = self.paid, record
+            yield Do(lambda: paid.record_task(known.number, known.task_id or ""))
             record = replace(record, unrecorded=False)
         if answer is not None and answer.task_id == record.task_id:
             return Fail(record, answer.error)
-        return next_action(record, self.clock(), None, self.rules)
+        return self._next(record)
 
-    def _send(self, record: TaskRecord, repeated: int | None) -> Action:
+    def _send(self, record: TaskRecord, repeated: int | None) -> Generator[Step, Any, Action]:
         """Claim the request and send it; what the ledger knows already is followed instead, permit or not."""
-        if self.paid is None or self.create is None:
+        paid = self.paid
+        if paid is None or self.create is None:
             raise AssertionError("Only a caller that may pay can be told to send.")
         try:
-            self.permit()
+            yield Do(self.permit)
         except KieError:
-            known = self.paid.find()
+            known = yield Do(paid.find)
             if known is None or repeated:
                 raise
-            return next_action(record, self.clock(), known, self.rules)
+            return self._next(record, known)
         if repeated:
-            self.paid.record(repeated, "repeated")
-        claim = self.paid.claim()
+            number = repeated
+            yield Do(lambda: paid.record(number, "repeated"))
+        claim: Claim = yield Do(paid.claim)
         if not isinstance(claim, Claimed):
-            self.give_back()
-            return next_action(record, self.clock(), claim, self.rules)
+            yield Do(self.give_back)
+            return self._next(record, claim)
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
-        record = replace(record, number=claim.number, failed_ids=failed_ids)
-        return next_action(record, self.clock(), self._post(record, claim), self.rules)
+        sending = replace(record, number=claim.number, failed_ids=failed_ids)
+        # One step: between the request and its record nothing else of this process runs.
+        answered = yield Do(lambda: self._post(paid, sending, claim))
+        return self._next(sending, answered)
 
-    def _post(self, record: TaskRecord, claim: Claimed) -> CreateAnswer | None:
+    def _post(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> CreateAnswer | None:
         """Send a claimed request and record what came back; None: it came too late to be sent."""
-        assert self.paid is not None and self.create is not None  # noqa: S101 - for the type checker
+        assert self.create is not None  # noqa: S101 - for the type checker
         reached("before post")
         if self.clock() >= claim.intent.not_after:  # the process stood still: others count this attempt as in doubt
-            self.paid.record(claim.number, "refused", reason="too_late")
+            paid.record(claim.number, "refused", reason="too_late")
             self.give_back()
             return None
         try:
             answered = self.create(record, claim.intent.nonce)
         except KieSpendingStopped:
-            self.paid.record(claim.number, "refused", reason=KieSpendingStopped.reason)
+            paid.record(claim.number, "refused", reason=KieSpendingStopped.reason)
             self.give_back()
             raise
         reached("after post")
         match answered:
             case Created(task_id):
-                # The id is stored here first: a bucket that fails now must not lose what is paid.
                 try:
-                    self.save(replace(record, task_id=task_id, adopted=answered.duplicate, unrecorded=True))
+                    if self.save is not None:
+                        self.save(replace(record, task_id=task_id, adopted=answered.duplicate, unrecorded=True))
                 finally:  # where one of the two cannot be written, the other one brings the id back
-                    self.paid.record_task(claim.number, task_id)
+                    paid.record_task(claim.number, task_id)
             case Refused(error):
-                self.paid.record(claim.number, "refused", reason=error.reason)
+                paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
-                self.paid.record(claim.number, "unanswered", reason=error.reason)
+                paid.record(claim.number, "unanswered", reason=error.reason)
         return answered
 
-    def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Action:
-        self.save(record)
+    def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Generator[Step, Any, Action]:
+        yield from self._save(record)
         ends_at = None if self.deadline is None else end_of_wait(record, self.deadline, self.rules)
         if ends_at is not None and self.clock() >= ends_at:
             raise timed_out(record, unread)
-        self.pause(record, until if ends_at is None else min(until, ends_at))
-        return next_action(record, self.clock(), None, self.rules)
+        yield Sleep(record, until if ends_at is None else min(until, ends_at))
+        return self._next(record)
 
-    def _failed(self, record: TaskRecord, error: KieError) -> Action:
+    def _failed(self, record: TaskRecord, error: KieError) -> Generator[Step, Any, Action]:
         """Record KIE's own failure, and ask for a new task where the rules allow one; otherwise leave by the error."""
-        if self.paid is not None and error.remedy is Remedy.NEW_TASK and record.task_id:
+        paid = self.paid
+        if paid is not None and error.remedy is Remedy.NEW_TASK and record.task_id:
             if record.number:
-                self.paid.record(record.number, "failed", task_id=record.task_id, reason=error.reason)
-            return next_action(record, self.clock(), Ended(record.task_id, error), self.rules)
-        self.save(record)
+                yield Do(
+                    lambda: paid.record(record.number, "failed", task_id=record.task_id or "", reason=error.reason)
+                )
+            return self._next(record, Ended(record.task_id, error))
+        yield from self._save(record)
         raise error
+
+
+def _log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None) -> None:
+    """Log a read that failed, and a state that has changed."""
+    if unread is not None:
+        then = "it is read again" if unread.scope is Scope.SERVICE else "see below"
+        log.warning("KIE task %s could not be read (%s); %s.", before.task_id, unread.reason, then)
+    elif after.last_state != before.last_state:
+        log.info("%s", about(after))
+
+
+def _thrower(steps: Steps, error: BaseException) -> Callable[[], Step]:
+    return lambda: steps.throw(error)
+
+
+def _sender(steps: Steps, value: Any) -> Callable[[], Step]:
+    return lambda: steps.send(value)
 
 
 def end_of_wait(record: TaskRecord, deadline: float, rules: Rules) -> float:

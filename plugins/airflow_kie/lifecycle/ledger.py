@@ -14,21 +14,25 @@ An intent alone means that somebody is sending, until it expires; from then on i
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
+from airflow_kie.lifecycle.claims import (
+    AlreadyMade,
+    BeingSent,
+    Claim,
+    Claimed,
+    FailedTooOften,
+    InDoubt,
+    Intent,
+    Known,
+    RequestId,
+)
 from airflow_kie.lifecycle.crash_points import reached
 
-SEND_WITHIN = 30.0
-"""Seconds from the intent in which its request must be sent; a process that froze longer does not send any more."""
-REQUEST_SECONDS = 60.0
-"""Seconds that a request may take; the client ends it then."""
-CLOCK_SKEW = 30.0
-"""Seconds by which the clocks of two machines may differ."""
 MOST_FAILED = 3
 """Failed attempts of one request, over all runs, after which a person decides."""
 
@@ -44,139 +48,6 @@ class LedgerStore(Protocol):
 
     def read(self, key: str) -> bytes | None:
         """Return an object's content, None if there is none."""
-
-
-@dataclass(frozen=True)
-class RequestId:
-    """What makes two requests the same: who pays, the operation, and the digest of what is asked for.
-
-    :param account: the connection's field `account`, else its id.
-    :param operation: such as ``suno.cover``.
-    :param digest: of the request's identity, hexadecimal.
-    """
-
-    account: str
-    operation: str
-    digest: str
-
-    @property
-    def folder(self) -> str:
-        """The prefix of its objects."""
-        return f"{quote(self.account, safe='')}/{self.operation}/{self.digest}/"
-
-    def __str__(self) -> str:
-        return f"{self.operation}/{self.digest}"
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What is written before a request is sent; no prompt, title or URL is in it.
-
-    :param at: epoch seconds.
-    :param not_after: epoch seconds until which it may be sent.
-    :param nonce: unguessable; it travels, signed, in the callback URL, and brings a lost id back.
-    :param callback_by: epoch seconds by which a callback would have named the task; None: none is expected.
-    :param owner: DAG, run, task, map index and user, as far as they are known.
-    :param key: fingerprint of the API key, for messages.
-    :param labels: people's own names.
-    """
-
-    at: float
-    not_after: float
-    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
-    callback_by: float | None = None
-    owner: Mapping[str, Any] = field(default_factory=dict)
-    key: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def made_at(cls, now: float, **known: Any) -> Intent:
-        """Return the intent of a request that is sent now."""
-        return cls(at=now, not_after=now + SEND_WITHIN, **known)
-
-    @classmethod
-    def from_bytes(cls, body: bytes | None) -> Intent:
-        """Return the intent that stands in an object; one that cannot be read is in doubt at once."""
-        try:
-            value = json.loads(body or b"{}")
-            return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
-        except (ValueError, TypeError, AttributeError):
-            return cls(at=0.0, not_after=0.0)
-
-    def in_doubt_at(self, settled_after: float | None) -> float:
-        """Return the epoch seconds from which on nobody is sending and no callback is expected any more.
-
-        :param settled_after: seconds after which a request whose sender has said that it is over counts as in doubt;
-            None: the sender has said nothing.
-        """
-        over = self.not_after + REQUEST_SECONDS + CLOCK_SKEW if settled_after is None else self.at + settled_after
-        return max(over, self.callback_by or 0.0)
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """The caller has created the intent: it may send, once.
-
-    :param number: which attempt at this request.
-    :param intent: what was written.
-    :param failed_ids: KIE's tasks of earlier attempts, which have failed.
-    """
-
-    number: int
-    intent: Intent
-    failed_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AlreadyMade:
-    """KIE has made the task: nothing is to be sent.
-
-    :param number: which attempt at this request.
-    :param task_id: KIE's id.
-    :param owner: who asked for it, as the intent says.
-    """
-
-    number: int
-    task_id: str
-    owner: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class BeingSent:
-    """Somebody else is sending it, or its callback may still come.
-
-    :param until: epoch seconds at which to ask again.
-    """
-
-    until: float
-
-
-@dataclass(frozen=True)
-class InDoubt:
-    """A request was, or may have been, sent, and KIE's answer is not known.
-
-    :param number: which attempt.
-    :param intent: what was written before it.
-    :param repeated: it was sent once more already because of such a doubt.
-    """
-
-    number: int
-    intent: Intent
-    repeated: bool = False
-
-
-@dataclass(frozen=True)
-class FailedTooOften:
-    """As many attempts as are allowed have failed.
-
-    :param task_ids: KIE's ids.
-    """
-
-    task_ids: tuple[str, ...]
-
-
-Claim = Claimed | AlreadyMade | BeingSent | InDoubt | FailedTooOften
-Known = AlreadyMade | BeingSent | InDoubt | FailedTooOften
 
 
 @dataclass(frozen=True)

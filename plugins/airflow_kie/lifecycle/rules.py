@@ -24,7 +24,8 @@ from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.lifecycle.ledger import MOST_FAILED, AlreadyMade, BeingSent, FailedTooOften, InDoubt, Known
+from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, FailedTooOften, InDoubt, Known
+from airflow_kie.lifecycle.ledger import MOST_FAILED
 from airflow_kie.lifecycle.polling import seconds_to_next_read
 from airflow_kie.lifecycle.record import TaskRecord
 

@@ -22,9 +22,10 @@ from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, di
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.lifecycle.ledger import PaidRequest, RequestId
+from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
@@ -256,9 +257,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
                 self.task_known(context, record)
 
         driver = TaskDriver(
-            kie=hook.get_conn(),
             save=save,
-            pause=wait_strategy(mode, self, self.kie_conn_id, deadline, interval),
             paid=paid,
             create=sender.create,
             permit=sender.permit,
@@ -266,7 +265,8 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             deadline=deadline,
             rules=settings.rules(interval),
         )
-        result = driver.follow(record, ended, to_the_end=self.wait_for_completion)
+        pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval)
+        result = driver.follow(record, hook.get_conn(), pause, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(result.record))
         if result.details:
             self._count_done(result.record)

@@ -140,15 +140,14 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         )
         record = (store.read() or known) if rescheduled else known
         self._lineage = known_of(record, waits_only=True)
-        follower = TaskDriver(
-            kie=KieHook(self.kie_conn_id).get_conn(),
-            save=store.write if rescheduled else lambda _: None,
-            pause=wait_strategy(self._wait_mode(), self, self.kie_conn_id, deadline, self.poll_interval),
+        driver = TaskDriver(
+            save=store.write if rescheduled else None,
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
         )
         try:
-            followed = follower.follow(record, ended)
+            pause = wait_strategy(self._wait_mode(), self, self.kie_conn_id, deadline, self.poll_interval)
+            followed = driver.follow(record, KieHook(self.kie_conn_id).get_conn(), pause, ended)
         except KieError as error:
             if self.soft_fail and error.scope is Scope.TASK:
                 raise AirflowSkipException(str(error)) from error

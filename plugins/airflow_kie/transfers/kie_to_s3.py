@@ -206,15 +206,9 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _details(self, hook: KieHook, kind: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
         """Return the details of a task that has ended; another song's cover is refused."""
-        follower = TaskDriver(
-            kie=hook.get_conn(),
-            save=lambda _: None,
-            pause=_sleep,
-            deadline=time.time() + _DETAILS_SECONDS,
-            rules=settings.rules(),
-        )
+        driver = TaskDriver(deadline=time.time() + _DETAILS_SECONDS, rules=settings.rules())
         record = TaskRecord.of_known_task(kind, task_id, source=dict(source or {}), connection=self.kie_conn_id)
-        details = follower.follow(record).details
+        details = driver.follow(record, hook.get_conn(), _sleep).details
         if details is None:
             raise AssertionError("A task that is followed to its end has details.")
         return details

@@ -1,4 +1,4 @@
-"""KieTaskTrigger: waits for one KIE task in the triggerer, and always ends in one event."""
+"""KieTaskTrigger: waits for KIE tasks in the triggerer, and always ends in one event."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kie import metrics, settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.client.answers.decode import Unreadable
-from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
-from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.answers.decode import DetailsAnswer, Unreadable
+from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, KieWaitTimeout
+from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.redact import storable
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.driver import end_of_wait, timed_out
-from airflow_kie.lifecycle.log_line import about
+from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Wait, next_action
 from airflow_kie.triggers.event import Outcome, event_of
 
 if TYPE_CHECKING:
@@ -38,39 +37,40 @@ GOES_ON = frozenset({"scheduled", "queued", "running", "deferred", "up_for_resch
 
 
 class KieTaskTrigger(BaseTrigger):
-    """Reads a KIE task until it ends, with the process's shared HTTP client.
+    """Reads KIE tasks until they end, with the process's shared HTTP client: one task, or many together.
 
-    It ends in one event ``{outcome, reason, code, message, task_id, last_state, …}`` and never in an exception:
-    Airflow would lose the exception's type and text. Nothing secret stands in its arguments, which Airflow stores.
+    It ends in one event and never in an exception: Airflow would lose the exception's type and text. Of one task the
+    event is ``{outcome, reason, code, message, task_id, last_state, …}``; of many it is ``{outcome: "done", tasks:
+    {name: such an event}}``. Nothing secret stands in its arguments, which Airflow stores.
 
     :param kie_conn_id: the Airflow connection.
     :param record: the task, as :meth:`~airflow_kie.lifecycle.record.TaskRecord.to_json` writes it.
     :param deadline: epoch seconds (wall clock on purpose: the trigger may move to another process).
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
     :param first_read: epoch seconds of the first read; None or past: at once.
+    :param records: instead of one task: many, by the caller's names for them.
     """
 
     def __init__(
         self,
         kie_conn_id: str,
-        record: Mapping[str, Any],
-        deadline: float,
+        record: Mapping[str, Any] | None = None,
+        deadline: float = 0.0,
         poll_interval: float | None = None,
         first_read: float | None = None,
-        **unknown: Any,
+        records: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kie_conn_id = kie_conn_id
-        self.record: dict[str, Any] = storable(record)  # Airflow stores and shows it
+        self.record: dict[str, Any] = storable(record or {})  # Airflow stores and shows it
+        self.records: dict[str, Any] = storable(records or {})
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.first_read = first_read
         self._resumed = False
-        if unknown:
-            log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments; both are stored and stay readable by later versions."""
+        """Return the class path and the arguments, which Airflow stores."""
         return (
             "airflow_kie.triggers.task.KieTaskTrigger",
             {
@@ -79,6 +79,7 @@ class KieTaskTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "first_read": self.first_read,
+                "records": self.records,
             },
         )
 
@@ -86,30 +87,34 @@ class KieTaskTrigger(BaseTrigger):
         """Wait, then yield the one event."""
         record = TaskRecord(kind="", task_id=self.record.get("task_id"))  # also an unreadable one is about a task
         try:
-            record = TaskRecord.from_json(self.record)
-            event = await (self._watch(record) if record.task_id else self._until_asked_again(record))
-        except KieError as error:
-            event = event_of(Outcome.FAILED, record, error)
-        except Exception as error:
-            log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
-            broken = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)
-            event = event_of(Outcome.FAILED, record, broken)
+            if self.records:
+                event: dict[str, Any] = {"outcome": Outcome.DONE.value, "tasks": await self._watch_many()}
+            else:
+                record = TaskRecord.from_json(self.record)
+                event = await (self._watch(record) if record.task_id else self._until_asked_again(record))
+        except Exception as error:  # noqa: BLE001 - Airflow would lose its type and text
+            event = _failed(record, error)
         except asyncio.CancelledError as cancelled:
             if not cancelled.args or not await self._goes_on_elsewhere():
                 raise
             event = event_of(Outcome.RESUMED, record)
-        made_from = f" for {record.source_id}" if record.source_id else ""
-        log.info("Waiting for KIE task %s%s ends: %s.", record.task_id, made_from, event["outcome"])
+        log.info("Waiting for %s ends: %s.", self._tasks(), event["outcome"])
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
+    def _tasks(self) -> str:
+        if self.records:
+            return f"{len(self.records)} KIE tasks"
+        source = TaskRecord(kind="", source=self.record.get("source") or {}).source_id
+        return f"KIE task {self.record.get('task_id')}{f' for {source}' if source else ''}"
+
     async def on_kill(self) -> None:
-        """Say that KIE cannot cancel; the id stays in the task store and is taken up by the next attempt."""
+        """Say that KIE cannot cancel; the id is kept, and the next attempt goes on with the task."""
         if self._resumed:
             return
         log.warning(
-            "Somebody has cleared, marked or deleted the Airflow task that waited for KIE task %s. KIE cannot cancel a "
+            "Somebody has cleared, marked or deleted the Airflow task that waited for %s. KIE cannot cancel a "
             "task: it goes on there, and what it costs is charged. Its id is kept; a cleared task uses it.",
-            self.record.get("task_id"),
+            self._tasks(),
         )
 
     async def _goes_on_elsewhere(self) -> bool:
@@ -139,75 +144,99 @@ class KieTaskTrigger(BaseTrigger):
         return event_of(Outcome.ASK_AGAIN, record)
 
     async def _watch(self, record: TaskRecord) -> dict[str, Any]:
-        hook = KieHook(self.kie_conn_id)
-        kie = await hook.aget_conn()
-        rules = settings.rules(self.poll_interval)
         await metrics.get_ready()
-        with _Waiting(kie) as waiting:
+        kie = await _Reads.through(self.kie_conn_id)
+        with _Waiting(kie.account, 1) as waiting:
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
-            action: Action = Fetch(record)  # even after the deadline: the task may have ended while no triggerer ran
-            unread: KieError | None = None
-            while True:
-                match action:
-                    case Done(record):
-                        return event_of(Outcome.DONE, record)
-                    case Fail(record, error):
-                        return event_of(Outcome.FAILED, record, error)
-                    case Wait(record, until):
-                        ends_at = end_of_wait(record, self.deadline, rules)
-                        if time.time() >= ends_at:
-                            return event_of(Outcome.TIMEOUT, record, timed_out(record, unread))
-                        await _sleep_until(min(until, ends_at))
-                        action = Fetch(record)
-                    case Fetch(record):
-                        answer = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
-                        if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
-                            kie = await hook.aget_conn(fresh=True)
-                            answer = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
-                        waiting.tell()
-                        unread = answer.error if isinstance(answer, Unreadable) else None
-                        _log_news(record, answer)
-                        action = next_action(record, time.time(), answer, waiting.rules(rules))
-                        if action.record.last_state != record.last_state:
-                            log.info("%s", about(action.record))
-                    case _:
-                        raise AssertionError(f"A trigger only reads, and was told: {action}.")
+            try:
+                # Even after the deadline: the task may have ended while no triggerer ran.
+                result = await self._driver(waiting).afollow(record, kie)
+            except KieError as error:
+                return _failed(record, error)
+            return event_of(Outcome.DONE, result.record)
+
+    async def _watch_many(self) -> dict[str, Any]:
+        """Return the event of each task, by the caller's name for it."""
+        await metrics.get_ready()
+        kie = await _Reads.through(self.kie_conn_id)
+        records = {name: TaskRecord.from_json(record) for name, record in self.records.items()}
+        events: dict[str, Any] = {}
+        with _Waiting(kie.account, len(records)) as waiting:
+            await _sleep_until(min(self.first_read or 0.0, self.deadline))
+            async for ended in follow_many(records, lambda _: self._driver(waiting), kie):
+                waiting.change(-1)
+                record = ended.result.record if ended.result else records[ended.key]
+                events[ended.key] = _failed(record, ended.error) if ended.error else event_of(Outcome.DONE, record)
+        return events
+
+    def _driver(self, waiting: _Waiting) -> TaskDriver:
+        return TaskDriver(
+            deadline=self.deadline, rules=settings.rules(self.poll_interval), waiting=lambda: waiting.count
+        )
+
+
+def _failed(record: TaskRecord, error: Exception) -> dict[str, Any]:
+    """Return the event of a wait that ended in an error."""
+    if isinstance(error, KieWaitTimeout):
+        return event_of(Outcome.TIMEOUT, record, error)
+    if not isinstance(error, KieError):
+        log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
+        error = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)
+    return event_of(Outcome.FAILED, record, error)
 
 
 async def _sleep_until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - time.time()))
 
 
+@dataclass
+class _Reads:
+    """Reads tasks, and looks the connection up again when the key is refused: it may have been changed."""
+
+    hook: KieHook
+    kie: KieAsync
+
+    @classmethod
+    async def through(cls, kie_conn_id: str) -> _Reads:
+        hook = KieHook(kie_conn_id)
+        return cls(hook, await hook.aget_conn())
+
+    @property
+    def account(self) -> str:
+        return self.kie.account.connection
+
+    async def details(
+        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
+    ) -> DetailsAnswer:
+        answer = await self.kie.details(kind, task_id, source)
+        if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
+            self.kie = await self.hook.aget_conn(fresh=True)
+            answer = await self.kie.details(kind, task_id, source)
+        return answer
+
+
 class _Waiting:
     """Counts the tasks of one account that wait in this process: the more wait, the slower each is read."""
 
-    _counts: dict[str, int] = {}
+    _counts: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, kie: KieAsync) -> None:
-        self._account = kie.account.connection
+    def __init__(self, account: str, tasks: int) -> None:
+        self._account = account
+        self._tasks = tasks
 
     def __enter__(self) -> _Waiting:
-        self._counts[self._account] = self._counts.get(self._account, 0) + 1
-        self.tell()
+        self.change(self._tasks)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._counts[self._account] -= 1
-        self.tell()
+        self.change(-self._tasks)
 
-    def tell(self) -> None:
+    def change(self, by: int) -> None:
+        """Count so many more or less."""
+        self._tasks = max(0, self._tasks + min(by, 0))
+        self._counts[self._account] = self._counts.get(self._account, 0) + by
         metrics.WAITING.set(sum(self._counts.values()), triggerer=socket.gethostname())
-
-    def rules(self, rules: Rules) -> Rules:
-        return replace(rules, waiting=self.count)
 
     @property
     def count(self) -> int:
-        return self._counts[self._account]
-
-
-def _log_news(record: TaskRecord, answer: object) -> None:
-    """Log a read that failed, and a state word that no page documents."""
-    if isinstance(answer, Unreadable):
-        wait = "it is read again" if answer.error.scope is Scope.SERVICE else "see below"
-        log.warning("KIE task %s could not be read (%s); %s.", record.task_id, answer.error.reason, wait)
+        return max(1, self._counts[self._account])

@@ -28,8 +28,9 @@ from airflow_kie.client.answers.decode import (
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle import crash_points
+from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
-from airflow_kie.lifecycle.ledger import Intent, Ledger, PaidRequest, RequestId
+from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Rules
 from kie_answers import answer
@@ -215,7 +216,8 @@ class Driven(RuleBasedStateMachine):
             else TaskRecord(self.kind, SOURCE, "kie", digest=self.request.digest)
         )
         try:
-            self._driver(worker, leg).follow(record)
+            kie = _Reads(self.kie, leg.read, lambda: self.now)
+            self._driver(worker, leg).follow(record, kie, self._pause)
             worker.outcome = "done"
         except Left:
             pass
@@ -226,6 +228,10 @@ class Driven(RuleBasedStateMachine):
         finally:
             for point in POINTS:
                 crash_points.at(point, None)
+
+    def _pause(self, record: TaskRecord, until: float) -> None:
+        assert until > self.now
+        raise Left
 
     def _other(self, leg: Leg, inner: Leg) -> None:
         for point in POINTS:
@@ -239,10 +245,6 @@ class Driven(RuleBasedStateMachine):
         def save(record: TaskRecord) -> None:
             worker.stored = json.dumps(record.to_json())
 
-        def pause(record: TaskRecord, until: float) -> None:
-            assert until > self.now
-            raise Left
-
         def create(record: TaskRecord, nonce: str) -> CreateAnswer:
             before = len(self.kie.tasks)
             answered = self.kie.create(leg.create, self.now)
@@ -251,9 +253,7 @@ class Driven(RuleBasedStateMachine):
             return answered
 
         return TaskDriver(
-            kie=_Reads(self.kie, leg.read, lambda: self.now),
             save=save,
-            pause=pause,
             paid=PaidRequest(self.ledger, self.request, self.new_intent),
             create=create,
             rules=RULES,
