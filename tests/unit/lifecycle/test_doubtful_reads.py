@@ -24,7 +24,7 @@ from step_records import COVER, COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cove
 
 REFUSALS = (400, 404, 413, 422, 451, 505)
 ACCOUNT = (401, 402, 403, 433)
-CREATED_HERE = TaskRecord.of_known_task("suno.cover", COVER_ID, source={"taskId": MUSIC_ID}, token="t", known_at=NOW)
+CREATED_HERE = TaskRecord.of_known_task("suno.cover", COVER_ID, source={"taskId": MUSIC_ID}, number=1, known_at=NOW)
 EVERY_CODE = pytest.mark.parametrize("code", [*REFUSALS, *ACCOUNT])
 both_modes = pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
 
@@ -95,9 +95,8 @@ def test_one_refused_read_at_the_deadline_is_no_more_final_than_another(code: in
 
     def follow(deadline: float) -> errors.KieError:
         kie: Any = Refusing()
-        follower = TaskDriver(kie, lambda _: None, pause, deadline=deadline, clock=lambda: clock[0])
         with pytest.raises(errors.KieError) as told:
-            follower.follow(COVER_SENT)
+            TaskDriver(deadline=deadline, clock=lambda: clock[0]).follow(COVER_SENT, kie, pause)
         return told.value
 
     settled, too_late = follow(NOW), follow(NOW - 3600)

@@ -1,4 +1,4 @@
-"""The rules of one paid task, when it begins and when a create was answered: nothing is paid for twice."""
+"""The rules of one paid task, when it begins, when a create was answered, and when the ledger knows it already."""
 
 from __future__ import annotations
 
@@ -8,41 +8,26 @@ import pytest
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Created, Lost, Refused
-from airflow_kie.lifecycle.record import Progress, TaskRecord
-from airflow_kie.lifecycle.rules import Fetch, Send, next_action
-from kie_answers import COVER_ID, MUSIC_ID
-from step_records import ANEW, COVER, MUSIC, NOW, ONCE, failed, waits
+from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, FailedTooOften, InDoubt, Intent
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Fetch, Send, Wait, next_action
+from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID
+from step_records import CHARGED, COVER, COVER_SENT, FREE, MUSIC, NOW, failed, waits
 
 # --- beginning ---
 
 
-@pytest.mark.parametrize("kind", [*ONCE, *ANEW])
-def test_a_new_task_is_sent_and_the_record_to_store_before_says_sending(kind: str) -> None:
-    action = next_action(TaskRecord(kind, {"taskId": "s"}), NOW)
-    assert isinstance(action, Send)
-    assert (action.record.progress, action.record.task_id) == (Progress.SENDING, None)
-
-
-@pytest.mark.parametrize("kind", [*ONCE, *ANEW])
-@pytest.mark.parametrize("progress", list(Progress))
-def test_a_task_whose_id_is_known_is_read_and_never_sent(kind: str, progress: Progress) -> None:
-    record = TaskRecord(kind, {"taskId": "s"}, progress=progress, task_id="t")
-    assert next_action(record, NOW) == Fetch(record)
-
-
-@pytest.mark.parametrize("kind", ANEW)
-@pytest.mark.parametrize("progress", [Progress.SENDING, Progress.SENT])
-def test_a_create_in_doubt_is_never_sent_again_for_a_kind_that_kie_makes_anew(kind: str, progress: Progress) -> None:
-    action = failed(next_action(TaskRecord(kind, {"taskId": "s"}, progress=progress), NOW))
-    assert type(action.error) is errors.KieCreateInDoubt
-    assert action.error.facts.kind == kind
-    assert failed(next_action(action.record, NOW + 9e6)).error.reason == "create_in_doubt"
-
-
-@pytest.mark.parametrize("kind", ONCE)
-def test_a_create_in_doubt_is_repeated_for_a_kind_that_kie_makes_once(kind: str) -> None:
-    record = TaskRecord(kind, {"taskId": "s"}, progress=Progress.SENDING)
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+def test_a_new_task_is_claimed_in_the_ledger_and_sent(kind: str) -> None:
+    record = TaskRecord(kind, {"taskId": "s"})
     assert next_action(record, NOW) == Send(record)
+
+
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_task_whose_id_is_known_is_read_and_never_sent(kind: str, number: int) -> None:
+    record = TaskRecord(kind, {"taskId": "s"}, number=number, task_id="t")
+    assert next_action(record, NOW) == Fetch(record)
 
 
 def test_an_id_that_is_known_from_elsewhere_is_read() -> None:
@@ -52,21 +37,21 @@ def test_an_id_that_is_known_from_elsewhere_is_read() -> None:
 
 # --- after a create ---
 
-SENDING = replace(COVER, progress=Progress.SENDING)
-MUSIC_SENDING = replace(MUSIC, progress=Progress.SENDING)
+CLAIMED = replace(COVER, number=1)
+MUSIC_CLAIMED = replace(MUSIC, number=1)
 
 
 def test_a_created_task_is_stored_with_its_id_and_read_later() -> None:
-    action = waits(next_action(SENDING, NOW, Created(COVER_ID)))
-    assert (action.record.progress, action.record.task_id, action.record.known_at) == (Progress.SENT, COVER_ID, NOW)
-    assert not action.record.adopted
+    action = waits(next_action(CLAIMED, NOW, Created(COVER_ID)))
+    assert (action.record.task_id, action.record.known_at, action.record.created_here) == (COVER_ID, NOW, True)
     assert action.until > NOW
 
 
 def test_a_duplicate_is_adopted_and_read_at_once() -> None:
-    action = next_action(SENDING, NOW, Created(COVER_ID, duplicate=True))
+    action = next_action(CLAIMED, NOW, Created(COVER_ID, duplicate=True))
     assert isinstance(action, Fetch)
-    assert (action.record.progress, action.record.task_id, action.record.adopted) == (Progress.SENT, COVER_ID, True)
+    assert (action.record.task_id, action.record.adopted) == (COVER_ID, True)
+    assert not action.record.created_here
 
 
 @pytest.mark.parametrize(
@@ -78,29 +63,75 @@ def test_a_duplicate_is_adopted_and_read_at_once() -> None:
         errors.KieDuplicateWithoutId("exists", code=400),
     ],
 )
-@pytest.mark.parametrize("record", [SENDING, MUSIC_SENDING])
+@pytest.mark.parametrize("record", [CLAIMED, MUSIC_CLAIMED])
 def test_a_refused_create_fails_with_its_error_and_may_be_sent_again(
     record: TaskRecord, error: errors.KieError
 ) -> None:
     action = failed(next_action(record, NOW, Refused(error)))
     assert type(action.error) is type(error)
-    assert action.record.progress is Progress.NEW
+    assert action.record.task_id is None
     assert isinstance(next_action(action.record, NOW + 60), Send)
 
 
-def test_a_lost_cover_create_fails_and_its_retry_asks_again() -> None:
-    action = failed(next_action(SENDING, NOW, Lost(errors.KieUnreachable("ReadTimeout"))))
-    assert type(action.error) is errors.KieUnreachable
-    assert action.error.remedy is errors.Remedy.RETRY
-    assert "only once per song" in str(action.error)
-    assert "Nothing was paid" not in str(action.error)
-    assert isinstance(next_action(action.record, NOW + 60), Send)
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+def test_a_lost_answer_is_no_failure_before_the_ledger_counts_it_as_in_doubt(kind: str) -> None:
+    record = TaskRecord(kind, {"taskId": "s"}, number=1)
+    lost = Lost(errors.KieServerError("HTTP 502", code=502))
+    assert next_action(record, NOW, lost) == Send(record)
+    assert next_action(record, NOW, BeingSent(NOW + 30)) == Wait(record, NOW + 30)
 
 
-@pytest.mark.parametrize("kind", ANEW)
-def test_a_lost_create_of_a_kind_that_kie_makes_anew_reaches_a_person(kind: str) -> None:
-    record = TaskRecord(kind, {"taskId": "s"}, progress=Progress.SENDING)
-    action = failed(next_action(record, NOW, Lost(errors.KieServerError("HTTP 502", code=502))))
+# --- what the ledger knows ---
+
+
+def in_doubt(*, repeated: bool = False) -> InDoubt:
+    return InDoubt(2, Intent.made_at(NOW, owner={"dag": "songs", "run": "monday"}), repeated)
+
+
+@pytest.mark.parametrize("kind", CHARGED)
+def test_a_create_in_doubt_is_never_sent_again_where_it_costs_credits(kind: str) -> None:
+    action = failed(next_action(TaskRecord(kind, {"taskId": "s"}), NOW, in_doubt()))
     assert type(action.error) is errors.KieCreateInDoubt
-    assert (action.error.facts.code, action.error.facts.message) == (502, "HTTP 502")
-    assert action.record.progress is Progress.SENDING
+    assert action.error.facts.kind == kind
+    assert "attempt 2 (dag songs, run monday)" in str(action.error)
+    again = failed(next_action(action.record, NOW + 9e6, in_doubt()))
+    assert again.error.reason == "create_in_doubt"
+
+
+@pytest.mark.parametrize("kind", FREE)
+def test_a_create_in_doubt_is_sent_once_more_where_it_costs_nothing(kind: str) -> None:
+    record = TaskRecord(kind, {"taskId": "s"})
+    assert next_action(record, NOW, in_doubt()) == Send(record, repeated=2)
+    twice = failed(next_action(record, NOW, in_doubt(repeated=True)))
+    assert type(twice.error) is errors.KieCreateInDoubt
+
+
+def test_what_costs_nothing_is_named_in_the_rows() -> None:
+    assert set(FREE) == {"suno.cover"}
+
+
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+def test_a_task_that_somebody_else_has_made_is_adopted_and_read(kind: str) -> None:
+    action = next_action(TaskRecord(kind, {"taskId": "s"}), NOW, AlreadyMade(1, OTHER_ID))
+    assert isinstance(action, Fetch)
+    assert (action.record.number, action.record.task_id, action.record.adopted) == (1, OTHER_ID, True)
+    assert not action.record.created_here
+
+
+def test_the_task_of_the_own_attempt_is_no_adopted_one() -> None:
+    action = next_action(replace(MUSIC, number=2), NOW, AlreadyMade(2, OTHER_ID))
+    assert (action.record.task_id, action.record.adopted, action.record.created_here) == (OTHER_ID, False, True)
+
+
+def test_the_time_of_an_adopted_task_is_its_own() -> None:
+    action = next_action(replace(COVER_SENT, task_id=None, known_at=NOW - 900), NOW, AlreadyMade(1, OTHER_ID))
+    assert action.record.known_at is None
+
+
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+def test_three_failed_tasks_of_any_runs_need_a_person(kind: str) -> None:
+    action = failed(next_action(TaskRecord(kind, {"taskId": "s"}), NOW, FailedTooOften(("t1", "t2", "t3"))))
+    assert type(action.error) is errors.KieFailedForGood
+    assert action.error.remedy is errors.Remedy.PERSON
+    assert "3 tasks failed: t1, t2, t3" in str(action.error)
+    assert action.record.failed_ids == ("t1", "t2", "t3")

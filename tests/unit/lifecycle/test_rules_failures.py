@@ -8,8 +8,9 @@ import pytest
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Answer, Created, Ended, Lost
-from airflow_kie.lifecycle.record import Progress, TaskRecord
-from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Rules, Send, next_action
+from airflow_kie.lifecycle.ledger import MOST_FAILED
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Send, next_action
 from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, track_data
 from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
 
@@ -94,12 +95,12 @@ def test_finished_tracks_are_a_success_whatever_the_state_says(word: str) -> Non
 GONE_WRONG = errors.KieGenerationFailed("build failed", code=501)
 
 
-def test_a_task_that_kie_failed_is_replaced_by_a_new_one_and_counted() -> None:
+def test_a_task_that_kie_failed_is_replaced_by_a_new_one() -> None:
     action = next_action(COVER_SENT, NOW + 100, Ended(COVER_ID, GONE_WRONG))
     assert isinstance(action, Send)
     record = action.record
-    assert (record.progress, record.task_id, record.known_at) == (Progress.SENDING, None, None)
-    assert (dict(record.attempts), record.failed_ids) == ({"generation_failed": 1}, (COVER_ID,))
+    assert (record.task_id, record.known_at, record.failed_ids) == (None, None, (COVER_ID,))
+    assert action.repeated is None
 
 
 @pytest.mark.parametrize(
@@ -119,23 +120,22 @@ def test_no_other_error_leads_to_a_new_task(error: errors.KieError) -> None:
     assert (type(action.error), action.record) == (type(error), MUSIC_SENT)
 
 
-@pytest.mark.parametrize("budget", [0, 1, 2, 5])
-def test_a_song_gets_no_more_new_tasks_than_the_rules_allow(budget: int) -> None:
-    rules, record, sent = Rules(new_tasks=budget), MUSIC_SENT, 0
+def test_a_request_gets_no_more_than_three_tasks() -> None:
+    record, sent = MUSIC_SENT, 1
     for number in range(20):
-        action = next_action(record, NOW + number, Ended(record.task_id, GONE_WRONG), rules)
+        action = next_action(record, NOW + number, Ended(record.task_id, GONE_WRONG))
         if isinstance(action, Fail):
             break
         sent += 1
-        record = next_action(action.record, NOW + number, Created(f"music-{number}"), rules).record
-    assert sent == budget
+        record = next_action(action.record, NOW + number, Created(f"music-{number}")).record
+    assert sent == MOST_FAILED == 3
     end = failed(action)
     assert type(end.error) is errors.KieFailedForGood
-    assert f"{budget + 1} tasks failed" in str(end.error)
-    assert len(end.record.failed_ids) == budget + 1
-    again = failed(next_action(end.record, NOW + 999, Ended(end.record.task_id, GONE_WRONG), rules))
+    assert "3 tasks failed" in str(end.error)
+    assert len(end.record.failed_ids) == 3
+    again = failed(next_action(end.record, NOW + 999, Ended(end.record.task_id, GONE_WRONG)))
     assert again.record == end.record
-    assert f"{budget + 1} tasks failed" in str(again.error)
+    assert "3 tasks failed" in str(again.error)
 
 
 def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
@@ -146,14 +146,13 @@ def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
     assert COVER_ID in str(action.error)
 
 
-def test_a_lost_create_after_a_failed_task_keeps_the_failed_id_and_the_count() -> None:
+def test_a_lost_create_after_a_failed_task_keeps_the_failed_id() -> None:
     record = next_action(COVER_SENT, NOW, Ended(COVER_ID, GONE_WRONG)).record
-    action = failed(next_action(record, NOW + 1, Lost(errors.KieUnreachable("reset"))))
-    assert action.record.failed_ids == (COVER_ID,)
-    again = next_action(action.record, NOW + 60)
+    again = next_action(record, NOW + 1, Lost(errors.KieUnreachable("reset")))
     assert isinstance(again, Send)
+    assert again.record.failed_ids == (COVER_ID,)
     fresh = next_action(again.record, NOW + 61, Created(OTHER_ID))
-    assert (fresh.record.task_id, dict(fresh.record.attempts)) == (OTHER_ID, {"generation_failed": 1})
+    assert (fresh.record.task_id, fresh.record.failed_ids) == (OTHER_ID, (COVER_ID,))
 
 
 def test_the_error_names_kind_song_task_and_last_state() -> None:
@@ -165,8 +164,8 @@ def test_the_error_names_kind_song_task_and_last_state() -> None:
 @pytest.mark.parametrize(
     ("known", "error"),
     [
-        ({"token": "ours"}, errors.KieTaskNotShown),
-        ({"token": "ours", "adopted": True}, errors.KieTaskUnknown),
+        ({"number": 1}, errors.KieTaskNotShown),
+        ({"number": 1, "adopted": True}, errors.KieTaskUnknown),
         ({}, errors.KieTaskUnknown),
     ],
     ids=["created here", "adopted", "given"],
