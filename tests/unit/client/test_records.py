@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
 from airflow_kie.client.operations.operation import State
-from airflow_kie.lifecycle.record import Progress, TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord
 
 MOMENT = datetime(2025, 1, 15, 10, 35, 27, tzinfo=UTC)
 
@@ -103,12 +104,12 @@ FULL = TaskRecord(
     kind="suno.cover",
     source={"taskId": "m1"},
     connection="kie_default",
-    progress=Progress.SENT,
+    digest="9c1185a5c5e9fc54612808977ee8f548",
+    number=2,
     task_id="c2",
-    token="again-1",
+    unrecorded=True,
     adopted=True,
     known_at=1776862567.25,
-    attempts={"generation_failed": 1},
     failed_ids=("c1",),
     doubt="generation_failed:500:3",
     doubt_at=1776862600.5,
@@ -118,7 +119,7 @@ FULL = TaskRecord(
 
 @pytest.mark.parametrize(
     "record",
-    [FULL, TaskRecord("suno.music"), TaskRecord("suno.cover", {"taskId": "m1"}, "kie", Progress.SENDING)],
+    [FULL, TaskRecord("suno.music"), TaskRecord("suno.cover", {"taskId": "m1"}, "kie", "9c11", 1)],
 )
 def test_a_record_survives_being_stored_as_json(record: TaskRecord) -> None:
     assert TaskRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
@@ -129,13 +130,15 @@ def test_a_record_of_a_newer_version_is_read_without_what_is_unknown() -> None:
     assert TaskRecord.from_json(stored) == FULL
 
 
-def test_an_unknown_progress_counts_as_sending_so_that_nothing_is_paid_twice() -> None:
-    assert TaskRecord.from_json({"kind": "suno.music", "progress": "charging"}).progress is Progress.SENDING
+def test_what_was_made_here_is_what_kie_named_in_its_answer_to_an_own_attempt() -> None:
+    made = TaskRecord("suno.cover", {"taskId": "m1"}, number=1, task_id="c1")
+    assert made.created_here
+    for other in (replace(made, number=0), replace(made, adopted=True), replace(made, task_id=None)):
+        assert not other.created_here
 
 
 def test_nothing_unset_is_stored() -> None:
     assert TaskRecord("suno.cover", {"taskId": "m1"}).to_json() == {
         "kind": "suno.cover",
         "source": {"taskId": "m1"},
-        "progress": "new",
     }

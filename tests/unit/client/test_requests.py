@@ -164,6 +164,10 @@ def test_a_name_that_is_no_task_kind_is_answered_with_the_known_ones(name: str) 
         task_kind(name)
 
 
-def test_only_what_kie_makes_once_per_source_may_be_sent_again() -> None:
-    once = {name for name in KINDS if task_kind(name).once_per_source}
-    assert once == {"suno.cover", "suno.wav", "veo_4k"}
+def test_only_what_costs_nothing_may_be_sent_again_after_a_lost_answer() -> None:
+    assert {name for name in KINDS if task_kind(name).free} == {"suno.cover"}
+
+
+def test_what_kie_says_that_it_has_made_before_is_known_by_its_codes() -> None:
+    codes = {name: set(task_kind(name).duplicate_codes) for name in KINDS if task_kind(name).duplicate_codes}
+    assert codes == {"suno.cover": {400, 409}, "suno.wav": {409}, "veo_4k": {422}}

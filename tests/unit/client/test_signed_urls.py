@@ -30,7 +30,7 @@ from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.client.rate_limiter.stores import StoreAddress
 from airflow_kie.client.requests import Request, create_request
-from airflow_kie.durable.task_state import request_key
+from airflow_kie.lifecycle.claims import Intent
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import known_of
@@ -75,9 +75,6 @@ class UploadAndCover(KieTaskOperator):
             "instrumental": True,
             "model": "V5",
         }
-
-    def store_key(self) -> str:
-        return request_key("upload_cover", self.request_body())
 
 
 class Careless(UploadAndCover):
@@ -209,7 +206,7 @@ def test_no_record_of_any_operation_holds_an_address(name: str) -> None:
 
 
 def test_a_trigger_that_somebody_makes_with_an_address_does_not_store_it() -> None:
-    raw = {"kind": "suno.upload_cover", "source": {"uploadUrl": SIGNED}, "task_id": MUSIC_ID, "progress": "sent"}
+    raw = {"kind": "suno.upload_cover", "source": {"uploadUrl": SIGNED}, "task_id": MUSIC_ID}
     assert planted_in(encode_trigger(KieTaskTrigger("kie_default", raw, 1.0))) == []
 
 
@@ -251,7 +248,7 @@ def test_an_address_as_adopt_task_id_is_refused_without_being_shown(kie: Simulat
         StoreAddress("postgresql://kie:planted-key@db.example/kie"),
         Request("POST", "/x", json={"uploadUrl": SIGNED}, params={"s": SIGNED}, form={"u": SIGNED}),
         Response(200, {"set-cookie": "planted-key"}, SIGNED.encode()),
-        TaskRecord("suno.cover", token="planted-key"),
+        Intent(1.0, 2.0, "planted-key"),
         Waiting("d", "r", "t", -1, "planted-key"),
     ],
     ids=lambda value: type(value).__name__,
