@@ -126,7 +126,7 @@ class TaskRun:
             event = run_trigger(stored_trigger(deferred))
             self.events.append(event)
             try:
-                return self.wake(deferred.method_name, {"event": event})
+                return self.wake(deferred.method_name, {**(deferred.kwargs or {}), "event": event})
             except TaskDeferred as again:
                 deferred = again
 

@@ -123,6 +123,10 @@ class KieAsync:
         """Return the account's balance in credits."""
         return _credits(await self.call(CREDIT))
 
+    async def close(self) -> None:
+        """Close the connections; a later request opens them again."""
+        await self._transport.close()
+
 
 def _data(operation: Operation, response: Response) -> Any:
     envelope = decode_envelope(response)

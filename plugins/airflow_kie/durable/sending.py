@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 HELD = 1.0
 """Seconds: a permit that comes quicker was not held back; to open the store alone takes a part of that."""
 PERMIT_SECONDS = 5.0
-"""Seconds that a worker is held for the limiter; after that the task is rescheduled."""
+"""Seconds that a worker is held for the limiter where one request is sent."""
 
 
 @dataclass
@@ -38,12 +38,14 @@ class Sender:
     :param kind: the operation.
     :param body: the request's fields as KIE names them.
     :param ti: the task instance, which a callback wakes.
+    :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
 
     hook: KieHook
     kind: TaskOperation
     body: Mapping[str, Any]
     ti: Any
+    permit_seconds: float = PERMIT_SECONDS
     _give_back: Callable[[], None] = field(default=lambda: None, init=False)
 
     def new_intent(self, now: float) -> Intent:
@@ -61,7 +63,7 @@ class Sender:
         self.hook.spending_switch.check()
         asked_at = time.monotonic()
         limiter = self.hook.limiter()
-        permit = limiter.acquire(PERMIT_SECONDS)
+        permit = limiter.acquire(self.permit_seconds)
         self._give_back = functools.partial(limiter.give_back, permit)
         held = time.monotonic() - asked_at + permit.wait_seconds
         if not permit.granted or held >= HELD:

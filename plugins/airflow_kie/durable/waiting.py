@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn
@@ -62,3 +62,30 @@ def wait_strategy(
         time.sleep(max(0.0, until - time.time()))
 
     return {WaitMode.DEFER: defer, WaitMode.RESCHEDULE: reschedule, WaitMode.POKE: poke}[way]
+
+
+def defer_list(
+    operator: BaseOperator,
+    kie_conn_id: str,
+    records: Mapping[str, TaskRecord],
+    deadline: float,
+    poll_interval: float | None,
+) -> NoReturn:
+    """Leave until many tasks have ended; the operator resumes in its `execute_complete` with ``records``.
+
+    :param operator: the operator that waits.
+    :param kie_conn_id: the Airflow connection that the trigger reads with.
+    :param records: the tasks, by the operator's names for them.
+    :param deadline: epoch seconds at which waiting ends.
+    :param poll_interval: seconds between reads of one task, None for the usual cadence.
+    """
+    from airflow_kie.triggers.task import KieTaskTrigger
+
+    log.info("Waiting for %d KIE tasks.", len(records))
+    stored = {name: record.to_json() for name, record in records.items()}
+    operator.defer(
+        trigger=KieTaskTrigger(kie_conn_id, None, deadline, poll_interval, records=stored),
+        method_name="execute_complete",
+        kwargs={"records": stored},
+        timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+    )

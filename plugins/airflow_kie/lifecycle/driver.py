@@ -19,7 +19,6 @@ from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import (
     KieError,
     KieSpendingStopped,
-    KieWaitTimeout,
     Remedy,
     Scope,
 )
@@ -27,6 +26,7 @@ from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import Claim, Claimed
 from airflow_kie.lifecycle.crash_points import reached
+from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
@@ -140,6 +140,8 @@ class TaskDriver:
             except StopIteration as end:
                 result: DriveResult = end.value
                 return result
+            except WaitEnded as ended:
+                raise ended.error from None
             value: Any = None
             try:
                 match step:
@@ -157,7 +159,11 @@ class TaskDriver:
     async def afollow(
         self, record: TaskRecord, kie: AsyncReader, answer: Ended | None = None, *, to_the_end: bool = True
     ) -> DriveResult:
-        """Follow a task in an event loop: what may block runs in a thread. Parameters as in :meth:`follow`."""
+        """Follow a task in an event loop: what may block runs in a thread. Parameters as in :meth:`follow`.
+
+        :raises KieError: why it has no files.
+        :raises WaitEnded: at the deadline.
+        """
         steps = self.steps(record, answer, to_the_end=to_the_end)
         resume: Callable[[], Step] = lambda: next(steps)  # noqa: E731
         while True:
@@ -280,7 +286,7 @@ class TaskDriver:
         yield from self._save(record)
         ends_at = None if self.deadline is None else end_of_wait(record, self.deadline, self.rules)
         if ends_at is not None and self.clock() >= ends_at:
-            raise timed_out(record, unread)
+            raise WaitEnded(timed_out(record, unread))
         yield Sleep(record, until if ends_at is None else min(until, ends_at))
         return self._next(record)
 
@@ -312,31 +318,3 @@ def _thrower(steps: Steps, error: BaseException) -> Callable[[], Step]:
 
 def _sender(steps: Steps, value: Any) -> Callable[[], Step]:
     return lambda: steps.send(value)
-
-
-def end_of_wait(record: TaskRecord, deadline: float, rules: Rules) -> float:
-    """Return the epoch seconds at which a wait ends: a doubt that comes near the deadline is settled first.
-
-    :param record: the task.
-    :param deadline: epoch seconds.
-    :param rules: how doubtful answers are decided.
-    """
-    if record.doubt_at is None:
-        return deadline
-    # Answers that differ each time are not waited for without end.
-    return min(max(deadline, record.doubt_at + rules.agree_after), deadline + 2 * rules.agree_after)
-
-
-def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
-    """Return the error of a wait that has reached its deadline, naming the task and its last state.
-
-    :param record: the task.
-    :param unread: why the last read failed, if it did: a KIE that is down says nothing about the task. What only a
-        person can fix is not the reason: one read alone is not believed.
-    """
-    error = unread or KieWaitTimeout()
-    if error.remedy is Remedy.PERSON:
-        error = KieWaitTimeout(f"the last read was refused: {error.facts.message}", code=error.facts.code)
-    return error.with_facts(
-        kind=record.kind, task_id=record.task_id, source_id=record.source_id, last_state=record.last_state
-    )

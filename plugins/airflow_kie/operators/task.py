@@ -19,7 +19,7 @@ from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
-from airflow_kie.durable.waiting import WaitMode, wait_strategy
+from airflow_kie.durable.waiting import WaitMode, defer_list, wait_strategy
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
@@ -32,6 +32,7 @@ from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
+from airflow_kie.operators.task_list import TaskList, check_all, digests_of
 from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ CALLBACK_POLL = 60.0
 
 
 class KieTaskOperator(LineageMethods, BaseOperator):
-    """Makes any KIE task and waits until it has ended; returns KIE's task id.
+    """Makes any KIE task, or many, and waits until each has ended.
+
+    One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
+    reason, error}`` with the status ``done``, ``failed`` or ``timeout``. One that fails never stops another; the task
+    fails at the end if one has, and the rows are in its XCom ``results`` even then.
 
     A request is paid for once (docs/paying-once.md). A retry, a clear or a crashed worker goes on with the task that
     it has made: a running one is waited for, a finished one is used, and only a task that KIE says has failed is
@@ -52,6 +57,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operators.md lists them.
     :param request: the request's fields as KIE names them.
+    :param requests: instead of one request, a list of them.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param idempotency_key: your own name for what is asked for: every request of the account with the same key means
         one KIE task, whatever the run. None: what is made from another KIE task counts by that, everything else is
@@ -76,6 +82,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         "force_new",
         "expires_at",
         "request",
+        "requests",
     )
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
@@ -85,6 +92,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         *,
         operation: str = "",
         request: Mapping[str, Any] | None = None,
+        requests: Sequence[Mapping[str, Any]] | None = None,
         kie_conn_id: str = KieHook.default_conn_name,
         idempotency_key: str | None = None,
         adopt_task_id: str | None = None,
@@ -102,6 +110,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self.operation = operation or self.kind
         self._row = task_kind(self.operation)
         self.request = request
+        self.requests = requests
         self.kie_conn_id = kie_conn_id
         self.idempotency_key = idempotency_key
         self.adopt_task_id = adopt_task_id
@@ -124,11 +133,13 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
         :raises KieInvalidRequest: naming what is wrong.
         """
-        missing = [name for name in self._row.required if self.request_body().get(name) in (None, "")]
-        if missing:
-            raise KieInvalidRequest(
-                f"{self._row.title} needs the fields {', '.join(missing)} in its request; nothing was sent to KIE"
-            )
+        several = self.requests is not None
+        for number, body in enumerate(self.requests or () if several else (self.request_body(),)):
+            missing = [name for name in self._row.required if body.get(name) in (None, "")]
+            if missing:
+                which = f"request no. {number}" if several else "its request"
+                fields = ", ".join(missing)
+                raise KieInvalidRequest(f"{self._row.title} lacks {fields} in {which}; nothing was sent to KIE")
 
     def source(self) -> Mapping[str, Any]:
         """Return what the task is made from, as it may be stored and shown."""
@@ -157,9 +168,11 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     # --- what Airflow calls ---
 
-    def execute(self, context: Context) -> str:
-        """Make the task or go on with the one that is known, and wait; return KIE's task id."""
+    def execute(self, context: Context) -> Any:
+        """Make the task or go on with the one that is known, and wait; return KIE's task id, or a list's rows."""
         self.check_request()
+        if self.requests is not None:
+            return self._with_backoff(context, lambda: self._run_list(context))
         return self._with_backoff(context, lambda: self._start(context))
 
     def _start(self, context: Context) -> str:
@@ -169,12 +182,21 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self.log.info("Going on with what is known: %s", about(record))
         return self._drive(context, store, record)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> str:
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        awaited: str | None = None,
+        records: dict[str, Any] | None = None,
+    ) -> Any:
         """Go on after the triggerer has seen the task end: the record says which, KIE's details say how.
 
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for, which a wake-up does not name.
+        :param records: of a list: the tasks that were waited for.
         """
+        if records is not None:
+            return self._with_backoff(context, lambda: self._run_list(context, records, event))
         return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
 
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
@@ -207,7 +229,36 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     # --- how ---
 
-    def _with_backoff(self, context: Context, attempt: Callable[[], str]) -> str:
+    def _run_list(
+        self, context: Context, records: Mapping[str, Any] | None = None, event: Mapping[str, Any] | None = None
+    ) -> list[Any]:
+        hook, ti, store = KieHook(self.kie_conn_id), context["ti"], context["task_state_store"]
+        opened = open_ledger(TaskStateLedgerStore(store))
+        key = {"key": self.idempotency_key} if self.idempotency_key else self._asked_by(ti)
+        requests, deadline = self.requests or (), time.time() + self._timeout
+
+        def defer(waiting: Mapping[str, TaskRecord]) -> None:
+            defer_list(self, self.kie_conn_id, waiting, deadline, self.poll_interval)
+
+        tasks = TaskList(
+            self._row,
+            requests,
+            list(digests_of(self._row, requests, key, force_new=self.force_new or "")),
+            hook,
+            opened.ledger,
+            ti,
+            store,
+            wait=self.wait_for_completion,
+            defer=defer if self.deferrable and self.wait_for_completion else None,
+            timeout=self._timeout,
+        )
+        waited = {name: TaskRecord.from_json(record) for name, record in (records or {}).items()}
+        rows = tasks.run(waited, event)
+        ti.xcom_push(key="results", value=rows)
+        check_all(rows)
+        return rows
+
+    def _with_backoff(self, context: Context, attempt: Callable[[], Any]) -> Any:
         def postpone(seconds: float) -> None:
             self._store(context)[0].extend_deadline(context["ti"].max_tries, time.time() + seconds + self._timeout)
 
@@ -321,12 +372,15 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _store(self, context: Context) -> tuple[RecordStore, str]:
         """Return where the task's record is stored, and the digest of its request."""
         store, ti = context["task_state_store"], context["ti"]
-        asked_by = {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
         body, row = self.request_body(), self._row
         key, force = self.idempotency_key or "", self.force_new or ""
-        digest = request_digest(row, body, asked_by, idempotency_key=key, force_new=force)
+        digest = request_digest(row, body, self._asked_by(ti), idempotency_key=key, force_new=force)
         if not row.parent_fields and not key:
             digest = digest_of_this_try(store, digest, ti.max_tries)
         source_id = next((str(value) for value in self.source().values() if value), None)
         own = len(row.parent_fields) == 1 and source_id and not (key or force or row.identity_fields)
         return RecordStore(store, source_key(row.noun, str(source_id)) if own else f"{row.noun}/{digest}"), digest
+
+    def _asked_by(self, ti: Any) -> dict[str, str]:
+        """Return what a request that is made from nothing goes by, besides itself: another run means another task."""
+        return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}

@@ -41,5 +41,6 @@ def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:
 
 def event_of(outcome: Outcome, record: TaskRecord, error: KieError | None = None) -> dict[str, Any]:
     """Return the event in which a wait ends: plain values, read by `execute_complete` of this or a later version."""
-    told = error.to_event() if error else {}
-    return {**told, "outcome": outcome.value, "task_id": record.task_id, "last_state": record.last_state}
+    facts = error.to_event() if error else {}
+    last_state = record.last_state or (error.facts.last_state if error else None)
+    return {**facts, "outcome": outcome.value, "task_id": record.task_id, "last_state": last_state}

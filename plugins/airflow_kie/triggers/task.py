@@ -15,10 +15,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_kie import metrics, settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.client.answers.decode import DetailsAnswer, Unreadable
-from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, KieWaitTimeout
+from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.redact import storable
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
@@ -151,8 +152,8 @@ class KieTaskTrigger(BaseTrigger):
             try:
                 # Even after the deadline: the task may have ended while no triggerer ran.
                 result = await self._driver(waiting).afollow(record, kie)
-            except KieError as error:
-                return _failed(record, error)
+            except WaitEnded as ended:
+                return event_of(Outcome.TIMEOUT, record, ended.error)
             return event_of(Outcome.DONE, result.record)
 
     async def _watch_many(self) -> dict[str, Any]:
@@ -166,7 +167,8 @@ class KieTaskTrigger(BaseTrigger):
             async for ended in follow_many(records, lambda _: self._driver(waiting), kie):
                 waiting.change(-1)
                 record = ended.result.record if ended.result else records[ended.key]
-                events[ended.key] = _failed(record, ended.error) if ended.error else event_of(Outcome.DONE, record)
+                outcome = Outcome.TIMEOUT if ended.timed_out else Outcome.FAILED if ended.error else Outcome.DONE
+                events[ended.key] = event_of(outcome, record, ended.error)
         return events
 
     def _driver(self, waiting: _Waiting) -> TaskDriver:
@@ -177,8 +179,6 @@ class KieTaskTrigger(BaseTrigger):
 
 def _failed(record: TaskRecord, error: Exception) -> dict[str, Any]:
     """Return the event of a wait that ended in an error."""
-    if isinstance(error, KieWaitTimeout):
-        return event_of(Outcome.TIMEOUT, record, error)
     if not isinstance(error, KieError):
         log.exception("Waiting for KIE task %s ended unexpectedly.", record.task_id)
         error = KieUnexpected(f"{type(error).__name__} in the triggerer, see its log", task_id=record.task_id)

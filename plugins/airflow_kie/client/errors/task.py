@@ -106,6 +106,15 @@ class KieDuplicateWithoutId(KieError):
     )
 
 
+class KieSomeFailed(KieError):
+    """Requests of a list failed; the others are done."""
+
+    reason = "some_failed"
+    what = "Not every request of the list has its files"
+    paid = "What is done stays, and is not paid for again."
+    todo = "Read the rows in the XCom results, and clear the task: only what has failed is tried again."
+
+
 class KieCreateInDoubt(KieError):
     """A create was sent and no answer came: it may have been paid for, and KIE cannot be asked."""
 

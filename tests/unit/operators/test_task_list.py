@@ -1,0 +1,83 @@
+"""A list of requests in one task: each is paid once, one that fails never stops another, and the rows say what became."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_task import TaskRun
+from kie_simulator.server import SimulatorServer
+
+MUSIC = {"customMode": False, "instrumental": False, "model": "V5"}
+
+
+def requests(*prompts: str) -> list[dict[str, Any]]:
+    return [{"prompt": prompt, **MUSIC} for prompt in prompts]
+
+
+def run_of(bodies: list[dict[str, Any]], **options: Any) -> TaskRun:
+    def make() -> KieTaskOperator:
+        settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
+        return KieTaskOperator(task_id="make", operation="suno.music", requests=bodies, **settings)
+
+    return TaskRun(make)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_each_request_of_a_list_is_made_once_and_reported_in_its_order(kie: SimulatorServer, deferrable: bool) -> None:
+    rows = run_of(requests("rain", "snow", "hail"), deferrable=deferrable).attempt()
+    paid = {charge["task_id"] for charge in kie.control.ledger("music")}
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert {row["task_id"] for row in rows} == paid
+    assert {row["status"] for row in rows} == {"done"}
+
+
+def test_a_request_that_kie_refuses_stops_no_other_and_the_task_fails_at_the_end(kie: SimulatorServer) -> None:
+    kie.control.add_fault("create", "code", kind="music", code=422, msg="The model does not exist", times=1)
+    run = run_of(requests("rain", "snow", "hail"))
+    with pytest.raises(KieSomeFailed, match=r"1 of 3 requests failed\. no\. [012]: .*The model does not exist"):
+        run.attempt()
+    assert sorted(row["status"] for row in run.ti.pushed["results"]) == ["done", "done", "failed"]
+    assert len(kie.control.ledger("music")) == 2
+
+
+def test_a_cleared_list_pays_for_nothing_again_whatever_its_order(kie: SimulatorServer, bucket: str) -> None:
+    bodies = requests("rain", "snow", "hail")
+    run = run_of(bodies)
+    first = {row["task_id"] for row in run.attempt()}
+    bodies.reverse()
+    run.store.rows.clear()
+    again = {row["task_id"] for row in run.cleared().attempt()}
+    assert again == first
+    assert len(kie.control.ledger("music")) == 3
+
+
+def test_two_equal_requests_of_a_list_are_two_songs(kie: SimulatorServer) -> None:
+    rows = run_of(requests("rain", "rain")).attempt()
+    assert len({row["task_id"] for row in rows}) == len(kie.control.ledger("music")) == 2
+
+
+def test_a_worker_that_dies_while_it_waits_goes_on_with_what_is_paid(kie: SimulatorServer) -> None:
+    run = run_of(requests("rain", "snow"))
+    with pytest.raises(TaskDeferred):
+        run.execute()
+    assert len(kie.control.ledger("music")) == 2
+    assert {row["status"] for row in run.retried().attempt()} == {"done"}
+    assert len(kie.control.ledger("music")) == 2
+
+
+def test_a_song_that_fails_at_kie_is_made_again_and_the_others_are_not(kie: SimulatorServer) -> None:
+    kie.control.add_fault("task", "fail", kind="music", times=1)
+    rows = run_of(requests("rain", "snow", "hail")).attempt()
+    assert {row["status"] for row in rows} == {"done"}
+    assert len(kie.control.ledger("music")) == 4
+
+
+def test_a_field_that_is_missing_is_named_before_anything_is_sent(kie: SimulatorServer) -> None:
+    with pytest.raises(KieInvalidRequest, match=r"lacks model in request no\. 1; nothing was sent"):
+        run_of([*requests("rain"), {"prompt": "snow", "customMode": False, "instrumental": False}]).attempt()
+    assert not kie.control.ledger("music")
