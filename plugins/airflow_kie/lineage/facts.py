@@ -94,7 +94,7 @@ class Facts:
     :param failures: reason → how many of them failed with it.
     :param adopted: the task was found or given, not made by this run.
     :param wait_seconds: from the id being known to the end being seen.
-    :param heard: how the end was heard of: callback, poll, or at_once if there was nothing to wait for.
+    :param completion_source: what showed the end: callback, poll, or at_once if there was nothing to wait for.
     :param changed: of an archive: something was written.
     """
 
@@ -110,7 +110,7 @@ class Facts:
     failures: Mapping[str, int] | None = None
     adopted: bool | None = None
     wait_seconds: float | None = None
-    heard: str | None = None
+    completion_source: str | None = None
     changed: bool | None = None
     prompt: Text | None = None
     lyrics: tuple[Text, ...] = ()
@@ -174,13 +174,13 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
 
 
 def of_ended(
-    record: TaskRecord, details: TaskDetails, heard: str, since: float | None, *, waits_only: bool = False
+    record: TaskRecord, details: TaskDetails, completion_source: str, since: float | None, *, waits_only: bool = False
 ) -> TaskLineage:
     """Return the lineage of a KIE task that has its files.
 
     :param record: what is known of it.
     :param details: as KIE tells it.
-    :param heard: how its end was heard of.
+    :param completion_source: what showed its end.
     :param since: epoch seconds since when it was waited for.
     :param waits_only: who tells of it makes none.
     """
@@ -205,7 +205,7 @@ def of_ended(
         model=details.param.get("model") or (first.model if first else None),
         credits=details.credits_consumed,
         wait_seconds=round(max(0.0, time.time() - since), 3) if since is not None else None,
-        heard=heard,
+        completion_source=completion_source,
         prompt=Text.of(prompt) if prompt else None,
         lyrics=tuple(Text.of(text) for text in lyrics),
     )

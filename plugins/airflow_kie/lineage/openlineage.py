@@ -42,7 +42,7 @@ class KieRunFacet(RunFacet):
     failures: dict[str, int] | None = None
     adopted: bool | None = None
     wait_seconds: float | None = None
-    heard: str | None = None
+    completion_source: str | None = None
     changed: bool | None = None
     prompt: dict[str, Any] | None = None
     lyrics: list[dict[str, Any]] = attrs.Factory(list)

@@ -151,7 +151,7 @@ def begin_counters(connections: Iterable[str]) -> None:
 
     :param connections: connection ids that songs may name.
     """
-    for outcome in ("refused", "turned_away", "not_kept"):
+    for outcome in ("refused", "rate_limited", "not_stored"):
         metrics.CALLBACKS.begin(outcome=outcome)
     for reason in all_reasons():
         metrics.FAILED.begin(reason=reason)
@@ -159,5 +159,5 @@ def begin_counters(connections: Iterable[str]) -> None:
         metrics.ARCHIVED.begin(connection=connection)
         for kind in ("music", "cover"):
             metrics.CREATED.begin(kind=kind, connection=connection)
-            for heard in ("callback", "poll", "at_once"):
-                metrics.DONE.begin(kind=kind, connection=connection, heard=heard)
+            for source in ("callback", "poll", "at_once"):
+                metrics.DONE.begin(kind=kind, connection=connection, completion_source=source)

@@ -106,7 +106,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
         self.expires_at = expires_at
-        self._heard = "at_once"
+        self._completion_source = "at_once"
         self._give_back: Callable[[], None] | None = None
 
     # --- what a kind adds ---
@@ -172,7 +172,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
         store = self._store(context)
         record = self._known(context, store.read(), event.get("task_id") or awaited)
-        self._heard = completion_source(event)
+        self._completion_source = completion_source(event)
         return self._drive(context, store, record, ended_by(event, Outcome.FAILED))
 
     def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
@@ -257,11 +257,11 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self.log.info("%s", about(followed.record))
         if followed.details:
             self._count_done(followed.record)
-            if self._heard == "poll" and hook.account.calls_back:
+            if self._completion_source == "poll" and hook.account.calls_back:
                 self.log.info("A poll found that KIE task %s has ended; no callback has come.", followed.record.task_id)
                 record_poll_hit(self.kie_conn_id)
             since = None if followed.record.adopted else followed.record.known_at
-            self._lineage = of_ended(followed.record, followed.details, self._heard, since)
+            self._lineage = of_ended(followed.record, followed.details, self._completion_source, since)
             self.finished(context, followed.record)
         return followed.record.task_id or ""
 
@@ -303,7 +303,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         return answer
 
     def _count_done(self, record: TaskRecord) -> None:
-        metrics.DONE.add(kind=self._noun, connection=self.kie_conn_id, heard=self._heard)
+        metrics.DONE.add(kind=self._noun, connection=self.kie_conn_id, completion_source=self._completion_source)
         if record.known_at is not None and not record.adopted:
             metrics.WAIT.took(time.time() - record.known_at, kind=self._noun, connection=self.kie_conn_id)
 

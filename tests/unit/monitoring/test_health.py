@@ -101,9 +101,11 @@ def test_each_check_begins_the_counters_that_alert_rules_read_so_that_their_firs
     names = {(sample.name.removeprefix("airflow."), *sorted(sample.tags.items())) for sample in begun}
     kinds = [("cover", connection) for connection in ("kie_default", "kie_b")]
     assert {("kie.created", ("connection", c), ("kind", kind)) for kind, c in kinds} <= names
-    assert {("kie.done", ("connection", c), ("heard", "callback"), ("kind", kind)) for kind, c in kinds} <= names
+    assert {
+        ("kie.done", ("completion_source", "callback"), ("connection", c), ("kind", kind)) for kind, c in kinds
+    } <= names
     assert {("kie.archived", ("connection", c)) for _, c in kinds} <= names
-    assert {("kie.callbacks", ("outcome", outcome)) for outcome in ("refused", "turned_away", "not_kept")} <= names
+    assert {("kie.callbacks", ("outcome", outcome)) for outcome in ("refused", "rate_limited", "not_stored")} <= names
     assert {sample.tags["reason"] for sample in begun if sample.name == "airflow.kie.failed"} == reasons_of_the_docs()
 
 
