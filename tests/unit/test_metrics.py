@@ -115,14 +115,14 @@ def test_a_task_that_a_callback_woke_is_counted_with_its_source(
 ) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
-    from airflow_kie._airflow_private.metadata import LOOK
+    from airflow_kie._airflow_private.metadata import WAKE_UP
 
     kie.control.set(cover_seconds=3600.0)
     run = cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=True)
     with pytest.raises(TaskDeferred):
         run.execute()
     kie.control.advance(3600)
-    run.wake("execute_complete", {"event": dict(LOOK)})
+    run.wake("execute_complete", {"event": dict(WAKE_UP)})
     assert [sample.tags["completion_source"] for sample in sent.of("kie.done")] == ["callback"]
 
 

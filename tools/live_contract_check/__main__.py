@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.cli.check import free_checks, hook_of
 from airflow_kie.cli.terminal import INTERRUPTED, agreed, complain, ours_alone, say
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: 0 if every assumption that was seen has held, 1 otherwise, 130 when it was interrupted.
     """
     options = _parser().parse_args(arguments)
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         hook = hook_of(options.kie_conn_id)
         if not free_checks(hook):

@@ -96,9 +96,8 @@ class CoverExperiment:
         pending = self.archive.pending()
         if pending and pending.working:
             working = pending.working
-            with metadata.metadata_session() as session:
-                if metadata.run_is_active(session, working.dag_id, working.run_id):
-                    return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
+            if metadata.run_is_active(working.dag_id, working.run_id):
+                return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
         return None
 
     def song(self) -> TaskDetails:

@@ -44,13 +44,11 @@ def why_left(pending: Pending) -> str:
     music_task_id, working = pending.music_task_id, pending.working
     if pending.unconfirmed:
         return "only a callback names it, and KIE has not confirmed that it is a song; the sweep asks KIE"
-    with metadata.metadata_session() as session:
-        runs = metadata.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
-        for dag_id, run_id, state in runs:
-            if state in ("queued", "running"):
-                return f"run {run_id} of {dag_id} works on it"
-        if working and metadata.run_is_active(session, working.dag_id, working.run_id):
-            return f"run {working.run_id} of {working.dag_id} works on it"
-        if metadata.event_was_sent(session, MUSIC.uri, music_task_id, datetime.now(UTC) - UNDER_WAY):
-            return "its run is about to start"
+    for dag_id, run_id, state in metadata.runs_of_song(music_task_id, source_key("cover", music_task_id)):
+        if state in ("queued", "running"):
+            return f"run {run_id} of {dag_id} works on it"
+    if working and metadata.run_is_active(working.dag_id, working.run_id):
+        return f"run {working.run_id} of {working.dag_id} works on it"
+    if metadata.event_was_sent(MUSIC.uri, music_task_id, datetime.now(UTC) - UNDER_WAY):
+        return "its run is about to start"
     return ""

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.cli.checks.account import key_findings, limiter_findings
 from airflow_kie.cli.checks.findings import failed, looked, report
 from airflow_kie.cli.checks.installation import bucket_findings
@@ -21,7 +21,7 @@ def command(args: Namespace) -> None:
     :param args: `kie_conn_id`.
     :raises SystemExit: 0 if all is in order, 1 otherwise, 130 when it was interrupted.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         sys.exit(0 if free_checks(hook_of(args.kie_conn_id)) else 1)
 

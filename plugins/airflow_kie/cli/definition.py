@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 
 
 def get_kie_commands() -> list[Any]:
     """Return the command group; the provider info names this function."""
-    words = metadata.command_words()
+    words = process.command_line()
     connection = words.Arg(
         ("--kie-conn-id",), help="Airflow connection of type kie; by default all that kie_conn_ids allows"
     )

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from airflow.sdk import conf
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.cli.checks.account import key_findings, limiter_findings, spending_findings
 from airflow_kie.cli.checks.callbacks import callback_findings
 from airflow_kie.cli.checks.findings import Finding, failed, looked, report
@@ -49,7 +49,7 @@ def command(args: Namespace) -> None:
     :param args: `kie_conn_id`, `redacted`, `json`.
     :raises SystemExit: 1 if something has failed, otherwise 0.
     """
-    metadata.begin_command()
+    process.begin_command()
     connections = [args.kie_conn_id] if args.kie_conn_id else list(settings.allowed_connections())
     with ours_alone():
         bad = report(findings(connections), connections, redacted=args.redacted, as_json=args.json, head=versions())

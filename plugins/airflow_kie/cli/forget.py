@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
@@ -23,7 +23,7 @@ def command(args: Namespace) -> None:
     :param args: `id`, `yes`.
     :raises SystemExit: 0 if the song is forgotten, 1 if nothing was done.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         try:
             code = _run(args.id, yes=args.yes)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import metadata, process
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
@@ -33,7 +33,7 @@ def command(args: Namespace) -> None:
     :param args: `reason`, `since`, `dry_run`, `yes`.
     :raises SystemExit: 0 if everything was handed on or nothing was to be, 1 otherwise.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         try:
             code = _run(args)
@@ -122,8 +122,7 @@ def _cost(songs: list[Pending]) -> str:
 
 def _nobody_would_run() -> bool:
     """Return whether no run would follow an event, and say why."""
-    with metadata.metadata_session() as session:
-        started = metadata.dags_started_by(session, MUSIC.uri)
+    started = metadata.paused_dags(MUSIC.uri)
     if not started:
         complain(f"No DAG here waits for {MUSIC.uri}: is {DAG} among this Airflow's DAGs? Nothing was started.")
         return True
@@ -147,8 +146,7 @@ def _start(bucket: Bucket, keys: ArchiveKeys, songs: list[Pending]) -> int:
         archive.note(received_from="inbox")
         extra = {"music_task_id": pending.music_task_id, "kie_conn_id": pending.kie_conn_id, "received_from": "inbox"}
         known = {name: value for name, value in extra.items() if value}
-        with metadata.metadata_session() as session:
-            sent = metadata.send_asset_event(session, MUSIC.uri, pending.music_task_id, known)
+        sent = metadata.send_asset_event(MUSIC.uri, pending.music_task_id, known)
         if not sent:
             complain(f"No event could be sent for {pending.music_task_id}; {counted(started)} handed on before it.")
             return 1

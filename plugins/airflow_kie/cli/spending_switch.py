@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata, variables
+from airflow_kie._airflow_private import process, variables
 from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
 from airflow_kie.client.account import spending_name
@@ -28,7 +28,7 @@ def command(args: Namespace) -> None:
     :param args: `action`, `account`, `reason`.
     :raises SystemExit: 0 if the switch stands as it was asked for, otherwise 1.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         try:
             code = ACTIONS[args.action](args)
@@ -38,7 +38,7 @@ def command(args: Namespace) -> None:
         sys.exit(code)
 
 
-def _stop(args: Namespace) -> int:
+def kie_spending_stop(args: Namespace) -> int:
     known = accounts()
     before = stops()
     for account in _chosen(args.account, known):
@@ -51,7 +51,7 @@ def _stop(args: Namespace) -> int:
     return 0
 
 
-def _resume(args: Namespace) -> int:
+def kie_spending_resume(args: Namespace) -> int:
     before = stops()
     chosen = _chosen(args.account, accounts()) if args.account else sorted(before)
     for account in chosen:
@@ -78,8 +78,8 @@ def _status(args: Namespace) -> int:
 
 
 ACTIONS: Mapping[str, Callable[[Namespace], int]] = {
-    "stop": variables.audited("kie_spending_stop", _stop),
-    "resume": variables.audited("kie_spending_resume", _resume),
+    "stop": process.audited(kie_spending_stop),
+    "resume": process.audited(kie_spending_resume),
     "status": _status,
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.verify import VerifiedSong, count_songs, verify_archive
@@ -30,7 +30,7 @@ def command(args: Namespace) -> None:
     :raises SystemExit: 0 if all is whole, or nothing is archived yet and songs are owed something; 1 if something is
         wrong; 2 if the archive could not be read, or nothing there is one.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         sys.exit(_run(args))
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import metadata, process
 from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
@@ -35,7 +35,7 @@ def command(args: Namespace) -> None:
     :param args: `id`, `archive` (None: that of [kie]).
     :raises SystemExit: 0 if the song is known, 1 if nothing is known of the id.
     """
-    metadata.begin_command()
+    process.begin_command()
     with ours_alone():
         try:
             code = _run(args.id, args.archive or configured_archive())
@@ -92,8 +92,7 @@ def _tell(archive: SongArchive) -> bool:
     """Print what is known of a song; return False if nothing is."""
     manifest, pending = archive.manifest(), archive.pending()
     music_task_id = archive.keys.music_task_id
-    with metadata.metadata_session() as session:
-        runs = metadata.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
+    runs = metadata.runs_of_song(music_task_id, source_key("cover", music_task_id))
     if not (manifest or pending or runs):
         return False
     active = _is_active(pending, runs)
@@ -110,8 +109,7 @@ def _is_active(pending: Pending | None, runs: list[tuple[str, str, str]]) -> boo
         return True
     if pending is None or pending.working is None:
         return False
-    with metadata.metadata_session() as session:
-        return metadata.run_is_active(session, pending.working.dag_id, pending.working.run_id)
+    return metadata.run_is_active(pending.working.dag_id, pending.working.run_id)
 
 
 def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | None) -> list[str]:

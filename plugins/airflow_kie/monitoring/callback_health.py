@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_kie._airflow_private import variables
+
 WRITE_EVERY = 60.0
 """Seconds between two writes for a connection, however many callbacks come."""
 DESCRIPTION = "When KIE last called back; written by the callback receiver."
@@ -62,10 +64,7 @@ def last_callback(kie_conn_id: str) -> LastCallback | None:
 
     :param kie_conn_id: the Airflow connection.
     """
-    from airflow_kie._airflow_private import metadata
-
-    with metadata.metadata_session() as session:
-        return parsed(metadata.variable(session, variable_of(kie_conn_id)))
+    return parsed(variables.variable(variable_of(kie_conn_id)))
 
 
 @dataclass
@@ -137,7 +136,4 @@ def last_poll_hit(kie_conn_id: str) -> datetime | None:
 
     :param kie_conn_id: the Airflow connection.
     """
-    from airflow_kie._airflow_private import metadata
-
-    with metadata.metadata_session() as session:
-        return parsed_poll_hit(metadata.variable(session, poll_variable_of(kie_conn_id)))
+    return parsed_poll_hit(variables.variable(poll_variable_of(kie_conn_id)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kie import metrics, settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.client.answers.decode import Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected, Scope
 from airflow_kie.client.operations.registry import task_kind
@@ -118,7 +118,7 @@ class KieTaskTrigger(BaseTrigger):
         Airflow cancels the trigger of a task that is no longer deferred as if a person had killed it, and calls
         :meth:`on_kill`: that would read like an accident although all is well.
         """
-        lookup = asyncio.ensure_future(metadata.state_of(self.task_instance))
+        lookup = asyncio.ensure_future(process.state_of(self.task_instance))
         ends_at = time.monotonic() + STATE_SECONDS
         while not lookup.done() and time.monotonic() < ends_at:
             try:

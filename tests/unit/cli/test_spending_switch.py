@@ -14,7 +14,7 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_database import make_tables
-from airflow_kie._airflow_private import variables
+from airflow_kie._airflow_private import process, variables
 from airflow_kie.cli import spending_switch
 from airflow_kie.cli.checks.account import spending_findings
 from airflow_kie.client.errors import KieSpendingStopped
@@ -28,7 +28,7 @@ from kie_simulator.server import SimulatorServer
 def database(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Read the switch from Airflow's database, as every process that is no task does."""
     make_tables()
-    monkeypatch.setattr(variables, "in_task", lambda: False)
+    monkeypatch.setattr(process, "in_task", lambda: False)
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     yield
     for key in variables.variables_with_prefix(KEY_PREFIX):

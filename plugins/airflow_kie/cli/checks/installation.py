@@ -76,8 +76,7 @@ def inbox_findings() -> Iterator[Finding]:
 
 def triggerer_findings() -> Iterator[Finding]:
     """Look for a triggerer with a fresh heartbeat, and whether our trigger can be imported here."""
-    with metadata.metadata_session() as session:
-        hosts = metadata.living_jobs(session, "TriggererJob")
+    hosts = metadata.living_jobs("TriggererJob")
     if hosts:
         named = ", ".join(sorted(set(hosts)))
         yield finding("triggerer", Level.OK, f"{len(hosts)} alive ({{hosts}}).", hosts=named)
@@ -101,8 +100,7 @@ def triggerer_findings() -> Iterator[Finding]:
 
 def pool_findings() -> Iterator[Finding]:
     """Look for tasks in a pool that does not exist; Airflow says nothing of them."""
-    with metadata.metadata_session() as session:
-        missing = metadata.missing_pools(session)
+    missing = metadata.missing_pools()
     if not missing:
         yield finding("pool", Level.OK, "No task is scheduled in a pool that does not exist.")
     for name in missing:
@@ -112,8 +110,7 @@ def pool_findings() -> Iterator[Finding]:
 
 def dag_findings() -> Iterator[Finding]:
     """Look whether the DAGs are there and not paused."""
-    with metadata.metadata_session() as session:
-        paused = metadata.paused_dags(session, DAGS)
+    paused = metadata.paused_dags()
     for dag_id, meaning in DAGS.items():
         if dag_id not in paused:
             told = f"{dag_id} is not here. That is right if your own DAGs do its work."
