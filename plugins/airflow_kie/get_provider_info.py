@@ -1,7 +1,7 @@
 """What Airflow reads of this provider: connection type and its form, configuration section, assets, links.
 
-It is ``provider_info.json`` beside this module. Airflow masks extra fields of a connection by their name: ``*_secret`` is
-hidden, ``*_key`` would be shown.
+It is in ``provider_info.json`` beside this module. Airflow masks extra fields of a connection by their name:
+``*_secret`` is hidden, ``*_key`` would be shown.
 """
 
 from __future__ import annotations

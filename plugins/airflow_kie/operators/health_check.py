@@ -19,7 +19,6 @@ from airflow_kie.monitoring.incidents import (
     CAUSES,
     Incident,
     IncidentChange,
-    Snapshot,
     decide,
     from_json,
     merged,
@@ -71,8 +70,7 @@ class KieHealthCheckOperator(BaseOperator):
         self._set_gauges(now, report, incidents)
         store = context["asset_state_store"][HEALTH]
         before = from_json(store.get(STATE_KEY))
-        snapshot = Snapshot(context["ti"].run_id, now, incidents, frozenset(report.unknown))
-        changes, states = decide(snapshot, before)
+        changes, states = decide(incidents, before, check=context["ti"].run_id, at=now, unknown=report.unknown)
         pushed = [{"change": one.change.value, "key": one.key, "text": one.sentence} for one in changes]
         context["ti"].xcom_push(key=INCIDENT_CHANGES_KEY, value=pushed)
         if states != before:

@@ -18,7 +18,7 @@ from airflow_kie.archive.pending import Failure, WaitingFor
 from airflow_kie.archive.s3_errors import S3AccessDenied
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.monitoring import health
+from airflow_kie.monitoring import backlog
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, health_check
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
@@ -269,13 +269,13 @@ def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
     kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owe(bucket, A)
-    read = health.readable
+    read = backlog.readable
 
     def archived_first(opened: Any, song: Any) -> Any:
         opened.delete(song.pending)
         return read(opened, song)
 
-    monkeypatch.setattr(health, "readable", archived_first)
+    monkeypatch.setattr(backlog, "readable", archived_first)
     assert check().execute() == []
 
 
