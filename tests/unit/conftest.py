@@ -126,7 +126,7 @@ def songs(
 ) -> Songs:
     """Give the songs of that bucket to commands, which may change how this process looks connections up."""
     from airflow_database import make_tables
-    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.cli import forget, redrive, where
     from airflow_kie.hooks import archive
     from cli_songs import Songs

@@ -10,11 +10,11 @@ from datetime import datetime
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata, process
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
 from airflow_kie.cli.arguments import moment_of

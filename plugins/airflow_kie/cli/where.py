@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata, process
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import archive_of, configured_archive
 from airflow_kie.cli.checks.findings import failed

@@ -17,9 +17,9 @@ from airflow_kie.client.errors import NOTHING_EXPIRES, KieKeyLimit, Remedy, Scop
 from airflow_kie.hooks.kie import KieHook
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.layout import ArchiveKeys
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.layout import ArchiveKeys
+    from airflow_kie.archive.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

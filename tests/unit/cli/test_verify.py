@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive import verify
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, update_manifest, write_manifest
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
 from airflow_kie.cli.verify import command
 from s3_servers import S3Server

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie.archive.s3_errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
+from airflow_kie.archive.s3.errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
 from airflow_kie.cli import verify
 from airflow_kie.client.errors import Remedy
 from airflow_kie.hooks.archive import open_bucket

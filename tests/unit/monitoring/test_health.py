@@ -13,9 +13,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.pending import Failure, WaitingFor
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.monitoring import backlog
@@ -140,7 +140,7 @@ def test_a_bucket_that_cannot_be_listed_is_an_incident(
     kie: SimulatorServer, bucket: str, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "there-is-no-such-bucket")
-    monkeypatch.setattr("airflow_kie.archive.bucket.Bucket.create_on_loopback", lambda self: False)
+    monkeypatch.setattr("airflow_kie.archive.s3.bucket.Bucket.create_on_loopback", lambda self: False)
     assert "bucket there-is-no-such-bucket refuses ListBucket (The S3 bucket does not exist)" in alarm()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, stored
-from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.cli.checks import installation
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, Read, Refused

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata, web_ui
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import Working
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.client.task_ids import KeyRefused

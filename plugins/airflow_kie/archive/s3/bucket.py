@@ -1,0 +1,322 @@
+"""One bucket: put, read, list and delete, with S3's refusals as typed errors.
+
+Works with any S3 service, so nothing depends on stored checksums or lasting object metadata: some services ignore or
+forget them. The size is compared after every upload, the SHA-256 is in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from airflow_kie.archive.record_base import ArchiveUnreadable
+from airflow_kie.archive.s3 import extra_args
+from airflow_kie.archive.s3.conditional import if_unchanged
+from airflow_kie.archive.s3.errors import S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+
+# One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
+_PART_BYTES = 8 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+_JSON_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What S3 says of an object.
+
+    :param key: its key.
+    :param size: bytes.
+    :param last_modified: when it was written, by the S3 service's clock.
+    :param content_type: MIME type; None in a listing.
+    :param sha256: hex digest from the metadata, where the service kept it; None in a listing.
+    :param etag: S3's name of this version of the object, with its quotes; None in a listing.
+    """
+
+    key: str
+    size: int
+    last_modified: datetime
+    content_type: str | None = None
+    sha256: str | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket behind a boto3 S3 client. Every method raises S3Error where S3 refuses: its subclass says why.
+
+    :param client: boto3 S3 client, which holds the credentials.
+    :param name: name of the bucket.
+    :param extra_args: boto3's own arguments, see :mod:`airflow_kie.archive.s3.extra_args`.
+    :param principal: whose credentials these are (an access key id), named when S3 refuses.
+    :raises S3ArgumentsRefused: for an extra argument that is not one of them.
+    """
+
+    client: Any
+    name: str
+    extra_args: Mapping[str, Any] = field(default_factory=dict)
+    principal: str = ""
+
+    def __post_init__(self) -> None:
+        extra_args.check(self.extra_args)
+
+    def url(self, key: str) -> str:
+        """Return the ``s3://`` name of a key."""
+        return f"s3://{self.name}/{key}"
+
+    def put_file(self, file: BinaryIO, key: str, *, size: int, content_type: str, sha256: str) -> None:
+        """Upload a checked file part by part, then compare the size that S3 holds.
+
+        :param file: seekable binary file; boto3 may close it.
+        :param size: bytes that it has.
+        :param content_type: MIME type to store.
+        :param sha256: hex digest, stored in the object's metadata.
+        :raises S3StoredWrong: after a wrong size; the object is deleted again.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        arguments = {**self.extra_args, "ContentType": content_type, "Metadata": {"sha256": sha256}}
+        config = TransferConfig(use_threads=False, multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
+        file.seek(0)
+        with self._errors("PutObject", key):
+            self.client.upload_fileobj(file, self.name, key, ExtraArgs=arguments, Config=config)
+        stored = self.head(key)
+        if stored is None or stored.size != size:
+            has = "nothing" if stored is None else f"{stored.size} bytes"
+            self.delete(key)
+            raise S3StoredWrong(f"PutObject on bucket {self.name}, key {key}: {size} bytes sent, {has} stored")
+
+    def put_bytes(self, body: bytes, key: str, *, content_type: str) -> None:
+        """Write a small object in one request."""
+        with self._errors("PutObject", key):
+            self.client.put_object(**self._record(key), Body=body, ContentType=content_type)
+
+    def put_json(self, value: object, key: str) -> None:
+        """Write a value as UTF-8 JSON with a stable layout, as people and diffs like to read it."""
+        self.put_bytes(_json_bytes(value), key, content_type="application/json")
+
+    def put_json_if_unchanged(self, value: object, key: str, etag: str | None) -> bool:
+        """Write a value as JSON unless another client has written the object meanwhile.
+
+        A service that ignores conditional requests writes in any case: read back what must not get lost.
+
+        :param etag: of the object as it was read; None: there was no such object.
+        :return: False if the object has changed, and nothing was written.
+        """
+        arguments = {**self._record(key), "Body": _json_bytes(value), "ContentType": "application/json"}
+        with self._errors("PutObject", key):
+            return if_unchanged(self.client.put_object, arguments, etag)
+
+    def delete_if_unchanged(self, key: str, etag: str | None) -> bool:
+        """Delete an object unless it has changed since it was read; a service may ignore the condition here too.
+
+        :return: False if the object has changed, and nothing was deleted.
+        """
+        with self._errors("DeleteObject", key):
+            return if_unchanged(self.client.delete_object, self._object(key), etag)
+
+    def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
+        """Return a small object's content, or None if there is no such object.
+
+        :param max_bytes: more than this is refused, so that a stray large object cannot fill the memory.
+        :raises ArchiveUnreadable: for an object larger than that.
+        """
+        version = self._small(key, max_bytes)
+        return version and version[1]
+
+    def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
+        """Return which version of an object is there and its content, or None if there is no such object.
+
+        :param max_bytes: of a larger object one byte more than this is returned.
+        """
+        with self._errors("GetObject", key):
+            answer = self._found(self.client.get_object, key)
+            if answer is None:
+                return None
+            with answer["Body"] as body:
+                return _facts(key, answer), body.read(max_bytes + 1)
+
+    def get_json(self, key: str) -> Any:
+        """Return an object's JSON value, or None if there is no such object; see :meth:`get_json_and_etag`."""
+        return self.get_json_and_etag(key)[0]
+
+    def get_json_and_etag(self, key: str) -> tuple[Any, str | None]:
+        """Return an object's JSON value and its ETag, or None for both if there is no such object.
+
+        :raises ArchiveUnreadable: when it is not JSON, or too large.
+        """
+        version = self._small(key, _JSON_LIMIT)
+        if version is None:
+            return None, None
+        facts, content = version
+        try:
+            return json.loads(content), facts.etag
+        except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
+            raise ArchiveUnreadable(f"{self.url(key)} is not JSON: {e}") from e
+
+    def _small(self, key: str, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
+        version = self.get_version(key, max_bytes=max_bytes)
+        if version and len(version[1]) > max_bytes:
+            raise ArchiveUnreadable(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it")
+        return version
+
+    def head(self, key: str) -> ObjectFacts | None:
+        """Return what S3 says of an object, or None if there is no such object."""
+        with self._errors("HeadObject", key):
+            answer = self._found(self.client.head_object, key)
+        if answer is None:
+            return None
+        return _facts(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
+
+    def read_facts(self, key: str) -> ObjectFacts | None:
+        """Read a whole object, piece by piece, and return what it is, or None if there is no such object.
+
+        :return: size and SHA-256 are those of the bytes that were read.
+        """
+        digest, size = hashlib.sha256(), 0
+        with self._errors("GetObject", key):
+            answer = self._found(self.client.get_object, key)
+            if answer is None:
+                return None
+            with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
+                for piece in body.iter_chunks(_READ_BYTES):
+                    digest.update(piece)
+                    size += len(piece)
+        return replace(_facts(key, answer, digest.hexdigest()), size=size)
+
+    def _found(self, request: Callable[..., Any], key: str) -> Any:
+        """Return S3's answer about an object, or None if there is no such object."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return request(**self._object(key))
+        except ClientError as e:
+            if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+                return None
+            raise
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
+        with self._errors("DeleteObject", key):
+            self.client.delete_object(**self._object(key))
+
+    def move(self, key: str, to: str, *, etag: str | None = None) -> bool:
+        """Copy an object inside the bucket, then delete it: a crash in between leaves both.
+
+        Our tags replace the object's own; where we have none, it keeps them.
+
+        :param etag: move this version alone; None: the one that is there now. Every request carries it as a condition,
+            and because some services ignore conditions, S3 is also asked for it before the copy and the deletion.
+        :return: False where another version is there, or none: it was not deleted.
+        """
+        there = self.head(key)
+        if there is None or (etag and there.etag != etag):
+            return False
+        arguments = {**self._record(to), "CopySource": {"Bucket": self.name, "Key": key}}
+        if "Tagging" in arguments:
+            arguments["TaggingDirective"] = "REPLACE"
+        if "ExpectedBucketOwner" in arguments:
+            arguments["ExpectedSourceBucketOwner"] = arguments["ExpectedBucketOwner"]
+        with self._errors("CopyObject", to):
+            if not if_unchanged(self.client.copy_object, arguments, there.etag, match="CopySourceIfMatch"):
+                return False
+        now = self.head(key)
+        return now is not None and now.etag == there.etag and self.delete_if_unchanged(key, there.etag)
+
+    def list(self, prefix: str) -> Iterator[ObjectFacts]:
+        """Return the objects under a prefix, page by page, in the order of their keys."""
+        for page in self._pages(prefix):
+            yield from _listed(page)
+
+    def list_folder(self, folder: str) -> Iterator[ObjectFacts | str]:
+        """Return what is in a folder itself, page by page: its objects, and the names of the folders in it.
+
+        :param folder: with its slash; what the folders in it hold is not listed.
+        """
+        for page in self._pages(folder, Delimiter="/"):
+            yield from _listed(page)
+            yield from (inner["Prefix"] for inner in page.get("CommonPrefixes", ()))
+
+    def _pages(self, prefix: str, **arguments: str) -> Iterator[Any]:
+        paginator = self.client.get_paginator("list_objects_v2")
+        with self._errors("ListBucket", prefix):
+            yield from paginator.paginate(Bucket=self.name, Prefix=prefix, **arguments, **self.read_arguments)
+
+    def probe(self, key: str) -> None:
+        """Write and delete a tiny object, to learn now whether the archive will be able to write.
+
+        :param key: :attr:`airflow_kie.archive.layout.ArchiveKeys.probe`.
+        """
+        text = b"This object tests that the archive can be written; it may be deleted.\n"
+        self.put_bytes(text, key, content_type="text/plain")
+        self.delete(key)
+
+    def try_to_write(self, probe_key: str) -> None:
+        """Learn before anything is paid whether the archive can be written; create the bucket on this machine's S3.
+
+        :param probe_key: :attr:`airflow_kie.archive.layout.ArchiveKeys.probe`.
+        """
+        self.create_on_loopback()
+        self.probe(probe_key)
+
+    def create_on_loopback(self) -> bool:
+        """Create the bucket if it is missing and the S3 server is this machine's own.
+
+        :return: True if it was created now.
+        :raises S3NoSuchBucket: when it is missing anywhere else: there a person decides who owns it and where.
+        """
+        owner = {k: v for k, v in self.extra_args.items() if k == "ExpectedBucketOwner"}
+        try:
+            with self._errors("HeadBucket"):
+                self.client.head_bucket(Bucket=self.name, **owner)
+        except S3Error as e:
+            if e.facts.code != 404:
+                raise
+            if not _is_loopback(self.client.meta.endpoint_url):
+                raise S3NoSuchBucket(f"HeadBucket on bucket {self.name}", code=404) from e
+            with self._errors("CreateBucket"):
+                self.client.create_bucket(Bucket=self.name)
+            return True
+        return False
+
+    def _errors(self, action: str, key: str = "") -> AbstractContextManager[None]:
+        return s3_errors(action, self.name, key, self.principal)
+
+    def _object(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self.name, "Key": key, **self.read_arguments}
+
+    def _record(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self.name, "Key": key, **extra_args.for_records(self.extra_args)}
+
+    @property
+    def read_arguments(self) -> dict[str, Any]:
+        """What goes with every request, of the arguments that objects are written with."""
+        return extra_args.for_every_request(self.extra_args)
+
+
+def _facts(key: str, answer: Mapping[str, Any], sha256: str | None = None) -> ObjectFacts:
+    size, written = answer["ContentLength"], answer["LastModified"]
+    return ObjectFacts(key, size, written, answer.get("ContentType"), sha256, answer.get("ETag"))
+
+
+def _listed(page: Mapping[str, Any]) -> Iterator[ObjectFacts]:
+    for item in page.get("Contents", ()):
+        yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _is_loopback(endpoint_url: str) -> bool:
+    host = urlsplit(endpoint_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
