@@ -12,21 +12,16 @@ from typing import Any
 from airflow_kie.client.errors import KieError, Remedy, Scope
 
 
-class S3Error(KieError):
+class S3Error(KieError, reason="s3_failed", scope=Scope.SERVICE, remedy=Remedy.RETRY):
     """S3 failed in a way that has no reason of its own."""
 
-    reason = "s3_failed"
-    scope = Scope.SERVICE
-    remedy = Remedy.RETRY
     what = "S3 failed"
     todo = "If it goes on, read the S3 service's own log."
 
 
-class S3AccessDenied(S3Error):
+class S3AccessDenied(S3Error, reason="s3_access_denied", remedy=Remedy.PERSON):
     """The credentials may not do this (AccessDenied, or a HEAD's bare 403)."""
 
-    reason = "s3_access_denied"
-    remedy = Remedy.PERSON
     what = "S3 denied the access"
     todo = (
         "Allow it for the principal of the S3 connection (policies: docs/iam); "
@@ -34,38 +29,30 @@ class S3AccessDenied(S3Error):
     )
 
 
-class S3ArgumentsRefused(S3Error):
+class S3ArgumentsRefused(S3Error, reason="s3_arguments_refused", remedy=Remedy.PERSON):
     """`[kie] s3_extra_args`, or the operator's `extra_args`, holds what cannot be passed on to S3."""
 
-    reason = "s3_arguments_refused"
-    remedy = Remedy.PERSON
     what = "The extra arguments for S3 cannot be used"
     todo = "Correct s3_extra_args in the [kie] configuration, or extra_args of the operator."
 
 
-class S3KmsDenied(S3Error):
+class S3KmsDenied(S3Error, reason="s3_kms_denied", remedy=Remedy.PERSON):
     """The bucket's encryption key may not be used, or is switched off."""
 
-    reason = "s3_kms_denied"
-    remedy = Remedy.PERSON
     what = "S3 could not use the encryption key"
     todo = "Enable the key and allow kms:GenerateDataKey and kms:Decrypt on it for the S3 connection's principal."
 
 
-class S3NoSuchBucket(S3Error):
+class S3NoSuchBucket(S3Error, reason="s3_no_such_bucket", remedy=Remedy.PERSON):
     """The bucket does not exist."""
 
-    reason = "s3_no_such_bucket"
-    remedy = Remedy.PERSON
     what = "The S3 bucket does not exist"
     todo = "Create the bucket or correct its name: it is created by itself only on this machine's own S3 server."
 
 
-class S3BucketName(S3Error):
+class S3BucketName(S3Error, reason="s3_bucket_name", remedy=Remedy.PERSON):
     """What is given as bucket is a URL, a path, or an ARN that cannot be used."""
 
-    reason = "s3_bucket_name"
-    remedy = Remedy.PERSON
     what = "Invalid name of an S3 bucket"
     todo = (
         "Give the bucket's name alone, such as my-covers, or the ARN or alias of an access point (of one region); "
@@ -73,71 +60,58 @@ class S3BucketName(S3Error):
     )
 
 
-class S3WrongRegion(S3Error):
+class S3WrongRegion(S3Error, reason="s3_wrong_region", remedy=Remedy.PERSON):
     """The bucket lives in another region than the connection says."""
 
-    reason = "s3_wrong_region"
-    remedy = Remedy.PERSON
     what = "The S3 bucket is in another region"
     todo = "Set region_name in the S3 connection to the bucket's region."
 
 
-class S3CredentialsExpired(S3Error):
+class S3CredentialsExpired(S3Error, reason="s3_credentials_expired", remedy=Remedy.RETRY):
     """Temporary credentials have ended."""
 
-    reason = "s3_credentials_expired"
-    remedy = Remedy.RETRY
     what = "The S3 credentials have expired"
     todo = "Where a role renews them, nothing; otherwise put fresh ones into the S3 connection."
 
 
-class S3CredentialsWrong(S3Error):
+class S3CredentialsWrong(S3Error, reason="s3_credentials_wrong", remedy=Remedy.PERSON):
     """There are no credentials, or S3 does not know them."""
 
-    reason = "s3_credentials_wrong"
-    remedy = Remedy.PERSON
     what = "S3 does not know these credentials"
     todo = "Correct access key and secret in the S3 connection, or give this machine a role."
 
 
-class S3ClockWrong(S3Error):
+class S3ClockWrong(S3Error, reason="s3_clock_wrong", remedy=Remedy.PERSON):
     """This machine's clock differs by more than S3 accepts (15 minutes)."""
 
-    reason = "s3_clock_wrong"
-    remedy = Remedy.PERSON
     what = "S3 says that this machine's clock is wrong"
     todo = "Set the machine's clock (NTP)."
 
 
-class S3SlowDown(S3Error):
+class S3SlowDown(S3Error, reason="s3_slow_down"):
     """S3 asks to be asked more slowly, or has a passing trouble of its own (503, 500)."""
 
-    reason = "s3_slow_down"
     what = "S3 asks to slow down"
     todo = "Nothing: it ends by itself."
 
 
-class S3Unreachable(S3Error):
+class S3Unreachable(S3Error, reason="s3_unreachable"):
     """No answer came from S3."""
 
-    reason = "s3_unreachable"
     what = "S3 could not be reached"
     todo = "Check the endpoint in the S3 connection and this machine's network."
 
 
-class S3EndpointWrong(S3Error):
+class S3EndpointWrong(S3Error, reason="s3_endpoint_wrong", remedy=Remedy.PERSON):
     """The endpoint in the S3 connection is not an address."""
 
-    reason = "s3_endpoint_wrong"
-    remedy = Remedy.PERSON
     what = "The S3 connection's endpoint is not an address"
     todo = "Write endpoint_url in the S3 connection with its scheme, such as https://s3.example.com."
 
 
-class S3StoredWrong(S3Error):
+class S3StoredWrong(S3Error, reason="s3_stored_wrong"):
     """What S3 holds after the upload is not what was sent; it was deleted again."""
 
-    reason = "s3_stored_wrong"
     what = "S3 stored a file with another size than was sent"
     todo = "If it goes on, check the S3 service: it loses data."
 
