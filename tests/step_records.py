@@ -13,8 +13,8 @@ from airflow_kie.lifecycle.rules import Action, Fail, Fetch, Rules, Wait, next_a
 from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data, music_data
 
 NOW = 1_776_862_600.0
-ONCE = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.once_per_source]
-ANEW = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.once_per_source]
+ONCE = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.made_once]
+ANEW = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.made_once]
 COVER = TaskRecord("suno.cover", {"taskId": MUSIC_ID}, "kie_default")
 MUSIC = TaskRecord("suno.music", {}, "kie_default")
 COVER_SENT = replace(COVER, progress=Progress.SENT, task_id=COVER_ID, known_at=NOW)

@@ -37,7 +37,7 @@ from airflow_kie.client.errors import (
     KieThrottled,
 )
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.lifecycle.driver import TaskDriver

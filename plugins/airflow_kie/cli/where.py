@@ -20,7 +20,7 @@ from airflow_kie.cli.checks.findings import failed
 from airflow_kie.cli.terminal import complain, ours_alone, say
 from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.task_state import source_key
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook

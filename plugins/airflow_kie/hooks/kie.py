@@ -16,7 +16,7 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
-from airflow_kie.client.operations import registry
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.spending_switch import SpendingSwitch
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class KieHook(BaseHook):
         :param kind: the operation, such as ``suno.cover``.
         :param task_id: KIE's id.
         """
-        return self.get_conn().details(registry.task_kind(kind), task_id)
+        return self.get_conn().details(task_kind(kind), task_id)
 
     def credits(self) -> float:
         """Return the account's balance in credits; asking is free."""

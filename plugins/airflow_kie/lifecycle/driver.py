@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
@@ -19,7 +19,7 @@ from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, 
 class Reader(Protocol):
     """What is asked of KIE here: a task's details."""
 
-    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
 
 
@@ -81,7 +81,7 @@ class TaskDriver:
                 case Fetch(record) | Wait(record) if not to_the_end:
                     return DriveResult(record)
                 case Fetch(record):
-                    answered = self.kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                    answered = self.kie.details(task_kind(record.kind), record.task_id or "")
                     unread = answered.error if isinstance(answered, Unreadable) else None
                     action = next_action(record, self.clock(), answered, self.rules)
                 case Wait(record, until):

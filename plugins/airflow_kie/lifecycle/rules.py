@@ -132,7 +132,7 @@ class _Transition:
     def begin(self) -> Action:
         if self.record.task_id:
             return Fetch(self.record)
-        if self.record.progress is not Progress.NEW and not self.kind.once_per_source:
+        if self.record.progress is not Progress.NEW and not self.kind.made_once:
             return self.fail(errors.KieCreateInDoubt("no answer to the create was seen"))
         return Send(replace(self.record, progress=Progress.SENDING))
 
@@ -145,7 +145,7 @@ class _Transition:
 
     def lost(self, error: KieError) -> Action:
         """A kind that KIE makes once is sent again by the next attempt: the duplicate answer brings the id back."""
-        if self.kind.once_per_source:
+        if self.kind.made_once:
             paid = "Whether KIE has made it is unknown; the retry asks, and KIE makes it only once per song"
             return self.fail(error.with_facts(paid=paid))
         return self.fail(errors.KieCreateInDoubt(error.facts.message, code=error.facts.code))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
 from airflow_kie.archive.describe import prompt_of
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
     from airflow_kie.archive.manifest import FileRecord, Manifest

@@ -92,7 +92,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
         kwargs.setdefault("retry_policy", KieRetryPolicy())
-        if force_new and task_kind(self.kind).once_per_source:
+        if force_new and task_kind(self.kind).made_once:
             raise ValueError(
                 f"force_new cannot be used in {type(self).__name__}: KIE makes this once for each song and answers a "
                 "second request with the first task. Generate the song again, or adopt a known task with adopt_task_id."
@@ -356,6 +356,6 @@ class KieTaskOperator(LineageMethods, BaseOperator):
     def _store(self, context: Context) -> RecordStore:
         store = context["task_state_store"]
         key = f"{self.store_key()}/{self.force_new}" if self.force_new else self.store_key()
-        if not task_kind(self.kind).parent_fields:
+        if task_kind(self.kind).parent is None:
             key = key_of_this_try(store, key, context["ti"].max_tries)
         return RecordStore(store, key)

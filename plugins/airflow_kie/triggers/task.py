@@ -155,10 +155,10 @@ class KieTaskTrigger(BaseTrigger):
                         await _sleep_until(min(until, ends_at))
                         action = Fetch(record)
                     case Fetch(record):
-                        answer = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                        answer = await kie.details(task_kind(record.kind), record.task_id or "")
                         if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
                             kie = await hook.aget_conn(fresh=True)
-                            answer = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                            answer = await kie.details(task_kind(record.kind), record.task_id or "")
                         waiting.tell()
                         unread = answer.error if isinstance(answer, Unreadable) else None
                         _log_news(record, answer)

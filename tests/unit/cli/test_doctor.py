@@ -23,7 +23,7 @@ from airflow_kie.cli.checks.installation import bucket_findings, dag_findings, p
 from airflow_kie.cli.doctor import command, connection_findings
 from airflow_kie.cli.http_log import Exchange
 from airflow_kie.client.answers.envelope import Response
-from airflow_kie.client.operations.registry import CREDIT
+from airflow_kie.client.operations.account import CREDIT
 from airflow_kie.client.requests import call_request
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook

@@ -34,7 +34,7 @@ def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: 
 
 def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
     song = kie.control.make_music("Paper Boats")[0].task_id
-    from airflow_kie.client.operations.registry import COVER as KIND
+    from airflow_kie.client.operations.suno import COVER as KIND
 
     created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
     songs.owed(song)

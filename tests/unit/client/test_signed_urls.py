@@ -193,7 +193,7 @@ def test_a_mapped_task_hides_them_too() -> None:
 @pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation)])
 def test_no_record_of_any_operation_holds_an_address(name: str) -> None:
     row = task_kind(name)
-    fields = (*row.parent_fields, *row.identity_fields)
+    fields = row.once_per
     record = TaskRecord(
         name,
         dict.fromkeys(fields, SIGNED) | {"list": [SIGNED]},

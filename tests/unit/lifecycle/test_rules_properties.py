@@ -68,7 +68,7 @@ class FakeKie:
 
     @property
     def once(self) -> bool:
-        return task_kind(self.kind).once_per_source
+        return task_kind(self.kind).made_once
 
     def create(self, how: str, now: float) -> CreateAnswer:
         if how == "refused":
@@ -250,7 +250,7 @@ class Driven(RuleBasedStateMachine):
     def a_second_task_is_paid_for_only_when_the_first_has_failed(self) -> None:
         """Where KIE makes a cover once, it has failed; elsewhere KIE said so in two reads that lie apart."""
         for task in self.tasks()[:-1]:
-            if task_kind(self.kind).once_per_source:
+            if task_kind(self.kind).made_once:
                 assert task.state == "failed"
             else:
                 assert task.said_failed_at[-1] - task.said_failed_at[0] >= RULES.agree_after
@@ -259,7 +259,7 @@ class Driven(RuleBasedStateMachine):
     def no_song_gets_more_new_tasks_than_the_rules_allow(self) -> None:
         if self.tasks():
             assert len(self.record().failed_ids) <= 1 + RULES.new_tasks
-        if not task_kind(self.kind).once_per_source:
+        if not task_kind(self.kind).made_once:
             assert len(self.tasks()) <= 1 + RULES.new_tasks
 
     @invariant()
@@ -270,7 +270,7 @@ class Driven(RuleBasedStateMachine):
 
     @invariant()
     def only_what_kie_makes_once_is_sent_again_without_knowing(self) -> None:
-        if not task_kind(self.kind).once_per_source:
+        if not task_kind(self.kind).made_once:
             assert Progress.SENDING not in getattr(self, "sent_from", [])
 
     def teardown(self) -> None:

@@ -21,7 +21,7 @@ from airflow_kie.client.answers.decode import Created, Read, Refused
 from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.operations.operation import State
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
 from airflow_task import StoredFiles

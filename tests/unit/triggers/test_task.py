@@ -389,7 +389,7 @@ def test_the_loop_runs_on_while_kie_does_not_answer(kie: SimulatorServer, monkey
 
 
 def test_the_more_tasks_wait_the_slower_each_is_read(kie: SimulatorServer) -> None:
-    from airflow_kie.client.operations.registry import MUSIC
+    from airflow_kie.client.operations.suno import MUSIC
     from airflow_kie.lifecycle.polling import seconds_to_next_read
     from airflow_kie.lifecycle.rules import Rules
 
