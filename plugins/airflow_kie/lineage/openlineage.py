@@ -28,7 +28,7 @@ FACET = "kie"
 
 @attrs.define
 class KieRunFacet(RunFacet):
-    """What a run of a task tells of KIE; :class:`~airflow_kie.lineage.facts.Facts` says what the fields mean."""
+    """What is known of a run of a task; :class:`~airflow_kie.lineage.facts.Facts` says what the fields mean."""
 
     operation: str
     kie_conn_id: str
@@ -47,7 +47,7 @@ class KieRunFacet(RunFacet):
     prompt: dict[str, Any] | None = None
     lyrics: list[dict[str, Any]] = attrs.Factory(list)
 
-    # Airflow blots out fields by their names. Who adds `prompt` to these names, for the runs' form, keeps our hashes.
+    # Airflow masks fields by name. A deployment that adds `prompt` to these names, for the form, keeps our hashes.
     _additional_skip_redact: ClassVar[list[str]] = ["task_id", "music_task_id", "prompt", "lyrics"]
 
     @staticmethod

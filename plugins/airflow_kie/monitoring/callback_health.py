@@ -49,7 +49,7 @@ def variable_of(kie_conn_id: str) -> str:
 
 
 def parsed(text: str | None) -> LastCallback | None:
-    """Return what a Variable's text says; None if it says nothing of ours."""
+    """Return what a Variable's text says; None if it is not one that we wrote."""
     try:
         known: dict[str, Any] = json.loads(text or "")
         return LastCallback(datetime.fromisoformat(known["at"]), int(known["count"]), str(known["proof"]))
@@ -107,7 +107,7 @@ def poll_variable_of(kie_conn_id: str) -> str:
 
 
 def parsed_poll_hit(text: str | None) -> datetime | None:
-    """Return the time in a Variable's text; None if it is not one of ours."""
+    """Return the time in a Variable's text; None if it is not one that we wrote."""
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError:

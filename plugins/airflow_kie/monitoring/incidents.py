@@ -156,7 +156,7 @@ def decide(
             remembered[key] = replace(state, missed=state.missed + 1)
         else:
             # At least a minute, also by a clock that was set back.
-            lasted = duration(minutes=max(1, round((at - state.since) / 60))).in_words()
+            lasted = duration(minutes=max(1, round((at - state.since) / 60)))
             ended = f"Over after {lasted}: {state.summary}, since {moment(state.since)}."
             changes.append(IncidentChange(Change.OVER, key, ended))
     return changes, remembered

@@ -24,8 +24,7 @@ from airflow_kie.monitoring.incidents import (
     merged,
     to_json,
 )
-from airflow_kie.notifications.kie import incident_messages
-from airflow_kie.notifications.message import send
+from airflow_kie.notifications.kie import incident_messages, send
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
