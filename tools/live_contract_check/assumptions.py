@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_kie.cli.http_log import Exchange
 from airflow_kie.client.operations.json_path import value_at, values_at
 from airflow_kie.client.operations.suno import COVER
+from tools.live_contract_check.http_log import Exchange
 from tools.live_contract_check.observations import Seen, Step
 
 DOCUMENTED_FILE_HOST = "tempfile.aiquickdraw.com"

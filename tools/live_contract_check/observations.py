@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from airflow_kie.cli.http_log import Exchange
 from airflow_kie.client.operations.json_path import value_at, values_at
 from airflow_kie.client.operations.suno import COVER
+from tools.live_contract_check.http_log import Exchange
 
 
 class Step(StrEnum):
