@@ -119,7 +119,7 @@ def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
     told = metadata(wheel)
     assert (told["Name"], told["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
     assert told["Version"] == airflow_kie.__version__
-    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres", "redis"}
+    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres"}
     assert "Framework :: Apache Airflow :: Provider" in (told.get_all("Classifier") or ())
 
 

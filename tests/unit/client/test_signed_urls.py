@@ -28,7 +28,7 @@ from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
-from airflow_kie.client.rate_limiter.stores import StoreAddress
+from airflow_kie.client.rate_limiter.store import Store
 from airflow_kie.client.requests import Request, create_request
 from airflow_kie.durable.task_state import request_key
 from airflow_kie.lifecycle.log_line import about
@@ -247,8 +247,8 @@ def test_an_address_as_adopt_task_id_is_refused_without_being_shown(kie: Simulat
 @pytest.mark.parametrize(
     "value",
     [
-        StoreAddress("redis://:planted-key@redis.example:6379/0"),
-        StoreAddress("postgresql://kie:planted-key@db.example/kie"),
+        Store("postgresql://kie:planted-key@db.example/kie"),
+        Store("postgresql://db.example/kie?user=kie&password=planted-key").shown,
         Request("POST", "/x", json={"uploadUrl": SIGNED}, params={"s": SIGNED}, form={"u": SIGNED}),
         Response(200, {"set-cookie": "planted-key"}, SIGNED.encode()),
         TaskRecord("suno.cover", token="planted-key"),

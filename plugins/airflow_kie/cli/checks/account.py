@@ -89,23 +89,24 @@ def clock_finding(sent: datetime, received: datetime, date: str) -> Finding:
 
 def limiter_findings(hook: KieHook) -> Iterator[Finding]:
     """Reach the store that counts the account's new tasks; nothing is counted."""
-    limiter = hook.limiter()
     try:
-        limiter.reach()
+        store = hook.limiter().store
+        with store.locked("health check"):
+            pass
     except KieError as error:
         yield failed("limiter", error)
         return
-    if limiter.local and spreads_over_machines():
+    if store.local and spreads_over_machines():
         yield finding(
             "limiter",
             Level.WARN,
             "New tasks are counted in {place} of this machine, but the executor runs tasks on several: together they "
-            "can exceed KIE's rate. Name a redis or postgres connection in the connection's limiter_conn_id.",
-            place=limiter.place,
+            "can exceed KIE's rate. Name a Postgres connection in the connection's limiter_conn_id.",
+            place=store.shown,
         )
         return
-    shared = "this machine's processes" if limiter.local else "all machines"
-    yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=limiter.place)
+    shared = "this machine's processes" if store.local else "all machines"
+    yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=store.shown)
 
 
 def spending_findings(hook: KieHook) -> Iterator[Finding]:
