@@ -52,8 +52,8 @@ def peak_bytes() -> int:
 def measure(megabytes: int) -> dict[str, float]:
     """Archive a song with one track of that size and return growth in MB, seconds and MB/s."""
     from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.layout import SongKeys
+    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.client.http.download import DownloadSettings, download
     from s3_servers import rclone_s3
 

@@ -1,11 +1,11 @@
 """How much of KIE's rate do eight processes use that share one limiter, and does KIE reject any? One JSON line a store.
 
-    .venv/bin/python benchmarks/limiter.py [--seconds 62] [--workers 8] [sqlite redis postgres]
+    .venv/bin/python benchmarks/limiter.py [--seconds 62] [--workers 8] [sqlite postgres]
 
 KIE is simulated with its real limit: 20 creates in 10 seconds, counted when a request arrives. Every process creates
-music tasks as fast as the limiter lets it. Redis and Postgres are real servers, started for this (Debian's packages
-redis-server and postgresql). `share_of_rate` is the steady rate after the first 20 creates, as a part of 2 a second:
-10.0 of 10.4 seconds are 96.2 %, so the limiter itself may cost 1.2 %. The target is 95 %, with nothing rejected.
+music tasks as fast as the limiter lets it. Postgres is a real server, started for this (Debian's package postgresql).
+`share_of_rate` is the steady rate after the first 20 creates, as a part of 2 a second: 10.0 of 10.4 seconds are 96.2 %,
+so the limiter itself may cost 1.2 %. The target is 95 %, with nothing rejected.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ CREATES, SECONDS = 20, 10.0
 @contextlib.contextmanager
 def store(name: str) -> Iterator[str]:
     """Give the URL of a store of that kind."""
-    from integration.databases import postgres_server, redis_server
+    from integration.databases import postgres_server
 
     if name == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{folder}/creates.db"
     else:
-        with {"redis": redis_server, "postgres": postgres_server}[name]() as url:
+        with postgres_server() as url:
             yield url
 
 
@@ -66,7 +66,7 @@ def measure(name: str, *, workers: int, seconds: float) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs="*", default=["sqlite", "redis", "postgres"])
+    parser.add_argument("stores", nargs="*", default=["sqlite", "postgres"])
     parser.add_argument("--seconds", type=float, default=62.0)
     parser.add_argument("--workers", type=int, default=8)
     given = parser.parse_args()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from airflow_kie import settings
-from airflow_kie.notifications.message import is_on
+from airflow_kie.notifications.kie import is_on
 from airflow_kie.operators.health_check import KieHealthCheckOperator, KieIncidentNotificationOperator
 
 with DAG(

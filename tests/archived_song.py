@@ -6,10 +6,10 @@ import functools
 from datetime import UTC, datetime, timedelta
 
 from airflow_kie.archive.archiver import Archived, FileKind, Refresh, Song, Source, archive_song
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
 from airflow_kie.archive.pending import new_pending, upsert_pending
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav

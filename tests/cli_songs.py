@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli import forget, redrive, where
+from airflow_kie.cli import backlog, where
 from archived_kinds import all_archived
 
 KEYS = ArchiveKeys("songs")
@@ -56,14 +56,14 @@ class Songs:
         write_manifest(self.bucket, own, manifest)
 
     def where(self, task_id: str, archive: str | None = None) -> Ran:
-        return self._run(where.command, id=task_id, archive=archive)
+        return self._run(where.where, id=task_id, archive=archive)
 
     def redrive(self, **options: Any) -> Ran:
         defaults = {"reason": None, "since": None, "dry_run": False, "yes": True}
-        return self._run(redrive.command, **defaults | options)
+        return self._run(backlog.redrive, **defaults | options)
 
     def forget(self, task_id: str, *, yes: bool = True) -> Ran:
-        return self._run(forget.command, id=task_id, yes=yes)
+        return self._run(backlog.forget, id=task_id, yes=yes)
 
     def _run(self, command: Callable[[Namespace], None], **arguments: Any) -> Ran:
         with pytest.raises(SystemExit) as ended:

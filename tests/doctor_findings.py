@@ -10,7 +10,7 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_kie.cli.checks.findings import Finding
-from airflow_kie.cli.doctor import connection_findings
+from airflow_kie.cli.doctor import account_findings
 from kie_simulator.server import SimulatorServer
 
 SECRET = "a-webhook-secret-of-this-test-0123456789"
@@ -40,7 +40,7 @@ def looked_at(check: Callable[..., Iterable[Finding]], *about: Any) -> Looked:
 
 
 def account() -> Looked:
-    return Looked(tuple(connection_findings("kie_default")))
+    return Looked(tuple(account_findings("kie_default")))
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, kie: SimulatorServer, name: str = "kie_default", **changes: Any) -> None:

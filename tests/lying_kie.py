@@ -14,7 +14,7 @@ from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Read, decode_details
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.errors import KieError, KieFailedForGood, KieNotSent, KieUnreachable
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.client.requests import Request
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Done, Fail, next_action

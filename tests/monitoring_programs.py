@@ -91,7 +91,7 @@ class Prometheus:
 
 
 def named(labels: Mapping[str, str]) -> str:
-    """Return an alert's name: "KieSongsHeldUp s3"."""
+    """Return an alert's name: "KieSongsBlocked s3"."""
     told = [labels[label] for label in ("cause", "connection", "reason") if label in labels]
     return " ".join([labels["alertname"], *told])
 

@@ -19,11 +19,11 @@ import httpx
 import psutil
 
 from airflow_connections import aws_connection
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
 from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, upsert_pending
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from s3_servers import rclone_s3

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_from(variables: Variables, monkeypatch: pytest.MonkeyPatch) -> Variables:
     """Let tasks read the switch from these Variables, as they do from Airflow's task API; each read counts."""
-    monkeypatch.setattr(spending_switch.variables, "in_task", lambda: True)
+    monkeypatch.setattr(spending_switch.process, "in_task", lambda: True)
     monkeypatch.setattr(spending_switch, "Variable", variables)
     return variables
 

@@ -17,7 +17,7 @@ import airflow_kie
 from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, Scope
 from airflow_kie.durable import outage_backoff
 from airflow_kie.durable.retry_policy import BUDGETS, OTHER
-from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from airflow_kie.get_provider_info import get_provider_info
 from airflow_kie.metrics import METRICS
 from tools import parameters
 
@@ -41,14 +41,15 @@ def settings_table() -> str:
     """Return the options of the ``[kie]`` section."""
     rows = (
         (f"`{name}`", _code(option["default"]), option["description"])
-        for name, option in CONFIG["kie"]["options"].items()
+        for name, option in get_provider_info()["config"]["kie"]["options"].items()
     )
     return _table(("option", "default", "what it does"), rows)
 
 
 def connection_table() -> str:
     """Return the fields of the connection form that KIE connections add."""
-    rows = ((f"`{name}`", field["label"], field["description"]) for name, field in CONNECTION_FIELDS.items())
+    (form,) = get_provider_info()["connection-types"]
+    rows = ((f"`{name}`", field["label"], field["description"]) for name, field in form["conn-fields"].items())
     return _table(("in the extra", "in the form", "what it is"), rows)
 
 

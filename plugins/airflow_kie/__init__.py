@@ -8,13 +8,13 @@ from airflow_kie.client.one_line import keep_log_lines_whole
 __version__ = "0.1.0"
 
 _OLDEST = (("apache-airflow-core", (3, 3, 1)), ("apache-airflow", (3, 3, 1)), ("apache-airflow-task-sdk", (1, 3, 1)))
-"""What Airflow 3.3.1 is called where it is installed; a worker may have its task SDK alone. Airflow 2 has no core.
+"""Distributions of Airflow 3.3.1; a worker may have its task SDK alone, and Airflow 2 has no core.
 
-3.3.0 answers 404 where its task state store is given a key with a slash, as all of ours are."""
+3.3.0 answers 404 where its task state store is given a key with a slash, as all our keys are."""
 
 
 def _refuse_an_airflow_that_is_too_old() -> None:
-    """Look at the installed Airflow's version; `client` and `archive` need none, so none is no reason to refuse.
+    """Check the installed Airflow's version; `client` and `archive` work without Airflow, so its absence is allowed.
 
     :raises ImportError: one sentence, instead of the first name that an older Airflow does not have.
     """

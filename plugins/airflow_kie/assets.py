@@ -13,8 +13,8 @@ COVER = Asset(name="kie-suno-cover", uri="kie://api.kie.ai/suno/cover")
 ARCHIVE = AssetAlias(name="kie-suno-archive")
 """The archives: an event for ``s3://<bucket>/<prefix>`` follows when something was archived there.
 
-An alias, since the bucket stands in the form, and since Airflow fails a task if the URI of its outlet is declared
-elsewhere under another name."""
+An alias, since the bucket is known only from the form, and since Airflow fails a task if the URI of its outlet is
+declared elsewhere under another name."""
 
 HEALTH = Asset(name="kie-health", uri="kie://api.kie.ai/health")
 """The health checks of `kie_ops`. Its asset state store keeps what was reported; each check that finds nothing new

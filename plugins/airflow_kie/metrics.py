@@ -1,7 +1,7 @@
 """Every metric of this package: one table, sent through Airflow's own stats (StatsD, Datadog or OpenTelemetry).
 
-A tag has few values: no id of a task, a song or a run ever stands in one. A metric that cannot be sent is told of once
-in a process and changes nothing else.
+A tag has few values: it never holds the id of a task, a song or a run. A metric that cannot be sent is logged once in a
+process and changes nothing else.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ class Metric:
 
     :param name: as Airflow's stats take it; they put their prefix (``airflow``) before it.
     :param kind: counter, gauge or timer.
-    :param unit: what one stands for; timers are sent in milliseconds, as Airflow's are.
+    :param unit: of its values; timers are sent in milliseconds, as Airflow's are.
     :param tags: names of its tags, always all of them.
     :param meaning: one sentence for the documentation.
-    :param prometheus: its name in Prometheus, by ``include/monitoring/statsd_mapping.yml``.
     """
 
     name: str
@@ -51,10 +50,17 @@ class Metric:
     unit: str
     tags: tuple[str, ...]
     meaning: str
-    prometheus: str
+
+    @property
+    def prometheus(self) -> str:
+        """Its name in Prometheus, by ``include/monitoring/statsd_mapping.yml``."""
+        unit = self.unit.rpartition(" ")[2]
+        gauge = f"_{unit}" if unit in ("seconds", "days") else ""
+        suffix = {Kind.COUNTER: "_total", Kind.TIMER: "_seconds", Kind.GAUGE: gauge}[self.kind]
+        return self.name.replace(".", "_") + suffix
 
     def add(self, amount: float = 1, **tags: str) -> None:
-        """Count more of it; nothing is sent for nothing."""
+        """Add to a counter; nothing is sent for nothing."""
         if amount > 0:
             self._send(functools.partial(stats.incr, self.name, amount), tags)  # type: ignore[arg-type]
 
@@ -63,11 +69,11 @@ class Metric:
         self._send(functools.partial(stats.incr, self.name, 0), tags)
 
     def set(self, value: float, **tags: str) -> None:
-        """Say what it is now."""
+        """Set a gauge."""
         self._send(functools.partial(stats.gauge, self.name, value), tags)
 
     def took(self, seconds: float, **tags: str) -> None:
-        """Say how long something took; a clock that went backwards counts as no time."""
+        """Record how long something took; a clock that went backwards counts as no time."""
         self._send(functools.partial(stats.timing, self.name, timedelta(seconds=max(0.0, seconds))), tags)
 
     def _send(self, send: Callable[..., Any], tags: dict[str, str]) -> None:
@@ -81,215 +87,117 @@ class Metric:
 
 @functools.cache
 def _warn(why: str) -> None:
-    log.warning("A metric could not be sent, which changes nothing else; it is not said again here. %s", why)
+    log.warning("A metric could not be sent, which changes nothing else; it is logged only once here. %s", why)
 
 
-def _all(*metrics: Metric) -> dict[str, Metric]:
-    return {metric.name: metric for metric in metrics}
-
-
-CREATED = Metric(
-    "kie.created",
-    Kind.COUNTER,
-    "tasks",
-    ("kind", "connection"),
-    "KIE named a new task in answer to a create: this is what is paid for.",
-    "kie_created_total",
-)
-ADOPTED = Metric(
-    "kie.adopted",
-    Kind.COUNTER,
-    "tasks",
-    ("kind", "connection"),
-    "A task that existed already was taken up instead of paying for one.",
-    "kie_adopted_total",
-)
-WAITING = Metric(
-    "kie.waiting",
-    Kind.GAUGE,
-    "tasks",
-    ("triggerer",),
-    "Tasks that this triggerer reads until they end; sent again with each read.",
-    "kie_waiting",
-)
-DONE = Metric(
-    "kie.done",
-    Kind.COUNTER,
-    "tasks",
-    ("kind", "connection", "heard"),
-    "A created or adopted task has its files; `heard` says how that came out: `callback`, `poll`, or `at_once`.",
-    "kie_done_total",
-)
-WAIT = Metric(
-    "kie.wait",
-    Kind.TIMER,
-    "seconds",
-    ("kind", "connection"),
-    "From KIE's naming of a task that was created here to the reading of its files.",
-    "kie_wait_seconds",
-)
-FAILED = Metric(
-    "kie.failed",
-    Kind.COUNTER,
-    "Airflow tasks",
-    ("reason",),
-    "An Airflow task failed for good; a reason is one of docs/on-call.md, or the name of a Python exception.",
-    "kie_failed_total",
-)
-RETRIED = Metric(
-    "kie.retried",
-    Kind.COUNTER,
-    "attempts",
-    ("reason",),
-    "An attempt failed and is retried.",
-    "kie_retried_total",
-)
-RESCHEDULED = Metric(
-    "kie.rescheduled",
-    Kind.COUNTER,
-    "times",
-    ("reason",),
-    "An Airflow task was rescheduled to wait for the end of an outage, or for the rate; no retry was used.",
-    "kie_rescheduled_total",
-)
-THROTTLED = Metric(
-    "kie.throttled",
-    Kind.TIMER,
-    "seconds",
-    ("connection", "over"),
-    "How long a create was held back by our own limiter: over the `rate`, or over the `day`'s cap.",
-    "kie_throttled_seconds",
-)
-ARCHIVED = Metric(
-    "kie.archived",
-    Kind.COUNTER,
-    "songs",
-    ("connection",),
-    "A song's manifest was written, or written again with more files.",
-    "kie_archived_total",
-)
-ARCHIVED_BYTES = Metric(
-    "kie.archived_bytes",
-    Kind.COUNTER,
-    "bytes",
-    ("connection",),
-    "Size of the files that were archived.",
-    "kie_archived_bytes_total",
-)
-DONE_TO_ARCHIVED = Metric(
-    "kie.done_to_archived",
-    Kind.TIMER,
-    "seconds",
-    ("connection",),
-    "From the end of the cover task at KIE, by KIE's clock, to the manifest.",
-    "kie_done_to_archived_seconds",
-)
-CALLBACKS = Metric(
-    "kie.callbacks",
-    Kind.COUNTER,
-    "callbacks",
-    ("outcome",),
-    "A request to the receiver came to: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (told), `song` (one of "
-    "somebody else, announced), `stage` (of a task that goes on), `refused`, `turned_away`, `bad_body` or `not_kept`.",
-    "kie_callbacks_total",
-)
-CREDITS = Metric(
-    "kie.credits",
-    Kind.GAUGE,
-    "credits",
-    ("connection",),
-    "The account's balance.",
-    "kie_credits",
-)
-CALLBACKS_EXPECTED = Metric(
-    "kie.callbacks_expected",
-    Kind.GAUGE,
-    "1 or 0",
-    ("connection",),
-    "Whether this connection names a callback URL and can check what comes.",
-    "kie_callbacks_expected",
-)
-UNARCHIVED = Metric(
-    "kie.unarchived",
-    Kind.GAUGE,
-    "songs",
-    (),
-    "Songs that are owed something: the records in `_pending/`.",
-    "kie_unarchived",
-)
-UNARCHIVED_OLDEST = Metric(
-    "kie.unarchived_oldest",
-    Kind.GAUGE,
-    "seconds",
-    (),
-    "How long ago the oldest of them was heard of that KIE has files of (an unknown id has none); 0 without such.",
-    "kie_unarchived_oldest_seconds",
-)
-NEXT_EXPIRY = Metric(
-    "kie.next_expiry",
-    Kind.GAUGE,
-    "days",
-    (),
-    "Until KIE deletes the files of the first of them, at the latest; 14 when nothing is owed.",
-    "kie_next_expiry_days",
-)
-SPENDING_STOPPED = Metric(
-    "kie.spending_stopped",
-    Kind.GAUGE,
-    "1 or 0",
-    ("connection",),
-    "Whether a person has stopped the new paid tasks of this connection's account, as `kie_ops` last read it.",
-    "kie_spending_stopped",
-)
-INCIDENT = Metric(
-    "kie.incident",
-    Kind.GAUGE,
-    "1 or 0",
-    ("cause",),
-    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
-    "`record` or `spending` (a person has stopped new paid tasks, which is not a fault).",
-    "kie_incident",
-)
-HEALTH_CHECK_TIME = Metric(
-    "kie.health_check_time",
-    Kind.GAUGE,
-    "epoch seconds",
-    (),
-    "When `kie_ops` last finished its health check.",
-    "kie_health_check_time_seconds",
-)
-
-METRICS = _all(
-    CREATED,
-    ADOPTED,
-    WAITING,
-    DONE,
-    WAIT,
-    FAILED,
-    RETRIED,
-    RESCHEDULED,
-    THROTTLED,
-    ARCHIVED,
-    ARCHIVED_BYTES,
-    DONE_TO_ARCHIVED,
-    CALLBACKS,
-    CREDITS,
-    CALLBACKS_EXPECTED,
-    UNARCHIVED,
-    UNARCHIVED_OLDEST,
-    NEXT_EXPIRY,
-    SPENDING_STOPPED,
-    INCIDENT,
-    HEALTH_CHECK_TIME,
-)
+METRICS: dict[str, Metric] = {}
 """Every metric by its name."""
 
 
-async def get_ready() -> None:
-    """Let Airflow make its client of the metrics' backend on a thread: a look-up of its host may block.
+def _metric(kind: Kind, name: str, unit: str, tags: str, meaning: str) -> Metric:
+    METRICS[name] = Metric(name, kind, unit, tuple(tags.split()), meaning)
+    return METRICS[name]
 
-    Of many triggers that start at once one has it made, and the others wait: whoever sent a metric before would look
-    the host up in the event loop.
+
+_counter = functools.partial(_metric, Kind.COUNTER)
+_gauge = functools.partial(_metric, Kind.GAUGE)
+_timer = functools.partial(_metric, Kind.TIMER)
+
+CREATED = _counter("kie.created", "tasks", "kind connection", "KIE created a task for us: this is what is paid for.")
+ADOPTED = _counter("kie.adopted", "tasks", "kind connection", "An existing task was adopted instead of paying for one.")
+WAITING = _gauge("kie.waiting", "tasks", "triggerer", "Tasks that this triggerer polls; sent again with each read.")
+DONE = _counter(
+    "kie.done",
+    "tasks",
+    "kind connection completion_source",
+    "A created or adopted task has its files; `completion_source` (`callback`, `poll`, `at_once`) is what showed it.",
+)
+WAIT = _timer(
+    "kie.wait",
+    "seconds",
+    "kind connection",
+    "From KIE's answer to our create to the reading of the task's files.",
+)
+FAILED = _counter(
+    "kie.failed",
+    "Airflow tasks",
+    "reason",
+    "An Airflow task failed for good; a reason is one of docs/on-call.md, or the name of a Python exception.",
+)
+RETRIED = _counter("kie.retried", "attempts", "reason", "An attempt failed and is retried.")
+RESCHEDULED = _counter(
+    "kie.rescheduled",
+    "times",
+    "reason",
+    "An Airflow task was rescheduled to wait for the end of an outage, or for the rate; no retry was used.",
+)
+THROTTLED = _timer(
+    "kie.throttled",
+    "seconds",
+    "connection over",
+    "How long our own limiter delayed a create: over the `rate`, or over the `day`'s cap.",
+)
+ARCHIVED = _counter(
+    "kie.archived", "songs", "connection", "A song's manifest was written, or written again with more files."
+)
+ARCHIVED_BYTES = _counter("kie.archived_bytes", "bytes", "connection", "Size of the files that were archived.")
+DONE_TO_ARCHIVED = _timer(
+    "kie.done_to_archived",
+    "seconds",
+    "connection",
+    "From the end of the cover task at KIE, by KIE's clock, to the manifest.",
+)
+CALLBACKS = _counter(
+    "kie.callbacks",
+    "callbacks",
+    "outcome",
+    "Outcome of a request to the receiver: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (woken), `song` (of "
+    "another program, announced), `stage` (of a task that goes on), `refused`, `rate_limited`, `bad_body`, "
+    "`not_stored`.",
+)
+CREDITS = _gauge("kie.credits", "credits", "connection", "The account's balance.")
+CALLBACKS_EXPECTED = _gauge(
+    "kie.callbacks_expected",
+    "1 or 0",
+    "connection",
+    "Whether this connection names a callback URL and can check what comes.",
+)
+UNARCHIVED = _gauge("kie.unarchived", "songs", "", "Pending songs: the records in `_pending/`.")
+UNARCHIVED_OLDEST = _gauge(
+    "kie.unarchived_oldest",
+    "seconds",
+    "",
+    "Age of the oldest pending song that KIE has files of (an unknown id has none); 0 without such.",
+)
+NEXT_EXPIRY = _gauge(
+    "kie.next_expiry",
+    "days",
+    "",
+    "Until KIE deletes the files of the first pending song, at the latest; 14 without such.",
+)
+SPENDING_STOPPED = _gauge(
+    "kie.spending_stopped",
+    "1 or 0",
+    "connection",
+    "Whether a person has stopped the new paid tasks of this connection's account, as `kie_ops` last read it.",
+)
+INCIDENT = _gauge(
+    "kie.incident",
+    "1 or 0",
+    "cause",
+    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
+    "`record` or `spending` (a person has stopped new paid tasks, which is not a fault).",
+)
+HEALTH_CHECK_TIME = _gauge(
+    "kie.health_check_time", "epoch seconds", "", "When `kie_ops` last finished its health check."
+)
+
+
+async def get_ready() -> None:
+    """Let Airflow make its client of the metrics' backend on a thread: resolving its host may block.
+
+    Of many triggers that start at once one makes it and the others wait: a metric sent before would resolve the host in
+    the event loop.
     """
     if _READY:
         return

@@ -58,7 +58,7 @@ def allowed_connections() -> tuple[str, ...]:
 
 
 def connection_errors(conn_ids: Iterable[str]) -> list[str]:
-    """Return a sentence for each connection that is not allowed: a wrong one is told of before anything is paid.
+    """Return a sentence for each connection that is not allowed, to report it before anything is paid.
 
     :param conn_ids: those that an event, a form, an inbox object or a pending record names.
     """

@@ -18,7 +18,7 @@ from airflow_kie.client.answers.decode import Created, Invisible, Read, Refused
 from airflow_kie.client.answers.envelope import Response, decode_envelope
 from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
-from airflow_kie.client.operations.operation import CallOperation, Operation, State, TaskOperation, UploadOperation
+from airflow_kie.client.operations.operation import CallOperation, Operation, State, TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS
 from answering_server import FakeServer, Seen, serving
 
@@ -52,11 +52,11 @@ class Exchange:
     def operation(self) -> Operation:
         """The row whose create, call or upload has this path; what only reads is found by its details path."""
         for row in OPERATIONS.values():
-            made = row.create if isinstance(row, TaskOperation) else row.endpoint
-            if (made.method, made.path) == (self.method, self.path):
+            task = isinstance(row, TaskOperation)
+            requests = {("POST", row.create), ("GET", row.details)} if task else {(row.method, row.path)}
+            if (self.method, self.path) in requests:
                 return row
-        return next(row for row in OPERATIONS.values() if isinstance(row, TaskOperation) and row.details
-                    and (row.details.method, row.details.path) == (self.method, self.path))  # fmt: skip
+        raise LookupError(f"{self.method} {self.path} belongs to no row")
 
 
 def exchanges() -> Iterator[Exchange]:
@@ -104,8 +104,8 @@ def test_every_recording_is_replayed_here() -> None:
 @named(ALL)
 def test_every_recorded_request_goes_to_the_host_of_its_operation(exchange: Exchange) -> None:
     row = exchange.operation
-    endpoint = row.create if isinstance(row, TaskOperation) else row.endpoint
-    assert urlsplit(exchange.url).hostname == HOSTS[endpoint.host]
+    host = "api" if isinstance(row, TaskOperation) else row.host
+    assert urlsplit(exchange.url).hostname == HOSTS[host]
 
 
 @named(CREATES)
@@ -169,13 +169,10 @@ def test_a_recorded_call_or_upload_is_sent_and_read_as_recorded(exchange: Exchan
     row = exchange.operation
     error = None
     try:
-        if isinstance(row, CallOperation):
-            got = kie.call(row, exchange.body)
-        else:
-            assert isinstance(row, UploadOperation)
-            streamed = {"uploadPath": "images/test-uploads"}
-            file = ("a.png", ONE_PIXEL) if row.file_field else None
-            got = kie.upload(row, exchange.body or streamed, file)
+        assert isinstance(row, CallOperation)
+        streamed = {"uploadPath": "images/test-uploads"} if row.file_field else None
+        file = ("a.png", ONE_PIXEL) if row.file_field else None
+        got = kie.call(row, exchange.body or streamed, file)
     except errors.KieError as caught:
         error = caught
 

@@ -151,7 +151,7 @@ def test_every_cover_is_paid_for_once(outcome: Outcome) -> None:
     assert paid == dict.fromkeys(outcome.songs, 1)
 
 
-def test_the_limiter_on_redis_holds_the_rate_over_all_workers_and_triggerers(outcome: Outcome) -> None:
+def test_the_limiter_on_postgres_holds_the_rate_over_all_workers_and_triggerers(outcome: Outcome) -> None:
     # The simulator rejects what is more than KIE's rate when it arrives. A create that waits for a processor with its
     # permit in hand can bring one too many into the next window; of covers nobody knows how long they took.
     assert outcome.burst == "success"

@@ -22,14 +22,7 @@ import pytest
 from local_stack.programs import PACKAGES, program
 from unused_ports import unused_port
 
-PASSWORD = "test-pass%2Fword"  # as it stands in a URL; not a secret outside the test
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """Give the URL of an empty Redis, for the tests of a module."""
-    with redis_server() as url:
-        yield url
+PASSWORD = "test-pass%2Fword"  # as a URL has it; not a secret outside the test
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +36,7 @@ def postgres_url() -> Iterator[str]:
 def redis_server(password: str = PASSWORD) -> Iterator[str]:
     """Run Redis, without persistence, and give its URL.
 
-    :param password: as it stands in a URL.
+    :param password: as a URL has it.
     """
     program, port = _program("redis-server"), unused_port()
     settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {unquote(password)}\n'
@@ -65,7 +58,7 @@ def postgres_server(user: str = "kie", password: str = PASSWORD, settings: Seque
     """Make a Postgres cluster, run it and give the URL of its database.
 
     :param user: who owns it.
-    :param password: theirs, as it stands in a URL.
+    :param password: theirs, as a URL has it.
     :param settings: further settings, such as ``max_connections=200``.
     """
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:

@@ -375,30 +375,30 @@ CAUSES: Mapping[str, Cause] = {
     "a cover was paid before": Cause({}, cover_was_paid_before),
     "the rate is used up": Cause({}, rate_is_used_up),
     "the exporter is restarted": Cause({}, exporter_is_restarted),
-    "KIE is down": Cause({"KieSongsHeldUp kie": HELD_UP}, kie_answers(455, "Under maintenance")),
-    "no credits": Cause({"KieSongsHeldUp credits": HELD_UP}, no_credits),
+    "KIE is down": Cause({"KieSongsBlocked kie": HELD_UP}, kie_answers(455, "Under maintenance")),
+    "no credits": Cause({"KieSongsBlocked credits": HELD_UP}, no_credits),
     "few credits are left": Cause(
-        {"KieSongsHeldUp credits": "songs go on, and soon will not: below [kie] credits_alert"}, few_credits
+        {"KieSongsBlocked credits": "songs go on, and soon will not: below [kie] credits_alert"}, few_credits
     ),
-    "the daily cap is reached": Cause({"KieSongsHeldUp daily_cap": HELD_UP}, cap_is_reached),
-    "a record is damaged": Cause({"KieSongsHeldUp record": "its song would be forgotten"}, record_is_damaged),
+    "the daily cap is reached": Cause({"KieSongsBlocked daily_cap": HELD_UP}, cap_is_reached),
+    "a record is damaged": Cause({"KieSongsBlocked record": "its song would be forgotten"}, record_is_damaged),
     "the key is refused": Cause(
-        {"KieSongsHeldUp account": HELD_UP}, kie_answers(401, "You do not have access permissions")
+        {"KieSongsBlocked account": HELD_UP}, kie_answers(401, "You do not have access permissions")
     ),
-    "the bucket refuses": Cause({"KieSongsHeldUp s3": HELD_UP}, bucket_refuses),
-    "the bucket refuses the receiver": Cause({"KieCallbacksNotKept": "KIE was answered 500"}, receiver_is_refused),
+    "the bucket refuses": Cause({"KieSongsBlocked s3": HELD_UP}, bucket_refuses),
+    "the bucket refuses the receiver": Cause({"KieCallbacksNotStored": "KIE was answered 500"}, receiver_is_refused),
     "callbacks are lost": Cause({"KieCallbacksMissing kie_default": "polls alone find covers"}, callbacks_are_lost),
     "callbacks are forged": Cause({"KieCallbacksRefused": "30 calls without a signature"}, callbacks_are_forged),
     "songs are rejected": Cause({"KieFailures content_rejected": "songs failed for good"}, songs_are_rejected),
     "kie_ops is paused": Cause({"KieOpsNotRunning": "nobody looks"}, ops_is_paused),
     "paid and not archived": Cause(
         {
-            "KieSongsHeldUp s3": "the uploads are refused: what to fix",
+            "KieSongsBlocked s3": "the uploads are refused: what to fix",
             "KiePaidButNotArchived": "for two hours nothing of what is paid for came: how much it matters",
         },
         paid_is_not_archived,
     ),
-    "a song is owed for long": Cause({"KieSongUnarchivedLong": "seven hours"}, song_is_owed_for_long),
+    "a song is owed for long": Cause({"KieSongPendingTooLong": "seven hours"}, song_is_owed_for_long),
     "files expire": Cause({"KieFilesExpire": "in a day"}, files_expire),
 }
 TOGETHER: Sequence[Sequence[str]] = (

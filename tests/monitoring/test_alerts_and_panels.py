@@ -18,11 +18,11 @@ from sped_up_rules import sped_up
 
 pytestmark = pytest.mark.timeout(3000)
 EMPTY_WHERE_ALL_IS_WELL = {
-    "Taken up instead of paid",
-    "Held back by our own limiter",
-    "Failed for good",
-    "Retried",
-    "Rescheduled: outages and rate",
+    "Existing tasks adopted",
+    "Delayed by the rate limiter",
+    "Failures",
+    "Retries",
+    "Rescheduled",
 }
 
 

@@ -193,7 +193,11 @@ def test_every_event_fits_openlineages_schema_and_ours_and_tells_no_prompt_in_ou
         check(event)
     ours = [event["run"]["facets"]["kie"] for event in events if "kie" in event["run"].get("facets", {})]
     assert len(ours) > 20
-    assert {facet["heard"] for facet in ours if "heard" in facet} <= {"callback", "poll", "at_once"}
+    assert {facet["completion_source"] for facet in ours if "completion_source" in facet} <= {
+        "callback",
+        "poll",
+        "at_once",
+    }
     assert not any("text" in facet.get("prompt", {}) for facet in ours)
     assert not any(PROMPT in str(facet) for facet in ours)
 

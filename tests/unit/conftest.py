@@ -126,14 +126,14 @@ def songs(
 ) -> Songs:
     """Give the songs of that bucket to commands, which may change how this process looks connections up."""
     from airflow_database import make_tables
-    from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.cli import forget, redrive, where
+    from airflow_kie.archive.s3.bucket import Bucket
+    from airflow_kie.cli import arguments
     from airflow_kie.hooks import archive
     from cli_songs import Songs
 
     make_tables()
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     opened = Bucket(s3_server.client(), bucket)
-    for module in (archive, where, redrive, forget):
+    for module in (archive, arguments):
         monkeypatch.setattr(module, "open_bucket", lambda *_: opened)  # a new S3 client takes a second
     return Songs(opened, capsys)

@@ -62,7 +62,7 @@ def test_a_song_from_create_to_archive_is_counted_with_its_waits_and_bytes_and_n
     archived = archive_run(song, cover, bucket).attempt()
     mine = {"kind": "cover", "connection": "kie_default"}
     assert [sample.tags for sample in sent.of("kie.created")] == [mine]
-    assert [sample.tags for sample in sent.of("kie.done")] == [{**mine, "heard": "poll"}]
+    assert [sample.tags for sample in sent.of("kie.done")] == [{**mine, "completion_source": "poll"}]
     (wait,) = sent.of("kie.wait")
     assert (wait.tags, wait.kind) == (mine, "ms") and wait.value >= 300
     assert [sample.value for sample in sent.of("kie.waiting")][-1] == 0
@@ -81,7 +81,7 @@ def test_a_cover_that_another_run_has_paid_for_is_counted_as_adopted(
     cover_run(song, bucket, deferrable=False).attempt()
     cover_run(song, bucket, deferrable=False).attempt()
     assert len(sent.of("kie.adopted")) == len(sent.of("kie.created")) == 1
-    assert [sample.tags["heard"] for sample in sent.of("kie.done")] == ["at_once", "at_once"]
+    assert [sample.tags["completion_source"] for sample in sent.of("kie.done")] == ["at_once", "at_once"]
     assert len(sent.of("kie.wait")) == 1  # of the task that was created here
 
 
@@ -110,20 +110,20 @@ def test_a_look_at_an_archive_that_lacks_nothing_that_kie_has_is_not_counted(sen
     assert sent.of("kie.archived") == sent.samples == []
 
 
-def test_a_task_that_a_callback_woke_is_counted_as_heard_by_callback(
+def test_a_task_that_a_callback_woke_is_counted_with_its_source(
     kie: SimulatorServer, bucket: str, sent: StatsdListener
 ) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
-    from airflow_kie._airflow_private.metadata import LOOK
+    from airflow_kie._airflow_private.metadata import WAKE_UP
 
     kie.control.set(cover_seconds=3600.0)
     run = cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=True)
     with pytest.raises(TaskDeferred):
         run.execute()
     kie.control.advance(3600)
-    run.wake("execute_complete", {"event": dict(LOOK)})
-    assert [sample.tags["heard"] for sample in sent.of("kie.done")] == ["callback"]
+    run.wake("execute_complete", {"event": dict(WAKE_UP)})
+    assert [sample.tags["completion_source"] for sample in sent.of("kie.done")] == ["callback"]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_of_two_triggers_that_start_at_once_neither_sends_a_metric_before_there_
 
 
 def test_no_metric_has_a_tag_that_could_hold_an_id() -> None:
-    allowed = {"kind", "connection", "heard", "reason", "over", "outcome", "cause", "triggerer"}
+    allowed = {"kind", "connection", "completion_source", "reason", "over", "outcome", "cause", "triggerer"}
     assert {tag for metric in metrics.METRICS.values() for tag in metric.tags} <= allowed
 
 

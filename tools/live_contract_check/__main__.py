@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.archive.inbox.song_request import id_errors
-from airflow_kie.cli.check import free_checks, hook_of
-from airflow_kie.cli.terminal import INTERRUPTED, agreed, complain, ours_alone, say
+from airflow_kie.cli.doctor import default_connection, free_checks
+from airflow_kie.cli.terminal import INTERRUPTED, agreed, complain, output_for_answers, say
 from airflow_kie.client.errors import KieError
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.hooks.kie import KieHook
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: 0 if every assumption that was seen has held, 1 otherwise, 130 when it was interrupted.
     """
     options = _parser().parse_args(arguments)
-    metadata.begin_command()
-    with ours_alone():
-        hook = hook_of(options.kie_conn_id)
-        if not free_checks(hook):
+    process.begin_command()
+    with output_for_answers():
+        hook = KieHook(options.kie_conn_id or default_connection())
+        if not free_checks(hook.kie_conn_id):
             return 1
         problem = _problem(options)
         if problem:

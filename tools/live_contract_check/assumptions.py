@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_kie.cli.http_log import Exchange
-from airflow_kie.client.operations.json_path import first_at, values_at
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.json_path import value_at, values_at
+from airflow_kie.client.operations.suno import COVER
+from tools.live_contract_check.http_log import Exchange
 from tools.live_contract_check.observations import Seen, Step
 
 DOCUMENTED_FILE_HOST = "tempfile.aiquickdraw.com"
@@ -62,7 +62,7 @@ def _callback_needed(seen: Seen) -> Judged:
     if exchange is None:
         return _unseen("no answer came")
     code, msg = exchange.answer.get("code"), exchange.answer.get("msg")
-    if first_at(exchange.answer.get("data"), *COVER.id_paths) and code != 200:
+    if value_at(exchange.answer.get("data"), COVER.id_path) and code != 200:
         return _unseen(f"the song had a cover already: code {code}")
     return _held(code == 422 and "callback" in str(msg).lower(), f"code {code}, {msg!r}")
 
@@ -71,7 +71,7 @@ def _accepted(seen: Seen) -> Judged:
     exchange = seen.created
     if exchange is None:
         return _unseen("the song had a cover already, or the create was refused")
-    where = "data.taskId" if first_at(exchange.answer.get("data"), ("taskId",)) else "elsewhere"
+    where = "data.taskId" if value_at(exchange.answer.get("data"), "taskId") else "elsewhere"
     return _held(
         (exchange.response.status, where) == (200, "data.taskId"),
         f"HTTP {exchange.response.status}, code 200, id at {where}",
@@ -99,10 +99,10 @@ def _repeat(judge: Callable[[Exchange, Seen], Judged]) -> Judge:
 
 def _repeat_id(exchange: Exchange, seen: Seen) -> Judged:
     data = exchange.answer.get("data")
-    named = first_at(data, *COVER.id_paths)
+    named = value_at(data, COVER.id_path)
     if named:
         same = "the first cover's id" if named == seen.task_id else "another id: a second cover was made"
-        where = "data.taskId" if first_at(data, ("taskId",)) else "data.task_id"
+        where = "data.taskId" if value_at(data, "taskId") else "data.task_id"
         return _held(named == seen.task_id and where == "data.taskId", f"{same}, at {where}")
     if isinstance(data, str) and data:
         return _held(False, "the id is data itself, which is understood too")
@@ -163,8 +163,8 @@ def _times(done: dict[str, Any], _: Seen) -> Judged:
 
 
 def _images(done: dict[str, Any], _: Seen) -> Judged:
-    images = list(values_at(done, COVER.result_paths[0]))
-    is_list = isinstance(first_at(done, ("response", "images")), list)
+    images = values_at(done, COVER.results)
+    is_list = isinstance(value_at(done, "response.images"), list)
     return _held(is_list and len(images) == DOCUMENTED_IMAGES, f"{len(images)}, {'a list' if is_list else 'no list'}")
 
 

@@ -14,7 +14,6 @@ from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.content.images import check_image
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli.http_log import ListeningTransport
 from airflow_kie.client.answers.decode import (
     CreateAnswer,
     Created,
@@ -37,11 +36,12 @@ from airflow_kie.client.errors import (
     KieThrottled,
 )
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
+from tools.live_contract_check.http_log import RecordingTransport
 from tools.live_contract_check.observations import Seen, SeenFile, Step
 
 PERMIT_PATIENCE = 30.0
@@ -70,7 +70,7 @@ class CoverExperiment:
     _failure_signature: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.transport = ListeningTransport(self.hook.account)
+        self.transport = RecordingTransport(self.hook.account)
         self.kie = Kie(self.transport)
 
     def close(self) -> None:
@@ -96,9 +96,8 @@ class CoverExperiment:
         pending = self.archive.pending()
         if pending and pending.working:
             working = pending.working
-            with metadata.metadata_session() as session:
-                if metadata.run_is_active(session, working.dag_id, working.run_id):
-                    return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
+            if metadata.run_is_active(working.dag_id, working.run_id):
+                return f"Run {working.run_id} of {working.dag_id} works on song {self.music_task_id}: wait for it."
         return None
 
     def song(self) -> TaskDetails:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from airflow_kie.cli.http_log import Exchange
-from airflow_kie.client.operations.json_path import first_at, values_at
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.json_path import value_at, values_at
+from airflow_kie.client.operations.suno import COVER
+from tools.live_contract_check.http_log import Exchange
 
 
 class Step(StrEnum):
@@ -74,7 +74,7 @@ class Seen:
     def task_id(self) -> str | None:
         """The cover task, as the accepted create named it, or whichever create named one."""
         creates = (self.created, self.one(Step.WITHOUT_CALLBACK), self.one(Step.CREATE))
-        found = (first_at(one.answer.get("data"), *COVER.id_paths) for one in creates if one)
+        found = (value_at(one.answer.get("data"), COVER.id_path) for one in creates if one)
         return next((str(task_id) for task_id in found if task_id), None)
 
     @property
@@ -87,7 +87,7 @@ class Seen:
     def done(self) -> dict[str, Any] | None:
         """The details of the finished cover."""
         last = self.details[-1] if self.details else None
-        return last if last and any(values_at(last, COVER.result_paths[0])) else None
+        return last if last and values_at(last, COVER.results) else None
 
     def balance(self, step: Step) -> float | None:
         """Return what a balance was."""

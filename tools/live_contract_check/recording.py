@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from airflow_kie.cli.http_log import Exchange
 from airflow_kie.client.account import API_URL
 from airflow_kie.client.redact import without_urls
+from tools.live_contract_check.http_log import Exchange
 
 CALLBACK = "https://example.com/callback"
 FIRST_BALANCE = 1000.0

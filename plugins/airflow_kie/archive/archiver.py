@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie import __version__
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.file_transfer import Download, Fetcher, Refresh, Source
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import (
@@ -30,6 +29,7 @@ from airflow_kie.archive.manifest import (
 )
 from airflow_kie.archive.pending import Options, new_pending, settle_pending, upsert_pending
 from airflow_kie.archive.record_base import label_list, label_map
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.errors import KieError, KieNoFiles
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.content.audio import check_audio
 from airflow_kie.archive.content.checks import LYRICS_FACTS, ContentFacts, text_file
 from airflow_kie.archive.content.images import check_image
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.record_base import utc_text
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.wanted import FileKind
 from airflow_kie.client.errors import (
     FileDamaged,

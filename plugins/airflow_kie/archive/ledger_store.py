@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from airflow_kie.archive.bucket import Bucket
+from airflow_kie.archive.s3.bucket import Bucket
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime
+from airflow_kie.archive.s3.bucket import Bucket
 
 SCHEMA_VERSION = 1
 

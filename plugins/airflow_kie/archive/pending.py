@@ -20,10 +20,10 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import WRITES, read_manifest
 from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.wanted import Wanted
 
 SCHEMA_VERSION = 1

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from airflow_kie.client.errors import KieError, Scope
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.layout import ArchiveKeys, SongKeys
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 

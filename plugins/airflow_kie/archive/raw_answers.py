@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.s3_errors import S3Error
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3Error
 from airflow_kie.client.task_ids import is_task_id
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,9 @@ from airflow_kie.client.errors import KieError
 _TIME_SCHEMA = {"type": "string", "format": "date-time", "pattern": "Z$"}
 
 
-class ArchiveUnreadable(KieError):
+class ArchiveUnreadable(KieError, reason="archive_unreadable"):
     """A manifest or pending record in the bucket is not what this program or a newer one wrote."""
 
-    reason = "archive_unreadable"
     what = "A record in the bucket cannot be read"
     todo = (
         "Look at the object that is named. If it is damaged, note the cover_task_ids in it, delete it and clear the "

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
 from airflow_kie.archive.pending import (
@@ -20,6 +19,7 @@ from airflow_kie.archive.pending import (
     settle_pending,
     upsert_pending,
 )
+from airflow_kie.archive.s3.bucket import Bucket
 
 if TYPE_CHECKING:
     pass

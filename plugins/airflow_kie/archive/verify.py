@@ -15,11 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.layout import INBOX, ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, read_manifest
 from airflow_kie.archive.record_base import ArchiveUnreadable
-from airflow_kie.archive.s3_errors import S3Error
+from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.errors import S3Error
 from airflow_kie.client.errors import Remedy
 from airflow_kie.client.task_ids import KeyRefused
 

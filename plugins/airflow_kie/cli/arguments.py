@@ -1,4 +1,4 @@
-"""What a person names on the command line: an archive, a moment."""
+"""What a person names on the command line: an archive, a date."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from datetime import UTC, datetime
 
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.cli.terminal import InvalidArgument
+from airflow_kie.hooks.archive import open_bucket
 
 
-def configured_archive() -> str:
-    """Return the archive of ``[kie]`` by its name; empty if no bucket is set there."""
-    bucket = settings.text("bucket")
-    return f"s3://{bucket}/{settings.text('prefix', 'songs')}" if bucket else ""
-
-
-def archive_of(url: str) -> tuple[str, ArchiveKeys]:
+def open_archive(url: str | None = None) -> tuple[Bucket, ArchiveKeys]:
     """Return bucket and prefix of an archive.
 
-    :param url: ``s3://<bucket>/<prefix>``; without a prefix, the archive is the bucket's root.
-    :raises ValueError: when it is no such name, or the prefix cannot be one.
+    :param url: ``s3://<bucket>/<prefix>``; without a prefix, the archive is the bucket's root. None: that of ``[kie]``.
+    :raises InvalidArgument: when it is not such a name, or none is given and ``[kie]`` has no bucket.
     """
-    if not url:
-        raise ValueError("No bucket is set in [kie]: name the archive, such as s3://my-covers/songs.")
-    scheme, _, place = url.partition("://")
-    bucket, _, prefix = place.partition("/")  # no urlsplit: a prefix may hold # and ?
-    if scheme.lower() != "s3" or not bucket:
-        raise ValueError(f"{url!r} is not the name of an archive, such as s3://my-covers/songs.")
-    return bucket, ArchiveKeys(prefix)
+    bucket, prefix = settings.text("bucket"), settings.text("prefix", "songs")
+    if url:
+        scheme, _, place = url.partition("://")
+        bucket, _, prefix = place.partition("/")  # no urlsplit: a prefix may hold # and ?
+        if scheme.lower() != "s3" or not bucket:
+            raise InvalidArgument(f"{url!r} is not the name of an archive, such as s3://my-covers/songs.")
+    if not bucket:
+        raise InvalidArgument("No bucket is set in [kie], and no archive was named, such as s3://my-covers/songs.")
+    keys = ArchiveKeys(prefix)
+    return open_bucket(settings.text("aws_conn_id", "aws_default"), bucket), keys
 
 
 def moment_of(text: str | None) -> datetime | None:
     """Return a date or time that a person wrote; without a zone it is UTC.
 
-    :raises ValueError: when it is none.
+    :raises InvalidArgument: when it is neither.
     """
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no date, such as 2026-11-01 or 2026-11-01T12:30.") from None
+        raise InvalidArgument(f"{text!r} is not a date, such as 2026-11-01 or 2026-11-01T12:30.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

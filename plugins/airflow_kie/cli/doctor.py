@@ -1,86 +1,129 @@
-"""`airflow kie doctor`: is everything in order here? Costs nothing and changes nothing."""
+"""`airflow kie doctor`, and its part for one account, `airflow kie check`: free of charge, and nothing is changed."""
 
 from __future__ import annotations
 
 import platform
-import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
+from types import MappingProxyType
 
 from airflow.sdk import conf
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import metadata
-from airflow_kie.cli.checks.account import key_findings, limiter_findings, spending_findings
-from airflow_kie.cli.checks.callbacks import callback_findings
-from airflow_kie.cli.checks.findings import Finding, failed, looked, report
-from airflow_kie.cli.checks.installation import (
-    bucket_findings,
-    dag_findings,
-    inbox_findings,
-    pool_findings,
-    triggerer_findings,
-)
-from airflow_kie.cli.terminal import ours_alone
+from airflow_kie.cli.checks import account, callbacks, installation
+from airflow_kie.cli.checks.findings import Finding, Level, failed
+from airflow_kie.cli.terminal import command, say, say_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
 from airflow_kie.hooks.kie import KieHook
 
-CONNECTION_CHECKS = (
-    ("key", key_findings),
-    ("limiter", limiter_findings),
-    ("spending", spending_findings),
-    ("receiver", callback_findings),
+AccountChecks = Mapping[str, Callable[[KieHook], Iterable[Finding]]]
+_FREE_READS: AccountChecks = MappingProxyType({"key": account.key_findings, "limiter": account.limiter_findings})
+_ACCOUNT: AccountChecks = MappingProxyType(
+    {**_FREE_READS, "spending": account.spending_findings, "receiver": callbacks.callback_findings}
 )
-AIRFLOW_CHECKS = (
-    ("bucket", bucket_findings),
-    ("inbox", inbox_findings),
-    ("pool", pool_findings),
-    ("triggerer", triggerer_findings),
-    ("DAG", dag_findings),
+_INSTALLATION = MappingProxyType(
+    {
+        "bucket": installation.bucket_findings,
+        "inbox": installation.inbox_findings,
+        "pool": installation.pool_findings,
+        "triggerer": installation.triggerer_findings,
+        "DAG": installation.dag_findings,
+    }
 )
 
 
-def command(args: Namespace) -> None:
-    """Run the command.
+@command()
+def doctor(args: Namespace) -> int:
+    """Check everything; the exit code is 1 if something has failed.
 
     :param args: `kie_conn_id`, `redacted`, `json`.
-    :raises SystemExit: 1 if something has failed, otherwise 0.
     """
-    metadata.begin_command()
     connections = [args.kie_conn_id] if args.kie_conn_id else list(settings.allowed_connections())
-    with ours_alone():
-        bad = report(findings(connections), connections, redacted=args.redacted, as_json=args.json, head=versions())
-    sys.exit(1 if bad else 0)
+    found = chain.from_iterable(account_findings(conn_id) for conn_id in connections)
+    every = chain(found, _made(_INSTALLATION))
+    return int(not report(every, connections, redacted=args.redacted, as_json=args.json, head=_versions()))
 
 
-def findings(connections: Sequence[str]) -> Iterator[Finding]:
-    """Yield what every check finds.
+@command()
+def check(args: Namespace) -> int:
+    """Check one account and the bucket; the exit code is 1 if something has failed.
 
-    :param connections: the Airflow connections to look at.
+    :param args: `kie_conn_id` (None: the first that `[kie] kie_conn_ids` allows).
     """
-    for conn_id in connections:
-        yield from connection_findings(conn_id)
-    for check, look in AIRFLOW_CHECKS:
-        yield from looked(check, look)
+    return int(not free_checks(args.kie_conn_id or default_connection()))
 
 
-def connection_findings(conn_id: str) -> Iterator[Finding]:
+def default_connection() -> str:
+    """Return the first connection that `[kie] kie_conn_ids` allows."""
+    return next(iter(settings.allowed_connections()), KieHook.default_conn_name)
+
+
+def free_checks(conn_id: str) -> bool:
+    """Print the free checks of a connection's account and of the bucket; return whether nothing has failed."""
+    return report(chain(account_findings(conn_id, _FREE_READS), _made({"bucket": installation.bucket_findings})), [])
+
+
+def account_findings(conn_id: str, checks: AccountChecks = _ACCOUNT) -> Iterator[Finding]:
     """Yield what the checks of one connection find; one that cannot be used has only that finding."""
     hook = KieHook(conn_id)
     try:
         _ = hook.account
     except KieError as error:
-        unusable = error  # the name of an except clause ends with it
-        yield from looked("connection", lambda: [failed("connection", unusable)], conn_id)
+        yield replace(failed("connection", error), connection=conn_id)
         return
-    for check, look in CONNECTION_CHECKS:
-        yield from looked(check, partial(look, hook), conn_id)
+    yield from _made({name: partial(check, hook) for name, check in checks.items()}, conn_id)
 
 
-def versions() -> dict[str, str]:
+def _made(checks: Mapping[str, Callable[[], Iterable[Finding]]], connection: str | None = None) -> Iterator[Finding]:
+    """Yield what checks find; one that breaks is a finding too, so that the next one is still made."""
+    for name, function in checks.items():
+        try:
+            for found in function():
+                yield replace(found, connection=connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are worth knowing
+            yield replace(failed(name, error), connection=connection)
+
+
+def report(
+    findings: Iterable[Finding],
+    connections: Sequence[str],
+    *,
+    redacted: bool = False,
+    as_json: bool = False,
+    head: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
+    """Print findings as they come; return whether none has failed.
+
+    :param findings: a line is printed as soon as it is found.
+    :param connections: all connections that are checked; redacted, they are numbered in this order.
+    :param redacted: leave out what only its owner may see.
+    :param as_json: print one JSON object at the end instead.
+    :param head: versions and the like, printed first.
+    """
+    rows, good = [], True
+    if head and not as_json:
+        say(", ".join(f"{name} {value}" for name, value in head.items()))
+    for found in findings:
+        good = good and found.level is not Level.FAIL
+        about = found.connection
+        if about is not None and redacted:
+            about = f"connection {connections.index(about) + 1}"
+        seen = found.public if redacted else found.seen
+        rows.append({"check": found.check, "connection": about, "level": found.level.value, "seen": seen})
+        if not as_json:
+            named = f"[{about}] " if about and len(connections) > 1 else ""
+            say(f"{found.level:<4}  {found.check:<12}  {named}{seen}")
+    if as_json:
+        say_json({"versions": dict(head), "ok": good, "checks": rows})
+    return good
+
+
+def _versions() -> dict[str, str]:
     """Return what a bug report needs to know of this installation."""
     return {
         "airflow": version("apache-airflow-core"),

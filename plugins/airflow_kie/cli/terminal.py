@@ -1,4 +1,4 @@
-"""What a command says to a person and asks of them."""
+"""What a command prints, what it asks, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,18 +7,71 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
+
+from airflow_kie._airflow_private import process
+from airflow_kie.client.errors import KieError
 
 _output: TextIO | None = None
 INTERRUPTED = 130
-_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
+_ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
 """Control characters, halves of characters, line breaks: a song's title could move a terminal's cursor with them."""
 
 
+class InvalidArgument(ValueError):
+    """What a person has given cannot be used; the message says why."""
+
+
+def command(
+    problem: str = "", advice: str = "", code: int = 1
+) -> Callable[[Callable[[Namespace], int]], Callable[[Namespace], NoReturn]]:
+    """Make a command of a function that returns its exit code; it ends the process with that code.
+
+    Such a command finds connections in Airflow's database, and ends an error in a sentence rather than a traceback.
+
+    :param problem: what has failed, before the sentence of an error.
+    :param advice: what to do, after it.
+    :param code: the exit code of an error.
+    """
+
+    def wrap(function: Callable[[Namespace], int]) -> Callable[[Namespace], NoReturn]:
+        @wraps(function)
+        def run(args: Namespace) -> NoReturn:
+            process.begin_command()
+            with output_for_answers():
+                try:
+                    ended = function(args)
+                except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
+                    complain(" ".join(part for part in (problem, error_text(error), advice) if part))
+                    ended = code
+                sys.exit(ended)
+
+        return run
+
+    return wrap
+
+
+def error_text(error: Exception, *, quoted: bool = True) -> str:
+    """Return what has happened and what to do about it, in a line.
+
+    :param quoted: with the message of KIE, S3 or a library; without it, the text holds nothing private.
+    """
+    if isinstance(error, InvalidArgument):
+        return str(error)
+    if isinstance(error, KieError):
+        code = f" [code {error.facts.code}]" if error.facts.code is not None else ""
+        message = f": {error.facts.message.rstrip('. ')}" if quoted and error.facts.message else ""
+        return f"{error.what}{message}{code}. {error.todo}"
+    name, first = type(error).__name__, (str(error).splitlines() or [""])[0]
+    return f"Unexpected error: {name}: {first}" if quoted else f"Unexpected error: {name}."
+
+
 @contextlib.contextmanager
-def ours_alone() -> Iterator[None]:
+def output_for_answers() -> Iterator[None]:
     """Leave the standard output to :func:`say` while the block runs: what is logged meanwhile goes to the standard
     error. Airflow logs to the standard output, in the midst of what a program reads.
 
@@ -52,11 +105,11 @@ def complain(text: str) -> None:
 
 
 def _in_a_line(text: str) -> str:
-    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _UNSEEN else sign for sign in text)
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _ESCAPED else sign for sign in text)
 
 
 def _write(output: TextIO, text: str) -> None:
-    """Write a text; whoever has stopped reading (``| head -1``) ends neither the work nor its exit code."""
+    """Write a text; a reader that has gone (``| head -1``) ends neither the work nor its exit code."""
     encoding = output.encoding or "utf-8"
     try:
         output.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -75,7 +128,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        complain("Nobody can be asked here, so nothing was done. Say --yes to agree beforehand.")
+        complain("This is not a terminal, so nothing was asked and nothing was done. Pass --yes to confirm.")
         return False
     _write(_output or sys.stdout, f"{question} Type yes to go on: ")
     return sys.stdin.readline().strip().lower() == "yes"

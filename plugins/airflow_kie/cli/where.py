@@ -2,116 +2,90 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from datetime import UTC, datetime
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli.arguments import archive_of, configured_archive
-from airflow_kie.cli.checks.findings import failed
-from airflow_kie.cli.terminal import complain, ours_alone, say
+from airflow_kie.cli.arguments import open_archive
+from airflow_kie.cli.terminal import InvalidArgument, command, complain, error_text, say
 from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.task_state import source_key
-from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.web.pages.view_model import SongPage, song_page
 
-ACTIVE = ("queued", "running")
+Runs = list[tuple[str, str, str]]
+"""DAG id, run id and state of each."""
 
 
-def command(args: Namespace) -> None:
-    """Run the command.
+@command()
+def where(args: Namespace) -> int:
+    """Print what is known of a song; the exit code is 1 if nothing is known of the id.
 
     :param args: `id`, `archive` (None: that of [kie]).
-    :raises SystemExit: 0 if the song is known, 1 if nothing is known of the id.
     """
-    metadata.begin_command()
-    with ours_alone():
-        try:
-            code = _run(args.id, args.archive or configured_archive())
-        except ValueError as error:  # no archive, or none of that name
-            complain(str(error))
-            code = 1
-        except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
-            complain(failed("where", error).seen)
-            code = 1
-        sys.exit(code)
-
-
-def _run(task_id: str, url: str) -> int:
-    if problems := id_errors([task_id]):
-        complain(problems[0])
-        return 1
-    name, keys = archive_of(url)
-    bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
-    if _tell(SongArchive(bucket, keys.song(task_id))):
+    if problems := id_errors([args.id]):
+        raise InvalidArgument(problems[0])
+    bucket, keys = open_archive(args.archive)
+    if _show(SongArchive(bucket, keys.song(args.id))):
         return 0
-    song, unasked = _song_of_cover(bucket, keys, task_id)
-    if song and _tell(SongArchive(bucket, keys.song(song))):
+    song, unread = _song_of_cover(bucket, keys, args.id)
+    if song and _show(SongArchive(bucket, keys.song(song))):
         return 0
-    known = "whether KIE knows such a cover is not known" if unasked else "KIE knows no such cover"
-    for conn_id, error in unasked.items():
-        complain(f"Connection {conn_id}: {failed('where', error).seen}")
+    for conn_id, error in unread.items():
+        complain(f"Connection {conn_id}: {error_text(error)}")
+    known = "whether KIE knows such a cover could not be read" if unread else "KIE knows no such cover"
     complain(
-        f"{task_id} is neither archived nor owed here, no run works on it, and {known}. It is the task "
-        "id of kie.ai/logs that is looked for, not an audio id. To archive a song, trigger music_cover with it."
+        f"{args.id} is neither archived nor pending here, no run works on it, and {known}. Give the task id of "
+        "kie.ai/logs, not an audio id. To archive a song, trigger music_cover with it."
     )
     return 1
 
 
 def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> tuple[str | None, dict[str, KieError]]:
-    """Return the song that a cover belongs to: as KIE says, who is asked for free, or else a pending record.
+    """Return the song that a cover belongs to: as KIE's details say, which are free, or else a pending record.
 
-    :return: and why KIE could not be asked, by connection.
+    :return: and why the details could not be read, by connection.
     """
-    unasked: dict[str, KieError] = {}
+    unread: dict[str, KieError] = {}
     for conn_id in settings.allowed_connections():
         try:
             answer: DetailsAnswer = KieHook(conn_id).details(COVER.name, cover_task_id)
         except KieError as error:
             answer = Unreadable(error)
         if isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK:
-            unasked[conn_id] = answer.error  # another account's connection may know it
+            unread[conn_id] = answer.error  # another account's connection may know it
         if isinstance(answer, Read) and answer.details.parent_id:
-            return answer.details.parent_id, unasked
-    owing = (pending for pending in pending_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
-    return next((pending.music_task_id for pending in owing), None), unasked
+            return answer.details.parent_id, unread
+    having = (pending for pending in pending_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
+    return next((pending.music_task_id for pending in having), None), unread
 
 
-def _tell(archive: SongArchive) -> bool:
+def _show(archive: SongArchive) -> bool:
     """Print what is known of a song; return False if nothing is."""
     manifest, pending = archive.manifest(), archive.pending()
     music_task_id = archive.keys.music_task_id
-    with metadata.metadata_session() as session:
-        runs = metadata.runs_of_song(session, music_task_id, source_key("cover", music_task_id))
+    runs = metadata.runs_of_song(music_task_id, source_key("cover", music_task_id))
     if not (manifest or pending or runs):
         return False
-    active = _is_active(pending, runs)
+    active = any(state in ("queued", "running") for _, _, state in runs)
+    if pending and pending.working and not active:
+        active = metadata.run_is_active(pending.working.dag_id, pending.working.run_id)
     page = song_page(archive.keys, manifest, pending, active=active, now=datetime.now(UTC))
     say(f"{page.title}, music task {music_task_id}")
     say(f"{page.state.value}. {page.sentence}")
     for line in (*_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
         say(f"  {line}")
     return True
-
-
-def _is_active(pending: Pending | None, runs: list[tuple[str, str, str]]) -> bool:
-    if any(state in ACTIVE for _, _, state in runs):
-        return True
-    if pending is None or pending.working is None:
-        return False
-    with metadata.metadata_session() as session:
-        return metadata.run_is_active(session, pending.working.dag_id, pending.working.run_id)
 
 
 def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | None) -> list[str]:
@@ -121,14 +95,12 @@ def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | 
         lines += [f"file: {archive.bucket.url(file.key)}, {file.size:,} bytes" for file in manifest.files]
     if pending:
         lines.append(f"pending record: {archive.bucket.url(archive.keys.pending)}")
-    covers = (
-        pending.cover_task_ids if pending and pending.cover_task_ids else manifest.cover_task_ids if manifest else ()
-    )
+    covers = (pending.cover_task_ids if pending else ()) or (manifest.cover_task_ids if manifest else ())
     lines.append(f"paid cover tasks: {', '.join(covers) or 'none'}")
     return lines
 
 
-def _runs(pending: Pending | None, manifest: Manifest | None, runs: list[tuple[str, str, str]]) -> list[str]:
+def _runs(pending: Pending | None, manifest: Manifest | None, runs: Runs) -> list[str]:
     lines = [f"run: {dag_id} {run_id}, {state}" for dag_id, run_id, state in runs]
     named = {(dag_id, run_id) for dag_id, run_id, _ in runs}
     worked = pending.working if pending else None

@@ -18,9 +18,9 @@ from airflow_kie.client.answers.decode import (
 from airflow_kie.client.answers.envelope import Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
-from airflow_kie.client.operations.operation import CallOperation, Operation, Phase, TaskOperation, UploadOperation
-from airflow_kie.client.operations.registry import CREDIT, DOWNLOAD_URL
-from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
+from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
+from airflow_kie.client.operations.operation import CallOperation, TaskOperation
+from airflow_kie.client.requests import call_request, create_request, details_request
 
 
 class Kie:
@@ -56,32 +56,29 @@ class Kie:
             return Lost(error.with_facts(kind=kind.name))
         return decode_create(kind, source, response)
 
-    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers.
 
         :param kind: its row.
         :param task_id: KIE's id.
-        :param source: what it is made from, for a kind that is read by sending its create again.
         """
         try:
-            response = self._transport.send(details_request(kind, task_id, source or {}))
+            response = self._transport.send(details_request(kind, task_id))
         except KieError as error:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
 
-    def call(self, call: CallOperation, body: Mapping[str, Any] | None = None) -> Any:
+    def call(
+        self, call: CallOperation, body: Mapping[str, Any] | None = None, file: tuple[str, bytes] | None = None
+    ) -> Any:
         """Return the `data` of an operation that answers at once.
 
+        :param call: the row.
+        :param body: the fields as KIE names them.
+        :param file: (file name, bytes) where the row uploads one as multipart.
         :raises KieError: whatever KIE's code means.
         """
-        return _data(call, self._transport.send(call_request(call, body)))
-
-    def upload(self, upload: UploadOperation, body: Mapping[str, str], file: tuple[str, bytes] | None = None) -> Any:
-        """Give KIE a file and return the `data` of its answer.
-
-        :raises KieError: whatever KIE's code means.
-        """
-        return _data(upload, self._transport.send(upload_request(upload, body, file)))
+        return _data(call, self._transport.send(call_request(call, body, file)))
 
     def credits(self) -> float:
         """Return the account's balance in credits (a float, though the page says integer)."""
@@ -92,7 +89,10 @@ class Kie:
 
         :raises KieInvalidRequest: "url is wrong": not a file of KIE, or no longer there.
         """
-        return _fresh_url(self.call(DOWNLOAD_URL, {"url": url}))
+        link = self.call(DOWNLOAD_URL, {"url": url})
+        if not isinstance(link, str) or not link:
+            raise errors.KieBadAnswer("No link came back", kind=DOWNLOAD_URL.name)
+        return link
 
 
 class KieAsync:
@@ -105,32 +105,26 @@ class KieAsync:
         self._transport = transport
         self.account = transport.account
 
-    async def details(
-        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
-    ) -> DetailsAnswer:
+    async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task, as :meth:`Kie.details` does."""
         try:
-            response = await self._transport.send(details_request(kind, task_id, source or {}))
+            response = await self._transport.send(details_request(kind, task_id))
         except KieError as error:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
 
-    async def call(self, call: CallOperation, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the `data` of an operation that answers at once; errors as in :meth:`Kie.call`."""
-        return _data(call, await self._transport.send(call_request(call, body)))
-
     async def credits(self) -> float:
         """Return the account's balance in credits."""
-        return _credits(await self.call(CREDIT))
+        return _credits(_data(CREDIT, await self._transport.send(call_request(CREDIT))))
 
     async def close(self) -> None:
         """Close the connections; a later request opens them again."""
         await self._transport.close()
 
 
-def _data(operation: Operation, response: Response) -> Any:
+def _data(call: CallOperation, response: Response) -> Any:
     envelope = decode_envelope(response)
-    error = error_in(envelope, operation, Phase.CREATE)
+    error = error_in(envelope, call.name, {})
     if error is not None:
         raise error
     return envelope.data
@@ -138,11 +132,5 @@ def _data(operation: Operation, response: Response) -> Any:
 
 def _credits(data: Any) -> float:
     if isinstance(data, bool) or not isinstance(data, (int, float)):
-        raise errors.KieBadAnswer("The balance is no number", kind=CREDIT.name)
+        raise errors.KieBadAnswer("The balance is not a number", kind=CREDIT.name)
     return float(data)
-
-
-def _fresh_url(data: Any) -> str:
-    if not isinstance(data, str) or not data:
-        raise errors.KieBadAnswer("No link came back", kind=DOWNLOAD_URL.name)
-    return data

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_kie.client.answers.decode import DetailsAnswer, Invisible, Read, Unreadable
 from airflow_kie.client.errors import Scope
 from airflow_kie.client.operations.operation import State
-from airflow_kie.client.operations.registry import COVER, LYRICS, MUSIC
+from airflow_kie.client.operations.suno import COVER, LYRICS, MUSIC
 
 if TYPE_CHECKING:
     from airflow_kie.client.api import Kie

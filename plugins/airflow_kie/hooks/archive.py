@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.s3_errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
 from airflow_kie.archive.song_folder import SongArchive
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
 
     :param aws_conn_id: Airflow connection of type ``aws``; None or empty: boto3's default credential chain.
     :param bucket: its name.
-    :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.bucket.Bucket`; None: those of
+    :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.s3.bucket.Bucket`; None: those of
         `[kie] s3_extra_args`.
     :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
     :raises S3Error: when the connection gives no credentials, such as those of a role that it may not take on.

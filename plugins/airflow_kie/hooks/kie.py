@@ -16,7 +16,7 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
-from airflow_kie.client.operations import registry
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.spending_switch import SpendingSwitch
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class KieHook(BaseHook):
         :param kind: the operation, such as ``suno.cover``.
         :param task_id: KIE's id.
         """
-        return self.get_conn().details(registry.task_kind(kind), task_id)
+        return self.get_conn().details(task_kind(kind), task_id)
 
     def credits(self) -> float:
         """Return the account's balance in credits; asking is free."""
@@ -123,30 +123,27 @@ class KieHook(BaseHook):
 
     def limiter(self) -> CreateLimiter:
         """Return the limiter of the account's new tasks, shared by all its processes."""
-        from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, shared_limiter, store_is_local
+        from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, CreateLimiter
 
         extra = self._limits()
-        store = self._limiter_store(str(extra.get("limiter_conn_id") or ""))
-        if store_is_local(store) and spreads_over_machines():
-            _warn_of_local_limiter(self.kie_conn_id)
         per_day = extra.get("max_creates_per_day")
-        return shared_limiter(
+        limiter = CreateLimiter(
             self.account.name,
-            store,
-            int(extra.get("rate_limit") or CREATES),
-            SECONDS,
-            None if per_day in (None, "") else int(per_day),
+            store=self._limiter_store(str(extra.get("limiter_conn_id") or "")),
+            creates=int(extra.get("rate_limit") or CREATES),
+            seconds=SECONDS,
+            per_day=None if per_day in (None, "") else int(per_day),
         )
+        if limiter.store.local and spreads_over_machines():
+            _warn_of_local_limiter(self.kie_conn_id)
+        return limiter
 
     def _limits(self) -> Mapping[str, Any]:
         return self.get_connection(self.kie_conn_id).extra_dejson or {}
 
     def _limiter_store(self, conn_id: str) -> str:
         """Return the store's address; its password stays in a connection of its own."""
-        if not conn_id:
-            return ""
-        uri = self.get_connection(conn_id).get_uri()
-        return "postgresql" + uri.removeprefix("postgres") if uri.startswith("postgres:") else uri
+        return self.get_connection(conn_id).get_uri() if conn_id else ""
 
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the key works, by asking for the balance: free, and outside of any task too."""
@@ -226,6 +223,6 @@ def _warn_of_local_limiter(conn_id: str) -> None:
     """Tell once for a process that a file cannot limit several machines."""
     logging.getLogger(__name__).warning(
         "The limiter of connection %s is a file on this machine, but the executor runs tasks on several: together "
-        "they can exceed KIE's rate. Name a redis or postgres connection in its field limiter_conn_id.",
+        "they can exceed KIE's rate. Name a Postgres connection in its field limiter_conn_id.",
         conn_id,
     )

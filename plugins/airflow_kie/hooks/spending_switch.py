@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Variable, conf
 
-from airflow_kie._airflow_private import variables
+from airflow_kie._airflow_private import process, variables
 from airflow_kie.client.errors import KieSpendingStopped
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def read_anywhere(account: str) -> Stop | None:
     What fails is a stop too: it says so.
     """
     try:
-        return read_in_task(account) if variables.in_task() else stops().get(account)
+        return read_in_task(account) if process.in_task() else stops().get(account)
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be paid for
         log.warning("Whether account %s is stopped could not be read: %s", account, type(error).__name__)
         unread = f"Whether account {account} is stopped could not be read"

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -38,16 +38,14 @@ log = logging.getLogger(__name__)
 class Reader(Protocol):
     """What is asked of KIE here, by code that may block: a task's details."""
 
-    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
 
 
 class AsyncReader(Protocol):
     """The same in an event loop."""
 
-    async def details(
-        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
-    ) -> DetailsAnswer:
+    async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
 
 
@@ -148,7 +146,7 @@ class TaskDriver:
                     case Do(call):
                         value = call()
                     case Read(record):
-                        value = kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                        value = kie.details(task_kind(record.kind), record.task_id or "")
                     case Sleep(record, until):
                         pause(record, until)
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
@@ -178,7 +176,7 @@ class TaskDriver:
                     case Do(call):
                         value = await asyncio.to_thread(call)
                     case Read(record):
-                        value = await kie.details(task_kind(record.kind), record.task_id or "", record.source)
+                        value = await kie.details(task_kind(record.kind), record.task_id or "")
                     case Sleep(_, until):
                         await asyncio.sleep(max(0.0, until - self.clock()))
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide

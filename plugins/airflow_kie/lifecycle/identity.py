@@ -34,7 +34,7 @@ def request_digest(
     identity: dict[str, Any]
     if idempotency_key:
         identity = {"key": idempotency_key}
-    elif kind.parent_fields:
+    elif kind.parent is not None:
         identity = {"source": kind.source_in(body)}
     else:
         identity = {"asked_by": dict(asked_by), "request": body}

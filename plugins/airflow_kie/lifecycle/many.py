@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_kie.client.answers.decode import DetailsAnswer, Ended
 from airflow_kie.client.errors import KieError, KieUnexpected
@@ -86,8 +85,6 @@ class _Gated:
     kie: AsyncReader
     gate: asyncio.Semaphore
 
-    async def details(
-        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
-    ) -> DetailsAnswer:
+    async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         async with self.gate:
-            return await self.kie.details(kind, task_id, source)
+            return await self.kie.details(kind, task_id)

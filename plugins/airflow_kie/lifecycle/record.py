@@ -19,7 +19,7 @@ class TaskRecord:
 
     :param kind: the operation, such as ``suno.cover``.
     :param source: what it is made from, ``{"taskId": <music task id>}`` for a cover; see
-        :meth:`~airflow_kie.client.operations.operation.Task.source_in`.
+        :meth:`~airflow_kie.client.operations.operation.TaskOperation.source_in`.
     :param connection: the Airflow connection id whose account pays.
     :param digest: of the request's identity: its folder in the ledger of paid requests.
     :param number: which attempt at that request, 0 while nothing of it is known.
@@ -73,8 +73,9 @@ class TaskRecord:
     @property
     def parent_id(self) -> str | None:
         """The id of the KIE task or track that it is made from, if it is made from one: an uploaded file is none."""
-        names = task_kind(self.kind).parent_fields
-        return next((str(self.source[name]) for name in names if self.source.get(name)), None)
+        parent = task_kind(self.kind).parent
+        found = self.source.get(parent.field) if parent else None
+        return str(found) if found else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values, without what is unset; Airflow's store takes lists and no tuples."""

@@ -1,10 +1,10 @@
-"""Which files a run has newly archived, and the events that tell of it: also after a crash, never of old ones."""
+"""Which files a run has newly archived, and the events that report them: also after a crash, never old ones."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,25 +24,23 @@ if TYPE_CHECKING:
 class NewFiles:
     """Knows which files of a song this run has archived, over all attempts of its task.
 
-    An attempt can be killed after the manifest and before Airflow hears of its success: the next one finds everything
-    there, and the events still have to be sent. So the time at which a run begins to archive is noted first; a
-    retry keeps it, and a clear, which may come after a success, begins again.
+    An attempt can be killed after it wrote the manifest and before Airflow knows of its success: the next one finds
+    every file archived, and still has to send the events. So the time at which a run begins to archive is stored first;
+    a retry keeps it, and a clear, which may follow a success, begins again.
 
     :param context: the task's context.
     :param music_task_id: the song.
-    :param clock: epoch seconds.
     """
 
     context: Context
     music_task_id: str
-    clock: Callable[[], float] = time.time
 
     def begin(self) -> None:
-        """Note that this run archives, before anything is written."""
+        """Store when this run begins to archive, before anything is written."""
         if self._since() is None:
-            now = math.floor(self.clock() * 1000) / 1000  # the manifest's times are cut to milliseconds
-            noted = {"at": now, "max_tries": self._max_tries}
-            self._store.set(self._key, noted, retention=NEVER_EXPIRE)
+            now = math.floor(time.time() * 1000) / 1000  # the manifest's times are cut to milliseconds
+            stored = {"at": now, "max_tries": self.context["ti"].max_tries}
+            self._store.set(f"archiving/{self.music_task_id}", stored, retention=NEVER_EXPIRE)
 
     def among(self, manifest: Manifest) -> tuple[FileRecord, ...]:
         """Return the files of a manifest that this run has archived."""
@@ -52,20 +50,13 @@ class NewFiles:
         return tuple(file for file in manifest.files if file.archived_at.timestamp() >= since)
 
     def _since(self) -> float | None:
-        noted = self._store.get(self._key)
-        return float(noted["at"]) if isinstance(noted, dict) and noted.get("max_tries") == self._max_tries else None
-
-    @property
-    def _key(self) -> str:
-        return f"archiving/{self.music_task_id}"
+        stored = self._store.get(f"archiving/{self.music_task_id}")
+        this_try = isinstance(stored, dict) and stored.get("max_tries") == self.context["ti"].max_tries
+        return float(stored["at"]) if this_try else None
 
     @property
     def _store(self) -> Any:
         return self.context["task_state_store"]
-
-    @property
-    def _max_tries(self) -> Any:
-        return self.context["ti"].max_tries
 
 
 def emit_new_files(
@@ -77,10 +68,10 @@ def emit_new_files(
     manifest: Manifest,
     added: Sequence[FileRecord],
 ) -> None:
-    """Send "a cover was archived" and "the archive has changed", as far as the assets are among the outlets.
+    """Send "a cover was archived" and "the archive has changed", for those assets that are among the outlets.
 
-    :param operator: the task; an outlet of which there is nothing to tell is taken from it, since Airflow sends an
-        event for every asset among the outlets of a task that succeeds.
+    :param operator: the task; an outlet for which nothing has changed is removed from it, since Airflow sends an event
+        for every asset among the outlets of a task that succeeds.
     :param context: its context.
     :param bucket: where the files are.
     :param prefix: the archive's prefix.

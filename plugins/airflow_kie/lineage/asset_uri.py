@@ -17,20 +17,8 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     :raises ValueError: when it names no host or nothing at it.
     """
     if not uri.netloc or not uri.path.strip("/"):
-        raise ValueError(f"{uri.geturl()} is no asset of KIE: such as kie://api.kie.ai/suno/music is expected")
+        raise ValueError(f"{uri.geturl()} is not an asset of KIE; an example is kie://api.kie.ai/suno/music")
     return uri._replace(netloc=uri.netloc.lower())
-
-
-def create_asset(*, path: str, host: str = "api.kie.ai", extra: dict[str, Any] | None = None) -> Asset:
-    """Return an asset at KIE.
-
-    :param path: such as ``suno/cover``.
-    :param host: KIE's API.
-    :param extra: what else shall be known of it.
-    """
-    from airflow.sdk import Asset
-
-    return Asset(uri=f"kie://{host}/{path.strip('/')}", extra=extra or {})
 
 
 def to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:

@@ -1,7 +1,7 @@
-"""What a task of ours knows about where things come from: datasets down to the file, and the facts of KIE's tasks.
+"""What our tasks know about where things come from: datasets down to the file, and the facts of KIE's tasks.
 
 Nothing here imports OpenLineage: `openlineage.py` makes its records of these, where it is installed and switched on.
-Prompts and lyrics are told of by hash and length; by their text only if `[kie] include_texts` says so.
+Prompts and lyrics are given as hash and length; their text is added only if `[kie] include_texts` is on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
 from airflow_kie.archive.describe import prompt_of
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
     from airflow_kie.archive.manifest import FileRecord, Manifest
@@ -27,11 +27,11 @@ KIE = "kie://api.kie.ai"
 
 @dataclass(frozen=True)
 class Text:
-    """A text of people, told of without telling it.
+    """A prompt or lyrics, without the text itself.
 
     :param sha256: of its UTF-8 form.
     :param length: in characters.
-    :param text: the text itself, only if `[kie] include_texts` says so.
+    :param text: the text itself, only if `[kie] include_texts` is on.
     """
 
     sha256: str
@@ -40,7 +40,7 @@ class Text:
 
     @classmethod
     def of(cls, text: str) -> Text:
-        """Return what may be told of a text."""
+        """Return what may be published about a text."""
         digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
         return cls(digest, len(text), text if settings.flag("include_texts") else None)
 
@@ -86,7 +86,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run of a task tells beside its datasets.
+    """What is known of a run of a task, beside its datasets.
 
     :param operation: ``suno.music``, ``suno.cover`` or ``archive``.
     :param credits: what KIE reports, None where it reports none.
@@ -94,7 +94,7 @@ class Facts:
     :param failures: reason → how many of them failed with it.
     :param adopted: the task was found or given, not made by this run.
     :param wait_seconds: from the id being known to the end being seen.
-    :param heard: how the end was heard of: callback, poll, or at_once if there was nothing to wait for.
+    :param completion_source: what showed the end: callback, poll, or at_once if there was nothing to wait for.
     :param changed: of an archive: something was written.
     """
 
@@ -110,7 +110,7 @@ class Facts:
     failures: Mapping[str, int] | None = None
     adopted: bool | None = None
     wait_seconds: float | None = None
-    heard: str | None = None
+    completion_source: str | None = None
     changed: bool | None = None
     prompt: Text | None = None
     lyrics: tuple[Text, ...] = ()
@@ -139,9 +139,11 @@ def at_kie(kind: str, name: str, made: Made | None = None) -> Dataset:
     return Dataset(KIE, f"{kind.replace('.', '/')}/{name}", made)
 
 
-def prompts(text: Any) -> tuple[Dataset, ...]:
-    """Return the dataset of a prompt, which is named by its hash; nothing for an empty one."""
-    return (Dataset(KIE, f"suno/prompt/{Text.of(text).sha256}"),) if isinstance(text, str) and text else ()
+def _inputs(music: bool, prompt: Any, source: str | None) -> tuple[Dataset, ...]:
+    """Return what a task is made from: music from its prompt, named by its hash; everything else from its song."""
+    if not music:
+        return (at_kie(MUSIC.name, source),) if source else ()
+    return (Dataset(KIE, f"suno/prompt/{Text.of(prompt).sha256}"),) if isinstance(prompt, str) and prompt else ()
 
 
 def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits_only: bool = False) -> TaskLineage:
@@ -149,45 +151,45 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
 
     :param record: what is known of it.
     :param body: the request that makes it, where we make it.
-    :param waits_only: who tells of it makes none.
+    :param waits_only: the Airflow task waits for it and makes none.
     """
-    music = record.kind == MUSIC.name
-    prompt = (body or {}).get("prompt") if music else None
-    source = record.parent_id
-    inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
-    return TaskLineage(
-        inputs,
-        (),
-        Facts(
-            operation=record.kind,
-            kie_conn_id=record.connection,
-            task_id=record.task_id,
-            music_task_id=record.task_id if music else source,
-            model=(body or {}).get("model"),
-            attempts=None if waits_only else len(record.failed_ids) + 1,
-            failed_task_ids=tuple(record.failed_ids),
-            adopted=None if waits_only else record.adopted,
-            prompt=Text.of(prompt) if prompt else None,
-        ),
+    music, source = record.kind == MUSIC.name, record.parent_id
+    request = body or {}
+    prompt = request.get("prompt") if music else None
+    facts = Facts(
+        operation=record.kind,
+        kie_conn_id=record.connection,
+        task_id=record.task_id,
+        music_task_id=record.task_id if music else source,
+        model=request.get("model"),
+        attempts=None if waits_only else len(record.failed_ids) + 1,
+        failed_task_ids=tuple(record.failed_ids),
+        adopted=None if waits_only else record.adopted,
+        prompt=Text.of(prompt) if prompt else None,
     )
+    return TaskLineage(_inputs(music, prompt, source), (), facts)
 
 
 def of_ended(
-    record: TaskRecord, details: TaskDetails, heard: str, since: float | None, *, waits_only: bool = False
+    record: TaskRecord,
+    details: TaskDetails,
+    completion_source: str,
+    since: float | None,
+    *,
+    waits_only: bool = False,
 ) -> TaskLineage:
     """Return the lineage of a KIE task that has its files.
 
     :param record: what is known of it.
-    :param details: as KIE tells it.
-    :param heard: how its end was heard of.
+    :param details: KIE's details of it.
+    :param completion_source: what showed its end.
     :param since: epoch seconds since when it was waited for.
-    :param waits_only: who tells of it makes none.
+    :param waits_only: the Airflow task waits for it and makes none.
     """
-    known = known_of(record, waits_only=waits_only)
     music = record.kind == MUSIC.name
     source = None if music else record.parent_id or details.parent_id
     prompt = prompt_of(details) if music else None
-    inputs = prompts(prompt) if music else (at_kie(MUSIC.name, source),) if source else ()
+    inputs = _inputs(music, prompt, source)
     lyrics = () if details.param.get("instrumental") else [track.lyrics for track in details.tracks if track.lyrics]
     made = Made(
         kind=record.kind.rpartition(".")[2],
@@ -198,13 +200,13 @@ def of_ended(
     )
     first = details.tracks[0] if details.tracks else None
     facts = replace(
-        known.facts,
+        known_of(record, waits_only=waits_only).facts,
         music_task_id=record.task_id if music else source,
         cover_task_ids=(record.task_id,) if record.kind == COVER.name and record.task_id else (),
         model=details.param.get("model") or (first.model if first else None),
         credits=details.credits_consumed,
         wait_seconds=round(max(0.0, time.time() - since), 3) if since is not None else None,
-        heard=heard,
+        completion_source=completion_source,
         prompt=Text.of(prompt) if prompt else None,
         lyrics=tuple(Text.of(text) for text in lyrics),
     )

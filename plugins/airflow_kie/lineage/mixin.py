@@ -1,4 +1,4 @@
-"""How OpenLineage's listener asks an operator of ours; OpenLineage itself is imported once it does."""
+"""How OpenLineage's listener calls our operators; OpenLineage itself is imported once it does."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class LineageMethods:
-    """The methods by which OpenLineage's listener asks an operator; a base of ours.
+    """A base of our operators: the methods that OpenLineage's listener calls.
 
-    They use what the operator object knows and nothing else: the listener calls them in a fork of the task's process,
-    where Airflow must not be asked.
+    They use only what the operator object holds: the listener calls them in a fork of the task's process, where calls
+    to Airflow are not possible.
     """
 
     _lineage: TaskLineage | None = None
@@ -25,7 +25,7 @@ class LineageMethods:
         raise NotImplementedError
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
-        """Return what the task is made from, as far as the arguments tell."""
+        """Return what the task is made from, as far as the arguments show."""
         return _for_openlineage(self.lineage_at_start())
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
@@ -33,7 +33,7 @@ class LineageMethods:
         return _for_openlineage(self._lineage or self.lineage_at_start())
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return what the task was to be made from; a failed attempt has made nothing that counts."""
+        """Return the inputs alone; a failed attempt has made nothing that counts."""
         return _for_openlineage(replace(self._lineage or self.lineage_at_start(), outputs=()))
 
 

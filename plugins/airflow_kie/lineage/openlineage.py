@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, ClassVar
+from dataclasses import asdict, fields
+from typing import Any
 
 import attrs
 from airflow.providers.openlineage.extractors import OperatorLineage
@@ -26,53 +26,17 @@ FACET = "kie"
 """The name of our facets, of runs and of outputs."""
 
 
-@attrs.define
-class KieRunFacet(RunFacet):
-    """What a run of a task tells of KIE; :class:`~airflow_kie.lineage.facts.Facts` says what the fields mean."""
-
-    operation: str
-    kie_conn_id: str
-    task_id: str | None = None
-    music_task_id: str | None = None
-    cover_task_ids: list[str] = attrs.Factory(list)
-    model: str | None = None
-    credits: float | None = None
-    attempts: int | None = None
-    failed_task_ids: list[str] = attrs.Factory(list)
-    failures: dict[str, int] | None = None
-    adopted: bool | None = None
-    wait_seconds: float | None = None
-    heard: str | None = None
-    changed: bool | None = None
-    prompt: dict[str, Any] | None = None
-    lyrics: list[dict[str, Any]] = attrs.Factory(list)
-
-    # Airflow blots out fields by their names. Who adds `prompt` to these names, for the runs' form, keeps our hashes.
-    _additional_skip_redact: ClassVar[list[str]] = ["task_id", "music_task_id", "prompt", "lyrics"]
-
-    @staticmethod
-    def _get_schema() -> str:
-        return f"{SCHEMA}#/$defs/KieRunFacet"
+def _facet(base: type[Any], record: type[Any], name: str, not_masked: tuple[str, ...] = ()) -> Any:
+    """Return a class of facets with the fields of a record, which says what they mean."""
+    optional = {field.name: attrs.field(default=None) for field in fields(record)}
+    schema = staticmethod(lambda: f"{SCHEMA}#/$defs/{name}")
+    # Airflow masks fields by name. A deployment that adds `prompt` to these names, for the form, keeps our hashes.
+    body = {"_get_schema": schema, "_additional_skip_redact": [*base._additional_skip_redact, *not_masked]}
+    return attrs.make_class(name, optional, bases=(base,), class_body=body)
 
 
-@attrs.define
-class KieOutputDatasetFacet(OutputDatasetFacet):
-    """What is known of something that was made; :class:`~airflow_kie.lineage.facts.Made` says what the fields mean."""
-
-    kind: str
-    task_id: str | None = None
-    made_from: dict[str, str] | None = None
-    expires_at: str | None = None
-    files: int | None = None
-    position: int | None = None
-    size: int | None = None
-    sha256: str | None = None
-    content_type: str | None = None
-    audio_id: str | None = None
-
-    @staticmethod
-    def _get_schema() -> str:
-        return f"{SCHEMA}#/$defs/KieOutputDatasetFacet"
+KieRunFacet = _facet(RunFacet, Facts, "KieRunFacet", ("task_id", "music_task_id", "prompt", "lyrics"))
+KieOutputDatasetFacet = _facet(OutputDatasetFacet, Made, "KieOutputDatasetFacet")
 
 
 def operator_lineage(lineage: TaskLineage) -> OperatorLineage[Any, Any]:
@@ -80,18 +44,13 @@ def operator_lineage(lineage: TaskLineage) -> OperatorLineage[Any, Any]:
 
     :param lineage: what the task has read and made.
     """
+    known = asdict(lineage.facts).items()
+    facts = {name: list(value) if isinstance(value, tuple) else value for name, value in known}
     return OperatorLineage(
         inputs=[InputDataset(namespace=found.namespace, name=found.name) for found in lineage.inputs],
         outputs=[_output(made) for made in lineage.outputs],
-        run_facets={FACET: _run_facet(lineage.facts)},
+        run_facets={FACET: KieRunFacet(**facts)},
     )
-
-
-def _run_facet(facts: Facts) -> KieRunFacet:
-    fields: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(facts).items()
-    }
-    return KieRunFacet(**fields)
 
 
 def _output(dataset: Dataset) -> OutputDataset:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_kie._airflow_private import variables
+
 WRITE_EVERY = 60.0
 """Seconds between two writes for a connection, however many callbacks come."""
 DESCRIPTION = "When KIE last called back; written by the callback receiver."
@@ -47,7 +49,7 @@ def variable_of(kie_conn_id: str) -> str:
 
 
 def parsed(text: str | None) -> LastCallback | None:
-    """Return what a Variable's text says; None if it says nothing of ours."""
+    """Return what a Variable's text says; None if it is not one that we wrote."""
     try:
         known: dict[str, Any] = json.loads(text or "")
         return LastCallback(datetime.fromisoformat(known["at"]), int(known["count"]), str(known["proof"]))
@@ -62,10 +64,7 @@ def last_callback(kie_conn_id: str) -> LastCallback | None:
 
     :param kie_conn_id: the Airflow connection.
     """
-    from airflow_kie._airflow_private import metadata
-
-    with metadata.metadata_session() as session:
-        return parsed(metadata.variable(session, variable_of(kie_conn_id)))
+    return parsed(variables.variable(variable_of(kie_conn_id)))
 
 
 @dataclass
@@ -108,7 +107,7 @@ def poll_variable_of(kie_conn_id: str) -> str:
 
 
 def parsed_poll_hit(text: str | None) -> datetime | None:
-    """Return the time in a Variable's text; None if it is not one of ours."""
+    """Return the time in a Variable's text; None if it is not one that we wrote."""
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError:
@@ -137,7 +136,4 @@ def last_poll_hit(kie_conn_id: str) -> datetime | None:
 
     :param kie_conn_id: the Airflow connection.
     """
-    from airflow_kie._airflow_private import metadata
-
-    with metadata.metadata_session() as session:
-        return parsed_poll_hit(metadata.variable(session, poll_variable_of(kie_conn_id)))
+    return parsed_poll_hit(variables.variable(poll_variable_of(kie_conn_id)))

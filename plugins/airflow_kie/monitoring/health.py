@@ -5,51 +5,35 @@ It costs nothing at KIE and never lists the archive: of the bucket it reads `_pe
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+
 from airflow_kie import metrics, settings
-from airflow_kie.archive.pending_songs import readable
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
-from airflow_kie.client.errors import (
-    NOTHING_EXPIRES,
-    KieDailyCap,
-    KieError,
-    KieKeyLimit,
-    Remedy,
-    Scope,
-    error_class,
-)
+from airflow_kie.client.errors import KieConnectionInvalid, KieDailyCap, KieError, KieKeyLimit, Remedy, Scope
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.spending_switch import read_anywhere
+from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
-from airflow_kie.monitoring.spending import spending_incidents
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.archive.layout import ArchiveKeys, SongKeys
-    from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.layout import ArchiveKeys
+    from airflow_kie.archive.s3.bucket import Bucket
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MOST_READ = 1000
-"""Records that one check reads, those first that have not been written for longest; the others are only counted."""
 TRIES = 3
 TRY_AGAIN_AFTER = 5.0
 """Seconds between the tries of a request: a service that fails once is not down."""
 GONE = timedelta(days=1)
 """How long files that KIE has deleted are still reported."""
-FRESH = timedelta(days=1)
-"""How long a song's failure is evidence that the key's own limit at KIE is reached, which cannot be probed."""
-_PARALLEL = 8
 _CAUSES = MappingProxyType(
     {
         "out_of_credits": "credits",
@@ -60,61 +44,6 @@ _CAUSES = MappingProxyType(
     }
 )
 """Which cause a reason is; any other one of an account is KIE's own."""
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """The songs that are pending.
-
-    :param count: how many.
-    :param read: the records of those that were read.
-    :param damaged: keys of records that cannot be read.
-    """
-
-    count: int = 0
-    read: tuple[Pending, ...] = ()
-    damaged: tuple[str, ...] = ()
-
-    @property
-    def waiting(self) -> int:
-        """How many of them go on by themselves once no outage lasts."""
-        return self.count - sum(not goes_on(pending) for pending in self.read)
-
-    def of(self, kie_conn_id: str) -> int:
-        """Return how many of those are made under a connection."""
-        return sum(goes_on(pending) for pending in self._made_under(kie_conn_id))
-
-    def key_limit_since(self, kie_conn_id: str, now: datetime) -> datetime | None:
-        """Return since when songs of a connection are refused for the key's own limit; None: they are not.
-
-        :param now: UTC.
-        """
-        ours = list(self._made_under(kie_conn_id))
-        waits = [
-            one.waiting_for.since for one in ours if one.waiting_for and one.waiting_for.reason == KieKeyLimit.reason
-        ]
-        newest = max(
-            (one.last_failure for one in ours if one.last_failure), key=lambda failure: failure.at, default=None
-        )
-        if newest and newest.reason == KieKeyLimit.reason and now - newest.at < FRESH:
-            waits.append(newest.at)
-        return min(waits, default=None)
-
-    def set_gauges(self, now: datetime, days: float) -> None:
-        """Set the gauges.
-
-        :param now: UTC.
-        :param days: what the time until the next expiry is when nothing expires.
-        """
-        to_save = [pending for pending in self.read if expires(pending)]  # a mistyped id shall wake nobody
-        oldest = min((pending.first_seen_at for pending in to_save), default=now)
-        metrics.UNARCHIVED.set(self.count)
-        metrics.UNARCHIVED_OLDEST.set(max(0.0, (now - oldest).total_seconds()))
-        ends = [expiry_of(pending) - now for pending in to_save]
-        metrics.NEXT_EXPIRY.set(min([days, *(end / timedelta(days=1) for end in ends)]))
-
-    def _made_under(self, kie_conn_id: str) -> Iterator[Pending]:
-        return (one for one in self.read if (one.kie_conn_id or KieHook.default_conn_name) == kie_conn_id)
 
 
 @dataclass
@@ -142,196 +71,179 @@ class HealthCheck:
     """Checks one thing after the other.
 
     :param now: epoch seconds of this check.
-    :param sleep: waits for so many seconds.
+    :param report: what it has found.
     """
 
     now: float
-    sleep: Callable[[float], None] = time.sleep
+    report: HealthReport = field(default_factory=HealthReport)
+
+    @property
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self.now, tz=UTC)
 
     def run(self, aws_conn_id: str | None) -> HealthReport:
         """Check the configured bucket and every account, and set the gauges.
 
         :param aws_conn_id: Airflow connection for S3.
         """
-        report = HealthReport()
         if settings.text("bucket"):
-            self._check_bucket(report, aws_conn_id)
+            self._check_bucket(aws_conn_id)
         for kie_conn_id in settings.allowed_connections():
-            self._check_account(report, KieHook(kie_conn_id))
-        return report
+            self._check_account(KieHook(kie_conn_id))
+        return self.report
+
+    def _found(
+        self,
+        cause: str,
+        where: str,
+        summary: str,
+        *,
+        since: float | None = None,
+        level: int | None = None,
+        songs: int | None = None,
+        dated: bool = True,
+    ) -> None:
+        """Add an incident; as bad as the number of songs that wait, where it has no level of its own."""
+        level = level_of_songs(songs) if level is None else level
+        since = self.now if since is None else since
+        self.report.incidents.append(Incident(cause, where, summary, since, level, songs, dated))
 
     # --- the bucket ---
 
-    def _check_bucket(self, report: HealthReport, aws_conn_id: str | None) -> None:
+    def _check_bucket(self, aws_conn_id: str | None) -> None:
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.hooks.archive import open_bucket
 
-        name, keys = settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs"))
+        report, name, keys = self.report, settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs"))
         try:
             bucket = open_bucket(aws_conn_id, name)
             bucket.create_on_loopback()
-            report.backlog = self._persistent(lambda: backlog_in(bucket, keys))
-            self._check_records(report, report.backlog, name)
-            self._persistent(lambda: bucket.probe(keys.probe))
+            report.backlog = _persistent(lambda: backlog_in(bucket, keys))
+            self._check_records(report.backlog, name)
+            _persistent(lambda: bucket.probe(keys.probe))
         except KieError as error:
             if report.backlog is None:
                 report.unknown.update(("expiry", "record", "inbox"))
-            report.incidents.append(_refusing(name, error, self.now, report.waiting()))
+            action = re.match(r"(\w+) on bucket ", error.facts.message)
+            summary = f"bucket {name} refuses {action[1] if action else 'access'} ({error.what})"
+            self._found("s3", name, summary, songs=report.waiting())
         else:
-            self._check_inbox(report, bucket, keys)
+            self._check_inbox(bucket, keys)
 
-    def _check_inbox(self, report: HealthReport, bucket: Bucket, keys: ArchiveKeys) -> None:
+    def _check_inbox(self, bucket: Bucket, keys: ArchiveKeys) -> None:
         from airflow_kie.archive.inbox.bucket import InboxBucket
 
         try:
-            late = InboxBucket(bucket, keys).late(datetime.fromtimestamp(self.now, tz=UTC), settings.inbox_interval())
+            late = InboxBucket(bucket, keys).late(self._time, settings.inbox_interval())
         except KieError as error:  # who may not read the inbox does not know; a damaged count is known
-            if error.scope is not Scope.TASK:
-                report.unknown.add("inbox")
+            if error.scope is Scope.TASK:
+                self._found("inbox", bucket.name, str(error), dated=False)
+            else:
+                self.report.unknown.add("inbox")
                 log.warning("Whether objects wait in the inbox could not be read: %s", error)
-                return
-            report.incidents.append(Incident("inbox", bucket.name, str(error), self.now, dated=False))
             return
         if late:
             summary = (
                 f"an object waits in s3://{bucket.name}/inbox/ and DAG cover_inbox does not take it; its log says why"
             )
-            report.incidents.append(Incident("inbox", bucket.name, summary, late.last_modified.timestamp()))
+            self._found("inbox", bucket.name, summary, since=late.last_modified.timestamp())
 
-    def _check_records(self, report: HealthReport, backlog: Backlog, bucket: str) -> None:
-        self._check_expiry(report, backlog)
+    def _check_records(self, backlog: Backlog, bucket: str) -> None:
+        backlog.set_gauges(self._time)
+        self._check_expiry(backlog)
         if damaged := backlog.damaged:
             summary = f"s3://{bucket}/{damaged[0]} cannot be read, and nothing goes on with what it is about"
-            level = level_of_songs(len(damaged))
-            report.incidents.append(Incident("record", bucket, summary, self.now, level, len(damaged), dated=False))
+            self._found("record", bucket, summary, songs=len(damaged), dated=False)
 
-    def _check_expiry(self, report: HealthReport, backlog: Backlog) -> None:
-        now, days = datetime.fromtimestamp(self.now, tz=UTC), settings.number("expiry_alert_days", 3)
-        backlog.set_gauges(now, MEDIA_LIFETIME / timedelta(days=1))
-        ending = {
-            pending.music_task_id: expiry_of(pending)
-            for pending in backlog.read
-            if expires(pending) and -GONE < expiry_of(pending) - now <= timedelta(days=days)
+    def _check_expiry(self, backlog: Backlog) -> None:
+        alert = timedelta(days=settings.number("expiry_alert_days", 3))
+        expiries = {
+            pending.music_task_id: expiry_of(pending) - self._time for pending in backlog.read if expires(pending)
         }
+        ending = {song: left for song, left in expiries.items() if -GONE < left <= alert}
         if not ending:
             return
-        first = min(ending, key=lambda music_task_id: ending[music_task_id])
-        hurry = (ending[first] - now <= timedelta(days=1)) + (ending[first] <= now)
-        summary = f"KIE deletes their files, first those of song {first}, by {moment(ending[first].timestamp())}"
-        level = level_of_songs(len(ending)) + hurry
-        report.incidents.append(Incident("expiry", "", summary, self.now, level, len(ending), dated=False))
+        first, left = min(ending.items(), key=lambda item: item[1])
+        urgency = (left <= timedelta(days=1)) + (left <= timedelta(0))
+        summary = f"KIE deletes their files, first those of song {first}, by {moment(self.now + left.total_seconds())}"
+        level = level_of_songs(len(ending)) + urgency
+        self._found("expiry", "", summary, level=level, songs=len(ending), dated=False)
 
     # --- the accounts ---
 
-    def _check_account(self, report: HealthReport, hook: KieHook) -> None:
-        name = hook.kie_conn_id
+    def _check_account(self, hook: KieHook) -> None:
+        name, report = hook.kie_conn_id, self.report
         try:
             account = hook.account
             metrics.CALLBACKS_EXPECTED.set(float(account.calls_back), connection=name)
-            balance = self._persistent(hook.credits)
+            balance = _persistent(hook.credits)
         except KieError as error:
             report.unknown.update({"credits", "kie", "account"} - {_CAUSES.get(error.reason, "kie")})
-            report.incidents.append(self._unusable(report, hook, type(error), self.now))
+            self._unusable(hook, type(error))
         else:
             metrics.CREDITS.set(balance, connection=name)
-            level = level_of_credits(balance, settings.number("credits_alert", 0))
-            if level:
+            if level := level_of_credits(balance, settings.number("credits_alert", 0)):
                 summary = f"connection {name} has {balance:g} credits left"
-                waiting = report.waiting(name)
-                report.incidents.append(Incident("credits", account.name, summary, self.now, level, waiting))
-            self._check_limits(report, hook)
-        stopped = spending_incidents(hook, self.now)
-        if stopped is None:
-            report.unknown.add("spending")
-        report.incidents += stopped or []
+                self._found("credits", account.name, summary, level=level, songs=report.waiting(name))
+            self._check_limits(hook)
+        self._check_spending(hook)
 
-    def _check_limits(self, report: HealthReport, hook: KieHook) -> None:
+    def _check_limits(self, hook: KieHook) -> None:
         """Check what refuses new tasks alone: the connection's own cap, and the key's own limit at KIE."""
-        now = datetime.fromtimestamp(self.now, tz=UTC)
-        limited = report.backlog.key_limit_since(hook.kie_conn_id, now) if report.backlog else None
-        if limited:
-            report.incidents.append(self._unusable(report, hook, KieKeyLimit, limited.timestamp()))
+        backlog = self.report.backlog
+        if backlog and (limited := backlog.key_limit_since(hook.kie_conn_id, self._time)):
+            self._unusable(hook, KieKeyLimit, limited.timestamp())
         try:
-            if report.waiting(hook.kie_conn_id) != 0 and hook.limiter().day_is_full():
-                report.incidents.append(self._unusable(report, hook, KieDailyCap, self.now))
+            if self.report.waiting(hook.kie_conn_id) != 0 and hook.limiter().day_is_full():
+                self._unusable(hook, KieDailyCap)
         except KieError as error:
-            report.unknown.add("daily_cap")
+            self.report.unknown.add("daily_cap")
             log.warning("Whether the cap of connection %s is reached is not known. %s", hook.kie_conn_id, error)
 
-    def _unusable(self, report: HealthReport, hook: KieHook, error: type[KieError], since: float) -> Incident:
+    def _check_spending(self, hook: KieHook) -> None:
+        """Check whether a person has stopped the account's new paid tasks."""
+        try:
+            account = hook.account.spending_name
+        except KieConnectionInvalid:
+            self.report.unknown.add("spending")
+            return
+        stop = read_anywhere(account)
+        metrics.SPENDING_STOPPED.set(float(stop is not None), connection=hook.kie_conn_id)
+        if stop:
+            since = stop.at.timestamp() if stop.at else None
+            self._found("spending", account, stop.sentence().rstrip("."), since=since, dated=False)
+
+    def _unusable(self, hook: KieHook, error: type[KieError], since: float | None = None) -> None:
         cause = _CAUSES.get(error.reason, "kie")
         if cause == "kie":
-            songs = report.waiting()
-            return Incident(cause, "", error.what, since, level_of_songs(songs), songs)
-        songs = report.waiting(hook.kie_conn_id)
-        summary = f"{error.what} (connection {hook.kie_conn_id})"
-        # An empty account is as bad as its balance says, however many songs wait for it.
-        level = level_of_credits(0, 0) if cause == "credits" else level_of_songs(songs)
-        return Incident(cause, _account_name(hook), summary, since, level, songs)
-
-    def _persistent(self, ask: Callable[[], T]) -> T:
-        for _ in range(TRIES - 1):
-            try:
-                return ask()
-            except KieError as error:
-                if error.scope is not Scope.SERVICE or error.remedy is Remedy.PERSON:
-                    raise
-                log.info("%s. It is tried again in %g s.", error.what, TRY_AGAIN_AFTER)
-                self.sleep(TRY_AGAIN_AFTER)
-        return ask()
+            self._found(cause, "", error.what, since=since, songs=self.report.waiting())
+            return
+        try:
+            account = hook.account.name
+        except KieError:
+            account = hook.kie_conn_id
+        # An empty account is as bad as its balance, however many songs wait for it.
+        level = level_of_credits(0, 0) if cause == "credits" else None
+        songs, summary = self.report.waiting(hook.kie_conn_id), f"{error.what} (connection {hook.kie_conn_id})"
+        self._found(cause, account, summary, since=since, level=level, songs=songs)
 
 
-def backlog_in(bucket: Bucket, keys: ArchiveKeys) -> Backlog:
-    """Return the pending songs; a damaged record is counted, logged and named.
-
-    :param bucket: where the archive is.
-    :param keys: its prefix.
-    """
-    from airflow_kie.archive.pending import list_pending
-
-    listed = sorted(list_pending(bucket, keys), key=lambda one: one[1].last_modified)
-    if len(listed) > MOST_READ:
-        log.warning("%d songs are pending; the %d oldest records are read.", len(listed), MOST_READ)
-
-    songs: Sequence[SongKeys] = [song for song, _ in listed[:MOST_READ]]
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = list(pool.map(functools.partial(readable, bucket), songs))
-    unread = [song.pending for song, pending in zip(songs, found, strict=True) if pending is None]
-    damaged = tuple(key for key in unread if bucket.head(key))  # the others have been archived meanwhile
-    return Backlog(len(listed), tuple(pending for pending in found if pending), damaged)
+def _persistent(ask: Callable[[], T]) -> T:
+    """Ask a service that may fail once."""
+    retrying = Retrying(
+        retry=retry_if_exception(_is_passing),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_fixed(TRY_AGAIN_AFTER),
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    return retrying(ask)
 
 
-def expiry_of(pending: Pending) -> datetime:
-    """Return when KIE deletes a song's files: as KIE said, or at the latest 14 days after it was first seen."""
-    try:
-        return pending.expires_at or pending.first_seen_at + MEDIA_LIFETIME
-    except OverflowError:  # a damaged record that was heard of at the end of time
-        return pending.first_seen_at
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, KieError) and error.scope is Scope.SERVICE and error.remedy is not Remedy.PERSON
 
 
-def expires(pending: Pending) -> bool:
-    """Return whether there is something to lose: not where KIE has made nothing, or has deleted it."""
-    if pending.last_failure is None:
-        return True
-    known = error_class(pending.last_failure.reason)
-    return known is None or not (known.by_when == NOTHING_EXPIRES or known.reason in ("file_gone", "task_unknown"))
-
-
-def goes_on(pending: Pending) -> bool:
-    """Return whether a song waits for something else than itself: no person has to do something about it alone."""
-    known = error_class(pending.last_failure.reason) if pending.last_failure else None
-    return known is None or known.scope is not Scope.TASK or known.remedy is not Remedy.PERSON
-
-
-def _account_name(hook: KieHook) -> str:
-    try:
-        return hook.account.name
-    except KieError:
-        return hook.kie_conn_id
-
-
-def _refusing(bucket: str, error: KieError, since: float, songs: int | None) -> Incident:
-    """Return that a bucket refuses: "bucket my-covers refuses PutObject (S3 denied the access)"."""
-    action = re.match(r"(\w+) on bucket ", error.facts.message)
-    summary = f"bucket {bucket} refuses {action[1] if action else 'what is asked of it'} ({error.what})"
-    return Incident("s3", bucket, summary, since, level_of_songs(songs), songs)
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    log.info("%s. It is tried again in %g s.", error.what if isinstance(error, KieError) else error, TRY_AGAIN_AFTER)

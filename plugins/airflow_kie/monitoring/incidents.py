@@ -7,13 +7,13 @@ health checks in a row have not found it. What a check could not check begins an
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from pendulum import duration, from_timestamp, now
 from pydantic import TypeAdapter, ValidationError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "spending": "a person has stopped new paid tasks",
     }
 )
-"""Every cause of an incident, in words."""
+"""Every cause of an incident, and what it means."""
 FOR_INFORMATION = frozenset({"spending"})
 """Causes that a person has wanted: they are reported and alarm nobody."""
 AGAIN_AFTER = 24 * 3600.0
@@ -55,7 +55,7 @@ class Incident:
 
     :param cause: one of :data:`CAUSES`.
     :param where: the account or bucket that it is about; empty for everybody.
-    :param summary: what it is, in words that follow "214 songs wait: ".
+    :param summary: what it is, as it follows "214 songs wait: ".
     :param since: epoch seconds at which it began, as far as is known.
     :param level: how bad it is; a higher one than before is reported.
     :param songs: how many songs wait; None where they could not be counted.
@@ -85,7 +85,7 @@ class Incident:
 class IncidentState:
     """What is remembered of an incident between health checks.
 
-    :param summary: its words when it was found last.
+    :param summary: as it was found last.
     :param since: epoch seconds at which it began.
     :param reported_at: epoch seconds at which it was last reported.
     :param level: the highest level that was reported.
@@ -120,71 +120,56 @@ class IncidentChange:
         return not is_information(self.change, self.key)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """One health check.
-
-    :param name: what this check is called; a second try of it has the same name.
-    :param at: epoch seconds.
-    :param found: the incidents that are there.
-    :param unknown: causes that could not be checked.
-    """
-
-    name: str
-    at: float
-    found: Sequence[Incident]
-    unknown: frozenset[str] = frozenset()
-
-
 def decide(
-    snapshot: Snapshot, before: Mapping[str, IncidentState]
+    found: Iterable[Incident],
+    before: Mapping[str, IncidentState],
+    *,
+    check: str,
+    at: float,
+    unknown: Collection[str] = (),
 ) -> tuple[list[IncidentChange], dict[str, IncidentState]]:
     """Return what is to be reported, and what is to be remembered.
 
-    :param snapshot: what the check has found.
+    :param found: the incidents that a health check has found.
     :param before: what was remembered, by the incidents' names.
+    :param check: the check's name; a second try of it has the same name.
+    :param at: epoch seconds of the check.
+    :param unknown: causes that could not be checked.
     """
     changes: list[IncidentChange] = []
     remembered: dict[str, IncidentState] = {}
-    for incident in snapshot.found:
+    for incident in found:
+        new = IncidentState(incident.summary, incident.since, at, incident.level, check)
         state = before.get(incident.key)
-        change = _change(snapshot, incident, state)
-        if change:
+        if change := _change(new, state):
             changes.append(IncidentChange(change, incident.key, incident.sentence()))
-        remembered[incident.key] = _remembered(snapshot, incident, state, change)
+        if state:
+            level, since = max(state.level, new.level), min(state.since, new.since)
+            new = replace(new, level=level, since=since) if change else replace(state, summary=new.summary, missed=0)
+        remembered[incident.key] = new
     for key, state in before.items():
         if key in remembered:
             continue
-        if key.partition(":")[0] in snapshot.unknown:
+        if key.partition(":")[0] in unknown:
             remembered[key] = state
         elif state.missed + 1 < OVER_AFTER:
             remembered[key] = replace(state, missed=state.missed + 1)
         else:
-            lasted = _lasted(snapshot.at - state.since)
+            # At least a minute, also by a clock that was set back.
+            lasted = duration(minutes=max(1, round((at - state.since) / 60)))
             ended = f"Over after {lasted}: {state.summary}, since {moment(state.since)}."
             changes.append(IncidentChange(Change.OVER, key, ended))
     return changes, remembered
 
 
-def _change(snapshot: Snapshot, incident: Incident, state: IncidentState | None) -> Change | None:
-    if state is None:
+def _change(new: IncidentState, before: IncidentState | None) -> Change | None:
+    if before is None:
         return Change.BEGINS
-    if incident.level > state.level:
+    if new.level > before.level:
         return Change.WORSE
-    if abs(snapshot.at - state.reported_at) >= AGAIN_AFTER:  # reported in the future: by a clock that was wrong
+    if abs(new.reported_at - before.reported_at) >= AGAIN_AFTER:  # reported in the future: by a clock that was wrong
         return Change.LASTS
-    return Change.WORSE if state.check == snapshot.name else None  # its first try ended before it was reported
-
-
-def _remembered(
-    snapshot: Snapshot, incident: Incident, state: IncidentState | None, change: Change | None
-) -> IncidentState:
-    if state is None:
-        return IncidentState(incident.summary, incident.since, snapshot.at, incident.level, snapshot.name)
-    level, since = max(state.level, incident.level), min(state.since, incident.since)
-    if change is None:
-        return replace(state, summary=incident.summary, missed=0)
-    return IncidentState(incident.summary, since, snapshot.at, level, snapshot.name)
+    return Change.WORSE if before.check == new.check else None  # its first try ended before it was reported
 
 
 def is_information(change: str, key: str) -> bool:
@@ -197,7 +182,7 @@ def is_information(change: str, key: str) -> bool:
 
 
 def merged(incidents: Iterable[Incident]) -> list[Incident]:
-    """Return one incident for each key: the earliest beginning and the highest level, in the first one's words."""
+    """Return one incident for each key: the earliest beginning and the highest level, with the first summary."""
     found: dict[str, Incident] = {}
     for incident in incidents:
         first = found.setdefault(incident.key, incident)
@@ -221,16 +206,8 @@ def level_of_credits(balance: float, threshold: float) -> int:
 
 def moment(at: float) -> str:
     """Return a time for a sentence, in UTC: the day too, unless it is today's."""
-    when = datetime.fromtimestamp(at, tz=UTC)
-    today = datetime.now(UTC).date() == when.date()
-    return f"{when:%H:%M} UTC" if today else f"{when:%d %b %H:%M} UTC"
-
-
-def _lasted(seconds: float) -> str:
-    minutes = max(0, round(seconds / 60))  # less than nothing: by a clock that was set back
-    if minutes == 1:
-        return "1 minute"
-    return f"{minutes} minutes" if minutes < 120 else f"{timedelta(minutes=minutes) // timedelta(hours=1)} hours"
+    when = from_timestamp(at)
+    return when.format("HH:mm [UTC]" if when.date() == now("UTC").date() else "DD MMM HH:mm [UTC]")
 
 
 def to_json(states: Mapping[str, IncidentState]) -> dict[str, Any]:

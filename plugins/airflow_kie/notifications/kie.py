@@ -1,37 +1,140 @@
-"""The messages: of archived and failed songs of a run, of late runs, and of incidents."""
+"""The messages: of archived and failed songs of a run, of late runs, and of incidents.
+
+They are sent by the notifier that `[kie] notifier` names, and only if it names one. Slack, e-mail, PagerDuty and the
+like are notifiers of Airflow's own providers: their arguments are in `[kie] notifier_args`, and hold the message where
+they say ``{title}`` or ``{text}``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import html
+import importlib
+import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk import conf
+from airflow.sdk import BaseNotifier, conf
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.one_line import one_line
 from airflow_kie.links.kie import song_page
 from airflow_kie.monitoring.incidents import Change, is_information
-from airflow_kie.notifications.message import KieNotifier, Message, is_on
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = [
-    "KieArchivedNotifier",
-    "KieDeadlineNotifier",
-    "KieFailedNotifier",
-    "KieNotifier",
-    "Message",
-    "deadline",
-    "incident_messages",
-    "is_on",
-    "run_callbacks",
-]
-
 MOST_SONGS = 10
 """Songs that one message names."""
+_SLACK = "airflow.providers.slack."
+"""Slack's notifiers read ``<!channel>`` and ``<https://…|words>``; three characters are all that its mrkdwn escapes."""
+_PLACEHOLDER = re.compile(r"\{(title|text|escaped|html|cause|severity|action)\}")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is sent to people.
+
+    :param title: one line.
+    :param text: the rest, with line breaks.
+    :param cause: the same for everything that is about one cause: PagerDuty's `dedup_key`.
+    :param severity: ``info``, ``warning`` or ``error``.
+    :param over: the incident is over: PagerDuty's `action` is ``resolve`` then.
+    """
+
+    title: str
+    text: str
+    cause: str
+    severity: str = "error"
+    over: bool = False
+
+    def into(self, argument: Any) -> Any:
+        """Return a notifier's argument with the message in it, at any depth."""
+        if isinstance(argument, Mapping):
+            return {name: self.into(value) for name, value in argument.items()}
+        if isinstance(argument, list):
+            return [self.into(value) for value in argument]
+        if not isinstance(argument, str):
+            return argument
+        title, text = one_line(self.title), "\n".join(map(one_line, self.text.splitlines()))
+        escaped = html.escape(text, quote=False)
+        slack = settings.text("notifier").startswith(_SLACK)
+        words = {
+            "title": html.escape(title, quote=False) if slack else title,
+            "text": escaped if slack else text,
+            "escaped": escaped,
+            "html": escaped.replace("\n", "<br>"),
+            "cause": self.cause,
+            "severity": self.severity,
+            "action": "resolve" if self.over else "trigger",
+        }
+        # In one pass: a placeholder in a song's title is not replaced.
+        return _PLACEHOLDER.sub(lambda found: words[found[1]], argument)
+
+
+class KieNotifier(BaseNotifier):
+    """Sends a message through the notifier that `[kie] notifier` names; sends nothing while it names none."""
+
+    def message(self, context: Context) -> Message | None:
+        """Return the message; None: there is nothing to say."""
+        raise NotImplementedError
+
+    def notify(self, context: Context) -> None:
+        """Send the message."""
+        if message := self._message(context):
+            send(message, context)
+
+    async def async_notify(self, context: Context) -> None:
+        """Send the message from an event loop; a notifier that cannot do that is called on a thread."""
+        if message := await asyncio.to_thread(self._message, context):
+            sender = sender_of(message)
+            try:
+                await sender.async_notify(context)
+            except NotImplementedError:
+                await asyncio.to_thread(sender.notify, context)
+
+    def _message(self, context: Context) -> Message | None:
+        return self.message(context) if is_on() else None
+
+
+def send(message: Message, context: Context) -> None:
+    """Send a message through the configured notifier.
+
+    :raises ValueError: when `[kie] notifier` or `notifier_args` cannot be used.
+    :raises Exception: what the notifier raises.
+    """
+    sender_of(message).notify(context)
+
+
+def is_on(what: str = "") -> bool:
+    """Return whether messages are sent.
+
+    :param what: about what: ``archived``, ``failed``, ``incidents`` or ``late``; empty: about anything.
+    """
+    chosen = settings.names("notify_of", "archived, failed, incidents, late")
+    return bool(settings.text("notifier")) and (not what or what in chosen)
+
+
+def sender_of(message: Message) -> BaseNotifier:
+    """Return the configured notifier with a message in its arguments.
+
+    It is sent as it is: Airflow would render it as a template, and a song's title is nobody's template.
+
+    :param message: what to send.
+    :raises ValueError: when `[kie] notifier` or `notifier_args` cannot be used.
+    """
+    path, arguments = settings.text("notifier"), settings.text("notifier_args") or '{"text": "{title}\\n{text}"}'
+    module, _, name = path.rpartition(".")
+    try:
+        notifier = getattr(importlib.import_module(module), name)
+        given = json.loads(arguments)
+        return cast("BaseNotifier", notifier(**message.into(given)))
+    except Exception as error:  # whatever somebody's module or class raises
+        raise ValueError(f"[kie] notifier {path!r} cannot be used with its notifier_args: {error}") from error
 
 
 class KieArchivedNotifier(KieNotifier):
@@ -59,8 +162,8 @@ class KieFailedNotifier(KieNotifier):
             if row["reason"]:
                 by_cause.setdefault(row.get("cause") or "not_archived", []).append(row)
         if not by_cause:
-            words = str(context.get("exception") or "See its log.")
-            return Message(f"A run of {ti.dag_id} failed", f"{words}\n{_run_page(ti)}", f"failed/{ti.task_id}")
+            why = str(context.get("exception") or "See its log.")
+            return Message(f"A run of {ti.dag_id} failed", f"{why}\n{_run_page(ti)}", f"failed/{ti.task_id}")
         count = sum(len(rows) for rows in by_cause.values())
         causes = ", ".join(by_cause)
         text = "\n".join(line for rows in by_cause.values() for line in self._lines(context, rows))
@@ -80,11 +183,14 @@ class KieDeadlineNotifier(KieNotifier):
     def message(self, context: Context) -> Message | None:
         """Return the message."""
         run: Any = context.get("dag_run") or {}
-        named = {name: run.get(name) if isinstance(run, Mapping) else getattr(run, name, None) for name in _RUN}
-        where = _base(f"dags/{named['dag_id']}/runs/{named['run_id'] or named['dag_run_id']}")
+        known = run if isinstance(run, Mapping) else {name: getattr(run, name, None) for name in _RUN}
+        dag_id = known.get("dag_id")
+        where = _base(f"dags/{dag_id}/runs/{known.get('run_id') or known.get('dag_run_id')}")
         minutes = settings.number("deadline_minutes", 0)
-        text = f"It was queued more than {minutes:g} minutes ago. Songs that wait for an outage: see kie_ops.\n{where}"
-        return Message(f"A run of {named['dag_id']} is late", text, f"late/{named['dag_id']}", "warning")
+        text = (
+            f"It was queued more than {minutes:g} minutes ago. See kie_ops for songs that wait for an outage.\n{where}"
+        )
+        return Message(f"A run of {dag_id} is late", text, f"late/{dag_id}", "warning")
 
 
 _RUN = ("dag_id", "run_id", "dag_run_id")
@@ -94,7 +200,7 @@ def incident_messages(context: Context, changes: Sequence[Mapping[str, str]] | N
     """Return one message for each change of an incident.
 
     :param context: the context of the task that sends them.
-    :param changes: what the health check has pushed; None: it came to no end.
+    :param changes: what the health check has pushed; None: it did not finish.
     """
     if changes is None:
         text = f"The health check did not finish: its log says why.\n{_run_page(context['ti'])}"
@@ -125,7 +231,7 @@ def deadline() -> Any:
         return None
     import airflow.sdk
 
-    sdk = cast("Any", airflow.sdk)  # all three stand in its __all__, not in its stub
+    sdk = cast("Any", airflow.sdk)  # all three are in its __all__, not in its stub
     return sdk.DeadlineAlert(
         reference=sdk.DeadlineReference.DAGRUN_QUEUED_AT,  # runs of forms and events have no logical date
         interval=timedelta(minutes=minutes),

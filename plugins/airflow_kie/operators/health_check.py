@@ -19,14 +19,12 @@ from airflow_kie.monitoring.incidents import (
     CAUSES,
     Incident,
     IncidentChange,
-    Snapshot,
     decide,
     from_json,
     merged,
     to_json,
 )
-from airflow_kie.notifications.kie import incident_messages
-from airflow_kie.notifications.message import send
+from airflow_kie.notifications.kie import incident_messages, send
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -71,8 +69,7 @@ class KieHealthCheckOperator(BaseOperator):
         self._set_gauges(now, report, incidents)
         store = context["asset_state_store"][HEALTH]
         before = from_json(store.get(STATE_KEY))
-        snapshot = Snapshot(context["ti"].run_id, now, incidents, frozenset(report.unknown))
-        changes, states = decide(snapshot, before)
+        changes, states = decide(incidents, before, check=context["ti"].run_id, at=now, unknown=report.unknown)
         pushed = [{"change": one.change.value, "key": one.key, "text": one.sentence} for one in changes]
         context["ti"].xcom_push(key=INCIDENT_CHANGES_KEY, value=pushed)
         if states != before:
@@ -151,7 +148,7 @@ def begin_counters(connections: Iterable[str]) -> None:
 
     :param connections: connection ids that songs may name.
     """
-    for outcome in ("refused", "turned_away", "not_kept"):
+    for outcome in ("refused", "rate_limited", "not_stored"):
         metrics.CALLBACKS.begin(outcome=outcome)
     for reason in all_reasons():
         metrics.FAILED.begin(reason=reason)
@@ -159,5 +156,5 @@ def begin_counters(connections: Iterable[str]) -> None:
         metrics.ARCHIVED.begin(connection=connection)
         for kind in ("music", "cover"):
             metrics.CREATED.begin(kind=kind, connection=connection)
-            for heard in ("callback", "poll", "at_once"):
-                metrics.DONE.begin(kind=kind, connection=connection, heard=heard)
+            for source in ("callback", "poll", "at_once"):
+                metrics.DONE.begin(kind=kind, connection=connection, completion_source=source)

@@ -30,10 +30,10 @@ from airflow_kie.hooks.kie import KieHook
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.bucket import Bucket, ObjectFacts
     from airflow_kie.archive.inbox.bucket import InboxBucket, InboxOrder
     from airflow_kie.archive.inbox.quota import InboxDay
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 
 AT_A_TIME = 200
 """Objects, and swept songs, that one run starts; the rest wait for the next run."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from airflow_kie.client.answers.decode import Read, Unreadable
 from airflow_kie.client.errors import Scope
 from airflow_kie.client.operations.operation import State
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.hooks.kie import KieHook
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.hooks.archive import ExtraArgs
 
 _PARALLEL = 8

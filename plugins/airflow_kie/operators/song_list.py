@@ -35,8 +35,8 @@ from airflow_kie.operators.spending_preflight import PARALLEL, check_balances, o
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
 

@@ -16,7 +16,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.offered_covers import check_offered
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
+    from airflow_kie.archive.s3.bucket import Bucket
 
 PARALLEL = 8
 """Requests to S3 at a time, while the songs of a run are read or noted."""

@@ -10,7 +10,7 @@ from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.music_limits import music_request_errors
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.durable.defaults import required
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator

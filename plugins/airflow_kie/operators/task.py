@@ -338,7 +338,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         return PaidRequest(opened.ledger, request, sender.new_intent)
 
     def _count_done(self, record: TaskRecord) -> None:
-        metrics.DONE.add(kind=self._row.noun, connection=self.kie_conn_id, heard=self._completion_source)
+        metrics.DONE.add(kind=self._row.noun, connection=self.kie_conn_id, completion_source=self._completion_source)
         if record.known_at is not None and not record.adopted:
             metrics.WAIT.took(time.time() - record.known_at, kind=self._row.noun, connection=self.kie_conn_id)
 
@@ -375,10 +375,10 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         body, row = self.request_body(), self._row
         key, force = self.idempotency_key or "", self.force_new or ""
         digest = request_digest(row, body, self._asked_by(ti), idempotency_key=key, force_new=force)
-        if not row.parent_fields and not key:
+        if row.parent is None and not key:
             digest = digest_of_this_try(store, digest, ti.max_tries)
         source_id = next((str(value) for value in self.source().values() if value), None)
-        own = len(row.parent_fields) == 1 and source_id and not (key or force or row.identity_fields)
+        own = row.parent and len(row.once_per) == 1 and source_id and not (key or force)
         return RecordStore(store, source_key(row.noun, str(source_id)) if own else f"{row.noun}/{digest}"), digest
 
     def _asked_by(self, ti: Any) -> dict[str, str]:

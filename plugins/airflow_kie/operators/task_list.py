@@ -182,7 +182,7 @@ def digests_of(
         digest = request_digest(kind, body, asked_by, **known)
         seen[digest] += 1
         # Two equal requests of one list are two tasks, unless they are made from the same source: that is one.
-        yield digest if seen[digest] == 1 or kind.parent_fields else f"{digest}-{seen[digest]}"
+        yield digest if seen[digest] == 1 or kind.parent else f"{digest}-{seen[digest]}"
 
 
 def check_all(rows: Sequence[Mapping[str, Any]]) -> None:

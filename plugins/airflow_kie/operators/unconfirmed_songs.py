@@ -11,9 +11,9 @@ from airflow_kie.client.task_lookup import Claim, ask_kie
 from airflow_kie.hooks.kie import KieHook
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.bucket import Bucket
     from airflow_kie.archive.layout import ArchiveKeys
     from airflow_kie.archive.pending import Pending
+    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.archive.song_folder import SongArchive
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.one_line import one_line
-from airflow_kie.client.operations.registry import COVER, MUSIC, task_kind
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
@@ -74,7 +75,7 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.expires_at = expires_at
-        self._heard = "at_once"
+        self._completion_source = "at_once"
 
     @property
     def kie_task_id(self) -> str:
@@ -100,7 +101,7 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for; the sensor's own argument names it too.
         """
-        self._heard = completion_source(event)
+        self._completion_source = completion_source(event)
         return self._with_backoff(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
 
     def _with_backoff(self, context: Context, ended: Ended | None) -> dict[str, Any]:
@@ -154,7 +155,9 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
             raise
         if followed.details is None:
             raise AssertionError("A sensor follows its task to the end.")
-        self._lineage = of_ended(followed.record, followed.details, self._heard, _begin_of(context), waits_only=True)
+        self._lineage = of_ended(
+            followed.record, followed.details, self._completion_source, _begin_of(context), waits_only=True
+        )
         return self.result(context, followed.details)
 
     def lineage_at_start(self) -> TaskLineage:

@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 
 def completion_source(event: Mapping[str, Any]) -> str:
-    """Return how the end of a wait was heard of: the receiver's event is none of the trigger's."""
+    """Return what showed the end of a wait: the trigger's own read, or a callback, whose event has no outcome."""
     return "poll" if event.get("outcome") in list(Outcome) else "callback"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kie import metrics, settings
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import process
 from airflow_kie.client.answers.decode import DetailsAnswer, Unreadable
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected
 from airflow_kie.client.operations.operation import TaskOperation
@@ -124,7 +124,7 @@ class KieTaskTrigger(BaseTrigger):
         Airflow cancels the trigger of a task that is no longer deferred as if a person had killed it, and calls
         :meth:`on_kill`: that would read like an accident although all is well.
         """
-        lookup = asyncio.ensure_future(metadata.state_of(self.task_instance))
+        lookup = asyncio.ensure_future(process.state_of(self.task_instance))
         ends_at = time.monotonic() + STATE_SECONDS
         while not lookup.done() and time.monotonic() < ends_at:
             try:
@@ -205,13 +205,11 @@ class _Reads:
     def account(self) -> str:
         return self.kie.account.connection
 
-    async def details(
-        self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None
-    ) -> DetailsAnswer:
-        answer = await self.kie.details(kind, task_id, source)
+    async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
+        answer = await self.kie.details(kind, task_id)
         if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
             self.kie = await self.hook.aget_conn(fresh=True)
-            answer = await self.kie.details(kind, task_id, source)
+            answer = await self.kie.details(kind, task_id)
         return answer
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.conditional import if_unchanged
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.pending import Options, new_pending, read_pending, upsert_pending
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.conditional import if_unchanged
 from archived_song import NOON
 from s3_servers import S3Server
 

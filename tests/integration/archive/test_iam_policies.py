@@ -16,10 +16,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import aws_connection, kie_connection
 from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import list_pending
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator, KieReconcileOperator

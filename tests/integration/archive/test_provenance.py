@@ -15,9 +15,9 @@ import pytest
 
 from airflow_kie import __version__
 from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import manifest_schema
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import body, media_server, mp3, picture
 from s3_servers import moto_s3

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from airflow_kie.archive.archiver import FileKind, Source, archive_song
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.s3_errors import S3NoSuchBucket
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3NoSuchBucket
 from airflow_kie.client.errors import (
     DownloadRefused,
     FileEmpty,

@@ -19,7 +19,7 @@ from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Lost, Read, Refused, Unreadable
 from airflow_kie.client.api import Kie, KieAsync
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
-from airflow_kie.client.operations.registry import COVER, MUSIC, STYLE
+from airflow_kie.client.operations.suno import COVER, MUSIC, STYLE
 from airflow_kie.lifecycle.record import TaskRecord
 from answering_server import serving
 

@@ -1,23 +1,19 @@
-"""A clock that is wrong for a moment neither blocks creates nor lifts the daily cap, in a file, Redis and Postgres."""
+"""A clock that is wrong for a moment neither blocks creates nor lifts the daily cap, in a file and in Postgres."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_kie.client.rate_limiter import stores
+from airflow_kie.client.rate_limiter import limiter as limiters_module
 from airflow_kie.client.rate_limiter.limiter import CreateLimiter
-from integration.databases import postgres_url, redis_url  # noqa: F401 - fixtures
+from airflow_kie.client.rate_limiter.store import Store
+from integration.databases import postgres_url  # noqa: F401 - a fixture
 
-STORES = {
-    "sqlite": stores.SQLiteStore,
-    "redis_url": stores.RedisStore,
-    "postgres_url": stores.PostgresStore,
-}
 TWO_DAYS = 2 * 24 * 3600.0
 TWO_YEARS = 2 * 365 * 24 * 3600.0
 accounts = (f"account {number}" for number in itertools.count())
@@ -32,26 +28,21 @@ class Clock:
     shift = 0.0
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=["sqlite", "postgres_url"])
 def limiters(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[tuple[Callable[..., CreateLimiter], Clock]]:
+) -> tuple[Callable[..., CreateLimiter], Clock]:
     """Give a maker of limiters for one account in each store, and the clock that the store goes by."""
-    kind, clock = STORES[request.param], Clock()
-    real = kind.now
-    monkeypatch.setattr(kind, "now", lambda store: real(store) + int(clock.shift * 1000))
+    clock, real = Clock(), Store._now
+    monkeypatch.setattr(Store, "_now", lambda store, connection: real(store, connection) + int(clock.shift * 1000))
     file = f"sqlite:///{tmp_path}/creates.db"
     url = file if request.param == "sqlite" else str(request.getfixturevalue(request.param))
-    made: list[CreateLimiter] = []
     account = next(accounts)
 
     def make(**limits: Any) -> CreateLimiter:
-        made.append(CreateLimiter(account, **({"store": url, "seconds": 0.01, "margin": 0.0, "creates": 20} | limits)))
-        return made[-1]
+        return CreateLimiter(account, **({"store": url, "seconds": 0.01, "margin": 0.0, "creates": 20} | limits))
 
-    yield make, clock
-    for limiter in made:
-        limiter.close()
+    return make, clock
 
 
 def granted(limiter: CreateLimiter, times: int) -> list[bool]:
@@ -77,7 +68,7 @@ def test_a_clock_that_was_ahead_for_a_moment_does_not_lift_the_daily_cap(limiter
     make, clock = limiters
     assert granted(make(per_day=3), 4) == [True, True, True, False]
     clock.shift = ahead
-    assert make(per_day=10).take().granted  # each opens the store, and clears it out
+    assert make(per_day=10).take().granted
     clock.shift = 0.0
     after = make(per_day=4)
     assert after.day_is_full(), "three before and the one of the wrong moment are counted"
@@ -99,10 +90,12 @@ def test_creates_of_a_clock_that_was_ahead_count_for_one_day_from_then_on(limite
 def test_the_store_keeps_as_many_creates_as_a_day_can_hold_and_no_more(
     limiters: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_kie.client.rate_limiter.day_log.MOST_A_DAY", 5)
+    monkeypatch.setattr(limiters_module, "MOST_A_DAY", 5)
+    monkeypatch.setattr(limiters_module, "_TRIM_EVERY", 1)
     make, _ = limiters
     assert all(granted(make(), 8))
-    assert make(per_day=6).take().granted, "its store was cleared out when it was opened: five were left"
+    monkeypatch.setattr(limiters_module, "MOST_A_DAY", 100)
+    assert make(per_day=6).take().granted, "five were left"
     assert make(per_day=7).day_is_full() is False
     assert make(per_day=6).day_is_full() is True
 

@@ -1,44 +1,40 @@
-"""The limiter on real Redis and Postgres servers: it counts as on a file, outlives restarts, and keeps passwords."""
+"""The limiter on a real Postgres server: it counts as on a file, outlives restarts, and keeps passwords."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-import redis
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
+from airflow_kie.client.rate_limiter import store as stores
 from airflow_kie.client.rate_limiter.limiter import CreateLimiter
-from integration.databases import PASSWORD, postgres_url, redis_url  # noqa: F401 - fixtures
+from integration.databases import PASSWORD, postgres_url  # noqa: F401 - fixtures
 
 Make = Callable[..., CreateLimiter]
 accounts = (f"account {number}" for number in itertools.count())
 
 
-@pytest.fixture(params=["redis_url", "postgres_url"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Give the URL of each server in turn."""
-    return str(request.getfixturevalue(request.param))
+@pytest.fixture
+def url(postgres_url: str) -> str:  # noqa: F811
+    """Give the URL of the server."""
+    return postgres_url
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
-    """Give a maker of limiters; without an account they are for one that no other test has."""
-    made: list[CreateLimiter] = []
+def make() -> Make:
+    """Give a maker of limiters with a daily cap; without an account they are for one that no other test has."""
     own = next(accounts)
 
     def make_limiter(store: str, account: str = own, **limits: Any) -> CreateLimiter:
-        settings: dict[str, Any] = {"store": store, "seconds": 600.0} | limits
-        made.append(CreateLimiter(account, **settings))
-        return made[-1]
+        settings: dict[str, Any] = {"store": store, "seconds": 600.0, "per_day": 1000} | limits
+        return CreateLimiter(account, **settings)
 
-    yield make_limiter
-    for limiter in made:
-        limiter.close()
+    return make_limiter
 
 
 def granted(limiter: CreateLimiter, times: int) -> list[bool]:
@@ -81,77 +77,102 @@ def test_threads_of_a_process_share_a_limiter(make: Make, url: str) -> None:
     assert (len(taken), sum(taken)) == (40, 20)
 
 
-def test_redis_forgets_its_scripts_and_the_limiter_goes_on(make: Make, redis_url: str) -> None:  # noqa: F811
-    limiter = make(redis_url, creates=2)
+def test_the_server_ends_the_sessions_and_the_limiter_goes_on(make: Make, url: str) -> None:
+    limiter = make(url, creates=2)
     limiter.take()
-    with redis.Redis.from_url(redis_url) as server:
-        server.script_flush()
-    assert granted(limiter, 2) == [True, False]
-
-
-def test_postgres_ends_the_session_and_the_limiter_goes_on(make: Make, postgres_url: str) -> None:  # noqa: F811
-    limiter = make(postgres_url, creates=2)
-    limiter.take()
-    with psycopg.connect(postgres_url) as server:
+    with psycopg.connect(url) as server:
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert granted(limiter, 2) == [True, False]
 
 
-def test_a_table_that_something_else_has_locked_is_a_short_wait_and_no_error(
-    make: Make,
-    postgres_url: str,  # noqa: F811
+def test_a_limiter_that_waits_holds_no_connection(make: Make, url: str) -> None:
+    make(url).take()
+    with psycopg.connect(url) as server:
+        clients = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        assert server.execute(clients).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("lock", ["LOCK TABLE kie_creates IN SHARE MODE", "LOCK TABLE kie_creates"])
+def test_a_table_that_something_else_has_locked_is_waited_for_and_not_endlessly(
+    make: Make, url: str, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limiter = make(postgres_url, creates=2)
-    limiter.take()
-    with psycopg.connect(postgres_url) as server:
-        server.execute(f"LOCK TABLE ratelimit___{limiter._name} IN SHARE MODE")
-        refused = limiter.take()
-    assert (refused.granted, refused.over) == (False, "rate")
-    assert refused.wait_seconds < 1
-    assert granted(limiter, 2) == [True, False]
+    limiter = make(url, creates=1)
+    limiter.day_is_full()
+    with psycopg.connect(url) as server:
+        server.execute(lock)
+        threading.Timer(0.3, server.rollback).start()
+        assert limiter.take().granted
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.2)
+    with psycopg.connect(url) as server:
+        server.execute(lock)
+        with pytest.raises(KieLimiterUnavailable, match="timeout"):
+            make(url, next(accounts)).take()
 
 
-def test_sessions_with_different_time_zones_count_together(make: Make, postgres_url: str) -> None:  # noqa: F811
+def test_another_accounts_lock_is_not_waited_for(make: Make, url: str) -> None:
+    mine, other = make(url), make(f"{url}?application_name=another_process", next(accounts))
+    with mine.store.locked(mine._account):
+        assert other.take().granted
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_what_the_last_holder_wrote_is_seen_at_any_isolation_level_of_the_server(
+    make: Make, url: str, level: str
+) -> None:
+    setting = f"?options=-c%20default_transaction_isolation%3D{level.replace(' ', '%5C%20')}"
+    first, second = make(url, creates=1), make(url + setting, creates=1)
+    second.day_is_full()
+    taken = list[bool]()
+    with first.store.locked(first._account) as (connection, now):
+        waiting = threading.Thread(target=lambda: taken.append(second.take().granted))
+        waiting.start()
+        with psycopg.connect(url) as server:
+            while server.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted").fetchone() != (1,):
+                server.rollback()
+        connection.execute(stores.CREATES.insert().values(account=first._account, at_ms=now))
+    waiting.join()
+    assert taken == [False]
+
+
+def test_sessions_with_different_time_zones_count_together(make: Make, url: str) -> None:
     zones = ["America/New_York", "Asia/Tokyo"]
-    west, east = (make(f"{postgres_url}?options=-c%20timezone%3D{zone}", creates=1) for zone in zones)
+    west, east = (make(f"{url}?options=-c%20timezone%3D{zone}", creates=1) for zone in zones)
     assert (west.take().granted, east.take().granted) == (True, False)
 
 
-def test_a_url_with_a_driver_is_a_postgres_url(make: Make, postgres_url: str) -> None:  # noqa: F811
-    assert make(postgres_url.replace("postgresql:", "postgresql+psycopg2:")).take().granted
+def test_a_url_with_a_driver_is_a_postgres_url(make: Make, url: str) -> None:
+    assert make(url.replace("postgresql:", "postgresql+psycopg2:")).take().granted
 
 
-def test_hosts_whose_clocks_differ_count_by_the_clock_of_redis(
-    make: Make,
-    redis_url: str,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+def test_machines_whose_clocks_differ_count_by_the_clock_of_the_server(
+    make: Make, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(redis_url, creates=1).take()
-    monkeypatch.setattr("pyrate_limiter.buckets.redis_bucket.time_ns", lambda: 0)
-    assert not make(redis_url, creates=1).take().granted
+    make(url, creates=1).take()
+    monkeypatch.setattr("airflow_kie.client.rate_limiter.store.time.time_ns", lambda: 0)
+    assert not make(url, creates=1).take().granted
 
 
-def test_redis_drops_an_account_that_is_no_longer_used(make: Make, redis_url: str) -> None:  # noqa: F811
-    limiter = make(redis_url)
-    granted(limiter, 2)
-    with redis.Redis.from_url(redis_url) as server:
-        for key in (f"airflow_kie:{limiter._name}", f"airflow_kie:{limiter._name}:day"):
-            assert 0 < server.pttl(key) <= 30 * 24 * 3600 * 1000
+def test_processes_that_create_the_tables_at_the_same_time_do_not_fail(make: Make, url: str) -> None:
+    with psycopg.connect(url) as server:
+        server.execute("DROP TABLE IF EXISTS kie_creates")
+    taken = list[bool]()
+    others = [make(f"{url}?application_name=process_{number}", next(accounts)) for number in range(8)]
+    threads = [threading.Thread(target=lambda one=one: taken.append(one.take().granted)) for one in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == [True] * 8
 
 
 @pytest.mark.parametrize(
     "store",
-    [
-        "redis://:se%2Fcret@127.0.0.1:1/0",
-        "rediss://me:se%2Fcret@127.0.0.1:1/0",
-        "postgresql://me:se%2Fcret@127.0.0.1:1/db",
-        "postgresql://127.0.0.1:1/db?user=me&password=se%2Fcret",
-    ],
+    ["postgresql://me:se%2Fcret@127.0.0.1:1/db", "postgresql://127.0.0.1:1/db?user=me&password=se%2Fcret"],
 )
 def test_a_server_that_is_not_there_is_named_without_its_password(make: Make, store: str) -> None:
     with pytest.raises(KieLimiterUnavailable, match="Nothing was sent") as raised:
         make(store).take()
-    assert "127.0.0.1:1" in str(raised.value)
+    assert "127.0.0.1" in str(raised.value)
     assert "cret" not in repr(raised.value) + str(raised.value.to_event())
     assert raised.value.__cause__ is None  # whose text a log would print
 
@@ -162,8 +183,16 @@ def test_a_refused_password_is_not_repeated(make: Make, url: str) -> None:
     assert "wrong-word" not in str(raised.value)
 
 
-@pytest.mark.parametrize("store", ["redis://me:se%zzcret@h:port/", "postgresql://me:se%zzcret@h/db"])
+@pytest.mark.parametrize(
+    "store", ["postgresql://me:se%zzcret@h:port/", "postgresql:me:cret", "postgresql://me:se@cret@h/db"]
+)
 def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(make: Make, store: str) -> None:
     with pytest.raises(KieConnectionInvalid) as raised:
-        make(store).take()
+        make(store)
     assert "cret" not in str(raised.value)
+
+
+def test_options_that_the_server_refuses_are_an_error_without_the_password(make: Make, url: str) -> None:
+    with pytest.raises(KieLimiterUnavailable) as raised:
+        make(f"{url}?no_such_option={PASSWORD}").take()
+    assert PASSWORD not in str(raised.value)

@@ -14,7 +14,7 @@ from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Read, Unreadable
 from airflow_kie.client.api import Kie, KieAsync
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport, shared_async_transport, shared_transport
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.lifecycle.record import TaskRecord
 from answering_server import Seen, says, serving
 from unused_ports import unused_port

@@ -16,7 +16,8 @@ from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, Invisible, Lost, Read, Refused, Unreadable
 from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
-from airflow_kie.client.operations.registry import COVER, MUSIC, STYLE, UPLOAD_BASE64, UPLOAD_STREAM
+from airflow_kie.client.operations.account import UPLOAD_BASE64, UPLOAD_STREAM
+from airflow_kie.client.operations.suno import COVER, MUSIC, STYLE
 from airflow_kie.lifecycle.record import TaskRecord
 from answering_server import Seen, says, serving, success
 from unused_ports import unused_port
@@ -44,7 +45,7 @@ def test_the_key_and_json_headers_are_sent_with_every_request() -> None:
     with serving(says(OK)) as server, client(server.url) as kie:
         kie.credits()
         kie.call(STYLE, {"content": "Pop"})
-        kie.upload(UPLOAD_BASE64, {"base64Data": "aGk=", "uploadPath": "in"})
+        kie.call(UPLOAD_BASE64, {"base64Data": "aGk=", "uploadPath": "in"})
         for seen in server.seen:
             assert seen.headers["authorization"] == f"Bearer {KEY}"
             assert seen.headers["content-type"] == "application/json"
@@ -57,7 +58,7 @@ def test_each_host_gets_what_is_meant_for_it() -> None:
         client(api.url, upload_url=files.url) as kie,
     ):
         kie.credits()
-        assert kie.upload(UPLOAD_STREAM, {"uploadPath": "in"}, ("ä.png", b"\x89PNG"))["downloadUrl"]
+        assert kie.call(UPLOAD_STREAM, {"uploadPath": "in"}, ("ä.png", b"\x89PNG"))["downloadUrl"]
         assert [seen.path for seen in api.seen] == ["/api/v1/chat/credit"]
         (upload,) = files.seen
         assert upload.path == "/api/file-stream-upload"

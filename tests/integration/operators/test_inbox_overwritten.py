@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_connections import aws_connection, kie_connection
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_task import StoredFiles
 from inbox_dag import InboxDag
 from kie_simulator.server import SimulatorServer

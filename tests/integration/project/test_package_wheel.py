@@ -23,7 +23,7 @@ import pytest
 
 import airflow_kie
 from airflow_connections import aws_connection
-from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from airflow_kie.get_provider_info import get_provider_info
 from kie_simulator.server import SimulatorServer
 from local_stack.install import pip_settings, uv_environment
 from s3_servers import rclone_s3
@@ -119,7 +119,7 @@ def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
     told = metadata(wheel)
     assert (told["Name"], told["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
     assert told["Version"] == airflow_kie.__version__
-    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres", "redis"}
+    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres"}
     assert "Framework :: Apache Airflow :: Provider" in (told.get_all("Classifier") or ())
 
 
@@ -150,12 +150,12 @@ def test_the_connection_form_has_every_field(told: dict[str, Any]) -> None:
     form = told["form"]
     assert form["hook_name"] == "KIE.ai"
     assert form["standard_fields"]["password"]["title"] == "API key"
-    assert set(form["extra_fields"]) == set(CONNECTION_FIELDS)
+    assert set(form["extra_fields"]) == set(get_provider_info()["connection-types"][0]["conn-fields"])
 
 
 def test_the_settings_and_their_defaults_stand_in_airflows_configuration(told: dict[str, Any]) -> None:
     defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", told["config"], re.M))
-    for name, option in CONFIG["kie"]["options"].items():
+    for name, option in get_provider_info()["config"]["kie"]["options"].items():
         assert defaults[name] == option["default"]
 
 

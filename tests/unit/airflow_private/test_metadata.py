@@ -1,4 +1,4 @@
-"""Airflow's internals stand in one room, and one that is missing switches its feature off and nothing else."""
+"""Airflow's internals are used in one room, and one that is missing switches its feature off and nothing else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import fallback, metadata, variables, web_ui
+from airflow_kie._airflow_private import fallback, metadata, process, variables, web_ui
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (metadata, variables, web_ui)
+ROOM = (metadata, process, variables, web_ui)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",
@@ -62,7 +63,7 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_only_the_room_for_internals_imports_what_airflow_does_not_document() -> None:
-    room = {Path(inspect.getfile(module)) for module in ROOM}
+    room = {Path(inspect.getfile(module)) for module in (fallback, *ROOM)}
     elsewhere = [
         f"{file.relative_to(PACKAGE)}: {module}"
         for file in sorted(set(PACKAGE.rglob("*.py")) - room)
@@ -90,21 +91,17 @@ def test_each_function_of_the_room_says_in_which_airflow_it_was_seen_and_what_ha
     assert "ithout " in told
 
 
-class Nothing:
-    """A session of which nothing should be asked."""
-
-
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
 GUARDED: dict[str, tuple[Callable[[], Any], Any]] = {
-    "airflow.models.taskinstance": (lambda: metadata.wake(Nothing(), WAITING), Wake.AT_NEXT_READ),  # type: ignore[arg-type]
-    "airflow.models.task_state_store": (lambda: metadata.wake_by_key(Nothing(), ["key"]), 0),  # type: ignore[arg-type]
-    "airflow.assets.manager": (lambda: metadata.send_asset_event(Nothing(), "uri", "key", {}), False),  # type: ignore[arg-type]
-    "airflow.models.asset": (lambda: metadata.event_was_sent(Nothing(), "uri", "key", NOW), False),  # type: ignore[arg-type]
-    "airflow.models.dagrun": (lambda: metadata.run_is_active(Nothing(), "dag", "run"), False),  # type: ignore[arg-type]
-    "airflow.models.variable": (lambda: metadata.variable(Nothing(), "key"), None),  # type: ignore[arg-type]
-    "airflow.models.xcom": (lambda: web_ui.xcoms_of_run(Nothing(), "dag", "run", (), ()), []),  # type: ignore[arg-type]
-    "airflow.models.renderedtifields": (lambda: web_ui.rendered_arguments(Nothing(), "dag", "run"), []),  # type: ignore[arg-type]
+    "airflow.models.taskinstance": (lambda: metadata.wake(WAITING), Wake.AT_NEXT_READ),
+    "airflow.models.task_state_store": (lambda: metadata.wake_by_key(["key"]), 0),
+    "airflow.assets.manager": (lambda: metadata.send_asset_event("uri", "key", {}), False),
+    "airflow.models.asset": (lambda: metadata.event_was_sent("uri", "key", NOW), False),
+    "airflow.models.dagrun": (lambda: metadata.run_is_active("dag", "run"), False),
+    "airflow.models.variable": (lambda: variables.variable("key"), None),
+    "airflow.models.xcom": (lambda: web_ui.xcoms_of_run("dag", "run", (), ()), []),
+    "airflow.models.renderedtifields": (lambda: web_ui.rendered_arguments("dag", "run"), []),
     "airflow.api_fastapi.app": (lambda: web_ui.login_address("https://airflow.example.com/kie"), "/"),
 }
 """Module of Airflow → a function of the room that needs it, and its answer without it."""
@@ -124,7 +121,7 @@ class Lines(logging.Handler):
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Give the lines about internals that are missing, of which none has been told yet."""
-    monkeypatch.setattr(fallback, "_failure_signature", set())
+    monkeypatch.setattr(fallback, "_logged", set())
     lines = Lines()
     fallback.log.addHandler(lines)
     yield lines.said
@@ -149,18 +146,17 @@ def test_what_is_called_otherwise_than_it_was_counts_as_missing(missing: list[st
 
     assert count() == 0
     assert missing == [
-        "This Airflow is not one that airflow_kie knows: count has failed (TypeError: len() takes exactly one argument "
+        "airflow_kie does not know this version of Airflow: count failed (TypeError: len() takes exactly one argument "
         "(2 given)). Nothing is counted."
     ]
 
 
-def test_a_database_that_cannot_be_asked_is_no_missing_internal(missing: list[str]) -> None:
-    class Locked:
-        def scalars(self, *_: Any) -> Any:
-            raise OSError("database is locked")
-
+def test_a_database_that_cannot_be_asked_is_no_missing_internal(
+    missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow.utils.session.create_session", Mock(side_effect=OSError("database is locked")))
     with pytest.raises(OSError, match="locked"):  # KIE gets a 500 and calls again
-        metadata.wake(Locked(), WAITING)  # type: ignore[arg-type]
+        metadata.wake(WAITING)
     assert missing == []
 
 
@@ -204,8 +200,8 @@ def test_the_receiver_still_answers_and_keeps_songs_where_no_internal_is_left(
     song = {"code": 200, "data": {"callbackType": "complete", "task_id": SONG, "data": []}}
     assert call_back(app, song, SONG) == 200
     assert archive.json(f"songs/_pending/{SONG}.json")["music_task_id"] == SONG
-    assert [line for line in missing if "each finds its end when it polls" in line and ": wake has" in line] != []
-    assert any("the sweep of DAG cover_inbox finds their songs" in line for line in missing)
+    assert [line for line in missing if "each finds its end when it polls" in line and ": wake failed" in line] != []
+    assert any("the reconciliation of DAG cover_inbox finds their songs" in line for line in missing)
     assert len(missing) == len(set(missing))
 
 

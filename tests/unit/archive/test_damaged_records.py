@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.health_check import STATE_KEY

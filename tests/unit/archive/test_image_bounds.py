@@ -162,14 +162,16 @@ def test_the_largest_image_is_decoded_within_the_memory_that_security_md_names(f
     assert checked_within(400 * MEBIBYTE, largest(form, **how)).startswith("image/")
 
 
-def test_pillows_own_limits_stay_as_they_are_while_an_image_is_checked() -> None:
-    seen = set()
+def test_pillows_own_limits_stay_as_they_are_while_an_image_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits() -> tuple[int, int | None]:
+        return PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS
 
-    class Watched(io.BytesIO):
-        def read(self, *size: Any) -> bytes:
-            seen.add((PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS))
-            return super().read(*size)
+    seen, before, opened = set(), limits(), Image.open
 
-    before = (PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS)
-    check_image(Watched(picture()))
+    def watched(*args: Any, **how: Any) -> Any:
+        seen.add(limits())
+        return opened(*args, **how)
+
+    monkeypatch.setattr(Image, "open", watched)
+    check_image(io.BytesIO(picture()))
     assert seen == {before}

@@ -18,8 +18,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.s3_errors import S3Error, S3Unreachable, s3_errors
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3Error, S3Unreachable, s3_errors
 from airflow_kie.client.errors import Remedy, Scope
 
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_kie.archive.archiver import Song, archive_song
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.file_transfer import Source
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import AvailableRecord, FileRecord, Manifest, SongRecord, read_manifest
 from airflow_kie.archive.pending import Options, new_pending, read_pending, settle_pending, upsert_pending
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.http.download import DownloadFacts
 from media_server import picture, wav

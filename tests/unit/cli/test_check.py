@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from airflow_kie.cli.check import command
+from airflow_kie.cli.doctor import check as command
 from kie_simulator.server import SimulatorServer
 
 

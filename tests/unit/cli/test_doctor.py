@@ -17,14 +17,11 @@ from botocore.exceptions import ClientError
 
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, pool, run, scheduled, stored, triggerer
-from airflow_kie.cli.checks import installation
+from airflow_kie.cli import arguments
 from airflow_kie.cli.checks.account import clock_finding, key_findings, limiter_findings
 from airflow_kie.cli.checks.installation import bucket_findings, dag_findings, pool_findings, triggerer_findings
-from airflow_kie.cli.doctor import command, connection_findings
-from airflow_kie.cli.http_log import Exchange
-from airflow_kie.client.answers.envelope import Response
-from airflow_kie.client.operations.registry import CREDIT
-from airflow_kie.client.requests import call_request
+from airflow_kie.cli.doctor import account_findings
+from airflow_kie.cli.doctor import doctor as command
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
 from answering_server import serving
@@ -146,7 +143,7 @@ def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
 
 
 def test_a_connection_that_does_not_exist_is_one_failure() -> None:
-    looked = looked_at(connection_findings, "kie_nowhere")
+    looked = looked_at(account_findings, "kie_nowhere")
     assert looked.levels == {"connection": "FAIL"}
     assert "There is no connection kie_nowhere" in looked.line("connection")[1]
 
@@ -165,7 +162,8 @@ def test_a_connection_that_stands_in_airflows_database_is_found(doctor: Doctor, 
     ("ahead", "level"), [(0, "ok"), (9, "ok"), (-40, "warn"), (40, "warn"), (-400, "FAIL"), (400, "FAIL")]
 )
 def test_clocks_that_differ_are_told_by_how_much_and_which_way(ahead: float, level: str) -> None:
-    found = clock_finding(ahead)
+    now = datetime.now(UTC).replace(microsecond=0)
+    found = clock_finding(now, now, format_datetime(now - timedelta(seconds=ahead), usegmt=True))
     assert found.level == level
     if level != "ok":
         assert f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} KIE's" in found.seen
@@ -181,11 +179,12 @@ def test_the_clock_is_compared_with_the_date_of_kies_answer(kie: SimulatorServer
     assert re.search(r"is 36[0-9][0-9] s ahead of KIE's", seen)
 
 
-@pytest.mark.parametrize(("told", "ahead"), [(-5, 5.0), (0, 0.0), (29, 0.0), (45, -15.0)])
-def test_an_answer_that_takes_long_is_no_clock_that_is_wrong(told: int, ahead: float) -> None:
+@pytest.mark.parametrize(("told", "ahead"), [(-15, "15 s ahead of"), (0, "ok"), (29, "ok"), (45, "15 s behind")])
+def test_an_answer_that_takes_long_is_no_clock_that_is_wrong(told: int, ahead: str) -> None:
     sent = datetime(2026, 11, 22, 12, tzinfo=UTC)
-    exchange = Exchange("", sent, sent + timedelta(seconds=30), call_request(CREDIT), Response(200, {}, b""))
-    assert exchange.ahead_of(sent + timedelta(seconds=told)) == ahead
+    date = format_datetime(sent + timedelta(seconds=told), usegmt=True)
+    seen = clock_finding(sent, sent + timedelta(seconds=30), date).seen
+    assert ("agree" if ahead == "ok" else ahead) in seen
 
 
 def test_a_file_that_limits_one_machine_is_not_enough_for_an_executor_of_many(
@@ -258,7 +257,7 @@ def test_a_bucket_that_can_be_written_and_not_read_is_a_failure(
 
     opened = open_bucket("aws_default", bucket)
     opened.client.meta.events.register(f"before-call.s3.{operation}", refuse)
-    monkeypatch.setattr(installation, "open_bucket", lambda *_: opened)
+    monkeypatch.setattr(arguments, "open_bucket", lambda *_: opened)
     level, said = looked_at(bucket_findings).line("bucket")
     assert (level, f"{action} on bucket {bucket}" in said) == ("FAIL", True)
 

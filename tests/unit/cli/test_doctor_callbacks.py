@@ -28,10 +28,10 @@ def tables() -> None:
 
 ANSWERS = {
     "ours": (says(b"", 401), "ok", "refuses an unsigned call"),
-    "a login": (says(b"", 401, WWW_Authenticate="Basic"), "FAIL", "a login stands before the receiver"),
+    "a login": (says(b"", 401, WWW_Authenticate="Basic"), "FAIL", "a login is required"),
     "nothing": (says(b"", 404), "FAIL", "Set [kie] receiver = True"),
     "a redirect": (says(b"", 301, Location="https://other.example/x"), "FAIL", "redirects the call to other.example"),
-    "a stranger": (says(b"thanks", 200), "FAIL", "somebody takes calls who does not check them"),
+    "a stranger": (says(b"thanks", 200), "FAIL", "accepts calls without checking them"),
     "a proxy alone": (says(b"", 502), "FAIL", "finds no api-server behind it"),
     "a teapot": (says(b"", 418), "FAIL", "that is not our receiver"),
     "a limit": (says(b"", 429), "warn", "KIE's must not be limited"),
@@ -67,7 +67,7 @@ def test_nobody_at_the_callback_url_is_a_failure(kie: SimulatorServer, monkeypat
     called_back(monkeypatch, kie, f"http://127.0.0.1:{unused_port()}")
     level, seen = looked_at(callback_findings, KieHook()).line("receiver")
     assert level == "FAIL"
-    assert "found nobody" in seen
+    assert "was not answered" in seen
 
 
 def test_a_receiver_of_ones_own_is_not_judged_by_our_answers(kie: SimulatorServer, monkeypatch: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_receiver_of_ones_own_is_not_judged_by_our_answers(kie: SimulatorServe
         called_back(monkeypatch, kie, f"{server.url}/hooks/kie")
         level, seen = looked_at(callback_findings, KieHook()).line("receiver")
     assert level == "ok"
-    assert "A receiver of your own" in seen
+    assert "Your own receiver" in seen
 
 
 def test_settings_of_callbacks_that_contradict_each_other_are_told(kie: SimulatorServer, monkeypatch: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli import forget
+from airflow_kie.cli import backlog
 from cli_songs import COVER, KEYS, NOW, OTHER, SONG, Songs, run_of
 
 
@@ -26,7 +26,7 @@ def test_a_song_is_forgotten_and_no_other_one(songs: Songs) -> None:
     assert told.out.splitlines()[0] == f"{SONG} Typo: task_unknown. No cover of it is known to be paid for."
     assert (owed(songs, SONG), owed(songs, OTHER)) == (False, True)
     again = songs.forget(SONG)
-    assert (again.code, "Nothing is owed of" in again.err) == (1, True)
+    assert (again.code, "is not pending" in again.err) == (1, True)
 
 
 def test_what_is_paid_for_is_named_before_anything_is_deleted(songs: Songs) -> None:
@@ -44,7 +44,7 @@ def test_an_archived_songs_files_and_manifest_stay(songs: Songs) -> None:
 
 
 def test_a_song_that_a_run_works_on_is_not_forgotten(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forget, "agreed", Mock(side_effect=AssertionError("nobody is asked")))
+    monkeypatch.setattr(backlog, "agreed", Mock(side_effect=AssertionError("nobody is asked")))
     songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__1"))
     with stored(dag("music_cover"), run_of("", "running", "manual__1")):
         told = songs.forget(SONG)
@@ -59,9 +59,9 @@ def test_what_is_noted_while_a_person_reads_is_not_deleted(songs: Songs, monkeyp
         songs.owed(SONG, cover_task_ids=(COVER,))
         return True
 
-    monkeypatch.setattr(forget, "agreed", somebody_pays)
+    monkeypatch.setattr(backlog, "agreed", somebody_pays)
     told = songs.forget(SONG)
-    assert "Meanwhile something has been done for this song" in told.err
+    assert "The pending record has changed meanwhile" in told.err
     assert (told.code, owed(songs, SONG)) == (1, True)
 
 

@@ -15,7 +15,7 @@ from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
-from airflow_kie.cli import redrive
+from airflow_kie.cli import backlog
 from cli_songs import COVER, KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
 
 
@@ -69,7 +69,7 @@ def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Song
     ]
     again = songs.redrive()
     assert (again.code, "Nothing is to be started again." in again.out) == (0, True)
-    assert "left, its run is about to start" in again.out
+    assert "skipped, a run is about to start" in again.out
     assert len(events()) == 2
 
 
@@ -84,8 +84,8 @@ def test_a_song_that_a_run_works_on_is_left_alone(songs: Songs) -> None:
         run_of("", "failed", "manual__2"),
     ):
         told = songs.redrive(dry_run=True)
-    assert f"left, run event__1 of music_cover works on it: {SONG}" in told.out
-    assert f"left, run manual__1 of music_cover works on it: {OTHER}" in told.out
+    assert f"skipped, run event__1 of music_cover works on it: {SONG}" in told.out
+    assert f"skipped, run manual__1 of music_cover works on it: {OTHER}" in told.out
     assert f"start: {THIRD}" in told.out
     assert events() == []
 
@@ -157,15 +157,15 @@ def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
         working.enter_context(stored(run))
         return True
 
-    monkeypatch.setattr(redrive, "agreed", answer)
+    monkeypatch.setattr(backlog, "agreed", answer)
     with ExitStack() as working:
         told = songs.redrive()
     assert told.code == 0
     assert [song for song, _ in events()] == [THIRD]
     assert songs.bucket.head(KEYS.song(SONG).pending) is None
-    assert f"left, nothing of it is owed any more: {SONG}" in told.out
-    assert f"left, run event__1 of music_cover works on it: {OTHER}" in told.out
-    assert "1 song handed on; a run of music_cover follows for each." in told.out
+    assert f"skipped, it is not pending any more: {SONG}" in told.out
+    assert f"skipped, run event__1 of music_cover works on it: {OTHER}" in told.out
+    assert "1 song started; a run of music_cover follows for each." in told.out
 
 
 def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:
@@ -189,8 +189,8 @@ def test_a_reason_that_there_is_not_is_exit_code_1_and_the_reasons_that_songs_ha
     told = songs.redrive(reason=typed)
     assert (told.code, told.out) == (1, "")
     assert told.err == (
-        f"There is no reason {typed!r}: docs/on-call.md has them all. "
-        "Songs that are owed something have now: timeout (2), never failed (1), out_of_credits (1).\n"
+        f"Unknown reason {typed!r}: docs/on-call.md has them all. "
+        "Reasons of pending songs: timeout (2), never failed (1), out_of_credits (1).\n"
     )
 
 
@@ -202,10 +202,13 @@ def test_a_reason_that_no_song_has_is_exit_code_0_and_the_reasons_that_songs_hav
     told = songs.redrive(reason=reason)
     assert (told.code, told.err) == (0, "")
     assert told.out == (
-        f"No song that is owed something has the reason {reason}. Reasons now: never failed (1), timeout (1).\n"
+        f"No pending song has the reason {reason}. Reasons of pending songs: never failed (1), timeout (1).\n"
     )
 
 
 def test_where_nothing_is_owed_a_reason_is_not_looked_for_among_nothing(songs: Songs) -> None:
-    assert songs.redrive(reason="timeout").out == "Nothing is owed.\n"
-    assert songs.redrive(reason="timeot").err == "There is no reason 'timeot': docs/on-call.md has them all.\n"
+    assert songs.redrive(reason="timeout").out == "No pending song has the reason timeout. No song is pending.\n"
+    assert (
+        songs.redrive(reason="timeot").err
+        == "Unknown reason 'timeot': docs/on-call.md has them all. No song is pending.\n"
+    )

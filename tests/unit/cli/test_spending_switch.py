@@ -14,8 +14,8 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_database import make_tables
-from airflow_kie._airflow_private import variables
-from airflow_kie.cli import spending_switch
+from airflow_kie._airflow_private import process, variables
+from airflow_kie.cli import spending
 from airflow_kie.cli.checks.account import spending_findings
 from airflow_kie.client.errors import KieSpendingStopped
 from airflow_kie.hooks.kie import KieHook
@@ -28,7 +28,7 @@ from kie_simulator.server import SimulatorServer
 def database(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Read the switch from Airflow's database, as every process that is no task does."""
     make_tables()
-    monkeypatch.setattr(variables, "in_task", lambda: False)
+    monkeypatch.setattr(process, "in_task", lambda: False)
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     yield
     for key in variables.variables_with_prefix(KEY_PREFIX):
@@ -37,7 +37,7 @@ def database(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def run(capsys: Any, action: str, account: str | None = None, reason: str = "") -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as left:
-        spending_switch.command(Namespace(action=action, account=account, reason=reason))
+        spending.spending(Namespace(action=action, account=account, reason=reason))
     said = capsys.readouterr()
     return int(left.value.code or 0), said.out, said.err
 
@@ -99,7 +99,7 @@ def test_a_stop_needs_no_key_and_no_connection_that_works(monkeypatch: pytest.Mo
     monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default, kie_missing")
     code, said, complaint = run(capsys, "stop")
     assert (code, "account main" in said, "account kie_missing" in said) == (0, True, True)
-    assert "There is no connection kie_missing" in complaint
+    assert "Connection kie_missing does not exist" in complaint
 
 
 def test_a_switch_that_cannot_be_written_is_an_error_with_a_way_out(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_kie.cli import terminal
-from airflow_kie.cli.terminal import complain, ours_alone, say, say_json
+from airflow_kie.cli.terminal import complain, output_for_answers, say, say_json
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def nobody_reads() -> Iterator[io.TextIOWrapper]:
 
 def test_a_reader_that_has_gone_ends_no_work(nobody_reads: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", nobody_reads)
-    with ours_alone():
+    with output_for_answers():
         say("first")
         say("second")
 
 
 def test_a_person_who_interrupts_reads_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended, ours_alone():
+    with pytest.raises(SystemExit) as ended, output_for_answers():
         raise KeyboardInterrupt
     assert ended.value.code == terminal.INTERRUPTED
     assert capsys.readouterr().err.startswith("Interrupted: ")

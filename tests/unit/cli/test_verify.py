@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive import verify
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, update_manifest, write_manifest
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
-from airflow_kie.cli.verify import command
+from airflow_kie.cli.verify import verify as command
 from s3_servers import S3Server
 from unused_ports import unused_port
 
@@ -89,9 +89,9 @@ def stored_songs(bucket: str, s3_server: S3Server, capsys: pytest.CaptureFixture
 @pytest.fixture(autouse=True)
 def one_client(stored_songs: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Open the bucket that is open already: a new S3 client takes a second."""
-    from airflow_kie.cli import verify as verify_command
+    from airflow_kie.cli import arguments
 
-    monkeypatch.setattr(verify_command, "open_bucket", lambda aws_conn_id, name: stored_songs.bucket)
+    monkeypatch.setattr(arguments, "open_bucket", lambda aws_conn_id, name: stored_songs.bucket)
     yield
 
 
@@ -109,7 +109,7 @@ def test_without_a_name_the_configured_archive_is_verified(stored_songs: Archive
     assert "/elsewhere holds no song" in stored_songs.verify()[1]
     monkeypatch.delenv("AIRFLOW__KIE__BUCKET")
     code, said = stored_songs.verify()
-    assert (code, "No bucket is set in [kie]: name the archive" in said) == (2, True)
+    assert (code, "No bucket is set in [kie], and no archive was named" in said) == (2, True)
 
 
 DAMAGE = {
@@ -267,7 +267,7 @@ def test_an_archive_in_which_every_song_is_still_owed_is_not_damaged(stored_song
     assert stored_songs.verify(name)[0] == 2
     for song in SONGS[:2]:
         stored_songs.put(keys.song(song).pending, b"{", "application/json")
-    assert stored_songs.verify(name) == (0, "No song is archived here yet; 2 songs are owed something.\n")
+    assert stored_songs.verify(name) == (0, "No song is archived here yet; 2 songs are pending.\n")
     assert json.loads(stored_songs.verify(name, json=True)[1])["songs"] == 0
     stored_songs.put(keys.song(SONGS[0]).cover(1, "png"))
     code, text = stored_songs.verify(name)
@@ -288,11 +288,11 @@ def test_owed_songs_that_cannot_be_listed_are_exit_code_2(stored_songs: Archive,
 
 
 def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:
-    from airflow_kie.cli import verify as verify_command
+    from airflow_kie.cli import arguments
 
     monkeypatch.setattr(verify, "_PAUSE_SECONDS", 0.0)
     nowhere = S3Server(f"http://127.0.0.1:{unused_port()}", "a", "b").client(retries={"max_attempts": 0})
-    monkeypatch.setattr(verify_command, "open_bucket", lambda aws_conn_id, name: Bucket(nowhere, name))
+    monkeypatch.setattr(arguments, "open_bucket", lambda aws_conn_id, name: Bucket(nowhere, name))
     code, text = stored_songs.verify()
     assert code == 2
     assert "S3 could not be reached" in text

@@ -34,7 +34,7 @@ def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: 
 
 def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
     song = kie.control.make_music("Paper Boats")[0].task_id
-    from airflow_kie.client.operations.registry import COVER as KIND
+    from airflow_kie.client.operations.suno import COVER as KIND
 
     created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
     songs.owed(song)
@@ -61,7 +61,7 @@ def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
 
 
 def test_an_id_of_which_nothing_is_known_is_exit_code_1(songs: Songs) -> None:
-    assert "neither archived nor owed here" in songs.where("f" * 32).err
+    assert "neither archived nor pending here" in songs.where("f" * 32).err
     assert songs.where("f" * 32).code == songs.where("not an id").code == 1
 
 
@@ -72,7 +72,7 @@ def test_an_archive_that_is_not_configured_is_looked_into_by_its_name(songs: Son
     assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/songs").code == 0
     unnamed = songs.where(SONG)
     assert unnamed.code == 1
-    assert unnamed.err == "No bucket is set in [kie]: name the archive, such as s3://my-covers/songs.\n"
+    assert unnamed.err == "No bucket is set in [kie], and no archive was named, such as s3://my-covers/songs.\n"
 
 
 def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(

@@ -127,18 +127,3 @@ def test_an_error_with_http_429_keeps_its_retry_after() -> None:
     got = decode(raw(b"", 429, retry_after="12"))
     assert isinstance(got, Refused)
     assert got.error.facts.retry_after == 12
-
-
-VEO = {"taskId": "veo_task_abc", "index": 0}
-
-
-@pytest.mark.parametrize("urls", [None, ["https://a/4k.mp4"]])
-def test_veo_4k_goes_by_the_id_of_its_source_when_it_was_asked_for_before(urls: Any) -> None:
-    data = {"taskId": "veo_task_abc", "resultUrls": urls}
-    assert decode(answer(data, 422, "processing"), "veo_4k", VEO) == Created("veo_task_abc", duplicate=True)
-
-
-def test_veo_4k_of_an_unknown_video_is_refused() -> None:
-    got = decode(answer(None, 422, "Record does not exist"), "veo_4k", VEO)
-    assert isinstance(got, Refused)
-    assert type(got.error) is errors.KieInvalidRequest

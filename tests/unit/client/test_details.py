@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.decode import Read, Unreadable, decode_details, failure_of
+from airflow_kie.client.answers.decode import Unreadable, decode_details, failure_of
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.registry import task_kind
@@ -232,28 +232,6 @@ def test_results_stand_where_the_page_of_the_operation_says(
     kind: str, data: dict[str, Any], results: tuple[str, ...]
 ) -> None:
     assert read(kind, {"taskId": "t"} | data).results == results
-
-
-def test_veo_4k_runs_while_its_repeated_create_answers_422_without_results() -> None:
-    details = decode_details(
-        task_kind("veo_4k"), "veo", answer({"taskId": "veo", "resultUrls": None}, code=422, msg="4K is processing")
-    )
-    assert isinstance(details, Read)
-    assert (details.details.state, details.details.results) == (State.RUNNING, ())
-
-
-@pytest.mark.parametrize("code", [200, 422])
-@pytest.mark.parametrize("spelled", ["resultUrls", "result_urls"])
-def test_veo_4k_has_ended_when_its_repeated_create_names_results(code: int, spelled: str) -> None:
-    got = decode_details(task_kind("veo_4k"), "veo", answer({"taskId": "veo", spelled: ["https://a/4k.mp4"]}, code))
-    assert isinstance(got, Read)
-    assert (got.details.state, got.details.results) == (State.SUCCEEDED, ("https://a/4k.mp4",))
-
-
-def test_veo_4k_of_an_unknown_video_is_a_refused_request() -> None:
-    got = decode_details(task_kind("veo_4k"), "veo", answer(None, code=422, msg="Record does not exist"))
-    assert isinstance(got, Unreadable)
-    assert type(got.error) is errors.KieInvalidRequest
 
 
 # --- what cannot be read -------------------------------------------------------------------------------------------

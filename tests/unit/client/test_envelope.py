@@ -9,8 +9,8 @@ import pytest
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.envelope import LONGEST_RETRY_AFTER, Response, decode_envelope, error_in
-from airflow_kie.client.operations.operation import Phase
-from airflow_kie.client.operations.registry import COVER, CREDIT, LYRICS, MUSIC, UPLOAD_BASE64
+from airflow_kie.client.operations.account import CREDIT, UPLOAD_BASE64
+from airflow_kie.client.operations.suno import COVER, LYRICS, MUSIC
 from kie_answers import CREDITS_TEXT, answer, raw
 
 COMMON = {
@@ -38,14 +38,14 @@ COMMON = {
 }
 
 
-def meaning(response: Response, operation: Any = COVER, phase: Phase = Phase.CREATE) -> errors.KieError | None:
-    return error_in(decode_envelope(response), operation, phase)
+def meaning(response: Response, operation: Any = COVER, table: str = "create_errors") -> errors.KieError | None:
+    return error_in(decode_envelope(response), operation.name, getattr(operation, table, {}))
 
 
 @pytest.mark.parametrize(("code", "expected"), COMMON.items())
-@pytest.mark.parametrize("phase", [Phase.CREATE, Phase.DETAILS])
-def test_an_error_code_under_http_200_is_an_error(code: int, expected: type, phase: Phase) -> None:
-    error = meaning(answer(code=code, msg="words of KIE"), phase=phase)
+@pytest.mark.parametrize("table", ["create_errors", "details_errors"])
+def test_an_error_code_under_http_200_is_an_error(code: int, expected: type, table: str) -> None:
+    error = meaning(answer(code=code, msg="words of KIE"), table=table)
     assert error is not None
     assert type(error) is expected
     assert (error.facts.code, error.facts.message, error.facts.kind) == (code, "words of KIE", "suno.cover")
@@ -102,12 +102,12 @@ def test_a_lyrics_create_has_a_code_list_of_its_own(code: int, expected: type) -
 
 
 def test_the_lyrics_list_of_creates_does_not_hold_for_reads() -> None:
-    assert type(meaning(answer(code=429, msg="?"), LYRICS, Phase.DETAILS)) is errors.KieRateLimited
+    assert type(meaning(answer(code=429, msg="?"), LYRICS, "details_errors")) is errors.KieRateLimited
 
 
 def test_400_is_a_refused_request_when_music_is_made_and_rejected_content_when_it_is_read() -> None:
-    assert type(meaning(answer(code=400), MUSIC, Phase.CREATE)) is errors.KieInvalidRequest
-    assert type(meaning(answer(code=400), MUSIC, Phase.DETAILS)) is errors.KieContentRejected
+    assert type(meaning(answer(code=400), MUSIC)) is errors.KieInvalidRequest
+    assert type(meaning(answer(code=400), MUSIC, "details_errors")) is errors.KieContentRejected
 
 
 @pytest.mark.parametrize("operation", [CREDIT, UPLOAD_BASE64])

@@ -217,7 +217,7 @@ def test_every_reason_in_the_package_is_known_to_a_process_that_has_needed_none(
     written = {
         reason
         for file in package.rglob("*.py")
-        for reason in re.findall(r'^    reason = "(\w+)"$', file.read_text(encoding="utf-8"), re.M)
+        for reason in re.findall(r'\breason ?= ?"(\w+)"', file.read_text(encoding="utf-8"), re.M)
     }
     said = "from airflow_kie.client.errors import all_reasons; print(*all_reasons())"
     known = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.split()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
-from airflow_kie.client.rate_limiter import stores
-from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit, default_store, shared_limiter, store_is_local
+from airflow_kie.client.rate_limiter import store as stores
+from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
+from airflow_kie.client.rate_limiter.store import Store, default_store, store_at
 
 Make = Callable[..., CreateLimiter]
 
@@ -26,39 +27,29 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(file: Path) -> Iterator[Make]:
+def make(file: Path) -> Make:
     """Give a maker of limiters on that file, for the account ``mine`` and windows that outlast the test."""
-    made: list[CreateLimiter] = []
 
     def make_limiter(account: str = "mine", **limits: Any) -> CreateLimiter:
         settings: dict[str, Any] = {"store": f"sqlite:///{file}", "seconds": 600.0} | limits
-        made.append(CreateLimiter(account, **settings))
-        return made[-1]
+        return CreateLimiter(account, **settings)
 
-    yield make_limiter
-    for limiter in made:
-        limiter.close()
+    return make_limiter
 
 
 def granted(limiter: CreateLimiter, times: int) -> list[bool]:
     return [limiter.take().granted for _ in range(times)]
 
 
+def query(file: Path, statement: str, *values: object) -> Any:
+    """Run a statement on the store's file and return the first value of its answer."""
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        return (connection.execute(statement, values).fetchone() or [None])[0]
+
+
 def age(file: Path, seconds: float) -> None:
     """Make all counted creates older."""
-    connection = sqlite3.connect(file)
-    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        connection.execute(f"UPDATE {table} SET item_timestamp = item_timestamp - ?", (int(seconds * 1000),))
-    connection.commit()
-    connection.close()
-
-
-def rows(file: Path) -> int:
-    connection = sqlite3.connect(file)
-    (table,) = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchone()
-    count = connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
-    connection.close()
-    return int(count)
+    query(file, "UPDATE kie_creates SET at_ms = at_ms - ?", int(seconds * 1000))
 
 
 def test_it_grants_what_a_window_allows_and_then_says_how_long_to_wait(make: Make) -> None:
@@ -84,7 +75,7 @@ def test_the_window_is_longer_than_kies_by_the_margin(make: Make, file: Path) ->
 
 def test_only_what_is_granted_counts(make: Make, file: Path) -> None:
     granted(make(creates=2), 10)
-    assert rows(file) == 2
+    assert query(file, "SELECT COUNT(*) FROM kie_creates") == 2
 
 
 def test_two_accounts_do_not_count_together(make: Make) -> None:
@@ -140,19 +131,12 @@ def test_a_connection_without_a_daily_cap_keeps_the_creates_that_another_counts_
     assert granted(make(creates=4, seconds=1.0, per_day=5), 2) == [True, False]
 
 
-def test_creates_that_have_left_the_window_are_deleted_from_its_table(make: Make, file: Path) -> None:
-    granted(make(creates=5), 4)
-    age(file, 25 * 3600)
-    make(creates=5).take()
-    assert rows(file) == 1
-
-
 def test_acquire_waits_for_the_next_permit(make: Make) -> None:
     limiter = make(creates=1, seconds=0.05, margin=0.05)
     assert [limiter.acquire(30).granted for _ in range(3)] == [True, True, True]
 
 
-def test_acquire_does_not_sleep_when_the_next_permit_is_beyond_its_patience(
+def test_acquire_does_not_sleep_when_the_next_permit_is_further_away(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limiter = make(creates=1)
@@ -167,45 +151,97 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: 
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "creates.db"
     with pytest.raises(KieLimiterUnavailable, match="Nothing was sent") as raised:
-        CreateLimiter("mine", store=f"sqlite:///{path}").take()
+        CreateLimiter("mine", store=f"sqlite:///{path}", per_day=5).take()
     assert str(path) in str(raised.value)
 
 
-def test_a_file_that_is_no_database_is_an_error_that_names_it(make: Make, file: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error_that_names_it(make: Make, file: Path) -> None:
     file.parent.mkdir()
     file.write_text("notes " * 1000)
     with pytest.raises(KieLimiterUnavailable, match="not a database") as raised:
-        make().take()
+        make(per_day=5).take()
     assert str(file) in str(raised.value)
 
 
-def test_a_lock_that_another_process_never_frees_is_an_error_and_no_endless_wait(
+def held(file: Path) -> sqlite3.Connection:
+    """Hold the store's lock as another process would."""
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def test_with_a_daily_cap_a_lock_that_is_never_freed_is_an_error_and_no_endless_wait(
     make: Make, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from filelock import FileLock
-
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.05)
     file.parent.mkdir()
-    with FileLock(f"{file}.lock"), pytest.raises(KieLimiterUnavailable, match="lock"):
-        make().take()
+    with contextlib.closing(held(file)), pytest.raises(KieLimiterUnavailable, match="locked"):
+        make(per_day=5).take()
+    assert make(per_day=1).take().granted, "what was not granted was not counted"
 
 
-def test_a_store_whose_connection_broke_is_opened_again(make: Make) -> None:
-    limiter = make(creates=2)
-    limiter.take()
-    assert limiter._store is not None
-    limiter._store.bucket.conn.close()  # type: ignore[attr-defined]
+def test_without_a_daily_cap_a_store_that_cannot_be_used_stops_nobody(
+    make: Make, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.05)
+    file.parent.mkdir()
+    limiter = make(creates=1)
+    with contextlib.closing(held(file)):
+        permits = [limiter.take() for _ in range(2)]
+    assert [permit.granted for permit in permits] == [True, True]
+    assert "so this create is not counted" in caplog.text and "Nothing was sent" not in caplog.text
+    limiter.give_back(permits[0])
     assert granted(limiter, 2) == [True, False]
 
 
-def test_a_closed_limiter_opens_its_store_again(make: Make) -> None:
-    limiter = make(creates=2)
+def test_threads_do_not_wait_endlessly_for_one_that_is_within_the_store(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.05)
+    limiter = make(per_day=5)
+    with limiter.store.locked("another thread"), pytest.raises(KieLimiterUnavailable, match="threads"):
+        limiter.take()
+
+
+def test_a_store_whose_file_was_deleted_is_made_again(make: Make, file: Path) -> None:
+    limiter = make(creates=2, per_day=5)
+    assert granted(limiter, 2) == [True, True]
+    file.unlink()
+    with pytest.raises(KieLimiterUnavailable, match="no such table"):
+        limiter.take()
+    assert granted(limiter, 3) == [True, True, False]
+
+
+def test_an_exception_within_a_transaction_takes_back_what_it_wrote(file: Path) -> None:
+    store = store_at(f"sqlite:///{file}")
+    with pytest.raises(ZeroDivisionError), store.locked("account") as (connection, now):
+        connection.execute(stores.CREATES.insert().values(account="account", at_ms=now))
+        raise ZeroDivisionError
+    assert query(file, "SELECT COUNT(*) FROM kie_creates") == 0
+
+
+def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(
+    make: Make, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 120.0)
+    limiter = make(creates=1)
     limiter.take()
-    limiter.close()
-    assert granted(limiter, 2) == [True, False]
+    age(file, 3600)
+    with contextlib.closing(held(file)):
+        thread = threading.Thread(target=limiter.take)
+        thread.start()
+        time.sleep(0.05)  # in which a time that is taken before the lock would be taken
+        freed = time.time()
+    thread.join()
+    assert query(file, "SELECT MAX(at_ms) FROM kie_creates") >= int(freed * 1000)
 
 
-@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "me:secret@host", "secret"])
+def test_a_process_has_one_store_for_a_url(file: Path) -> None:
+    assert store_at(f"sqlite:///{file}") is store_at(f"sqlite:///{file}")
+    assert store_at(f"sqlite:///{file}") is not store_at(f"sqlite:///{file}2")
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "redis://:secret@host/0", "me:secret@host", "secret"])
 def test_an_address_that_names_no_store_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(KieConnectionInvalid) as raised:
         CreateLimiter("mine", store=url).take()
@@ -222,33 +258,29 @@ def test_impossible_limits_are_refused(make: Make, wrong: dict[str, Any]) -> Non
         make(**wrong)
 
 
-def test_a_process_has_one_limiter_for_an_account_and_its_limits(file: Path) -> None:
-    store = f"sqlite:///{file}"
-    assert shared_limiter("mine", store) is shared_limiter("mine", store)
-    assert shared_limiter("mine", store) is not shared_limiter("other", store)
-    assert shared_limiter("mine", store) is not shared_limiter("mine", store, per_day=5)
-
-
-def test_without_a_store_the_file_stands_in_airflows_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_the_file_is_in_airflows_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     limiter = CreateLimiter("mine")
     assert limiter.take().granted
-    limiter.close()
     assert default_store() == f"sqlite:///{tmp_path}/kie/creates.db"
     assert (tmp_path / "kie" / "creates.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("store", "local"),
-    [("", True), ("sqlite:////a/b.db", True), ("redis://h/0", False), ("rediss://h", False), ("postgresql://h", False)],
+    ("url", "local", "shown"),
+    [
+        ("sqlite:////a/b.db", True, "SQLite file /a/b.db"),
+        ("postgresql://me:secret@h:5/db", False, "postgresql at h:5"),
+        ("postgres://me:secret@h/db?sslmode=require", False, "postgresql at h"),
+        ("postgresql+psycopg2://me:secret@h/db", False, "postgresql at h"),
+    ],
 )
-def test_only_a_file_is_local(store: str, local: bool) -> None:
-    assert store_is_local(store) is local
+def test_only_a_file_is_local_and_a_store_is_named_without_its_password(url: str, local: bool, shown: str) -> None:
+    store = Store(url)
+    assert (store.local, store.shown) == (local, shown)
 
 
 def test_threads_of_a_process_share_a_limiter(make: Make) -> None:
-    import threading
-
     limiter, taken = make(creates=20), list[bool]()
     threads = [threading.Thread(target=lambda: taken.extend(granted(limiter, 10))) for _ in range(4)]
     for thread in threads:
@@ -256,37 +288,3 @@ def test_threads_of_a_process_share_a_limiter(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert (len(taken), sum(taken)) == (40, 20)
-
-
-def test_importing_the_limiter_loads_none_of_the_stores_libraries() -> None:
-    code = (
-        "import sys, airflow_kie.client.rate_limiter.limiter; "
-        "print(sorted({'airflow', 'pyrate_limiter', 'filelock', 'redis', 'psycopg'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
-
-
-def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(
-    make: Make, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
-
-    from filelock import FileLock
-
-    monkeypatch.setattr(stores, "LOCK_SECONDS", 120.0)
-    limiter = make(creates=1)
-    limiter.take()
-    age(file, 3600)
-    lock = FileLock(f"{file}.lock")
-    lock.acquire()
-    thread = threading.Thread(target=limiter.take)
-    thread.start()
-    time.sleep(0.05)  # in which a time that is taken before the lock would be taken
-    freed = time.time()
-    lock.release()
-    thread.join()
-    connection = sqlite3.connect(file)
-    (table,) = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchone()
-    counted = connection.execute(f"SELECT MAX(item_timestamp) FROM {table}").fetchone()[0]
-    connection.close()
-    assert counted >= int(freed * 1000)

@@ -8,17 +8,11 @@ import pytest
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.operation import Host, TaskOperation, UploadOperation
-from airflow_kie.client.operations.registry import (
-    CREDIT,
-    DOWNLOAD_URL,
-    OPERATIONS,
-    STYLE,
-    UPLOAD_BASE64,
-    UPLOAD_STREAM,
-    task_kind,
-)
-from airflow_kie.client.requests import call_request, create_request, details_request, upload_request
+from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL, UPLOAD_BASE64, UPLOAD_STREAM
+from airflow_kie.client.operations.operation import CallOperation, Host, TaskOperation
+from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.client.operations.suno import STYLE
+from airflow_kie.client.requests import call_request, create_request, details_request
 
 CALLBACK = "https://callback.example/kie?who=song"
 
@@ -37,7 +31,6 @@ ENDPOINTS: dict[str, tuple[str, str, str | None]] = {
     "voice.generate": ("POST", "/api/v1/voice/generate", "/api/v1/voice/record-info"),
     "voice.regenerate": ("POST", "/api/v1/voice/regenerate", "/api/v1/voice/validate-info"),
     "jobs": ("POST", "/api/v1/jobs/createTask", "/api/v1/jobs/recordInfo"),
-    "veo_4k": ("POST", "/api/v1/veo/get-4k-video", None),
     "credit": ("GET", "/api/v1/chat/credit", None),
     "download_url": ("POST", "/api/v1/common/download-url", None),
     "models": ("GET", "/api/v1/models", None),
@@ -61,7 +54,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "voice.generate": {"taskId": "v", "verifyUrl": "https://a/v.mp3"},
     "voice.regenerate": {"taskId": "v"},
     "jobs": {"model": "z-image", "input": {"prompt": "fox"}},
-    "veo_4k": {"taskId": "veo"},
 }  # fmt: skip
 KINDS = sorted(BODIES)
 
@@ -70,11 +62,13 @@ KINDS = sorted(BODIES)
 def test_every_operation_has_the_paths_of_its_page(name: str) -> None:
     row = OPERATIONS[name]
     method, path, details = ENDPOINTS[name]
-    endpoint = row.create if isinstance(row, TaskOperation) else row.endpoint
-    assert (endpoint.method, endpoint.path) == (method, path)
-    found = row.details if isinstance(row, TaskOperation) else None
-    assert (found and (found.method, found.path)) == (details and ("GET", details))
-    assert (endpoint.host is Host.UPLOAD) is isinstance(row, UploadOperation)
+    if isinstance(row, TaskOperation):
+        made, read = create_request(row, BODIES[name], CALLBACK), details_request(row, "t-1")
+        assert (made.method, made.path, made.host) == (method, path, Host.API)
+        assert (read.method, read.path, read.host) == ("GET", details, Host.API)
+    else:
+        assert (row.method, row.path, details) == (method, path, None)
+        assert (row.host is Host.UPLOAD) is name.startswith("upload.")
 
 
 def test_the_table_above_holds_every_operation() -> None:
@@ -117,17 +111,11 @@ def test_a_custom_instrumental_needs_no_prompt() -> None:
     assert "prompt" not in dict(create_request(task_kind("suno.music"), body, CALLBACK).json or {})
 
 
-@pytest.mark.parametrize("name", sorted(set(KINDS) - {"veo_4k"}))
+@pytest.mark.parametrize("name", KINDS)
 def test_details_are_read_by_the_id_of_the_task(name: str) -> None:
-    request = details_request(task_kind(name), "t-1", {"taskId": "source"})
+    request = details_request(task_kind(name), "t-1")
     assert (request.method, request.path) == ("GET", ENDPOINTS[name][2])
     assert (dict(request.params), request.json) == ({"taskId": "t-1"}, None)
-
-
-def test_veo_4k_is_read_by_sending_its_create_again() -> None:
-    source = {"taskId": "veo", "index": 0}
-    request = details_request(task_kind("veo_4k"), "veo", source)
-    assert (request.method, request.path, request.json) == ("POST", "/api/v1/veo/get-4k-video", source)
 
 
 def test_a_call_is_sent_as_its_page_says() -> None:
@@ -145,17 +133,17 @@ def test_a_call_without_a_required_field_is_refused_before_it_is_sent(body: dict
 
 def test_an_upload_goes_to_the_other_host_as_json_or_multipart() -> None:
     body = {"base64Data": "aGk=", "uploadPath": "in"}
-    as_json = upload_request(UPLOAD_BASE64, body)
+    as_json = call_request(UPLOAD_BASE64, body)
     assert (as_json.host, as_json.json, as_json.files) == (Host.UPLOAD, body, None)
-    as_stream = upload_request(UPLOAD_STREAM, {"uploadPath": "in"}, ("a.png", b"png"))
+    as_stream = call_request(UPLOAD_STREAM, {"uploadPath": "in"}, ("a.png", b"png"))
     assert (as_stream.json, as_stream.form) == (None, {"uploadPath": "in"})
     assert as_stream.files == {"file": ("a.png", b"png")}
 
 
 @pytest.mark.parametrize("upload", [UPLOAD_BASE64, UPLOAD_STREAM])
-def test_an_upload_without_a_path_is_refused_before_it_is_sent(upload: UploadOperation) -> None:
+def test_an_upload_without_a_path_is_refused_before_it_is_sent(upload: CallOperation) -> None:
     with pytest.raises(KieInvalidRequest, match="uploadPath"):
-        upload_request(upload, {"base64Data": "aGk="})
+        call_request(upload, {"base64Data": "aGk="})
 
 
 @pytest.mark.parametrize("name", ["suno.nothing", "credit", "upload.base64", ""])

@@ -28,7 +28,7 @@ from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
-from airflow_kie.client.rate_limiter.stores import StoreAddress
+from airflow_kie.client.rate_limiter.store import Store
 from airflow_kie.client.requests import Request, create_request
 from airflow_kie.lifecycle.claims import Intent
 from airflow_kie.lifecycle.log_line import about
@@ -190,7 +190,7 @@ def test_a_mapped_task_hides_them_too() -> None:
 @pytest.mark.parametrize("name", [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation)])
 def test_no_record_of_any_operation_holds_an_address(name: str) -> None:
     row = task_kind(name)
-    fields = (*row.parent_fields, *row.identity_fields)
+    fields = row.once_per
     record = TaskRecord(
         name,
         dict.fromkeys(fields, SIGNED) | {"list": [SIGNED]},
@@ -244,8 +244,8 @@ def test_an_address_as_adopt_task_id_is_refused_without_being_shown(kie: Simulat
 @pytest.mark.parametrize(
     "value",
     [
-        StoreAddress("redis://:planted-key@redis.example:6379/0"),
-        StoreAddress("postgresql://kie:planted-key@db.example/kie"),
+        Store("postgresql://kie:planted-key@db.example/kie"),
+        Store("postgresql://db.example/kie?user=kie&password=planted-key").shown,
         Request("POST", "/x", json={"uploadUrl": SIGNED}, params={"s": SIGNED}, form={"u": SIGNED}),
         Response(200, {"set-cookie": "planted-key"}, SIGNED.encode()),
         Intent(1.0, 2.0, "planted-key"),

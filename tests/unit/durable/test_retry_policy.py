@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from airflow.sdk import RetryAction
 
-import airflow_kie.archive.s3_errors  # noqa: F401 - its errors belong to the table
+import airflow_kie.archive.s3.errors  # noqa: F401 - its errors belong to the table
 from airflow_kie.client.errors import (
     FileEmpty,
     KieError,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_kie.archive.s3_errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
-from airflow_kie.cli import verify
+from airflow_kie.archive.s3.errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
+from airflow_kie.cli import arguments, verify
 from airflow_kie.client.errors import Remedy
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.monitoring import health
@@ -74,8 +74,8 @@ def test_a_command_for_cron_does_not_take_it_for_a_damaged_archive(
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(denying.url))
     with pytest.raises(SystemExit) as ended:
-        verify.command(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
-    assert ended.value.code == verify.NOT_LOOKED
+        verify.verify(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
+    assert ended.value.code == verify.UNREAD
     assert "S3 denied the access" in capsys.readouterr().err
 
 
@@ -83,10 +83,10 @@ def test_whatever_stops_verify_is_no_damaged_archive(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-    monkeypatch.setattr(verify, "open_bucket", lambda *_: 1 / 0)
+    monkeypatch.setattr(arguments, "open_bucket", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as ended:
-        verify.command(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
-    assert ended.value.code == verify.NOT_LOOKED
+        verify.verify(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
+    assert ended.value.code == verify.UNREAD
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 

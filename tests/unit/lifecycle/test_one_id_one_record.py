@@ -20,7 +20,7 @@ from kie_simulator.server import SimulatorServer
 from step_records import COVER_SENT, IMAGES, NOW, after, cover, waits
 
 FAILED = {"outcome": "failed", "reason": "generation_failed", "code": 501, "message": "build failed"}
-LOOK = {"outcome": "look"}
+WAKE_UP = {"outcome": "wake_up"}
 NAMED_BY_A_PERSON = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
 
 
@@ -93,7 +93,7 @@ def test_a_wake_up_that_finds_an_emptied_store_goes_on_with_the_task_that_was_wa
     wait = deferred_by(run)
     (first,) = paid(kie, "music")
     run.store.rows.clear()
-    deferred_by(run, LOOK, wait)
+    deferred_by(run, WAKE_UP, wait)
     assert paid(kie, "music") == [first]
 
 

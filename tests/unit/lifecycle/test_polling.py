@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.client.operations.registry import COVER, MUSIC, OPERATIONS
+from airflow_kie.client.operations.registry import OPERATIONS
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.lifecycle.polling import LONGEST, READS_PER_SECOND, SHORTEST, seconds_to_next_read
 
 KINDS = [row for row in OPERATIONS.values() if isinstance(row, TaskOperation)]

@@ -7,7 +7,7 @@ memory. Two runs ask for the same thing; each can die at every named point, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -335,7 +335,7 @@ class _Reads:
     how: str
     clock: Callable[[], float]
 
-    def details(self, kind: TaskOperation, task_id: str, source: Mapping[str, Any] | None = None) -> DetailsAnswer:
+    def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         return self.kie.read(task_id, self.how, self.clock())
 
 

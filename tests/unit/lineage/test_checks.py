@@ -30,7 +30,7 @@ NAMES = {"prompt": "a" * 64, "song": "5" * 32, "cover": "c" * 32, "folder": "s3:
 
 def whole() -> Event:
     """Return an event with a facet of every kind."""
-    facet = KieRunFacet(operation="suno.cover", kie_conn_id="kie_default", heard="poll", attempts=1)
+    facet = KieRunFacet(operation="suno.cover", kie_conn_id="kie_default", completion_source="poll", attempts=1)
     error = error_message_run.ErrorMessageRunFacet(message="KIE is down", programmingLanguage="python")
     kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="AIRFLOW", jobType="TASK")
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(size=12, fileCount=1)
@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[Callable[[Event], None], str]] = {
     ),
     "a facet that only says that it is one": (put(THEIRS, BASE), "describes no facet of this name"),
     "ours without what it must say": (put(f"{OURS}/operation", None), "'operation' is a required property"),
-    "ours with a word that is not published": (put(f"{OURS}/heard", "rumour"), "is not one of"),
+    "ours with a word that is not published": (put(f"{OURS}/completion_source", "rumour"), "is not one of"),
     "ours with a field that is not published": (put(f"{OURS}/mood", "good"), "mood is not published"),
     "ours of an output with a size below nothing": (
         put("outputs/0/outputFacets/kie/size", -1),

@@ -91,12 +91,12 @@ def names(datasets: list[dict[str, Any]]) -> list[str]:
 def test_the_chain_leads_from_the_prompt_to_every_file(kie: SimulatorServer, archive: StoredFiles) -> None:
     kie.control.set(music_seconds=0.2, cover_seconds=0.2)
     song, composed = music()
-    _, heard = ran(KieMusicSensor, music_task_id=song)
+    _, sensed = ran(KieMusicSensor, music_task_id=song)
     drawn, covered = cover(song)
     _, seen = ran(KieCoverSensor, music_task_id=song, cover_task_id=drawn)
     stored = archive_of(song, drawn, archive.bucket, archive_audio=True)
-    told = edges([each.event for each in (composed, heard, covered, seen, stored)])
-    assert not {"attempts", "adopted"} & {*heard.facet, *seen.facet}  # a sensor makes no task
+    told = edges([each.event for each in (composed, sensed, covered, seen, stored)])
+    assert not {"attempts", "adopted"} & {*sensed.facet, *seen.facet}  # a sensor makes no task
     here = f"s3://{archive.bucket}/songs/{song}"
     to_s3 = "KieCoverToS3Operator"
     assert told == {
@@ -124,12 +124,17 @@ def test_a_file_is_told_of_with_size_checksum_version_and_expiry(kie: SimulatorS
     assert (told["kind"], told["position"], told["task_id"]) == ("cover", 1, drawn)
 
 
-def test_the_facet_tells_ids_model_attempts_wait_and_how_the_end_was_heard_of(kie: SimulatorServer) -> None:
+def test_the_facet_tells_ids_model_attempts_wait_and_how_the_end_was_seen(kie: SimulatorServer) -> None:
     kie.control.set(music_seconds=0.3)
     song, composed = music(model="V4_5")
     facet = composed.facet
     assert (facet["operation"], facet["task_id"], facet["music_task_id"]) == ("suno.music", song, song)
-    assert (facet["model"], facet["attempts"], facet["adopted"], facet["heard"]) == ("V4_5", 1, False, "poll")
+    assert (facet["model"], facet["attempts"], facet["adopted"], facet["completion_source"]) == (
+        "V4_5",
+        1,
+        False,
+        "poll",
+    )
     assert 0.2 < facet["wait_seconds"] < 60
 
 
@@ -138,7 +143,7 @@ def test_a_task_that_a_callback_woke_says_so(kie: SimulatorServer) -> None:
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     run, made = run_of(KieGenerateCoverOperator, music_task_id=song, deferrable=False, poll_interval=0.05)
     run.wake("execute_complete", {"event": {"outcome": "called_back"}})
-    assert Ran(run, made[-1]).facet["heard"] == "callback"
+    assert Ran(run, made[-1]).facet["completion_source"] == "callback"
 
 
 def test_a_cover_that_failed_once_at_kie_is_told_of_with_both_tasks_and_one_output(kie: SimulatorServer) -> None:
@@ -217,14 +222,14 @@ def test_prompts_and_lyrics_are_told_of_by_hash_and_length_unless_their_text_is_
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__INCLUDE_TEXTS", str(wanted))
     song, composed = music()
-    _, heard = ran(KieMusicSensor, music_task_id=song)
+    _, sensed = ran(KieMusicSensor, music_task_id=song)
     drawn, _ = cover(song)
     stored = archive_of(song, drawn, archive.bucket)
-    for each in (composed, heard, stored):
+    for each in (composed, sensed, stored):
         expected = {"sha256": DIGEST, "length": len(PROMPT), **({"text": PROMPT} if wanted else {})}
         assert each.facet["prompt"] == expected
         assert (PROMPT in str(each.event)) is wanted
-    lyrics = heard.facet["lyrics"]
+    lyrics = sensed.facet["lyrics"]
     assert lyrics and all(("text" in each) is wanted for each in lyrics)
 
 

@@ -57,7 +57,7 @@ def test_an_end_that_a_callback_told_is_not_noted(kie: SimulatorServer, variable
     with pytest.raises(TaskDeferred) as deferred:
         run.execute()
     kie.control.advance(10)
-    run.wake(deferred.value.method_name, {"event": {"outcome": "look"}})
+    run.wake(deferred.value.method_name, {"event": {"outcome": "wake_up"}})
     assert variables.rows == {}
 
 

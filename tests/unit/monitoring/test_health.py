@@ -13,12 +13,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.pending import Failure, WaitingFor
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.monitoring import health
+from airflow_kie.monitoring import backlog
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, health_check
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
@@ -101,9 +101,11 @@ def test_each_check_begins_the_counters_that_alert_rules_read_so_that_their_firs
     names = {(sample.name.removeprefix("airflow."), *sorted(sample.tags.items())) for sample in begun}
     kinds = [("cover", connection) for connection in ("kie_default", "kie_b")]
     assert {("kie.created", ("connection", c), ("kind", kind)) for kind, c in kinds} <= names
-    assert {("kie.done", ("connection", c), ("heard", "callback"), ("kind", kind)) for kind, c in kinds} <= names
+    assert {
+        ("kie.done", ("completion_source", "callback"), ("connection", c), ("kind", kind)) for kind, c in kinds
+    } <= names
     assert {("kie.archived", ("connection", c)) for _, c in kinds} <= names
-    assert {("kie.callbacks", ("outcome", outcome)) for outcome in ("refused", "turned_away", "not_kept")} <= names
+    assert {("kie.callbacks", ("outcome", outcome)) for outcome in ("refused", "rate_limited", "not_stored")} <= names
     assert {sample.tags["reason"] for sample in begun if sample.name == "airflow.kie.failed"} == reasons_of_the_docs()
 
 
@@ -138,7 +140,7 @@ def test_a_bucket_that_cannot_be_listed_is_an_incident(
     kie: SimulatorServer, bucket: str, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "there-is-no-such-bucket")
-    monkeypatch.setattr("airflow_kie.archive.bucket.Bucket.create_on_loopback", lambda self: False)
+    monkeypatch.setattr("airflow_kie.archive.s3.bucket.Bucket.create_on_loopback", lambda self: False)
     assert "bucket there-is-no-such-bucket refuses ListBucket (The S3 bucket does not exist)" in alarm()
 
 
@@ -267,13 +269,13 @@ def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
     kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owe(bucket, A)
-    read = health.readable
+    read = backlog.readable
 
     def archived_first(opened: Any, song: Any) -> Any:
         opened.delete(song.pending)
         return read(opened, song)
 
-    monkeypatch.setattr(health, "readable", archived_first)
+    monkeypatch.setattr(backlog, "readable", archived_first)
     assert check().execute() == []
 
 

@@ -15,7 +15,6 @@ from airflow_kie.monitoring.incidents import (
     Incident,
     IncidentChange,
     IncidentState,
-    Snapshot,
     decide,
     from_json,
     level_of_credits,
@@ -39,7 +38,7 @@ class Watch:
         self, *found: Incident, unknown: frozenset[str] = frozenset(), name: str | None = None
     ) -> list[IncidentChange]:
         self.at += TEN_MINUTES
-        news, told = decide(Snapshot(name or str(self.at), self.at, found, unknown), self.before)
+        news, told = decide(found, self.before, check=name or str(self.at), at=self.at, unknown=unknown)
         self.before = from_json(to_json(told))
         return news
 
@@ -85,7 +84,7 @@ def test_an_incident_is_over_when_two_checks_in_a_row_have_not_found_it() -> Non
     assert watch.check() == []
     (over,) = watch.check()
     assert over.change is Change.OVER and not over.alarms
-    assert "bucket covers refuses PutObject" in over.sentence
+    assert over.sentence.startswith("Over after 3 hours: bucket covers refuses PutObject, since ")
     assert watch.check() == [] and watch.before == {}
 
 

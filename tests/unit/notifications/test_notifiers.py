@@ -18,8 +18,8 @@ from airflow_kie.notifications.kie import (
     KieFailedNotifier,
     Message,
     incident_messages,
+    sender_of,
 )
-from airflow_kie.notifications.message import sender_of
 from airflow_task import TaskInstance
 
 DAGS = Path(__file__).parents[3] / "dags"

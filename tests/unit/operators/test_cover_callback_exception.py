@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_kie.client.answers.decode import Read, decode_details
 from airflow_kie.client.operations.operation import State
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Done, next_action
 from kie_answers import COVER_ID, MUSIC_ID, answer, cover_data

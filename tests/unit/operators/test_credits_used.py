@@ -10,7 +10,7 @@ from airflow_kie.archive.archiver import _credits_used
 from airflow_kie.archive.describe import song_of
 from airflow_kie.archive.manifest import CreditsRecord, Manifest
 from airflow_kie.client.answers.decode import task_details
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.cli.checks.findings import Level
 from airflow_kie.cli.checks.installation import inbox_findings
 from airflow_kie.monitoring.health import HealthCheck

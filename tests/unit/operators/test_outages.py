@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.s3_errors import S3AccessDenied
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.sensors.suno import KieMusicSensor

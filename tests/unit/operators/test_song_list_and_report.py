@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.archive.inbox.song_request import SongsRefused
-from airflow_kie.archive.s3_errors import S3AccessDenied, S3NoSuchBucket
+from airflow_kie.archive.s3.errors import S3AccessDenied, S3NoSuchBucket
 from airflow_kie.client.errors import KieConnectionInvalid, KieContentRejected
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_song
@@ -183,7 +183,7 @@ def test_a_bucket_that_is_denied_is_named_before_anything_is_paid(
 def test_a_bucket_that_is_missing_is_named_and_not_created_elsewhere(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_kie.archive import bucket as buckets
+    from airflow_kie.archive.s3 import bucket as buckets
 
     monkeypatch.setattr(buckets, "_is_loopback", lambda url: False)  # as if the server were another machine
     with serving(lambda seen: (404, {"Content-Type": "application/xml"}, b"")) as s3:

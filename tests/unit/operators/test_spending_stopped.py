@@ -275,7 +275,7 @@ def test_outside_of_a_run_the_error_says_all_of_it(kie: SimulatorServer, switch:
 
 
 def test_users_own_code_cannot_create_past_the_switch(kie: SimulatorServer, switch: Variables) -> None:
-    from airflow_kie.client.operations.registry import COVER
+    from airflow_kie.client.operations.suno import COVER
 
     body = {"taskId": song(kie)}
     stop(switch)

@@ -1,4 +1,4 @@
-"""A list of requests in one task: each is paid once, one that fails never stops another, and the rows say what became."""
+"""A list of requests in one task: each is paid once, and one that fails never stops another."""
 
 from __future__ import annotations
 

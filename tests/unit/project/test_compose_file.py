@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_kie.get_provider_info import CONFIG, CONNECTION_FIELDS
+from airflow_kie.get_provider_info import get_provider_info
 from compose.compose_stack import FRONT, NOT_TO_BE_HAD
 from compose.images import THEIRS
 from compose_file import COMPOSE, ComposeFile, ComposeRefused, interpolated, read_compose, read_env
@@ -205,7 +205,7 @@ def test_every_option_that_is_set_exists(compose: ComposeFile) -> None:
     from airflow.providers.celery.get_provider_info import get_provider_info as celery
 
     core = Path(airflow.__file__).parent / "config_templates" / "config.yml"
-    known: dict[str, Any] = {**yaml.safe_load(core.read_text()), **celery()["config"], **CONFIG}
+    known: dict[str, Any] = {**yaml.safe_load(core.read_text()), **celery()["config"], **get_provider_info()["config"]}
     for section, option in options_of(compose.environment("worker")):
         if section == "celery_broker_transport_options":
             continue  # its options are the broker's own
@@ -225,7 +225,7 @@ def test_the_connections_that_the_stack_makes_have_the_fields_that_exist(compose
     for service, variable in (("init", "KIE_CONNECTION"), ("simulator-connection", "CONNECTION")):
         ((name, connection),) = json.loads(compose.environment(service)[variable]).items()
         assert (name, connection["conn_type"]) == ("kie_default", "kie")
-        assert set(connection["extra_dejson"]) <= set(CONNECTION_FIELDS)
+        assert set(connection["extra_dejson"]) <= set(get_provider_info()["connection-types"][0]["conn-fields"])
         assert connection["extra_dejson"]["limiter_conn_id"] == "kie_limiter"
     assert "AIRFLOW_CONN_KIE_LIMITER" in compose.environment("worker")
 

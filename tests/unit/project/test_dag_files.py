@@ -17,7 +17,7 @@ DAGS = Path(__file__).parents[3] / "dags"
 EXAMPLES = DAGS.parent / "docs" / "examples"
 FILES = sorted(DAGS.glob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-HEAVY = {"httpx", "httpcore", "fastapi", "boto3", "botocore", "PIL", "tinytag", "pyrate_limiter", "redis", "psycopg2"}
+HEAVY = {"httpx", "httpcore", "fastapi", "boto3", "botocore", "PIL", "tinytag", "psycopg", "psycopg2"}
 
 
 def dags_in(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.record_base import Record
 from airflow_kie.assets import HEALTH
 from airflow_kie.client.account import NO_CALLBACK_URL
-from airflow_kie.client.operations.registry import COVER, MUSIC
+from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.monitoring.callback_health import poll_variable_of, variable_of
 from airflow_kie.operators.health_check import STATE_KEY

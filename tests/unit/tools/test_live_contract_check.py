@@ -14,14 +14,14 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, stored
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.cli.checks import installation
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.cli import arguments
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, Read, Refused
 from airflow_kie.client.api import Kie
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.operations.operation import State
-from airflow_kie.client.operations.registry import COVER
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
 from airflow_task import StoredFiles
@@ -77,7 +77,7 @@ def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(CLIENTS["one"], name=name)
 
     monkeypatch.setattr(archive, "open_bucket", opened)
-    monkeypatch.setattr(installation, "open_bucket", opened)
+    monkeypatch.setattr(arguments, "open_bucket", opened)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_song_that_a_run_works_on_is_refused(
 def test_nothing_is_sent_without_an_agreement(check: Check, song: str, kie: SimulatorServer, monkeypatch: Any) -> None:
     checked = check(song)
     assert checked.code == 1
-    assert "Nobody can be asked here" in checked.err
+    assert "This is not a terminal" in checked.err
     terminal = io.StringIO("no\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)

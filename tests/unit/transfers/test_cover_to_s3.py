@@ -276,8 +276,8 @@ def test_the_first_cover_answer_of_an_account_is_kept_without_links_and_texts(
 def test_a_raw_answer_that_cannot_be_kept_fails_nothing(
     kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_kie.archive.bucket import Bucket
-    from airflow_kie.archive.s3_errors import S3StoredWrong
+    from airflow_kie.archive.s3.bucket import Bucket
+    from airflow_kie.archive.s3.errors import S3StoredWrong
 
     put = Bucket.put_json
 

@@ -273,7 +273,7 @@ def test_airflow_may_cancel_again_while_the_state_is_looked_up(
         await asyncio.sleep(0.2)
         return "running"
 
-    monkeypatch.setattr("airflow_kie._airflow_private.metadata.state_of", slow, raising=False)
+    monkeypatch.setattr("airflow_kie._airflow_private.process.state_of", slow, raising=False)
     (event,) = cancelled_by_airflow(waiting_for(song(kie, state="PENDING")), times=5)
     assert event["outcome"] == "resumed"
     assert "cannot cancel" not in caplog.text
@@ -287,7 +287,7 @@ def test_a_state_that_cannot_be_looked_up_in_time_is_taken_for_a_kill(
     async def never(task_instance: Any) -> None:
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr("airflow_kie._airflow_private.metadata.state_of", never)
+    monkeypatch.setattr("airflow_kie._airflow_private.process.state_of", never)
     monkeypatch.setattr("airflow_kie.triggers.task.STATE_SECONDS", 0.1)
     assert cancelled_by_airflow(waiting_for(song(kie, state="PENDING"))) == []
     assert "KIE cannot cancel a task" in caplog.text
@@ -297,7 +297,7 @@ def task_in(state: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     async def state_of(task_instance: Any) -> str | None:
         return state
 
-    monkeypatch.setattr("airflow_kie._airflow_private.metadata.state_of", state_of, raising=False)
+    monkeypatch.setattr("airflow_kie._airflow_private.process.state_of", state_of, raising=False)
 
 
 @pytest.mark.parametrize(("map_index", "name"), [(-1, "wait"), (3, "wait_3")])
@@ -306,14 +306,14 @@ def test_the_state_of_a_triggers_task_is_looked_up_in_airflow(
 ) -> None:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    from airflow_kie._airflow_private import metadata
+    from airflow_kie._airflow_private import process
     from airflow_task import TaskInstance
 
     states = {"manual__1": {name: "running", "wait_4": "failed"}}
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: states))
     known = TaskInstance(task_id="wait", map_index=map_index)
-    assert asyncio.run(metadata.state_of(known)) == "running"
-    assert asyncio.run(metadata.state_of(None)) is None
+    assert asyncio.run(process.state_of(known)) == "running"
+    assert asyncio.run(process.state_of(None)) is None
 
 
 # --- many of them -------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def test_the_loop_runs_on_while_kie_does_not_answer(kie: SimulatorServer, monkey
 
 
 def test_the_more_tasks_wait_the_slower_each_is_read(kie: SimulatorServer) -> None:
-    from airflow_kie.client.operations.registry import MUSIC
+    from airflow_kie.client.operations.suno import MUSIC
     from airflow_kie.lifecycle.polling import seconds_to_next_read
     from airflow_kie.lifecycle.rules import Rules
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Callable
 from typing import BinaryIO
 
-from airflow_kie.archive.content.checks import ContentFacts, audio_form, described, head_of, size_of
+from airflow_kie.archive.content.checks import (
+    PARSER_ERRORS,
+    ContentFacts,
+    audio_form,
+    described,
+    head_of,
+    size_of,
+)
 from airflow_kie.archive.content.mp3_frames import mp3_length
 from airflow_kie.client.errors import FileDamaged, FileTruncated, FileWrongType
 
@@ -16,7 +21,6 @@ _KIES_SHARE = 0.8
 # Of what the file's own header says, which is exact.
 _OWN_SHARE = 0.98
 _MOOV_LIMIT = 16 * 1024 * 1024
-_PARSER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 
 _TYPES = {
     "WAV": ("audio/wav", "wav"),
@@ -30,7 +34,8 @@ _TYPES = {
 def check_audio(file: BinaryIO, expected_seconds: float | None = None) -> ContentFacts:
     """Read the file as MP3, WAV, M4A, FLAC or Ogg and return what it is.
 
-    A file that is shorter than it should be is no error here, since KIE's own length can be wrong: the facts say so.
+    A file that is shorter than it should be is not an error here, since KIE's own length can be wrong: the facts say
+    so. FLAC and Ogg are streams: where they end, they end; the length of the transfer, or KIE's, has to vouch for them.
 
     :param file: seekable binary file; its position afterwards is undefined.
     :param expected_seconds: length that KIE's details name, None where they name none.
@@ -40,29 +45,26 @@ def check_audio(file: BinaryIO, expected_seconds: float | None = None) -> Conten
     form = audio_form(head)
     if form is None:
         raise FileWrongType(f"audio was expected and {described(head)} came")
-    if form in _WHOLE:
-        _WHOLE[form](file)
-    seconds, announced = _lengths(form, file)
-    content_type, extension = _TYPES[form]
+    if form == "WAV":
+        _check_riff(file, head)
+    if form == "M4A":
+        _check_mp4(file)
+    seconds, announced = (mp3_length(file) if form == "MP3" else None) or (_length(form, file), None)
     shortfall = _shortfall(seconds, announced, expected_seconds)
-    return ContentFacts(content_type, extension, duration_seconds=round(seconds, 3), shortfall=shortfall)
+    return ContentFacts(*_TYPES[form], duration_seconds=round(seconds, 3), shortfall=shortfall)
 
 
-def _lengths(form: str, file: BinaryIO) -> tuple[float, float | None]:
-    """Return how many seconds the file plays, and how many its own header says where both can differ."""
+def _length(form: str, file: BinaryIO) -> float:
     from tinytag import TinyTag, TinyTagException
 
-    frames = mp3_length(file) if form == "MP3" else None
-    if frames:
-        return frames.seconds, frames.announced_seconds
     file.seek(0)
     try:
         seconds = TinyTag.get(file_obj=file, tags=False, duration=True, image=False).duration
-    except (TinyTagException, *_PARSER_ERRORS) as e:
+    except (TinyTagException, *PARSER_ERRORS) as e:
         raise FileDamaged(f"the {form} file cannot be read: {e}") from e
     if not seconds or seconds <= 0:
         raise FileDamaged(f"the {form} file holds no sound")
-    return seconds, None
+    return seconds
 
 
 def _shortfall(seconds: float, announced: float | None, expected: float | None) -> str | None:
@@ -74,32 +76,28 @@ def _shortfall(seconds: float, announced: float | None, expected: float | None) 
     return None
 
 
-def _check_riff(file: BinaryIO) -> None:
-    file.seek(0)
-    header = file.read(8).ljust(8, b"\x00")
-    order = ">" if header.startswith(b"RIFX") else "<"
-    announced = int(struct.unpack(f"{order}I", header[4:8])[0])
+def _check_riff(file: BinaryIO, head: bytes) -> None:
+    announced = int.from_bytes(head[4:8], "big" if head.startswith(b"RIFX") else "little")
     # Streaming encoders write 0 or all ones where they do not know the length yet.
     if announced not in {0, 0xFFFFFFFF} and size_of(file) < announced + 8:
         raise FileTruncated("the WAV file is shorter than its header says")
 
 
 def _check_mp4(file: BinaryIO) -> None:
-    """Walk the top-level boxes: all must fit into the file, one must describe the sound, none a picture."""
-    size, position, described = size_of(file), 0, False
+    """Check the top-level boxes: all must fit into the file, one must describe the sound, none a picture."""
+    size, position, has_description = size_of(file), 0, False
     while position < size:
         file.seek(position)
-        header = file.read(16)
-        length, kind = _box(header, size - position)
+        length, kind = _box(file.read(16), size - position)
         if length < 8 or position + length > size:
             raise FileTruncated("the M4A file ends inside one of its parts")
         if kind == b"moov":
-            described = True
+            has_description = True
             file.seek(position)
             if b"vide" in file.read(min(length, _MOOV_LIMIT)):
                 raise FileWrongType("audio was expected and a video came")
         position += length
-    if not described:
+    if not has_description:
         raise FileTruncated("the M4A file has no description of its sound")
 
 
@@ -110,7 +108,3 @@ def _box(header: bytes, remaining: int) -> tuple[int, bytes]:
     if length == 1 and len(header) == 16:  # a 64-bit length follows
         length = struct.unpack(">Q", header[8:])[0]
     return (remaining if length == 0 else length), kind  # 0: up to the end of the file
-
-
-_WHOLE: dict[str, Callable[[BinaryIO], None]] = {"WAV": _check_riff, "M4A": _check_mp4}
-"""FLAC and Ogg are streams: where they end, they end. The length of the transfer, or KIE's, has to vouch for them."""

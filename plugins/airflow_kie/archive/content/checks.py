@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from airflow_kie.client.errors import FileEmpty
 
-_HEAD = 512
+PARSER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
+"""What Pillow's and tinytag's parsers raise on hostile or broken input, besides errors of their own."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,6 @@ class ContentFacts:
 LYRICS_FACTS = ContentFacts("text/plain; charset=utf-8", "txt")
 
 # What comes instead of media, recognised by its start, to be named in the error.
-_KNOWN_TEXTS: tuple[tuple[tuple[bytes, ...], str], ...] = (
-    ((b"<svg",), "an SVG drawing (it can carry scripts and is not stored)"),
-    ((b"<!doctype html", b"<html", b"<head", b"<body"), "a web page"),
-    ((b"<?xml", b"<"), "XML"),
-    ((b"{", b"["), "JSON"),
-)
 _KNOWN_MEDIA: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"\x89PNG", b"\xff\xd8\xff"), "an image"),
     ((b"GIF8",), "a GIF image"),
@@ -52,6 +49,13 @@ _KNOWN_MEDIA: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"PK\x03\x04",), "a ZIP archive"),
     ((b"\x1f\x8b",), "gzip data"),
 )
+_KNOWN_TEXTS: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b"<!doctype html", b"<html", b"<head", b"<body"), "a web page"),
+    ((b"<",), "XML"),
+    ((b"{", b"["), "JSON"),
+)
+# Form: where its mark is in the head, and the mark.
+_AUDIO_MARKS = (("FLAC", 0, b"fLaC"), ("Ogg", 0, b"OggS"), ("M4A", 4, b"ftyp"), ("MP3", 0, b"ID3"))
 
 
 def described(head: bytes) -> str:
@@ -59,32 +63,19 @@ def described(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in text and text.startswith(b"<"):
         return "an SVG drawing (it can carry scripts and is not stored)"
-    for starts, name in _KNOWN_MEDIA:
-        if head.startswith(starts):
-            return name
-    for starts, name in _KNOWN_TEXTS:
-        if text.startswith(starts):
-            return name
-    if audio_form(head):
-        return "audio"
-    return "something unknown"
-
-
-# Format: where its mark stands in the head, and the marks.
-_AUDIO_MARKS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
-    ("FLAC", 0, (b"fLaC",)),
-    ("Ogg", 0, (b"OggS",)),
-    ("M4A", 4, (b"ftyp",)),
-    ("MP3", 0, (b"ID3",)),
-)
+    for content, table in ((head, _KNOWN_MEDIA), (text, _KNOWN_TEXTS)):
+        for starts, name in table:
+            if content.startswith(starts):
+                return name
+    return "audio" if audio_form(head) else "something unknown"
 
 
 def audio_form(head: bytes) -> str | None:
     """Return MP3, WAV, M4A, FLAC or Ogg by a file's first bytes, or None."""
     if head.startswith((b"RIFF", b"RIFX")):
         return "WAV" if head[8:12] == b"WAVE" else None
-    for name, at, marks in _AUDIO_MARKS:
-        if head[at:].startswith(marks):
+    for name, at, mark in _AUDIO_MARKS:
+        if head.startswith(mark, at):
             return name
     # A frame starts with eleven set bits; layer bits 00 are AAC (ADTS), a version of 01 is reserved.
     frame = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
@@ -97,7 +88,7 @@ def head_of(file: BinaryIO) -> bytes:
     :raises FileEmpty: when there are none.
     """
     file.seek(0)
-    head = file.read(_HEAD)
+    head = file.read(512)
     if not head:
         raise FileEmpty("0 bytes came")
     return head
@@ -105,8 +96,7 @@ def head_of(file: BinaryIO) -> bytes:
 
 def size_of(file: BinaryIO) -> int:
     """Return a file's size in bytes."""
-    file.seek(0, os.SEEK_END)
-    return file.tell()
+    return file.seek(0, os.SEEK_END)
 
 
 def text_file(text: str) -> io.BytesIO:

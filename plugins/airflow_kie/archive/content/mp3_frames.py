@@ -8,78 +8,43 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-# 14 hours of music; each frame is looked at, at about a million a second.
+# 14 hours of music; each frame is read, at about a million a second.
 MAX_FRAMES = 2_000_000
 _PIECE = 256 * 1024
 # Bytes that are in no frame, in the whole file: damaged frames are passed over.
 _LOST_BYTES = 1024 * 1024
 
-# Kilobits a second by the four bits of a frame's header; 0 (free) and 15 (bad) have no length that can be known.
-_V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 0)
-_V1_L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 0)
-_V1_L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
-_V2_L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 0)
-_V2_L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
-_BITRATES = {
-    (True, 1): _V1_L1, (True, 2): _V1_L2, (True, 3): _V1_L3,
-    (False, 1): _V2_L1, (False, 2): _V2_L23, (False, 3): _V2_L23,
-}  # fmt: skip
+# Layer III: kilobits a second by four bits of a frame's header; 0 (free) and 15 (bad) have no length that can be known.
+_BITRATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_BITRATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 # By the two bits of the version: 2.5, reserved, 2, 1.
 _SAMPLE_RATES = ((11025, 12000, 8000), (0, 0, 0), (22050, 24000, 16000), (44100, 48000, 32000))
 
 
-@dataclass(frozen=True)
-class Mp3Length:
-    """How long a file plays.
-
-    :param seconds: what its frames come to.
-    :param announced_seconds: what its own header says, None where it says nothing.
-    """
-
+class _Frame(NamedTuple):
     seconds: float
-    announced_seconds: float | None
-
-
-@dataclass(frozen=True)
-class _Frame:
-    version: int
-    layer: int
-    rate: int
-    mono: bool
     length: int
-
-    @property
-    def samples(self) -> int:
-        if self.layer == 1:
-            return 384
-        return 576 if self.layer == 3 and self.version != 3 else 1152
-
-    @property
-    def xing_at(self) -> int:
-        """Where the encoder's own header stands in the frame, behind the side information."""
-        if self.version == 3:
-            return 21 if self.mono else 36
-        return 13 if self.mono else 21
+    xing_at: int
+    """Where the encoder's own header is in the frame, behind the side information."""
 
 
-def mp3_length(file: BinaryIO) -> Mp3Length | None:
-    """Return how long the file plays, None where it cannot be walked (no frames, free bitrate, more than 14 hours).
+def mp3_length(file: BinaryIO) -> tuple[float, float | None] | None:
+    """Return how many seconds the frames play, and how many the file's own header names, None where it names none.
 
     :param file: seekable binary file; its position afterwards is undefined.
+    :return: None where it cannot be read frame by frame (not Layer III, free bitrate, more than 14 hours).
     """
-    seconds, announced, frames = 0.0, None, 0
-    for frame, head in _frames(file):
-        frames += 1
-        if frames == 1 and (count := _announced_frames(frame, head)) is not None:
-            announced = count * frame.samples / frame.rate
+    seconds, announced = 0.0, None
+    for number, (frame, head) in enumerate(_frames(file)):
+        if number == 0 and (count := _announced_frames(head[frame.xing_at :])) is not None:
+            announced = count * frame.seconds
             continue  # this frame holds the header and no sound
-        if frames > MAX_FRAMES:
+        if number >= MAX_FRAMES:
             return None
-        seconds += frame.samples / frame.rate
-    return Mp3Length(seconds, announced) if seconds else None
+        seconds += frame.seconds
+    return (seconds, announced) if seconds else None
 
 
 def _frames(file: BinaryIO) -> Iterator[tuple[_Frame, bytes]]:
@@ -96,39 +61,28 @@ def _frames(file: BinaryIO) -> Iterator[tuple[_Frame, bytes]]:
         if frame is None:
             lost, at = lost + 1, at + 1
             continue
-        if at + frame.length > start + len(data) and not _reaches(file, at + frame.length):
+        at += frame.length
+        if at > start + len(data) and not (file.seek(at - 1) and file.read(1)):
             return  # the last frame is not whole
         yield frame, head
-        at += frame.length
-
-
-def _reaches(file: BinaryIO, end: int) -> bool:
-    file.seek(end - 1)
-    return bool(file.read(1))
 
 
 def _frame(head: bytes) -> _Frame | None:
-    """Return the frame that begins here, or None."""
-    if head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+    """Return the Layer III frame that begins here, or None."""
+    if head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
-    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    bits, rate_bits, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
-    if version == 1 or layer == 4 or rate_bits == 3:
+    version, rate_bits, padding, mono = head[1] >> 3 & 3, head[2] >> 2 & 3, head[2] >> 1 & 1, head[3] >> 6 == 3
+    kilobits = (_BITRATES_1 if version == 3 else _BITRATES_2)[head[2] >> 4]
+    if version == 1 or rate_bits == 3 or not kilobits:
         return None
-    kilobits, rate = _BITRATES[version == 3, layer][bits], _SAMPLE_RATES[version][rate_bits]
-    if not kilobits:
-        return None
-    if layer == 1:
-        length = (12_000 * kilobits // rate + padding) * 4
-    else:
-        slots = 72_000 if layer == 3 and version != 3 else 144_000
-        length = slots * kilobits // rate + padding
-    return _Frame(version, layer, rate, head[3] >> 6 == 3, length)
+    rate = _SAMPLE_RATES[version][rate_bits]
+    if version == 3:
+        return _Frame(1152 / rate, 144_000 * kilobits // rate + padding, 21 if mono else 36)
+    return _Frame(576 / rate, 72_000 * kilobits // rate + padding, 13 if mono else 21)
 
 
-def _announced_frames(frame: _Frame, head: bytes) -> int | None:
+def _announced_frames(header: bytes) -> int | None:
     """Return the number of frames that a Xing or Info header names, or None."""
-    header = head[frame.xing_at :]
     if header[:4] not in (b"Xing", b"Info") or len(header) < 12 or not header[7] & 1:
         return None
     return int(struct.unpack(">I", header[8:12])[0])

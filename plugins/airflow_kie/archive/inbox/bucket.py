@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_kie.archive.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.inbox.objects import MAX_BYTES, InboxObject, InboxUnreadable, Song, read_songs
 from airflow_kie.archive.inbox.quota import InboxDay
 from airflow_kie.archive.layout import (
@@ -28,6 +27,7 @@ from airflow_kie.archive.layout import (
 )
 from airflow_kie.archive.pending import Options
 from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.answers.details import MEDIA_LIFETIME
 

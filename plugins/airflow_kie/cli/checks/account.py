@@ -8,22 +8,37 @@ from email.utils import parsedate_to_datetime
 
 from airflow_kie import settings
 from airflow_kie.cli.checks.findings import Finding, Level, failed, finding
-from airflow_kie.cli.http_log import Exchange, ListeningTransport
+from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.api import Kie
 from airflow_kie.client.callbacks.signature import NEWEST
 from airflow_kie.client.errors import KieError
+from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.requests import Request
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
 from airflow_kie.hooks.spending_switch import stops
 
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""
 FEW_COVERS = 20
-"""A balance for fewer covers is worth a word."""
+"""A balance for fewer covers is a warning."""
+
+
+class _TimedTransport(KieTransport):
+    """Sends for one account, and keeps the clocks' difference as the last answer shows it."""
+
+    clock: Finding | None = None
+
+    def send(self, request: Request) -> Response:
+        """Send a request and return the answer; errors as in the transport."""
+        sent = datetime.now(UTC)
+        response = super().send(request)
+        self.clock = clock_finding(sent, datetime.now(UTC), response.headers.get("date", ""))
+        return response
 
 
 def key_findings(hook: KieHook) -> Iterator[Finding]:
     """Ask for the balance, which is free: whether the key works, what is left, and whose clock is right."""
-    transport = ListeningTransport(hook.account)
+    transport = _TimedTransport(hook.account)
     try:
         credits = Kie(transport).credits()
     except KieError as error:
@@ -33,7 +48,8 @@ def key_findings(hook: KieHook) -> Iterator[Finding]:
         yield _credits(credits)
     finally:
         transport.close()
-    yield from (_clock(exchange) for exchange in transport.exchanges)
+    if transport.clock:
+        yield transport.clock
 
 
 def _credits(credits: float) -> Finding:
@@ -42,64 +58,55 @@ def _credits(credits: float) -> Finding:
     if credits <= 0 or credits < price:
         return finding("credits", Level.FAIL, "{credits} credits are left: nothing can be made. Top up.", credits=left)
     if price and credits < FEW_COVERS * price:
-        covers = int(credits // price)
-        return finding(
-            "credits",
-            Level.WARN,
-            "{credits} credits are left: enough for {covers} covers at [kie] credits_per_cover. Top up soon.",
-            credits=left,
-            covers=covers,
-        )
+        few = "{credits} credits are left: enough for {covers} covers at [kie] credits_per_cover. Top up soon."
+        return finding("credits", Level.WARN, few, credits=left, covers=int(credits // price))
     return finding("credits", Level.OK, "{credits} credits are left.", credits=left)
 
 
-def _clock(exchange: Exchange) -> Finding:
-    told = exchange.response.headers.get("date", "")
-    try:
-        theirs = parsedate_to_datetime(told).astimezone(UTC)
-    except ValueError:
-        return finding("clock", Level.WARN, "KIE's answer carries no readable Date, so the clocks cannot be compared.")
-    return clock_finding(exchange.ahead_of(theirs))
+def clock_finding(sent: datetime, received: datetime, date: str) -> Finding:
+    """Return what KIE's time says about this machine's clock.
 
+    KIE has read its clock at some moment between request and answer, so only what goes beyond them is a difference.
 
-def clock_finding(ahead: float) -> Finding:
-    """Return what a difference of the clocks means.
-
-    :param ahead: seconds by which this machine's clock is before KIE's.
+    :param sent: when the request was sent, by this machine's clock.
+    :param received: when the answer was there.
+    :param date: the answer's header Date.
     """
+    try:
+        theirs = parsedate_to_datetime(date).astimezone(UTC)
+    except ValueError:
+        return finding("clock", Level.WARN, "KIE's answer has no readable Date, so the clocks cannot be compared.")
+    ahead = (min(max(theirs, sent), received) - theirs).total_seconds()
     which = "ahead of" if ahead > 0 else "behind"
     sentence = f"This machine's clock is {abs(ahead):.0f} s {which} KIE's."
     if abs(ahead) <= CLOCK_TOLERANCE:
         return finding("clock", Level.OK, f"This machine's clock and KIE's agree to {CLOCK_TOLERANCE:.0f} s.")
     if abs(ahead) < NEWEST:
         return finding("clock", Level.WARN, f"{sentence} Set it by NTP before it gets worse.")
-    return finding(
-        "clock",
-        Level.FAIL,
-        f"{sentence} Signed callbacks are refused from {NEWEST:.0f} s on, and S3 refuses requests from 15 minutes on. "
-        "Set it by NTP.",
-    )
+    refused = f"Signed callbacks are refused from {NEWEST:.0f} s on, and S3 refuses requests from 15 minutes on."
+    return finding("clock", Level.FAIL, f"{sentence} {refused} Set it by NTP.")
 
 
 def limiter_findings(hook: KieHook) -> Iterator[Finding]:
     """Reach the store that counts the account's new tasks; nothing is counted."""
-    limiter = hook.limiter()
     try:
-        limiter.reach()
+        store = hook.limiter().store
+        with store.locked("health check"):
+            pass
     except KieError as error:
         yield failed("limiter", error)
         return
-    if limiter.local and spreads_over_machines():
+    if store.local and spreads_over_machines():
         yield finding(
             "limiter",
             Level.WARN,
             "New tasks are counted in {place} of this machine, but the executor runs tasks on several: together they "
-            "can exceed KIE's rate. Name a redis or postgres connection in the connection's limiter_conn_id.",
-            place=limiter.place,
+            "can exceed KIE's rate. Name a Postgres connection in the connection's limiter_conn_id.",
+            place=store.shown,
         )
         return
-    shared = "this machine's processes" if limiter.local else "all machines"
-    yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=limiter.place)
+    shared = "this machine's processes" if store.local else "all machines"
+    yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=store.shown)
 
 
 def spending_findings(hook: KieHook) -> Iterator[Finding]:
@@ -109,12 +116,3 @@ def spending_findings(hook: KieHook) -> Iterator[Finding]:
         yield finding("spending", Level.OK, "New paid tasks may be made.")
     else:
         yield finding("spending", Level.WARN, "New paid tasks are stopped: {who_and_why}", who_and_why=stop.sentence())
-
-
-def ago(moment: datetime) -> str:
-    """Return how long ago a moment was, as people say it."""
-    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} seconds ago"

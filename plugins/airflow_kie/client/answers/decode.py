@@ -15,8 +15,8 @@ from airflow_kie.client import errors
 from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
 from airflow_kie.client.answers.envelope import COMMON_CODES, Envelope, Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, Remedy, Scope
-from airflow_kie.client.operations.json_path import first_at, values_at
-from airflow_kie.client.operations.operation import Phase, State, Step, TaskOperation, Tracks
+from airflow_kie.client.operations.json_path import value_at, values_at
+from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.redact import storable, without_urls
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
     task_id = _named_id(kind, envelope.data)
     if envelope.code in kind.duplicate_codes:
         return _duplicate(kind, source, task_id, envelope)
-    refusal = error_in(envelope, kind, Phase.CREATE)
+    refusal = error_in(envelope, kind.name, kind.create_errors)
     if refusal is not None:
         if envelope.code in _UNDECIDED:
             return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
@@ -136,29 +136,17 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
         envelope = decode_envelope(response)
     except KieError as error:
         return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
-    if envelope.code in kind.unknown_codes:
+    refusal = error_in(envelope, kind.name, kind.details_errors)
+    if envelope.code in kind.unknown_codes or (refusal is None and envelope.data is None):
         return Invisible()
-    if envelope.code not in kind.readable_codes or (envelope.code != 200 and not isinstance(envelope.data, dict)):
-        refusal = error_in(envelope, kind, Phase.DETAILS)
-        if refusal is not None:
-            return Unreadable(refusal.with_facts(task_id=task_id))
-    if envelope.data is None:
-        return Invisible()
-    if not isinstance(envelope.data, dict):
-        return Unreadable(errors.KieBadAnswer("Details are no object", kind=kind.name, task_id=task_id))
     named = _named_id(kind, envelope.data)
-    if named not in (None, task_id) and not kind.id_is_source:
-        return Unreadable(
-            errors.KieBadAnswer(f"KIE answered with details of task {named}", kind=kind.name, task_id=task_id)
-        )
+    if refusal is None and not isinstance(envelope.data, dict):
+        refusal = errors.KieBadAnswer("Details are not an object", kind=kind.name)
+    elif refusal is None and named not in (None, task_id):
+        refusal = errors.KieBadAnswer(f"KIE answered with details of task {named}", kind=kind.name)
+    if refusal is not None:
+        return Unreadable(refusal.with_facts(task_id=task_id))
     return Read(task_details(kind, task_id, envelope.data))
-
-
-def _credits(value: Any) -> float | None:
-    """Return credits as KIE reports them; what is no amount is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
 
 
 def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
@@ -168,27 +156,26 @@ def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> 
     :param task_id: the id that was asked for.
     :param data: the `data` of KIE's answer.
     """
-    results = _results(kind, data)
-    word = first_at(data, kind.state_path) if kind.state_path else None
-    state, known = _state(kind, word, bool(results))
-    message = first_at(data, *kind.error_message_paths)
-    parent = first_at(data, kind.parent_path) if kind.parent_path else None
-    credits_consumed = first_at(data, ("creditsConsumed",), ("consumeCredits",))
+    param = _param(data)
+    word = value_at(data, kind.state_path)
+    state = _state(kind, word)
+    message = value_at(data, kind.error_message_path)
+    parent = value_at(data, kind.parent_path) if kind.parent_path else None
     return TaskDetails(
         kind=kind.name,
         task_id=_named_id(kind, data) or task_id,
-        state=state,
+        state=state or State.RUNNING,
         word="" if word is None else without_urls(str(word)),
-        known_word=known,
+        known_word=state is not None or word is None,
         parent_id=None if parent is None else storable(str(parent)),
-        results=results,
-        tracks=_tracks(kind.tracks, data) if kind.tracks else (),
-        error_code=_error_code(first_at(data, kind.error_code_path)),
+        results=_results(kind, data, param),
+        tracks=_tracks(kind, data),
+        error_code=_error_code(value_at(data, kind.error_code_path)),
         error_message=_text(message) if message else None,
-        param=_param(data),
-        created_at=parse_time(first_at(data, ("createTime",))),
-        completed_at=parse_time(first_at(data, ("completeTime",))),
-        credits_consumed=_credits(credits_consumed),
+        param=param,
+        created_at=parse_time(value_at(data, "createTime")),
+        completed_at=parse_time(value_at(data, "completeTime")),
+        credits_consumed=_credits(value_at(data, "creditsConsumed || consumeCredits")),
         raw=data,
     )
 
@@ -206,22 +193,20 @@ def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
         return errors.KieNoFiles(message, **facts)
     if details.word == "SENSITIVE_WORD_ERROR":
         return errors.KieContentRejected(message, code=details.error_code, **facts)
-    code = details.error_code
-    said = kind.code_errors.get(Phase.DETAILS, {}).get(code or 0) or COMMON_CODES.get(code or 0)
-    hopeless = said is not None and said.scope is Scope.TASK and said.remedy is Remedy.PERSON
-    error = said if said is not None and hopeless else errors.KieGenerationFailed
-    return error(message, code=code, **facts)
+    meaning = kind.details_errors.get(details.error_code or 0) or COMMON_CODES.get(details.error_code or 0)
+    hopeless = meaning is not None and meaning.scope is Scope.TASK and meaning.remedy is Remedy.PERSON
+    error = meaning if meaning is not None and hopeless else errors.KieGenerationFailed
+    return error(message, code=details.error_code, **facts)
 
 
-def _results(kind: TaskOperation, data: Mapping[str, Any]) -> tuple[str, ...]:
+def _results(kind: TaskOperation, data: Mapping[str, Any], param: Any) -> tuple[str, ...]:
     """Return the results that details name, without URLs that the task was made from.
 
     A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
     """
-    inputs = {_bare(value) for path in kind.input_paths for value in values_at(data, path)}
-    inputs.update(_bare(value) for value in _urls_in(_param(data)))
-    named = (value for path in kind.result_paths for value in values_at(data, path))
-    return tuple(_text(value) for value in named if not (_is_url(value) and _bare(value) in inputs))
+    given = [*(values_at(data, kind.inputs) if kind.inputs else ()), *_urls_in(param)]
+    inputs = {_bare(value) for value in given} - {None}
+    return tuple(_text(value) for value in values_at(data, kind.results) if _bare(value) not in inputs)
 
 
 def _urls_in(value: Any) -> Iterator[str]:
@@ -238,39 +223,35 @@ def _is_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
-def _bare(url: Any) -> str:
-    """Return a URL without its query: signatures differ from one answer to the next."""
-    return str(url).partition("?")[0]
+def _bare(value: Any) -> str | None:
+    """Return a URL without its query, as signatures differ from one answer to the next; None for anything else."""
+    return value.partition("?")[0] if _is_url(value) else None
 
 
 def _named_id(kind: TaskOperation, data: Any) -> str | None:
-    """Return the task id that an answer names, or None; an id is one word and no address, whatever stands there."""
-    named = first_at(data, *kind.id_paths) or data
+    """Return the task id that an answer names, or None; an id is one word and not an address."""
+    named = value_at(data, kind.id_path) or data
     if isinstance(named, bool) or not isinstance(named, (str, int)):
         return None
     return str(named) if _ID.fullmatch(str(named)) else None
 
 
 def _duplicate(kind: TaskOperation, source: Mapping[str, Any], task_id: str | None, envelope: Envelope) -> CreateAnswer:
-    own = [] if kind.id_is_source else [str(value) for value in source.values()]
+    own = [str(value) for value in source.values()]
     if task_id and task_id not in own:
         return Created(task_id, duplicate=True)
     facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
-    if envelope.data is None and kind.id_is_source:
-        return Refused(errors.KieInvalidRequest(envelope.msg, **facts))
     return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
 
 
-def _state(kind: TaskOperation, word: Any, has_results: bool) -> tuple[State, bool]:
-    if kind.state_path is None:
-        return (State.SUCCEEDED if has_results else State.RUNNING), True
+def _state(kind: TaskOperation, word: Any) -> State | None:
+    """Return the state that a word names, None for no word and for one that no page documents."""
     if isinstance(word, str) and re.fullmatch("[0-9]{1,4}", word):
         word = int(word)
-    if isinstance(word, (str, int)) and word in kind.states:
-        return kind.states[word], True
-    if word is not None:
+    state = kind.states.get(word) if isinstance(word, (str, int)) else None
+    if state is None and word is not None:
         _warn_unknown(kind.name, without_urls(str(word)))
-    return State.RUNNING, word is None
+    return state
 
 
 @functools.lru_cache(maxsize=256)
@@ -288,11 +269,18 @@ def _error_code(value: Any) -> int | None:
     return None if code in (0, 200) else code
 
 
-def _tracks(tracks: Tracks, data: Mapping[str, Any]) -> tuple[Track, ...]:
-    items = [item for item in values_at(data, tracks.path) if isinstance(item, dict)]
+def _credits(value: Any) -> float | None:
+    """Return credits as KIE reports them; what is not an amount is None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def _tracks(kind: TaskOperation, data: Mapping[str, Any]) -> tuple[Track, ...]:
+    found = values_at(data, kind.tracks) if kind.tracks else ()
     return tuple(
-        Track(position=number, **{name: _field(name, item.get(spelled)) for name, spelled in tracks.fields.items()})
-        for number, item in enumerate(items, start=1)
+        Track(position=number, **{name: _field(name, value) for name, value in track.items()})
+        for number, track in enumerate(found, start=1)
     )
 
 
@@ -312,8 +300,8 @@ def _text(value: Any) -> str:
 
 def _param(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request that details repeat; market tasks encode its `input` a second time."""
-    param = first_at(data, ("param", Step.JSON))
+    param = value_at(data, "from_json(param)")
     if not isinstance(param, dict):
         return {}
-    inner = first_at(param, ("input", Step.JSON))
+    inner = value_at(param, "from_json(input)")
     return {**param, "input": inner} if isinstance(inner, dict) else param

@@ -1,41 +1,38 @@
-"""KIE's envelope `{code, msg, data}`: HTTP 200 is no success, `code` decides."""
+"""KIE's envelope `{code, msg, data}`: HTTP 200 does not mean success, `code` decides."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
-from airflow_kie.client.operations.operation import CodeTable, Operation, Phase, UploadOperation
+from airflow_kie.client.operations.operation import CodeTable
 
-COMMON_CODES: CodeTable = MappingProxyType(
-    {
-        400: errors.KieInvalidRequest,
-        401: errors.KieUnauthorized,
-        402: errors.KieOutOfCredits,
-        403: errors.KieUnauthorized,
-        404: errors.KieInvalidRequest,
-        408: errors.KieGenerationFailed,
-        409: errors.KieInvalidRequest,
-        413: errors.KieContentRejected,
-        422: errors.KieInvalidRequest,
-        429: errors.KieRateLimited,
-        430: errors.KieRateLimited,
-        433: errors.KieKeyLimit,
-        451: errors.KieInvalidRequest,
-        455: errors.KieMaintenance,
-        501: errors.KieGenerationFailed,
-        505: errors.KieInvalidRequest,
-        531: errors.KieGenerationFailed,
-        550: errors.KieRateLimited,
-    }
-)
-"""What a code means unless a row of the registry says otherwise (docs.kie.ai: each operation's page lists codes)."""
+COMMON_CODES: CodeTable = {
+    400: errors.KieInvalidRequest,
+    401: errors.KieUnauthorized,
+    402: errors.KieOutOfCredits,
+    403: errors.KieUnauthorized,
+    404: errors.KieInvalidRequest,
+    408: errors.KieGenerationFailed,
+    409: errors.KieInvalidRequest,
+    413: errors.KieContentRejected,
+    422: errors.KieInvalidRequest,
+    429: errors.KieRateLimited,
+    430: errors.KieRateLimited,
+    433: errors.KieKeyLimit,
+    451: errors.KieInvalidRequest,
+    455: errors.KieMaintenance,
+    501: errors.KieGenerationFailed,
+    505: errors.KieInvalidRequest,
+    531: errors.KieGenerationFailed,
+    550: errors.KieRateLimited,
+}
+"""What a code means unless an operation's row says otherwise (docs.kie.ai: each operation's page lists codes)."""
 
 _CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
 _CREDITS_CODES = frozenset({402, 429, 500})
@@ -81,7 +78,7 @@ def decode_envelope(response: Response) -> Envelope:
     """Decode an answer; the body decides, not the Content-Type (KIE leaves it out at times).
 
     :raises KieServerError: for a gateway's page or a 5xx without envelope.
-    :raises KieBadAnswer: for anything else that is no envelope.
+    :raises KieBadAnswer: for anything else that is not an envelope.
     """
     retry_after = _seconds(response.headers.get("retry-after"))
     try:
@@ -96,20 +93,23 @@ def decode_envelope(response: Response) -> Envelope:
     return Envelope(code, str(body.get("msg") or ""), body.get("data"), response.status, retry_after)
 
 
-def error_in(envelope: Envelope, operation: Operation, phase: Phase) -> KieError | None:
-    """Return what an envelope's code means for this operation in this phase, or None for success.
+def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None:
+    """Return what an envelope's code means, or None for success.
 
-    Codes are looked up in the row, then in the common table; what stands in neither is a server error from 500 on and
-    a refused request below. A text about credits wins over 402, 429 and 500: KIE has sent all three with it.
+    A code that neither table has is a server error from 500 on and a refused request below. A text about credits wins
+    over 402, 429 and 500: KIE has sent all three with it.
+
+    :param envelope: the decoded answer.
+    :param kind: the operation's name.
+    :param table: codes that mean something else for this operation than in the common table.
     """
     if envelope.code == 200:
         return None
-    table = {} if isinstance(operation, UploadOperation) else operation.code_errors.get(phase, {})
     fallback = errors.KieServerError if envelope.code >= 500 else errors.KieInvalidRequest
     error = table.get(envelope.code) or COMMON_CODES.get(envelope.code, fallback)
     if envelope.code in _CREDITS_CODES and _CREDITS.search(envelope.msg):
         error = errors.KieOutOfCredits
-    return error(envelope.msg, code=envelope.code, kind=operation.name, retry_after=envelope.retry_after)
+    return error(envelope.msg, code=envelope.code, kind=kind, retry_after=envelope.retry_after)
 
 
 def _without_envelope(response: Response, retry_after: float | None) -> KieError:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_kie.client.operations.json_path import Path, first_at
+from airflow_kie.client.operations.json_path import value_at
 from airflow_kie.client.task_ids import KeyRefused, checked_task_id
 
 SIGNATURE_HEADER = "x-webhook-signature"
@@ -25,7 +25,7 @@ done twice for a callback that comes twice, so the window can be wide."""
 NEWEST = 300.0
 """Seconds that a callback may come from the future: clocks differ."""
 
-ID_PATHS: tuple[Path, ...] = (("data", "task_id"), ("data", "taskId"), ("taskId",), ("task_id",))
+ID_PATH = "data.task_id || data.taskId || taskId || task_id"
 """Where callbacks name their task: music and WAV in the first way, covers in the second, Aleph at the top."""
 
 
@@ -43,7 +43,7 @@ def task_id_in(body: bytes) -> tuple[str, Mapping[str, Any]]:
         decoded = json.loads(body)
     except (ValueError, RecursionError):
         raise SignatureRefused("the body is no JSON") from None
-    found = first_at(decoded, *ID_PATHS)
+    found = value_at(decoded, ID_PATH)
     if not isinstance(decoded, dict) or not isinstance(found, str) or not is_task_id(found):
         raise SignatureRefused("the body names no task")
     return found, decoded

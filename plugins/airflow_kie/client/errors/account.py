@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_kie.client.errors.base import (
-    KieError,
-    Remedy,
-    Scope,
-)
+from airflow_kie.client.errors.base import KieError, Remedy, Scope
 
 
-class KieUnauthorized(KieError):
+class KieUnauthorized(KieError, reason="unauthorized", scope=Scope.ACCOUNT):
     """KIE did not accept the API key (code 401, or HTTP 401 or 403)."""
 
-    reason = "unauthorized"
-    scope = Scope.ACCOUNT
     what = "KIE refused the API key"
     todo = (
         "Put the API key of kie.ai/api-key into the connection's API key field (the webhook secret is another key); "
@@ -21,57 +15,44 @@ class KieUnauthorized(KieError):
     )
 
 
-class KieOutOfCredits(KieError):
+class KieOutOfCredits(KieError, reason="out_of_credits", scope=Scope.ACCOUNT):
     """The balance does not cover the request (402, or the credits text under 429 or 500)."""
 
-    reason = "out_of_credits"
-    scope = Scope.ACCOUNT
     what = "The KIE account has too few credits"
     todo = "Top up at kie.ai and clear the task: it goes on where it stopped."
 
 
-class KieKeyLimit(KieError):
+class KieKeyLimit(KieError, reason="key_limit", scope=Scope.ACCOUNT):
     """The key's own hourly, daily or total cap is used up (433)."""
 
-    reason = "key_limit"
-    scope = Scope.ACCOUNT
     what = "This API key has reached its own usage limit at KIE"
     todo = "Raise the key's limit at kie.ai/api-key or wait until its window ends, then clear the task."
 
 
-class KieRateLimited(KieError):
+class KieRateLimited(KieError, reason="rate_limited", scope=Scope.ACCOUNT, remedy=Remedy.RETRY):
     """Too many requests in the account's window of 10 seconds (429, 430, 550); KIE rejects, it does not queue."""
 
-    reason = "rate_limited"
-    scope = Scope.ACCOUNT
-    remedy = Remedy.RETRY
     what = "KIE's rate limit was hit (20 new tasks in 10 seconds for an account)"
     todo = "Nothing, unless other programs use the same account: then lower the connection's rate limit."
 
 
-class KieThrottled(KieRateLimited):
+class KieThrottled(KieRateLimited, reason="throttled"):
     """Our own limiter holds this create back, so that KIE does not have to refuse it."""
 
-    reason = "throttled"
     what = "This account's other tasks use up KIE's rate at the moment"
     todo = "Nothing: it is sent when its turn comes."
 
 
-class KieDailyCap(KieError):
+class KieDailyCap(KieError, reason="daily_cap", scope=Scope.ACCOUNT):
     """The connection's own cap of new tasks in 24 hours is reached; nothing was sent."""
 
-    reason = "daily_cap"
-    scope = Scope.ACCOUNT
     what = "The connection's max_creates_per_day is reached"
     todo = "Raise max_creates_per_day in the connection, or wait: songs that are paid are still finished."
 
 
-class KieSpendingStopped(KieError):
+class KieSpendingStopped(KieError, reason="spending_stopped", scope=Scope.ACCOUNT, remedy=Remedy.RETRY):
     """A person has stopped new paid tasks of this account, or it could not be read whether somebody has."""
 
-    reason = "spending_stopped"
-    scope = Scope.ACCOUNT
-    remedy = Remedy.RETRY
     what = "New paid tasks are stopped"
     todo = "When they may be made again, run `airflow kie spending resume`; what is paid is archived meanwhile."
     paid = "Nothing was sent, so nothing was paid for by this."

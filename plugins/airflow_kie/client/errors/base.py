@@ -1,6 +1,6 @@
 """The shape of every error: what happened, what is paid and safe, what happens next, what a person can do.
 
-`str(error)` gives these four on one line, in this order. The reasons themselves stand in `errors`.
+`str(error)` gives these four on one line, in this order. The reasons are the classes of the modules beside this one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Remedy(StrEnum):
 class Facts:
     """What is known of a failure, besides its reason. Plain values, so that it fits into a trigger's event.
 
-    No URL stands in any of them: an address can be a credential, and these are logged, shown and stored.
+    None of them contains a URL: an address can be a credential, and these are logged, shown and stored.
 
     :param message: KIE's own words, or what was seen; URLs are cut out of it (they can carry tokens).
     :param code: the `code` in KIE's envelope, or the HTTP status where there was no envelope.
@@ -74,6 +74,10 @@ class Facts:
                 safe = storable(value) if fact.name in ("task_id", "source_id") else without_urls(value)
                 object.__setattr__(self, fact.name, safe)
 
+    def known(self) -> dict[str, Any]:
+        """Return the facts that are known, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 class KieError(Exception):
     """Base of everything that this package raises about KIE, its files and the archive.
@@ -94,8 +98,11 @@ class KieError(Exception):
 
     by_reason: ClassVar[dict[str, type[KieError]]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, reason: str = "", scope: Scope | None = None, remedy: Remedy | None = None, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        cls.reason, cls.scope, cls.remedy = reason or cls.reason, scope or cls.scope, remedy or cls.remedy
         if cls.reason in KieError.by_reason:
             raise TypeError(f"Two error classes share the reason {cls.reason!r}.")
         KieError.by_reason[cls.reason] = cls
@@ -112,11 +119,10 @@ class KieError(Exception):
         facts = self.facts
         about = f" (KIE task {facts.task_id})" if facts.task_id else ""
         source = f" for {facts.source_id}" if facts.source_id and facts.source_id != facts.task_id else ""
-        words = one_line(facts.message)  # a log shows the last line alone, so there is only one
-        said = f": {words.rstrip('. ')}" if words else ""
+        words = one_line(facts.message).rstrip(". ")  # a log shows the last line alone, so there is only one
         code = f" [code {facts.code}]" if facts.code is not None else ""
         state = f" Last state: {facts.last_state}." if facts.last_state else ""
-        return f"{self.what}{source}{about}{said}{code}.{state}"
+        return f"{self.what}{source}{about}{words and f': {words}'}{code}.{state}"
 
     def _paid(self) -> str:
         if self.facts.paid:
@@ -134,16 +140,13 @@ class KieError(Exception):
 
     def with_facts(self, **facts: Any) -> KieError:
         """Return the same error with further facts where they were unknown (a decoder does not know the task)."""
-        known = {f.name: getattr(self.facts, f.name) for f in fields(self.facts)}
-        merged = {**facts, **{k: v for k, v in known.items() if v is not None and k != "message"}}
-        error = type(self)(self.facts.message, **merged)
+        error = type(self)(**{**facts, **self.facts.known()})
         error.__cause__ = self.__cause__
         return error
 
     def to_event(self) -> dict[str, Any]:
         """Return the error as plain values, for a trigger's event or a store: see :func:`error_from_event`."""
-        known = {f.name: getattr(self.facts, f.name) for f in fields(self.facts)}
-        return {"reason": self.reason, **{k: v for k, v in known.items() if v is not None}}
+        return {"reason": self.reason, **self.facts.known()}
 
 
 NEXT: dict[Remedy, str] = {
@@ -160,7 +163,7 @@ NOTHING_EXPIRES = "There is no hurry: nothing of this expires."
 ELSEWHERE = (
     "airflow_kie.archive.inbox.song_request",
     "airflow_kie.archive.layout",
-    "airflow_kie.archive.s3_errors",
+    "airflow_kie.archive.s3.errors",
     "airflow_kie.archive.record_base",
 )
 """Modules with errors of their own, by name: they are imported only where a stored reason is one of theirs."""
@@ -187,7 +190,5 @@ def all_reasons() -> tuple[str, ...]:
 
 def error_from_event(event: dict[str, Any]) -> KieError:
     """Rebuild the typed error that :meth:`KieError.to_event` described; what a newer version added is ignored."""
-    known = {f.name for f in fields(Facts)}
-    facts = {k: v for k, v in event.items() if k in known}
-    message = facts.pop("message", "")
-    return (error_class(event.get("reason", "")) or KieError)(message, **facts)
+    facts = {fact.name: event[fact.name] for fact in fields(Facts) if fact.name in event}
+    return (error_class(event.get("reason", "")) or KieError)(**facts)

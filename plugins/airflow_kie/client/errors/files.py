@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_kie.client.errors.base import (
-    KieError,
-    Remedy,
-    Scope,
-)
+from airflow_kie.client.errors.base import KieError, Remedy, Scope
 
 
-class DownloadRefused(KieError):
+class DownloadRefused(KieError, reason="download_refused"):
     """The address of a file is not one that we fetch from: not https, not public, too many redirects."""
 
-    reason = "download_refused"
     what = "A file's address was refused"
     todo = (
         "Report the host: KIE's files come from public https addresses. "
@@ -20,67 +15,55 @@ class DownloadRefused(KieError):
     )
 
 
-class FileUnreachable(KieError):
+class FileUnreachable(KieError, reason="file_unreachable", scope=Scope.SERVICE, remedy=Remedy.READ_AGAIN):
     """The file's host gave no or a failing answer."""
 
-    reason = "file_unreachable"
-    scope = Scope.SERVICE
-    remedy = Remedy.READ_AGAIN
     what = "A file could not be downloaded"
     todo = "Nothing, unless it goes on: KIE keeps files for 14 days."
 
 
-class FileDamaged(KieError):
+class FileDamaged(KieError, reason="file_damaged", remedy=Remedy.READ_AGAIN):
     """The file came truncated, empty, or is not what it should be."""
 
-    reason = "file_damaged"
-    remedy = Remedy.READ_AGAIN
     what = "A file came damaged and was not archived"
     todo = "Open the file at kie.ai/logs: if it is damaged there too, ask support@kie.ai."
 
 
-class FileTooLarge(KieError):
+class FileTooLarge(KieError, reason="file_too_large"):
     """The file is larger than the cap."""
 
-    reason = "file_too_large"
     what = "A file is larger than allowed and was not archived"
     todo = "If this size is right, raise max_file_mb in the [kie] configuration (max_file_bytes of the operator)."
 
 
-class FileGone(KieError):
+class FileGone(KieError, reason="file_gone"):
     """KIE has deleted the file: media live 14 days."""
 
-    reason = "file_gone"
     what = "KIE no longer has this file (files live 14 days)"
     todo = "Generate the song again if it is needed; what was archived before is untouched."
     by_when = "It is too late to save it: the 14 days are over."
 
 
-class FileEmpty(FileDamaged):
+class FileEmpty(FileDamaged, reason="file_empty"):
     """The file came with 0 bytes (musicfile.kie.ai answered so with HTTP 200)."""
 
-    reason = "file_empty"
     what = "A file came with 0 bytes and was not archived"
 
 
-class FileTruncated(FileDamaged):
+class FileTruncated(FileDamaged, reason="file_truncated"):
     """The file ends before its announced length, or before its own structure does."""
 
-    reason = "file_truncated"
     what = "A file came incomplete and was not archived"
 
 
-class FileWrongType(FileDamaged):
+class FileWrongType(FileDamaged, reason="file_wrong_type"):
     """The content is something else than its place asks for: a web page, JSON, SVG, audio where an image belongs."""
 
-    reason = "file_wrong_type"
     what = "A file is not of the kind that belongs here and was not archived"
 
 
-class FileLinkDead(KieError):
+class FileLinkDead(KieError, reason="file_link_dead", remedy=Remedy.READ_AGAIN):
     """The file's link answered 403, 404 or 410; a fresh link may still work."""
 
-    reason = "file_link_dead"
-    remedy = Remedy.READ_AGAIN
     what = "A file's link no longer works"
-    todo = "Look at kie.ai/logs: if the file opens there, clear the task."
+    todo = "Check kie.ai/logs: if the file opens there, clear the task."

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from airflow_kie.client.errors.base import (
-    NOTHING_EXPIRES,
-    KieError,
-    Remedy,
-    Scope,
-)
+from airflow_kie.client.errors.base import NOTHING_EXPIRES, KieError, Remedy, Scope
 
 
-class KieInvalidRequest(KieError):
+class KieInvalidRequest(KieError, reason="invalid_request"):
     """KIE refuses the request as it is (400, 404, 422, 451, 505)."""
 
-    reason = "invalid_request"
     what = "KIE refused the request"
     todo = "Correct what KIE names and start the song again; an unknown id may belong to another account."
 
 
-class KieContentRejected(KieError):
+class KieContentRejected(KieError, reason="content_rejected"):
     """The content is not allowed: sensitive words, moderation, copyrighted lyrics or audio (400, 413)."""
 
-    reason = "content_rejected"
     what = "KIE rejected the content"
     paid = "Rejected content gives no files; KIE usually gives its credits back (kie.ai/logs shows it)."
     todo = "Change the text that KIE names and generate a new song; unchanged it is refused again."
     by_when = NOTHING_EXPIRES
 
 
-class KieTaskUnknown(KieError):
+class KieTaskUnknown(KieError, reason="task_unknown"):
     """KIE knows no task with this id, still after the time in which a new task can be invisible."""
 
-    reason = "task_unknown"
     what = "KIE knows no such task under this connection"
     todo = (
         "Wrong id or wrong account? Check the id at kie.ai/logs of the account whose key the connection holds; "
@@ -40,65 +32,53 @@ class KieTaskUnknown(KieError):
     paid = "Nothing was paid for by this."
 
 
-class KieTaskNotShown(KieError):
+class KieTaskNotShown(KieError, reason="task_not_shown", remedy=Remedy.READ_AGAIN):
     """KIE named this task when it was created here, and does not show it: it is paid for, so nobody gives it up."""
 
-    reason = "task_not_shown"
-    remedy = Remedy.READ_AGAIN
     what = "KIE made this task and does not show it"
-    todo = "Clear the task later; if KIE goes on hiding it, look for its id at kie.ai/logs."
+    todo = "Clear the task later; if KIE goes on hiding it, search for its id at kie.ai/logs."
 
 
-class KieGenerationFailed(KieError):
+class KieGenerationFailed(KieError, reason="generation_failed", remedy=Remedy.NEW_TASK):
     """KIE worked on the task and failed (501, 531, 408, CREATE_TASK_FAILED, GENERATE_…_FAILED)."""
 
-    reason = "generation_failed"
-    remedy = Remedy.NEW_TASK
     what = "KIE could not generate this"
     paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
     todo = "If the retries end without files, start the song again later."
 
 
-class KieFailedForGood(KieError):
+class KieFailedForGood(KieError, reason="failed_for_good"):
     """The task failed, and a new one does not help: KIE names the failed one again, or the budget is used up."""
 
-    reason = "failed_for_good"
     what = "Asking again does not help: KIE could not generate this"
     paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
     todo = "Ask support@kie.ai with the task ids, or generate the song again."
 
 
-class KieNoFiles(KieError):
+class KieNoFiles(KieError, reason="no_files", remedy=Remedy.READ_AGAIN):
     """KIE ended the task and names not all of its files, in two reads (success, or an undelivered callback)."""
 
-    reason = "no_files"
-    remedy = Remedy.READ_AGAIN
     what = "KIE says that the task has ended but does not name its files"
-    todo = "Look at kie.ai/logs; if the files are there, clear the task."
+    todo = "Check kie.ai/logs; if the files are there, clear the task."
 
 
-class KieUnexpected(KieError):
+class KieUnexpected(KieError, reason="unexpected", remedy=Remedy.READ_AGAIN):
     """Something that this package did not foresee."""
 
-    reason = "unexpected"
-    remedy = Remedy.READ_AGAIN
     what = "Something unforeseen happened while waiting for KIE"
     todo = "Report it with the log, if the retry does not help."
 
 
-class KieWaitTimeout(KieError):
+class KieWaitTimeout(KieError, reason="timeout", remedy=Remedy.READ_AGAIN):
     """The task did not end before the deadline of the wait. It may still end."""
 
-    reason = "timeout"
-    remedy = Remedy.READ_AGAIN
     what = "The task did not end before the deadline"
     todo = "Clear the task to wait again: it goes on with the same KIE task."
 
 
-class KieDuplicateWithoutId(KieError):
+class KieDuplicateWithoutId(KieError, reason="duplicate_without_id"):
     """KIE says that it made this before (400, 409) and does not name the task."""
 
-    reason = "duplicate_without_id"
     what = "KIE says that this exists already and does not name its task"
     todo = (
         "Find the task id at kie.ai/logs and name it: as adopt_task_id of the operator, or in DAG music_cover as "
@@ -106,39 +86,34 @@ class KieDuplicateWithoutId(KieError):
     )
 
 
-class KieSomeFailed(KieError):
+class KieSomeFailed(KieError, reason="some_failed"):
     """Requests of a list failed; the others are done."""
 
-    reason = "some_failed"
     what = "Not every request of the list has its files"
     paid = "What is done stays, and is not paid for again."
     todo = "Read the rows in the XCom results, and clear the task: only what has failed is tried again."
 
 
-class KieCreateInDoubt(KieError):
+class KieCreateInDoubt(KieError, reason="create_in_doubt"):
     """A create was sent and no answer came: it may have been paid for, and KIE cannot be asked."""
 
-    reason = "create_in_doubt"
     what = "A create was sent and its answer was lost"
     paid = "KIE may have made and charged one task."
     todo = (
-        "Look at kie.ai/logs: if the task is there, give its id as adopt_task_id; "
+        "Check kie.ai/logs: if the task is there, give its id as adopt_task_id; "
         "if it is not, change force_new to a text that was not used before, and clear the task."
     )
 
 
-class KieWrongParent(KieError):
+class KieWrongParent(KieError, reason="wrong_parent"):
     """The details name another song as parent than the one that was asked for."""
 
-    reason = "wrong_parent"
     what = "This task belongs to another song and is not used"
     todo = "Check the task id; nothing of it was archived."
 
 
-class KieConnectionInvalid(KieError):
+class KieConnectionInvalid(KieError, reason="wrong_connection", scope=Scope.ACCOUNT):
     """The connection cannot be used for this."""
 
-    reason = "wrong_connection"
-    scope = Scope.ACCOUNT
     what = "The connection cannot be used"
     todo = "Correct the connection (Admin, Connections) and clear the task."

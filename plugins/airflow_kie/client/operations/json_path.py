@@ -1,67 +1,52 @@
-"""Paths into KIE's answers, as data: where an id, a state word or the result files stand."""
+"""Paths into KIE's answers, in JMESPath (https://jmespath.org): where an id, a state word or the results are.
+
+Two functions are added to the language. ``from_json(value)`` decodes a string that holds JSON (market tasks encode
+their results twice) and returns any other value as it is. ``links(value)`` returns the values of an object whose keys
+end in ``Url``. Neither raises for any value, so no answer makes a valid path raise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import Enum
+import functools
 from typing import Any
+
+import jmespath
+from jmespath.functions import Functions, signature
 
 from airflow_kie.client.checked_json import decode_json
 
-
-class Step(Enum):
-    """Steps of a path other than a key."""
-
-    JSON = "json"
-    """The value is a string that holds JSON (market tasks encode their results twice)."""
-    EACH = "each"
-    """Every item of a list. KIE's own examples give one URL as a string too: that counts as a list of one."""
-    URLS = "urls"
-    """Every value of an object whose key ends in ``Url`` (stems)."""
+_ANYTHING: dict[str, list[str]] = {"types": []}
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
-Path = tuple[str | Step, ...]
+class _Functions(Functions):  # type: ignore[misc]
+    @signature(_ANYTHING)  # type: ignore[untyped-decorator]
+    def _func_from_json(self, value: Any) -> Any:
+        try:
+            return decode_json(value) if isinstance(value, str) else value
+        except ValueError:
+            return None
+
+    @signature(_ANYTHING)  # type: ignore[untyped-decorator]
+    def _func_links(self, value: Any) -> list[Any]:
+        return [item for key, item in value.items() if key.endswith("Url")] if isinstance(value, dict) else []
 
 
-def values_at(data: Any, path: Path) -> Iterator[Any]:
-    """Yield what stands at a path, leaving out what is missing, null or empty.
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+_compiled = functools.cache(jmespath.compile)
+
+
+def value_at(data: Any, path: str) -> Any:
+    """Return the value at a path, None where it is missing or empty.
 
     :param data: a decoded answer.
-    :param path: keys and :class:`Step` members.
+    :param path: a JMESPath expression of a row; it is compiled once.
     """
-    if not path:
-        if data not in (None, "", [], {}):
-            yield data
-        return
-    for value in _one_step(data, path[0]):
-        yield from values_at(value, path[1:])
+    value = _compiled(path).search(data, _OPTIONS)
+    return None if value in _EMPTY else value
 
 
-def first_at(data: Any, *paths: Path) -> Any:
-    """Return the first value found at any of the paths, or None: spellings differ between KIE's products."""
-    for path in paths:
-        for value in values_at(data, path):
-            return value
-    return None
-
-
-def _one_step(data: Any, step: str | Step) -> Iterator[Any]:
-    if step is Step.JSON:
-        yield from _from_json(data)
-    elif step is Step.EACH:
-        yield from data if isinstance(data, list) else [data]
-    elif isinstance(data, dict):
-        if step is Step.URLS:
-            yield from (value for key, value in data.items() if key.endswith("Url"))
-        elif step in data:
-            yield data[step]
-
-
-def _from_json(data: Any) -> Iterator[Any]:
-    if not isinstance(data, str):
-        yield data
-        return
-    try:
-        yield decode_json(data)
-    except ValueError:
-        return
+def values_at(data: Any, path: str) -> list[Any]:
+    """Return the values at a path without empty ones; a single value counts as a list of one."""
+    found = value_at(data, path)
+    return [value for value in (found if isinstance(found, list) else [found]) if value not in _EMPTY]

@@ -1,37 +1,36 @@
 """One limiter per KIE account: how many tasks may be created, over all processes that share a store.
 
 KIE allows 20 new tasks in 10 seconds for an account and rejects what is more (docs.kie.ai, "Getting Started":
-rejected with 429, not queued).
+rejected with 429, not queued). The daily cap is our own. Three rules hold for both:
+
+- A create gets its time while the lock is held. Stamped before they waited for it, 22 creates passed a window of 20.
+- Creates that lie in the future are moved to now: a clock that was ahead for a moment must not block the account.
+- Nothing is deleted because it is old: a clock that is ahead for a moment would make all of today's creates old, and
+  the daily cap would begin again. The newest creates are kept, as many as a day can hold at all.
+
+One case stays open: while a clock is behind, today's creates lie in its future and are moved back to it; when it is
+right again they count as that old. Nothing in a store tells this from a clock that was ahead before.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import hashlib
 import logging
 import math
-import os
 import random
-import threading
 import time
-import weakref
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
-from airflow_kie.client.errors import KieConnectionInvalid, KieError
-from airflow_kie.client.rate_limiter.day_log import DAY_MS, MOST_A_DAY
-from airflow_kie.client.rate_limiter.stores import LOCK_SECONDS, CreateStore, StoreAddress, open_store, unavailable
+from sqlalchemy import Column, ColumnElement, Select, delete, insert, select, update
 
-if TYPE_CHECKING:
-    from pyrate_limiter import Rate
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieLimiterUnavailable
+from airflow_kie.client.rate_limiter.store import CREATES as LOG
+from airflow_kie.client.rate_limiter.store import Locked, store_at
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 CREATES = 20
 SECONDS = 10.0
@@ -39,13 +38,16 @@ MARGIN = 0.4
 """Seconds by which our window is longer than KIE's: requests do not all travel equally long. Measured with 8
 processes: 22 creates in a window of 10.0 s without it, never more than 20 with it, at 96 % of the rate."""
 
+DAY_MS = 24 * 60 * 60 * 1000
+
+MOST_A_DAY = 200_000
+"""Creates that are kept: more than KIE's rate allows in 24 hours (172,800)."""
+
+_TRIM_EVERY = 100
+"""Creates after which the oldest beyond `MOST_A_DAY` are deleted."""
+
 _JITTER_SECONDS = 0.02
 """Waiting processes wake within this time of each other, in an order that chance decides again each time."""
-
-_CONTENDED_SECONDS = 0.05
-"""What to wait when the store was busy and could not say how long."""
-
-_CLEAR_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,30 +56,28 @@ class Permit:
 
     :param granted: it may, and is counted. Send it at once: the time of the permit is the time that was counted.
     :param wait_seconds: seconds after which asking again can help; 0 when granted.
-    :param over: the limit that stood in the way: ``rate`` (KIE's window), ``day`` (our own cap), or nothing.
-    :param token: by which it can be given back; empty when not granted.
+    :param over: the limit that was reached: ``rate`` (KIE's window), ``day`` (our own cap), or nothing.
+    :param token: by which it can be given back; 0 when not granted.
     """
 
     granted: bool
     wait_seconds: float = 0.0
     over: Literal["rate", "day", ""] = ""
-    token: str = field(default="", compare=False, repr=False)
+    token: int = field(default=0, compare=False, repr=False)
 
 
 class CreateLimiter:
     """Counts the creates of one KIE account in a store that all its processes share.
 
-    Threads may share it, and it survives a fork: the child opens the store again. An SQLite file goes by the wall
-    clock of its host; Redis and Postgres go by the clock of their server, so that hosts whose clocks differ agree.
+    Limiters with different limits for one account count together. Threads may share one, and it survives a fork.
 
     :param account: the account's name, the same for every connection to it.
-    :param store: ``sqlite:///<absolute path>``, ``redis://…``, ``rediss://…`` or ``postgresql://…``; without one, the
-        file that :func:`default_store` names.
+    :param store: the URL of a :class:`~airflow_kie.client.rate_limiter.store.Store`; empty for its default.
     :param creates: how many creates KIE allows in `seconds`.
     :param seconds: length of KIE's window in seconds.
     :param margin: seconds that are added to the window.
     :param per_day: our own cap for any 24 hours; None for none, 0 for no creates at all, and at most 200,000.
-    :raises KieConnectionInvalid: if a limit is impossible.
+    :raises KieConnectionInvalid: if a limit is impossible or the store's URL is wrong.
     """
 
     def __init__(
@@ -96,28 +96,63 @@ class CreateLimiter:
                 f"3600 s (not {seconds}), a margin of at least 0 s (not {margin}) and a daily cap of at least 0 "
                 f"(not {per_day})"
             )
-        self._name = f"creates_{hashlib.sha256(account.encode()).hexdigest()[:16]}"
-        self._address = StoreAddress(store or default_store())
+        self.store = store_at(store)
+        self._account = hashlib.sha256(account.encode()).hexdigest()[:16]
         self._creates, self._window_ms = creates, math.ceil((seconds + margin) * 1000)
         self._per_day = None if per_day is None else min(per_day, MOST_A_DAY)
-        self._guard = threading.Lock()
-        self._store: CreateStore | None = None
-        self._clear_at = 0.0
-        _follow_process()
-        _LIMITERS.add(self)
 
     def take(self) -> Permit:
         """Take a permit if there is one now, without waiting for one.
 
-        It never blocks longer than the store's lock may (5 s), and counts only what it grants.
+        It waits for nothing but the store, and counts only what it grants. A store that cannot be used stops only a
+        connection with a daily cap. Without one the permit is granted: KIE itself refuses what exceeds its rate.
 
-        :raises KieLimiterUnavailable: if the store cannot be used. Nothing was counted, so nothing may be sent.
-        :raises KieConnectionInvalid: if the store's address is wrong or its library is missing.
+        :raises KieLimiterUnavailable: if there is a daily cap and the store cannot be used. Nothing may be sent.
+        :raises KieConnectionInvalid: if the store's library is not installed.
         """
         if self._per_day == 0:
             return Permit(False, DAY_MS / 1000, "day")
-        with self._guard:
-            return self._with_store(self._take)
+        try:
+            return self._take()
+        except KieLimiterUnavailable as error:
+            if self._per_day is not None:
+                raise
+            log.warning(
+                "The limiter's store cannot be used: %s. No daily cap is set, so this create is not counted and may be "
+                "sent; if it exceeds KIE's rate, KIE refuses it, which costs nothing, and it is sent again later.",
+                error.facts.message,
+            )
+            return Permit(True)
+
+    def _take(self) -> Permit:
+        with self._locked() as locked:
+            if wait := self._day_wait_ms(locked):
+                return Permit(False, wait / 1000, "day")
+            if wait := self._wait_ms(locked, self._creates, self._window_ms):
+                return Permit(False, wait / 1000, "rate")
+            row = insert(LOG).values(account=self._account, at_ms=locked.now)
+            (token,) = locked.connection.execute(row).inserted_primary_key or (0,)
+            if token % _TRIM_EVERY == 0:
+                oldest_kept = self._newest(LOG.c.id, MOST_A_DAY).scalar_subquery()
+                locked.connection.execute(delete(LOG).where(LOG.c.account == self._account, LOG.c.id < oldest_kept))
+        return Permit(True, token=token)
+
+    def acquire(self, max_wait: float) -> Permit:
+        """Wait for a permit, up to `max_wait` seconds.
+
+        Who gets the next one is decided by chance among the waiting. If the next one is further away than that, it
+        returns at once, so that no worker is held for nothing.
+
+        :param max_wait: seconds.
+        :raises KieLimiterUnavailable: as :meth:`take`.
+        """
+        deadline = time.monotonic() + max_wait
+        while True:
+            permit = self.take()
+            left = deadline - time.monotonic()
+            if permit.granted or permit.wait_seconds > left:
+                return permit
+            time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
 
     def give_back(self, permit: Permit) -> None:
         """Take a create out of the daily count: KIE has refused it, or named a task that exists already.
@@ -127,188 +162,42 @@ class CreateLimiter:
 
         :param permit: what :meth:`take` has granted; one that was not granted changes nothing.
         """
-        if not permit.token:
-            return
         try:
-            with self._guard:
-                self._with_store(lambda store: store.give_back(permit.token))
+            if permit.token:
+                mine = update(LOG).where(LOG.c.account == self._account, LOG.c.id == permit.token)
+                with self._locked() as locked:
+                    locked.connection.execute(mine.values(refused=True))
         except KieError as error:
             log.warning("A create that made no task stays counted against max_creates_per_day: %s", error)
-
-    def acquire(self, patience: float) -> Permit:
-        """Wait for a permit, up to `patience` seconds.
-
-        Who gets the next one is decided by chance among the waiting. If the next one is further away than the
-        patience reaches, it returns at once, so that no worker is held for nothing.
-
-        :param patience: seconds.
-        :raises KieLimiterUnavailable: as :meth:`take`.
-        """
-        deadline = time.monotonic() + patience
-        while True:
-            permit = self.take()
-            left = deadline - time.monotonic()
-            if permit.granted or permit.wait_seconds > left:
-                return permit
-            time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
-
-    @property
-    def place(self) -> str:
-        """Where it counts, as it may stand in a log: kind and file, or kind, host and port."""
-        return self._address.shown
-
-    @property
-    def local(self) -> bool:
-        """Whether it counts in a file of this machine, which processes on other machines do not share."""
-        return self._address.scheme == "sqlite"
-
-    def reach(self) -> None:
-        """Open the store and take its lock once, without counting anything.
-
-        :raises KieLimiterUnavailable: as :meth:`take`.
-        :raises KieConnectionInvalid: as :meth:`take`.
-        """
-        with self._guard:
-            self._with_store(lambda store: store.day_is_full(1))
 
     def day_is_full(self) -> bool:
         """Return whether our own cap for 24 hours refuses the next create; nothing is counted.
 
         :raises KieLimiterUnavailable: as :meth:`take`.
-        :raises KieConnectionInvalid: as :meth:`take`.
         """
-        per_day = self._per_day
-        if not per_day:
-            return per_day == 0
-        with self._guard:
-            return self._with_store(lambda store: store.day_is_full(per_day))
+        if not self._per_day:
+            return self._per_day == 0
+        with self._locked() as locked:
+            return self._day_wait_ms(locked) > 0
 
-    def _with_store(self, use: Callable[[CreateStore], T]) -> T:
-        """Open the store where it is not open, and return what its use returns."""
-        if self._store is not None:
-            try:
-                return use(self._store)
-            except self._store.failures:  # such as a restarted server: what was open before proves nothing
-                self._close_store()
-        self._store = store = open_store(self._address, self._name, self._window())
-        try:
-            return use(store)
-        except store.failures as error:
-            self._close_store()
-            raise unavailable(self._address, error) from None
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[Locked]:
+        """Hold the account's lock, with no create of the account after now."""
+        with self.store.locked(self._account) as locked:
+            future = update(LOG).where(LOG.c.account == self._account, LOG.c.at_ms > locked.now)
+            locked.connection.execute(future.values(at_ms=locked.now))
+            yield locked
 
-    def close(self) -> None:
-        """Let go of the store; the next permit opens it again."""
-        with self._guard:
-            self._close_store()
+    def _day_wait_ms(self, locked: Locked) -> int:
+        """Return the milliseconds until the daily cap allows the next create; 0 when it does now."""
+        return self._wait_ms(locked, self._per_day, DAY_MS, LOG.c.refused.is_(False)) if self._per_day else 0
 
-    def _take(self, store: CreateStore) -> Permit:
-        self._clear_out(store)  # before the permit: what comes after it delays the request
-        counted = store.put(self._per_day)
-        if counted.token:
-            return Permit(True, token=counted.token)
-        wait = _CONTENDED_SECONDS if counted.wait_ms is None else max(counted.wait_ms, 1) / 1000
-        return Permit(False, wait, counted.over)
+    def _wait_ms(self, locked: Locked, limit: int, window_ms: int, *only: ColumnElement[bool]) -> int:
+        """Return the milliseconds until a window holds fewer creates than its limit; 0 when it does now."""
+        blocking = locked.connection.execute(self._newest(LOG.c.at_ms, limit, *only)).scalar()
+        return 0 if blocking is None else max(0, blocking + window_ms - locked.now)
 
-    def _clear_out(self, store: CreateStore) -> None:
-        if time.monotonic() >= self._clear_at:
-            self._clear_at = time.monotonic() + _CLEAR_EVERY_SECONDS
-            with contextlib.suppress(*store.failures):  # what is wrong meets the permit next
-                store.clear_out()
-
-    def _window(self) -> Rate:
-        from pyrate_limiter import Rate
-
-        return Rate(self._creates, self._window_ms)
-
-    def _close_store(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
-    def _leave_to_parent(self) -> None:
-        """Drop what a fork inherited without closing it: the connection and its locks are the parent's."""
-        if self._store is not None:
-            _PARENTS_STORES.append(self._store)
-        self._guard, self._store, self._clear_at = threading.Lock(), None, 0.0
-
-
-_LIMITERS: weakref.WeakSet[CreateLimiter] = weakref.WeakSet()
-_FORKING: list[CreateLimiter] = []
-_HELD_FOR_FORK: list[threading.Lock] = []
-_PARENTS_STORES: list[CreateStore] = []
-_SHARED: dict[tuple[object, ...], CreateLimiter] = {}
-_shared_guard = threading.Lock()
-
-
-def shared_limiter(
-    account: str,
-    store: str = "",
-    creates: int = CREATES,
-    seconds: float = SECONDS,
-    per_day: int | None = None,
-) -> CreateLimiter:
-    """Return this process's limiter of an account; the parameters are those of :class:`CreateLimiter`.
-
-    Connections with different limits for one account get one each, and these count together.
-    """
-    key = (account, store, creates, seconds, per_day)
-    with _shared_guard:
-        if key not in _SHARED:
-            _SHARED[key] = CreateLimiter(account, store=store, creates=creates, seconds=seconds, per_day=per_day)
-        return _SHARED[key]
-
-
-def default_store() -> str:
-    """Return the URL of the SQLite file that is used where no store is named: in Airflow's home."""
-    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
-    return f"sqlite:///{Path(home).expanduser().resolve()}/kie/creates.db"
-
-
-def store_is_local(store: str) -> bool:
-    """Return whether a store is a file on this machine, which processes on other machines do not share."""
-    return not store or StoreAddress(store).scheme == "sqlite"
-
-
-def _before_fork() -> None:
-    """Let no thread be within a store while the process forks: the child would inherit locks that nobody frees."""
-    _hold_for_fork(_shared_guard)
-    _FORKING[:] = list(_LIMITERS)
-    for limiter in _FORKING:
-        _hold_for_fork(limiter._guard)
-
-
-def _hold_for_fork(guard: threading.Lock) -> None:
-    if guard.acquire(timeout=2 * LOCK_SECONDS):  # otherwise it stays the thread's that has it: a store does not answer
-        _HELD_FOR_FORK.append(guard)
-
-
-def _after_fork_in_parent() -> None:
-    held = _HELD_FOR_FORK[::-1]  # the first one last: from then on another thread may fork
-    _HELD_FOR_FORK.clear()
-    _FORKING.clear()
-    for guard in held:
-        guard.release()
-
-
-def _after_fork_in_child() -> None:
-    global _shared_guard
-    _shared_guard = threading.Lock()
-    for limiter in _FORKING:
-        limiter._leave_to_parent()
-    _HELD_FOR_FORK.clear()
-    _FORKING.clear()
-
-
-def _close_shared() -> None:
-    for limiter in _SHARED.values():
-        limiter.close()
-
-
-@functools.cache
-def _follow_process() -> None:
-    """Follow this process's forks and its end, from the first limiter on."""
-    import filelock  # noqa: F401 - it follows forks too; whoever registers last is called first, and that has to be us
-
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-    atexit.register(_close_shared)
+    def _newest(self, column: Column[int], number: int, *only: ColumnElement[bool]) -> Select[int]:
+        """Select a column of the create with this number, counted from the newest, which is 1."""
+        mine = select(column).where(LOG.c.account == self._account, *only)
+        return mine.order_by(LOG.c.at_ms.desc(), LOG.c.id.desc()).limit(1).offset(number - 1)

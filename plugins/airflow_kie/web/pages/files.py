@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from airflow_kie.archive.bucket import Bucket
-from airflow_kie.archive.s3_errors import S3StoredWrong, s3_errors
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3StoredWrong, s3_errors
 from airflow_kie.web.pages.view_model import ShownFile, SongPage
 
 _PIECE_BYTES = 256 * 1024

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata, web_ui
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import Working
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.client.task_ids import KeyRefused
@@ -72,14 +72,12 @@ class SongQueries:
         """Return whether the run that works on a song is queued or running."""
         if working is None:
             return False
-        with metadata.metadata_session() as session:
-            return metadata.run_is_active(session, working.dag_id, working.run_id)
+        return metadata.run_is_active(working.dag_id, working.run_id)
 
     def songs_of_run(self, dag_id: str, run_id: str) -> Mapping[str, Place]:
         """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
-        with metadata.metadata_session() as session:
-            told = web_ui.xcoms_of_run(session, dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
-            rendered = web_ui.rendered_arguments(session, dag_id, run_id, operators=_KNOWS_A_BUCKET)
+        told = web_ui.xcoms_of_run(dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
+        rendered = web_ui.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)
         songs: dict[str, Place] = {}
         for value in (*_flat(told), *rendered):
             found = _place_in(value)
@@ -89,8 +87,7 @@ class SongQueries:
 
     def refusal_of_run(self, dag_id: str, run_id: str) -> tuple[str, str] | None:
         """Return reason and message with which the list of a run's songs has failed, None if it has not."""
-        with metadata.metadata_session() as session:
-            told = web_ui.xcoms_of_run(session, dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
+        told = web_ui.xcoms_of_run(dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
         found = ((failure.get("reason"), failure.get("message")) for failure in told if isinstance(failure, Mapping))
         return next(((str(reason), str(message)) for reason, message in found), None)
 
@@ -99,15 +96,13 @@ class SongQueries:
 
         :param count: how many at most.
         """
-        with metadata.metadata_session() as session:
-            told = web_ui.latest_extras(session, COVER.uri, _EVENTS_FOR_EACH * count)
+        told = web_ui.latest_extras(COVER.uri, _EVENTS_FOR_EACH * count)
         found = (_place_in(extra) for extra in told)
         return list(dict.fromkeys(song for song, at in filter(None, found) if at == place))[:count]
 
     def song_of_task(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
         """Return the music task id that a task instance works on, None before it has begun."""
-        with metadata.metadata_session() as session:
-            rendered = web_ui.rendered_arguments(session, dag_id, run_id, task_id=task_id, map_index=map_index)
+        rendered = web_ui.rendered_arguments(dag_id, run_id, task_id=task_id, map_index=map_index)
         found = rendered[0].get("music_task_id") if rendered else None
         return found if isinstance(found, str) else None
 

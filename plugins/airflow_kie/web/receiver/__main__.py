@@ -100,13 +100,13 @@ def callback_url(kie_conn_id: str) -> str:
     """
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from airflow_kie._airflow_private import metadata
+    from airflow_kie._airflow_private import process
     from airflow_kie.client.account import with_token
     from airflow_kie.client.callbacks.auth import TokenSecretTooShort, connection_token, keys_in
     from airflow_kie.client.callbacks.url import receiver_url
     from airflow_kie.hooks.kie import KieHook
 
-    metadata.begin_command()
+    process.begin_command()
     try:
         extra = KieHook.get_connection(kie_conn_id).extra_dejson or {}
         keys = keys_in(extra, kie_conn_id)

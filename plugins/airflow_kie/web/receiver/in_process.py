@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from airflow_kie._airflow_private import metadata
+from airflow_kie._airflow_private import metadata, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.auth import CallbackKeys
@@ -31,13 +31,11 @@ class InProcessGateway:
 
     def wake(self, waiting: Waiting) -> Wake:
         """Let a deferred task instance look now."""
-        with metadata.metadata_session() as session:
-            return metadata.wake(session, waiting)
+        return metadata.wake(waiting)
 
     def wake_sensors(self, kie_task_id: str) -> int:
         """Let the sensors that wait for a KIE task look now: they keep their deadline under its id."""
-        with metadata.metadata_session() as session:
-            return metadata.wake_by_key(session, [f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
+        return metadata.wake_by_key([f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
 
     def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
         """Return what KIE says of an id that a callback calls a song."""
@@ -54,21 +52,17 @@ class InProcessGateway:
     def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
         """Write when the last callback came into the connection's Variable."""
         key = variable_of(kie_conn_id)
-        with metadata.metadata_session() as session:
-            trace = following(parsed(metadata.variable(session, key)), count, proof)
-            metadata.set_variable(session, key, trace.text(), DESCRIPTION)
+        trace = following(parsed(variables.variable(key)), count, proof)
+        variables.record_variable(key, trace.text(), DESCRIPTION)
 
     def run_is_active(self, dag_id: str, run_id: str) -> bool:
         """Return whether a DAG run is queued or running."""
-        with metadata.metadata_session() as session:
-            return metadata.run_is_active(session, dag_id, run_id)
+        return metadata.run_is_active(dag_id, run_id)
 
     def event_was_sent(self, music_task_id: str, since: datetime) -> bool:
         """Return whether "music complete" was sent for a song lately, by whomever."""
-        with metadata.metadata_session() as session:
-            return metadata.event_was_sent(session, MUSIC.uri, music_task_id, since)
+        return metadata.event_was_sent(MUSIC.uri, music_task_id, since)
 
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
         """Send "music complete"; return False while no DAG has declared the asset."""
-        with metadata.metadata_session() as session:
-            return metadata.send_asset_event(session, MUSIC.uri, music_task_id, extra)
+        return metadata.send_asset_event(MUSIC.uri, music_task_id, extra)

@@ -102,7 +102,7 @@ class Receiver:
         try:
             await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
-            metrics.CALLBACKS.add(outcome="not_kept")
+            metrics.CALLBACKS.add(outcome="not_stored")
             log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
             return Response(status_code=500)
         if count := self.counter.count(kie_conn_id):
@@ -111,7 +111,7 @@ class Receiver:
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
         if self.refusals.too_many():
-            metrics.CALLBACKS.add(outcome="turned_away")
+            metrics.CALLBACKS.add(outcome="rate_limited")
             return Response(status_code=429)
         metrics.CALLBACKS.add(outcome="refused")
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)

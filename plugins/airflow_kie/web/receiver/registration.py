@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from airflow_kie import settings
-from airflow_kie.archive.bucket import Bucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Options
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.archive.wanted import Wanted
 from airflow_kie.assets import MUSIC

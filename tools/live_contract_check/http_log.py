@@ -1,4 +1,4 @@
-"""What was said between us and KIE, kept while a command runs."""
+"""The requests that were sent to KIE and its answers, kept while the check runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_kie.client.requests import Request
 class Exchange:
     """One request and its answer.
 
-    :param purpose: why it was sent, in a word of the command.
+    :param purpose: which step of the check sent it.
     :param started: when it was sent, by this machine's clock.
     :param ended: when the answer was there.
     :param request: what was sent.
@@ -32,24 +32,15 @@ class Exchange:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The decoded answer; empty if it is no JSON object."""
+        """The decoded answer; empty if it is not a JSON object."""
         try:
             decoded = decode_json(self.response.content)
         except ValueError:
             return {}
         return decoded if isinstance(decoded, dict) else {}
 
-    def ahead_of(self, theirs: datetime) -> float:
-        """Return by how many seconds this machine's clock is ahead of KIE's (behind: negative), at the least.
 
-        Whenever between request and answer KIE has looked at its clock: an answer may take long.
-
-        :param theirs: KIE's time in the answer.
-        """
-        return (min(max(theirs, self.started), self.ended) - theirs).total_seconds()
-
-
-class ListeningTransport(KieTransport):
+class RecordingTransport(KieTransport):
     """Sends for one account and keeps every exchange.
 
     :param account: the account.

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 # 404: deleted meanwhile; 409: another conditional write is under way; 412: changed meanwhile.
-_CHANGED = frozenset({404, 409, 412})
-_CHANGED_CODES = frozenset({"NoSuchKey", "ConditionalRequestConflict", "PreconditionFailed"})
-_NOT_KNOWN = frozenset({400, 501})
-_NOT_KNOWN_CODES = frozenset({"NotImplemented", "InvalidArgument"})
+_CHANGED = {404: "NoSuchKey", 409: "ConditionalRequestConflict", 412: "PreconditionFailed"}
+_NOT_KNOWN = {400: "InvalidArgument", 501: "NotImplemented"}
 
 
 def if_unchanged(
@@ -36,9 +34,9 @@ def if_unchanged(
         request(**arguments, **condition)
     except ClientError as e:
         status, code = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode"), e.response["Error"].get("Code")
-        if status in _CHANGED and code in _CHANGED_CODES | {str(status)}:
+        if status in _CHANGED and code in {*_CHANGED.values(), str(status)}:
             return False
-        if status not in _NOT_KNOWN or code not in _NOT_KNOWN_CODES:
+        if status not in _NOT_KNOWN or code not in _NOT_KNOWN.values():
             raise
         request(**arguments)
     return True

@@ -5,27 +5,23 @@ All of them reach every song of the bucket, not one; what KIE made stays at KIE 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from airflow_kie.client.errors import KieError, Remedy, Scope
 
 
-class S3Error(KieError):
+class S3Error(KieError, reason="s3_failed", scope=Scope.SERVICE, remedy=Remedy.RETRY):
     """S3 failed in a way that has no reason of its own."""
 
-    reason = "s3_failed"
-    scope = Scope.SERVICE
-    remedy = Remedy.RETRY
     what = "S3 failed"
-    todo = "If it goes on, look at the S3 service's own log."
+    todo = "If it goes on, read the S3 service's own log."
 
 
-class S3AccessDenied(S3Error):
+class S3AccessDenied(S3Error, reason="s3_access_denied", remedy=Remedy.PERSON):
     """The credentials may not do this (AccessDenied, or a HEAD's bare 403)."""
 
-    reason = "s3_access_denied"
-    remedy = Remedy.PERSON
     what = "S3 denied the access"
     todo = (
         "Allow it for the principal of the S3 connection (policies: docs/iam); "
@@ -33,146 +29,108 @@ class S3AccessDenied(S3Error):
     )
 
 
-class S3ArgumentsRefused(S3Error):
+class S3ArgumentsRefused(S3Error, reason="s3_arguments_refused", remedy=Remedy.PERSON):
     """`[kie] s3_extra_args`, or the operator's `extra_args`, holds what cannot be passed on to S3."""
 
-    reason = "s3_arguments_refused"
-    remedy = Remedy.PERSON
     what = "The extra arguments for S3 cannot be used"
     todo = "Correct s3_extra_args in the [kie] configuration, or extra_args of the operator."
 
 
-class S3KmsDenied(S3Error):
+class S3KmsDenied(S3Error, reason="s3_kms_denied", remedy=Remedy.PERSON):
     """The bucket's encryption key may not be used, or is switched off."""
 
-    reason = "s3_kms_denied"
-    remedy = Remedy.PERSON
     what = "S3 could not use the encryption key"
     todo = "Enable the key and allow kms:GenerateDataKey and kms:Decrypt on it for the S3 connection's principal."
 
 
-class S3NoSuchBucket(S3Error):
+class S3NoSuchBucket(S3Error, reason="s3_no_such_bucket", remedy=Remedy.PERSON):
     """The bucket does not exist."""
 
-    reason = "s3_no_such_bucket"
-    remedy = Remedy.PERSON
     what = "The S3 bucket does not exist"
     todo = "Create the bucket or correct its name: it is created by itself only on this machine's own S3 server."
 
 
-class S3BucketName(S3Error):
+class S3BucketName(S3Error, reason="s3_bucket_name", remedy=Remedy.PERSON):
     """What is given as bucket is a URL, a path, or an ARN that cannot be used."""
 
-    reason = "s3_bucket_name"
-    remedy = Remedy.PERSON
-    what = "This is no name of an S3 bucket"
+    what = "Invalid name of an S3 bucket"
     todo = (
         "Give the bucket's name alone, such as my-covers, or the ARN or alias of an access point (of one region); "
         "the folder in it is the prefix."
     )
 
 
-class S3WrongRegion(S3Error):
+class S3WrongRegion(S3Error, reason="s3_wrong_region", remedy=Remedy.PERSON):
     """The bucket lives in another region than the connection says."""
 
-    reason = "s3_wrong_region"
-    remedy = Remedy.PERSON
     what = "The S3 bucket is in another region"
     todo = "Set region_name in the S3 connection to the bucket's region."
 
 
-class S3CredentialsExpired(S3Error):
+class S3CredentialsExpired(S3Error, reason="s3_credentials_expired", remedy=Remedy.RETRY):
     """Temporary credentials have ended."""
 
-    reason = "s3_credentials_expired"
-    remedy = Remedy.RETRY
     what = "The S3 credentials have expired"
     todo = "Where a role renews them, nothing; otherwise put fresh ones into the S3 connection."
 
 
-class S3CredentialsWrong(S3Error):
+class S3CredentialsWrong(S3Error, reason="s3_credentials_wrong", remedy=Remedy.PERSON):
     """There are no credentials, or S3 does not know them."""
 
-    reason = "s3_credentials_wrong"
-    remedy = Remedy.PERSON
     what = "S3 does not know these credentials"
     todo = "Correct access key and secret in the S3 connection, or give this machine a role."
 
 
-class S3ClockWrong(S3Error):
+class S3ClockWrong(S3Error, reason="s3_clock_wrong", remedy=Remedy.PERSON):
     """This machine's clock differs by more than S3 accepts (15 minutes)."""
 
-    reason = "s3_clock_wrong"
-    remedy = Remedy.PERSON
     what = "S3 says that this machine's clock is wrong"
     todo = "Set the machine's clock (NTP)."
 
 
-class S3SlowDown(S3Error):
+class S3SlowDown(S3Error, reason="s3_slow_down"):
     """S3 asks to be asked more slowly, or has a passing trouble of its own (503, 500)."""
 
-    reason = "s3_slow_down"
     what = "S3 asks to slow down"
     todo = "Nothing: it ends by itself."
 
 
-class S3Unreachable(S3Error):
+class S3Unreachable(S3Error, reason="s3_unreachable"):
     """No answer came from S3."""
 
-    reason = "s3_unreachable"
     what = "S3 could not be reached"
     todo = "Check the endpoint in the S3 connection and this machine's network."
 
 
-class S3EndpointWrong(S3Error):
-    """The endpoint in the S3 connection is no address."""
+class S3EndpointWrong(S3Error, reason="s3_endpoint_wrong", remedy=Remedy.PERSON):
+    """The endpoint in the S3 connection is not an address."""
 
-    reason = "s3_endpoint_wrong"
-    remedy = Remedy.PERSON
-    what = "The S3 connection's endpoint is no address"
+    what = "The S3 connection's endpoint is not an address"
     todo = "Write endpoint_url in the S3 connection with its scheme, such as https://s3.example.com."
 
 
-class S3StoredWrong(S3Error):
+class S3StoredWrong(S3Error, reason="s3_stored_wrong"):
     """What S3 holds after the upload is not what was sent; it was deleted again."""
 
-    reason = "s3_stored_wrong"
     what = "S3 stored a file with another size than was sent"
-    todo = "If it goes on, look at the S3 service: it loses data."
+    todo = "If it goes on, check the S3 service: it loses data."
 
 
 # botocore's error code -> what it means here.
 _BY_CODE: dict[str, type[S3Error]] = {
-    "AccessDenied": S3AccessDenied,
-    "AllAccessDisabled": S3AccessDenied,
-    "AccountProblem": S3AccessDenied,
-    "Forbidden": S3AccessDenied,
-    "403": S3AccessDenied,
-    "NoSuchBucket": S3NoSuchBucket,
-    "PermanentRedirect": S3WrongRegion,
-    "AuthorizationHeaderMalformed": S3WrongRegion,
-    "IllegalLocationConstraintException": S3WrongRegion,
-    "TemporaryRedirect": S3WrongRegion,
-    "301": S3WrongRegion,
-    "307": S3WrongRegion,
-    "ExpiredToken": S3CredentialsExpired,
-    "ExpiredTokenException": S3CredentialsExpired,
-    "TokenRefreshRequired": S3CredentialsExpired,
-    "RequestExpired": S3CredentialsExpired,
-    "InvalidAccessKeyId": S3CredentialsWrong,
-    "SignatureDoesNotMatch": S3CredentialsWrong,
-    "InvalidToken": S3CredentialsWrong,
-    "InvalidClientTokenId": S3CredentialsWrong,
-    "RequestTimeTooSkewed": S3ClockWrong,
-    "SlowDown": S3SlowDown,
-    "ServiceUnavailable": S3SlowDown,
-    "RequestLimitExceeded": S3SlowDown,
-    "ThrottlingException": S3SlowDown,
-    "InternalError": S3SlowDown,
-    "500": S3SlowDown,
-    "502": S3SlowDown,
-    "503": S3SlowDown,
-    "504": S3SlowDown,
+    code: error
+    for error, codes in {
+        S3AccessDenied: "AccessDenied AllAccessDisabled AccountProblem Forbidden 403",
+        S3NoSuchBucket: "NoSuchBucket",
+        S3WrongRegion: "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed "
+        "IllegalLocationConstraintException 301 307",
+        S3CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired",
+        S3CredentialsWrong: "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidClientTokenId",
+        S3ClockWrong: "RequestTimeTooSkewed",
+        S3SlowDown: "SlowDown ServiceUnavailable RequestLimitExceeded ThrottlingException InternalError "
+        "500 502 503 504",
+    }.items()
+    for code in codes.split()
 }
 
 # botocore's own exceptions (by name, base classes too) -> what they mean here.
@@ -180,19 +138,18 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
     "NoCredentialsError": S3CredentialsWrong,
     "PartialCredentialsError": S3CredentialsWrong,
     "CredentialRetrievalError": S3CredentialsExpired,
+    "TokenRetrievalError": S3CredentialsExpired,
     "MissingDependencyException": S3BucketName,  # an access point of several regions needs the C library awscrt
     "ParamValidationError": S3ArgumentsRefused,
-    "TokenRetrievalError": S3CredentialsExpired,
     "ConnectionError": S3Unreachable,
     "HTTPClientError": S3Unreachable,
     "EndpointResolutionError": S3Unreachable,
     "IncompleteReadError": S3Unreachable,
 }
 
-
 # What is done -> the right in IAM that it needs.
 _RIGHTS = {
-    "CopyObject": "s3:PutObject here and s3:GetObject where it stood",
+    "CopyObject": "s3:PutObject here and s3:GetObject at its old key",
     "CreateBucket": "s3:CreateBucket",
     "DeleteObject": "s3:DeleteObject",
     "GetObject": "s3:GetObject",
@@ -211,8 +168,7 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     :param bucket: name of the bucket.
     :param key: key of the object or prefix of the listing.
     :param principal: whose credentials are used; AWS names it itself in some answers, other services in none.
-    :raises S3Error: its subclass says why; the message names action, bucket, key and S3's own words, in which AWS
-        names the principal.
+    :raises S3Error: its subclass says why; the message names action, bucket, key and S3's own message.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -223,24 +179,23 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     except ClientError as e:
         raise _of_answer(e.response, where, _RIGHTS.get(action, "")) from e
     except BotoCoreError as e:
-        words = str(e).partition(": Bucket name must match")[0]  # two regular expressions follow, of no use to a person
-        raise _of_exception(e)(f"{where}: {words}") from e
+        # Two regular expressions follow in the message, of no use to a person.
+        raise _of_exception(e)(f"{where}: {str(e).partition(': Bucket name must match')[0]}") from e
 
 
 def _of_exception(error: Exception) -> type[S3Error]:
-    if "Invalid bucket name" in str(error):  # botocore's word for it; its class tells of arguments in general
+    if "Invalid bucket name" in str(error):  # its class is that of wrong arguments in general
         return S3BucketName
     names = (cls.__name__ for cls in type(error).__mro__)
     return next((_BY_EXCEPTION[name] for name in names if name in _BY_EXCEPTION), S3Error)
 
 
-def _of_answer(response: object, where: str, right: str) -> S3Error:
-    answer = response if isinstance(response, dict) else {}
-    error = answer.get("Error") or {}
-    code, words = str(error.get("Code", "")), str(error.get("Message", ""))
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    message = f"{where}: {code} {words}".rstrip()
-    if code.startswith("KMS.") or ("kms:" in words and code in {"AccessDenied", "403"}):
+def _of_answer(response: Mapping[str, Any], where: str, right: str) -> S3Error:
+    error = response.get("Error") or {}
+    code, text = str(error.get("Code", "")), str(error.get("Message", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    message = f"{where}: {code} {text}".rstrip()
+    if code.startswith("KMS.") or ("kms:" in text and code in {"AccessDenied", "403"}):
         return S3KmsDenied(message, code=status)
     found = _BY_CODE.get(code) or _BY_CODE.get(str(status)) or S3Error
     if found is S3AccessDenied and right:

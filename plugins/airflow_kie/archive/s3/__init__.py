@@ -1,0 +1,1 @@
+"""One S3 bucket, with what S3 refuses as typed errors."""

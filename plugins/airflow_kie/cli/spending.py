@@ -1,0 +1,103 @@
+"""`airflow kie spending stop|resume|status`: one switch for all new paid tasks of an account."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_kie import settings
+from airflow_kie._airflow_private import process, variables
+from airflow_kie.cli.terminal import command, complain, say
+from airflow_kie.client.account import spending_name
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.spending_switch import Stop, key_of, one_line, stops
+
+DESCRIPTION = "New paid tasks of this KIE account are stopped; `airflow kie spending resume` deletes this."
+
+
+@command(advice="If money runs away, pause the DAGs in Airflow meanwhile.")
+def spending(args: Namespace) -> int:
+    """Stop, resume or show; the exit code is 0 if the switch is now as it was asked for.
+
+    :param args: `action`, `account`, `reason`.
+    """
+    return _ACTIONS[args.action](args)
+
+
+def kie_spending_stop(args: Namespace) -> int:
+    """Stop accounts; the audit log's event has this name. Who stopped first stays recorded."""
+    before = stops()
+    for account in _chosen(args.account):
+        if account not in before or before[account].at is None:
+            stop = Stop(account, _person(), datetime.now(UTC), one_line(args.reason or ""))
+            variables.write_variable(key_of(account), stop.to_text(), DESCRIPTION)
+        say(stops()[account].sentence())  # as tasks read it; without it this fails
+    say("Within ten seconds no worker sends a create any more. Nothing fails; what is paid is finished and archived.")
+    return 0
+
+
+def kie_spending_resume(args: Namespace) -> int:
+    """Let new paid tasks be made again; the audit log's event has this name."""
+    before = stops()
+    chosen = _chosen(args.account) if args.account else sorted(before)
+    for account in chosen:
+        variables.delete_variable(key_of(account))
+        stopped = f" Until now: {before[account].sentence()}" if account in before else " It was not stopped."
+        say(f"Account {account}: new paid tasks may be made again.{stopped}")
+    if not chosen:
+        say("No account is stopped.")
+    still = sorted(set(chosen) & stops().keys())
+    if still:
+        complain(f"Still stopped: {', '.join(still)}. It was stopped again, or the Variable cannot be deleted.")
+    elif chosen:
+        say("Waiting tasks go on by themselves, within five minutes.")
+    return 1 if still else 0
+
+
+def _status(args: Namespace) -> int:
+    stopped = stops()
+    for account in _chosen(args.account) if args.account else sorted({*_chosen(None), *stopped}):
+        say(stopped[account].sentence() if account in stopped else f"Account {account}: new paid tasks may be made.")
+    return 0
+
+
+_ACTIONS: Mapping[str, Callable[[Namespace], int]] = {
+    "stop": process.audited(kie_spending_stop),
+    "resume": process.audited(kie_spending_resume),
+    "status": _status,
+}
+
+
+def _chosen(named: str | None) -> list[str]:
+    """Return the accounts that a person means: by name, by the id of a connection, or all of `[kie] kie_conn_ids`.
+
+    A key that is missing or wrong does not matter here. A connection that does not exist counts by its id.
+    """
+    known = {}
+    for conn_id in settings.allowed_connections():
+        try:
+            extra = KieHook.get_connection(conn_id).extra_dejson or {}
+        except AirflowNotFoundException:
+            complain(f"Connection {conn_id} does not exist; its account is taken to be {conn_id}.")
+            extra = {}
+        known[conn_id] = spending_name(str(extra.get("account") or ""), conn_id)
+    accounts, name = sorted(set(known.values())), (named or "").strip()
+    if not name:
+        return accounts
+    if name not in accounts and name not in known:
+        theirs = f"No connection of [kie] kie_conn_ids has the account {name} (theirs: {', '.join(accounts)})"
+        complain(f"{theirs}: only tasks of other connections are meant.")
+    return [name if name in accounts else known.get(name, name)]
+
+
+def _person() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

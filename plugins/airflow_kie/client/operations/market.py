@@ -1,0 +1,26 @@
+"""Market models: one endpoint for every model, which the request names (docs.kie.ai market)."""
+
+from __future__ import annotations
+
+from airflow_kie.client.operations.operation import CallOperation, State, TaskOperation, Timing
+
+JOBS = TaskOperation(
+    name="jobs",
+    title="Market: Create Task",
+    page="market/quickstart",
+    create="/api/v1/jobs/createTask",
+    details="/api/v1/jobs/recordInfo",
+    required=("model", "input"),
+    state_path="state",
+    states={
+        **dict.fromkeys(("waiting", "queuing", "generating"), State.RUNNING),
+        "success": State.SUCCEEDED,
+        "fail": State.FAILED,
+    },
+    results="to_array(from_json(resultJson).resultUrls)[]",
+    error_code_path="failCode",
+    error_message_path="failMsg",
+    unknown_codes=frozenset({422}),  # "recordInfo is null", also directly after the create
+    timing=Timing(first_read=5),
+)
+MODELS = CallOperation("models", "List Models", "market/models", "/api/v1/models", method="GET")
