@@ -37,6 +37,11 @@ def without_urls(text: str) -> str:
     return _KEY.sub(r"\1 ***", _URL.sub(_host_only, text))
 
 
+def without_queries(text: str) -> str:
+    """Return the text with every URL in it as :func:`without_query` returns it."""
+    return _URL.sub(lambda found: without_query(found.group()), text)
+
+
 def is_address(text: str) -> bool:
     """Return whether a text is or holds a URL."""
     return bool(_URL.search(text))

@@ -70,9 +70,14 @@ class Intent:
         """Return the intent that stands in an object; one that cannot be read is in doubt at once."""
         try:
             value = json.loads(body or b"{}")
-            return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+            intent = cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
         except (ValueError, TypeError, AttributeError):
             return cls(at=0.0, not_after=0.0)
+        times = (intent.at, intent.not_after, intent.callback_by or 0.0)
+        readable = isinstance(intent.owner, Mapping) and all(
+            isinstance(at, int | float) and abs(at) < 1e12 for at in times
+        )
+        return intent if readable else cls(at=0.0, not_after=0.0)
 
     def in_doubt_at(self, settled_after: float | None) -> float:
         """Return the epoch seconds from which on nobody is sending and no callback is expected any more.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.client.redact import storable
+from airflow_kie.client.redact import without_queries
 
 
 def request_digest(
@@ -55,4 +55,4 @@ def _canonical(value: Any) -> Any:
         return {name: item for name, item in kept.items() if name.lower() != "callbackurl"}
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
-    return storable(value)
+    return without_queries(value) if isinstance(value, str) else value
