@@ -12,6 +12,7 @@ from kie_simulator.audio import SECONDS
 from kie_simulator.faults import Moment
 from kie_simulator.market import refused_model, result_roles
 from kie_simulator.operations import MUSIC_KINDS, Operation
+from kie_simulator.settings import Duplicate
 from kie_simulator.simulation import Simulation
 from kie_simulator.song_rules import refused_song
 from kie_simulator.songs import invent_lyrics, invent_tags, title_from_prompt
@@ -84,7 +85,7 @@ def source_id(operation: Operation, body: Mapping[str, Any]) -> str:
 
 
 def _duplicate(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
-    if operation.once is None:
+    if operation.once is None or sim.settings.duplicate == "none":
         return None
     for task in reversed(sim.made_from(account, operation.kind, source_id(operation, body))):
         reading = sim.reading(task, "")
@@ -98,7 +99,7 @@ def _already_made(sim: Simulation, operation: Operation, task: Task) -> Answer:
     code, message = operation.once or (409, "")
     if operation.kind != "cover":
         return refusal(code, message)
-    habit = sim.settings.duplicate
+    habit = sim.settings.duplicate if isinstance(sim.settings.duplicate, Duplicate) else Duplicate()
     data: dict[str, Any] = {"object": {"taskId": task.id}, "string": task.id, "null": None}
     return Answer(habit.code, message, data[habit.data], http=habit.http)
 

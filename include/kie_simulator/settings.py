@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Duplicate(BaseModel):
-    """How KIE answers a second cover for the same music task: no recording of it exists."""
+    """How KIE answers a second cover for the same music task: no recording of it exists.
+
+    Instead of one, the setting may be ``none``: KIE then makes, and charges, another task each time.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,7 +32,7 @@ class Settings(BaseModel):
     task_seconds: float | None = Field(default=None, ge=0)
     tracks: int = Field(default=2, ge=1, le=8)
     cover_images: int = Field(default=2, ge=1, le=8)
-    duplicate: Duplicate = Duplicate()
+    duplicate: Duplicate | Literal["none"] = Duplicate()
     failed_cover_blocks: bool = False
     unfinished_music: Literal["accept", "refuse"] = "accept"
     time_format: Literal["iso", "epoch"] = "iso"
@@ -59,7 +62,8 @@ class Settings(BaseModel):
         """
         merged = self.model_dump() | dict(changes)
         if isinstance(changes.get("duplicate"), Mapping):
-            merged["duplicate"] = self.duplicate.model_dump() | dict(changes["duplicate"])
+            before = self.duplicate.model_dump() if isinstance(self.duplicate, Duplicate) else {}
+            merged["duplicate"] = before | dict(changes["duplicate"])
         return Settings.model_validate(merged)
 
     def shown(self) -> dict[str, Any]:

@@ -86,6 +86,15 @@ def test_the_form_of_a_duplicate_answer_can_be_chosen(
     assert answer.json()["data"] == {"object": {"taskId": first}, "null": None, "string": first}[data]
 
 
+def test_without_a_duplicate_answer_every_create_makes_a_task(simulator: SimulatorServer, kie: Kie, song: str) -> None:
+    simulator.control.set(duplicate="none")
+    made = [kie.create_cover(song)["data"]["taskId"] for _ in range(2)]
+    assert [charge["task_id"] for charge in simulator.control.ledger("cover")] == made
+    simulator.control.set(duplicate={"code": 409})
+    answer = kie.create_cover(song)
+    assert (answer["code"], answer["data"]) == (409, {"taskId": made[-1]})
+
+
 @pytest.mark.parametrize("blocks", [False, True])
 def test_a_failed_cover_blocks_a_second_one_only_when_that_is_switched_on(
     simulator: SimulatorServer, kie: Kie, song: str, blocks: bool
