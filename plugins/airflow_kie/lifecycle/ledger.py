@@ -111,13 +111,17 @@ class Ledger:
             return Claimed(1, intent)
         while True:
             attempts = self.attempts(request)
+            failed = tuple(task_id for attempt in attempts for task_id in attempt.task_ids)
             known = self._known(request, attempts)
+            # A write whose answer was lost is repeated by the store's client, and refused: the first one counts.
+            if isinstance(known, BeingSent | InDoubt):
+                number = attempts[-1].number
+                return Claimed(number, intent, failed) if self._intent(request, number).nonce == intent.nonce else known
             if known is not None:
                 return known
             number = attempts[-1].number + 1 if attempts else 1
             if self._create(request, number, "intent", asdict(intent)):
-                failed = (task_id for attempt in attempts for task_id in attempt.task_ids)
-                return Claimed(number, intent, tuple(failed))
+                return Claimed(number, intent, failed)
 
     def find(self, request: RequestId) -> Known | None:
         """Return what is known of a request, None if it may be sent."""

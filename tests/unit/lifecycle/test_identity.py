@@ -17,8 +17,8 @@ MONDAY = {"namespace": "studio", "dag": "songs", "run": "monday", "task": "gener
 TUESDAY = MONDAY | {"run": "tuesday"}
 BODY = {"prompt": "rain", "model": "V5", "customMode": False, "instrumental": False}
 ADDRESS = "https://uploads.example.com/in/voice.mp3"
-WITH_PARENT = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.parent_fields]
-WITHOUT = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.parent_fields]
+WITH_PARENT = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and row.parent]
+WITHOUT = [name for name, row in OPERATIONS.items() if isinstance(row, TaskOperation) and not row.parent]
 
 
 def music(asked_by: dict[str, Any] | None = None, **body: Any) -> str:
@@ -28,7 +28,7 @@ def music(asked_by: dict[str, Any] | None = None, **body: Any) -> str:
 def body_of(name: str, parent: str = MUSIC_ID) -> dict[str, Any]:
     """Return a request of any operation."""
     row = task_kind(name)
-    return dict.fromkeys(row.required, "x") | dict.fromkeys(row.parent_fields, parent) | {"prompt": "rain"}
+    return dict.fromkeys(row.required, "x") | dict.fromkeys(row.once_per, parent) | {"prompt": "rain"}
 
 
 def test_a_digest_is_short_and_says_nothing_of_the_request() -> None:

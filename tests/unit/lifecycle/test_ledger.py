@@ -144,6 +144,25 @@ def test_two_intents_have_nonces_of_their_own_that_no_repr_shows(ledger: Ledger)
     assert first.nonce not in repr(first)
 
 
+class LosesAnswers(MemoryLedgerStore):
+    """A store whose client repeats a write whose answer was lost: the object is there, and the repeat is refused."""
+
+    def create(self, key: str, body: bytes) -> bool:
+        super().create(key, body)
+        return False
+
+
+@pytest.mark.parametrize("before", [(), ("t-1",)])
+def test_an_intent_of_ones_own_whose_write_was_not_confirmed_may_be_sent(clock: Clock, before: tuple[str, ...]) -> None:
+    store = MemoryLedgerStore()
+    for task_id in before:
+        a_task(Ledger(store, clock), task_id, "failed")
+    losing = Ledger(LosesAnswers(store.objects), clock)
+    mine = intent(losing)
+    assert losing.claim(SONG, mine) == Claimed(1 + len(before), mine, before)
+    assert isinstance(losing.claim(SONG, intent(losing)), BeingSent)
+
+
 # --- adopting ---
 
 
