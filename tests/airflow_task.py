@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
@@ -78,7 +78,7 @@ class TaskInstance:
     """What the tasks use of Airflow's task instance."""
 
     dag_id: str = "music_cover"
-    run_id: str = "manual__1"
+    run_id: str = field(default_factory=lambda: f"manual__{uuid4().hex[:12]}")
     task_id: str = "task"
     map_index: int = 0
     try_number: int = 1

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from airflow_kie.client.answers.decode import DetailsAnswer
     from airflow_kie.client.api import Kie, KieAsync
     from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+    from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+    from airflow_kie.client.rate_limiter.store import Store
 
 
 _LOCAL = {"LocalExecutor": "local", "SequentialExecutor": "sequential", "DebugExecutor": "debug"}
@@ -134,9 +136,20 @@ class KieHook(BaseHook):
             seconds=SECONDS,
             per_day=None if per_day in (None, "") else int(per_day),
         )
-        if limiter.store.local and spreads_over_machines():
+        if not self._is_shared(limiter.store):
             _warn_of_local_limiter(self.kie_conn_id)
         return limiter
+
+    def ledger_database(self) -> tuple[DatabaseLedgerStore, bool]:
+        """Return the ledger's rows in the limiter's database, and whether every worker shares them."""
+        from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+        from airflow_kie.client.rate_limiter.store import store_at
+
+        store = store_at(self._limiter_store(str(self._limits().get("limiter_conn_id") or "")))
+        return DatabaseLedgerStore(store), self._is_shared(store)
+
+    def _is_shared(self, store: Store) -> bool:
+        return not (store.local and spreads_over_machines())
 
     def _limits(self) -> Mapping[str, Any]:
         return self.get_connection(self.kie_conn_id).extra_dejson or {}

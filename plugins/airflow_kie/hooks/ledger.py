@@ -5,9 +5,9 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 
 from __future__ import annotations
 
-import functools
-import logging
+import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,8 +17,7 @@ from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
     from airflow_kie.archive.ledger_store import BucketLedgerStore
-
-log = logging.getLogger(__name__)
+    from airflow_kie.hooks.kie import KieHook
 
 FOLDER = "_paid"
 
@@ -53,23 +52,33 @@ def ledger_address() -> tuple[str, str]:
     return parts.netloc, f"{path}/" if path else ""
 
 
-def open_ledger(otherwise: LedgerStore) -> OpenedLedger:
-    """Return the ledger of this Airflow.
+def open_ledger(hook: KieHook, otherwise: LedgerStore) -> OpenedLedger:
+    """Return the ledger of an account.
 
+    :param hook: the account.
     :param otherwise: the store that is used where neither S3 nor a database can keep it.
     :raises S3Error: when the bucket cannot be reached: nothing is sent then.
+    :raises KieLimiterUnavailable: when the database cannot be used.
     """
-    settle = settings.rules().agree_after
+    database, shared = hook.ledger_database()
     bucket, prefix = ledger_address()
     if bucket:
         store = _bucket_store(bucket, prefix)
-        if _honours_conditions(bucket, prefix):
-            return OpenedLedger(Ledger(store, settle_seconds=settle), f"s3://{bucket}/{prefix}")
+        if _honours_conditions(store, database):
+            return _opened(store, f"s3://{bucket}/{prefix}")
         why = f"the S3 service of bucket {bucket} does not honour conditional writes"
     else:
         why = "[kie] bucket and [kie] ledger are not set"
-    covered = "requests of other runs, and of this one after its task state is emptied"
-    return OpenedLedger(Ledger(otherwise, settle_seconds=settle), "the task state store", f"{covered}: {why}")
+    if shared:
+        where = database.store.shown
+        only = f"requests of Airflows that do not use the {where}: {why}" if bucket or not database.store.local else ""
+        return _opened(database, where, only)
+    covered = "requests of other runs, and of this one once its task state is emptied"
+    return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
+
+
+def _opened(store: LedgerStore, where: str, not_covered: str = "") -> OpenedLedger:
+    return OpenedLedger(Ledger(store, settle_seconds=settings.rules().agree_after), where, not_covered)
 
 
 def _bucket_store(bucket: str, prefix: str) -> BucketLedgerStore:
@@ -79,7 +88,12 @@ def _bucket_store(bucket: str, prefix: str) -> BucketLedgerStore:
     return BucketLedgerStore(open_bucket(settings.text("aws_conn_id", "aws_default"), bucket), prefix)
 
 
-@functools.cache
-def _honours_conditions(bucket: str, prefix: str) -> bool:
-    """Return whether two writers cannot both create one object there; asked once a process."""
-    return _bucket_store(bucket, prefix).honours_conditions("_probe")
+def _honours_conditions(store: BucketLedgerStore, database: LedgerStore) -> bool:
+    """Return whether two writers cannot both create one object in a bucket; asked once a day."""
+    where = hashlib.sha256(f"{store.bucket.client.meta.endpoint_url} {store.bucket.url(store.prefix)}".encode())
+    key = f"_conditional_writes/{where.hexdigest()[:16]}/{datetime.now(UTC):%Y-%m-%d}/"
+    known = next(iter(database.list(key)), "")
+    if not known:
+        known = f"{key}{'honoured' if store.honours_conditions('_probe') else 'ignored'}"
+        database.create(known, b"")
+    return known.endswith("/honoured")

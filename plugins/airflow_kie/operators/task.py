@@ -233,7 +233,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         self, context: Context, records: Mapping[str, Any] | None = None, event: Mapping[str, Any] | None = None
     ) -> list[Any]:
         hook, ti, store = KieHook(self.kie_conn_id), context["ti"], context["task_state_store"]
-        opened = open_ledger(TaskStateLedgerStore(store))
+        opened = open_ledger(hook, TaskStateLedgerStore(store))
         key = {"key": self.idempotency_key} if self.idempotency_key else self._asked_by(ti)
         requests, deadline = self.requests or (), time.time() + self._timeout
 
@@ -331,7 +331,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     def _paid_request(self, context: Context, hook: KieHook, record: TaskRecord, sender: Sender) -> PaidRequest:
         """Return the request in the account's ledger."""
-        opened = open_ledger(TaskStateLedgerStore(context["task_state_store"]))
+        opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
         if opened.not_covered:
             self.log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
         request = RequestId(hook.account.spending_name, record.kind, record.digest)

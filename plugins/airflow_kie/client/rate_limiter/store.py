@@ -32,6 +32,7 @@ from sqlalchemy import (
     NullPool,
     String,
     Table,
+    Text,
     create_engine,
     extract,
     false,
@@ -56,6 +57,14 @@ CREATES = Table(
 )
 """Requests for new tasks: a digest of the account's name, the time in epoch milliseconds of the store's clock, and
 whether KIE refused it, so that it counts against KIE's rate but not against the daily cap."""
+
+PAID_REQUESTS = Table(
+    "kie_paid_requests",
+    TABLES,
+    Column("key", String(500), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+"""The ledger of paid requests, where S3 cannot keep it, and what is known of S3 services; rows are never changed."""
 
 LOCK_SECONDS = 5.0
 """How long to wait for a connection, for the lock and for each answer. A holder of the lock needs milliseconds."""

@@ -1,0 +1,42 @@
+"""Where S3 cannot keep the ledger of paid requests, it is in the database that the limiter uses: rows, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+
+from airflow_kie.client.rate_limiter.store import PAID_REQUESTS, Store
+
+
+@dataclass(frozen=True)
+class DatabaseLedgerStore:
+    """Keys and their content in one table.
+
+    :param store: the database.
+    """
+
+    store: Store
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Write a row; False if there is one already, which stays as it is."""
+        with self.store.locked("paid requests") as locked:
+            there = locked.connection.execute(select(PAID_REQUESTS.c.key).where(PAID_REQUESTS.c.key == key)).scalar()
+            if there is None:
+                locked.connection.execute(insert(PAID_REQUESTS).values(key=key, body=body.decode()))
+            return there is None
+
+    def list(self, prefix: str) -> Iterable[str]:
+        """Return the keys below a prefix, in their order."""
+        column = PAID_REQUESTS.c.key
+        with self.store.locked("paid requests") as locked:
+            found = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column)
+            return list(locked.connection.execute(found).scalars())
+
+    def read(self, key: str) -> bytes | None:
+        """Return a row's content, None if there is none."""
+        with self.store.locked("paid requests") as locked:
+            found = select(PAID_REQUESTS.c.body).where(PAID_REQUESTS.c.key == key)
+            body = locked.connection.execute(found).scalar()
+        return None if body is None else str(body).encode()
