@@ -268,7 +268,7 @@ def _parts(licence: str) -> set[str]:
 
 
 def _table(rows: Iterable[Row]) -> str:
-    lines = ["| package | version | licence | said by | only where |", "|---|---|---|---|---|"]
+    lines = ["| package | version | licence | source | only where |", "|---|---|---|---|---|"]
     for it in rows:
         licence = it.licence.replace(BSD, "BSD (the metadata does not say which)")
         marker = f"`{it.pin.marker}`" if it.pin.marker else ""
