@@ -81,7 +81,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
         archive_songs(Bucket(client, "songs"), Bucket(client, "other"))
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parents[1] / 'plugins'}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__AUTH_MANAGER": "song_pages_server.PerDagAuthManager",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -25,7 +25,7 @@ from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.web.receiver.asking import ConnectionClaims
+from airflow_kie.web.receiver import connections
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -193,7 +193,7 @@ def call_back(app: FastAPI, body: dict[str, Any], task_id: str, **query: str) ->
 def test_the_receiver_still_answers_and_keeps_songs_where_no_internal_is_left(
     app: FastAPI, archive: StoredFiles, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ConnectionClaims, "ask", lambda *_: Claim.SONG)
+    monkeypatch.setattr(connections, "ask_kie", lambda *_: Claim.SONG)
     cover = {"code": 200, "data": {"taskId": COVER, "images": []}}
     for _ in range(2):
         assert call_back(app, cover, COVER, **{TOKEN_PARAMETER: wake_token(SECRET, WAITING)}) == 200

@@ -20,11 +20,9 @@ from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.inbox import KieReconcileOperator
-from airflow_kie.web.receiver import asking
-from airflow_kie.web.receiver.asking import Claims
-from airflow_kie.web.receiver.receiver import create_app
-from airflow_kie.web.receiver.rest_client import AirflowApi, Credentials
-from airflow_kie.web.receiver.rest_gateway import RestGateway
+from airflow_kie.web.receiver import receiver
+from airflow_kie.web.receiver.receiver import Claims, create_app
+from airflow_kie.web.receiver.rest import AirflowApi, RestGateway
 from airflow_task import StoredFiles, TaskRun
 from asgi_server import serving
 from kie_simulator.server import SimulatorServer
@@ -81,7 +79,7 @@ def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[K
 
 @pytest.fixture
 def called(account: Kie, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
-    api = AirflowApi(NOBODY, Credentials(token="a token"))
+    api = AirflowApi(NOBODY, token="a token")
     world = RestGateway(api)
     announced: list[str] = []
     monkeypatch.setattr(world, "announce", lambda _, song: announced.append(song))
@@ -201,7 +199,7 @@ def test_an_id_is_asked_about_once_however_often_its_callback_is_sent_again() ->
 
 
 def test_a_kie_that_does_not_answer_in_time_keeps_no_callback_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(receiver, "ASK_SECONDS", 0.05)
     released = threading.Event()
 
     def ask(kie_conn_id: str, task_id: str) -> Claim:

@@ -25,8 +25,8 @@ from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_kie.web.receiver.registration import SongRegistry
-from airflow_kie.web.receiver.secrets import ConnectionKeys
+from airflow_kie.web.receiver.connections import Connections
+from airflow_kie.web.receiver.in_process import InProcessGateway
 from airflow_task import StoredFiles, TaskRun, Variables, close_clients
 from kie_simulator.server import SimulatorServer
 
@@ -173,22 +173,24 @@ def test_a_callback_is_checked_with_the_secret_of_the_connection_that_its_addres
         secret = {"webhook_secret": f"of-{name}"}
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", kie_connection(kie, extra=secret))
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {"webhook_secret": "x"}}))
-    keys = ConnectionKeys()
-    assert keys.of("kie_label_b") == keys_in({"webhook_secret": "of-kie_label_b"}, "kie_label_b")
-    assert keys.of("kie_default") != keys.of("kie_label_b")
-    assert [keys.of("kie_not_listed"), keys.of("aws_default")] == [CallbackKeys(), CallbackKeys()]
+    connections = Connections()
+    assert connections.keys_of("kie_label_b") == keys_in({"webhook_secret": "of-kie_label_b"}, "kie_label_b")
+    assert connections.keys_of("kie_default") != connections.keys_of("kie_label_b")
+    assert [connections.keys_of("kie_not_listed"), connections.keys_of("aws_default")] == [
+        CallbackKeys(),
+        CallbackKeys(),
+    ]
 
 
 def test_a_song_that_a_callback_tells_of_belongs_to_the_account_that_called(
-    kie: SimulatorServer, archive: StoredFiles
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, Any]] = []
-    airflow: Any = SimpleNamespace(
-        event_was_sent=lambda *_: False, send_event=lambda song, extra: sent.append((song, extra)) or True
-    )
-    heard = SongRegistry(airflow)
-    assert heard.register("kie_label_b", A, Claim.SONG)
-    heard.announce("kie_label_b", A)
+    airflow = InProcessGateway()
+    monkeypatch.setattr(airflow, "event_was_sent", lambda *_: False)
+    monkeypatch.setattr(airflow, "send_event", lambda song, extra: sent.append((song, extra)) or True)
+    assert airflow.register("kie_label_b", A, Claim.SONG)
+    airflow.announce("kie_label_b", A)
     assert archive.json(f"songs/_pending/{A}.json")["kie_conn_id"] == "kie_label_b"
     assert [(song, extra["kie_conn_id"]) for song, extra in sent] == [(A, "kie_label_b")]
 
