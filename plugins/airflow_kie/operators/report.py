@@ -11,8 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.errors import KieError
-from airflow_kie.client.one_line import one_line
-from airflow_kie.client.redact import without_urls
+from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 

@@ -23,7 +23,7 @@ from airflow_kie.archive.inbox.song_request import (
     prefix_errors,
     songs_in,
 )
-from airflow_kie.client.flags import is_true
+from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy

@@ -13,8 +13,8 @@ from airflow.sdk import BaseOperator
 from airflow_kie import metrics, settings
 from airflow_kie.archive.describe import song_of, sources_of
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.suno import COVER, MUSIC
+from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy

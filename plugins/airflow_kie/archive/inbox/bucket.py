@@ -192,7 +192,7 @@ class InboxBucket:
 
 
 def _ordered(song: Song) -> OrderedSong:
-    from airflow_kie.client.flags import is_true
+    from airflow_kie.client.untrusted import is_true
 
     return OrderedSong(
         music_task_id=song["music_task_id"],
