@@ -23,9 +23,9 @@ from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
-from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.bounded import BoundedClient, Bounds, built
+from airflow_kie.client.untrusted import decode_json
 from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
