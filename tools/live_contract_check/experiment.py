@@ -193,7 +193,7 @@ class CoverExperiment:
             told = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
             self.say(f"{told}: {answer.task_id}.")
         known = {"kie_conn_id": self.hook.kie_conn_id, "title": self.title, "cover_task_ids": (answer.task_id,)}
-        self.archive.note(received_from="form", **known)
+        self.archive.update_pending(received_from="form", **known)
 
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS

@@ -72,9 +72,9 @@ class Tally:
         self.songs += 1
         self.files += song.files
         self.size += song.size
-        self.in_progress += song.in_work
+        self.in_progress += song.in_progress
         self.wrong_songs += bool(song.problems)
-        self.problems += [{"key": problem.key, "problem": problem.told} for problem in song.problems]
+        self.problems += [{"key": problem.key, "problem": problem.text} for problem in song.problems]
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values."""

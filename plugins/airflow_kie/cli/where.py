@@ -10,8 +10,7 @@ from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
-from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.pending import Pending, pending_songs
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive

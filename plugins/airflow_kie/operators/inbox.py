@@ -20,7 +20,6 @@ from airflow_kie.archive.inbox.objects import (
     shown,
 )
 from airflow_kie.archive.inbox.song_request import counted, first_of
-from airflow_kie.archive.pending_songs import pending_songs
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, Remedy, error_class
 from airflow_kie.durable.defaults import RETRIES
@@ -297,10 +296,11 @@ class KieReconcileOperator(BaseOperator):
                 break
         for music_task_id in swept:
             archive = SongArchive(bucket, _archive_keys().song(music_task_id))
-            archive.note(received_from="inbox")  # younger now: not swept again at once
+            archive.update_pending(received_from="inbox")  # younger now: not swept again at once
         return dispatch(self, context, swept)
 
     def _left(self, context: Context, bucket: Bucket) -> Iterator[Pending]:
+        from airflow_kie.archive.pending import pending_songs
         from airflow_kie.operators.unconfirmed_songs import UnconfirmedSongs
 
         now = datetime.now(UTC)

@@ -264,10 +264,10 @@ class KieSongListOperator(BaseOperator):
     def _note(self, context: Context, bucket: Bucket, prefix: str, order: SongOrder) -> _Noted:
         """Write the song's pending record, unless nothing that is asked for is missing in the bucket."""
         from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.manifest import Wanted
         from airflow_kie.archive.pending import Options, Working
         from airflow_kie.archive.record_base import label_list
         from airflow_kie.archive.song_folder import SongArchive
-        from airflow_kie.archive.wanted import Wanted
         from airflow_kie.durable.xcom import result_of
 
         archive = SongArchive(bucket, ArchiveKeys(prefix).song(order.music_task_id))
@@ -278,7 +278,7 @@ class KieSongListOperator(BaseOperator):
             self.log.info("Song %s has all that is asked for.", order.music_task_id)
             return _Noted(order, result_of(bucket.name, archive.keys.manifest, manifest, changed=False))
         ti = context["ti"]
-        pending = archive.note(
+        pending = archive.update_pending(
             received_from=order.received_from,
             kie_conn_id=order.kie_conn_id,
             working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
@@ -300,7 +300,7 @@ class KieSongListOperator(BaseOperator):
         if not (checked.cover_task_id or checked.refused):
             return pending
         ours = (checked.cover_task_id,) if checked.cover_task_id else ()
-        return archive.note(
+        return archive.update_pending(
             received_from=order.received_from, cover_task_ids=ours, refused_cover_task_ids=checked.refused
         )
 

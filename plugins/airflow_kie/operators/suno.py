@@ -147,7 +147,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
             from airflow_kie.archive.pending import Working
 
             ti = context["ti"]
-            archive.note(
+            archive.update_pending(
                 received_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,

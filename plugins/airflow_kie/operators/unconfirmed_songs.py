@@ -45,7 +45,7 @@ class UnconfirmedSongs:
         if claim is Claim.OTHER or claim.value == pending.unconfirmed == Claim.NOT_FOUND:
             self._delete(pending)
         elif claim is Claim.NOT_FOUND:
-            self._archive(pending).note(received_from=pending.received_from, unconfirmed=claim.value)
+            self._archive(pending).update_pending(received_from=pending.received_from, unconfirmed=claim.value)
         return False
 
     def _ask(self, kie_conn_id: str, music_task_id: str) -> Claim:

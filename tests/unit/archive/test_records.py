@@ -111,7 +111,7 @@ def pending(**more: Any) -> Pending:
 
 def test_a_pending_record_follows_its_schema() -> None:
     full = pending(
-        working=Working(dag_id="d", run_id="r", map_index=2),
+        working=Working(dag_id="d", run_id="r"),
         last_failure=Failure(reason="out_of_credits", message="…", at=NOON),
         waiting_for=WaitingFor(reason="out_of_credits", since=NOON),
         options=Options(audio=True),

@@ -166,7 +166,7 @@ def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called
 
 def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called: Called, account: Kie) -> None:
     archive = open_song("aws_default", called.archive.bucket, "songs", STRANGE)
-    archive.note(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
+    archive.update_pending(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
     assert swept() == []
     record = called.pending(STRANGE)
     assert record is not None
@@ -176,7 +176,9 @@ def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called:
 def test_a_claim_that_kie_does_not_confirm_changes_no_record_of_somebody_else(
     called: Called, archive: StoredFiles
 ) -> None:
-    open_song("aws_default", archive.bucket, "songs", STRANGE).note(received_from="inbox", kie_conn_id="kie_b")
+    open_song("aws_default", archive.bucket, "songs", STRANGE).update_pending(
+        received_from="inbox", kie_conn_id="kie_b"
+    )
     before = archive.body(f"songs/_pending/{STRANGE}.json")
     assert called.complete(STRANGE) == 200
     assert archive.body(f"songs/_pending/{STRANGE}.json") == before

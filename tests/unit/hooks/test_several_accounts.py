@@ -66,7 +66,7 @@ def event(music_task_id: str, **extra: Any) -> dict[str, Any]:
 
 def noted(archive: StoredFiles, music_task_id: str, **facts: Any) -> SongArchive:
     song = open_song("aws_default", archive.bucket, "songs", music_task_id)
-    song.note(received_from="inbox", **facts)
+    song.update_pending(received_from="inbox", **facts)
     return song
 
 

@@ -61,7 +61,7 @@ def refuse_write(bucket: Bucket, key: str) -> None:
 
 
 def owe(bucket: str, music_task_id: str, **known: Any) -> None:
-    open_song("aws_default", bucket, "songs", music_task_id).note(received_from="form", **known)
+    open_song("aws_default", bucket, "songs", music_task_id).update_pending(received_from="form", **known)
 
 
 def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pending(

@@ -148,7 +148,7 @@ def test_every_song_is_noted_before_anything_is_paid(kie: SimulatorServer, archi
 
 def test_songs_that_have_all_that_is_asked_for_are_left_out(kie: SimulatorServer, archive: StoredFiles) -> None:
     music = archive_song(kie, archive.bucket)
-    open_song("aws_default", archive.bucket, "songs", music).note(received_from="event")  # an event came late
+    open_song("aws_default", archive.bucket, "songs", music).update_pending(received_from="event")  # an event came late
     run = list_run(music_task_ids=[music, A])
     assert [song["music_task_id"] for song in run.execute()] == [A]
     (done,) = run.ti.pushed["archived_already"]

@@ -99,7 +99,7 @@ def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_g
     world: World, bucket: str
 ) -> None:
     working = Working(dag_id="music_cover", run_id="run")
-    open_song("aws_default", bucket, "songs", SONG).note(received_from="form", working=working)
+    open_song("aws_default", bucket, "songs", SONG).update_pending(received_from="form", working=working)
     assert world().run_is_active("music_cover", "run") is True
     assert world().register("kie_default", SONG, Claim.SONG) is False
 

@@ -148,7 +148,7 @@ class InboxBucket:
             known: dict[str, Any] = {"options": song.options, "labels": song.labels, "kie_conn_id": song.kie_conn_id}
             if song.cover_task_id:
                 known["offered_cover_task_ids"] = (song.cover_task_id,)
-            self._archive(song.music_task_id).note(received_from="inbox", **known)
+            self._archive(song.music_task_id).update_pending(received_from="inbox", **known)
         self.bucket.put_json(order.to_json(), self.keys.inbox_order(item.digest))
 
     def reject(self, version: ObjectFacts, reason: str) -> bool:

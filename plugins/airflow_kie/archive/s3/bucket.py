@@ -106,7 +106,7 @@ class Bucket:
 
         A service that ignores conditional requests writes in any case: read back what must not get lost.
 
-        :param etag: of the object as it was read; None: there was no such object.
+        :param etag: of the object as it was read; None: it did not exist.
         :return: False if the object has changed, and nothing was written.
         """
         arguments = {**self._record(key), "Body": _json_bytes(value), "ContentType": "application/json"}
@@ -122,7 +122,7 @@ class Bucket:
             return if_unchanged(self.client.delete_object, self._object(key), etag)
 
     def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
-        """Return a small object's content, or None if there is no such object.
+        """Return a small object's content, None where it does not exist.
 
         :param max_bytes: more than this is refused, so that a stray large object cannot fill the memory.
         :raises ArchiveUnreadable: for an object larger than that.
@@ -131,7 +131,7 @@ class Bucket:
         return version and version[1]
 
     def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
-        """Return which version of an object is there and its content, or None if there is no such object.
+        """Return which version of an object is there and its content, None where it does not exist.
 
         :param max_bytes: of a larger object one byte more than this is returned.
         """
@@ -143,11 +143,11 @@ class Bucket:
                 return _facts(key, answer), body.read(max_bytes + 1)
 
     def get_json(self, key: str) -> Any:
-        """Return an object's JSON value, or None if there is no such object; see :meth:`get_json_and_etag`."""
+        """Return an object's JSON value, None where it does not exist; see :meth:`get_json_and_etag`."""
         return self.get_json_and_etag(key)[0]
 
     def get_json_and_etag(self, key: str) -> tuple[Any, str | None]:
-        """Return an object's JSON value and its ETag, or None for both if there is no such object.
+        """Return an object's JSON value and its ETag, None for both where it does not exist.
 
         :raises ArchiveUnreadable: when it is not JSON, or too large.
         """
@@ -167,7 +167,7 @@ class Bucket:
         return version
 
     def head(self, key: str) -> ObjectFacts | None:
-        """Return what S3 says of an object, or None if there is no such object."""
+        """Return what S3 says of an object, None where it does not exist."""
         with self._errors("HeadObject", key):
             answer = self._found(self.client.head_object, key)
         if answer is None:
@@ -175,7 +175,7 @@ class Bucket:
         return _facts(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
 
     def read_facts(self, key: str) -> ObjectFacts | None:
-        """Read a whole object, piece by piece, and return what it is, or None if there is no such object.
+        """Read a whole object, piece by piece, and return what it is, None where it does not exist.
 
         :return: size and SHA-256 are those of the bytes that were read.
         """
@@ -191,7 +191,7 @@ class Bucket:
         return replace(_facts(key, answer, digest.hexdigest()), size=size)
 
     def _found(self, request: Callable[..., Any], key: str) -> Any:
-        """Return S3's answer about an object, or None if there is no such object."""
+        """Return S3's answer about an object, None where it does not exist."""
         from botocore.exceptions import ClientError
 
         try:

@@ -14,10 +14,10 @@ from typing import Any
 from airflow_kie import settings
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.manifest import Wanted
 from airflow_kie.archive.pending import Options
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.archive.wanted import Wanted
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
@@ -94,7 +94,7 @@ class AirflowGateway(Connections, ABC):
                 return False
             if known and not known.unconfirmed and claim is not Claim.SONG:
                 return False
-            record = archive.note(
+            record = archive.update_pending(
                 received_from="callback",
                 kie_conn_id=kie_conn_id,
                 options=Options.of(wanted),
