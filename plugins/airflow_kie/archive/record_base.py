@@ -16,21 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic import WithJsonSchema as JsonSchema
 
-from airflow_kie.client.errors import KieError
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 if TYPE_CHECKING:
     from airflow_kie.archive.layout import SongKeys
     from airflow_kie.archive.s3.bucket import Bucket
-
-
-class ArchiveUnreadable(KieError, reason="archive_unreadable"):
-    """A manifest or pending record in the bucket is not what this program or a newer one wrote."""
-
-    what = "A record in the bucket cannot be read"
-    todo = (
-        "Open the object that is named. If it is damaged, copy the cover_task_ids in it, delete it and clear the task: "
-        "it is written again, and KIE names the cover task again if it was paid."
-    )
 
 
 def utc_text(moment: datetime) -> str:

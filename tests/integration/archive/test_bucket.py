@@ -18,9 +18,9 @@ from airflow_kie.archive.pending import (
     read_pending,
     upsert_pending,
 )
-from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import (
+    ArchiveUnreadable,
     S3ArgumentsRefused,
     S3CredentialsWrong,
     S3NoSuchBucket,

@@ -13,7 +13,8 @@ import pytest
 import airflow_kie.archive
 from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, manifest_schema
 from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending, pending_schema
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label
+from airflow_kie.archive.record_base import Label
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)

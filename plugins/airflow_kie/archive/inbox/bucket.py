@@ -26,8 +26,9 @@ from airflow_kie.archive.layout import (
     is_waiting_in_inbox,
 )
 from airflow_kie.archive.pending import Options
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.record_base import Label, Record, UtcTime, label_list, label_map
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.answers.details import MEDIA_LIFETIME
 

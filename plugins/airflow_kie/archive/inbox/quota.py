@@ -13,8 +13,9 @@ from pydantic import Field
 
 from airflow_kie.archive.inbox.objects import InboxObject, InboxUnreadable, shown
 from airflow_kie.archive.inbox.song_request import counted
-from airflow_kie.archive.record_base import ArchiveUnreadable, Record, UtcTime
+from airflow_kie.archive.record_base import Record, UtcTime
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3 import extra_args
 from airflow_kie.archive.s3.conditional import if_unchanged
-from airflow_kie.archive.s3.errors import S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024

@@ -163,7 +163,6 @@ ELSEWHERE = (
     "airflow_kie.archive.inbox.song_request",
     "airflow_kie.archive.layout",
     "airflow_kie.archive.s3.errors",
-    "airflow_kie.archive.record_base",
 )
 """Modules with errors of their own, by name: they are imported only where a stored reason is one of theirs."""
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
 from airflow_kie._airflow_private.web_ui import login_address
-from airflow_kie.archive.record_base import ArchiveUnreadable
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.errors.base import KieError
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.spending_switch import stops

@@ -24,7 +24,7 @@ from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import read_manifest
 from airflow_kie.archive.pending import list_pending, read_pending
-from airflow_kie.archive.record_base import ArchiveUnreadable
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.files import file_answer
