@@ -24,7 +24,8 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator, KieReconcileOperator
+from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator
+from airflow_kie.operators.reconcile import KieReconcileOperator
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -64,14 +65,14 @@ def archive_a_song(bucket: Bucket) -> None:
 
 
 def read_the_inbox(bucket: Bucket) -> None:
-    """Do what DAG cover_inbox does: read, note, reject, put away, look for songs that were lost."""
+    """Do what DAG cover_inbox does: read, record, reject, move away, look for songs that were lost."""
     run = TaskRun(lambda: KieInboxOperator(task_id="read_inbox"))
     run.execute()
     digests = run.ti.pushed["taken"]
     TaskRun(lambda: KieInboxCleanupOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
-    sweep: Any = KieReconcileOperator(task_id="sweep")
+    reconcile: Any = KieReconcileOperator(task_id="reconcile")
     context: Any = {"ti": run.ti}
-    assert [pending.music_task_id for pending in sweep._left(context, bucket)] == []
+    assert [pending.music_task_id for pending in reconcile._lost(context, reconcile.inbox())] == []
 
 
 def show_a_song(bucket: Bucket) -> None:
@@ -233,7 +234,6 @@ def run_the_chain(song: str, failed: str) -> None:
             task_id="report",
             songs=[arguments, owed],
             list_task_id="song_list",
-            archive_task_id="archive_to_s3",
             chain_task_ids=("generate_cover", "archive_to_s3"),
         ),
         ti=TaskInstance(pulls=pulls),

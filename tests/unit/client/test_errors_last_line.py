@@ -109,7 +109,6 @@ def reported(songs: Any, failure: dict[str, Any] | None = None) -> str:
             task_id="report",
             songs=songs,
             list_task_id="song_list",
-            archive_task_id="archive_to_s3",
             chain_task_ids=["generate_cover"],
         )
     )

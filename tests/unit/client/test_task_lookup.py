@@ -19,7 +19,7 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.operators.inbox import KieReconcileOperator
+from airflow_kie.operators.reconcile import KieReconcileOperator
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import Claims, create_app
 from airflow_kie.web.receiver.rest import AirflowApi, RestGateway
@@ -69,7 +69,7 @@ class Called:
 
 @pytest.fixture
 def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kie]:
-    """Give the account whose callbacks are accepted; the sweep looks at every record."""
+    """Give the account whose callbacks are accepted; reconcile checks every record."""
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
     monkeypatch.setenv("AIRFLOW__KIE__RECONCILE_AFTER_MINUTES", "0")
     client = Kie(kie)
@@ -97,9 +97,9 @@ def song(account: Kie) -> str:
     return str(account.generate()["data"]["taskId"])
 
 
-def swept() -> list[str]:
-    """Run the sweep; return which songs it starts."""
-    run = TaskRun(lambda: KieReconcileOperator(task_id="sweep"))
+def dispatched() -> list[str]:
+    """Run the task reconcile; return which songs it starts."""
+    run = TaskRun(lambda: KieReconcileOperator(task_id="reconcile"))
     events = Partitions()
     run.extra["outlet_events"] = {MUSIC: events}
     try:
@@ -135,7 +135,7 @@ def test_a_song_that_kie_confirms_is_recorded_before_the_answer_and_announced(ca
 
 
 @pytest.mark.parametrize("changes", [{"host": NOBODY}, {"password": ""}, {"password": "another key"}])
-def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_for_the_sweep(
+def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_until_it_can(
     kie: SimulatorServer, called: Called, account: Kie, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished = song(account)
@@ -145,10 +145,10 @@ def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_for_the_sweep(
     assert record is not None
     assert record["unconfirmed"] == "not_asked"
     assert called.settled() == []
-    assert swept() == []  # KIE still cannot be asked: nothing is started, and nothing is lost
+    assert dispatched() == []  # KIE still cannot be asked: nothing is started, and nothing is lost
     assert called.pending(finished) is not None
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
-    assert swept() == [finished]
+    assert dispatched() == [finished]
     record = called.pending(finished)
     assert record is not None
     assert record["unconfirmed"] is None
@@ -159,7 +159,7 @@ def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called
     record = called.pending(STRANGE)
     assert record is not None
     assert record["unconfirmed"] == "not_found"
-    assert swept() == []
+    assert dispatched() == []
     assert called.pending(STRANGE) is None
     assert called.settled() == []
 
@@ -167,7 +167,7 @@ def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called
 def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called: Called, account: Kie) -> None:
     archive = open_song("aws_default", called.archive.bucket, "songs", STRANGE)
     archive.update_pending(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
-    assert swept() == []
+    assert dispatched() == []
     record = called.pending(STRANGE)
     assert record is not None
     assert record["unconfirmed"] == "not_found"

@@ -109,7 +109,9 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
     archive.put("inbox/a.json", json.dumps({"music_task_id": song, "kie_conn_id": "kie_label_b"}).encode())
     TaskRun(lambda: KieInboxOperator(task_id="read_inbox")).execute()
     assert archive.json(f"songs/_pending/{song}.json")["kie_conn_id"] == "kie_label_b"
-    (arguments,) = list_run(event(song, received_from="inbox", kie_conn_id=None)).execute()  # as hand_on_songs sends it
+    (arguments,) = list_run(
+        event(song, received_from="inbox", kie_conn_id=None)
+    ).execute()  # as dispatch_songs sends it
     assert arguments["kie_conn_id"] == "kie_label_b"
     common = {name: arguments[name] for name in ("music_task_id", "kie_conn_id", "bucket", "prefix")}
     cover = TaskRun(
@@ -120,7 +122,7 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
     assert [charge["account"] for charge in kie.control.ledger("cover")] == ["sim-label-b"]
 
 
-def test_a_pending_song_whose_connection_is_no_longer_allowed_is_left_to_a_person_by_the_sweep(
+def test_a_pending_song_whose_connection_is_no_longer_allowed_is_left_to_a_person(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
     noted(archive, A, kie_conn_id="kie_not_listed")

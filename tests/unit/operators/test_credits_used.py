@@ -68,11 +68,7 @@ def test_the_report_tells_credits_where_they_are_known(
     credits: float | None, told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = {"music_task_id": MUSIC_ID, "title": "Rain", "files": [], "credits": credits}
-    run = TaskRun(
-        lambda: KieSongReportOperator(
-            task_id="report", songs=[song], list_task_id="l", archive_task_id="a", chain_task_ids=["a"]
-        )
-    )
+    run = TaskRun(lambda: KieSongReportOperator(task_id="report", songs=[song], list_task_id="l", chain_task_ids=["a"]))
     run.ti.pulls = {("a", "return_value"): [song]}
     assert run.execute()[0]["credits"] == credits
     assert ("12.5 credits" in capsys.readouterr().out) is told
