@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import web_ui
+from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.assets import COVER
@@ -63,10 +63,10 @@ def configured_place() -> Place | None:
 
 def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
     """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
-    pushed = web_ui.xcoms_of_run(dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
+    pushed = metadata.xcoms_of_run(dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
     listed = [item for value in pushed for item in (value if isinstance(value, list) else [value])]
     songs: dict[str, Place] = {}
-    for value in (*listed, *web_ui.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)):
+    for value in (*listed, *metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)):
         if found := _place_in(value):
             songs.setdefault(*found)
     return songs
@@ -74,7 +74,7 @@ def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
 
 def refusal_of_run(dag_id: str, run_id: str) -> tuple[str, str] | None:
     """Return reason and message with which the list of a run's songs has failed, None if it has not."""
-    pushed = web_ui.xcoms_of_run(dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
+    pushed = metadata.xcoms_of_run(dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
     found = (value for value in pushed if isinstance(value, Mapping))
     return next(((str(failure.get("reason")), str(failure.get("message"))) for failure in found), None)
 
@@ -84,13 +84,13 @@ def last_archived(place: Place, count: int) -> list[str]:
 
     :param count: how many at most.
     """
-    found = map(_place_in, web_ui.latest_extras(COVER.uri, _EVENTS_FOR_EACH * count))
+    found = map(_place_in, metadata.latest_extras(COVER.uri, _EVENTS_FOR_EACH * count))
     return list(dict.fromkeys(song for song, at in filter(None, found) if at == place))[:count]
 
 
 def song_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
     """Return the music task id that a task instance works on, None before it has begun."""
-    rendered = web_ui.rendered_arguments(dag_id, run_id, task_id=task_id, map_index=map_index)
+    rendered = metadata.rendered_arguments(dag_id, run_id, task_id=task_id, map_index=map_index)
     found = rendered[0].get("music_task_id") if rendered else None
     return found if isinstance(found, str) else None
 

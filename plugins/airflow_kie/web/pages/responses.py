@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from airflow_kie._airflow_private.web_ui import login_address
+from airflow_kie._airflow_private.process import login_address
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.errors.base import KieError
 from airflow_kie.client.task_ids import KeyRefused

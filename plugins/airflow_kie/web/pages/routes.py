@@ -19,7 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from airflow_kie._airflow_private.metadata import run_is_active
-from airflow_kie._airflow_private.web_ui import read_access
+from airflow_kie._airflow_private.process import read_access
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import read_manifest
