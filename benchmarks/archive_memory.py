@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -51,8 +52,9 @@ def peak_bytes() -> int:
 
 def measure(megabytes: int) -> dict[str, float]:
     """Archive a song with one track of that size and return growth in MB, seconds and MB/s."""
-    from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
+    from airflow_kie.archive.archiver import Source, archive_song
     from airflow_kie.archive.layout import SongKeys
+    from airflow_kie.archive.manifest import FileKind, Manifest
     from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.client.http.download import DownloadSettings, download
     from s3_servers import rclone_s3
@@ -73,11 +75,12 @@ def measure(megabytes: int) -> dict[str, float]:
             bucket.create_on_loopback()
 
             def archive(name: str) -> None:
+                now = datetime.now(UTC)
                 source = Source(FileKind.TRACK, 1, url=f"http://127.0.0.1:{port}/{name}")
                 archive_song(
                     bucket,
                     SongKeys("music", name),
-                    Song(name),
+                    Manifest(music_task_id=name, created_at=now, updated_at=now),
                     [source],
                     download=fetch,
                     max_file_bytes=2_000_000_000,

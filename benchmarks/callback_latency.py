@@ -8,7 +8,7 @@ are measured in the same minutes under the same load. Between them run empty def
 without any KIE. All figures are seconds; p50 and p95 over the songs.
 
 `floor` is an empty deferred task from its queueing to its end, its trigger firing at once. `transfer` is
-`archive_to_s3` from its start until the last cover stands in the bucket. The target is
+`archive_to_s3` from its start until the last cover is in the bucket. The target is
 p50 with callbacks <= 1.5 * p50 of `floor` + p50 of `transfer`. `stale_events` counts how often Airflow failed a task
 by an event of its own (docs/on-call.md), each one free retry; `lost_legs` says in which arm tasks needed one.
 """
@@ -38,7 +38,7 @@ class Song:
 
     :param arm: ``callback`` or ``poll``.
     :param done: when KIE was done with its cover, unix time in seconds.
-    :param stored: when its last cover stood in the bucket.
+    :param stored: when its last cover was in the bucket.
     :param transfer: seconds from the start of ``archive_to_s3`` until then.
     """
 
@@ -114,7 +114,7 @@ def send(running: Any, songs: int, every: float) -> tuple[dict[str, str], list[s
 
 
 def wait_for_covers(running: Any, song: str, seconds: float = 300.0) -> float:
-    """Wait until a song is archived and return when its last cover stood in the bucket, in unix seconds."""
+    """Wait until a song is archived and return when its last cover was in the bucket, in unix seconds."""
     folder = running.s3_dir / running.settings.bucket / running.settings.prefix / song
     deadline = time.monotonic() + seconds
     while not (folder / "manifest.json").exists():

@@ -4,8 +4,8 @@
 
 Bodies, encodings, sizes, headers, paths and tokens come from hypothesis: into the app itself (with the keys of an
 account that signs, of one that does not, and with none), as raw bytes to a real server, and from schemathesis by the
-route's description. Ends with an error at the first answer that is no refusal, and at the first call that asks Airflow
-for anything: none of these requests proves itself. `tests/integration/web/test_receiver_fuzz.py` does the same with
+route's description. Ends with an error at the first answer that is not a refusal, and at the first call that reaches
+Airflow: none of these requests proves itself. `tests/integration/web/test_receiver_fuzz.py` does the same with
 1,500.
 """
 
@@ -41,11 +41,11 @@ def main() -> None:
                 fuzz = fuzz_server if way == "raw bytes" else fuzz_description
                 fuzz(target, port, wanted // 4 if fuzz is fuzz_server else wanted // 50, same=False)
         total.update(target.seen)
-        print(f"{way:22} {_in_words(target.seen)}  {time.monotonic() - began:.0f} s")
-    print(f"{'together':22} {_in_words(total)}")
+        print(f"{way:22} {_summary(target.seen)}  {time.monotonic() - began:.0f} s")
+    print(f"{'together':22} {_summary(total)}")
 
 
-def _in_words(seen: dict[int, int]) -> str:
+def _summary(seen: dict[int, int]) -> str:
     answers = ", ".join(f"{count} times {status}" for status, count in sorted(seen.items()))
     return f"{sum(seen.values()):6} answers: {answers}"
 

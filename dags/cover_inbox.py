@@ -16,14 +16,14 @@ from airflow_kie.operators.inbox import (
     KieDispatchSongsOperator,
     KieInboxCleanupOperator,
     KieInboxOperator,
-    KieReconcileOperator,
 )
+from airflow_kie.operators.reconcile import KieReconcileOperator
 
 AWS = settings.text("aws_conn_id", "aws_default")
 
 with DAG(
     dag_id="cover_inbox",
-    description="Hands on the songs that wait in the bucket's inbox, and those that nobody works on.",
+    description="Dispatches the songs that wait in the bucket's inbox, and pending ones that nobody works on.",
     doc_md=__doc__,
     schedule=timedelta(minutes=settings.number("inbox_every_minutes", 5)),
     catchup=False,
@@ -32,7 +32,7 @@ with DAG(
     default_args={"retries": 5, "retry_delay": timedelta(seconds=10)},
 ):
     read = KieInboxOperator(task_id="read_inbox", aws_conn_id=AWS)
-    alone = KieDispatchSongsOperator(task_id="hand_on_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
+    alone = KieDispatchSongsOperator(task_id="dispatch_songs", music_task_ids=read.output[SINGLE_SONGS_KEY])
     # Its maps are templates for Airflow: they hold digests alone, `song_list` reads the songs behind each one.
     many = TriggerDagRunOperator.partial(
         task_id="start_runs", trigger_dag_id="music_cover", skip_when_already_exists=True
@@ -48,4 +48,4 @@ with DAG(
         trigger_rule=TriggerRule.ALL_DONE,
     )
     [alone, many] >> done
-    KieReconcileOperator(task_id="sweep", aws_conn_id=AWS)
+    KieReconcileOperator(task_id="reconcile", aws_conn_id=AWS)

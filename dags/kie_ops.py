@@ -15,7 +15,7 @@ from airflow_kie.operators.health_check import KieHealthCheckOperator, KieIncide
 
 with DAG(
     dag_id="kie_ops",
-    description="Credits, outages, songs that are not archived: fails when somebody should look.",
+    description="Credits, outages, songs that are not archived: fails when somebody has to act.",
     doc_md=__doc__,
     schedule=timedelta(minutes=settings.number("ops_every_minutes", 10)),
     catchup=False,

@@ -26,7 +26,7 @@ with DAG(
             items={"type": "string"},
             title="Music task ids",
             description_md=(
-                "One on each line, or pasted as they come: blanks, commas and quotes may stand between them. "
+                "One on each line, or pasted as they come: separated by blanks, commas or quotes. "
                 "You find them at [kie.ai/logs](https://kie.ai/logs); take the task id, not an audio id."
             ),
         ),

@@ -25,11 +25,11 @@ def airflow(*arguments: str) -> str:
     """Return what a command of Airflow prints."""
     from airflow.cli import cli_parser
 
-    said = io.StringIO()
+    output = io.StringIO()
     parsed = cli_parser.get_parser().parse_args(arguments)
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(output):
         parsed.func(parsed)
-    return said.getvalue()
+    return output.getvalue()
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def main() -> None:
     jsonschema.validate(get_provider_info(), schema)
     kie = cast("GroupCommand", cli_parser.ALL_COMMANDS_DICT["kie"])
     (form,) = [meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "kie"]
-    told = {
+    report = {
         "file": airflow_kie.__file__,
         "entry points": sorted((entry.group, entry.value) for entry in distribution(NAME).entry_points),
         "provider": rows("providers", "get", NAME),
@@ -62,7 +62,7 @@ def main() -> None:
         "config": airflow("config", "list", "--section", "kie", "--defaults", "--show-values"),
         "form": form.model_dump(),
     }
-    print(json.dumps(told), file=sys.__stdout__, flush=True)
+    print(json.dumps(report), file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":

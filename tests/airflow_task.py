@@ -49,13 +49,13 @@ class FakeTaskStateStore:
             raise WorkerCrash
 
     def record(self, key: str) -> dict[str, Any]:
-        """Return the record of a paid task as it stands in the store."""
+        """Return the record of a paid task as it is in the store."""
         record: dict[str, Any] = json.loads(self.rows[key])
         return record
 
 
 class Variables:
-    """Airflow's Variables, in memory: stands where a module has imported `Variable`."""
+    """Airflow's Variables, in memory: replaces `Variable` where a module has imported it."""
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
@@ -201,7 +201,7 @@ def close_clients() -> None:
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """What stands in a bucket."""
+    """What is in a bucket."""
 
     client: Any
     bucket: str

@@ -5,30 +5,44 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime, timedelta
 
-from airflow_kie.archive.archiver import Archived, FileKind, Refresh, Song, Source, archive_song
+from airflow_kie.archive.archiver import Archived, Refresh, Source, archive_song
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import AirflowRecord, TrackRecord
+from airflow_kie.archive.manifest import (
+    AirflowRecord,
+    FileKind,
+    GeneratorRecord,
+    Manifest,
+    SongRecord,
+    TrackRecord,
+    Wanted,
+)
 from airflow_kie.archive.pending import new_pending, upsert_pending
+from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.archive.wanted import Wanted
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav
 from s3_servers import S3Server
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LOCAL = DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))
-SONG = Song(
-    "abc",
+SONG = Manifest(
+    music_task_id="abc",
     cover_task_ids=("cover-task",),
     kie_conn_id="kie_default",
-    title="Été",
-    tags="pop",
-    model="V5",
-    prompt="a summer song",
-    duration_seconds=180.5,
-    created_at=NOON - timedelta(hours=1),
-    completed_at=NOON,
-    labels={"isrc": "X1"},
+    song=SongRecord(
+        title="Été",
+        tags="pop",
+        model="V5",
+        prompt="a summer song",
+        duration_seconds=180.5,
+        created_at=NOON - timedelta(hours=1),
+        completed_at=NOON,
+    ),
+    labels=(Label(name="isrc", value="X1"),),
+    generator=GeneratorRecord(model="V5"),
+    airflow=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
+    created_at=NOON,
+    updated_at=NOON,
     tracks=(TrackRecord(position=1, audio_id="t1", title="Été", duration_seconds=180.5),),
 )
 
@@ -57,7 +71,7 @@ class Case:
     def archive(
         self,
         *sources: Source,
-        song: Song = SONG,
+        song: Manifest = SONG,
         wanted: Wanted | None = None,
         refresh: Refresh | None = None,
         max_file_bytes: int = 10_000_000,
@@ -70,7 +84,6 @@ class Case:
             download=functools.partial(download, settings=LOCAL),
             wanted=wanted,
             refresh=refresh,
-            provenance=AirflowRecord(dag_id="music_cover", run_id="r1", task_id="archive_to_s3", try_number=1),
             max_file_bytes=max_file_bytes,
             now=lambda: self.now,
             sleep=self.pauses.append,

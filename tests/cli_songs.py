@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
+from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli import backlog, where
@@ -40,7 +40,7 @@ class Songs:
     capsys: pytest.CaptureFixture[str]
 
     def owed(self, music_task_id: str, **known: Any) -> None:
-        SongArchive(self.bucket, KEYS.song(music_task_id)).note(received_from="event", **known)
+        SongArchive(self.bucket, KEYS.song(music_task_id)).update_pending(received_from="event", **known)
 
     def archived(self, music_task_id: str) -> None:
         own = KEYS.song(music_task_id)
@@ -53,7 +53,7 @@ class Songs:
             song=SongRecord(title="Velvet Harbour"), airflow=AirflowRecord(dag_id="music_cover", run_id="event__7"),
             created_at=NOW, updated_at=NOW,
         )  # fmt: skip
-        write_manifest(self.bucket, own, manifest)
+        self.bucket.put_json(manifest.to_json(), own.manifest)
 
     def where(self, task_id: str, archive: str | None = None) -> Ran:
         return self._run(where.where, id=task_id, archive=archive)

@@ -29,7 +29,7 @@ from local_stack.env_file import with_secrets
 from local_stack.environment import base_environment
 from local_stack.health import unhealthy
 from local_stack.ports import ReservedPort
-from local_stack.processes import end, start, sweep
+from local_stack.processes import end, kill_remaining, start
 from local_stack.settings import PROJECT
 from local_stack.timeout import Timeout
 from song_stack import eventually
@@ -220,7 +220,7 @@ def distributed_stack(home: Path, *dags: Path, **values: str) -> Iterator[Distri
             yield stack
         finally:
             end(stack.running.values(), 3.0)
-            sweep(stack.mark, None)
+            kill_remaining(stack.mark, None)
             for port in ports.values():
                 port.release()
 

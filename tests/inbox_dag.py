@@ -75,8 +75,8 @@ class InboxDag:
     errors: dict[str, Exception] = field(default_factory=dict)
     refuses_runs: bool = False
 
-    def run(self, *, without: tuple[str, ...] = ("sweep",)) -> dict[str, str]:
-        """Run the DAG once, without its sweep; return each task's state."""
+    def run(self, *, without: tuple[str, ...] = ("reconcile",)) -> dict[str, str]:
+        """Run the DAG once, without its task reconcile; return each task's state."""
         dag = _dag()
         self.xcoms, self.rendered, self.errors = {}, [], {}
         states: dict[str, str] = {}

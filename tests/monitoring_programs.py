@@ -32,7 +32,7 @@ _STARTS_WITHIN_SECONDS = 60.0
 class Alert:
     """An alert that fires, or is about to.
 
-    :param name: the rule's name, with the value of the label that tells one of its alerts from another.
+    :param name: the rule's name, with the value of the label that distinguishes its alerts.
     :param state: ``firing`` or ``pending``.
     :param times: at which evaluations, in epoch seconds.
     """
@@ -92,8 +92,8 @@ class Prometheus:
 
 def named(labels: Mapping[str, str]) -> str:
     """Return an alert's name: "KieSongsBlocked s3"."""
-    told = [labels[label] for label in ("cause", "connection", "reason") if label in labels]
-    return " ".join([labels["alertname"], *told])
+    values = [labels[label] for label in ("cause", "connection", "reason") if label in labels]
+    return " ".join([labels["alertname"], *values])
 
 
 def program(name: str) -> str:
@@ -104,7 +104,7 @@ def program(name: str) -> str:
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run promtool and return what it said."""
+    """Run promtool and return its output."""
     command = [program("promtool"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -161,7 +161,7 @@ def statsd_exporter(mapping: Path, folder: Path) -> Iterator[Exporter]:
 
 @contextmanager
 def prometheus(rules: str, target: str, folder: Path) -> Iterator[Prometheus]:
-    """Run Prometheus; it scrapes, and looks at the rules, every second.
+    """Run Prometheus; it scrapes, and evaluates the rules, every second.
 
     :param rules: content of its rules file.
     :param target: what it scrapes.

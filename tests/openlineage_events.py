@@ -38,8 +38,8 @@ def completed(task: Any, run_id: str | None = None, state: RunState = RunState.C
         outputs=lineage.outputs,
         producer="urn:tests",
     )
-    told: Event = json.loads(Serde.to_json(event))
-    return told
+    decoded: Event = json.loads(Serde.to_json(event))
+    return decoded
 
 
 def read_events(folder: Path) -> list[Event]:

@@ -98,7 +98,7 @@ DISOWNED = "state mismatch"
 class Logged:
     """What Airflow's own log of events says of a run's tries.
 
-    :param says: try → the events that OpenLineage should have been told.
+    :param says: try → the events that OpenLineage should have received.
     :param disowned: the tries that the scheduler has failed in the place of their process.
     """
 
@@ -123,23 +123,23 @@ class Logged:
     @property
     def abandoned(self) -> frozenset[Try]:
         """The tries of whose end nobody was left to tell."""
-        return frozenset(each for each, said in self.says.items() if not any(said[end] for end in _ENDS))
+        return frozenset(each for each, events in self.says.items() if not any(events[end] for end in _ENDS))
 
 
 def lost_or_doubled(events: Iterable[Event], logged: Logged) -> list[str]:
     """Return in sentences where events of a run are missing, too many or mixed up, by Airflow's own log.
 
     Three kinds of tries are allowed to differ. One that was abandoned: its process may have died before it could tell
-    of its last start. One that was disowned or abandoned while its process went on: that one tells its end too. And one
+    of its last start. One that was disowned or abandoned while its process went on: its end is reported too. And one
     that was disowned before it ran: it ends without a start.
     """
-    told: dict[Try, list[Event]] = defaultdict(list)
+    received: dict[Try, list[Event]] = defaultdict(list)
     for event in events:
-        told[Try.of(event)].append(event)
-    found = [f"{each} was never told of" for each in sorted(logged.says.keys() - told.keys())]
-    for each, its in sorted(told.items()):
+        received[Try.of(event)].append(event)
+    found = [f"{each} was never reported" for each in sorted(logged.says.keys() - received.keys())]
+    for each, its in sorted(received.items()):
         found += [f"{each}: {flaw}" for flaw in (*_order(its), *_counts(each, its, logged))]
-    ids = Counter(run_id for its in told.values() for run_id in {event["run"]["runId"] for event in its})
+    ids = Counter(run_id for its in received.values() for run_id in {event["run"]["runId"] for event in its})
     return found + [f"run {run_id} is that of {number} tries" for run_id, number in ids.items() if number > 1]
 
 
@@ -151,13 +151,13 @@ def _order(events: list[Event]) -> Iterator[str]:
     if started and ended and min(ended) < min(started):
         yield "ends before it starts"
     early = [output for event in events if event["eventType"] != "COMPLETE" for output in event["outputs"]]
-    if any("kie" in output.get("outputFacets", {}) for output in early):  # Airflow tells of a task's outlets at once
-        yield "tells of something as made before it has succeeded"
+    if any("kie" in output.get("outputFacets", {}) for output in early):  # Airflow reports a task's outlets at once
+        yield "reports something as made before it has succeeded"
 
 
 def _counts(each: Try, events: list[Event], logged: Logged) -> Iterator[str]:
-    tells, says = Counter(event["eventType"] for event in events), logged.says.get(each, Counter())
-    missing, surplus = says - tells, tells - says
+    sent, says = Counter(event["eventType"] for event in events), logged.says.get(each, Counter())
+    missing, surplus = says - sent, sent - says
     if each in logged.abandoned:
         missing -= Counter(START=1)
     if each in logged.abandoned | logged.disowned and sum(surplus[end] for end in _ENDS) == 1:
@@ -167,5 +167,5 @@ def _counts(each: Try, events: list[Event], logged: Logged) -> Iterator[str]:
     for word, number in surplus.items():
         yield f"{word} comes {number} times too often"
     never_ran = each in logged.disowned and not says["START"]  # nobody could begin it: its api-server was not there
-    if not tells["START"] and not never_ran:
+    if not sent["START"] and not never_ran:
         yield "never starts"

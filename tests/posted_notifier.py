@@ -1,4 +1,4 @@
-"""Notifiers as Airflow's providers have them: what they are given stands in their class."""
+"""Notifiers as Airflow's providers have them: what they were given is in their class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow.sdk import BaseNotifier
 
 
 class Posted(BaseNotifier):
-    """A notifier as Airflow's providers have them; what it is given stands in its class."""
+    """A notifier as Airflow's providers have them; what it was given is in its class."""
 
     template_fields = ("text",)
     sent: ClassVar[list[dict[str, Any]]] = []

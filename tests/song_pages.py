@@ -21,7 +21,7 @@ import psutil
 from airflow_connections import aws_connection
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord, write_manifest
+from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
 from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, upsert_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieContentRejected
@@ -81,7 +81,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
         archive_songs(Bucket(client, "songs"), Bucket(client, "other"))
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parents[1] / 'plugins'}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__AUTH_MANAGER": "song_pages_server.PerDagAuthManager",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -147,7 +147,7 @@ def _song(bucket: Bucket, prefix: str, song: str, title: str, *files: FileRecord
         created_at=NOW,
         updated_at=NOW,
     )
-    write_manifest(bucket, ArchiveKeys(prefix).song(song), manifest)
+    bucket.put_json(manifest.to_json(), ArchiveKeys(prefix).song(song).manifest)
 
 
 def archive_songs(songs: Bucket, other: Bucket) -> None:

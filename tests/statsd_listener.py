@@ -50,11 +50,11 @@ class StatsdListener:
 
     @property
     def samples(self) -> list[Sample]:
-        """Return every sample of ours so far; Airflow sends more of its own."""
+        """Return every sample of our metrics so far; Airflow sends more of its own."""
         return [sample_of(line) for line in list(self.lines) if line.startswith("airflow.kie.")]
 
     def of(self, name: str) -> list[Sample]:
-        """Return the samples of a metric of ours that this process has sent by now: what is on its way is awaited."""
+        """Return the samples of our metric that this process has sent by now: what is on its way is awaited."""
         self._markers += 1
         marker = f"marker.{self._markers}:1|c"  # on loopback a datagram arrives after those that were sent before it
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:

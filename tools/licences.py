@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
 PAGE = ROOT / "docs" / "licences.md"
 
-BSD = "LicenseRef-BSD-not-said-which"
+BSD = "LicenseRef-BSD-unspecified"
 PERMISSIVE = frozenset(
     {
         "Apache-2.0",
@@ -58,7 +58,7 @@ FIELDS: Mapping[str, str] = {
     "MIT License": "MIT",
     "MIT -or- Apache License 2.0": "MIT OR Apache-2.0",
 }
-"""What stands in the free-text field `License` of older metadata."""
+"""What is in the free-text field `License` of older metadata."""
 
 BY_HAND: Mapping[tuple[str, str], tuple[str, str]] = {
     ("libcst", "1.9.0"): (
@@ -132,12 +132,12 @@ class Row:
 
     :param pin: the line of the lock.
     :param licence: an SPDX expression.
-    :param said_by: where that stands.
+    :param source: where that was found.
     """
 
     pin: Pin
     licence: str
-    said_by: str
+    source: str
 
 
 Metadata = Callable[[str], Message | None]
@@ -216,9 +216,9 @@ def _platform(pin: Pin, found: Message | None) -> Row:
             f"{pin.name} {pin.version} is installed on some machines only ({pin.marker}): read the licence in its "
             "wheel and enter it into PLATFORM in tools/licences.py."
         )
-    said = next(_claims(found), None) if found is not None else None
-    if said and not _parts(said[0]) <= _parts(licence) | {BSD}:
-        raise LicenceRefused(f"{pin.name} {pin.version}: PLATFORM says {licence}, its metadata {said[0]}.")
+    found_claim = next(_claims(found), None) if found is not None else None
+    if found_claim and not _parts(found_claim[0]) <= _parts(licence) | {BSD}:
+        raise LicenceRefused(f"{pin.name} {pin.version}: PLATFORM says {licence}, its metadata {found_claim[0]}.")
     return Row(pin, licence, "wheel")
 
 
@@ -246,21 +246,21 @@ def _claims(found: Message) -> Iterator[tuple[str, str]]:
     field = FIELDS.get(field, field)
     if _parts(field) <= PERMISSIVE | COPYLEFT:
         yield field, "field"
-    told = [text.rpartition(" :: ")[2] for text in found.get_all("Classifier") or () if text.startswith("License ::")]
-    if told and all(text in CLASSIFIERS for text in told):
-        yield " OR ".join(dict.fromkeys(CLASSIFIERS[text] for text in told)), "classifier"
+    named = [text.rpartition(" :: ")[2] for text in found.get_all("Classifier") or () if text.startswith("License ::")]
+    if named and all(text in CLASSIFIERS for text in named):
+        yield " OR ".join(dict.fromkeys(CLASSIFIERS[text] for text in named)), "classifier"
 
 
 def _contradicted(claims: list[tuple[str, str]]) -> bool:
     """Say whether classifiers leave open which of them counts, or leave out what an older field says."""
-    licence, said_by = claims[0]
-    if said_by == "expression":
+    licence, source = claims[0]
+    if source == "expression":
         return False
     classified = [_parts(claim) for claim, by in claims if by == "classifier"]
-    if said_by == "classifier":
+    if source == "classifier":
         return len(classified[0]) > 1
     any_bsd = {"BSD-2-Clause", "BSD-3-Clause"}
-    return any(not _parts(licence) <= told | (any_bsd if BSD in told else set()) for told in classified)
+    return any(not _parts(licence) <= named | (any_bsd if BSD in named else set()) for named in classified)
 
 
 def _parts(licence: str) -> set[str]:
@@ -268,11 +268,11 @@ def _parts(licence: str) -> set[str]:
 
 
 def _table(rows: Iterable[Row]) -> str:
-    lines = ["| package | version | licence | said by | only where |", "|---|---|---|---|---|"]
+    lines = ["| package | version | licence | source | only where |", "|---|---|---|---|---|"]
     for it in rows:
         licence = it.licence.replace(BSD, "BSD (the metadata does not say which)")
         marker = f"`{it.pin.marker}`" if it.pin.marker else ""
-        lines.append(f"| {it.pin.name} | {it.pin.version} | {licence} | {it.said_by} | {marker} |")
+        lines.append(f"| {it.pin.name} | {it.pin.version} | {licence} | {it.source} | {marker} |")
     return "\n".join(lines) + "\n"
 
 

@@ -31,7 +31,7 @@ def tables() -> Mapping[str, Callable[[], str]]:
 
 
 def description(path: str) -> str:
-    """Return what stands in the docstring of a class or function: its text, then its parameters.
+    """Return what is in the docstring of a class or function: its text, then its parameters.
 
     :param path: where it is imported from.
     """
@@ -46,7 +46,7 @@ def description(path: str) -> str:
 
 
 def parameters(found: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield name, default and meaning of each parameter: a class's own, inherited ones, and what is said of Airflow's.
+    """Yield name, default and meaning of each parameter: a class's own, inherited ones, and those of Airflow.
 
     :param found: a class, or a function.
     :raises KeyError: for a parameter that no docstring explains.

@@ -1,6 +1,6 @@
 """The tables of the pages that the code decides: ``.venv/bin/python -m tools.tables`` writes them.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/project/test_docs.py compares it.
+A table is between ``<!-- table: NAME -->`` and ``<!-- end -->``; tests/unit/project/test_docs.py compares it.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def with_tables(text: str) -> str:
 
 
 def _meaning(error: type[KieError]) -> str:
-    said = (error.__doc__ or "").strip().partition("\n")[0]
-    return f"**{error.what}.** {said}"
+    first_line = (error.__doc__ or "").strip().partition("\n")[0]
+    return f"**{error.what}.** {first_line}"
 
 
 def _reason(error: type[KieError]) -> str:

@@ -78,7 +78,7 @@ _TARGETS: Mapping[str, Mapping[str, str]] = {
 
 
 def target(fault: KieFault, song: str) -> dict[str, str]:
-    """Return the fields by which the simulator tells the song's requests from others."""
+    """Return the fields by which the simulator knows the song's requests."""
     return {name: text.format(song=song) for name, text in _TARGETS[fault.slot].items()}
 
 
@@ -118,7 +118,7 @@ def _details(slot: str) -> list[KieFault]:
         *_codes(slot, "details", 429, 430, 455, 500, 550),
         *_codes(slot, "details", *REFUSED_READS),
         *_any_answer(slot, "details"),
-        # Told twice, a minute apart, it would be believed by a sensor, which has not made the task itself.
+        # Reported twice, a minute apart, it would be believed by a sensor, which has not made the task itself.
         KieFault(slot, f"{slot} no data yet", "details", "data_null"),
         KieFault(slot, f"{slot} unknown state", "details", "unknown_state", {"times": 2}),
         KieFault(slot, f"{slot} pending with an error", "details", "pending_error"),
@@ -208,10 +208,10 @@ SLOTS: Mapping[str, list[Any]] = {
     "file": FILE,
     "balance": BALANCE,
     "link": LINK,
-    "note": _s3("note", r"/_pending/{song}\.json", "PUT", "GET"),
+    "pending": _s3("pending", r"/_pending/{song}\.json", "PUT", "GET"),
     "upload": _s3("upload", r"/{song}/cover-", "PUT", refused=True),
     "manifest": _s3("manifest", r"/{song}/manifest\.json", "PUT", refused=True),
-    "look": _s3("look", r"/{song}/manifest\.json", "GET"),
+    "manifest_read": _s3("manifest_read", r"/{song}/manifest\.json", "GET"),
 }
 """Slot → the kinds of faults in it."""
 

@@ -97,13 +97,13 @@ def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _foreign(manifest: Path, song: str, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return covers that belong to another song, and pictures that do not open."""
-    told = json.loads(manifest.read_text())
+    stored = json.loads(manifest.read_text())
     found = [
         f"{song}: {cover} is the cover of {tasks[cover]['source_id']}"
-        for cover in told["cover_task_ids"]
+        for cover in stored["cover_task_ids"]
         if cover in tasks and tasks[cover]["source_id"] != song
     ]
-    for file in told["files"]:
+    for file in stored["files"]:
         path = manifest.parent / Path(file["key"]).name
         if file["kind"] == "cover" and not _opens(path):
             found.append(f"{file['key']}: it does not open as a picture")

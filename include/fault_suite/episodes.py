@@ -27,7 +27,7 @@ class Episode:
     :param seconds: how long the longest outages last; others half of it.
     :param songs: the songs that were in it; all of them must be archived in the end.
     :param faults: what struck them, by name.
-    :param complaints: what did not go as it must, in words.
+    :param complaints: a sentence for each difference from what must happen.
     """
 
     stage: Stage
@@ -162,12 +162,12 @@ def _paused(episode: Episode) -> None:
     stage.ask(lambda: stage.airflow.pause("music_cover"))
     for number, song in enumerate(songs):
         stage.drop_into_inbox(f"paused-{number}.json", {"music_task_id": song})
-    stage.sweep()
+    stage.reconcile()
     time.sleep(4)
     stage.ask(lambda: stage.airflow.unpause("music_cover"))
-    stage.sweep()
+    stage.reconcile()
     episode.faults["DAG paused while events came"] = 1
-    episode.wait(lambda: episode.archived(songs), "songs whose events were lost are archived after a sweep")
+    episode.wait(lambda: episode.archived(songs), "songs whose events were lost are archived after a reconciliation")
 
 
 def _cleared(episode: Episode) -> None:
@@ -201,8 +201,8 @@ def _deleted(episode: Episode) -> None:
     stage.delete_run(run_id)
     episode.faults["run deleted"] = 1
     time.sleep(4)
-    stage.sweep()
-    episode.wait(lambda: episode.archived([song]), "the song of a deleted run is archived after a sweep")
+    stage.reconcile()
+    episode.wait(lambda: episode.archived([song]), "the song of a deleted run is archived after a reconciliation")
 
 
 def _redeployed(episode: Episode) -> None:

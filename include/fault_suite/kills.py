@@ -14,7 +14,7 @@ from fault_suite.stage import RunningTask, Stage
 from fault_suite.steps import HOLD, NO_PROCESS, REPORT
 
 _SEEN_SECONDS = 1.0
-"""A task that has been seen at its step for so long stands in what holds it."""
+"""A task that has been seen at its step for so long is in what holds it."""
 GAP = 15.0
 """Seconds between two kills of parts of Airflow: killed faster, a stack of two cores does nothing but start."""
 _WAIT = 120.0
@@ -75,15 +75,15 @@ class Killer:
         """Whether nothing is left to be killed."""
         return not self._left and not self._held
 
-    def look(self) -> None:
-        """Look once: send songs, kill what stands at its step, go on to the next one."""
+    def check(self) -> None:
+        """Check once: send songs, kill what has reached its step, go on to the next one."""
         while self._left:
             kills, number = self._left.pop()
             self._send(kills, number)
         tasks = self.stage.tasks("music_cover") if self._held else []
         for held in list(self._held):
             kill, now = held.kills[0], time.monotonic()
-            found = next((task for task in tasks if _stands(task, held)), None)
+            found = next((task for task in tasks if _is_at_step(task, held)), None)
             held.seen = (held.seen or now) if found else None
             if found and now - (held.seen or now) >= _SEEN_SECONDS and self._may(kill.victim):
                 if self._kill(kill.victim, found):
@@ -176,7 +176,7 @@ def _about(kind: str, song: str) -> dict[str, str]:
     return {"task_id": song} if kind == "music" else {"kind": kind, "source_id": song}
 
 
-def _stands(task: RunningTask, held: Held) -> bool:
+def _is_at_step(task: RunningTask, held: Held) -> bool:
     step = held.kills[0].step
     first = step.task_id in ("song_list", "report") or task.map_index == 0
     return first and (task.run_id, task.task_id, task.state) == (held.run_id, step.task_id, step.state)

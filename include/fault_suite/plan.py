@@ -18,10 +18,10 @@ HANDS: Mapping[str, float] = {
     "file": 2,
     "balance": 0.2,
     "link": 0.3,
-    "note": 0.6,
+    "pending": 0.6,
     "upload": 0.7,
     "manifest": 0.5,
-    "look": 0.5,
+    "manifest_read": 0.5,
 }
 """How many kinds of a slot a song meets, on the average."""
 SMALL = (

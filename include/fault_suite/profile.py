@@ -26,7 +26,7 @@ AIRFLOW: Mapping[str, str] = {
 }
 
 
-def settings_in_words() -> list[str]:
+def settings_as_text() -> list[str]:
     """Return one line for each setting of the profile."""
     return [f"{name.removeprefix('AIRFLOW__').lower().replace('__', '.')} = {text}" for name, text in AIRFLOW.items()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fault_suite.profile import settings_in_words
+from fault_suite.profile import settings_as_text
 from fault_suite.steps import STEPS, VICTIMS
 from fault_suite.suite import Outcome
 
@@ -12,7 +12,7 @@ from fault_suite.suite import Outcome
 def report(outcome: Outcome) -> Iterator[str]:
     """Yield the lines of the report."""
     yield "Settings of the test profile, in place of Airflow's and the project's own:"
-    yield from (f"  {line}" for line in settings_in_words())
+    yield from (f"  {line}" for line in settings_as_text())
     yield "Faults that struck:"
     yield from (f"  {times:4} {name}" for name, times in sorted(outcome.faults.items()))
     yield "Process kills:"

@@ -1,4 +1,4 @@
-"""The stack of the suite, in the hands of whoever injects faults: songs, runs, tasks, processes."""
+"""The stack of the suite, in the hands of the one that injects faults: songs, runs, tasks, processes."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ class Stage:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""
         self.ask(lambda: self.airflow.create_asset_event(MUSIC, extra, music_task_id))
 
-    def sweep(self) -> None:
-        """Let DAG cover_inbox look once."""
+    def reconcile(self) -> None:
+        """Let DAG cover_inbox run once."""
         run_id = self.ask(lambda: self.airflow.trigger("cover_inbox"))
         self.wait_ended("cover_inbox", run_id)
 

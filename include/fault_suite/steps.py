@@ -19,7 +19,7 @@ class Step:
     """A step of the chain.
 
     :param name: what the report calls it.
-    :param task_id: the task that stands there.
+    :param task_id: the task that is at the step.
     :param state: ``running`` or ``deferred``.
     :param kie: phase and fields of a slow answer of KIE that holds the song there; ``{song}`` is its id.
     :param s3: regular expression and method of a slow answer of S3.

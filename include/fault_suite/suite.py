@@ -68,7 +68,7 @@ class Suite:
 
     :param stage: the stack.
     :param plan: what is to happen.
-    :param say: tells a person how it goes.
+    :param say: reports progress to a person.
     :param at_once: songs with faults that are under way at one time.
     :param outage: seconds that the longest outages last.
     :param gap: seconds between two kills of parts of Airflow.
@@ -119,7 +119,7 @@ class Suite:
         return len(dooms)
 
     def _mix(self, timeout: Timeout) -> None:
-        waiting, told = deque(self.plan.songs), time.monotonic()
+        waiting, reported = deque(self.plan.songs), time.monotonic()
         while waiting or not self.killer.finished:
             if timeout.expired():
                 self.say(f"The time is over: {len(waiting)} songs with faults are left out.")
@@ -128,32 +128,32 @@ class Suite:
             while waiting and len(self._under_way) < self.at_once:
                 self._under_way.append(self._send(waiting.popleft()))
             try:
-                self.killer.look()
+                self.killer.check()
             except (TimeoutError, AirflowRefused, httpx.HTTPError) as error:
                 self.say(f"A kill went wrong: {error}")
-            if time.monotonic() - told > 30:
-                told = time.monotonic()
+            if time.monotonic() - reported > 30:
+                reported = time.monotonic()
                 self._tell(len(waiting))
             time.sleep(0.4)
         self.killer.stop()
 
     def _settle(self, seconds: float = 300.0) -> None:
-        """Wait until every song is archived and nothing goes on; songs that were dropped are swept meanwhile.
+        """Wait until every song is archived and nothing goes on; dropped songs are dispatched again meanwhile.
 
         :param seconds: how long no further song may be archived before that is given up.
         """
-        timeout, sweep_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
+        timeout, reconcile_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
         while not timeout.expired():
-            owed = [song for song in self._all_songs() if not self._archived(song)]
+            pending = [song for song in self._all_songs() if not self._archived(song)]
             active = self.stage.active_runs()
-            if not owed and not active:
+            if not pending and not active:
                 return
-            if len(owed) < fewest:
-                fewest, timeout = len(owed), Timeout(seconds)
-            if time.monotonic() > sweep_at:
-                self.say(f"{len(owed)} songs are owed their covers, {len(active)} runs go on; the inbox sweeps.")
-                self.stage.sweep()
-                sweep_at = time.monotonic() + 30
+            if len(pending) < fewest:
+                fewest, timeout = len(pending), Timeout(seconds)
+            if time.monotonic() > reconcile_at:
+                self.say(f"{len(pending)} covers are pending, {len(active)} runs go on; the inbox reconciles.")
+                self.stage.reconcile()
+                reconcile_at = time.monotonic() + 30
             time.sleep(1.0)
 
     def _episodes(self) -> None:

@@ -1,4 +1,4 @@
-"""``python -m kie_simulator``: serve a simulated KIE until it is told to stop."""
+"""``python -m kie_simulator``: serve a simulated KIE until it is stopped."""
 
 from __future__ import annotations
 

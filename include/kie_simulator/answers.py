@@ -1,4 +1,4 @@
-"""KIE's envelope and the answers that are not one: every outcome stands in the body, the status is 200."""
+"""KIE's envelope and the answers that are not one: every outcome is in the body, the status is 200."""
 
 from __future__ import annotations
 

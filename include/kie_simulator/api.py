@@ -43,7 +43,7 @@ class Api:
         self.router.add_route(path, endpoint, methods=[method])
 
     def base_url(self, request: Request) -> str:
-        """Return the URL under which whoever asks reaches the simulator."""
+        """Return the URL under which the client reaches the simulator."""
         return self.sim.public_url or str(request.base_url).rstrip("/")
 
     def enter(self, request: Request) -> Account | None:
@@ -123,7 +123,7 @@ class Api:
         family = BY_KIND[kind].family
         if task is None:
             return refusal(*family.unknown)
-        # A lie about files being missing is told about a task that has ended.
+        # Only a task that has ended is reported as having no files.
         early = any(fault.action == "without_files" for fault in faults)
         last = len(family.stages) - 1
         reading = self.sim.reading(task, self.base_url(request), stage=last if early else None)

@@ -92,9 +92,9 @@ def _rings(rng: random.Random, palette: list[Color]) -> Image.Image:
     for n in range(count, 0, -1):
         r = 0.46 * n / count * _BIG
         shade = _mixed(warm, deep, n / count) if n % 2 else _mixed(light, middle, n / count)
-        start, sweep = rng.uniform(0, 360), rng.uniform(120, 330)
+        start, extent = rng.uniform(0, 360), rng.uniform(120, 330)
         box = (x * _BIG - r, y * _BIG - r, x * _BIG + r, y * _BIG + r)
-        draw.arc(box, start, start + sweep, fill=shade, width=round(0.46 / count * _BIG * rng.uniform(0.3, 0.75)))
+        draw.arc(box, start, start + extent, fill=shade, width=round(0.46 / count * _BIG * rng.uniform(0.3, 0.75)))
     r = 0.035 * _BIG
     draw.ellipse((x * _BIG - r, y * _BIG - r, x * _BIG + r, y * _BIG + r), fill=light)
     return image
@@ -140,7 +140,7 @@ _SCENES: tuple[Callable[[random.Random, list[Color]], Image.Image], ...] = (_hil
 
 
 def _shaded(image: Image.Image, dark: Color) -> Image.Image:
-    """Return a picture that darkens towards its foot, where the title stands."""
+    """Return a picture that darkens towards its foot, where the title is."""
     ramp = Image.new("L", (1, 8))
     ramp.putdata([0, 0, 0, 0, 10, 70, 165, 215])
     mask = ramp.resize((SIZE, SIZE), Image.Resampling.BICUBIC)

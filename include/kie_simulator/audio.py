@@ -22,7 +22,7 @@ _ROOTS = (196.0, 220.0, 246.94, 261.63)
 _PARTIALS = ((1.0, 0.55, 3.0), (2.0, 0.22, 5.0), (4.0, 0.08, 9.0))
 
 
-def _note(frequency: float, seconds: float) -> list[float]:
+def _tone(frequency: float, seconds: float) -> list[float]:
     count = int(_RATE * seconds)
     out = [0.0] * count
     for multiple, level, decay in _PARTIALS:
@@ -38,16 +38,16 @@ def _note(frequency: float, seconds: float) -> list[float]:
 
 
 def _samples(seed: str) -> bytes:
-    rng = random.Random(seed)  # noqa: S311 - picks notes, protects nothing
+    rng = random.Random(seed)  # noqa: S311 - picks tones, protects nothing
     scale, root, degree = rng.choice(_SCALES), rng.choice(_ROOTS), rng.randrange(5)
     mix = [0.0] * int(_RATE * SECONDS)
-    notes: dict[int, list[float]] = {}
+    tones: dict[int, list[float]] = {}
     for beat in range(_BEATS):
         degree = max(0, min(9, degree + rng.choice((-2, -1, -1, 1, 1, 2))))
-        if degree not in notes:
-            notes[degree] = _note(root * 2 ** ((scale[degree % 5] + 12 * (degree // 5)) / 12), _FADE)
+        if degree not in tones:
+            tones[degree] = _tone(root * 2 ** ((scale[degree % 5] + 12 * (degree // 5)) / 12), _FADE)
         start = int(_RATE * _BEAT * beat)
-        for i, value in enumerate(notes[degree]):
+        for i, value in enumerate(tones[degree]):
             mix[start + i] += value
     peak = max(1e-9, max(map(abs, mix)))
     return array.array("h", (int(value / peak * 26000) for value in mix)).tobytes()

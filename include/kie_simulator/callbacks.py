@@ -65,7 +65,7 @@ class Callbacks:
             running.cancel()
 
     def wake(self) -> None:
-        """Look again at what is due: the clock or its speed has changed."""
+        """Check again what is due: the clock or its speed has changed."""
         self._changed.set()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The control plane ``/_sim/...``: what a test or a person changes and looks at."""
+"""The control plane ``/_sim/...``: what a test or a person changes and reads."""
 
 from __future__ import annotations
 
@@ -254,10 +254,10 @@ class Control:
 
 
 def _age(sim: Simulation, task: Task, order: MusicOrder) -> None:
-    """Move a song's creation into the past so that it stands in the wanted state now."""
+    """Move a song's creation into the past so that it is in the wanted state now."""
     stage = _FINISHED_AT.get(order.state, len(task.offsets) - 1)
     if order.state in _FINISHED_AT and stage and task.offsets[stage] == task.offsets[-1]:
-        task.pass_earlier(stage)  # its last state would begin at the same moment, so it could not stand in this one
+        task.pass_earlier(stage)  # its last state would begin at the same moment, so it could not be in this one
     if order.age_days == 0 or stage == len(task.offsets) - 1:
         task.created -= task.offsets[stage]
     if order.state not in _FINISHED_AT and order.state != "SUCCESS":

@@ -24,7 +24,7 @@ def details(reading: Reading) -> Json:
 
 
 def callback(reading: Reading) -> CallbackBody:
-    """Return the one callback of a cover task; its id stands in ``data.taskId``, unlike a music task's."""
+    """Return the one callback of a cover task; its id is in ``data.taskId``, unlike a music task's."""
     task = reading.task
     if reading.succeeded:
         data: Json = {"taskId": task.id, "images": reading.links("image")}

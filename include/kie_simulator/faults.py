@@ -19,7 +19,7 @@ _ANSWER = frozenset(
 _DETAILS = frozenset(
     ["data_null", "unknown_state", "pending_error", "without_files", "flag_message", "wrong_parent", "input_repeated"],
 )
-# The phase "api" stands for all of these.
+# The phase "api" means all of these.
 _API = frozenset({"create", "details", "credit", "download_url", "call", "upload"})
 ACTIONS: Mapping[str, frozenset[str]] = {
     "api": _ANSWER,

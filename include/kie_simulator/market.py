@@ -33,7 +33,7 @@ def refused_model(body: Mapping[str, Any]) -> Answer | None:
 
 
 def result_roles(model: str) -> tuple[str, ...]:
-    """Return the roles of the files that a model makes, told by its name."""
+    """Return the roles of the files that a model makes, known by its name."""
     if model.startswith("elevenlabs/"):
         return ("audio",)
     pictures = ("image", "banana", "seedream", "flux", "z-image", "ideogram", "recraft", "qwen")

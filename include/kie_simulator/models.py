@@ -143,7 +143,7 @@ def _aleph_details(reading: Reading) -> Json:
 
 
 def _aleph_callback(reading: Reading) -> CallbackBody:
-    # The id stands at the top level, and the data of an error is null.
+    # The id is at the top level, and the data of an error is null.
     top: Json = {"taskId": reading.task.id}
     if not reading.succeeded:
         return CallbackBody("error", 400, "Video generation failed", None, top)

@@ -18,7 +18,7 @@ class Source:
     :param field: the request field with its id.
     :param kinds: the kinds of task that it may be.
     :param audio_field: the request field with one of its audio ids, if that is asked for too.
-    :param missing: code and message when there is no such task.
+    :param missing: code and message when the task does not exist.
     """
 
     field: str
@@ -231,7 +231,7 @@ OPERATIONS: tuple[Operation, ...] = (
         credits=30.0,
     ),
 )
-# Polled by repeating its create, so it is no row of the table; its tasks have a kind all the same.
+# Polled by repeating its create, so the table has no row for it; its tasks have a kind all the same.
 VEO_4K_OPERATION = _model(
     "veo_4k", f"{_API}/veo/get-4k-video", f"{_API}/veo/get-4k-video", VEO_4K, "taskId", credits=120.0
 )

@@ -1,4 +1,4 @@
-"""One look at a task: what its details and its callbacks are rendered from."""
+"""One reading of a task: what its details and its callbacks are rendered from."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Stages = tuple[tuple[State, tuple[float, float]], ...]
 
 @dataclass(frozen=True)
 class Reading:
-    """A task as it stands at one moment.
+    """A task as it is at one moment.
 
     :param now: simulated unix time in seconds.
     :param state: the state word or flag of the kind.
     :param stage: index of the state among the kind's states.
     :param has_results: whether finished files are listed.
-    :param base_url: where the simulator is reached by whoever asks.
+    :param base_url: where the simulator is reached by the client.
     """
 
     task: Task
@@ -91,8 +91,8 @@ class Family:
 
     :param stages: state words in order, each with the earliest and latest second at which it begins.
     :param failed: the usual state word of a failure.
-    :param state_field: where the state stands in the details.
-    :param error_fields: where error code and message stand in the details.
+    :param state_field: where the state is in the details.
+    :param error_fields: where error code and message are in the details.
     :param files: the roles of the files that a task makes.
     :param details: renders ``data`` of the details answer.
     :param callback: renders the callback of a stage.

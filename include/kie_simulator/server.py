@@ -20,13 +20,13 @@ from kie_simulator.control_client import ControlClient
 from kie_simulator.settings import Settings
 from kie_simulator.simulation import Simulation
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 75
 """nginx's value, longer than clients keep one: who closes a connection while it is used again resets that request."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, telling when it listens."""
+    """uvicorn without its own signal handling, that signals when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -111,9 +111,9 @@ class SimulatorServer:
             target=self._server.run, kwargs={"sockets": [self._listener]}, name="kie-simulator", daemon=True
         )
         self._thread.start()
-        while not self._server.listening.wait(_LOOK_SECONDS):  # a busy machine may need any number of seconds
+        while not self._server.listening.wait(_CHECK_SECONDS):  # a busy machine may need any number of seconds
             if not self._thread.is_alive():
-                raise RuntimeError("The KIE simulator did not start; its thread's error stands above.")
+                raise RuntimeError("The KIE simulator did not start; its thread's error is above.")
         self.control = ControlClient(self.url)
         return self
 

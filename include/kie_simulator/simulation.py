@@ -163,9 +163,9 @@ class Simulation:
         self.ledger.append(Charge(kind, task_id, source_id, credits, account.name, at, time.time(), body))
 
     def reading(self, task: Task, base_url: str, *, stage: int | None = None) -> Reading:
-        """Return a task as it stands now.
+        """Return a task as it is now.
 
-        :param stage: look at it as it was in this state instead.
+        :param stage: read it as it was in this state instead.
         """
         family = BY_KIND[task.kind].family
         now = self.clock.now()

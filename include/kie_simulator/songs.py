@@ -83,9 +83,9 @@ def invent_title(seed: str) -> str:
 
 
 def title_from_prompt(prompt: str, seed: str) -> str:
-    """Return a title made of a prompt's telling words, or an invented one if it has none."""
-    words = [word for word in re.findall(r"[\w'-]+", prompt) if word.lower() not in _FILLER]
-    return " ".join(word[:1].upper() + word[1:] for word in words[:4])[:80] or invent_title(seed)
+    """Return a title made of a prompt's significant words, or an invented one if it has none."""
+    significant = [word for word in re.findall(r"[\w'-]+", prompt) if word.lower() not in _FILLER]
+    return " ".join(word[:1].upper() + word[1:] for word in significant[:4])[:80] or invent_title(seed)
 
 
 def invent_tags(seed: str) -> str:

@@ -143,7 +143,7 @@ def _midi_details(reading: Reading) -> Json:
         "audioId": reading.task.request.get("audioId", ""),
         "callbackUrl": reading.task.callback_url,
         "completeTime": reading.completed_ms(),
-        # The notes stand beside the state, not under ``response``.
+        # The notes are beside the state, not under ``response``.
         "midiData": data if reading.has_results else None,
         "successFlag": reading.state,
         "createTime": reading.created_ms(),

@@ -15,7 +15,7 @@ from local_stack.timeout import Timeout
 
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _TRIES = 8
-"""How often a request is sent that met a locked database, or a machine that stood still."""
+"""How often a request is sent that met a locked database, or a machine that was suspended."""
 
 
 class AirflowRefused(Exception):
@@ -29,7 +29,7 @@ class TaskInstance:
     :param task_id: id with the groups before it, such as ``song.archive_to_s3``.
     :param map_index: position in a mapped list; -1 when the task is not mapped.
     :param label: rendered map index, or an empty string.
-    :param state: Airflow's word; an empty string before the scheduler has looked at it.
+    :param state: Airflow's word; an empty string before the scheduler has seen it.
     :param try_number: 0 before its first start.
     :param started: time of the start, or None.
     :param ended: time of the end, or None.
@@ -223,9 +223,9 @@ class AirflowApi:
 def _log_line(entry: object) -> str:
     if not isinstance(entry, dict):
         return str(entry)
-    said = f"{entry.get('timestamp', '')} {entry.get('level', '')} {entry.get('event', '')}".strip()
+    line = f"{entry.get('timestamp', '')} {entry.get('level', '')} {entry.get('event', '')}".strip()
     errors = [f"{error.get('exc_type')}: {error.get('exc_value')}" for error in entry.get("error_detail") or ()]
-    return "\n  ".join([said, *errors])
+    return "\n  ".join([line, *errors])
 
 
 def _quoted(run_id: str) -> str:

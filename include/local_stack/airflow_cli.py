@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "./run airflow … (such as: ./run airflow kie doctor)"
     parser.epilog = (
         "It is the stack of ./run up, otherwise the newest one that ./run demo --keep has left up. "
-        "For one with a key of yours, set the same variables as for ./run up."
+        "For one with your own key, set the same variables as for ./run up."
     )
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Become a command of the Airflow that is up.
 
     :param options: ``arguments``: what follows ``airflow``.
-    :return: exit code :data:`NOTHING_IS_UP` when there is no stack; otherwise this process ends with the command's own.
+    :return: exit code :data:`NOTHING_IS_UP` without a stack; otherwise this process ends with the command's own.
     """
     found = stack_that_is_up(local_folder())
     if found is None:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     home, state = found
     settings = StackSettings.loads((home / "settings.json").read_text())
     if settings.real_kie and not up_settings(os.environ).real_kie:
-        print("The stack that is up uses a key of yours: set KIE_API_KEY as you did for ./run up.", file=sys.stderr)
+        print("The stack that is up uses your own key: set KIE_API_KEY as you did for ./run up.", file=sys.stderr)
         return NOTHING_IS_UP
     command = airflow_command(*options.arguments)
     return _become(command, environment_beside(settings, state, os.environ))
@@ -77,7 +77,7 @@ def environment_beside(settings: StackSettings, state: StackState, person: Mappi
     """Return the environment of the stack's Airflow processes, for one more beside them.
 
     :param settings: the stack.
-    :param state: what it tells about itself.
+    :param state: its state file.
     :param person: the person's environment, for the key and the AWS settings with which they have started it.
     """
     base = base_environment(state.stack_id, person, keep_aws=settings.real_s3)

@@ -51,7 +51,7 @@ def check_song(bucket: Path, prefix: str, music_task_id: str) -> ArchivedSong:
     :param bucket: folder of the bucket.
     :param prefix: prefix of the archive.
     :param music_task_id: the song.
-    :return: what is there; what is not as it should be is said in ``problem``, never raised.
+    :return: what is there; what is not as it should be is described in ``problem``, never raised.
     """
     path = bucket / prefix / music_task_id / "manifest.json"
     try:

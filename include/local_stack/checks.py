@@ -31,7 +31,7 @@ FULL_ONLY = ("faults", "distributed")
 STACKS = ("system", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server", "initdb")}
-"""Programs without which a part is left out, and said to be, unless it is named."""
+"""Programs without which a part is left out, which is reported, unless it is named."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
@@ -167,7 +167,7 @@ def count(command: Sequence[str], exit_code: int) -> Count:
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell names of parts from options for pytest.
 
-    :param arguments: what stands after ``./run test``.
+    :param arguments: what follows ``./run test``.
     :return: the parts, where none is named those of a quick run or of ``--full``; and the rest.
     """
     named: list[str] = []

@@ -31,7 +31,7 @@ def needs_migration(settings: StackSettings) -> bool:
 
 
 def was_migrated(settings: StackSettings, *, fresh: bool) -> None:
-    """Note that the database is of today's version; a fresh one becomes the template of further stacks.
+    """Record that the database is of today's version; a fresh one becomes the template of further stacks.
 
     :param settings: the stack.
     :param fresh: the database did not exist before, so it holds nothing but empty tables.
@@ -48,7 +48,7 @@ def exists(settings: StackSettings) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file in one step: whoever is killed meanwhile leaves nothing that looks whole."""
+    """Copy a file in one step: a process that is killed meanwhile leaves nothing that seems whole."""
     draft = target.with_suffix(f".{os.getpid()}")
     shutil.copyfile(source, draft)
     draft.replace(target)

@@ -30,7 +30,7 @@ LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Song:
-    """A song that stands finished on the simulator."""
+    """A song that is finished on the simulator."""
 
     music_task_id: str
     title: str
@@ -118,13 +118,13 @@ class Demo:
         return 0 if whole and run_state == "success" else 1
 
     def wait(self) -> StackState:
-        """Wait for the stack, telling each part as it comes up."""
-        told: set[str] = set()
+        """Wait for the stack, reporting each part as it comes up."""
+        reported: set[str] = set()
 
         def show(state: StackState) -> None:
             for part, seconds in state.seconds.items():
-                if part not in told:
-                    told.add(part)
+                if part not in reported:
+                    reported.add(part)
                     say(f"  {seconds:5.1f} s  {PART_WORDS.get(part, part)}")
 
         say("Starting the simulator, S3 and Airflow …")
@@ -135,7 +135,7 @@ class Demo:
         timeout = Timeout(RUN_SECONDS)
         while True:
             self.stack.check()
-            state = api.run_state(DAG, run_id)  # before its tasks: the last look then shows how they ended
+            state = api.run_state(DAG, run_id)  # before its tasks: the last read then shows how they ended
             progress.observe(api.task_instances(DAG, run_id))
             if state in ("success", "failed"):
                 return state
@@ -186,7 +186,7 @@ def make_songs(simulator: str, titles: Sequence[str]) -> list[Song]:
 
 
 def phase(state: StackState | None) -> str:
-    """Say in words what a stack is doing."""
+    """Say what a stack is doing."""
     if state is None or state.phase == "starting":
         waiting = sorted(set(PART_WORDS) - set(state.seconds if state else ()) - {"database"})
         return f"the stack was starting (not up yet: {', '.join(waiting)})"

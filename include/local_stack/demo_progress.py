@@ -19,7 +19,7 @@ from local_stack.airflow_api import TERMINAL, TaskInstance
 
 STEPS = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
 
-# Airflow's states in its own words, and how they look.
+# Airflow's states in its own words, and their appearance.
 STYLES: Mapping[str, str] = {
     "success": "green",
     "failed": "bold red",
@@ -91,7 +91,7 @@ class Progress:
         print(f"{at:6.1f} s  song {index + 1} {self.titles[index]}: {name} {step.state}{took}", flush=True)
 
     def __rich__(self) -> Table:
-        """Return the table as it stands now."""
+        """Return the table as it is now."""
         table = Table(title=f"music_cover, {time.monotonic() - self._began:.0f} s")
         table.add_column("song")
         for name in STEPS:

@@ -17,7 +17,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 
 MAKERS: Mapping[str, Callable[[], str]] = {
-    # Hexadecimal: these stand in URLs and on command lines.
+    # Hexadecimal: these are in URLs and on command lines.
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(32),
     "REDIS_PASSWORD": lambda: secrets.token_hex(32),
     "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(os.urandom(32)).decode(),

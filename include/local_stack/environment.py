@@ -16,12 +16,12 @@ from local_stack.settings import KIE_HOST, StackSettings
 LOOPBACK = ("127.0.0.1", "localhost")
 SIMULATOR_KEY = "sim-key"
 
-# Airflow's own names for what makes a stack on one machine quick and closed; the reason stands beside each.
+# Airflow's own names for what makes a stack on one machine quick and closed; the reason is beside each.
 AIRFLOW: Mapping[str, str] = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__PARALLELISM": "8",  # 32 idle workers would cost 265 MB
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # the inbox and the looks of kie_ops are part of the stack
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # the inbox and the checks of kie_ops are part of the stack
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no password; everything binds 127.0.0.1
     "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks DNS, which may hang offline
@@ -113,7 +113,7 @@ def kie_connection(
         connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
         return {
             name: json.dumps(connection),
-            # The simulator serves its files over http from loopback, which an archive refuses unless it is told so.
+            # The simulator serves its files over http from loopback, which an archive refuses unless this allows it.
             "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
             "AIRFLOW__KIE__RECEIVER": "True",
         }

@@ -1,4 +1,4 @@
-"""What a person is told when a part of the stack failed."""
+"""What a person reads when a part of the stack failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def explain(failure: StackFailed) -> str:
         lines = failure.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
     except OSError:
         lines = []
-    said = "\n".join(f"  | {line}" for line in lines) or "  | (nothing)"
+    shown = "\n".join(f"  | {line}" for line in lines) or "  | (nothing)"
     return (
         f"\n{failure.part} failed: {failure}\n"
-        f"Last lines of {failure.log}:\n{said}\n"
+        f"Last lines of {failure.log}:\n{shown}\n"
         f"All logs: {failure.log.parent}. Nothing is left running."
     )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 
-from local_stack.processes import sweep
+from local_stack.processes import kill_remaining
 
 
 def fork_guardian(stack_id: str, *, own_session: bool) -> int:
@@ -34,5 +34,5 @@ def fork_guardian(stack_id: str, *, own_session: bool) -> int:
     with contextlib.suppress(OSError):
         os.read(reading, 1)
     # This process is of that session, so its number is nobody else's.
-    sweep(stack_id, os.getsid(0) if own_session else None)
+    kill_remaining(stack_id, os.getsid(0) if own_session else None)
     os._exit(0)

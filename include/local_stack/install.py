@@ -36,7 +36,7 @@ def main(project: Path) -> int:
     """Bring ``.venv`` of a project up to date.
 
     :param project: the project's folder, with the lock file and pyproject.toml.
-    :return: exit code: 0 when ``.venv`` is as the lock says, 1 when a step failed (said on standard error).
+    :return: exit code: 0 when ``.venv`` is as the lock says, 1 when a step failed (reported on standard error).
     """
     venv = project / ".venv"
     if is_current(project, venv):
@@ -59,7 +59,7 @@ def main(project: Path) -> int:
 
 
 def is_current(project: Path, venv: Path) -> bool:
-    """Tell whether a finished installation stands in ``.venv`` and belongs to today's lock, folder and Python."""
+    """Return whether a finished installation is in ``.venv`` and belongs to today's lock, folder and Python."""
     try:
         stamp = (venv / ".installed").read_text()
         version = re.search(r"^version\s*=\s*(\S+)", (venv / "pyvenv.cfg").read_text(), re.M)
@@ -93,7 +93,7 @@ def install(project: Path, venv: Path) -> None:
     say(f"Installing the locked requirements into .venv (Python {version}); this happens once.")
     python = venv / "bin" / "python"
     if (venv / ".unfinished").exists() or not works(python):
-        # A killed installer may have left half a package that looks whole: start over.
+        # A killed installer may have left half a package that seems whole: start over.
         shutil.rmtree(venv, ignore_errors=True)
         venv.mkdir(exist_ok=True)
         (venv / ".unfinished").touch()
@@ -140,7 +140,7 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
         reason = str(error)
     if reason:
         raise InstallFailed(
-            f"Could not {name} ({reason}). More may stand above. "
+            f"Could not {name} ({reason}). More may be above. "
             "Nothing else was changed. When it is fixed, start the same command again: it begins this step again."
         )
 

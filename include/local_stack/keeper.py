@@ -1,6 +1,6 @@
 """The keeper: a process of its own that starts the parts of a stack, watches them and stops them.
 
-``python -m local_stack.keeper <home> <stack id>`` reads ``settings.json`` in the stack's folder and tells its state in
+``python -m local_stack.keeper <home> <stack id>`` reads ``settings.json`` in the stack's folder and writes its state to
 ``stack.json``. Its standard input is a pipe from the command that started it: the end of that command, by whatever
 signal, ends the stack, unless the command has written ``keep`` before.
 """
@@ -23,7 +23,7 @@ from local_stack.guardian import fork_guardian
 from local_stack.health import unhealthy
 from local_stack.parts import Part, airflow_command, airflow_parts, s3_part, simulator_part
 from local_stack.ports import ReservedPort
-from local_stack.processes import end, start, sweep
+from local_stack.processes import end, kill_remaining, start
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
@@ -92,7 +92,7 @@ class Keeper:
         return 1 if phase == "failed" else 0
 
     def guard(self) -> None:
-        """See that a guardian is there; whoever killed one may kill this process next."""
+        """See that a guardian is there; what killed one may kill this process next."""
         if self.guardian and os.waitpid(self.guardian, os.WNOHANG)[0] == 0:
             return
         self.guardian = fork_guardian(self.stack_id, own_session=True)
@@ -171,7 +171,7 @@ class Keeper:
         write_state(self.settings.home, self.state)
 
     def address_of(self, part: Part) -> bool:
-        """Note the address that a part tells, and say whether it has told one."""
+        """Record the address that a part reports, and return whether it has reported one."""
         found = part.address(self.log_of(part.name)) if part.address else None
         if found:
             self.tell(self.state.phase, f"{part.name} answers.", **{part.name: found})
@@ -247,7 +247,7 @@ class Keeper:
         self.tell("stopping", message)
         for names in STOP_ORDER:
             end((self.children[name] for name in names if name in self.children), self.settings.grace)
-        left = sweep(self.stack_id, os.getsid(0), spare=[self.guardian])
+        left = kill_remaining(self.stack_id, os.getsid(0), spare=[self.guardian])
         if left:
             print(f"Could not end: {', '.join(left)}", flush=True)
 

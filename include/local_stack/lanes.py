@@ -105,7 +105,7 @@ def side_by_side(
     """
     waiting = [deque(lane.commands) for lane in lanes]
     running: dict[int, _Running] = {}
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     try:
         while running or any(waiting):
             for number, lane in enumerate(lanes):
@@ -113,10 +113,10 @@ def side_by_side(
                     running[number] = _Running(waiting[number].popleft(), lane, cwd)
             for number in [number for number, one in running.items() if one.process.poll() is not None]:
                 yield running.pop(number).finish()
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
                 progress = [f"{name(one.command)} {how_far(one.written())}" for one in running.values()]
-                say(f"{clock(told - began)}  {', '.join(progress)}")
+                say(f"{clock(reported - began)}  {', '.join(progress)}")
             time.sleep(0.1)
     finally:
         for one in running.values():

@@ -1,4 +1,4 @@
-"""The parts of a stack: what each runs, and how it tells its address."""
+"""The parts of a stack: what each runs, and how it reports its address."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ class ReservedPort:
 
     On Linux a bound socket that does not listen keeps others from being given the port, while a server that sets
     SO_REUSEADDR (uvicorn, rclone and the simulator do) may still listen on it. Other systems refuse that, so there the
-    port is only chosen, and whoever starts the server tries again when somebody was faster.
+    port is only chosen, and the one that starts the server tries again when somebody was faster.
     """
 
     def __init__(self) -> None:

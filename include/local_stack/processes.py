@@ -55,8 +55,8 @@ def members(stack_id: str, session: int | None, spare: Collection[int] = ()) -> 
     ]
 
 
-def sweep(stack_id: str, session: int | None, spare: Collection[int] = (), seconds: float = 10.0) -> list[str]:
-    """Kill whatever is left of a stack, again and again until a look finds nothing.
+def kill_remaining(stack_id: str, session: int | None, spare: Collection[int] = (), seconds: float = 10.0) -> list[str]:
+    """Kill all processes that are left of a stack, again and again until none is found.
 
     :param stack_id: value of KIE_STACK_ID that its processes carry.
     :param session: session of the stack, as for :func:`members`.

@@ -37,7 +37,7 @@ class RunningStack:
 
     @property
     def state(self) -> StackState:
-        """What the stack tells about itself now.
+        """The stack's state now.
 
         :raises StackFailed: when it is no longer well.
         """

@@ -50,7 +50,7 @@ def keep_secrets(home: Path) -> StackSecrets:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(made), file)
-        draft.replace(path)  # in one step: whoever is killed before leaves none, and the next start makes them
+        draft.replace(path)  # in one step: a process that is killed before leaves none, and the next start makes them
     kept = json.loads(path.read_text())
     if set(kept) != {field.name for field in fields(StackSecrets)}:  # made by an older version
         path.unlink(missing_ok=True)

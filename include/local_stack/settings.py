@@ -1,4 +1,4 @@
-"""What one local stack is: where it stands, whether KIE and S3 are real, how it behaves."""
+"""What one local stack is: where it is, whether KIE and S3 are real, how it behaves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AWS_SIGNS = (
 
 @dataclass(frozen=True)
 class StackSettings:
-    """One stack. Everything that it writes stands under ``home``, so two stacks share nothing.
+    """One stack. Everything that it writes is under ``home``, so two stacks share nothing.
 
     :param home: folder of the stack: state, logs, Airflow's home, the local S3 files, secrets.
     :param dags: Airflow's DAG folder.

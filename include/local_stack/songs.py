@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         return NOTHING_IS_UP
     simulator = found[1].urls.get("simulator")
     if simulator is None:
-        print("The stack that is up asks the real KIE: your songs stand at https://kie.ai/logs.", file=sys.stderr)
+        print("The stack that is up asks the real KIE: your songs are at https://kie.ai/logs.", file=sys.stderr)
         return 1
     for song in make_songs(simulator, options.titles or TITLES[:2]):
         print(f"{song.music_task_id}  {song.title}")

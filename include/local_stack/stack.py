@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from local_stack.keeper import KEEP
 from local_stack.parts import INCLUDE
-from local_stack.processes import MARK, sweep
+from local_stack.processes import MARK, kill_remaining
 from local_stack.settings import StackSettings
 from local_stack.state import StackState, read_state, start_of, this_boot
 
@@ -65,7 +65,7 @@ class Stack:
 
     @property
     def state(self) -> StackState | None:
-        """What the stack tells about itself now; None in its first moments."""
+        """The state of the stack now; None in its first moments."""
         return read_state(self.settings.home)
 
     def check(self) -> StackState | None:
@@ -123,7 +123,7 @@ class Stack:
             self._keeper.kill()
             self._keeper.wait()
         _wait_for_guardian(self.state)
-        sweep(self.stack_id, None)
+        kill_remaining(self.stack_id, None)
 
     def _say(self, word: bytes) -> None:
         pipe = self._keeper.stdin
@@ -161,7 +161,7 @@ def stop_kept(home: Path, state: StackState, seconds: float = 25.0) -> list[str]
             keeper.kill()
             keeper.wait(5)
     _wait_for_guardian(state)
-    left = sweep(state.stack_id, _orphaned_session(state))
+    left = kill_remaining(state.stack_id, _orphaned_session(state))
     (home / "stack.json").unlink(missing_ok=True)
     return left
 

@@ -1,4 +1,4 @@
-"""The state file of a stack: what runs where, for the person's commands and for whoever cleans up."""
+"""The state file of a stack: what runs where, for the person's commands and for the cleaning up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProcessMark:
         """Return the process if it still runs, otherwise None."""
         try:
             process = psutil.Process(self.pid)
-            # Two looks at one start time differ by less than a clock tick; a reused number differs by much more.
+            # Two reads of one start time differ by less than a clock tick; a reused number differs by much more.
             same = self.boot == this_boot() and abs(start_of(process) - self.started) < 1.0
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
@@ -49,22 +49,22 @@ def start_of(process: psutil.Process) -> float:
     """Return when a process was started, by a clock that nobody sets.
 
     Linux knows seconds since the machine's start; psutil makes them a time of day, which moves with every correction of
-    the clock, such as the one after a virtual machine was held up. Other systems note the time of day itself.
+    the clock, such as the one after a virtual machine was suspended. Other systems record the time of day itself.
 
-    :raises psutil.NoSuchProcess: when there is no such process.
+    :raises psutil.NoSuchProcess: when the process does not exist.
     """
     began = float(process.create_time())
     return began - psutil.boot_time() if sys.platform == "linux" else began
 
 
 def this_boot() -> str:
-    """Return what tells this start of the machine from others, where start times begin again with it; or nothing."""
+    """Return an id of this start of the machine, where start times begin again with it; or nothing."""
     return _BOOT_ID.read_text().strip() if sys.platform == "linux" else ""
 
 
 @dataclass(frozen=True)
 class StackState:
-    """What a stack tells about itself.
+    """The state of a stack.
 
     :param stack_id: value of KIE_STACK_ID in the environment of all its processes.
     :param keeper: the process that holds the stack; its pid is also the session of all the stack's processes.

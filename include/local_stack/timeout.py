@@ -1,4 +1,4 @@
-"""How long to wait for something, on a machine that may stand still meanwhile."""
+"""How long to wait for something, on a machine that may be suspended meanwhile."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _LONGEST_STEP = 10.0
 
 
 class Timeout:
-    """Time to wait for something, of which a machine that stands still takes next to nothing.
+    """Time to wait for something, of which a suspended machine takes next to nothing.
 
-    A laptop that was closed, or a virtual machine that stood still for minutes, has not waited: what it waits for stood
-    still as well. So the time between two checks counts for a few seconds at most.
+    A laptop that was closed, or a virtual machine that was suspended for minutes, has not waited: what it waits for was
+    suspended as well. So the time between two checks counts for a few seconds at most.
 
     :param seconds: how long to wait.
     """

@@ -65,7 +65,7 @@ def _tell(settings: StackSettings, state: StackState) -> None:
     print(f"Logs     {settings.logs}")
     if not settings.real_kie:
         print("Songs    ./run songs makes some on the simulator and prints their ids for the form of music_cover")
-    print("Look     ./run airflow kie doctor, and every other command of Airflow")
+    print("Check    ./run airflow kie doctor, and every other command of Airflow")
     print("Stop     ./run down")
 
 

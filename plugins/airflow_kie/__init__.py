@@ -3,7 +3,7 @@
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-from airflow_kie.client.one_line import keep_log_lines_whole
+from airflow_kie.client.redact import keep_log_lines_whole
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk.module_loading import import_string
 
-from airflow_kie.archive.inbox.song_request import SongOrder
+from airflow_kie.archive.inbox.song_request import SongRequest
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error_from_event
 from airflow_kie.durable.xcom import result_of
@@ -74,7 +74,7 @@ def test_the_events_of_today_have_only_grown() -> None:
 
 
 def test_the_arguments_and_the_results_of_a_song_have_only_grown() -> None:
-    order = SongOrder(SONG, "kie_default", {"our_id": "A-17"})
+    order = SongRequest(music_task_id=SONG, kie_conn_id="kie_default", labels={"our_id": "A-17"})
     assert grown(order.arguments("covers", "songs"), STORED["song_arguments"])
     manifest = Manifest.model_validate(
         {

@@ -24,7 +24,7 @@ SOONER = 30
 CREDITS_ALERT = 100
 """`[kie] credits_alert` here."""
 CAPPED = "kie_capped"
-"""A connection that stands in Airflow's database, where its daily cap can be changed while all runs."""
+"""A connection in Airflow's database, where its daily cap can be changed while all runs."""
 End = Callable[[], None]
 _TAKES_PERMITS = """
 import sys, time
@@ -62,23 +62,23 @@ class Scene:
         return [song.task_id for song in self.stage.running.simulator.make_music(count=count, **order)]
 
     def start(self, songs: Sequence[str]) -> None:
-        """Tell of finished songs, as a system outside Airflow would."""
+        """Announce finished songs, as a system outside Airflow would."""
         for song in songs:
             self.stage.send_event(song)
 
     def wait_archived(self, songs: Sequence[str]) -> None:
-        """Wait until songs are archived and owed nothing."""
+        """Wait until songs are archived and no longer pending."""
         folder = self.stage.bucket / self.stage.prefix
         for song in songs:
             done = folder / song / "manifest.json"
             eventually(lambda done=done: done.exists(), f"song {song} is archived", pause=0.5)  # type: ignore[misc]
-            eventually(lambda song=song: not self.pending(song).exists(), f"song {song} is owed nothing")  # type: ignore[misc]
+            eventually(lambda song=song: not self.pending(song).exists(), f"song {song} is not pending any more")  # type: ignore[misc]
 
     def pending(self, song: str) -> Path:
-        """Return where a song's pending record stands."""
+        """Return the path of a song's pending record."""
         return self.stage.bucket / self.stage.prefix / "_pending" / f"{song}.json"
 
-    def owe(self, song: str, **known: object) -> End:
+    def add_pending(self, song: str, **known: object) -> End:
         """Write the pending record of a song that nobody works on; return what forgets it."""
         record: Pending = new_pending(song, received_from="inbox", now=datetime.now(UTC)).changed(**known)
         self.pending(song).parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def cap_is_reached(scene: Scene) -> End:
 
 
 def record_is_damaged(scene: Scene) -> End:
-    """A pending record is not what was written: nobody knows what its song is owed."""
+    """A pending record is not what was written: nobody knows what its song waits for."""
     record = scene.pending("c" * 32)
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text("{")
@@ -227,7 +227,7 @@ def receiver_is_refused(scene: Scene) -> End:
 
 
 def callbacks_are_lost(scene: Scene) -> End:
-    """KIE calls and nobody hears it; the covers are found by polls, a minute later."""
+    """KIE calls and nobody answers; the covers are found by polls, a minute later."""
     simulator, songs = scene.stage.running.simulator, scene.songs(4)
     fault = simulator.add_fault("callback", "lost", kind="cover", times=-1)
     scene.start(songs)
@@ -287,14 +287,14 @@ def paid_is_not_archived(scene: Scene) -> End:
     return end
 
 
-def song_is_owed_for_long(scene: Scene) -> End:
-    """A song was heard of seven hours ago and nobody works on it."""
-    return scene.owe("a" * 32, first_seen_at=datetime.now(UTC) - timedelta(hours=7) / SOONER)
+def song_is_pending_for_long(scene: Scene) -> End:
+    """A song was first seen seven hours ago and nobody works on it."""
+    return scene.add_pending("a" * 32, first_seen_at=datetime.now(UTC) - timedelta(hours=7) / SOONER)
 
 
 def files_expire(scene: Scene) -> End:
     """KIE deletes in a day what nobody has archived."""
-    return scene.owe("b" * 32, expires_at=datetime.now(UTC) + timedelta(days=1) / SOONER)
+    return scene.add_pending("b" * 32, expires_at=datetime.now(UTC) + timedelta(days=1) / SOONER)
 
 
 def download_is_cut_off(scene: Scene) -> End:
@@ -352,45 +352,45 @@ def rate_is_used_up(scene: Scene) -> End:
 
 
 def exporter_is_restarted(scene: Scene) -> End:
-    """statsd_exporter is restarted after a look of kie_ops, and has nothing to show until the next one."""
+    """statsd_exporter is restarted after a check of kie_ops, and has nothing to show until the next one."""
 
-    def last_look() -> str:
+    def last_check() -> str:
         found = scene.prometheus.now("kie_health_check_time_seconds")
         return str(found[0]["value"][1]) if found else ""
 
-    before = last_look()
-    eventually(lambda: last_look() not in ("", before), "kie_ops has just looked", pause=0.5)
+    before = last_check()
+    eventually(lambda: last_check() not in ("", before), "kie_ops has just checked", pause=0.5)
     scene.exporter.restart()
-    eventually(lambda: not last_look(), "the exporter has forgotten the look")
+    eventually(lambda: not last_check(), "the exporter has forgotten the check")
 
     def end() -> None:
-        eventually(last_look, "kie_ops has looked again", pause=0.5)
+        eventually(last_check, "kie_ops has checked again", pause=0.5)
 
     return end
 
 
-HELD_UP = "the songs wait, and kie_ops sees why"
+BLOCKED = "the songs wait, and kie_ops finds out why"
 CAUSES: Mapping[str, Cause] = {
     "a download is cut off": Cause({}, download_is_cut_off),
     "a cover was paid before": Cause({}, cover_was_paid_before),
     "the rate is used up": Cause({}, rate_is_used_up),
     "the exporter is restarted": Cause({}, exporter_is_restarted),
-    "KIE is down": Cause({"KieSongsBlocked kie": HELD_UP}, kie_answers(455, "Under maintenance")),
-    "no credits": Cause({"KieSongsBlocked credits": HELD_UP}, no_credits),
+    "KIE is down": Cause({"KieSongsBlocked kie": BLOCKED}, kie_answers(455, "Under maintenance")),
+    "no credits": Cause({"KieSongsBlocked credits": BLOCKED}, no_credits),
     "few credits are left": Cause(
         {"KieSongsBlocked credits": "songs go on, and soon will not: below [kie] credits_alert"}, few_credits
     ),
-    "the daily cap is reached": Cause({"KieSongsBlocked daily_cap": HELD_UP}, cap_is_reached),
+    "the daily cap is reached": Cause({"KieSongsBlocked daily_cap": BLOCKED}, cap_is_reached),
     "a record is damaged": Cause({"KieSongsBlocked record": "its song would be forgotten"}, record_is_damaged),
     "the key is refused": Cause(
-        {"KieSongsBlocked account": HELD_UP}, kie_answers(401, "You do not have access permissions")
+        {"KieSongsBlocked account": BLOCKED}, kie_answers(401, "You do not have access permissions")
     ),
-    "the bucket refuses": Cause({"KieSongsBlocked s3": HELD_UP}, bucket_refuses),
+    "the bucket refuses": Cause({"KieSongsBlocked s3": BLOCKED}, bucket_refuses),
     "the bucket refuses the receiver": Cause({"KieCallbacksNotStored": "KIE was answered 500"}, receiver_is_refused),
     "callbacks are lost": Cause({"KieCallbacksMissing kie_default": "polls alone find covers"}, callbacks_are_lost),
     "callbacks are forged": Cause({"KieCallbacksRefused": "30 calls without a signature"}, callbacks_are_forged),
     "songs are rejected": Cause({"KieFailures content_rejected": "songs failed for good"}, songs_are_rejected),
-    "kie_ops is paused": Cause({"KieOpsNotRunning": "nobody looks"}, ops_is_paused),
+    "kie_ops is paused": Cause({"KieOpsNotRunning": "nobody checks"}, ops_is_paused),
     "paid and not archived": Cause(
         {
             "KieSongsBlocked s3": "the uploads are refused: what to fix",
@@ -398,7 +398,7 @@ CAUSES: Mapping[str, Cause] = {
         },
         paid_is_not_archived,
     ),
-    "a song is owed for long": Cause({"KieSongPendingTooLong": "seven hours"}, song_is_owed_for_long),
+    "a song is pending for long": Cause({"KieSongPendingTooLong": "seven hours"}, song_is_pending_for_long),
     "files expire": Cause({"KieFilesExpire": "in a day"}, files_expire),
 }
 TOGETHER: Sequence[Sequence[str]] = (
@@ -416,6 +416,6 @@ TOGETHER: Sequence[Sequence[str]] = (
         "callbacks are forged",
         "the bucket refuses the receiver",
     ),
-    ("paid and not archived", "a song is owed for long", "files expire"),
+    ("paid and not archived", "a song is pending for long", "files expire"),
 )
 """Which causes are there at the same time; one group follows the other once nothing of it is left."""

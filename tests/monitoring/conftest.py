@@ -1,4 +1,4 @@
-"""One run with everything that goes wrong in it, seen by the real programs; each test looks at one side of it."""
+"""One run with everything that goes wrong in it, seen by the real programs; each test checks one side of it."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 @contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
-    """Start the local stack on Postgres, statsd_exporter, and once kie_ops has looked, Prometheus.
+    """Start the local stack on Postgres, statsd_exporter, and once kie_ops has checked, Prometheus.
 
-    Until then KieOpsNotRunning would be right: nobody has looked.
+    Until then KieOpsNotRunning would be right: nothing was checked.
     """
     for needed in HOW_TO_GET:
-        program(needed)  # what is missing is told of before a minute is spent
+        program(needed)  # what is missing is reported before a minute is spent
     with ExitStack() as running:
         exporter = running.enter_context(statsd_exporter(MONITORING / "statsd_mapping.yml", folder))
         database = running.enter_context(postgres_server()).replace("postgresql://", "postgresql+psycopg://")
@@ -115,14 +115,14 @@ def scene(folder: Path) -> Iterator[Scene]:
         there = running.enter_context(stage(folder / "stack", settings))
         cap(there, 0, "POST")
         there.running.airflow.wait_for_dag("kie_ops")
-        eventually(lambda: has_looked(exporter.target), "kie_ops has looked, and found every connection")
+        eventually(lambda: has_checked(exporter.target), "kie_ops has checked, and found every connection")
         seeing = running.enter_context(prometheus(sped_up(RULES, SOONER), exporter.target, folder))
-        eventually(lambda: seeing.now("kie_health_check_time_seconds"), "Prometheus has seen a look")
+        eventually(lambda: seeing.now("kie_health_check_time_seconds"), "Prometheus has seen a check")
         yield Scene(there, exporter, seeing)
 
 
-def has_looked(target: str) -> bool:
-    """Return whether the exporter shows that kie_ops has looked, and that no connection lacked."""
+def has_checked(target: str) -> bool:
+    """Return whether the exporter shows that kie_ops has checked, and that no connection lacked."""
     import httpx
 
     shown = httpx.get(f"http://{target}/metrics", trust_env=False).text
@@ -164,7 +164,7 @@ def panel_queries() -> dict[str, list[str]]:
 
 
 def healthy(there: Scene) -> Phase:
-    """Cover six songs by events and one of which KIE tells; nothing goes wrong.
+    """Cover six songs by events and one that KIE announces; nothing goes wrong.
 
     One goes ahead: covers and Airflow take as long as ever, and what is left of the ten minutes that
     KiePaidButNotArchived gives the very first ones is too short for them.
@@ -183,7 +183,7 @@ def healthy(there: Scene) -> Phase:
 def disturbed(there: Scene, causes: Sequence[str], say: Callable[[str], None]) -> Phase:
     """Let causes begin, wait for their alerts, end them, and wait until no alert is left.
 
-    What does not come in time is not waited for any longer: the history tells.
+    What does not come in time is not waited for any longer: the history shows it.
     """
     began = time.time()
     phase = Phase(tuple(causes), began, began)
@@ -197,8 +197,8 @@ def disturbed(there: Scene, causes: Sequence[str], say: Callable[[str], None]) -
         return phase.expected <= fired
 
     two_hours = 7200 / SOONER if "KiePaidButNotArchived" in phase.expected else 0.0
-    told = within(FIRE_WITHIN + two_hours, fires)
-    say(f"  {'they fire' if told else 'not all fire'}: {sorted(fired)}")
+    all_fired = within(FIRE_WITHIN + two_hours, fires)
+    say(f"  {'they fire' if all_fired else 'not all fire'}: {sorted(fired)}")
     for end in ends:
         end()
     over = within(END_WITHIN, lambda: not there.prometheus.alerts())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
-# A machine that stands still for a moment is no failure, and no folder has to be writable.
+# A machine that stops for a moment is not a failure, and no folder has to be writable.
 settings.register_profile("any machine", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
@@ -124,7 +124,7 @@ def songs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Songs:
-    """Give the songs of that bucket to commands, which may change how this process looks connections up."""
+    """Give the songs of that bucket to commands, which may change how this process finds connections."""
     from airflow_database import make_tables
     from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.cli import arguments

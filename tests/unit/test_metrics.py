@@ -104,7 +104,7 @@ def test_a_song_that_is_archived_already_is_not_counted_again(
     assert len(sent.of("kie.archived")) == 1
 
 
-def test_a_look_at_an_archive_that_lacks_nothing_that_kie_has_is_not_counted(sent: StatsdListener) -> None:
+def test_a_check_of_an_archive_that_lacks_nothing_that_kie_has_is_not_counted(sent: StatsdListener) -> None:
     operator: Any = archive_run("a" * 32, "cover", "covers").make()
     operator._count(SimpleNamespace(changed=False, added=(), files=("cover-1.png",)), datetime.now(UTC))
     assert sent.of("kie.archived") == sent.samples == []
@@ -200,7 +200,7 @@ def test_a_create_that_our_limiter_holds_back_is_timed_and_rescheduled(
     assert [sample.tags for sample in sent.of("kie.rescheduled")] == [{"reason": "daily_cap"}]
 
 
-def test_a_backend_that_fails_fails_nothing_and_is_told_of_once(
+def test_a_backend_that_fails_fails_nothing_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics._warn.cache_clear()
@@ -286,7 +286,7 @@ def test_every_metric_arrives_with_opentelemetry_too() -> None:
         stats.initialize(factory=NoStatsLogger, export_legacy_names=True)
         provider.shutdown()
     (scope,) = read.resource_metrics[0].scope_metrics
-    told = {metric.name: metric.data.data_points[0] for metric in scope.metrics}
-    assert set(told) == {f"airflow.{name}" for name in metrics.METRICS}
-    assert told["airflow.kie.wait"].sum == 1500  # milliseconds, as Airflow's own timers
-    assert dict(told["airflow.kie.created"].attributes) == {"kind": "x", "connection": "x"}
+    exported = {metric.name: metric.data.data_points[0] for metric in scope.metrics}
+    assert set(exported) == {f"airflow.{name}" for name in metrics.METRICS}
+    assert exported["airflow.kie.wait"].sum == 1500  # milliseconds, as Airflow's own timers
+    assert dict(exported["airflow.kie.created"].attributes) == {"kind": "x", "connection": "x"}

@@ -21,7 +21,7 @@ INFO = get_provider_info()
 
 
 def dotted_paths(value: Any, key: str = "") -> Iterator[str]:
-    """Return every dotted path of ours."""
+    """Return each of our dotted paths."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from dotted_paths(item, name)
@@ -84,7 +84,7 @@ def test_every_option_that_the_code_reads_is_documented() -> None:
 
 
 def test_airflow_lists_the_connection_type_and_its_fields(tmp_path: Path) -> None:
-    said = subprocess.run(
+    output = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -98,4 +98,4 @@ def test_airflow_lists_the_connection_type_and_its_fields(tmp_path: Path) -> Non
         check=True,
     ).stdout
     for name in INFO["connection-types"][0]["conn-fields"]:
-        assert f"extra__kie__{name}" in said
+        assert f"extra__kie__{name}" in output

@@ -94,8 +94,8 @@ def test_a_deferred_task_finds_its_method_after_an_upgrade(path: str) -> None:
 def test_every_argument_is_documented(path: str) -> None:
     thing = found(path)
     classes = thing.__mro__ if inspect.isclass(thing) else [thing]
-    told = "\n".join(inspect.getdoc(item) or "" for item in classes)
-    assert [name for name in sorted(SURFACE[path][0]) if f":param {name}:" not in told] == []
+    documented = "\n".join(inspect.getdoc(item) or "" for item in classes)
+    assert [name for name in sorted(SURFACE[path][0]) if f":param {name}:" not in documented] == []
 
 
 def test_the_default_connection_has_its_fixed_name() -> None:

@@ -144,7 +144,7 @@ def _what_is_paid(experiment: CoverExperiment) -> str:
     """Return what is paid and what happens to it."""
     if experiment.task_id is None:
         return (
-            f"KIE has named no cover task. If a request was under way, look at kie.ai/logs for song "
+            f"KIE has named no cover task. If a request was under way, search kie.ai/logs for song "
             f"{experiment.music_task_id}; another request for it is answered with the task that exists."
         )
     where = experiment.archive.bucket.url(experiment.archive.keys.pending)

@@ -49,8 +49,8 @@ class Assumption:
     judge: Judge
 
 
-def _held(true: bool, told: object) -> Judged:
-    return (Verdict.HELD if true else Verdict.BROKEN, str(told))
+def _held(true: bool, seen_value: object) -> Judged:
+    return (Verdict.HELD if true else Verdict.BROKEN, str(seen_value))
 
 
 def _unseen(why: str) -> Judged:
@@ -171,14 +171,14 @@ def _images(done: dict[str, Any], _: Seen) -> Judged:
 def _types(seen: Seen) -> Judged:
     if not seen.files:
         return _unseen("no file was fetched")
-    types = [file.content_type or file.told for file in seen.files]
+    types = [file.content_type or file.description for file in seen.files]
     return _held(set(types) == {"image/png"}, ", ".join(types))
 
 
 def _fetched(seen: Seen) -> Judged:
     if not seen.files:
         return _unseen("no file was fetched")
-    return _held(all(file.content_type for file in seen.files), "; ".join(file.told for file in seen.files))
+    return _held(all(file.content_type for file in seen.files), "; ".join(file.description for file in seen.files))
 
 
 def _hosts(seen: Seen) -> Judged:
@@ -217,8 +217,12 @@ def _price(seen: Seen) -> Judged:
     before, after = seen.balance(Step.BALANCE_BEFORE), seen.balance(Step.BALANCE_AFTER)
     if before is None or after is None:
         return _unseen("a balance is missing")
-    told = f"{before - after:g} credits, if nothing else used the account meanwhile"
-    return _held(before - after <= seen.price, told) if seen.price else _unseen(f"{told}; the option is not set")
+    seen_value = f"{before - after:g} credits, if nothing else used the account meanwhile"
+    return (
+        _held(before - after <= seen.price, seen_value)
+        if seen.price
+        else _unseen(f"{seen_value}; the option is not set")
+    )
 
 
 def _duration(seen: Seen) -> Judged:

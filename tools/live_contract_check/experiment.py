@@ -44,7 +44,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 from tools.live_contract_check.http_log import RecordingTransport
 from tools.live_contract_check.observations import Seen, SeenFile, Step
 
-PERMIT_PATIENCE = 30.0
+PERMIT_TIMEOUT = 30.0
 """Seconds that a person waits for the account's limiter."""
 READ_EVERY = 3.0
 """Seconds between reads: dense enough to see every state, and a ninth of what KIE allows."""
@@ -58,7 +58,7 @@ class CoverExperiment:
 
     :param hook: the account.
     :param archive: the song's place in the bucket, which knows of every paid cover.
-    :param say: told the cover's id at once, and how far it is.
+    :param say: receives the cover's id at once, and the progress.
     """
 
     hook: KieHook
@@ -122,9 +122,9 @@ class CoverExperiment:
         return self.kie.credits()
 
     def run(self) -> None:
-        """Make the cover, ask again, wait, and look at its files.
+        """Make the cover, ask again, wait, and check its files.
 
-        :raises KieError: when no cover was made, or it failed; what is paid is noted by then.
+        :raises KieError: when no cover was made, or it failed; what is paid is recorded by then.
         """
         url = self.hook.account.callback_url
         first = self._create(Step.WITHOUT_CALLBACK, None)
@@ -150,10 +150,10 @@ class CoverExperiment:
             raise answer.error
 
     def _create(self, step: Step, callback_url: str | None) -> CreateAnswer:
-        """Send one create; a cover's id is told and noted before anything else happens."""
+        """Send one create; a cover's id is reported and recorded before anything else happens."""
         self.hook.spending_switch.check()
         limiter = self.hook.limiter()
-        permit = limiter.acquire(PERMIT_PATIENCE)
+        permit = limiter.acquire(PERMIT_TIMEOUT)
         if not permit.granted:
             busy = KieDailyCap if permit.over == "day" else KieThrottled
             raise busy(retry_after=permit.wait_seconds, kind=COVER.name)
@@ -190,10 +190,10 @@ class CoverExperiment:
             self.say(f"A SECOND cover task was made, and may have been charged: {answer.task_id}.")
         else:
             self.task_id = answer.task_id
-            told = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
-            self.say(f"{told}: {answer.task_id}.")
+            what = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
+            self.say(f"{what}: {answer.task_id}.")
         known = {"kie_conn_id": self.hook.kie_conn_id, "title": self.title, "cover_task_ids": (answer.task_id,)}
-        self.archive.note(received_from="form", **known)
+        self.archive.update_pending(received_from="form", **known)
 
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS
@@ -222,7 +222,7 @@ class CoverExperiment:
 
 
 def _seen_file(url: str) -> SeenFile:
-    """Download an image, look what it is, and keep nothing of it."""
+    """Download an image, check what it is, and keep nothing of it."""
     host = urlsplit(url).hostname or ""
     with tempfile.TemporaryFile() as file:
         try:

@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.envelope import Response
-from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.requests import Request
+from airflow_kie.client.untrusted import decode_json
 
 
 @dataclass(frozen=True)

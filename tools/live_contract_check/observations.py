@@ -33,12 +33,12 @@ class SeenFile:
 
     :param host: where it was.
     :param content_type: what it is, by its content; None if it did not come whole.
-    :param told: size and shape, or why it did not come.
+    :param description: size and shape, or why it did not come.
     """
 
     host: str
     content_type: str | None
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Seen:
     """Everything that was seen while one cover was made.
 
     :param music_task_id: the song.
-    :param exchanges: what was said, in order, each with a :class:`Step` as its purpose.
+    :param exchanges: the requests and answers, in order, each with a :class:`Step` as its purpose.
     :param files: the images.
     :param price: credits that a cover costs, as the configuration says; 0: it does not.
     """

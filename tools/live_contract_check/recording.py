@@ -66,12 +66,12 @@ class _Redactor:
 
 
 def pseudonym(task_id: str) -> str:
-    """Return what stands for an id: of the same length, and always the same for it."""
+    """Return what replaces an id: of the same length, and always the same for it."""
     return (hashlib.sha256(f"recorded {task_id}".encode()).hexdigest() * 4)[: len(task_id)]
 
 
 def link(url: str) -> str:
-    """Return what stands for a link: its host and its ending stay, and which parameters it had."""
+    """Return what replaces a link: its host and its ending stay, and which parameters it had."""
     parts = urlsplit(url)
     name = hashlib.sha256(parts.path.encode()).hexdigest()[:16] + posixpath.splitext(parts.path)[1]
     query = f"?{urlencode({pair.partition('=')[0]: '0' for pair in parts.query.split('&')})}" if parts.query else ""
@@ -114,7 +114,7 @@ def _entry(redactor: _Redactor, exchange: Exchange) -> dict[str, Any]:
 
 
 def _ids(exchanges: Sequence[Exchange]) -> set[str]:
-    """Return every text that stands where KIE writes ids."""
+    """Return every text at a place where KIE writes ids."""
     found: set[str] = set()
 
     def collect(value: Any, name: str) -> None:

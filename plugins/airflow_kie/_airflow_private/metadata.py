@@ -7,6 +7,7 @@ that it could not check.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -204,3 +205,67 @@ def runs_of_song(session: Session, music_task_id: str, store_key: str) -> list[t
         .order_by(DagRun.id.desc())
     )
     return [(dag_id, run_id, str(state)) for dag_id, run_id, state in session.execute(runs)]
+
+
+@switched_off(list[Any], "The pages of runs show only songs whose tasks have begun.")
+@with_session
+def xcoms_of_run(
+    session: Session, dag_id: str, run_id: str, operators: Collection[str], keys: Collection[str]
+) -> list[Any]:
+    """Return what the tasks of some operators have pushed in a run: operators from Z to A, then by map index.
+
+    Airflow 3.3.2: `models.xcom.XComModel`, `TaskInstance.operator`.
+
+    :param operators: class names.
+    :param keys: XCom keys.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+
+    rows = session.execute(
+        select(XComModel.value)
+        .join(TaskInstance, of_task_instance(XComModel))
+        .where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == run_id,
+            XComModel.key.in_(keys),
+            TaskInstance.operator.in_(operators),
+        )
+        .order_by(TaskInstance.operator.desc(), XComModel.task_id, XComModel.key.desc(), XComModel.map_index)
+    )
+    return [XComModel.deserialize_value(row) for row in rows]
+
+
+@switched_off(list[dict[str, Any]], "A task's own page shows its run's songs.")
+@with_session
+def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any) -> list[dict[str, Any]]:
+    """Return the rendered arguments of task instances that have begun.
+
+    Airflow 3.3.2: `models.renderedtifields`; it keeps those of a task's last 30 runs.
+
+    :param of: ``task_id`` and ``map_index`` of one, or ``operators``: class names.
+    """
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields as Rendered
+    from airflow.models.taskinstance import TaskInstance
+
+    found = select(Rendered.rendered_fields).join(TaskInstance, of_task_instance(Rendered))
+    found = found.where(Rendered.dag_id == dag_id, Rendered.run_id == run_id)
+    if "operators" in of:
+        found = found.where(TaskInstance.operator.in_(of["operators"]))
+    else:
+        found = found.where(Rendered.task_id == of["task_id"], Rendered.map_index == of["map_index"])
+    return [fields for fields in session.scalars(found.order_by(Rendered.map_index)) if isinstance(fields, dict)]
+
+
+@switched_off(list[Any], "The songs' first page shows only pending songs, not what was archived lately.")
+@with_session
+def latest_extras(session: Session, uri: str, count: int) -> list[Any]:
+    """Return the extra of the newest events of an asset, the newest first.
+
+    Airflow 3.3.2: `models.asset.AssetEvent`; the public way is GET /api/v2/assets/events with a token.
+    """
+    from airflow.models.asset import AssetEvent, AssetModel
+
+    asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()
+    newest = select(AssetEvent.extra).where(AssetEvent.asset_id == asset).order_by(AssetEvent.timestamp.desc())
+    return list(session.scalars(newest.limit(count)))

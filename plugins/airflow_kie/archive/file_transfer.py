@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from airflow_kie.archive.content.audio import check_audio
 from airflow_kie.archive.content.checks import LYRICS_FACTS, ContentFacts, text_file
 from airflow_kie.archive.content.images import check_image
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileRecord
+from airflow_kie.archive.manifest import FileKind, FileRecord
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.archive.wanted import FileKind
+from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import (
     FileDamaged,
     FileGone,
     FileLinkDead,
     FileTruncated,
     FileUnreachable,
+    KieError,
     KieInvalidRequest,
 )
 from airflow_kie.client.redact import without_query
@@ -35,15 +44,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# KIE deletes generated media after 14 days (docs.kie.ai getting-started).
-KIE_KEEPS = timedelta(days=14)
 # Up to this size a file never touches the disk of the worker.
 SPOOL_BYTES = 8 * 1024 * 1024
 # An image is decoded as a whole, so its cap is lower than that of audio.
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
-_FIRST_PAUSE_SECONDS = 1.0
+_PAUSES = wait_exponential(multiplier=1) + wait_random(0, 0.4)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Source:
             raise ValueError(f"{self.kind} {self.position} needs either a URL or a text.")
 
     def is_what(self, record: FileRecord) -> bool:
-        """Say whether an archived file came from here; links change, ids do not."""
+        """Return whether an archived file came from here; links change, ids do not."""
         pairs = ((self.task_id, record.task_id), (self.audio_id, record.audio_id))
         if self.text is not None and record.sha256 != sha256_of(text_file(self.text).getvalue()):
             return False
@@ -113,25 +120,30 @@ class Fetcher:
             body = text_file(source.text)
             size, digest = len(body.getvalue()), sha256_of(body.getvalue())
             return self._upload(source, body, LYRICS_FACTS, size, digest)
-        url, refreshed, attempt = cast(str, source.url), False, 1
-        while True:
-            try:
-                return self._fetched(source, url, last=attempt == _ATTEMPTS)
-            except FileLinkDead as e:
-                if refreshed or self._is_expired(source):
-                    raise self._gone_or_dead(source, e) from e
-                url, refreshed = self._fresh_link(source, e), True
-            except (FileDamaged, FileUnreachable) as e:
-                if attempt == _ATTEMPTS:
-                    raise
-                self._pause(source, e, attempt)
-                attempt += 1
+        retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=_PAUSES,
+            retry=retry_if_exception_type((FileDamaged, FileUnreachable)),
+            before_sleep=lambda state: self._log_retry(source, state),
+            sleep=self.sleep or time.sleep,
+            reraise=True,
+        )
+        url = cast(str, source.url)
+        for attempt in retrying:
+            with attempt:
+                last = attempt.retry_state.attempt_number == _ATTEMPTS
+                try:
+                    return self._fetched(source, url, last=last)
+                except FileLinkDead as e:
+                    url = self._fresh_link(source, url, e)
+                    return self._fetched(source, url, last=last)
+        raise AssertionError("The last attempt returns or raises.")
 
     def paid(self) -> str:
         """Return what is safe for how long, as a sentence for the errors."""
         if self.completed_at is None:
             return "Song and cover are paid for and stay at KIE for 14 days after they were made"
-        return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + KIE_KEEPS)}"
+        return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + MEDIA_LIFETIME)}"
 
     def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
         """Download, check and upload a file.
@@ -180,38 +192,37 @@ class Fetcher:
     def _expires_at(self, source: Source) -> datetime | None:
         if source.expires_at is not None or self.completed_at is None:
             return source.expires_at
-        return self.completed_at + KIE_KEEPS
+        return self.completed_at + MEDIA_LIFETIME
 
-    def _is_expired(self, source: Source) -> bool:
+    def _fresh_link(self, source: Source, url: str, error: FileLinkDead) -> str:
+        """Return a fresh link for a dead one, once for each file.
+
+        :raises FileGone: when KIE has deleted the file by now.
+        :raises FileLinkDead: when no fresh link can be had.
+        """
         expires_at = self._expires_at(source)
-        return expires_at is not None and self.now() >= expires_at
-
-    def _gone_or_dead(self, source: Source, error: FileLinkDead) -> FileGone | FileLinkDead:
-        if not self._is_expired(source):
-            return error
-        expired = utc_text(cast(datetime, self._expires_at(source)))
-        return FileGone(f"{source.kind} {source.position} was kept until {expired}", code=error.facts.code)
-
-    def _fresh_link(self, source: Source, error: FileLinkDead) -> str:
-        if self.refresh is None:
+        if expires_at is not None and self.now() >= expires_at:
+            gone = f"{source.kind} {source.position} was kept until {utc_text(expires_at)}"
+            raise FileGone(gone, code=error.facts.code) from error
+        if self.refresh is None or url != source.url:
             raise error
         log.info(
             "Song %s: the link of %s %d is dead (HTTP %s); asking KIE for a fresh one.",
             self.keys.music_task_id, source.kind, source.position, error.facts.code,
         )  # fmt: skip
         try:
-            return self.refresh(cast(str, source.url))
+            return self.refresh(url)
         except KieInvalidRequest as e:  # "url is wrong": KIE makes fresh links of its own files only
             raise error from e
 
-    def _pause(self, source: Source, error: FileDamaged | FileUnreachable, attempt: int) -> None:
-        seconds = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+    def _log_retry(self, source: Source, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
         log.warning(
-            "Song %s: %s %d could not be taken (%s: %s); trying again in %.1f s, attempt %d of %d.",
-            self.keys.music_task_id, source.kind, source.position, error.what, error.facts.message, seconds,
-            attempt + 1, _ATTEMPTS,
+            "Song %s: %s %d could not be fetched (%s); trying again in %.1f s, attempt %d of %d.",
+            self.keys.music_task_id, source.kind, source.position,
+            f"{error.what}: {error.facts.message}" if isinstance(error, KieError) else error,
+            state.upcoming_sleep, state.attempt_number + 1, _ATTEMPTS,
         )  # fmt: skip
-        (self.sleep or time.sleep)(seconds)
 
 
 def _warning(content: ContentFacts) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,7 +14,7 @@ INBOX_DONE = "inbox/done/"
 INBOX_REJECTED = "inbox/rejected/"
 
 MAX_KEY_BYTES = 1024
-"""S3's limit for a whole key."""
+"""S3's limit for a whole key; it refuses a longer one, as it does an empty one, as if S3 itself had failed."""
 MAX_PREFIX_BYTES = 512
 """This leaves room for the id and the longest file name."""
 _REASON = ".reason.txt"
@@ -60,7 +59,7 @@ def inbox_rejected_keys(inbox_key: str) -> tuple[str, str]:
 
 
 def is_waiting_in_inbox(key: str) -> bool:
-    """Say whether the key is an object that a person or a program left in the inbox, not one put away already."""
+    """Say whether the key is an object that a person or a program left in the inbox, not one that was moved already."""
     return key.startswith(INBOX) and not key.endswith("/") and not key.startswith((INBOX_DONE, INBOX_REJECTED))
 
 
@@ -83,7 +82,7 @@ class ArchiveKeys:
 
     @property
     def pending(self) -> str:
-        """Return the folder that says who is still owed something."""
+        """Return the folder of the pending records."""
         return f"{self.root}{_PENDING}/"
 
     @property
@@ -124,13 +123,12 @@ class ArchiveKeys:
         """Return the keys of one song."""
         return SongKeys(self.prefix, music_task_id)
 
-    def pending_ids(self, keys: Iterator[str]) -> Iterator[str]:
-        """Return the music task ids among the keys of the pending folder; a stray file there is passed over."""
-        for key in keys:
-            name = key.removeprefix(self.pending)
-            task_id = name.removesuffix(".json")
-            if key.startswith(self.pending) and name.endswith(".json") and is_task_id(task_id):
-                yield task_id
+    def pending_song(self, key: str) -> SongKeys | None:
+        """Return the song whose pending record is stored at a key; None for a stray object in the folder."""
+        name = key.removeprefix(self.pending)
+        task_id = name.removesuffix(".json")
+        is_record = key.startswith(self.pending) and name.endswith(".json") and is_task_id(task_id)
+        return self.song(task_id) if is_record else None
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class SongKeys:
 
     :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
     :param music_task_id: the song's id at KIE.
-    :raises KeyRefused: when one of them cannot stand in a key.
+    :raises KeyRefused: when one of them cannot be part of a key.
     """
 
     prefix: str
@@ -149,7 +147,7 @@ class SongKeys:
         object.__setattr__(self, "prefix", checked_prefix(self.prefix))
         checked_task_id(self.music_task_id)
         if not self.prefix and self.music_task_id == INBOX.rstrip("/"):
-            raise KeyRefused("A song called 'inbox' cannot stand at the bucket's root: the inbox is there.")
+            raise KeyRefused("A song called 'inbox' cannot be stored at the bucket's root: the inbox is there.")
 
     @property
     def folder(self) -> str:
@@ -168,7 +166,7 @@ class SongKeys:
 
     @property
     def pending(self) -> str:
-        """Return the key that stands while the song is owed something."""
+        """Return the key of the record that is there while something of the song is not archived."""
         return f"{ArchiveKeys(self.prefix).pending}{self.music_task_id}.json"
 
     def cover(self, n: int, extension: str) -> str:
@@ -192,7 +190,7 @@ class SongKeys:
 
 
 def _inbox_name(inbox_key: str, most: int) -> str:
-    """Return an inbox object's name; one of more than so many bytes is cut, and a digest tells it from its like."""
+    """Return an inbox object's name; one of more than so many bytes is cut, and a digest makes it unique."""
     if not is_waiting_in_inbox(inbox_key):
         raise KeyRefused(f"{inbox_key[:200]!r} is not an object that waits in the inbox.")
     name = inbox_key.removeprefix(INBOX)

@@ -3,20 +3,59 @@
 ``manifest.schema.json`` beside this module is the published schema, made from these records. Nulls are written,
 varying keys are lists of pairs, names are snake_case, so that Athena and Snowflake read every manifest alike.
 A person's choice of cover is not part of it: ``choice.json`` is reserved for that.
+
+A song is archived completely when every kind of file that is asked for is in the manifest: decided here alone. The
+manifest records which positions of each kind KIE has (``available``), so a kind counts as archived only when there is
+a file at each of them, and a kind that KIE does not have is not asked for again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
 
 from pydantic import Field
 
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime
+from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
 from airflow_kie.archive.s3.bucket import Bucket
 
-SCHEMA_VERSION = 1
+
+class FileKind(StrEnum):
+    """What a file is to its song."""
+
+    COVER = "cover"
+    TRACK = "track"
+    LYRICS = "lyrics"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which kinds of files are asked for.
+
+    :param covers: the cover images.
+    :param audio: the audio files.
+    :param lyrics: the lyrics as text.
+    """
+
+    covers: bool = True
+    audio: bool = False
+    lyrics: bool = False
+
+    @property
+    def kinds(self) -> tuple[FileKind, ...]:
+        """Return the kinds that are asked for."""
+        asked = zip(FileKind, (self.covers, self.audio, self.lyrics), strict=True)
+        return tuple(kind for kind, is_asked in asked if is_asked)
+
+    def missing_in(self, manifest: Manifest | None) -> tuple[FileKind, ...]:
+        """Return which kinds a song still lacks, none when it is archived completely.
+
+        :param manifest: the song's manifest, None while there is none.
+        """
+        return tuple(kind for kind in self.kinds if manifest is None or not manifest.has_all(kind))
 
 
 class SongRecord(Record):
@@ -61,7 +100,7 @@ class FileRecord(Record):
     source_url: str | None = Field(default=None, description="Where it was downloaded from, without query or secrets.")
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its own copy.")
     archived_at: UtcTime
-    warning: str | None = Field(default=None, description="Why a person may want to listen to the file or look at it.")
+    warning: str | None = Field(default=None, description="Why a person may want to listen to the file or view it.")
 
 
 class AvailableRecord(Record):
@@ -104,11 +143,9 @@ class GeneratorRecord(Record):
     archived_by_version: str | None = None
 
 
-class Manifest(Record):
-    """Everything that is archived of one song."""
+class Manifest(StoredRecord):
+    """Everything that is archived of one song; without files, what is known of it before it is archived."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
-    music_task_id: str
     cover_task_ids: tuple[str, ...] = ()
     kie_conn_id: str | None = None
     account: str | None = Field(default=None, description="Name of the KIE account, where the connection gives one.")
@@ -118,7 +155,7 @@ class Manifest(Record):
     available: tuple[AvailableRecord, ...] = Field(
         default=(),
         description="What KIE has of each kind that was asked for. A kind is archived completely when a file of it "
-        "stands at each of these positions.",
+        "is at each of these positions.",
     )
     labels: tuple[Label, ...] = ()
     airflow: AirflowRecord = AirflowRecord()
@@ -126,64 +163,67 @@ class Manifest(Record):
         default="trainedAlgorithmicMedia", description="Term of IPTC's digital source type vocabulary."
     )
     generator: GeneratorRecord = GeneratorRecord()
-    warnings: tuple[str, ...] = Field(default=(), description="Oddities that a person may want to look at.")
-    first_seen_at: UtcTime | None = Field(default=None, description="When the song became known and was noted as owed.")
+    warnings: tuple[str, ...] = Field(default=(), description="Oddities that a person may want to check.")
+    first_seen_at: UtcTime | None = Field(default=None, description="When the song became known and was recorded.")
     created_at: UtcTime = Field(description="When the song was archived first.")
     updated_at: UtcTime = Field(description="When this manifest was written.")
     credits_used: tuple[CreditsRecord, ...] = Field(default=(), description="What the song's KIE tasks cost.")
 
+    @staticmethod
+    def key_of(keys: SongKeys) -> str:
+        """Return the key at which a song's manifest is stored."""
+        return keys.manifest
+
     @property
     def credits(self) -> float | None:
         """What all of the song's tasks cost together, None unless KIE reports it for each of them."""
-        told = [record.credits for record in self.credits_used]
-        known = [amount for amount in told if amount is not None]
-        return sum(known) if known and len(known) == len(told) else None
+        known = [record.credits for record in self.credits_used if record.credits is not None]
+        return sum(known) if known and len(known) == len(self.credits_used) else None
 
     def file(self, kind: str, position: int) -> FileRecord | None:
         """Return the archived file at a position, or None."""
         return next((f for f in self.files if (f.kind, f.position) == (kind, position)), None)
 
+    def has_all(self, kind: FileKind) -> bool:
+        """Return whether every file of this kind that KIE has is archived."""
+        if kind is FileKind.LYRICS and self.song.instrumental:
+            return True
+        at_kie = next((known.positions for known in self.available if known.kind == kind), None)
+        if at_kie is None:  # no run has asked for this kind yet
+            return False
+        archived = {file.position for file in self.files if file.kind == kind}
+        # Every song has covers and tracks: where KIE names none, they are not there yet. Lyrics need not exist.
+        return archived.issuperset(at_kie) and (bool(at_kie) or kind is FileKind.LYRICS)
+
+    def merged_with(self, news: Manifest) -> Self:
+        """Return this manifest with what a newer one adds, and itself where only who wrote it when would change.
+
+        What is None or empty in the newer one does not erase what is known.
+        """
+        seen = [moment for moment in (self.first_seen_at, news.first_seen_at) if moment is not None]
+        files = _newest(self.files, news.files)
+        new = self.changed(
+            cover_task_ids=tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
+            kie_conn_id=news.kie_conn_id or self.kie_conn_id,
+            account=news.account or self.account,
+            song=self.song.changed(**_known(news.song)),
+            tracks=news.tracks or self.tracks,
+            files=files,
+            available=tuple({known.kind: known for known in (*self.available, *news.available)}.values()),
+            labels=label_list(label_map(self.labels) | label_map(news.labels)),
+            airflow=news.airflow if _known(news.airflow) else self.airflow,
+            generator=self.generator.changed(model=news.generator.model or self.generator.model),
+            warnings=_warnings(files),
+            first_seen_at=min(seen, default=None),
+            updated_at=news.updated_at,
+            credits_used=credits_of(self.credits_used, news.credits_used),
+        )
+        return self if new.changed(updated_at=self.updated_at, airflow=self.airflow) == self else new
+
 
 def read_manifest(bucket: Bucket, keys: SongKeys) -> Manifest | None:
-    """Return the song's manifest, or None if the song is not archived.
-
-    :raises ArchiveUnreadable: when it is damaged or another song's.
-    :raises S3Error: its subclass says why.
-    """
-    return _read(bucket, keys)[0]
-
-
-def write_manifest(bucket: Bucket, keys: SongKeys, manifest: Manifest, *, replaces: str | None = None) -> bool:
-    """Write the manifest; every file that it names must be there already.
-
-    :param replaces: ETag of the manifest that is replaced, None where there is none yet.
-    :return: False if another one stands there by now, and nothing was written.
-    """
-    return bucket.put_json_if_unchanged(manifest.to_json(), keys.manifest, replaces)
-
-
-def update_manifest(bucket: Bucket, keys: SongKeys, change: Callable[[Manifest | None], Manifest]) -> Manifest:
-    """Change the manifest that stands in the bucket, and return what stands there now.
-
-    Two runs can archive the same song at the same time. What is written is made from what stands there at that moment,
-    it is written only if that has not changed, and it is read back, because some S3 services write in any case.
-
-    :param change: returns the new manifest for the one that stands there; it may be called several times.
-    :raises ArchiveUnreadable: when the stored manifest is damaged, or does not keep what is written to it.
-    :raises S3Error: its subclass says why.
-    """
-    for _ in range(WRITES):
-        stored, etag = _read(bucket, keys)
-        new = change(stored)
-        if new == stored:
-            return new
-        write_manifest(bucket, keys, new, replaces=etag)
-        # Made again from what stands there now, a manifest that has everything is left as it is: the loop ends above.
-    raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} does not keep what is written to it")
-
-
-WRITES = 10
-"""How often a record is written that somebody else changes at the same time."""
+    """Return the song's manifest, or None if the song is not archived; see :meth:`Manifest.read`."""
+    return Manifest.read(bucket, keys)[0]
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -195,15 +235,40 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
-def _read(bucket: Bucket, keys: SongKeys) -> tuple[Manifest | None, str | None]:
-    """Return the song's manifest and its ETag, or None for both."""
-    try:
-        value, etag = bucket.get_json_and_etag(keys.manifest)
-    except ValueError as e:
-        raise ArchiveUnreadable(str(e)) from e
-    if value is None:
-        return None, etag
-    manifest = Manifest.from_json(value, bucket.url(keys.manifest))
-    if manifest.music_task_id != keys.music_task_id:
-        raise ArchiveUnreadable(f"{bucket.url(keys.manifest)} is the manifest of another song")
-    return manifest, etag
+def credits_of(old: Sequence[CreditsRecord], new: Sequence[CreditsRecord]) -> tuple[CreditsRecord, ...]:
+    """Return one record for each task; an amount that KIE once reported stays when it reports none later."""
+    known = {record.task_id: record for record in old}
+    for record in new:
+        if record.credits is not None or record.task_id not in known:
+            known[record.task_id] = record
+    return tuple(known.values())
+
+
+def _known(record: Record) -> dict[str, Any]:
+    return {name: value for name, value in dict(record).items() if value is not None}
+
+
+def _newest(stored: Sequence[FileRecord], added: Sequence[FileRecord]) -> tuple[FileRecord, ...]:
+    """Return one file for each position: the one that was archived last, which is the one that is at the key."""
+    files = {(file.kind, file.position): file for file in stored}
+    for file in added:
+        other = files.get((file.kind, file.position))
+        if other is None or other.archived_at <= file.archived_at:
+            files[file.kind, file.position] = file
+    return tuple(sorted(files.values(), key=lambda file: (file.kind, file.position)))
+
+
+def _warnings(files: Sequence[FileRecord]) -> tuple[str, ...]:
+    """Return what a person may want to check: a file that may be cut short, one track's content under both names.
+
+    KIE's CDN was seen to serve the same content for two tracks.
+    """
+    seen: dict[str, FileRecord] = {}
+    found = [f"{file.key}: {file.warning}" for file in files if file.warning]
+    for file in files:
+        if file.kind == FileKind.LYRICS:  # two tracks of one song are sung to the same text
+            continue
+        first = seen.setdefault(file.sha256, file)
+        if first is not file:
+            found.append(f"{file.key} has the same content as {first.key}. Listen to both, or view both.")
+    return tuple(found)

@@ -1,42 +1,43 @@
-"""The pending record: this song is known, and something of it is still owed.
+"""The pending record: this song is known, and something of it is not archived yet.
 
-It is written when a song is first heard of, before any event and before anything is paid, and deleted when everything
-that it asks for is in the manifest, whoever brought it there. So the bucket alone says who is owed a cover, and a
-second run finds the cover task that the first paid for.
+It is written when a song becomes known, before any event and before anything is paid, and deleted when everything
+that it asks for is in the manifest, whichever run brought it there. So the bucket alone says which songs lack a cover,
+and a second run finds the cover task that the first paid for.
 
 Two writers can meet (a callback and a run, two runs that ask for different files): each reads, merges, and writes or
 deletes only what has not changed since. Not every S3 service knows such conditional requests, so a writer also reads
-back what stands there and merges again until its own ids and kinds of files are in it. What remains on the others is a
-writer that overwrites or deletes after the other's last look; a paid cover is safe there too, because one task per
-song creates covers, it keeps the id in Airflow's task store, and KIE answers a second create for the same song with
-the id of the first instead of charging again.
+the record back and merges again until its own ids and kinds of files are in it. What remains on the others is a writer
+that overwrites or deletes after the other has read; a paid cover is safe there too, because one task per song creates
+covers, it keeps the id in Airflow's task store, and KIE answers a second create for the same song with the id of the
+first instead of charging again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import Field
 
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import WRITES, read_manifest
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.manifest import Wanted, read_manifest
+from airflow_kie.archive.record_base import WRITES, Label, Record, StoredRecord, UtcTime, label_list, label_map
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
-from airflow_kie.archive.wanted import Wanted
+from airflow_kie.client.errors import KieError, Scope
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
 _MOST_OFFERED = 20
-"""Ids of others that are kept of each kind: whoever may name them cannot make the record grow for ever."""
+"""Ids of others that are kept of each kind: a client that may name them cannot make the record grow for ever."""
 
 
 class Working(Record):
-    """Who works on the song: the sweep leaves it alone while that run is active."""
+    """The run that works on the song: reconciliation leaves it alone while that run is active."""
 
     dag_id: str
     run_id: str
-    map_index: int = -1
 
 
 class Failure(Record):
@@ -55,7 +56,7 @@ class WaitingFor(Record):
 
 
 class Options(Record):
-    """What is owed besides the covers."""
+    """What is asked for besides the covers."""
 
     audio: bool = False
     lyrics: bool = False
@@ -66,11 +67,9 @@ class Options(Record):
         return cls(audio=wanted.audio, lyrics=wanted.lyrics)
 
 
-class Pending(Record):
-    """A song that is owed something."""
+class Pending(StoredRecord):
+    """A song of which something is not archived yet."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
-    music_task_id: str
     kie_conn_id: str | None = None
     title: str | None = None
     first_seen_at: UtcTime
@@ -93,8 +92,13 @@ class Pending(Record):
     )
     unconfirmed: str | None = Field(
         default=None,
-        description="A callback alone names this song: not_asked or not_found is what KIE has said of it so far.",
+        description="A callback alone names this song: not_asked or not_found is KIE's answer about it so far.",
     )
+
+    @staticmethod
+    def key_of(keys: SongKeys) -> str:
+        """Return the key at which a song's pending record is stored."""
+        return keys.pending
 
     @property
     def wanted(self) -> Wanted:
@@ -104,12 +108,13 @@ class Pending(Record):
     def merged_with(self, news: Pending) -> Pending:
         """Return this record with what a newer one adds.
 
-        Cover task ids, labels, options and unknown fields only grow; the first hearing stays; a song that one writer
-        has confirmed is confirmed; of the rest the newer word counts where it says something.
+        Cover task ids, labels, options and unknown fields only grow; what is known of when and how the song became
+        known stays; a song that one writer has confirmed is confirmed; of the rest the newer value counts where there
+        is one.
         """
         first = min(self, news, key=lambda record: record.first_seen_at)
-        changes: dict[str, object] = {
-            **(news.model_extra or {}),
+        newer = {name: value for name, value in dict(news).items() if value is not None}
+        merged: dict[str, Any] = {
             "schema_version": max(self.schema_version, news.schema_version),
             "first_seen_at": first.first_seen_at,
             "received_from": first.received_from,
@@ -125,11 +130,7 @@ class Pending(Record):
                 lyrics=self.options.lyrics or news.options.lyrics,
             ),
         }
-        for name in ("kie_conn_id", "title", "expires_at", "working", "last_failure", "waiting_for"):
-            said = getattr(news, name)
-            if said is not None:
-                changes[name] = said
-        return self.changed(**changes)
+        return self.changed(**newer | merged)
 
 
 def _newest(known: tuple[str, ...], news: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,59 +138,33 @@ def _newest(known: tuple[str, ...], news: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def new_pending(music_task_id: str, *, received_from: str, now: datetime) -> Pending:
-    """Return the record of a song that is heard of now; add what is known with ``changed(...)``."""
+    """Return the record of a song that becomes known now; add what is known with ``changed(...)``."""
     return Pending(music_task_id=music_task_id, received_from=received_from, first_seen_at=now, updated_at=now)
 
 
 def read_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
-    """Return the song's pending record, or None if nothing is owed.
-
-    :raises ArchiveUnreadable: when it is damaged or another song's.
-    :raises S3Error: its subclass says why.
-    """
-    return _read(bucket, keys)[0]
-
-
-def _read(bucket: Bucket, keys: SongKeys) -> tuple[Pending | None, str | None]:
-    """Return the song's pending record and its ETag, or None for both."""
-    where = bucket.url(keys.pending)
-    try:
-        value, etag = bucket.get_json_and_etag(keys.pending)
-    except ValueError as e:
-        raise ArchiveUnreadable(str(e)) from e
-    if value is None:
-        return None, etag
-    pending = Pending.from_json(value, where)
-    if pending.music_task_id != keys.music_task_id:
-        raise ArchiveUnreadable(f"{where} is the record of another song")
-    return pending, etag
+    """Return the song's pending record, or None if nothing is pending; see :meth:`Pending.read`."""
+    return Pending.read(bucket, keys)[0]
 
 
 def upsert_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool = True) -> Pending:
-    """Write the song's pending record, merged with the one that stands there, and return what stands there now.
+    """Write the song's pending record, merged with the one that is there, and return what is there now.
 
     :param news: what is known now; it need not repeat what is stored.
     :param waits: False: the song no longer waits for an outage.
     :raises ArchiveUnreadable: when the stored record is damaged: overwriting it could lose a paid cover task.
     :raises S3Error: its subclass says why.
     """
-    stored, etag = _read(bucket, keys)
-    for _ in range(WRITES):
-        merged = stored.merged_with(news) if stored else news
-        merged = merged if waits else merged.changed(waiting_for=None)
-        if merged == stored:
-            return merged
-        written = bucket.put_json_if_unchanged(merged.to_json(), keys.pending, etag)
-        stored, etag = _read(bucket, keys)
-        if written and stored is not None and _holds(stored, merged):
-            return stored
-    raise ArchiveUnreadable(
-        f"{bucket.url(keys.pending)} does not keep what is written to it", source_id=keys.music_task_id
-    )
+
+    def merged(stored: Pending | None) -> Pending:
+        new = stored.merged_with(news) if stored else news
+        return new if waits else new.changed(waiting_for=None)
+
+    return Pending.update(bucket, keys, merged, kept=_holds)
 
 
 def _holds(stored: Pending, written: Pending) -> bool:
-    """Say whether nothing that costs credits or names a file got lost between writing and reading."""
+    """Return whether nothing that costs credits or names a file got lost between writing and reading."""
     ids = set(written.cover_task_ids) <= set(stored.cover_task_ids)
     return ids and set(written.wanted.kinds) <= set(stored.wanted.kinds)
 
@@ -199,13 +174,13 @@ def settle_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
 
     The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
 
-    :return: the record that stays, None when nothing is owed.
+    :return: the record that stays, None when nothing is pending.
     :raises ArchiveUnreadable: when record or manifest is damaged.
     :raises S3Error: its subclass says why.
     """
     pending = None
     for _ in range(WRITES):
-        pending, etag = _read(bucket, keys)
+        pending, etag = Pending.read(bucket, keys)
         if pending is None or pending.wanted.missing_in(read_manifest(bucket, keys)):
             return pending
         if bucket.delete_if_unchanged(keys.pending, etag):
@@ -213,16 +188,39 @@ def settle_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
     return pending
 
 
-def delete_pending(bucket: Bucket, keys: SongKeys) -> None:
-    """Delete the record, whatever it asks for: a person wants nothing of the song any more."""
-    bucket.delete(keys.pending)
-
-
 def list_pending(bucket: Bucket, archive: ArchiveKeys) -> Iterator[tuple[SongKeys, ObjectFacts]]:
-    """Return the keys of every song that is owed something, with what S3 says of its record; none is read."""
+    """Return the keys of every song that is pending, with what S3 says of its record; none is read."""
     for facts in bucket.list(archive.pending):
-        for music_task_id in archive.pending_ids(iter((facts.key,))):
-            yield archive.song(music_task_id), facts
+        if song := archive.pending_song(facts.key):
+            yield song, facts
+
+
+def pending_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = timedelta(0)) -> Iterator[Pending]:
+    """Yield the pending records of an archive; a damaged one is logged and stops no other song.
+
+    :param bucket: where the archive is.
+    :param keys: its prefix.
+    :param untouched_for: only records that have not been written for so long; younger ones are not even read.
+    :raises S3Error: when the bucket refuses: that must not seem as if nothing were pending.
+    """
+    now = datetime.now(UTC)
+    for song, facts in list_pending(bucket, keys):
+        if now - facts.last_modified >= untouched_for and (pending := readable(bucket, song)):
+            yield pending
+
+
+def readable(bucket: Bucket, song: SongKeys) -> Pending | None:
+    """Return a song's pending record; None if there is none, or one that is damaged, which is logged.
+
+    :raises S3Error: when the bucket refuses.
+    """
+    try:
+        return read_pending(bucket, song)
+    except KieError as error:
+        if error.scope is not Scope.TASK:
+            raise
+        log.error("%s", error)
+        return None
 
 
 def pending_schema() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from airflow_kie.client.task_ids import is_task_id
 
 log = logging.getLogger(__name__)
 
-_KIES_WORDS = frozenset({"status", "type", "operationType", "createTime", "completeTime"})
+_KIES_TEXTS = frozenset({"status", "type", "operationType", "createTime", "completeTime"})
 """Fields whose texts are KIE's own; every other text may be a person's, unless it is an id or a link."""
 
 
@@ -43,13 +43,13 @@ def redacted(value: Any, name: str = "") -> Any:
     """Return a JSON value with every text replaced that may be private: its shape, numbers, ids and KIE's words stay.
 
     :param value: the value.
-    :param name: the field that it stands in.
+    :param name: the field that it is in.
     """
     if isinstance(value, Mapping):
         return {key: redacted(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [redacted(item, name) for item in value]
-    if not isinstance(value, str) or not value or name in _KIES_WORDS:
+    if not isinstance(value, str) or not value or name in _KIES_TEXTS:
         return value
     if name.lower().replace("_", "").endswith("id") and is_task_id(value):
         return value
@@ -57,7 +57,7 @@ def redacted(value: Any, name: str = "") -> Any:
 
 
 def _link(text: str) -> str | None:
-    """Return a link's scheme, host and ending; None for a text that is no link."""
+    """Return a link's scheme, host and ending; None for a text that is not a link."""
     try:
         parts = urlsplit(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What both stored records share: unknown fields survive a rewrite, times are UTC, the layout is stable.
+"""What all stored records share: unknown fields survive a rewrite, times are UTC, the layout is stable.
 
 Records in the bucket outlive the program that wrote them. An older program that rewrites a newer record keeps the
 fields that it does not know; a newer one reads an older record, because what is stored only grows.
@@ -7,32 +7,20 @@ fields that it does not know; a newer one reads an older record, because what is
 from __future__ import annotations
 
 import json
+import operator
+from abc import abstractmethod
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    PlainSerializer,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import WithJsonSchema as JsonSchema
 
-from airflow_kie.client.errors import KieError
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
-_TIME_SCHEMA = {"type": "string", "format": "date-time", "pattern": "Z$"}
-
-
-class ArchiveUnreadable(KieError, reason="archive_unreadable"):
-    """A manifest or pending record in the bucket is not what this program or a newer one wrote."""
-
-    what = "A record in the bucket cannot be read"
-    todo = (
-        "Look at the object that is named. If it is damaged, note the cover_task_ids in it, delete it and clear the "
-        "task: it is written again, and KIE names the cover task again if it was paid."
-    )
+if TYPE_CHECKING:
+    from airflow_kie.archive.layout import SongKeys
+    from airflow_kie.archive.s3.bucket import Bucket
 
 
 def utc_text(moment: datetime) -> str:
@@ -53,7 +41,7 @@ UtcTime = Annotated[
     AwareDatetime,
     AfterValidator(_in_utc),
     PlainSerializer(utc_text, return_type=str, when_used="json"),
-    WithJsonSchema(_TIME_SCHEMA),
+    JsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}),
 ]
 
 
@@ -90,6 +78,68 @@ class Record(BaseModel):
         except ValueError as e:  # half a character in an unknown field: it could not be written again
             raise ArchiveUnreadable(f"{where}: {e}") from None
         return record
+
+
+class StoredRecord(Record):
+    """One of the two records of a song, each an object of its own in the bucket."""
+
+    schema_version: int = Field(default=1, ge=1)
+    music_task_id: str
+
+    @staticmethod
+    @abstractmethod
+    def key_of(keys: SongKeys) -> str:
+        """Return the key at which a song's record is stored."""
+
+    @classmethod
+    def read(cls, bucket: Bucket, keys: SongKeys) -> tuple[Self | None, str | None]:
+        """Return a song's record and its ETag, None for both where there is none.
+
+        :raises ArchiveUnreadable: when it is damaged or another song's.
+        :raises S3Error: its subclass says why.
+        """
+        key = cls.key_of(keys)
+        value, etag = bucket.get_json_and_etag(key)
+        if value is None:
+            return None, etag
+        record = cls.from_json(value, bucket.url(key))
+        if record.music_task_id != keys.music_task_id:
+            raise ArchiveUnreadable(f"{bucket.url(key)} is the record of another song")
+        return record, etag
+
+    @classmethod
+    def update(
+        cls,
+        bucket: Bucket,
+        keys: SongKeys,
+        change: Callable[[Self | None], Self],
+        kept: Callable[[Self, Self], bool] = operator.eq,
+    ) -> Self:
+        """Change the record that is in the bucket, and return what is there now.
+
+        Two runs can work on the same song at the same time. What is written is made from what is stored at that
+        moment, it is written only if that has not changed, and it is read back: some S3 services write in any case.
+
+        :param change: returns the new record for the stored one; it may be called several times.
+        :param kept: whether the record that was read back, the first argument, has what was written.
+        :raises ArchiveUnreadable: when the stored record is damaged, or does not keep what is written to it.
+        :raises S3Error: its subclass says why.
+        """
+        stored, etag = cls.read(bucket, keys)
+        for _ in range(WRITES):
+            new = change(stored)
+            if new == stored:
+                return new
+            written = bucket.put_json_if_unchanged(new.to_json(), cls.key_of(keys), etag)
+            stored, etag = cls.read(bucket, keys)
+            if written and stored is not None and kept(stored, new):
+                return stored
+        where = bucket.url(cls.key_of(keys))
+        raise ArchiveUnreadable(f"{where} does not keep what is written to it", source_id=keys.music_task_id)
+
+
+WRITES = 10
+"""How often a record is written that another client changes at the same time."""
 
 
 class Label(Record):

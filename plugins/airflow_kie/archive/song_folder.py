@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import Manifest, read_manifest
@@ -13,18 +12,12 @@ from airflow_kie.archive.pending import (
     Failure,
     Pending,
     WaitingFor,
-    delete_pending,
     new_pending,
     read_pending,
     settle_pending,
     upsert_pending,
 )
 from airflow_kie.archive.s3.bucket import Bucket
-
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,25 +36,23 @@ class SongArchive:
         return read_manifest(self.bucket, self.keys)
 
     def pending(self) -> Pending | None:
-        """Return the song's pending record, None when nothing is owed."""
+        """Return the song's pending record, None when nothing is pending."""
         return read_pending(self.bucket, self.keys)
 
     def cover_task_id(self) -> str | None:
         """Return the cover task that is paid for already, as manifest or pending record name it."""
-        manifest = self.manifest()
-        if manifest and manifest.cover_task_ids:
-            return manifest.cover_task_ids[-1]
-        pending = self.pending()
-        return pending.cover_task_ids[-1] if pending and pending.cover_task_ids else None
+        for record in (self.manifest(), self.pending()):
+            if record and record.cover_task_ids:
+                return record.cover_task_ids[-1]
+        return None
 
-    def note(self, *, received_from: str, **news: Any) -> Pending:
-        """Write what is known into the song's pending record; nothing that stands there is lost.
+    def update_pending(self, *, received_from: str, **news: Any) -> Pending:
+        """Write what is known into the song's pending record; nothing that is in it is lost.
 
-        :param received_from: event, form, inbox, callback or generate; the first word stays.
+        :param received_from: event, form, inbox, callback or generate; the first one stays.
         :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
         """
-        record = new_pending(self.keys.music_task_id, received_from=received_from, now=datetime.now(UTC))
-        return upsert_pending(self.bucket, self.keys, record.changed(**news))
+        return upsert_pending(self.bucket, self.keys, self._news(received_from, **news))
 
     def record_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
         """Write the cover task's id into the pending record, so that no second run pays for the song.
@@ -69,12 +60,12 @@ class SongArchive:
         :param cover_task_id: KIE's id.
         :param expires_at: ISO time at which KIE deletes the song's files, if known.
         """
-        self.note(received_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
+        self.update_pending(received_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
 
     def record_failure(
         self, reason: str, message: str, title: str | None = None, expires_at: str | None = None
     ) -> None:
-        """Write into the pending record why the song is still owed, and what else is known of it.
+        """Write into the pending record why the song is still pending, and what else is known of it.
 
         :param reason: the error's.
         :param message: what a person reads.
@@ -82,7 +73,7 @@ class SongArchive:
         :param expires_at: ISO time at which KIE deletes the song's files.
         """
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
-        self.note(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
+        self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def settle_pending(self) -> Pending | None:
         """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
@@ -94,15 +85,17 @@ class SongArchive:
         :param reason: the error's; empty: it no longer waits.
         :param since: when it began to wait.
         """
-        if self.pending() is None:
-            return
-        record = new_pending(self.keys.music_task_id, received_from="form", now=datetime.now(UTC))
-        waiting = WaitingFor(reason=reason, since=since) if reason else None
-        upsert_pending(self.bucket, self.keys, record.changed(waiting_for=waiting), waits=bool(reason))
+        if self.pending() is not None:
+            waiting = WaitingFor(reason=reason, since=since) if reason else None
+            upsert_pending(self.bucket, self.keys, self._news("form", waiting_for=waiting), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""
-        delete_pending(self.bucket, self.keys)
+        self.bucket.delete(self.keys.pending)
+
+    def _news(self, received_from: str, **news: Any) -> Pending:
+        now = datetime.now(UTC)
+        return new_pending(self.keys.music_task_id, received_from=received_from, now=now).changed(**news)
 
 
 def _time(text: str | None) -> datetime | None:

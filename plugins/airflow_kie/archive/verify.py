@@ -1,35 +1,38 @@
-"""Is an archive what its manifests say? Every file is held against its song's manifest, and no key is left out.
+"""Is an archive what its manifests say? Every file is compared with its song's manifest, and no key is left out.
 
-The listing is read song by song, so memory does not grow with the archive. What is written meanwhile is not taken for
-damage: a song with a pending record is in work, one that has changed since it was listed is looked at again, and what a
-listing lacks is asked for by its key before it counts as missing (some S3 services list late).
+The listing is read song by song, so memory does not grow with the archive. What is written meanwhile does not count as
+damage: a song with a pending record is in progress, one that has changed since it was listed is checked again, and what
+a listing lacks is asked for by its key before it counts as missing (some S3 services list late).
 """
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from airflow_kie.archive.layout import INBOX, ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, read_manifest
-from airflow_kie.archive.record_base import ArchiveUnreadable
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
+
+from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys
+from airflow_kie.archive.manifest import FileRecord, read_manifest
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
-from airflow_kie.archive.s3.errors import S3Error
+from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
 from airflow_kie.client.errors import Remedy
 from airflow_kie.client.task_ids import KeyRefused
 
 PARALLEL = 4
 """Songs that are read at a time."""
-LONGEST_KEY = 1024
-"""Bytes that S3 takes; it refuses a longer one, as it does an empty one, in a way that looks like its own trouble."""
 _AHEAD = 4 * PARALLEL
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 1.0
+# S3 may fail for a moment in the midst of a long archive.
+_RETRYING = Retrying(
+    stop=stop_after_attempt(3),
+    wait=wait_incrementing(start=1, increment=1),
+    retry=retry_if_exception(lambda error: isinstance(error, S3Error) and error.remedy is not Remedy.PERSON),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Problem:
     """Something that is not as a manifest says.
 
     :param key: the object.
-    :param told: what is wrong with it.
+    :param text: what is wrong with it.
     """
 
     key: str
-    told: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ class VerifiedSong:
     :param files: how many files its manifest names.
     :param size: bytes of them.
     :param problems: what is wrong.
-    :param in_work: files that no manifest names yet belong to a song that is still owed something.
+    :param in_progress: files that no manifest names yet belong to a song that is pending.
     """
 
     folder: str
     files: int = 0
     size: int = 0
     problems: tuple[Problem, ...] = ()
-    in_work: bool = False
+    in_progress: bool = False
 
 
 def count_songs(bucket: Bucket, archive: ArchiveKeys, since: datetime | None = None) -> int:
@@ -96,7 +99,7 @@ def verify_archive(
 def _songs(
     bucket: Bucket, archive: ArchiveKeys, since: datetime | None
 ) -> Iterator[tuple[str, Mapping[str, ObjectFacts]]]:
-    """Yield each song's folder with its objects; the archive's own records are no songs."""
+    """Yield each song's folder with its objects, without the archive's own records."""
 
     def folder_of(facts: ObjectFacts) -> str:
         return facts.key.removeprefix(archive.root).partition("/")[0]
@@ -125,7 +128,7 @@ class _Check:
     fast: bool
 
     def song(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
-        """Return what became of a song; one that was written or deleted since it was listed is looked at again."""
+        """Return what became of a song; one that was written or deleted since it was listed is checked again."""
         found = self._once(folder, objects)
         if not found.problems or not all(key.startswith(folder) for key in objects):
             return found
@@ -137,37 +140,31 @@ class _Check:
     def _once(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         try:
             keys = self.archive.song(folder.removeprefix(self.archive.root).rstrip("/"))
-        except KeyRefused:
-            return VerifiedSong(folder, problems=_strays(objects, "it stands in no song's folder"))
-        try:
             manifest = read_manifest(self.bucket, keys)
+        except KeyRefused:
+            return VerifiedSong(folder, problems=_strays(objects, "it is in no song's folder"))
         except ArchiveUnreadable as error:
-            return VerifiedSong(folder, problems=(Problem(keys.manifest, error.facts.message),))
-        if manifest is None:
-            strays = _strays(objects, "the song has no manifest, and nothing of it is owed")
-            return self._unless_in_work(keys, VerifiedSong(folder), strays)
-        broken = tuple(problem for file in manifest.files for problem in self._file(keys, file, objects))
-        size = sum(file.size for file in manifest.files)
-        verified = VerifiedSong(folder, len(manifest.files), size, broken)
-        return self._unless_in_work(keys, verified, self._unnamed(keys, manifest, objects))
-
-    def _unless_in_work(self, keys: SongKeys, song: VerifiedSong, strays: Sequence[Problem]) -> VerifiedSong:
-        """Return the song with its strays as problems, unless they are those of a song that is being archived now."""
+            return VerifiedSong(folder, problems=(Problem(f"{folder}manifest.json", error.facts.message),))
+        files = manifest.files if manifest else ()
+        named = {keys.manifest, keys.choice, *(file.key for file in files)} if manifest else set[str]()
+        why = "no manifest names it" if manifest else "the song has no manifest and is not pending"
+        strays = _strays({key: facts for key, facts in objects.items() if key not in named}, why)
+        broken = tuple(problem for file in files for problem in self._file(keys, file, objects))
+        song = VerifiedSong(folder, len(files), sum(file.size for file in files), broken)
         if not strays:
             return song
-        if self.bucket.head(keys.pending):
-            return replace(song, in_work=True)
-        return replace(song, problems=(*song.problems, *strays))
-
-    def _unnamed(self, keys: SongKeys, manifest: Manifest, objects: Mapping[str, ObjectFacts]) -> Sequence[Problem]:
-        named = {keys.manifest, keys.choice, *(file.key for file in manifest.files)}
-        return _strays({key: facts for key, facts in objects.items() if key not in named}, "no manifest names it")
+        if self.bucket.head(keys.pending):  # it is being archived now
+            return replace(song, in_progress=True)
+        return replace(song, problems=(*broken, *strays))
 
     def _file(self, keys: SongKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]) -> Iterator[Problem]:
-        if not file.key.startswith(keys.folder) or len(file.key.encode()) > LONGEST_KEY:
-            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is no file of the song's folder")
+        if not file.key.startswith(keys.folder) or len(file.key.encode()) > MAX_KEY_BYTES:
+            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is not a file of the song's folder")
             return
-        stored = (objects.get(file.key) or self.bucket.head(file.key)) if self.fast else self._read(file.key)
+        if self.fast:
+            stored = objects.get(file.key) or self.bucket.head(file.key)
+        else:
+            stored = _RETRYING.copy()(self.bucket.read_facts, file.key)
         if stored is None:
             yield Problem(file.key, "it is missing")
         elif stored.size != file.size:
@@ -175,24 +172,13 @@ class _Check:
         elif not self.fast:
             yield from _content_problems(file, stored)
 
-    def _read(self, key: str) -> ObjectFacts | None:
-        """Read an object; a passing trouble of S3 in the midst of a long archive is no reason to begin again."""
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return self.bucket.read_facts(key)
-            except S3Error as error:
-                if error.remedy is Remedy.PERSON:
-                    raise
-                time.sleep(_PAUSE_SECONDS * attempt)
-        return self.bucket.read_facts(key)
-
 
 def _content_problems(file: FileRecord, stored: ObjectFacts) -> Iterator[Problem]:
     if stored.sha256 != file.sha256:
         yield Problem(file.key, f"its SHA-256 is {stored.sha256}, its manifest says {file.sha256}")
-    told, said = _essence(stored.content_type), _essence(file.content_type)
-    if told != said:
-        yield Problem(file.key, f"its content type is {told or 'not set'}, its manifest says {said}")
+    found, expected = _essence(stored.content_type), _essence(file.content_type)
+    if found != expected:
+        yield Problem(file.key, f"its content type is {found or 'not set'}, its manifest says {expected}")
 
 
 def _essence(content_type: str | None) -> str:

@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import counted, id_errors
-from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.pending import Pending, pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
 from airflow_kie.cli.arguments import moment_of, open_archive
@@ -177,7 +176,7 @@ def _start(songs: Sequence[SongArchive]) -> int:
             say(_line(pending, skipped))
             continue
         # Its record is written first, so that the reconciliation leaves the song to the run that follows.
-        archive.note(received_from="inbox")
+        archive.update_pending(received_from="inbox")
         extra = {"music_task_id": music_task_id, "kie_conn_id": pending.kie_conn_id, "received_from": "inbox"}
         known = {name: value for name, value in extra.items() if value}
         if not metadata.send_asset_event(MUSIC.uri, music_task_id, known):

@@ -10,12 +10,8 @@ from airflow_kie._airflow_private import process
 def get_kie_commands() -> list[Any]:
     """Return the command group; the provider info names this function."""
     cli = process.command_line()
-    connection = cli.Arg(
-        ("--kie-conn-id",), help="Airflow connection of type kie; by default all that kie_conn_ids allows"
-    )
-    first_connection = cli.Arg(
-        ("--kie-conn-id",), help="Airflow connection of type kie; by default the first that kie_conn_ids allows"
-    )
+    default = "by default all that kie_conn_ids allows (check: the first)"
+    connection = cli.Arg(("--kie-conn-id",), help=f"Airflow connection of type kie; {default}")
     as_json = cli.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
     yes = cli.Arg(("-y", "--yes"), action="store_true", help="Do not ask")
     default_archive = "s3://<bucket>/<prefix>; by default the configured bucket and prefix"
@@ -44,7 +40,7 @@ def get_kie_commands() -> list[Any]:
             "Check key, credits, clocks, limiter and bucket",
             "The checks of one account that need KIE and the bucket only. Costs nothing. Exit code 1 if something has "
             "failed.",
-            first_connection,
+            connection,
         ),
         command(
             "verify.verify",

@@ -6,7 +6,6 @@ import platform
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from types import MappingProxyType
@@ -21,19 +20,15 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
 from airflow_kie.hooks.kie import KieHook
 
-AccountChecks = Mapping[str, Callable[[KieHook], Iterable[Finding]]]
-_FREE_READS: AccountChecks = MappingProxyType({"key": account.key_findings, "limiter": account.limiter_findings})
-_ACCOUNT: AccountChecks = MappingProxyType(
-    {**_FREE_READS, "spending": account.spending_findings, "receiver": callbacks.callback_findings}
-)
-_INSTALLATION = MappingProxyType(
-    {
-        "bucket": installation.bucket_findings,
-        "inbox": installation.inbox_findings,
-        "pool": installation.pool_findings,
-        "triggerer": installation.triggerer_findings,
-        "DAG": installation.dag_findings,
-    }
+Check = Callable[..., Iterable[Finding]]
+_FREE_READS: Sequence[Check] = (account.key_findings, account.limiter_findings)
+_ACCOUNT: Sequence[Check] = (*_FREE_READS, account.spending_findings, callbacks.callback_findings)
+_INSTALLATION: Sequence[Check] = (
+    installation.bucket_findings,
+    installation.inbox_findings,
+    installation.pool_findings,
+    installation.triggerer_findings,
+    installation.dag_findings,
 )
 
 
@@ -65,10 +60,10 @@ def default_connection() -> str:
 
 def free_checks(conn_id: str) -> bool:
     """Print the free checks of a connection's account and of the bucket; return whether nothing has failed."""
-    return report(chain(account_findings(conn_id, _FREE_READS), _made({"bucket": installation.bucket_findings})), [])
+    return report(chain(account_findings(conn_id, _FREE_READS), _made([installation.bucket_findings])), [])
 
 
-def account_findings(conn_id: str, checks: AccountChecks = _ACCOUNT) -> Iterator[Finding]:
+def account_findings(conn_id: str, checks: Sequence[Check] = _ACCOUNT) -> Iterator[Finding]:
     """Yield what the checks of one connection find; one that cannot be used has only that finding."""
     hook = KieHook(conn_id)
     try:
@@ -76,17 +71,17 @@ def account_findings(conn_id: str, checks: AccountChecks = _ACCOUNT) -> Iterator
     except KieError as error:
         yield replace(failed("connection", error), connection=conn_id)
         return
-    yield from _made({name: partial(check, hook) for name, check in checks.items()}, conn_id)
+    for found in _made(checks, hook):
+        yield replace(found, connection=conn_id)
 
 
-def _made(checks: Mapping[str, Callable[[], Iterable[Finding]]], connection: str | None = None) -> Iterator[Finding]:
+def _made(checks: Iterable[Check], *about: KieHook) -> Iterator[Finding]:
     """Yield what checks find; one that breaks is a finding too, so that the next one is still made."""
-    for name, function in checks.items():
+    for check in checks:
         try:
-            for found in function():
-                yield replace(found, connection=connection)
+            yield from check(*about)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are worth knowing
-            yield replace(failed(name, error), connection=connection)
+            yield failed(check.__name__.removesuffix("_findings"), error)
 
 
 def report(

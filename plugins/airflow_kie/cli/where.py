@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from airflow_kie import settings
@@ -10,8 +11,7 @@ from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
-from airflow_kie.archive.pending import Pending
-from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.pending import Pending, pending_songs
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive
@@ -21,7 +21,7 @@ from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.task_state import source_key
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.web.pages.view_model import SongPage, song_page
+from airflow_kie.web.pages.view_model import song_page
 
 Runs = list[tuple[str, str, str]]
 """DAG id, run id and state of each."""
@@ -83,36 +83,28 @@ def _show(archive: SongArchive) -> bool:
     page = song_page(archive.keys, manifest, pending, active=active, now=datetime.now(UTC))
     say(f"{page.title}, music task {music_task_id}")
     say(f"{page.state.value}. {page.sentence}")
-    for line in (*_stored(archive, manifest, pending), *_runs(pending, manifest, runs), *_trouble(page)):
+    for line in _facts(archive, manifest, pending, runs):
         say(f"  {line}")
+    if trouble := page.trouble:
+        say(f"  {trouble.heading} ({trouble.at.isoformat(timespec='seconds')}): {trouble.happened}")
+        say(f"  what to do: {trouble.todo}")
     return True
 
 
-def _stored(archive: SongArchive, manifest: Manifest | None, pending: Pending | None) -> list[str]:
-    lines = []
+def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | None, runs: Runs) -> Iterator[str]:
+    """Yield where the song is stored, what is paid, and its runs."""
+    covers: tuple[str, ...] = ()
+    known = {(dag_id, run_id): state for dag_id, run_id, state in runs}
     if manifest:
-        lines.append(f"manifest: {archive.bucket.url(archive.keys.manifest)}")
-        lines += [f"file: {archive.bucket.url(file.key)}, {file.size:,} bytes" for file in manifest.files]
+        yield f"manifest: {archive.bucket.url(archive.keys.manifest)}"
+        yield from (f"file: {archive.bucket.url(file.key)}, {file.size:,} bytes" for file in manifest.files)
+        covers = manifest.cover_task_ids
     if pending:
-        lines.append(f"pending record: {archive.bucket.url(archive.keys.pending)}")
-    covers = (pending.cover_task_ids if pending else ()) or (manifest.cover_task_ids if manifest else ())
-    lines.append(f"paid cover tasks: {', '.join(covers) or 'none'}")
-    return lines
-
-
-def _runs(pending: Pending | None, manifest: Manifest | None, runs: Runs) -> list[str]:
-    lines = [f"run: {dag_id} {run_id}, {state}" for dag_id, run_id, state in runs]
-    named = {(dag_id, run_id) for dag_id, run_id, _ in runs}
-    worked = pending.working if pending else None
-    if worked and (worked.dag_id, worked.run_id) not in named:
-        lines.append(f"run: {worked.dag_id} {worked.run_id}, as the pending record says")
-    if manifest and manifest.airflow.run_id and (manifest.airflow.dag_id, manifest.airflow.run_id) not in named:
-        lines.append(f"run: {manifest.airflow.dag_id} {manifest.airflow.run_id}, archived it")
-    return lines
-
-
-def _trouble(page: SongPage) -> list[str]:
-    if page.trouble is None:
-        return []
-    at = page.trouble.at.isoformat(timespec="seconds")
-    return [f"{page.trouble.heading} ({at}): {page.trouble.happened}", f"what to do: {page.trouble.todo}"]
+        yield f"pending record: {archive.bucket.url(archive.keys.pending)}"
+        covers = pending.cover_task_ids or covers
+        if working := pending.working:
+            known.setdefault((working.dag_id, working.run_id), "as the pending record says")
+    if manifest and manifest.airflow.dag_id and manifest.airflow.run_id:
+        known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
+    yield f"paid cover tasks: {', '.join(covers) or 'none'}"
+    yield from (f"run: {dag_id} {run_id}, {state}" for (dag_id, run_id), state in known.items())

@@ -30,7 +30,7 @@ class KieAccount:
     :param upload_url: scheme and host of the file uploads.
     :param callback_url: where KIE shall call back; a reserved name where nobody listens.
     :param connection: the Airflow connection id, for messages.
-    :param webhook_secret: signs whom a callback shall wake; empty: nobody is named.
+    :param webhook_secret: signs which task a callback shall wake; empty: none is named.
     :param account: the account's name, where the connection gives one.
     :param timeout: seconds in which each piece of an answer has to come.
     :param deadline: seconds for a whole request to the API, from the connection to the answer's last byte.
@@ -125,7 +125,7 @@ def _check_url(connection: str, name: str, url: str, simulators: frozenset[str])
     except ValueError:
         usable = False
     if not usable:
-        raise KieConnectionInvalid(f"The {name} of connection {connection} is no http(s) address")
+        raise KieConnectionInvalid(f"The {name} of connection {connection} is not an http(s) address")
     if parts.scheme == "http" and not is_loopback(url) and parts.netloc not in simulators:
         raise KieConnectionInvalid(
             f"The {name} of connection {connection} is not https: the API key would travel in clear text"

@@ -1,7 +1,9 @@
-"""Keep secrets out of texts: a URL can be a credential, whether it is one of KIE's or one that KIE shall fetch.
+"""Texts that may be logged, shown and stored: without secrets, and on one line.
 
-A pre-signed address grants what it names to whoever reads it. So no address with a query is stored, logged or shown:
-errors and records pass what they hold through :func:`without_urls` and :func:`storable`, wherever it comes from.
+A pre-signed address grants what it names to anyone who reads it, whether it is one of KIE's or one for KIE to fetch. So
+no address with a query is stored, logged or shown: errors and records pass all that they hold through
+:func:`without_urls` and :func:`storable`. And a line break in a title makes a forged log line, an escape sequence
+changes what a terminal shows, half a surrogate pair breaks the handler that writes it: hence :func:`one_line`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -17,10 +20,14 @@ _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _KEY = re.compile(r"(?i)\b(bearer)\s+[^\s\"'<>]+")
 SHORTEST_SECRET = 8
 """Characters below which a query's value is not hidden from logs: `X-Amz-Expires=3600` would hide every 3600."""
+_BROKEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of controls, invisible formats, lone surrogates, and separators of lines and paragraphs."""
+_JOINERS = "\u200c\u200d"
+"""Formats that scripts and emoji need within a word."""
 
 
 def without_query(url: str) -> str:
-    """Return the URL without user, query and fragment: what may stand in a log, a manifest or an error."""
+    """Return the URL without user, query and fragment, for a log, a manifest or an error."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -42,29 +49,29 @@ def without_queries(text: str) -> str:
     return _URL.sub(lambda found: without_query(found.group()), text)
 
 
+def _host_only(match: re.Match[str]) -> str:
+    try:
+        return f"<URL at {urlsplit(match.group()).hostname}>"
+    except ValueError:  # such as "[http://host]": a bracket that belongs to the text around the URL
+        return "<URL>"
+
+
 def is_address(text: str) -> bool:
     """Return whether a text is or holds a URL."""
     return bool(_URL.search(text))
 
 
-def address_digest(url: str) -> str:
-    """Return what stands for an address where a record needs to tell it from others.
-
-    The query does not count: a pre-signed URL is signed again for each attempt and means the same file.
-
-    :param url: the address.
-    """
-    return f"file-{hashlib.sha256(without_query(url).encode(errors='surrogatepass')).hexdigest()[:24]}"
-
-
 def storable(value: Any) -> Any:
     """Return a value as it may be stored: each text that is or holds a URL is replaced by that URL's digest.
+
+    The query does not count: a pre-signed URL is signed again for each attempt and means the same file.
 
     :param value: of plain values, lists and mappings.
     """
     if isinstance(value, str):
         found = _URL.search(value)
-        return address_digest(found.group()) if found else value
+        address = without_query(found.group()).encode(errors="surrogatepass") if found else b""
+        return f"file-{hashlib.sha256(address).hexdigest()[:24]}" if found else value
     if isinstance(value, Mapping):
         return {key: storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -72,44 +79,73 @@ def storable(value: Any) -> Any:
     return value
 
 
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in a value of plain values, lists and mappings; keys do not count."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
+
+
 def secrets_in(value: Any) -> Iterator[str]:
-    """Yield what has to be hidden of a value: each URL with a query or a password, its query, and that query's values.
+    """Yield what has to be hidden of a value: of each URL its query, that query's values, and its password.
 
     :param value: of plain values, lists and mappings.
     """
-    if isinstance(value, str):
-        for url in _URL.findall(value):
-            yield from _secrets_of(url)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from secrets_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from secrets_in(item)
+    for url in (url for text in texts_in(value) for url in _URL.findall(text)):
+        try:
+            parts = urlsplit(url)
+            found = [parts.query, parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        except ValueError:
+            found = [url]
+        else:
+            found += [pair.partition("=")[2] for pair in parts.query.split("&")]
+        yield from (text for text in dict.fromkeys(found) if len(text) >= SHORTEST_SECRET)
 
 
-def _secrets_of(url: str) -> Iterator[str]:
-    try:
-        parts = urlsplit(url)
-        password = parts.password or ""
-    except ValueError:
-        yield url
-        return
-    values = [text for _, text in parse_qsl(parts.query)]
-    raw = [pair.partition("=")[2] for pair in parts.query.split("&")]
-    if parts.query or password:
-        yield from (text for text in dict.fromkeys((parts.query, password, *values, *raw)) if _is_secret(text))
+def one_line(text: object) -> str:
+    """Return a text with a blank for each character that is not to be seen, and for each run of white space.
+
+    :param text: anybody's text, or what has one.
+    """
+    shown = (" " if _is_broken(character) else character for character in str(text))
+    return " ".join("".join(shown).split())
 
 
-def _is_secret(text: str) -> bool:
-    return len(text) >= SHORTEST_SECRET
+def _is_broken(character: str) -> bool:
+    return character not in _JOINERS and unicodedata.category(character) in _BROKEN
 
 
-def _host_only(match: re.Match[str]) -> str:
-    try:
-        return f"<URL at {urlsplit(match.group()).hostname}>"
-    except ValueError:  # such as "[http://host]": a bracket that belongs to the text around the URL
-        return "<URL>"
+class OneLineArguments(logging.Handler):
+    """Makes the arguments of every record of this package one line, before any handler that writes it.
+
+    Records go from their logger upwards. So this handler, at the package's own logger, sees each before those of the
+    root; a filter there would see none of its modules' records.
+    """
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Change the record's arguments; numbers stay numbers, and our own words stay as they are."""
+        arguments = record.args
+        if isinstance(arguments, Mapping):
+            record.args = {name: _argument(value) for name, value in arguments.items()}
+        elif arguments:
+            record.args = tuple(map(_argument, arguments))
+        return True
+
+
+def _argument(value: Any) -> Any:
+    """Return an argument as it is, blanks at its ends included, unless it would write a line of its own."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    return one_line(value) if any(map(_is_broken, str(value))) else value
+
+
+def keep_log_lines_whole() -> None:
+    """Put the handler at the package's logger, once."""
+    package = logging.getLogger("airflow_kie")
+    if not any(isinstance(handler, OneLineArguments) for handler in package.handlers):
+        package.addHandler(OneLineArguments())
 
 
 def quiet_http_loggers() -> None:

@@ -1,4 +1,4 @@
-"""The syntax of KIE's task ids: what may stand in a key, a path or a log line."""
+"""The syntax of KIE's task ids: what may be part of a key, a path or a log line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KeyRefused(KieError, ValueError):
 
 
 def checked_task_id(task_id: str) -> str:
-    """Return the task id unchanged if it can stand in a key.
+    """Return the task id unchanged if it can be part of a key.
 
     :param task_id: id of a music or cover task as KIE gave it.
     :raises KeyRefused: for anything but letters, digits, ``.``, ``_`` and ``-``.

@@ -1,7 +1,7 @@
 """Whether a task id that somebody names is a song of the account: KIE's details decide, and reading them is free.
 
-KIE signs a callback's task id and time, not its body. So whoever has seen one signed callback, of a cover or of lyrics,
-can send it again with a body that calls its id a finished song.
+KIE signs a callback's task id and time, not its body. So anyone who has seen one signed callback, of a cover or of
+lyrics, can send it again with a body that calls its id a finished song.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
-from airflow_kie.archive.describe import prompt_of
 from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
@@ -186,6 +185,8 @@ def of_ended(
     :param since: epoch seconds since when it was waited for.
     :param waits_only: the Airflow task waits for it and makes none.
     """
+    from airflow_kie.archive.describe import prompt_of
+
     music = record.kind == MUSIC.name
     source = None if music else record.parent_id or details.parent_id
     prompt = prompt_of(details) if music else None

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_kie import metrics
-from airflow_kie.archive.pending_songs import readable
 from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import NOTHING_EXPIRES, KieKeyLimit, Remedy, Scope, error_class
 from airflow_kie.hooks.kie import KieHook
@@ -88,7 +87,7 @@ def backlog_in(bucket: Bucket, keys: ArchiveKeys) -> Backlog:
     :param bucket: where the archive is.
     :param keys: its prefix.
     """
-    from airflow_kie.archive.pending import list_pending
+    from airflow_kie.archive.pending import list_pending, readable
 
     listed = sorted(list_pending(bucket, keys), key=lambda one: one[1].last_modified)
     if len(listed) > MOST_READ:

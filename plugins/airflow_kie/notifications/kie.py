@@ -21,7 +21,7 @@ from airflow.sdk import BaseNotifier, conf
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
-from airflow_kie.client.one_line import one_line
+from airflow_kie.client.redact import one_line
 from airflow_kie.links.kie import song_page
 from airflow_kie.monitoring.incidents import Change, is_information
 

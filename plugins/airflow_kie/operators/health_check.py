@@ -1,4 +1,4 @@
-"""The operators of DAG `kie_ops`: one checks and fails when somebody should look, one sends messages."""
+"""The operators of DAG `kie_ops`: one checks and fails when somebody has to act, one sends messages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The end of a run of many songs: what became of each, in words; a run with a failed song fails."""
+"""The end of a run: what became of each of its songs, in sentences; a run with a failed song fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.errors import KieError
-from airflow_kie.client.one_line import one_line
-from airflow_kie.client.redact import without_urls
+from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 _PARALLEL = 8
-"""Requests to S3 at a time, while failures are noted."""
+"""Requests to S3 at a time, while failures are recorded."""
+_KEPT = "What was paid for before is kept and is not paid for again. No retry can help."
 
 
 class KieSongReportOperator(BaseOperator):
-    """Says what became of every song of a run, and fails if a song failed: it is the run's last task.
+    """Reports what became of every song of a run, and fails if a song failed: it is the run's last task.
 
     :param songs: what :class:`KieSongListOperator` returned.
     :param list_task_id: its task id.
-    :param archive_task_id: the task that archives.
-    :param chain_task_ids: every task of a song, in order; the first one that failed explains the song.
-    :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still owed, so that
-        a later sweep knows whether starting it again can help.
+    :param chain_task_ids: every task of a song, in order, the one that archives last; the first one that failed
+        explains the song.
+    :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still pending, so that
+        DAG `cover_inbox` knows whether starting it again can help.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
@@ -46,88 +47,72 @@ class KieSongReportOperator(BaseOperator):
         *,
         songs: Any,
         list_task_id: str,
-        archive_task_id: str,
         chain_task_ids: Sequence[str],
         aws_conn_id: str | None = "aws_default",
         extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        super().__init__(**kwargs)
+        super().__init__(**{"retries": RETRIES, **kwargs})
         self.songs = songs
+        self.list_task_id = list_task_id
+        self.chain_task_ids = tuple(chain_task_ids)
         self.aws_conn_id = aws_conn_id
         self.extra_args = extra_args
-        self.list_task_id = list_task_id
-        self.archive_task_id = archive_task_id
-        self.chain_task_ids = tuple(chain_task_ids)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Log and return the table: song, result in words, keys, reason.
+        """Log and return the table: song, result, keys, reason.
 
         :raises AirflowFailException: when a song is not archived, counting and naming them.
         """
         songs = self.songs
         if not isinstance(songs, list):
             raise AirflowFailException(
-                f"Nothing was started: task {self.list_task_id} did not come to an end. {_HELD} Fix what the log of "
+                f"Nothing was started: task {self.list_task_id} did not come to an end. {_KEPT} Fix what the log of "
                 f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
-        archived = {song["music_task_id"]: song for song in _pulled(context, self.archive_task_id, "return_value")}
-        failures = self._failures(context)
-        rows = [*self._archived_before(context), *(_outcome(song, archived, failures) for song in songs)]
+        archived = _pulled(context, self.chain_task_ids[-1], "return_value")
+        failures: dict[str, Mapping[str, Any]] = {}
+        for task_id in reversed(self.chain_task_ids):
+            failures.update(_pulled(context, task_id, FAILURE_KEY))
+        rows = [_row(song, "archived already") for song in _pulled(context, self.list_task_id, ARCHIVED_KEY).values()]
+        for song in songs:
+            name = song["music_task_id"]
+            rows.append(_row(archived[name], "archived") if name in archived else _not_archived(name, failures))
         context["ti"].xcom_push(key="table", value=rows)
         for row in rows:
             self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
         # After the table: a bucket that cannot be opened hides nothing.
-        self._record_failures([song for song in songs if song["music_task_id"] in {*failures} - {*archived}], failures)
-        failed = [row for row in rows if row["reason"]]
-        if failed:
-            raise AirflowFailException(_verdict(rows, failed))
-        self.log.info("%s", _verdict(rows, failed))
+        self._record_failures([song for song in songs if song["music_task_id"] in failures.keys() - archived], failures)
+        if any(row["reason"] for row in rows):
+            raise AirflowFailException(_verdict(rows))
+        self.log.info("%s", _verdict(rows))
         return rows
 
-    def _archived_before(self, context: Context) -> list[dict[str, Any]]:
-        pulled = _pulled(context, self.list_task_id, ARCHIVED_KEY)
-        flat = [song for item in pulled for song in (item if isinstance(item, list) else [item])]
-        return [_row(song, "archived already") for song in flat]
-
-    def _failures(self, context: Context) -> dict[str, Mapping[str, Any]]:
-        failures: dict[str, Mapping[str, Any]] = {}
-        for task_id in self.chain_task_ids:
-            for failure in _pulled(context, task_id, FAILURE_KEY):
-                failures.setdefault(failure["music_task_id"], failure)
-        return failures
-
-    def _record_failures(self, owed: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
-        buckets = self._opened({song["bucket"] for song in owed})
-
-        def note(song: Mapping[str, Any]) -> None:
-            self._record_failure(buckets[song["bucket"]], song, failures[song["music_task_id"]])
-
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            list(pool.map(note, (song for song in owed if song["bucket"] in buckets)))
-
-    def _opened(self, names: Iterable[str]) -> dict[str, Bucket]:
-        """Return the buckets that can be opened; making a client takes most of a second, so each is made once."""
+    def _record_failures(self, songs: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write into the pending records why these songs failed."""
         from airflow_kie.hooks.archive import open_bucket
 
-        buckets = {}
-        for name in sorted(names):
-            try:
-                buckets[name] = open_bucket(self.aws_conn_id, name, self.extra_args)
-            except Exception as error:  # noqa: BLE001 - of a connection or its provider; the report is still worth reading
-                self.log.warning(
-                    "Bucket %s cannot be opened, so it does not say why songs failed; the table above does. %s: %s",
-                    one_line(name),
-                    type(error).__name__,
-                    one_line(without_urls(str(error))),
-                )
-        return buckets
+        if not songs:
+            return
+        name = songs[0]["bucket"]  # the same for all songs of a run
+        try:
+            bucket = open_bucket(self.aws_conn_id, name, self.extra_args)
+        except Exception as error:  # noqa: BLE001 - of a connection or its provider; the report is still worth reading
+            self.log.warning(
+                "Bucket %s cannot be opened, so it does not say why songs failed; the table above does. %s: %s",
+                one_line(name), type(error).__name__, one_line(without_urls(str(error))),
+            )  # fmt: skip
+            return
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(functools.partial(self._record_failure, bucket, failures), songs))
 
-    def _record_failure(self, bucket: Bucket, song: Mapping[str, Any], failure: Mapping[str, Any]) -> None:
+    def _record_failure(
+        self, bucket: Bucket, failures: Mapping[str, Mapping[str, Any]], song: Mapping[str, Any]
+    ) -> None:
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.song_folder import SongArchive
 
+        failure = failures[song["music_task_id"]]
         archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
         try:
             title = one_line(failure["title"]) if failure.get("title") else None
@@ -135,23 +120,19 @@ class KieSongReportOperator(BaseOperator):
         except Exception as error:  # noqa: BLE001 - whatever it is: the other songs, and the verdict, still come
             self.log.warning(
                 "The bucket does not say why song %s failed: %s",
-                one_line(song["music_task_id"]),
-                one_line(without_urls(str(error))),
-            )
-
-
-_HELD = "What was paid for before is kept and is not paid for again. No retry can help."
+                one_line(song["music_task_id"]), one_line(without_urls(str(error))),
+            )  # fmt: skip
 
 
 def record_failure(context: Context) -> None:
-    """Tell the run's report why a song failed: the `on_failure_callback` of the chain's tasks."""
-    error = context.get("exception")
-    task: Any = context["task"]
-    ti = context["ti"]
+    """Push why a song failed, for the run's report: the `on_failure_callback` of the chain's tasks."""
+    error, ti = context.get("exception"), context["ti"]
+    texts = {name: getattr(context["task"], name, None) for name in ("music_task_id", "song_title", "expires_at")}
+    given = {name: text if isinstance(text, str) else None for name, text in texts.items()}
     failure = {
-        "music_task_id": getattr(task, "music_task_id", None),
-        "title": task.song_title if isinstance(getattr(task, "song_title", None), str) else None,
-        "expires_at": task.expires_at if isinstance(getattr(task, "expires_at", None), str) else None,
+        "music_task_id": given["music_task_id"],
+        "title": given["song_title"],
+        "expires_at": given["expires_at"],
         "task_id": ti.task_id,
         "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
         "message": str(error),
@@ -159,38 +140,29 @@ def record_failure(context: Context) -> None:
     ti.xcom_push(key=FAILURE_KEY, value=failure)
 
 
-def _pulled(context: Context, task_id: str, key: str) -> list[Any]:
-    """Return what all instances of a task have pushed under a key."""
+def _pulled(context: Context, task_id: str, key: str) -> dict[str, Mapping[str, Any]]:
+    """Return what all instances of a task have pushed under a key, by song; each pushes one song, a list, or None."""
     pulled = context["ti"].xcom_pull(task_ids=task_id, key=key)
     values = pulled if isinstance(pulled, list) else [pulled]
-    return [value for value in values if value is not None]
+    flat = [song for value in values for song in (value if isinstance(value, list) else [value])]
+    return {song["music_task_id"]: song for song in flat if song}
 
 
-def _outcome(
-    song: Mapping[str, Any], archived: Mapping[str, Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    music_task_id = song["music_task_id"]
-    if music_task_id in archived:
-        return _row(archived[music_task_id], "archived")
-    failure = failures.get(music_task_id)
-    ended = f"It did not come to an end. {_HELD} Clear its red task, whose log says why. {KieError.by_when}"
-    said = failure["message"] if failure else ended
-    where = f"failed at {failure['task_id']}" if failure else "not archived"
-    cause = failure["reason"] if failure else None
-    return _row({**song, "title": failure and failure.get("title"), "reason": said, "cause": cause}, where)
+def _not_archived(music_task_id: str, failures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    song = {"music_task_id": music_task_id}
+    if failure := failures.get(music_task_id):
+        facts = {"title": failure.get("title"), "reason": failure["message"], "cause": failure["reason"]}
+        return _row({**song, **facts}, f"failed at {failure['task_id']}")
+    reason = f"It did not come to an end. {_KEPT} Clear its red task, whose log says why. {KieError.by_when}"
+    return _row({**song, "reason": reason}, "not archived")
 
 
 def _row(song: Mapping[str, Any], result: str) -> dict[str, Any]:
     return {
-        "music_task_id": song["music_task_id"],
-        "title": song.get("title"),
+        **{name: song.get(name) for name in ("music_task_id", "title", "manifest_key", "credits", "reason", "cause")},
         "result": result,
-        "manifest_key": song.get("manifest_key"),
-        "credits": song.get("credits"),
         "keys": [file["key"] for file in song.get("files", ())],
         "warnings": list(song.get("warnings", ())),
-        "reason": song.get("reason"),
-        "cause": song.get("cause"),
     }
 
 
@@ -201,12 +173,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (row["title"] or "", row["music_task_id"], row["result"], row["reason"] or keys, *cost, *warnings)
 
 
-def _verdict(rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:
+def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the last line: "9 songs are archived, 3 failed: …"."""
+    failed = [row for row in rows if row["reason"]]
     archived = len(rows) - len(failed)
-    verb = "is" if archived == 1 else "are"
-    told = f"{counted(archived)} {verb} archived"
+    sentence = f"{counted(archived)} {'is' if archived == 1 else 'are'} archived"
     if not failed:
-        return f"{told}."
+        return f"{sentence}."
     named = " ".join(one_line(f"[{row['title'] or row['music_task_id']}] {row['reason']}") for row in failed)
-    return f"{told}, {len(failed)} failed: {named}"
+    return f"{sentence}, {len(failed)} failed: {named}"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
+from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
@@ -141,7 +141,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
             from airflow_kie.archive.pending import Working
 
             ti = context["ti"]
-            archive.note(
+            archive.update_pending(
                 received_from="generate",
                 kie_conn_id=self.kie_conn_id,
                 title=self.title or None,

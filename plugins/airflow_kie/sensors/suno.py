@@ -13,9 +13,9 @@ from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Scope
-from airflow_kie.client.one_line import one_line
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.operations.suno import COVER, MUSIC
+from airflow_kie.client.redact import one_line
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy

@@ -25,7 +25,6 @@ CHAIN = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
 RETRY_DELAY = timedelta(seconds=10)
 """Only for failures that Airflow makes itself (a lost worker, a stale event): those skip the retry policy, and
 Airflow's default of 300 s would be lost time, since the next attempt goes on with what is paid."""
-_LABEL = "{{ task.song_title or task.music_task_id }}"
 
 
 def archive_covers(
@@ -48,7 +47,7 @@ def archive_covers(
     """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
 
     One song failing does not stop the others; the last task, `report`, fails if any song failed. Several chains in one
-    DAG stand in a task group each.
+    DAG need a task group each.
 
     :param music_task_ids: ids as a list, in any text, or a template; not needed in a run that an event made.
     :param bucket: empty: `[kie] bucket`.
@@ -70,8 +69,8 @@ def archive_covers(
     :return: the report: the DAG's last task.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
+    s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args}
     common: dict[str, Any] = {"retry_delay": RETRY_DELAY, "weight_rule": weight_rule}
-    waits: dict[str, Any] = {**common, "deferrable": deferrable, "on_failure_callback": record_failure}
 
     listed = KieSongListOperator(
         task_id=SONG_LIST,
@@ -79,14 +78,13 @@ def archive_covers(
         bucket=bucket,
         prefix=prefix,
         kie_conn_id=kie_conn_id,
-        aws_conn_id=aws,
         archive_audio=archive_audio,
         archive_lyrics=archive_lyrics,
         labels=labels,
         songs=songs,
         max_covers=max_covers,
-        extra_args=extra_args,
         on_failure_callback=record_failure,
+        **s3,
         **common,
     )
 
@@ -102,71 +100,43 @@ def archive_covers(
         archive_lyrics: bool,
         labels: dict[str, str],
     ) -> None:
-        music = KieMusicSensor(
-            task_id="music_complete",
-            music_task_id=music_task_id,
-            kie_conn_id=kie_conn_id,
-            map_index_template=_LABEL,
-            **waits,
-        )
-        title = cast("Any", music.output)[SONG_TITLE_KEY]
-        expires_at = cast("Any", music.output)[EXPIRES_AT_KEY]
+        step: dict[str, Any] = {
+            "music_task_id": music_task_id,
+            "kie_conn_id": kie_conn_id,
+            "map_index_template": "{{ task.song_title or task.music_task_id }}",
+            "on_failure_callback": record_failure,
+            **common,
+        }
+        place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3}
+        music = KieMusicSensor(task_id="music_complete", deferrable=deferrable, **step)
+        output = cast("Any", music.output)
+        step |= {"song_title": output[SONG_TITLE_KEY], "expires_at": output[EXPIRES_AT_KEY]}
         cover = KieGenerateCoverOperator(
-            task_id="generate_cover",
-            music_task_id=music_task_id,
-            kie_conn_id=kie_conn_id,
-            bucket=bucket,
-            prefix=prefix,
-            aws_conn_id=aws,
-            extra_args=extra_args,
-            song_title=title,
-            expires_at=expires_at,
-            map_index_template=_LABEL,
-            **waits,
-            **({"pool": pool} if pool else {}),
+            task_id="generate_cover", deferrable=deferrable, **place, **step, **({"pool": pool} if pool else {})
         )
-        details = KieCoverSensor(
-            task_id="cover_details",
-            cover_task_id=cast("str", cover.output),
-            music_task_id=music_task_id,
-            kie_conn_id=kie_conn_id,
-            song_title=title,
-            expires_at=expires_at,
-            map_index_template=_LABEL,
-            **waits,
-        )
+        cover_task_id = cast("str", cover.output)
+        details = KieCoverSensor(task_id="cover_details", cover_task_id=cover_task_id, deferrable=deferrable, **step)
         archived = KieCoverToS3Operator(
             task_id="archive_to_s3",
-            music_task_id=music_task_id,
-            cover_task_id=cast("str", cover.output),
-            bucket=bucket,
-            prefix=prefix,
-            kie_conn_id=kie_conn_id,
-            aws_conn_id=aws,
+            cover_task_id=cover_task_id,
             archive_audio=archive_audio,
             archive_lyrics=archive_lyrics,
             labels=labels,
-            extra_args=extra_args,
-            song_title=title,
-            expires_at=expires_at,
-            map_index_template=_LABEL,
-            on_failure_callback=record_failure,
             inlets=[assets.MUSIC],
             outlets=[assets.COVER, assets.ARCHIVE],
-            **common,
+            **place,
+            **step,
         )
         music >> cover >> details >> archived
 
-    chain = [f"{inside}{SONG}.{step}" if inside else step for step in CHAIN]
+    chain = [f"{inside}{SONG}.{name}" if inside else name for name in CHAIN]
     report = KieSongReportOperator(
         task_id=REPORT,
         songs=listed.output,
         list_task_id=listed.task_id,
-        archive_task_id=chain[-1],
         chain_task_ids=chain,
-        aws_conn_id=aws,
-        extra_args=extra_args,
         trigger_rule=TriggerRule.ALL_DONE,
+        **s3,
         **run_callbacks(),
         **common,
     )

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
-from airflow_kie.archive.describe import song_of, sources_of
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.flags import is_true
 from airflow_kie.client.operations.suno import COVER, MUSIC
+from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.archiver import Archived
-    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
+    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, Wanted
     from airflow_kie.archive.song_folder import SongArchive
-    from airflow_kie.archive.wanted import Wanted
     from airflow_kie.hooks.archive import ExtraArgs
 
 _DETAILS_SECONDS = 150.0
@@ -41,7 +39,7 @@ _DETAILS_SECONDS = 150.0
 
 
 class KieCoverToS3Operator(LineageMethods, BaseOperator):
-    """Archives a song's covers, and its audio and lyrics if asked, and returns what stands in the bucket.
+    """Archives a song's covers, and its audio and lyrics if asked, and returns what is in the bucket.
 
     It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
     and uploaded to its final key byte for byte; ``manifest.json`` comes last. A song that has all that is asked for
@@ -149,12 +147,12 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         new.begin()
         archived = self._archive(archive, context)
         added = new.among(archived.manifest)
-        return self._ended(context, archived.manifest, archived.manifest_key, added, changed=archived.changed)
+        return self._ended(context, archived.manifest, archive.keys.manifest, added, changed=archived.changed)
 
     def _ended(
         self, context: Context, manifest: Manifest, key: str, added: Sequence[FileRecord], *, changed: bool
     ) -> dict[str, Any]:
-        """Tell of what stands in the bucket: to other DAGs, to the lineage, and in XCom."""
+        """Report what is in the bucket: to other DAGs, to the lineage, and in XCom."""
         emit_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
         self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
         return result_of(self.bucket, key, manifest, changed=changed)
@@ -166,6 +164,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _archive(self, archive: SongArchive, context: Context) -> Archived:
         from airflow_kie.archive.archiver import archive_song
+        from airflow_kie.archive.describe import song_of, sources_of
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.raw_answers import keep_first_answer
         from airflow_kie.client.http.download import DownloadSettings, download
@@ -176,15 +175,15 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         if cover:
             keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
         pending = archive.pending()
+        song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
         archived = archive_song(
             archive.bucket,
             archive.keys,
-            song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None),
+            song.changed(airflow=_provenance(context)),
             sources_of(music, cover, self._wanted()),
             wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             refresh=hook.download_url,
-            provenance=_provenance(context),
             max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
         )
         self._count(archived, cover.completed_at if cover else music.completed_at)
@@ -194,7 +193,8 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         if archived.changed:
             metrics.ARCHIVED.add(connection=self.kie_conn_id)
             metrics.ARCHIVED_BYTES.add(sum(file.size for file in archived.added), connection=self.kie_conn_id)
-            if done_at and len(archived.added) == len(archived.files):  # no files that were added to an archived song
+            is_new = len(archived.added) == len(archived.manifest.files)  # not files added to an archived song
+            if done_at and is_new:
                 took = datetime.now(UTC) - done_at
                 metrics.DONE_TO_ARCHIVED.took(took.total_seconds(), connection=self.kie_conn_id)
 
@@ -214,7 +214,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         return details
 
     def _wanted(self) -> Wanted:
-        from airflow_kie.archive.wanted import Wanted
+        from airflow_kie.archive.manifest import Wanted
 
         return Wanted(self.archive_covers, is_true(self.archive_audio), is_true(self.archive_lyrics))
 

@@ -1,4 +1,4 @@
-"""Everything of ours that the api-server serves under ``/kie``: the song pages, and the receiver if it is on."""
+"""What the api-server serves under ``/kie``: the song pages, and the receiver if it is switched on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from fastapi import FastAPI
 
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
-from airflow_kie.web.pages.queries import SongQueries
 from airflow_kie.web.pages.routes import add_song_pages
 
 
@@ -17,7 +16,7 @@ def create_app() -> FastAPI:
         from airflow_kie.web.receiver.in_process import InProcessGateway
         from airflow_kie.web.receiver.receiver import create_app as create_receiver
 
-        app.mount("", create_receiver(InProcessGateway()))  # last: it gets what is no song page
+        app.mount("", create_receiver(InProcessGateway()))  # last: it gets what no song page has taken
     return app
 
 
@@ -28,5 +27,5 @@ def _empty() -> FastAPI:
 @switched_off(_empty, "There are no song pages: nothing here can check who may see them.")
 def _song_pages() -> FastAPI:
     app = _empty()
-    add_song_pages(app, SongQueries())
+    add_song_pages(app)
     return app

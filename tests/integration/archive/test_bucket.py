@@ -13,15 +13,14 @@ import pytest
 
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import (
-    delete_pending,
     list_pending,
     new_pending,
     read_pending,
     upsert_pending,
 )
-from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import (
+    ArchiveUnreadable,
     S3ArgumentsRefused,
     S3CredentialsWrong,
     S3NoSuchBucket,
@@ -162,7 +161,7 @@ def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> 
     paid = upsert_pending(bucket, keys, heard.changed(cover_task_ids=["c1"]))
     assert upsert_pending(bucket, keys, heard.changed(title="Été")).cover_task_ids == ("c1",) == paid.cover_task_ids
     assert [found.music_task_id for found, _ in list_pending(bucket, archive)] == ["abc"]
-    delete_pending(bucket, keys)
+    bucket.delete(keys.pending)
     assert list(list_pending(bucket, archive)) == []
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import aws_connection, kie_connection
-from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
+from airflow_kie.archive.archiver import Source, archive_song
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
+from airflow_kie.archive.manifest import FileKind, Manifest
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator, KieReconcileOperator
+from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator
+from airflow_kie.operators.reconcile import KieReconcileOperator
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
@@ -47,28 +50,29 @@ def archive_a_song(bucket: Bucket) -> None:
     """Do what song_list, generate_cover, archive_to_s3 and report do in the bucket."""
     archive = SongArchive(bucket, SongKeys("songs", SONG))
     archive.bucket.try_to_write(ArchiveKeys("songs").probe)
-    archive.note(received_from="form")
+    archive.update_pending(received_from="form")
     archive.record_cover("cover-task")
     archive.record_failure("generation_failed", "KIE could not generate this")
+    now = datetime.now(UTC)
     with media_server({"/1": body(picture(1), "image/png")}) as media:
         archive_song(
             archive.bucket,
             archive.keys,
-            Song(SONG, cover_task_ids=("cover-task",)),
+            Manifest(music_task_id=SONG, cover_task_ids=("cover-task",), created_at=now, updated_at=now),
             [Source(FileKind.COVER, 1, url=media.url("/1"), task_id="cover-task")],
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
 
 
 def read_the_inbox(bucket: Bucket) -> None:
-    """Do what DAG cover_inbox does: read, note, reject, put away, look for songs that were lost."""
+    """Do what DAG cover_inbox does: read, record, reject, move away, look for songs that were lost."""
     run = TaskRun(lambda: KieInboxOperator(task_id="read_inbox"))
     run.execute()
     digests = run.ti.pushed["taken"]
     TaskRun(lambda: KieInboxCleanupOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
-    sweep: Any = KieReconcileOperator(task_id="sweep")
+    reconcile: Any = KieReconcileOperator(task_id="reconcile")
     context: Any = {"ti": run.ti}
-    assert [pending.music_task_id for pending in sweep._left(context, bucket)] == []
+    assert [pending.music_task_id for pending in reconcile._lost(context, reconcile.inbox())] == []
 
 
 def show_a_song(bucket: Bucket) -> None:
@@ -85,7 +89,7 @@ def hear_a_callback(bucket: Bucket) -> None:
     archive = SongArchive(bucket, SongKeys("songs", SONG))
     archive.bucket.create_on_loopback()
     assert archive.manifest() is None
-    archive.note(received_from="callback", kie_conn_id="kie_default")
+    archive.update_pending(received_from="callback", kie_conn_id="kie_default")
 
 
 def hand_in_a_song(bucket: Bucket) -> None:
@@ -230,7 +234,6 @@ def run_the_chain(song: str, failed: str) -> None:
             task_id="report",
             songs=[arguments, owed],
             list_task_id="song_list",
-            archive_task_id="archive_to_s3",
             chain_task_ids=("generate_cover", "archive_to_s3"),
         ),
         ti=TaskInstance(pulls=pulls),

@@ -14,9 +14,9 @@ import jsonschema
 import pytest
 
 from airflow_kie import __version__
-from airflow_kie.archive.archiver import FileKind, Song, Source, archive_song
+from airflow_kie.archive.archiver import Source, archive_song
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import manifest_schema
+from airflow_kie.archive.manifest import FileKind, GeneratorRecord, Manifest, SongRecord, manifest_schema
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import body, media_server, mp3, picture
@@ -87,16 +87,22 @@ def bucket() -> Iterator[Bucket]:
 def archived(bucket: Bucket, name: str, content: bytes, kind: FileKind) -> tuple[bytes, dict[str, object]]:
     """Archive one file and return what stands in S3: the file and the manifest."""
     music_task_id = hashlib.sha256(name.encode()).hexdigest()[:32]
-    keys = SongKeys("songs", music_task_id)
+    keys, now = SongKeys("songs", music_task_id), datetime.now(UTC)
     with media_server({"/file": body(content, "application/octet-stream")}) as media:
         result = archive_song(
             bucket,
             keys,
-            Song(music_task_id, model="V5", completed_at=datetime.now(UTC)),
+            Manifest(
+                music_task_id=music_task_id,
+                song=SongRecord(model="V5", completed_at=now),
+                generator=GeneratorRecord(model="V5"),
+                created_at=now,
+                updated_at=now,
+            ),
             [Source(kind, 1, url=media.url("/file"), task_id="task")],
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
-    stored = bucket.get_bytes(result.files[0].key)
+    stored = bucket.get_bytes(result.manifest.files[0].key)
     assert stored is not None
     return stored, bucket.get_json(keys.manifest)
 

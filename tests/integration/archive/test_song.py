@@ -10,10 +10,10 @@ from datetime import timedelta
 import jsonschema
 import pytest
 
-from airflow_kie.archive.archiver import FileKind, Song, Source
-from airflow_kie.archive.manifest import manifest_schema, read_manifest
+from airflow_kie.archive.archiver import Source
+from airflow_kie.archive.manifest import FileKind, Manifest, Wanted, manifest_schema, read_manifest
 from airflow_kie.archive.pending import Options, new_pending, read_pending, upsert_pending
-from airflow_kie.archive.wanted import Wanted
+from airflow_kie.archive.record_base import Label
 from airflow_kie.client.errors import FileTruncated, FileUnreachable, KieNoFiles
 from archived_song import NOON, Case
 from media_server import body, mp3, mp3_with_header, one_after_the_other, picture, status
@@ -69,7 +69,7 @@ def test_no_secret_of_a_link_reaches_the_bucket_or_the_log(case: Case, caplog: p
 def test_an_image_that_comes_under_another_type_is_named_by_its_content(case: Case) -> None:
     case.media.scripts["/cover-1"] = body(picture(1, "JPEG"), "text/html")
     archived = case.archive(case.cover(1))
-    assert archived.files[0].key == "music/abc/cover-1.jpg"
+    assert archived.manifest.files[0].key == "music/abc/cover-1.jpg"
     stored = case.bucket.head("music/abc/cover-1.jpg")
     assert stored is not None
     assert stored.content_type == "image/jpeg"
@@ -78,7 +78,7 @@ def test_an_image_that_comes_under_another_type_is_named_by_its_content(case: Ca
 def test_audio_and_lyrics_are_archived_beside_the_covers(case: Case) -> None:
     lyrics = Source(FileKind.LYRICS, 1, text="[Verse]\nÉté", audio_id="t1")
     archived = case.archive(case.cover(1), case.track(1), case.track(2), lyrics)
-    assert {file.key.rpartition("/")[2] for file in archived.files} == {
+    assert {file.key.rpartition("/")[2] for file in archived.manifest.files} == {
         "cover-1.png", "track-1.wav", "track-2.wav", "lyrics-1.txt",
     }  # fmt: skip
     assert case.bucket.get_bytes("music/abc/lyrics-1.txt") == "[Verse]\nÉté\n".encode()
@@ -207,7 +207,14 @@ def test_a_song_of_which_kie_names_no_track_keeps_its_covers_and_stays_pending(c
 
 def test_new_labels_and_cover_tasks_reach_a_manifest_and_nothing_is_forgotten(case: Case) -> None:
     case.archive(case.cover(1))
-    told = case.archive(case.cover(1), song=Song("abc", labels={"shelf": "7"}, cover_task_ids=("c2",)))
+    news = Manifest(
+        music_task_id="abc",
+        labels=(Label(name="shelf", value="7"),),
+        cover_task_ids=("c2",),
+        created_at=NOON,
+        updated_at=NOON,
+    )
+    told = case.archive(case.cover(1), song=news)
     assert told.changed
     assert not told.added
     assert [(label.name, label.value) for label in told.manifest.labels] == [("isrc", "X1"), ("shelf", "7")]
@@ -242,7 +249,7 @@ def test_a_track_that_was_cut_at_its_source_is_stored_with_a_warning_though_all_
     archived = case.archive(case.track(1))
     (warning,) = archived.manifest.warnings
     assert "the track plays 1 s of the 4 s that its own header names" in warning
-    assert archived.files[0].duration_seconds == pytest.approx(0.8, abs=0.1)
+    assert archived.manifest.files[0].duration_seconds == pytest.approx(0.8, abs=0.1)
     assert warning in caplog.text
 
 
@@ -251,7 +258,7 @@ def test_a_track_that_is_whole_when_it_is_fetched_again_has_no_warning(case: Cas
     case.media.scripts["/track-1"] = one_after_the_other(body(whole[: len(whole) // 5]), body(whole))
     archived = case.archive(replace(case.track(1), duration_seconds=4.0))
     assert archived.manifest.warnings == ()
-    assert archived.files[0].size == len(whole)
+    assert archived.manifest.files[0].size == len(whole)
 
 
 def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case: Case) -> None:

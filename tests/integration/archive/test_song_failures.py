@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_kie.archive.archiver import FileKind, Source, archive_song
+from airflow_kie.archive.archiver import Source, archive_song
+from airflow_kie.archive.manifest import FileKind
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3NoSuchBucket
 from airflow_kie.client.errors import (
@@ -78,7 +79,7 @@ def test_a_dead_link_is_refreshed_once(case: Case, code: int) -> None:
 
     archived = case.archive(case.cover(1), refresh=refresh)
     assert asked == [case.cover(1).url]
-    assert archived.files[0].source_url == case.media.url("/cover-1")
+    assert archived.manifest.files[0].source_url == case.media.url("/cover-1")
 
 
 def test_a_link_that_stays_dead_before_the_files_expire_says_so(case: Case) -> None:

@@ -204,7 +204,7 @@ def test_a_song_without_a_manifest_shows_no_file_even_if_some_are_there(pages: S
 
 def test_a_song_in_work_that_waits_for_an_outage_says_so(pages: SongPages) -> None:
     text = pages.get("/songs/held").text
-    assert ">In work<" in text
+    assert ">In progress<" in text
     assert re.search(r"Waiting since .* UTC: The KIE account has too few credits\. It goes on by itself", text)
     assert "Waiting since" not in pages.get("/songs/half").text
 
@@ -219,7 +219,7 @@ def test_a_page_of_a_song_that_is_pending_asks_for_itself_again_and_for_nothing_
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'; connect-src 'self'" in policy
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert '<noscript><p class="subtitle">No script runs here. <a href="">Look again</a>' in answer.text
+    assert '<noscript><p class="subtitle">No script runs here. <a href="">Reload</a>' in answer.text
     assert pages.get(path, **{"If-None-Match": answer.headers["etag"]}).status_code == 304
     assert pages.get(path, **{"If-None-Match": '"other"'}).text == answer.text
 
@@ -239,7 +239,7 @@ def test_a_page_that_asks_for_itself_from_airflows_frame_stays_one_of_the_frame(
 
 def test_an_archived_song_that_is_owed_more_says_so_and_shows_what_it_has(pages: SongPages) -> None:
     text = pages.get("/songs/more").text
-    assert "still owed: audio" in text and ">Waiting<" in text and "files/cover-1.png" in text
+    assert "still pending: audio" in text and ">Waiting<" in text and "files/cover-1.png" in text
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_the_overview_shows_who_is_owed_something_and_what_was_archived_last_but
 ) -> None:
     owed, archived = (
         re.findall(r'<a href="/airflow/kie/songs/([^"]+)"', part)
-        for part in pages.get("/songs").text.split("Archived lately")
+        for part in pages.get("/songs").text.split("Archived last")
     )
     assert set(owed) == {"failed", "half", "held", "strange", "more", "broken"}
     assert archived == ["slashes", "whole", "rtl"]  # by events: the newest first, once, of this archive alone
@@ -351,7 +351,7 @@ def test_a_run_lists_its_songs_from_the_bucket_that_its_tasks_have_stored(pages:
     assert [text.index(title) for title in ("Elsewhere", "Waits", "Early")] == sorted(
         text.index(title) for title in ("Elsewhere", "Waits", "Early")
     )
-    assert ">In work<" in text  # the run that the pending record names is running
+    assert ">In progress<" in text  # the run that the pending record names is running
     picture = re.search(r'src="(/airflow/kie/runs/[^"]+/songs/inother/files/cover-1.png)"', text)
     assert picture is not None
     assert pages.get(picture[1].removeprefix("/airflow/kie")).content == PNG

@@ -135,10 +135,11 @@ def receiver_alone(home: Path, airflow_url: str, connections: dict[str, str]) ->
     port = unused_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     who = {"KIE_RECEIVER_USERNAME": "receiver", "KIE_RECEIVER_PASSWORD": "receiver", "AIRFLOW_HOME": str(home)}
+    settings = {"AIRFLOW__KIE__BUCKET": BUCKET}
     command = [sys.executable, "-m", "airflow_kie.web.receiver", "--airflow-url", airflow_url, f"--port={port}"]
     home.mkdir()
     with (home / "log").open("w") as log:
-        process = subprocess.Popen([*command, f"--bucket={BUCKET}"], env=clean | who | connections, stderr=log)
+        process = subprocess.Popen(command, env=clean | who | settings | connections, stderr=log)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -330,7 +331,7 @@ def test_the_last_callback_is_written_down_for_people_and_checks(airflow: Airflo
         (("--airflow-url", "http://127.0.0.1:9"), {}, "set KIE_RECEIVER_TOKEN"),
         (("--airflow-url", "http://127.0.0.1:9"), {"KIE_RECEIVER_TOKEN_FILE": "/none"}, "No bucket"),
         (("--airflow-url", "http://127.0.0.1:9"), {"KIE_RECEIVER_PASSWORD_FILE": "/none"}, "/none cannot be read"),
-        (("url",), {}, "There is no connection kie_default"),
+        (("url",), {}, "Connection kie_default does not exist."),
     ],
 )
 def test_what_is_missing_is_told_before_anybody_listens(

@@ -19,13 +19,13 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import fallback, metadata, process, variables, web_ui
+from airflow_kie._airflow_private import fallback, metadata, process, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.web.receiver.asking import ConnectionClaims
+from airflow_kie.web.receiver import connections
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (metadata, process, variables, web_ui)
+ROOM = (metadata, process, variables)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",
@@ -100,9 +100,9 @@ GUARDED: dict[str, tuple[Callable[[], Any], Any]] = {
     "airflow.models.asset": (lambda: metadata.event_was_sent("uri", "key", NOW), False),
     "airflow.models.dagrun": (lambda: metadata.run_is_active("dag", "run"), False),
     "airflow.models.variable": (lambda: variables.variable("key"), None),
-    "airflow.models.xcom": (lambda: web_ui.xcoms_of_run("dag", "run", (), ()), []),
-    "airflow.models.renderedtifields": (lambda: web_ui.rendered_arguments("dag", "run"), []),
-    "airflow.api_fastapi.app": (lambda: web_ui.login_address("https://airflow.example.com/kie"), "/"),
+    "airflow.models.xcom": (lambda: metadata.xcoms_of_run("dag", "run", (), ()), []),
+    "airflow.models.renderedtifields": (lambda: metadata.rendered_arguments("dag", "run"), []),
+    "airflow.api_fastapi.app": (lambda: process.login_address("https://airflow.example.com/kie"), "/"),
 }
 """Module of Airflow → a function of the room that needs it, and its answer without it."""
 
@@ -193,7 +193,7 @@ def call_back(app: FastAPI, body: dict[str, Any], task_id: str, **query: str) ->
 def test_the_receiver_still_answers_and_keeps_songs_where_no_internal_is_left(
     app: FastAPI, archive: StoredFiles, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ConnectionClaims, "ask", lambda *_: Claim.SONG)
+    monkeypatch.setattr(connections, "ask_kie", lambda *_: Claim.SONG)
     cover = {"code": 200, "data": {"taskId": COVER, "images": []}}
     for _ in range(2):
         assert call_back(app, cover, COVER, **{TOKEN_PARAMETER: wake_token(SECRET, WAITING)}) == 200

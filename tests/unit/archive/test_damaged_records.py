@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.pending_songs import pending_songs
+from airflow_kie.archive.pending import pending_songs
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.hooks.kie import KieHook
@@ -43,7 +43,7 @@ NAMES = ("a..b", "x" * 200, "with space", "quote'\"", "ümlaut", "a/b", "")
 @pytest.fixture
 def opened(bucket: str, s3_server: Any) -> Bucket:
     found = Bucket(s3_server.client(), bucket)
-    SongArchive(found, KEYS.song(SONG)).note(received_from="event")
+    SongArchive(found, KEYS.song(SONG)).update_pending(received_from="event")
     return found
 
 

@@ -14,7 +14,7 @@ A, B = "a" * 32, "b" * 32
 
 def songs(name: str, text: str) -> list[dict[str, Any]]:
     """Return the songs that an object names."""
-    return [dict(song) for song in read_songs(f"inbox/{name}", text.encode())]
+    return [song.model_dump(exclude_unset=True) for song in read_songs(f"inbox/{name}", text.encode())]
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,17 @@ def test_songs_are_named_in_json_lines_of_json_or_csv(name: str, text: str) -> N
 def test_a_spreadsheets_columns_are_ours_or_labels_whatever_parts_them(delimiter: str) -> None:
     rows = [("music_task_id", "album", "archive_audio"), (A, "Red", "true"), (B, "", "")]
     assert songs("rows.csv", "\n".join(delimiter.join(row) for row in rows)) == [
-        {"music_task_id": A, "archive_audio": "true", "labels": {"album": "Red"}},
-        {"music_task_id": B, "labels": {}},
+        {"labels": {"album": "Red"}, "music_task_id": A, "archive_audio": True, "received_from": "inbox"},
+        {"labels": {}, "music_task_id": B, "received_from": "inbox"},
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("x.json", '{"music_task_id": ', "It is no JSON"),
-        ("x.jsonl", f'"{A}"\nnonsense', "Line 2 is no JSON"),
-        ("x.csv", f"id;album\n{A};Red", "names no column music_task_id; columns are parted by commas, semicolons"),
+        ("x.json", '{"music_task_id": ', "It is not JSON"),
+        ("x.jsonl", f'"{A}"\nnonsense', "Line 2 is not JSON"),
+        ("x.csv", f"id;album\n{A};Red", "names no column music_task_id; columns are separated by commas, semicolons"),
         ("x.csv", f"music_task_id,album\n{A},Red,Blue", "Line 2 has more fields"),
         ("x.csv", "music_task_id\n", "names no song"),
         ("x.json", "[]", "names no song"),
@@ -61,5 +61,5 @@ def test_what_cannot_be_read_says_why(name: str, text: str, why: str) -> None:
 
 
 def test_what_is_no_text_says_so() -> None:
-    with pytest.raises(InboxUnreadable, match="It is no UTF-8 text"):
+    with pytest.raises(InboxUnreadable, match="It is not UTF-8 text"):
         read_songs("inbox/x.csv", b"music_task_id\n\xff\xfe")

@@ -13,7 +13,8 @@ import pytest
 import airflow_kie.archive
 from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, manifest_schema
 from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending, pending_schema
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label
+from airflow_kie.archive.record_base import Label
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
@@ -111,7 +112,7 @@ def pending(**more: Any) -> Pending:
 
 def test_a_pending_record_follows_its_schema() -> None:
     full = pending(
-        working=Working(dag_id="d", run_id="r", map_index=2),
+        working=Working(dag_id="d", run_id="r"),
         last_failure=Failure(reason="out_of_credits", message="…", at=NOON),
         waiting_for=WaitingFor(reason="out_of_credits", since=NOON),
         options=Options(audio=True),

@@ -16,13 +16,20 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_kie.archive.archiver import Song, archive_song
+from airflow_kie.archive.archiver import archive_song
 from airflow_kie.archive.file_transfer import Source
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import AvailableRecord, FileRecord, Manifest, SongRecord, read_manifest
+from airflow_kie.archive.manifest import (
+    AvailableRecord,
+    FileKind,
+    FileRecord,
+    Manifest,
+    SongRecord,
+    Wanted,
+    read_manifest,
+)
 from airflow_kie.archive.pending import Options, new_pending, read_pending, settle_pending, upsert_pending
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.archive.wanted import FileKind, Wanted
 from airflow_kie.client.http.download import DownloadFacts
 from media_server import picture, wav
 
@@ -151,9 +158,10 @@ def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:
         settle_pending(bucket, KEYS)
         return
     sources = [Source(kind, 1, url=f"https://kie.example/{kind}", task_id=f"task-{kind}") for kind in wanted.kinds]
+    song = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)
     clock = iter(range(1_000_000))
     archive_song(
-        bucket, KEYS, Song("abc"), sources, wanted=wanted, download=_download,
+        bucket, KEYS, song, sources, wanted=wanted, download=_download,
         now=lambda: NOON + timedelta(seconds=next(clock)), sleep=lambda _: None,
     )  # fmt: skip
 

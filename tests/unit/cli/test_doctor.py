@@ -83,7 +83,6 @@ def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: 
             "inbox",
             "pool",
             "triggerer",
-            "trigger",
             "DAG",
         ],
         "ok",
@@ -234,7 +233,7 @@ def test_a_triggerer_without_a_fresh_sign_of_life_counts_as_none() -> None:
     old = triggerer()
     old.latest_heartbeat = datetime.now(UTC) - timedelta(minutes=10)
     with stored(old):
-        assert looked_at(triggerer_findings).levels == {"triggerer": "FAIL", "trigger": "ok"}
+        assert looked_at(triggerer_findings).levels == {"triggerer": "FAIL"}
 
 
 def test_no_bucket_is_a_warning_and_one_that_cannot_be_written_a_failure(

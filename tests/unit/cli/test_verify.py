@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from airflow_kie.archive import verify
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, update_manifest, write_manifest
+from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
@@ -54,9 +55,8 @@ class Archive:
                 FileRecord(key=key, kind=kind, position=1, size=len(body), sha256=hashlib.sha256(body).hexdigest(),
                            content_type=content_type, archived_at=now)
             )  # fmt: skip
-        write_manifest(
-            self.bucket, own, Manifest(music_task_id=song, files=tuple(files), created_at=now, updated_at=now)
-        )
+        manifest = Manifest(music_task_id=song, files=tuple(files), created_at=now, updated_at=now)
+        self.bucket.put_json(manifest.to_json(), own.manifest)
 
     def put(self, key: str, body: bytes = b"x", content_type: str = "image/png") -> None:
         self.bucket.put_bytes(body, key, content_type=content_type)
@@ -175,7 +175,7 @@ def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
                           archived_at=datetime.now(UTC))  # fmt: skip
         now = datetime.now(UTC)
         new = Manifest(music_task_id=SONGS[1], files=(file,), created_at=now, updated_at=now)
-        update_manifest(bucket, own, lambda stored: stored if stored and stored.files == new.files else new)
+        Manifest.update(bucket, own, lambda stored: stored if stored and stored.files == new.files else new)
         return iter(found)
 
     monkeypatch.setattr(Bucket, "list", list_then_change)
@@ -290,7 +290,7 @@ def test_owed_songs_that_cannot_be_listed_are_exit_code_2(stored_songs: Archive,
 def test_a_bucket_that_cannot_be_reached_is_exit_code_2(stored_songs: Archive, monkeypatch: Any) -> None:
     from airflow_kie.cli import arguments
 
-    monkeypatch.setattr(verify, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(verify._RETRYING, "wait", wait_none())
     nowhere = S3Server(f"http://127.0.0.1:{unused_port()}", "a", "b").client(retries={"max_attempts": 0})
     monkeypatch.setattr(arguments, "open_bucket", lambda aws_conn_id, name: Bucket(nowhere, name))
     code, text = stored_songs.verify()

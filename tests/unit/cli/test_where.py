@@ -55,7 +55,7 @@ def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
     songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__gone"))
     with stored(dag("music_cover"), run_of(SONG, "running")):
         told = songs.where(SONG)
-    assert told.out.splitlines()[1].startswith("In work. ")
+    assert told.out.splitlines()[1].startswith("In progress. ")
     assert "run: music_cover event__1, running" in told.out
     assert "run: music_cover manual__gone, as the pending record says" in told.out
 

@@ -49,7 +49,7 @@ def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> Non
     ],
 )
 def test_a_host_that_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(KieConnectionInvalid, match="no http"):
+    with pytest.raises(KieConnectionInvalid, match="not an http"):
         KieAccount(KEY, api_url=url)
     with pytest.raises(KieConnectionInvalid, match="upload host"):
         KieAccount(KEY, upload_url=url)

@@ -16,7 +16,7 @@ from airflow_kie.client.callbacks.auth import (
 )
 from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.web.receiver.secrets import ConnectionKeys
+from airflow_kie.web.receiver.connections import Connections
 
 LONG = "x" * SHORTEST_TOKEN_SECRET
 
@@ -68,7 +68,7 @@ def test_tasks_of_an_account_that_does_not_sign_expect_callbacks_once_its_owner_
 
 def test_keys_are_looked_up_once_a_minute_and_only_for_configured_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    keys = ConnectionKeys(clock=lambda: now[0])
+    connections = Connections(clock=lambda: now[0])
 
     def configure(secret: str) -> None:
         connection = json.dumps({"conn_type": "kie", "extra": {"webhook_secret": secret}})
@@ -76,13 +76,13 @@ def test_keys_are_looked_up_once_a_minute_and_only_for_configured_connections(mo
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", connection)
 
     configure("first")
-    assert keys.of("kie_default").webhook == ("first",)
+    assert connections.keys_of("kie_default").webhook == ("first",)
     configure("second")
     now[0] = 59.0
-    assert keys.of("kie_default").webhook == ("first",)
+    assert connections.keys_of("kie_default").webhook == ("first",)
     now[0] = 60.0
-    assert keys.of("kie_default").webhook == ("second",)
-    assert keys.of("other") == CallbackKeys()
+    assert connections.keys_of("kie_default").webhook == ("second",)
+    assert connections.keys_of("other") == CallbackKeys()
 
 
 def test_a_connection_that_cannot_be_looked_up_or_holds_a_short_secret_lets_nobody_in(
@@ -92,7 +92,7 @@ def test_a_connection_that_cannot_be_looked_up_or_holds_a_short_secret_lets_nobo
     monkeypatch.setenv(
         "AIRFLOW_CONN_KIE_SHORT", json.dumps({"conn_type": "kie", "extra": {"callback_token_secret": "guess me"}})
     )
-    keys = ConnectionKeys()
-    assert keys.of("kie_none") == keys.of("kie_short") == CallbackKeys()
+    connections = Connections()
+    assert connections.keys_of("kie_none") == connections.keys_of("kie_short") == CallbackKeys()
     assert "all its callbacks are refused" in caplog.text
     assert "guess me" not in caplog.text

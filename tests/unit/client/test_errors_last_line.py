@@ -56,7 +56,7 @@ LINE = re.compile(
     r"|A retry may start a new task, a limited number of times\.|No retry can help\.) "
     r"(?P<todo>[A-Z].{20,}\.) "
     r"(?P<by_when>KIE deletes its files on 2026-12-06\.|KIE deletes a song's files 14 days after it was made\."
-    r"|There is no hurry: nothing of this expires\.|It is too late to save it: the 14 days are over\.)"
+    r"|This is not urgent: nothing of it expires\.|It is too late to save it: the 14 days are over\.)"
 )
 
 
@@ -109,7 +109,6 @@ def reported(songs: Any, failure: dict[str, Any] | None = None) -> str:
             task_id="report",
             songs=songs,
             list_task_id="song_list",
-            archive_task_id="archive_to_s3",
             chain_task_ids=["generate_cover"],
         )
     )

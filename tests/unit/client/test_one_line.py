@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.client.errors import KieServerError
-from airflow_kie.client.one_line import keep_log_lines_whole, one_line
+from airflow_kie.client.redact import keep_log_lines_whole, one_line
 
 FORGED = "Rain\r\n2026-11-28 ERROR forged\x1b[2J\x00\x85\u2028\u2029\u202e\ufeff\ud83d"
 WHOLE = "\U0001f469\u200d\U0001f3a4 \u05e9\u05dc\u05d5\u05dd caf\u00e9"

@@ -19,12 +19,10 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.operators.inbox import KieReconcileOperator
-from airflow_kie.web.receiver import asking
-from airflow_kie.web.receiver.asking import Claims
-from airflow_kie.web.receiver.receiver import create_app
-from airflow_kie.web.receiver.rest_client import AirflowApi, Credentials
-from airflow_kie.web.receiver.rest_gateway import RestGateway
+from airflow_kie.operators.reconcile import KieReconcileOperator
+from airflow_kie.web.receiver import receiver
+from airflow_kie.web.receiver.receiver import Claims, create_app
+from airflow_kie.web.receiver.rest import AirflowApi, RestGateway
 from airflow_task import StoredFiles, TaskRun
 from asgi_server import serving
 from kie_simulator.server import SimulatorServer
@@ -71,7 +69,7 @@ class Called:
 
 @pytest.fixture
 def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kie]:
-    """Give the account whose callbacks are accepted; the sweep looks at every record."""
+    """Give the account whose callbacks are accepted; reconcile checks every record."""
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
     monkeypatch.setenv("AIRFLOW__KIE__RECONCILE_AFTER_MINUTES", "0")
     client = Kie(kie)
@@ -81,7 +79,7 @@ def account(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[K
 
 @pytest.fixture
 def called(account: Kie, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
-    api = AirflowApi(NOBODY, Credentials(token="a token"))
+    api = AirflowApi(NOBODY, token="a token")
     world = RestGateway(api)
     announced: list[str] = []
     monkeypatch.setattr(world, "announce", lambda _, song: announced.append(song))
@@ -99,9 +97,9 @@ def song(account: Kie) -> str:
     return str(account.generate()["data"]["taskId"])
 
 
-def swept() -> list[str]:
-    """Run the sweep; return which songs it starts."""
-    run = TaskRun(lambda: KieReconcileOperator(task_id="sweep"))
+def dispatched() -> list[str]:
+    """Run the task reconcile; return which songs it starts."""
+    run = TaskRun(lambda: KieReconcileOperator(task_id="reconcile"))
     events = Partitions()
     run.extra["outlet_events"] = {MUSIC: events}
     try:
@@ -137,7 +135,7 @@ def test_a_song_that_kie_confirms_is_recorded_before_the_answer_and_announced(ca
 
 
 @pytest.mark.parametrize("changes", [{"host": NOBODY}, {"password": ""}, {"password": "another key"}])
-def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_for_the_sweep(
+def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_until_it_can(
     kie: SimulatorServer, called: Called, account: Kie, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished = song(account)
@@ -147,10 +145,10 @@ def test_a_song_that_kie_cannot_be_asked_about_waits_unconfirmed_for_the_sweep(
     assert record is not None
     assert record["unconfirmed"] == "not_asked"
     assert called.settled() == []
-    assert swept() == []  # KIE still cannot be asked: nothing is started, and nothing is lost
+    assert dispatched() == []  # KIE still cannot be asked: nothing is started, and nothing is lost
     assert called.pending(finished) is not None
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", with_secret(kie))
-    assert swept() == [finished]
+    assert dispatched() == [finished]
     record = called.pending(finished)
     assert record is not None
     assert record["unconfirmed"] is None
@@ -161,15 +159,15 @@ def test_an_id_that_kie_does_not_know_is_dropped_when_a_later_read_agrees(called
     record = called.pending(STRANGE)
     assert record is not None
     assert record["unconfirmed"] == "not_found"
-    assert swept() == []
+    assert dispatched() == []
     assert called.pending(STRANGE) is None
     assert called.settled() == []
 
 
 def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called: Called, account: Kie) -> None:
     archive = open_song("aws_default", called.archive.bucket, "songs", STRANGE)
-    archive.note(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
-    assert swept() == []
+    archive.update_pending(received_from="callback", kie_conn_id="kie_default", unconfirmed="not_asked")
+    assert dispatched() == []
     record = called.pending(STRANGE)
     assert record is not None
     assert record["unconfirmed"] == "not_found"
@@ -178,7 +176,9 @@ def test_one_read_that_finds_nothing_drops_no_song(kie: SimulatorServer, called:
 def test_a_claim_that_kie_does_not_confirm_changes_no_record_of_somebody_else(
     called: Called, archive: StoredFiles
 ) -> None:
-    open_song("aws_default", archive.bucket, "songs", STRANGE).note(received_from="inbox", kie_conn_id="kie_b")
+    open_song("aws_default", archive.bucket, "songs", STRANGE).update_pending(
+        received_from="inbox", kie_conn_id="kie_b"
+    )
     before = archive.body(f"songs/_pending/{STRANGE}.json")
     assert called.complete(STRANGE) == 200
     assert archive.body(f"songs/_pending/{STRANGE}.json") == before
@@ -201,7 +201,7 @@ def test_an_id_is_asked_about_once_however_often_its_callback_is_sent_again() ->
 
 
 def test_a_kie_that_does_not_answer_in_time_keeps_no_callback_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(receiver, "ASK_SECONDS", 0.05)
     released = threading.Event()
 
     def ask(kie_conn_id: str, task_id: str) -> Claim:

@@ -25,8 +25,8 @@ from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_kie.web.receiver.registration import SongRegistry
-from airflow_kie.web.receiver.secrets import ConnectionKeys
+from airflow_kie.web.receiver.connections import Connections
+from airflow_kie.web.receiver.in_process import InProcessGateway
 from airflow_task import StoredFiles, TaskRun, Variables, close_clients
 from kie_simulator.server import SimulatorServer
 
@@ -66,7 +66,7 @@ def event(music_task_id: str, **extra: Any) -> dict[str, Any]:
 
 def noted(archive: StoredFiles, music_task_id: str, **facts: Any) -> SongArchive:
     song = open_song("aws_default", archive.bucket, "songs", music_task_id)
-    song.note(received_from="inbox", **facts)
+    song.update_pending(received_from="inbox", **facts)
     return song
 
 
@@ -109,7 +109,9 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
     archive.put("inbox/a.json", json.dumps({"music_task_id": song, "kie_conn_id": "kie_label_b"}).encode())
     TaskRun(lambda: KieInboxOperator(task_id="read_inbox")).execute()
     assert archive.json(f"songs/_pending/{song}.json")["kie_conn_id"] == "kie_label_b"
-    (arguments,) = list_run(event(song, received_from="inbox", kie_conn_id=None)).execute()  # as hand_on_songs sends it
+    (arguments,) = list_run(
+        event(song, received_from="inbox", kie_conn_id=None)
+    ).execute()  # as dispatch_songs sends it
     assert arguments["kie_conn_id"] == "kie_label_b"
     common = {name: arguments[name] for name in ("music_task_id", "kie_conn_id", "bucket", "prefix")}
     cover = TaskRun(
@@ -120,7 +122,7 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
     assert [charge["account"] for charge in kie.control.ledger("cover")] == ["sim-label-b"]
 
 
-def test_a_pending_song_whose_connection_is_no_longer_allowed_is_left_to_a_person_by_the_sweep(
+def test_a_pending_song_whose_connection_is_no_longer_allowed_is_left_to_a_person(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
     noted(archive, A, kie_conn_id="kie_not_listed")
@@ -173,22 +175,24 @@ def test_a_callback_is_checked_with_the_secret_of_the_connection_that_its_addres
         secret = {"webhook_secret": f"of-{name}"}
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", kie_connection(kie, extra=secret))
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": {"webhook_secret": "x"}}))
-    keys = ConnectionKeys()
-    assert keys.of("kie_label_b") == keys_in({"webhook_secret": "of-kie_label_b"}, "kie_label_b")
-    assert keys.of("kie_default") != keys.of("kie_label_b")
-    assert [keys.of("kie_not_listed"), keys.of("aws_default")] == [CallbackKeys(), CallbackKeys()]
+    connections = Connections()
+    assert connections.keys_of("kie_label_b") == keys_in({"webhook_secret": "of-kie_label_b"}, "kie_label_b")
+    assert connections.keys_of("kie_default") != connections.keys_of("kie_label_b")
+    assert [connections.keys_of("kie_not_listed"), connections.keys_of("aws_default")] == [
+        CallbackKeys(),
+        CallbackKeys(),
+    ]
 
 
 def test_a_song_that_a_callback_tells_of_belongs_to_the_account_that_called(
-    kie: SimulatorServer, archive: StoredFiles
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, Any]] = []
-    airflow: Any = SimpleNamespace(
-        event_was_sent=lambda *_: False, send_event=lambda song, extra: sent.append((song, extra)) or True
-    )
-    heard = SongRegistry(airflow)
-    assert heard.register("kie_label_b", A, Claim.SONG)
-    heard.announce("kie_label_b", A)
+    airflow = InProcessGateway()
+    monkeypatch.setattr(airflow, "event_was_sent", lambda *_: False)
+    monkeypatch.setattr(airflow, "send_event", lambda song, extra: sent.append((song, extra)) or True)
+    assert airflow.register("kie_label_b", A, Claim.SONG)
+    airflow.announce("kie_label_b", A)
     assert archive.json(f"songs/_pending/{A}.json")["kie_conn_id"] == "kie_label_b"
     assert [(song, extra["kie_conn_id"]) for song, extra in sent] == [(A, "kie_label_b")]
 

@@ -49,13 +49,13 @@ class Archiving:
         self.run = run or self.run
         self.run.extra["outlet_events"] = OutletEventAccessors()
         self.run.attempt()
-        told = list(_serialize_outlet_events(self.run.extra["outlet_events"]))
+        converted = list(_serialize_outlet_events(self.run.extra["outlet_events"]))
         found: dict[str, list[dict[str, Any]]] = {}
         for outlet in _build_asset_profiles(self.task.outlets):
-            if outlet.type == "Asset":  # Airflow sends an event of it in any case, one for each partition that is told
-                mine = [event for event in told if event["dest_asset_key"]["uri"] == outlet.uri]
+            if outlet.type == "Asset":  # Airflow sends an event of it in any case, one for each partition that is given
+                mine = [event for event in converted if event["dest_asset_key"]["uri"] == outlet.uri]
                 found[str(outlet.uri)] = mine or [{"partition_key": None, "extra": {}}]
-        for event in told:
+        for event in converted:
             if "source_alias_name" in event:
                 found.setdefault(event["dest_asset_key"]["uri"], []).append(event)
         return found
@@ -151,9 +151,9 @@ def _die(*_: Any, **__: Any) -> None:
 def test_our_assets_keep_their_addresses_and_openlineage_gets_namespace_and_name_of_them() -> None:
     from airflow.providers.openlineage.extractors.manager import ExtractorManager
 
-    told = ExtractorManager.convert_to_ol_dataset(assets.COVER)
-    assert told is not None
-    assert (assets.COVER.uri, told.namespace, told.name) == (
+    converted = ExtractorManager.convert_to_ol_dataset(assets.COVER)
+    assert converted is not None
+    assert (assets.COVER.uri, converted.namespace, converted.name) == (
         "kie://api.kie.ai/suno/cover",
         "kie://api.kie.ai",
         "suno/cover",

@@ -50,8 +50,8 @@ def whole() -> Event:
         outputs=[file],
         producer="urn:tests",
     )
-    told: Event = json.loads(Serde.to_json(event))
-    return told
+    decoded: Event = json.loads(Serde.to_json(event))
+    return decoded
 
 
 def put(path: str, value: object) -> Callable[[Event], None]:
@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[Callable[[Event], None], str]] = {
     "a time without a date": (put("eventTime", "10:00"), "is not a 'date-time'"),
     "no type": (put("eventType", None), "eventType: is missing"),
     "a type that there is not": (put("eventType", "ENDED"), "is not one of"),
-    "a producer that is no address": (put("producer", "airflow"), "is not a 'uri'"),
+    "a producer that is not an address": (put("producer", "airflow"), "is not a 'uri'"),
     "another version": (put("schemaURL", RUN_EVENT.replace("2-0-2", "3-0-0")), "schemaURL is "),
     "a job without a name": (put("job/name", None), "'name' is a required property"),
     "a dataset without a namespace": (put("inputs/0/namespace", None), "'namespace' is a required property"),
@@ -115,11 +115,11 @@ def test_an_event_with_a_facet_of_every_kind_fits() -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_an_event_that_does_not_fit_is_found_and_what_is_wrong_is_said(wrong: str) -> None:
-    change, said = WRONG[wrong]
+def test_an_event_that_does_not_fit_is_found_and_what_is_wrong_is_named(wrong: str) -> None:
+    change, expected = WRONG[wrong]
     event = whole()
     change(event)
-    assert any(said in flaw for flaw in flaws(event)), flaws(event)
+    assert any(expected in flaw for flaw in flaws(event)), flaws(event)
     with pytest.raises(AssertionError):
         check(event)
 
@@ -134,7 +134,7 @@ def test_the_schemas_at_hand_are_those_of_the_installed_client() -> None:
     assert official() <= named
 
 
-def told(word: str, job: str, number: int = 1, map_index: int = 0, at: int = 0, **datasets: Any) -> Event:
+def event_of(word: str, job: str, number: int = 1, map_index: int = 0, at: int = 0, **datasets: Any) -> Event:
     """Return an event of a task's try as Airflow's listener would send it."""
     return {
         "eventType": word,
@@ -160,14 +160,14 @@ def deferred_once() -> tuple[list[Event], list[dict[str, Any]]]:
     job = "generate_cover"
     made = {"namespace": KIE, "name": "suno/cover/c", "outputFacets": {"kie": {"kind": "cover"}}}
     events = [
-        told("START", job, at=1),
-        told("FAIL", job, at=2),
-        told("START", job, 2, at=3),
-        told("START", job, 2, at=4),
-        told("COMPLETE", job, 2, at=5, outputs=[made]),
+        event_of("START", job, at=1),
+        event_of("FAIL", job, at=2),
+        event_of("START", job, 2, at=3),
+        event_of("START", job, 2, at=4),
+        event_of("COMPLETE", job, 2, at=5, outputs=[made]),
     ]
-    words = [("running", 1), ("failed", 1), ("running", 2), ("deferred", 2), ("running", 2), ("success", 2)]
-    return events, [row(word, job, number) for word, number in words]
+    states = [("running", 1), ("failed", 1), ("running", 2), ("deferred", 2), ("running", 2), ("success", 2)]
+    return events, [row(word, job, number) for word, number in states]
 
 
 def test_events_that_airflows_log_bears_out_are_neither_lost_nor_doubled() -> None:
@@ -181,37 +181,37 @@ def test_every_event_that_is_lost_is_missed_and_every_one_that_comes_twice_is_no
     word = events[number]["eventType"]
     lost = lost_or_doubled(events[:number] + events[number + 1 :], Logged.read(rows))
     doubled = lost_or_doubled([*events, events[number]], Logged.read(rows))
-    assert any(f"{word} is missing 1 times" in said for said in lost), lost
-    assert any(f"{word} comes 1 times too often" in said for said in doubled), doubled
+    assert any(f"{word} is missing 1 times" in flaw for flaw in lost), lost
+    assert any(f"{word} comes 1 times too often" in flaw for flaw in doubled), doubled
 
 
-def test_a_try_that_was_never_told_of_or_that_airflow_does_not_know_is_noticed() -> None:
+def test_a_try_that_was_never_reported_or_that_airflow_does_not_know_is_noticed() -> None:
     events, rows = deferred_once()
     never = lost_or_doubled(events[2:], Logged.read(rows))
-    assert never == [f"{Try('generate_cover', 0, 1)} was never told of"]
+    assert never == [f"{Try('generate_cover', 0, 1)} was never reported"]
     assert len(lost_or_doubled(events, Logged.read(rows[2:]))) == 2  # its start and its end
 
 
 def test_tries_that_are_mixed_up_are_noticed() -> None:
     events, rows = deferred_once()
     events[1]["run"]["runId"] = events[2]["run"]["runId"]
-    said = " ".join(lost_or_doubled(events, Logged.read(rows)))
-    assert "has several run ids" in said
-    assert "is that of 2 tries" in said
+    flaws_found = " ".join(lost_or_doubled(events, Logged.read(rows)))
+    assert "has several run ids" in flaws_found
+    assert "is that of 2 tries" in flaws_found
 
 
 def test_an_end_before_the_start_and_a_thing_that_is_made_before_the_end_are_noticed() -> None:
     events, rows = deferred_once()
     events[1]["eventTime"] = events[0]["eventTime"].replace("10:00", "09:00")
     events[3]["outputs"] = events[4]["outputs"]
-    said = " ".join(lost_or_doubled(events, Logged.read(rows)))
-    assert "ends before it starts" in said
-    assert "tells of something as made before it has succeeded" in said
+    flaws_found = " ".join(lost_or_doubled(events, Logged.read(rows)))
+    assert "ends before it starts" in flaws_found
+    assert "reports something as made before it has succeeded" in flaws_found
 
 
 def test_a_try_that_the_scheduler_has_failed_may_end_once_more_by_itself_and_no_more() -> None:
     events, rows = deferred_once()
-    goes_on = [*events, told("COMPLETE", "generate_cover", at=2)]
+    goes_on = [*events, event_of("COMPLETE", "generate_cover", at=2)]
     assert lost_or_doubled(goes_on, Logged.read([*rows, row("state mismatch", "generate_cover")])) == []
     assert lost_or_doubled(goes_on, Logged.read(rows)) != []
     twice = [*goes_on, goes_on[-1]]
@@ -227,7 +227,7 @@ def test_a_try_that_the_scheduler_has_failed_before_it_ran_ends_without_a_start(
     assert lost_or_doubled(events, Logged.read(never_ran)) != []
 
 
-def test_a_try_that_nobody_was_left_to_end_is_told_of_by_its_start() -> None:
+def test_a_try_that_nobody_was_left_to_end_is_reported_by_its_start() -> None:
     events, rows = deferred_once()
     left = Logged.read([rows[0], *rows[2:]])
     assert left.abandoned == {Try("generate_cover", 0, 1)}
@@ -241,7 +241,7 @@ def test_a_try_that_nobody_was_left_to_end_may_have_lost_its_last_start_and_no_o
     left = Logged.read([*rows[:1] * 2, *rows[2:]])
     assert lost_or_doubled([events[0], *events[2:]], left) == []
     more = Logged.read([*rows[:1] * 3, *rows[2:]])
-    assert any("START is missing 1 times" in said for said in lost_or_doubled([events[0], *events[2:]], more))
+    assert any("START is missing 1 times" in flaw for flaw in lost_or_doubled([events[0], *events[2:]], more))
 
 
 def complete(names: dict[str, str]) -> list[Event]:
@@ -258,7 +258,7 @@ def complete(names: dict[str, str]) -> list[Event]:
             for name, source in step.outputs
         ]
         inputs = [dataset(name) for name in step.inputs]
-        events.append(told("COMPLETE", step.job, inputs=inputs, outputs=made))
+        events.append(event_of("COMPLETE", step.job, inputs=inputs, outputs=made))
     return sorted(events, key=lambda event: str(event["job"]["name"]))
 
 
@@ -277,7 +277,7 @@ CHANGES: dict[str, Callable[[list[Event]], object]] = {
     "an edge from the song is lost": without("generate_cover", "inputs"),
     "a file is lost": without("archive_to_s3", "outputs"),
     "a task is lost": lambda events: events.pop(),
-    "a failed try tells it instead": lambda events: events[0].update(eventType="FAIL"),
+    "a failed try reports it instead": lambda events: events[0].update(eventType="FAIL"),
     "a file comes of another thing": lambda events: events[0]["outputs"][0]["outputFacets"]["kie"].update(
         made_from={"namespace": KIE, "name": "suno/cover/another"}
     ),
@@ -285,7 +285,7 @@ CHANGES: dict[str, Callable[[list[Event]], object]] = {
 }
 
 
-def test_a_graph_that_is_told_whole_is_the_one_that_is_written_down() -> None:
+def test_a_graph_that_is_reported_whole_is_the_one_that_is_written_down() -> None:
     assert graph(complete(NAMES)) == expected((*AROUND, *CHAIN), **NAMES)
 
 

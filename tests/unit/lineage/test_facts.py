@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass
 class Ran:
-    """A task that was run, and what it told.
+    """A task that was run, and what it reported.
 
     :param run: the run of the task.
     :param task: the operator of its last leg.
@@ -80,8 +80,10 @@ def cover(song: str, **more: Any) -> tuple[str, Ran]:
 
 
 def archive_of(song: str, drawn: str, bucket: str, **more: Any) -> Ran:
-    _, told = ran(KieCoverToS3Operator, music_task_id=song, cover_task_id=drawn, bucket=bucket, prefix="songs", **more)
-    return told
+    _, stored = ran(
+        KieCoverToS3Operator, music_task_id=song, cover_task_id=drawn, bucket=bucket, prefix="songs", **more
+    )
+    return stored
 
 
 def names(datasets: list[dict[str, Any]]) -> list[str]:
@@ -95,11 +97,11 @@ def test_the_chain_leads_from_the_prompt_to_every_file(kie: SimulatorServer, arc
     drawn, covered = cover(song)
     _, seen = ran(KieCoverSensor, music_task_id=song, cover_task_id=drawn)
     stored = archive_of(song, drawn, archive.bucket, archive_audio=True)
-    told = edges([each.event for each in (composed, sensed, covered, seen, stored)])
+    reported = edges([each.event for each in (composed, sensed, covered, seen, stored)])
     assert not {"attempts", "adopted"} & {*sensed.facet, *seen.facet}  # a sensor makes no task
     here = f"s3://{archive.bucket}/songs/{song}"
     to_s3 = "KieCoverToS3Operator"
-    assert told == {
+    assert reported == {
         (f"suno/prompt/{DIGEST}", "KieGenerateMusicOperator", f"suno/music/{song}"): 1,
         (f"suno/prompt/{DIGEST}", "KieMusicSensor", f"suno/music/{song}"): 1,
         (f"suno/music/{song}", "KieGenerateCoverOperator", f"suno/cover/{drawn}"): 1,
@@ -110,21 +112,21 @@ def test_the_chain_leads_from_the_prompt_to_every_file(kie: SimulatorServer, arc
     }
 
 
-def test_a_file_is_told_of_with_size_checksum_version_and_expiry(kie: SimulatorServer, archive: StoredFiles) -> None:
+def test_a_file_is_reported_with_size_checksum_version_and_expiry(kie: SimulatorServer, archive: StoredFiles) -> None:
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     drawn, _ = cover(song)
     event = archive_of(song, drawn, archive.bucket).event
     body = archive.body(f"songs/{song}/cover-1.png")
     (output,) = [each for each in event["outputs"] if each["name"].endswith("cover-1.png")]
     file = archive.json(f"songs/{song}/manifest.json")["files"][0]
-    told = output["outputFacets"]["kie"]
-    assert output["outputFacets"]["outputStatistics"]["size"] == told["size"] == len(body)
-    assert output["facets"]["version"]["datasetVersion"] == told["sha256"] == hashlib.sha256(body).hexdigest()
-    assert told["expires_at"][:23] == file["expires_at"][:23]
-    assert (told["kind"], told["position"], told["task_id"]) == ("cover", 1, drawn)
+    facet = output["outputFacets"]["kie"]
+    assert output["outputFacets"]["outputStatistics"]["size"] == facet["size"] == len(body)
+    assert output["facets"]["version"]["datasetVersion"] == facet["sha256"] == hashlib.sha256(body).hexdigest()
+    assert facet["expires_at"][:23] == file["expires_at"][:23]
+    assert (facet["kind"], facet["position"], facet["task_id"]) == ("cover", 1, drawn)
 
 
-def test_the_facet_tells_ids_model_attempts_wait_and_how_the_end_was_seen(kie: SimulatorServer) -> None:
+def test_the_facet_has_ids_model_attempts_wait_and_how_the_end_was_seen(kie: SimulatorServer) -> None:
     kie.control.set(music_seconds=0.3)
     song, composed = music(model="V4_5")
     facet = composed.facet
@@ -146,7 +148,7 @@ def test_a_task_that_a_callback_woke_says_so(kie: SimulatorServer) -> None:
     assert Ran(run, made[-1]).facet["completion_source"] == "callback"
 
 
-def test_a_cover_that_failed_once_at_kie_is_told_of_with_both_tasks_and_one_output(kie: SimulatorServer) -> None:
+def test_a_cover_that_failed_once_at_kie_is_reported_with_both_tasks_and_one_output(kie: SimulatorServer) -> None:
     song = kie.control.make_music("Second Try")[0].task_id
     kie.control.add_fault("task", "fail", kind="cover", source_id=song)
     drawn, covered = cover(song)
@@ -156,7 +158,7 @@ def test_a_cover_that_failed_once_at_kie_is_told_of_with_both_tasks_and_one_outp
     assert names(covered.event["outputs"]) == [f"suno/cover/{drawn}"]
 
 
-def test_a_retry_tells_the_same_datasets_as_an_attempt_that_was_not_interrupted(kie: SimulatorServer) -> None:
+def test_a_retry_reports_the_same_datasets_as_an_attempt_that_was_not_interrupted(kie: SimulatorServer) -> None:
     kie.control.set(cover_seconds=0.2)
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     run, made = run_of(KieGenerateCoverOperator, music_task_id=song, deferrable=True, poll_interval=0.05)
@@ -168,7 +170,7 @@ def test_a_retry_tells_the_same_datasets_as_an_attempt_that_was_not_interrupted(
     assert event["run"]["facets"]["kie"]["attempts"] == 1
 
 
-def test_an_adopted_task_is_told_of_as_made_from_its_song(kie: SimulatorServer) -> None:
+def test_an_adopted_task_is_reported_as_made_from_its_song(kie: SimulatorServer) -> None:
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     drawn, _ = cover(song)
     again, adopting = cover(song, adopt_task_id=drawn)
@@ -177,7 +179,7 @@ def test_an_adopted_task_is_told_of_as_made_from_its_song(kie: SimulatorServer) 
     assert names(adopting.event["outputs"]) == [f"suno/cover/{drawn}"]
 
 
-def test_a_task_that_failed_tells_what_it_was_to_be_made_from_and_no_output(kie: SimulatorServer) -> None:
+def test_a_task_that_failed_reports_what_it_was_to_be_made_from_and_no_output(kie: SimulatorServer) -> None:
     song = kie.control.make_music("No Luck")[0].task_id
     kie.control.add_fault("task", "fail", kind="cover", source_id=song, times=-1)
     run, made = run_of(KieGenerateCoverOperator, music_task_id=song, deferrable=False, poll_interval=0.05)
@@ -189,7 +191,7 @@ def test_a_task_that_failed_tells_what_it_was_to_be_made_from_and_no_output(kie:
     assert len(event["run"]["facets"]["kie"]["failed_task_ids"]) >= 1
 
 
-def test_what_is_told_at_the_start_is_an_input_at_the_end(kie: SimulatorServer, archive: StoredFiles) -> None:
+def test_what_is_reported_at_the_start_is_an_input_at_the_end(kie: SimulatorServer, archive: StoredFiles) -> None:
     song, composed = music()
     drawn, covered = cover(song)
     stored = archive_of(song, drawn, archive.bucket)
@@ -217,7 +219,7 @@ def test_a_run_that_archives_nothing_new_has_no_outputs(kie: SimulatorServer, ar
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_prompts_and_lyrics_are_told_of_by_hash_and_length_unless_their_text_is_wanted(
+def test_prompts_and_lyrics_are_reported_by_hash_and_length_unless_their_text_is_wanted(
     kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__INCLUDE_TEXTS", str(wanted))

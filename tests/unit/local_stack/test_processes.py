@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from local_stack.processes import MARK, end, members, start, sweep
+from local_stack.processes import MARK, end, kill_remaining, members, start
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 # What Airflow's workers do: a child of a child that outlives its parent.
@@ -25,7 +25,7 @@ def mark() -> Iterator[str]:
     """A stack's mark; whatever still carries it at the end of the test is killed."""
     name = uuid.uuid4().hex
     yield name
-    sweep(name, None)
+    kill_remaining(name, None)
 
 
 def launch(program: str, mark: str, *, new_session: bool = False) -> subprocess.Popen[str]:
@@ -47,7 +47,7 @@ def launch(program: str, mark: str, *, new_session: bool = False) -> subprocess.
 def test_an_orphan_is_found_by_its_mark_and_killed(mark: str) -> None:
     launch(ORPHAN, mark).wait()
     assert len(members(mark, None)) == 1
-    assert sweep(mark, None) == []
+    assert kill_remaining(mark, None) == []
     assert members(mark, None) == []
 
 
@@ -55,21 +55,21 @@ def test_what_hides_its_mark_is_found_by_its_session(mark: str) -> None:
     with launch(SLEEP, "overwritten by a process title", new_session=True) as child:
         assert members(mark, None) == []
         assert [process.pid for process in members(mark, child.pid)] == [child.pid]
-        assert sweep(mark, child.pid) == []
+        assert kill_remaining(mark, child.pid) == []
         assert members(mark, child.pid) == []
 
 
 def test_processes_of_another_stack_are_left_alone(mark: str) -> None:
     other = uuid.uuid4().hex
     with launch(SLEEP, other) as child:
-        sweep(mark, None)
+        kill_remaining(mark, None)
         assert child.poll() is None
         child.kill()
 
 
 def test_the_spared_are_left_alone(mark: str) -> None:
     with launch(SLEEP, mark) as child:
-        assert sweep(mark, None, spare=[child.pid]) == []
+        assert kill_remaining(mark, None, spare=[child.pid]) == []
         assert child.poll() is None
         child.kill()
 

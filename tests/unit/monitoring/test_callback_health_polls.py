@@ -1,4 +1,4 @@
-"""The trace of a poll that found what a callback should have told."""
+"""The trace of a poll that found what a callback should have announced."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def expecting(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("expecting")
-def test_an_end_that_a_poll_found_is_noted_where_a_callback_was_expected(
+def test_an_end_that_a_poll_found_is_recorded_where_a_callback_was_expected(
     kie: SimulatorServer, variables: Variables
 ) -> None:
     cover_run(kie).attempt()
-    noted = parsed_poll_hit(variables.rows[NAME])
-    assert noted is not None
-    assert abs(datetime.now(UTC) - noted) < timedelta(minutes=5)
+    recorded = parsed_poll_hit(variables.rows[NAME])
+    assert recorded is not None
+    assert abs(datetime.now(UTC) - recorded) < timedelta(minutes=5)
 
 
 @pytest.mark.usefixtures("expecting")
-def test_an_end_that_a_callback_told_is_not_noted(kie: SimulatorServer, variables: Variables) -> None:
+def test_an_end_that_a_callback_announced_is_not_recorded(kie: SimulatorServer, variables: Variables) -> None:
     run = cover_run(kie)
     with pytest.raises(TaskDeferred) as deferred:
         run.execute()
@@ -61,12 +61,12 @@ def test_an_end_that_a_callback_told_is_not_noted(kie: SimulatorServer, variable
     assert variables.rows == {}
 
 
-def test_without_callbacks_nothing_is_noted(kie: SimulatorServer, variables: Variables) -> None:
+def test_without_callbacks_nothing_is_recorded(kie: SimulatorServer, variables: Variables) -> None:
     cover_run(kie).attempt()
     assert variables.rows == {}
 
 
-def test_many_ends_are_one_note_a_minute(variables: Variables) -> None:
+def test_many_ends_are_one_record_a_minute(variables: Variables) -> None:
     long_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     just_now = (datetime.now(UTC) - timedelta(seconds=5)).isoformat()
     for before, written in ((long_ago, True), (just_now, False), ("nonsense", True)):
@@ -76,7 +76,7 @@ def test_many_ends_are_one_note_a_minute(variables: Variables) -> None:
 
 
 @pytest.mark.usefixtures("expecting")
-def test_a_note_that_cannot_be_written_does_not_fail_the_task(
+def test_a_record_that_cannot_be_written_does_not_fail_the_task(
     kie: SimulatorServer, variables: Variables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

@@ -13,12 +13,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import kie_connection
+from airflow_kie.archive import pending
 from airflow_kie.archive.pending import Failure, WaitingFor
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.monitoring import backlog
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, health_check
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
@@ -60,8 +60,8 @@ def refuse_write(bucket: Bucket, key: str) -> None:
     raise S3AccessDenied(f"PutObject on bucket {bucket.name}, key {key}: AccessDenied")
 
 
-def owe(bucket: str, music_task_id: str, **known: Any) -> None:
-    open_song("aws_default", bucket, "songs", music_task_id).note(received_from="form", **known)
+def add_pending(bucket: str, music_task_id: str, **known: Any) -> None:
+    open_song("aws_default", bucket, "songs", music_task_id).update_pending(received_from="form", **known)
 
 
 def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pending(
@@ -73,8 +73,8 @@ def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pen
     sent: StatsdListener,
 ) -> None:
     kie.control.set_credits(750)
-    owe(bucket, A, expires_at=datetime.now(UTC) + timedelta(days=5))
-    owe(bucket, B)
+    add_pending(bucket, A, expires_at=datetime.now(UTC) + timedelta(days=5))
+    add_pending(bucket, B)
     archive.put("songs/" + C + "/manifest.json")
     run = check()
     assert run.execute() == []
@@ -118,9 +118,9 @@ def test_a_bucket_that_takes_no_objects_is_reported_once_with_the_number_of_song
     kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm
 ) -> None:
     for song in (A, B, C):
-        owe(bucket, song)
+        add_pending(bucket, song)
     rejected = Failure(reason="content_rejected", message="words", at=datetime.now(UTC))
-    owe(bucket, "d" * 32, last_failure=rejected)  # which waits for a person, not for the bucket
+    add_pending(bucket, "d" * 32, last_failure=rejected)  # which waits for a person, not for the bucket
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Bucket, "probe", refuse_write)
         message = alarm()
@@ -163,9 +163,9 @@ def test_a_cap_is_reported_as_long_as_it_refuses_with_the_songs_of_that_connecti
     kie: SimulatorServer, bucket: str, check: Check, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capped(kie, monkeypatch, 0)
-    owe(bucket, A)
-    owe(bucket, B, kie_conn_id="another")
-    owe(bucket, C, last_failure=Failure(reason="content_rejected", message="words", at=datetime.now(UTC)))
+    add_pending(bucket, A)
+    add_pending(bucket, B, kie_conn_id="another")
+    add_pending(bucket, C, last_failure=Failure(reason="content_rejected", message="words", at=datetime.now(UTC)))
     assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm("1")
     (lasts,) = check("2").execute()
     assert "max_creates_per_day is reached" in lasts
@@ -185,16 +185,16 @@ def test_the_keys_own_limit_is_known_from_the_songs_that_met_it(
     kie: SimulatorServer, bucket: str, alarm: Alarm, known: str
 ) -> None:
     now = datetime.now(UTC)
-    owe(bucket, A, last_failure=Failure(reason="key_limit", message="before", at=now - timedelta(days=3)))
-    owe(bucket, B, kie_conn_id="another", waiting_for=WaitingFor(reason="key_limit", since=now))
+    add_pending(bucket, A, last_failure=Failure(reason="key_limit", message="before", at=now - timedelta(days=3)))
+    add_pending(bucket, B, kie_conn_id="another", waiting_for=WaitingFor(reason="key_limit", since=now))
     met = WaitingFor(reason="key_limit", since=now), Failure(reason="key_limit", message="433", at=now)
-    owe(bucket, C, **{known: met[known == "last_failure"]})
+    add_pending(bucket, C, **{known: met[known == "last_failure"]})
     assert "account begins: 2 songs wait: This API key has reached its own usage limit at KIE" in alarm()
 
 
 def test_a_limit_of_the_key_that_a_song_met_days_ago_is_over(kie: SimulatorServer, bucket: str, check: Check) -> None:
     met = datetime.now(UTC) - timedelta(days=3)
-    owe(bucket, A, last_failure=Failure(reason="key_limit", message="433", at=met))
+    add_pending(bucket, A, last_failure=Failure(reason="key_limit", message="433", at=met))
     assert check().execute() == []
 
 
@@ -224,20 +224,20 @@ def test_a_key_that_is_refused_is_the_accounts_cause_and_hides_no_earlier_one(
     for name in "345":
         run = check(name)
         run.execute()
-        assert run.ti.pushed[INCIDENT_CHANGES_KEY] == []  # its balance cannot be seen, so its end is not told of
+        assert run.ti.pushed[INCIDENT_CHANGES_KEY] == []  # its balance cannot be seen, so its end is not reported
 
 
 def test_a_song_that_kie_deletes_soon_is_reported_by_its_id_and_one_without_files_is_not(
     kie: SimulatorServer, bucket: str, alarm: Alarm
 ) -> None:
     now = datetime.now(UTC)
-    owe(bucket, A, expires_at=now + timedelta(days=10))
-    owe(bucket, B, expires_at=now + timedelta(days=2))
+    add_pending(bucket, A, expires_at=now + timedelta(days=10))
+    add_pending(bucket, B, expires_at=now + timedelta(days=2))
     rejected = Failure(reason="content_rejected", message="words", at=now)
-    owe(bucket, C, expires_at=now + timedelta(hours=2), last_failure=rejected)
-    told = alarm("1")
-    assert f"expiry begins: 1 song waits: KIE deletes their files, first those of song {B}, by " in told
-    owe(bucket, B, expires_at=now + timedelta(hours=20))
+    add_pending(bucket, C, expires_at=now + timedelta(hours=2), last_failure=rejected)
+    message = alarm("1")
+    assert f"expiry begins: 1 song waits: KIE deletes their files, first those of song {B}, by " in message
+    add_pending(bucket, B, expires_at=now + timedelta(hours=20))
     assert alarm("2").startswith("expiry is worse")
 
 
@@ -246,8 +246,8 @@ def test_a_song_of_which_kie_has_nothing_does_not_age(
     kie: SimulatorServer, bucket: str, check: Check, sent: StatsdListener, reason: str, counts: bool
 ) -> None:
     old, now = datetime.now(UTC) - timedelta(hours=8), datetime.now(UTC)
-    owe(bucket, A, first_seen_at=old, last_failure=Failure(reason=reason, message="said", at=old))
-    owe(bucket, B, first_seen_at=now)
+    add_pending(bucket, A, first_seen_at=old, last_failure=Failure(reason=reason, message="words", at=old))
+    add_pending(bucket, B, first_seen_at=now)
     check().execute()
     (age,) = sent.of("kie.unarchived_oldest")
     assert (age.value > 7 * 3600) is counts
@@ -257,7 +257,7 @@ def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
     kie: SimulatorServer, archive: StoredFiles, bucket: str, alarm: Alarm, sent: StatsdListener
 ) -> None:
     archive.put(f"songs/_pending/{A}.json", b"not json")
-    owe(bucket, B)
+    add_pending(bucket, B)
     assert alarm() == (
         f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, and nothing goes on with "
         "what it is about."
@@ -268,14 +268,14 @@ def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
 def test_a_record_that_goes_while_the_records_are_read_is_not_damaged(
     kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owe(bucket, A)
-    read = backlog.readable
+    add_pending(bucket, A)
+    read = pending.readable
 
     def archived_first(opened: Any, song: Any) -> Any:
         opened.delete(song.pending)
         return read(opened, song)
 
-    monkeypatch.setattr(backlog, "readable", archived_first)
+    monkeypatch.setattr(pending, "readable", archived_first)
     assert check().execute() == []
 
 
@@ -288,7 +288,7 @@ def test_a_try_that_ended_before_it_was_reported_reports_it_at_the_next_try(
     check("the next run").execute()
 
 
-def test_when_kie_deletes_a_song_stands_in_its_record_once_its_cover_was_asked_for_or_has_failed(
+def test_when_kie_deletes_a_song_is_in_its_record_once_its_cover_was_asked_for_or_has_failed(
     kie: SimulatorServer, bucket: str, archive: StoredFiles
 ) -> None:
     from airflow_kie.operators.suno import KieGenerateCoverOperator

@@ -38,9 +38,9 @@ class Watch:
         self, *found: Incident, unknown: frozenset[str] = frozenset(), name: str | None = None
     ) -> list[IncidentChange]:
         self.at += TEN_MINUTES
-        news, told = decide(found, self.before, check=name or str(self.at), at=self.at, unknown=unknown)
-        self.before = from_json(to_json(told))
-        return news
+        changes, states = decide(found, self.before, check=name or str(self.at), at=self.at, unknown=unknown)
+        self.before = from_json(to_json(states))
+        return changes
 
     def whats(self, *found: Incident, **how: frozenset[str]) -> list[Change]:
         return [news.change for news in self.check(*found, **how)]  # type: ignore[arg-type]
@@ -65,9 +65,9 @@ def test_an_incident_that_gets_worse_is_reported_once_and_one_that_gets_better_i
 def test_an_incident_that_lasts_is_reported_once_a_day() -> None:
     watch = Watch()
     watch.check(REFUSES)
-    looks = int(AGAIN_AFTER / TEN_MINUTES)
-    told = [what for _ in range(2 * looks) for what in watch.whats(REFUSES)]
-    assert told == [Change.LASTS, Change.LASTS]
+    checks = int(AGAIN_AFTER / TEN_MINUTES)
+    reported = [what for _ in range(2 * checks) for what in watch.whats(REFUSES)]
+    assert reported == [Change.LASTS, Change.LASTS]
 
 
 def test_what_was_reported_once_is_not_worse_again_after_a_day_in_which_it_was_better() -> None:
@@ -118,20 +118,20 @@ def test_each_account_has_an_incident_of_its_own() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from(["s3", "kie", "credits"]), unique=True), max_size=40))
-def test_every_begin_has_one_end_whatever_is_found_when(looks: list[list[str]]) -> None:
+def test_every_begin_has_one_end_whatever_is_found_when(checks: list[list[str]]) -> None:
     watch = Watch()
-    told: dict[str, list[Change]] = {}
-    for seen in [*looks, [], []]:
+    reported: dict[str, list[Change]] = {}
+    for seen in [*checks, [], []]:
         for news in watch.check(*(Incident(cause, "", cause, watch.at) for cause in seen)):
-            told.setdefault(news.key, []).append(news.change)
-    for whats in told.values():
+            reported.setdefault(news.key, []).append(news.change)
+    for whats in reported.values():
         assert whats == [Change.BEGINS, Change.OVER] * (len(whats) // 2)
     assert watch.before == {}
 
 
 def test_what_is_found_twice_is_one_incident_with_the_earlier_beginning() -> None:
-    noted = replace(REFUSES, since=500.0, level=1)
-    assert merged([REFUSES, noted]) == [replace(REFUSES, since=500.0)]
+    earlier = replace(REFUSES, since=500.0, level=1)
+    assert merged([REFUSES, earlier]) == [replace(REFUSES, since=500.0)]
 
 
 @pytest.mark.parametrize(("balance", "level"), [(100.0, 0), (50.0, 0), (49.0, 1), (12.0, 2), (0.0, 3), (-1.0, 3)])

@@ -100,7 +100,7 @@ def test_every_alert_says_what_to_do_and_is_seen_to_fire_and_not_to_fire_in_prom
     assert {bool(one.get("exp_alerts")) for one in written} == {True, False}
 
 
-def test_whoever_is_woken_by_an_alert_finds_its_row_in_the_page_that_it_names() -> None:
+def test_who_is_woken_by_an_alert_finds_its_row_in_the_page_that_it_names() -> None:
     page = (MONITORING.parents[1] / "docs" / "on-call.md").read_text()
     section = page.partition("\n## Woken by an alert\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(Kie\w+)` \|", section, re.M) == [rule["alert"] for rule in RULES]

@@ -1,4 +1,4 @@
-"""Who is told what of runs, causes and deadlines, through a notifier that somebody else has written."""
+"""Who is notified of which runs, causes and deadlines, through a notifier that somebody else has written."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_run_that_archived_its_songs_is_one_message_with_a_link_to_each_page(p
     ]
 
 
-@pytest.mark.parametrize("title", ["<!channel> look", "<https://evil.example|Velvet Harbour>", "R&B <3"])
+@pytest.mark.parametrize("title", ["<!channel> here", "<https://evil.example|Velvet Harbour>", "R&B <3"])
 def test_a_title_is_no_markup_for_slack(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "AIRFLOW__KIE__NOTIFIER", "airflow.providers.slack.notifications.slack_webhook.SlackWebhookNotifier"
@@ -102,7 +102,7 @@ def test_failed_songs_are_one_message_for_the_run_with_the_causes_in_its_title(p
     assert "Four" not in message
 
 
-def test_a_run_that_failed_before_any_song_is_told_of_by_its_exception(posted: list[dict[str, Any]]) -> None:
+def test_a_run_that_failed_before_any_song_is_reported_by_its_exception(posted: list[dict[str, Any]]) -> None:
     KieFailedNotifier()(report(exception=ValueError("Nothing was started.")))
     assert posted[0]["text"].startswith(
         "A run of music_cover failed\nNothing was started.\nhttps://airflow.example.com/"
@@ -132,7 +132,7 @@ def test_a_late_run_is_reported_from_an_event_loop_whatever_the_notifier_can(
     assert message.get("awaited", False) is (name == "PostedInTheLoop")
 
 
-def test_nothing_is_told_and_nothing_is_added_to_a_dag_unless_a_notifier_is_named(
+def test_nothing_is_sent_and_nothing_is_added_to_a_dag_unless_a_notifier_is_named(
     posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIRFLOW__KIE__NOTIFIER")
@@ -143,7 +143,7 @@ def test_nothing_is_told_and_nothing_is_added_to_a_dag_unless_a_notifier_is_name
     assert kie.deadline() is None
 
 
-def test_only_what_was_asked_for_is_told(posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_was_asked_for_is_sent(posted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__DEADLINE_MINUTES", "60")
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFY_OF", "failed, incidents, latest")
     assert list(kie.run_callbacks()) == ["on_failure_callback"]

@@ -96,7 +96,7 @@ def test_an_id_from_outside_comes_after_our_own(kie: SimulatorServer, archive: S
 def test_whoever_names_ids_cannot_make_a_record_grow_for_ever(kie: SimulatorServer, bucket: str) -> None:
     archive = open_song("aws_default", bucket, "songs", "a" * 32)
     for number in range(30):
-        archive.note(received_from="inbox", offered_cover_task_ids=(f"{number:032x}",))
+        archive.update_pending(received_from="inbox", offered_cover_task_ids=(f"{number:032x}",))
     pending = archive.pending()
     assert pending is not None
     assert len(pending.offered_cover_task_ids) == 20

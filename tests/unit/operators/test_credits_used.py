@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.archive.archiver import _credits_used
 from airflow_kie.archive.describe import song_of
-from airflow_kie.archive.manifest import CreditsRecord, Manifest
+from airflow_kie.archive.manifest import CreditsRecord, Manifest, credits_of
 from airflow_kie.client.answers.decode import task_details
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.durable.xcom import result_of
@@ -60,8 +59,8 @@ def test_a_song_has_a_total_only_if_kie_reports_all_of_its_tasks(
 
 
 def test_an_amount_stays_when_kie_reports_none_later_and_gives_way_to_a_newer_one() -> None:
-    assert _credits_used(used(a=5.0, b=None), used(a=None, b=3.0, c=None)) == used(a=5.0, b=3.0, c=None)
-    assert _credits_used(used(a=5.0), used(a=6.0)) == used(a=6.0)
+    assert credits_of(used(a=5.0, b=None), used(a=None, b=3.0, c=None)) == used(a=5.0, b=3.0, c=None)
+    assert credits_of(used(a=5.0), used(a=6.0)) == used(a=6.0)
 
 
 @pytest.mark.parametrize(("credits", "told"), [(12.5, True), (None, False)])
@@ -69,11 +68,7 @@ def test_the_report_tells_credits_where_they_are_known(
     credits: float | None, told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = {"music_task_id": MUSIC_ID, "title": "Rain", "files": [], "credits": credits}
-    run = TaskRun(
-        lambda: KieSongReportOperator(
-            task_id="report", songs=[song], list_task_id="l", archive_task_id="a", chain_task_ids=["a"]
-        )
-    )
+    run = TaskRun(lambda: KieSongReportOperator(task_id="report", songs=[song], list_task_id="l", chain_task_ids=["a"]))
     run.ti.pulls = {("a", "return_value"): [song]}
     assert run.execute()[0]["credits"] == credits
     assert ("12.5 credits" in capsys.readouterr().out) is told

@@ -48,7 +48,6 @@ def test_every_task_that_notes_a_song_passes_its_extra_arguments_on(kie: Simulat
             task_id="report",
             songs=[arguments],
             list_task_id="song_list",
-            archive_task_id="archive_to_s3",
             chain_task_ids=("cover",),
             extra_args={"Tagging": "by=report"},
         ),

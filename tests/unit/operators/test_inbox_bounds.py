@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.inbox.song_request import SongsRefused
-from airflow_kie.archive.record_base import ArchiveUnreadable
-from airflow_kie.archive.s3.errors import S3AccessDenied
+from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.operators.inbox import KieInboxOperator
 from airflow_kie.operators.song_list import KieSongListOperator

@@ -31,7 +31,7 @@ def unattended(make: Callable[[], Any]) -> TaskRun:
 
 
 def pending(bucket: str, music_task_id: str) -> None:
-    open_song("aws_default", bucket, "songs", music_task_id).note(received_from="event")
+    open_song("aws_default", bucket, "songs", music_task_id).update_pending(received_from="event")
 
 
 def waits_for(archive: StoredFiles, music_task_id: str) -> str | None:

@@ -29,7 +29,7 @@ def listed(extra: dict[str, Any] | None = None, **asked: Any) -> list[str]:
 
 def noted(bucket: str, song: str, **known: Any) -> None:
     """Write a song's pending record."""
-    SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(song)).note(
+    SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(song)).update_pending(
         received_from="event", **known
     )
 

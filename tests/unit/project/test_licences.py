@@ -50,7 +50,7 @@ def test_a_licence_that_is_not_allowed_or_not_known_is_refused(licence: str) -> 
 @pytest.mark.parametrize("licence", ["MIT", "MIT AND PSF-2.0", "GPL-2.0-or-later OR MIT", "MPL-2.0", "LGPL-3.0-only"])
 def test_a_licence_that_one_may_depend_on_is_taken(licence: str) -> None:
     row = licences.row(licences.Pin("some", "1.0"), metadata(License_Expression=licence))
-    assert (row.licence, row.said_by) == (licence, "expression")
+    assert (row.licence, row.source) == (licence, "expression")
 
 
 def test_an_older_package_is_known_by_its_field_or_its_classifier() -> None:
@@ -88,7 +88,7 @@ def test_what_was_read_in_a_wheel_must_agree_with_the_metadata_where_it_is_insta
 ) -> None:
     monkeypatch.setattr(licences, "PLATFORM", {("some", "1.0"): "MIT"})
     pin = licences.Pin("some", "1.0", "sys_platform == 'linux'")
-    assert licences.row(pin, metadata(License_Expression="MIT")).said_by == "wheel"
+    assert licences.row(pin, metadata(License_Expression="MIT")).source == "wheel"
     with pytest.raises(licences.LicenceRefused, match="PLATFORM says MIT"):
         licences.row(pin, metadata(License_Expression="AGPL-3.0-only"))
 

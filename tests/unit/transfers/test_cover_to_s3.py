@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from airflow_kie.archive.pending import Options
 from airflow_kie.client.errors import DownloadRefused, FileGone, KieError, KieInvalidRequest, KieWrongParent
@@ -92,7 +93,7 @@ def test_a_task_for_covers_alone_leaves_what_another_run_asked_for(kie: Simulato
     music = song(kie)
     cover = cover_of(music)
     pending = open_song("aws_default", archive.bucket, "songs", music)
-    pending.note(received_from="form", options=Options(audio=True))
+    pending.update_pending(received_from="form", options=Options(audio=True))
     for _ in range(2):  # the second time nothing is to be done
         archived(music, cover, archive.bucket)
         assert pending.pending() is not None
@@ -209,7 +210,7 @@ def test_a_file_that_comes_damaged_once_is_fetched_again(
 ) -> None:
     from airflow_kie.archive import file_transfer
 
-    monkeypatch.setattr(file_transfer, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(file_transfer, "_PAUSES", wait_none())
     music = song(kie)
     cover = cover_of(music)
     kie.control.add_fault("file", fault, role="image")
@@ -221,7 +222,7 @@ def test_a_file_that_stays_damaged_leaves_no_manifest_and_the_retry_completes_th
 ) -> None:
     from airflow_kie.archive import file_transfer
 
-    monkeypatch.setattr(file_transfer, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(file_transfer, "_PAUSES", wait_none())
     music = song(kie)
     cover = cover_of(music)
     fault = kie.control.add_fault("file", "zero_bytes", role="image", times=-1, skip=1)

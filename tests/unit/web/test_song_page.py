@@ -63,14 +63,14 @@ def failed(reason: str, message: str) -> Pending:
     [
         (manifest(), None, False, State.ARCHIVED, "whole and checked"),
         (manifest(), pending(working=WORKING), False, State.ARCHIVED, "whole and checked"),
-        (manifest(), pending(options=Options(audio=True)), False, State.WAITING, "still owed: audio"),
-        (manifest(), pending(options=Options(audio=True)), True, State.IN_WORK, "still owed: audio"),
+        (manifest(), pending(options=Options(audio=True)), False, State.WAITING, "still pending: audio"),
+        (manifest(), pending(options=Options(audio=True)), True, State.IN_PROGRESS, "still pending: audio"),
         (None, pending(unconfirmed="not_asked"), False, State.WAITING, "not confirmed yet that it is a song"),
-        (None, pending(working=WORKING), True, State.IN_WORK, "A run works on it"),
+        (None, pending(working=WORKING), True, State.IN_PROGRESS, "A run works on it"),
         (None, pending(working=WORKING), False, State.WAITING, "has ended without it"),
         (None, pending(), False, State.WAITING, "from the inbox"),
         (None, failed("out_of_credits", "x"), False, State.FAILED, "nothing half-finished"),
-        (None, failed("out_of_credits", "x"), True, State.IN_WORK, "A run works on it"),
+        (None, failed("out_of_credits", "x"), True, State.IN_PROGRESS, "A run works on it"),
         (None, None, False, State.UNKNOWN, "not an audio id"),
     ],
 )

@@ -1,21 +1,26 @@
-"""The inbox in the bucket: what waits there, and where each version of an object goes once it was read.
+"""The inbox in the bucket: what waits there, how much of it is taken in a day, and where each object goes once read.
 
 What an object asks for is written to `_inbox/<digest>.json` when it is taken. Tasks and runs name it by that digest:
 keys, labels and ids that other people have chosen are in no XCom, no conf of a run and no template field.
+
+Who may write into the inbox may spend, so a day takes a limited number of songs. The count is in the bucket, outside of
+the inbox. One run of DAG cover_inbox at a time changes it, so it needs no lock.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import TypeVar
 
 from pydantic import Field
 
-from airflow_kie.archive.inbox.objects import MAX_BYTES, InboxObject, InboxUnreadable, Song, read_songs
-from airflow_kie.archive.inbox.quota import InboxDay
+from airflow_kie.archive.inbox.objects import InboxUnreadable, read_songs, shown
+from airflow_kie.archive.inbox.song_request import SongRequest, counted
 from airflow_kie.archive.layout import (
     INBOX,
     INBOX_DONE,
@@ -25,51 +30,72 @@ from airflow_kie.archive.layout import (
     inbox_rejected_keys,
     is_waiting_in_inbox,
 )
-from airflow_kie.archive.pending import Options
-from airflow_kie.archive.record_base import ArchiveUnreadable, Label, Record, UtcTime, label_list, label_map
+from airflow_kie.archive.record_base import Record, UtcTime
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.answers.details import MEDIA_LIFETIME
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
-ORDERS_KEPT = MEDIA_LIFETIME
-"""How long the songs of an object are kept for its run, which may be cleared: as long as KIE keeps their files."""
+MAX_BYTES = 5 * 1024 * 1024
+"""No inbox object may be larger."""
 LATE_AFTER = timedelta(minutes=15)
 """An object that waits longer than this, and than three runs of DAG cover_inbox, is late."""
-MOST_LOOKED_THROUGH = 1000
-"""Waiting objects among which the oldest is looked for."""
+MOST_COMPARED = 1000
+"""Waiting objects among which the oldest is searched for."""
+_DAY = timedelta(hours=24)
+
+R = TypeVar("R", bound=Record)
 
 
-class OrderedSong(Record):
-    """A song of an inbox object."""
-
-    music_task_id: str
-    kie_conn_id: str | None = None
-    labels: tuple[Label, ...] = ()
-    options: Options = Options()
-    cover_task_id: str | None = Field(default=None, description="A cover task that the sender names.")
-
-    def asked(self) -> dict[str, Any]:
-        """Return it as the task `song_list` takes songs."""
-        return {
-            "music_task_id": self.music_task_id,
-            "kie_conn_id": self.kie_conn_id,
-            "labels": label_map(self.labels),
-            "archive_audio": self.options.audio,
-            "archive_lyrics": self.options.lyrics,
-            "cover_task_id": self.cover_task_id,
-            "received_from": "inbox",
-        }
-
-
-class InboxOrder(Record):
-    """One version of an inbox object that was taken."""
+class InboxObject(Record):
+    """One version of an object of the inbox."""
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     key: str
-    etag: str
-    taken_at: UtcTime
-    songs: tuple[OrderedSong, ...]
+    etag: str = Field(description="S3's name of this version.")
+    digest: str = Field(
+        description="32 hex digits that belong to this version alone: its only name outside the bucket, since people "
+        "choose keys."
+    )
+    songs: tuple[SongRequest, ...]
+
+
+class Taken(Record):
+    """An inbox object whose songs were taken."""
+
+    digest: str = Field(description="Of the object: an attempt that is repeated counts once.")
+    songs: int = Field(ge=0)
+    at: UtcTime
+
+
+class InboxDay(Record):
+    """What the inbox took in the last 24 hours."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
+    taken: tuple[Taken, ...] = ()
+    full_at: UtcTime | None = Field(
+        default=None, description="When an object was last left waiting because the day takes no more songs."
+    )
+
+    def has_room(self, item: InboxObject, limit: int) -> bool:
+        """Return whether the day takes an object's songs; those of an object that is counted already are taken."""
+        count = sum(it.songs for it in self.taken if it.digest != item.digest)
+        if count + len(item.songs) <= limit:
+            return True
+        log.warning(
+            "%s and what comes after it wait in the inbox: it names %s; %d of at most %d in 24 hours were taken "
+            "(inbox_songs_per_day in the [kie] configuration).",
+            shown(item.key), counted(len(item.songs)), count, limit,
+        )  # fmt: skip
+        return False
+
+    def with_songs_of(self, item: InboxObject, now: datetime) -> InboxDay:
+        """Return the day with an object's songs counted, once."""
+        others = (it for it in self.taken if it.digest != item.digest)
+        return self.changed(taken=(*others, Taken(digest=item.digest, songs=len(item.songs), at=now)))
 
 
 @dataclass(frozen=True)
@@ -92,11 +118,6 @@ class InboxBucket:
                 within = iter(()) if found in (INBOX_DONE, INBOX_REJECTED) else self.bucket.list(found)
             yield from (facts for facts in within if is_waiting_in_inbox(facts.key))
 
-    def oldest(self) -> ObjectFacts | None:
-        """Return what has waited longest, of the first thousand objects; None while nothing waits."""
-        among = (facts for _, facts in zip(range(MOST_LOOKED_THROUGH), self.waiting(), strict=False))
-        return min(among, key=lambda facts: facts.last_modified, default=None)
-
     def late(self, now: datetime, every: timedelta) -> ObjectFacts | None:
         """Return what has waited longest, if it should have been read long ago; None if all is well.
 
@@ -107,11 +128,23 @@ class InboxBucket:
         :raises ArchiveUnreadable: when the count of the day is damaged: nothing is taken then.
         """
         late_after = max(LATE_AFTER, 3 * every)
-        oldest = self.oldest()
+        oldest = min(islice(self.waiting(), MOST_COMPARED), key=lambda facts: facts.last_modified, default=None)
         if oldest is None or now - oldest.last_modified <= late_after:
             return None
-        full_at = InboxDay(self.bucket, self.keys.inbox_taken, 0, now).full_at
+        full_at = self.day(now).full_at
         return None if full_at and now - full_at <= late_after else oldest
+
+    def day(self, now: datetime) -> InboxDay:
+        """Return what the inbox took in the last 24 hours.
+
+        :raises ArchiveUnreadable: when the count is damaged: nothing is taken then.
+        """
+        day = _read(InboxDay, self.bucket, self.keys.inbox_taken) or InboxDay()
+        return day.changed(taken=tuple(it for it in day.taken if now - it.at < _DAY))
+
+    def store_day(self, day: InboxDay) -> None:
+        """Write the count of the day; it must be there before any song is started."""
+        self.bucket.put_json(day.to_json(), self.keys.inbox_taken)
 
     def version(self, key: str) -> tuple[ObjectFacts, bytes] | None:
         """Return an object's present version with its content; None if somebody took it back."""
@@ -120,15 +153,14 @@ class InboxBucket:
     def read(self, version: ObjectFacts, body: bytes) -> InboxObject:
         """Return what a version of an object asks for.
 
-        :raises InboxUnreadable: when it cannot be taken: for what it holds, or because the record of one of its
-            songs is damaged.
+        :raises InboxUnreadable: when it cannot be taken for what it holds.
         """
         if len(body) > MAX_BYTES:
             raise InboxUnreadable(f"It has {version.size:,} bytes; at most {MAX_BYTES:,} are read.")
-        songs = read_songs(version.key, body)
+        songs = tuple(read_songs(version.key, body))
         named = repr((version.key, version.etag, version.last_modified.isoformat()))
         digest = hashlib.sha256(named.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-        return InboxObject(version.key, version.etag or "", digest, songs)
+        return InboxObject(key=version.key, etag=version.etag or "", digest=digest, songs=songs)
 
     def check_records(self, item: InboxObject) -> None:
         """Read the pending record of each song.
@@ -137,19 +169,15 @@ class InboxBucket:
         """
         try:
             for song in item.songs:
-                self._archive(song["music_task_id"]).pending()
+                self._archive(song).pending()
         except ArchiveUnreadable as error:
             raise InboxUnreadable(f"{error.facts.message}. Somebody has to repair or delete that record.") from error
 
-    def take(self, item: InboxObject, now: datetime) -> None:
-        """Write the pending record of every song, so that none can be lost, then the order that tasks refer to."""
-        order = InboxOrder(key=item.key, etag=item.etag, taken_at=now, songs=tuple(map(_ordered, item.songs)))
-        for song in order.songs:
-            known: dict[str, Any] = {"options": song.options, "labels": song.labels, "kie_conn_id": song.kie_conn_id}
-            if song.cover_task_id:
-                known["offered_cover_task_ids"] = (song.cover_task_id,)
-            self._archive(song.music_task_id).note(received_from="inbox", **known)
-        self.bucket.put_json(order.to_json(), self.keys.inbox_order(item.digest))
+    def take(self, item: InboxObject) -> None:
+        """Write the pending record of every song, so that none can be lost, then the object that tasks refer to."""
+        for song in item.songs:
+            self._archive(song).update_pending(**song.facts())
+        self.bucket.put_json(item.to_json(), self.keys.inbox_order(item.digest))
 
     def reject(self, version: ObjectFacts, reason: str) -> bool:
         """Move this version to `inbox/rejected/`, with the reason beside it; return False if another is there now."""
@@ -158,48 +186,37 @@ class InboxBucket:
         self.bucket.put_bytes(text.encode("utf-8", "replace"), reason_key, content_type="text/plain; charset=utf-8")
         return self.bucket.move(version.key, rejected, etag=version.etag)
 
-    def order(self, digest: str) -> InboxOrder | None:
-        """Return what the object with a digest asks for; None where nothing is kept of it.
+    def taken(self, digest: str) -> InboxObject | None:
+        """Return the object with a digest as it was taken; None where nothing is kept of it.
 
-        :raises KeyRefused: for what is no digest.
+        :raises KeyRefused: for what is not a digest.
         :raises ArchiveUnreadable: when it is damaged.
         """
-        key = self.keys.inbox_order(digest)
-        try:
-            stored = self.bucket.get_json(key)
-        except ValueError as error:
-            raise ArchiveUnreadable(str(error)) from error
-        return None if stored is None else InboxOrder.from_json(stored, self.bucket.url(key))
+        return _read(InboxObject, self.bucket, self.keys.inbox_order(digest))
 
-    def finish(self, digest: str, order: InboxOrder) -> bool:
+    def finish(self, item: InboxObject) -> bool:
         """Move the version that was taken to `inbox/done/`; return False if another one, or none, is there now.
 
         A single song's pending record says all that its run needs; the songs of a run of many are kept for it.
         """
-        moved = self.bucket.move(order.key, inbox_done_key(order.key), etag=order.etag)
-        if len(order.songs) == 1:
-            self.bucket.delete(self.keys.inbox_order(digest))
+        moved = self.bucket.move(item.key, inbox_done_key(item.key), etag=item.etag)
+        if len(item.songs) == 1:
+            self.bucket.delete(self.keys.inbox_order(item.digest))
         return moved
 
-    def drop_old_orders(self, now: datetime) -> None:
-        """Delete what was kept for runs whose songs KIE has deleted by now."""
+    def drop_old_objects(self, now: datetime) -> None:
+        """Delete what was kept for runs, which may be cleared, whose songs KIE has deleted by now."""
         for facts in self.bucket.list(self.keys.inbox_orders):
-            if now - facts.last_modified > ORDERS_KEPT + timedelta(days=1):
+            if now - facts.last_modified > MEDIA_LIFETIME + timedelta(days=1):
                 self.bucket.delete(facts.key)
 
-    def _archive(self, music_task_id: str) -> SongArchive:
-        return SongArchive(self.bucket, self.keys.song(music_task_id))
+    def _archive(self, song: SongRequest) -> SongArchive:
+        return SongArchive(self.bucket, self.keys.song(song.music_task_id))
 
 
-def _ordered(song: Song) -> OrderedSong:
-    from airflow_kie.client.flags import is_true
-
-    return OrderedSong(
-        music_task_id=song["music_task_id"],
-        kie_conn_id=song.get("kie_conn_id"),
-        labels=label_list({str(name): str(text) for name, text in (song.get("labels") or {}).items()}),
-        options=Options(
-            audio=is_true(song.get("archive_audio", False)), lyrics=is_true(song.get("archive_lyrics", False))
-        ),
-        cover_task_id=song.get("cover_task_id"),
-    )
+def _read(record: type[R], bucket: Bucket, key: str) -> R | None:
+    try:
+        stored = bucket.get_json(key)
+    except ValueError as error:
+        raise ArchiveUnreadable(str(error)) from error
+    return None if stored is None else record.from_json(stored, bucket.url(key))

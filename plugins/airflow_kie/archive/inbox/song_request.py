@@ -5,22 +5,29 @@ All problems are gathered, so that a person fixes a form once.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
-from airflow_kie.archive.layout import checked_prefix
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
 from airflow_kie.client.errors import NOTHING_EXPIRES, KieError
-from airflow_kie.client.task_ids import KeyRefused, checked_task_id
+from airflow_kie.client.task_ids import checked_task_id
 
-MAX_LABELS = 10
-MAX_LABEL_LENGTH = 256
 MOST_NAMED = 20
-"""Mistakes that a message names one by one; the others are only counted."""
+"""Problems that a message names one by one; the others are only counted."""
 _BETWEEN = re.compile(r"[\s,;'\"`\[\]()<>{}|]+")
 
 
@@ -34,26 +41,66 @@ class SongsRefused(KieError):
     by_when = NOTHING_EXPIRES
 
 
-@dataclass(frozen=True)
-class SongOrder:
-    """One song that is asked for.
+def _task_id(task_id: str) -> str:
+    if "://" in task_id:  # what is logged of an address is its host, which would name no problem
+        raise ValueError("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
+    return checked_task_id(task_id)
 
-    :param music_task_id: its music task id.
-    :param kie_conn_id: the Airflow connection whose account made it.
-    :param labels: people's own names for it.
-    :param archive_audio: archive the audio too.
-    :param archive_lyrics: archive the lyrics too.
-    :param received_from: event, form, inbox, callback or generate.
-    :param cover_task_id: a cover task that is known already: it is adopted instead of paid for.
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("It holds a character that cannot be stored (NUL).")
+    return text
+
+
+def _map(value: Any) -> Any:
+    decoded = _decoded(value) if isinstance(value, str) else value
+    if not isinstance(decoded, Mapping):
+        raise ValueError('Labels are a flat map of texts, such as {"our_id": "A-17"}.')
+    return decoded
+
+
+TaskId = Annotated[str, AfterValidator(_task_id)]
+_Text = Annotated[str, Field(max_length=256, coerce_numbers_to_str=True), AfterValidator(_storable)]
+_Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(_storable)
+]
+
+
+class Labelled(BaseModel):
+    """What carries labels; what is empty counts as not given, and fields of other names are left out.
+
+    :param labels: people's own names, as a map or as its JSON text: at most ten, nothing nested.
     """
 
-    music_task_id: str
-    kie_conn_id: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    model_config = ConfigDict(frozen=True)
+
+    labels: Annotated[dict[_Name, _Text], Field(max_length=10), BeforeValidator(_map)] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        texts = {name: text.strip() if isinstance(text, str) else text for name, text in value.items()}
+        return {name: texts[name] for name in cls.model_fields if texts.get(name) not in (None, "")}
+
+
+class SongRequest(Labelled):
+    """One song that is asked for, by a form, a program, an event or the inbox.
+
+    :param music_task_id: its music task id.
+    :param kie_conn_id: the Airflow connection whose account made it; empty: that of the run.
+    :param archive_audio: archive the audio too.
+    :param archive_lyrics: archive the lyrics too.
+    :param cover_task_id: a cover task that is known already: it is adopted instead of paid for.
+    :param received_from: event, form, inbox, callback or generate.
+    """
+
+    music_task_id: TaskId
+    kie_conn_id: str = ""
     archive_audio: bool = False
     archive_lyrics: bool = False
+    cover_task_id: TaskId | None = None
     received_from: str = "form"
-    cover_task_id: str | None = None
 
     def arguments(self, bucket: str, prefix: str) -> dict[str, Any]:
         """Return what the tasks of the song are given.
@@ -61,52 +108,103 @@ class SongOrder:
         :param bucket: where it is archived.
         :param prefix: folder in the bucket.
         """
+        return {**self.model_dump(exclude={"cover_task_id", "received_from"}), "bucket": bucket, "prefix": prefix}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of the song's pending record that this fills."""
+        from airflow_kie.archive.pending import Options
+        from airflow_kie.archive.record_base import label_list
+
         return {
-            "music_task_id": self.music_task_id,
-            "kie_conn_id": self.kie_conn_id,
-            "bucket": bucket,
-            "prefix": prefix,
-            "archive_audio": self.archive_audio,
-            "archive_lyrics": self.archive_lyrics,
-            "labels": dict(self.labels),
+            "received_from": self.received_from,
+            "kie_conn_id": self.kie_conn_id or None,
+            "labels": label_list(self.labels),
+            "options": Options(audio=self.archive_audio, lyrics=self.archive_lyrics),
+            "offered_cover_task_ids": (self.cover_task_id,) if self.cover_task_id else (),
         }
+
+
+def requests_in(
+    given: Iterable[Mapping[str, Any]], labels: Mapping[str, str] | None = None
+) -> tuple[list[SongRequest], list[str]]:
+    """Return the songs that are asked for, each once, and a sentence for each problem.
+
+    :param given: fields of :class:`SongRequest`.
+    :param labels: labels that all of them get; a song's own win.
+    """
+    requests: dict[str, SongRequest] = {}
+    problems: list[str] = []
+    for song in given:
+        with gathering(problems):
+            request = SongRequest.model_validate(song)
+            if labels:
+                request = SongRequest.model_validate({**dict(request), "labels": {**labels, **request.labels}})
+            requests[request.music_task_id] = request
+    return list(requests.values()), problems
+
+
+@contextmanager
+def gathering(problems: list[str]) -> Iterator[None]:
+    """Add what a block finds wrong to the problems, a sentence each, instead of raising it."""
+    try:
+        yield
+    except ValidationError as error:
+        for one in error.errors(include_url=False, include_input=False):
+            field, *names = one["loc"]
+            where = " ".join([str(field), *(repr(str(name)[:40]) for name in names)])
+            own = one.get("ctx", {}).get("error")
+            problems.append(f"{where}: {_sentence(own) if own else one['msg'] + '.'}")
+    except ValueError as error:
+        problems.append(_sentence(error))
+
+
+def _sentence(error: ValueError) -> str:
+    return error.facts.message if isinstance(error, KieError) else str(error)
 
 
 def ids_in(value: Any) -> list[str]:
     """Return the ids in whatever was pasted, in order and without doubles.
 
-    :param value: text, or a list of texts; ids may be parted by newlines, blanks, commas, semicolons or quotes.
+    :param value: text, or a list of texts; ids may be separated by newlines, blanks, commas, semicolons or quotes.
         A list may come as JSON text: a template renders a form's field to that, and escapes what was pasted.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
-    if isinstance(value, str):
-        texts: Iterable[Any] = [value]
-    elif isinstance(value, Iterable) and not isinstance(value, Mapping):
-        texts = value
-    else:
-        texts = [] if value is None else [str(value)]
+        value = _decoded(value) or value
+    texts = value if isinstance(value, (list, tuple)) else [value or ""]
     parts = (part for text in texts for part in _BETWEEN.split(str(text)))
     return list(dict.fromkeys(part for part in parts if part))
 
 
-def id_errors(ids: Sequence[str]) -> list[str]:
+def songs_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return songs given as a list of maps or as its JSON text; None and an empty text are none.
+
+    :raises ValueError: saying what such a list looks like.
+    """
+    songs = _decoded(value) if isinstance(value, str) and value.strip() else value or []
+    if not (isinstance(songs, (list, tuple)) and all(isinstance(song, Mapping) for song in songs)):
+        raise ValueError('Songs are a list of maps such as {"music_task_id": "…", "labels": {"our_id": "A-17"}}.')
+    return list(songs)
+
+
+def _decoded(text: str) -> Any:
+    """Return the value of a JSON text, None if it is not one."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def id_errors(ids: Iterable[str]) -> list[str]:
     """Return a sentence for every id that cannot be a KIE task id."""
-    problems = []
+    problems: list[str] = []
     for task_id in ids:
-        if "://" in task_id:  # what is logged of an address is its host, which would name no problem
-            problems.append("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
-            continue
-        try:
-            checked_task_id(task_id)
-        except KeyRefused as error:
-            problems.append(error.facts.message)
+        with gathering(problems):
+            _task_id(task_id)
     return problems
 
 
 def name_errors(given: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return a sentence for every field that is almost one of ours: a cap that is misspelt would be none.
+    """Return a sentence for every field that is almost one of the DAG's: a misspelt cap would be no cap.
 
     :param given: names in a run's conf; those that resemble none are somebody else's.
     :param known: the DAG's params.
@@ -115,86 +213,11 @@ def name_errors(given: Iterable[str], known: Sequence[str]) -> list[str]:
     return [f"This DAG has no field {name!r}; is {found[0]!r} meant?" for name, found in almost if found]
 
 
-def prefix_errors(prefix: str) -> list[str]:
-    """Return what is wrong with a prefix."""
-    try:
-        checked_prefix(prefix)
-    except KeyRefused as error:
-        return [error.facts.message]
-    return []
-
-
-def labels_in(value: Any, common: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return labels given as a map or as its JSON text; None and an empty text are none.
-
-    :param value: a song's own labels, or those of the run.
-    :param common: labels that all songs of the run get; a song's own win.
-    :raises ValueError: saying what labels look like.
-    """
-    if value in (None, "", {}):
-        return common or {}
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, Mapping):
-        raise ValueError('Labels are a flat map of texts, such as {"our_id": "A-17"}.')
-    labels = {**(common or {}), **value}
-    problems = label_errors(labels)
-    if problems:
-        raise ValueError(" ".join(problems))
-    return {str(name): str(text) for name, text in labels.items()}
-
-
-def songs_in(value: Any) -> list[Mapping[str, Any]]:
-    """Return songs given as a list of maps or as its JSON text; None and an empty text are none.
-
-    :raises ValueError: saying what such a list looks like.
-    """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else []
-        except ValueError:
-            value = [None]
-    songs = list(value) if isinstance(value, (list, tuple)) else [value] if value else []
-    if not all(isinstance(song, Mapping) and song.get("music_task_id") for song in songs):
-        raise ValueError('Songs are a list of maps such as {"music_task_id": "…", "labels": {"our_id": "A-17"}}.')
-    return songs
-
-
-def label_errors(labels: Mapping[Any, Any]) -> list[str]:
-    """Return what is wrong with labels: at most 10, names and texts of at most 256 characters, nothing nested."""
-    problems = []
-    if len(labels) > MAX_LABELS:
-        problems.append(f"There are {len(labels)} labels; at most {MAX_LABELS} are kept.")
-    for name, text in labels.items():
-        if isinstance(text, (Mapping, list, tuple)) or text is None:
-            problems.append(f"The label {str(name)[:40]!r} is no text.")
-        elif not (is_storable(str(name)) and is_storable(str(text))):
-            problems.append(
-                f"The label {str(name)[:40]!r} holds half a character, or a character that cannot be stored (NUL)."
-            )
-        elif not str(name).strip() or max(len(str(name)), len(str(text))) > MAX_LABEL_LENGTH:
-            problems.append(f"The label {str(name)[:40]!r} is empty or longer than {MAX_LABEL_LENGTH} characters.")
-    return problems
-
-
-def is_storable(text: str) -> bool:
-    """Return whether a text can be written as UTF-8 and into Airflow's database: no half of a pair, no NUL."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def first_of(problems: Iterable[str]) -> str:
+def first_of(problems: Sequence[str]) -> str:
     """Return problems as one text of a bounded length: the first twenty, each once, and how many more there are."""
-    named: dict[str, None] = {}
-    more = 0
-    for problem in problems:
-        if len(named) < MOST_NAMED:
-            named[problem] = None
-        elif problem not in named:
-            more += 1
-    return " ".join([*named, *([f"There are {more:,} more problems like these."] if more else [])])
+    different = list(dict.fromkeys(problems))
+    more = len(different) - MOST_NAMED
+    return " ".join([*different[:MOST_NAMED], *([f"There are {more:,} more problems like these."] if more > 0 else [])])
 
 
 def counted(count: int, noun: str = "song") -> str:

@@ -16,10 +16,9 @@ from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from airflow_kie.archive.record_base import ArchiveUnreadable
 from airflow_kie.archive.s3 import extra_args
 from airflow_kie.archive.s3.conditional import if_unchanged
-from airflow_kie.archive.s3.errors import S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024
@@ -106,7 +105,7 @@ class Bucket:
 
         A service that ignores conditional requests writes in any case: read back what must not get lost.
 
-        :param etag: of the object as it was read; None: there was no such object.
+        :param etag: of the object as it was read; None: it did not exist.
         :return: False if the object has changed, and nothing was written.
         """
         arguments = {**self._record(key), "Body": _json_bytes(value), "ContentType": "application/json"}
@@ -144,7 +143,7 @@ class Bucket:
             return if_unchanged(self.client.delete_object, self._object(key), etag)
 
     def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
-        """Return a small object's content, or None if there is no such object.
+        """Return a small object's content, None where it does not exist.
 
         :param max_bytes: more than this is refused, so that a stray large object cannot fill the memory.
         :raises ArchiveUnreadable: for an object larger than that.
@@ -153,7 +152,7 @@ class Bucket:
         return version and version[1]
 
     def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
-        """Return which version of an object is there and its content, or None if there is no such object.
+        """Return which version of an object is there and its content, None where it does not exist.
 
         :param max_bytes: of a larger object one byte more than this is returned.
         """
@@ -165,11 +164,11 @@ class Bucket:
                 return _facts(key, answer), body.read(max_bytes + 1)
 
     def get_json(self, key: str) -> Any:
-        """Return an object's JSON value, or None if there is no such object; see :meth:`get_json_and_etag`."""
+        """Return an object's JSON value, None where it does not exist; see :meth:`get_json_and_etag`."""
         return self.get_json_and_etag(key)[0]
 
     def get_json_and_etag(self, key: str) -> tuple[Any, str | None]:
-        """Return an object's JSON value and its ETag, or None for both if there is no such object.
+        """Return an object's JSON value and its ETag, None for both where it does not exist.
 
         :raises ArchiveUnreadable: when it is not JSON, or too large.
         """
@@ -189,7 +188,7 @@ class Bucket:
         return version
 
     def head(self, key: str) -> ObjectFacts | None:
-        """Return what S3 says of an object, or None if there is no such object."""
+        """Return what S3 says of an object, None where it does not exist."""
         with self._errors("HeadObject", key):
             answer = self._found(self.client.head_object, key)
         if answer is None:
@@ -197,7 +196,7 @@ class Bucket:
         return _facts(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
 
     def read_facts(self, key: str) -> ObjectFacts | None:
-        """Read a whole object, piece by piece, and return what it is, or None if there is no such object.
+        """Read a whole object, piece by piece, and return what it is, None where it does not exist.
 
         :return: size and SHA-256 are those of the bytes that were read.
         """
@@ -213,7 +212,7 @@ class Bucket:
         return replace(_facts(key, answer, digest.hexdigest()), size=size)
 
     def _found(self, request: Callable[..., Any], key: str) -> Any:
-        """Return S3's answer about an object, or None if there is no such object."""
+        """Return S3's answer about an object, None where it does not exist."""
         from botocore.exceptions import ClientError
 
         try:

@@ -116,6 +116,16 @@ class S3StoredWrong(S3Error, reason="s3_stored_wrong"):
     todo = "If it goes on, check the S3 service: it loses data."
 
 
+class ArchiveUnreadable(KieError, reason="archive_unreadable"):
+    """A manifest or pending record in the bucket is not what this program or a newer one wrote."""
+
+    what = "A record in the bucket cannot be read"
+    todo = (
+        "Open the object that is named. If it is damaged, copy the cover_task_ids in it, delete it and clear the task: "
+        "it is written again, and KIE names the cover task again if it was paid."
+    )
+
+
 # botocore's error code -> what it means here.
 _BY_CODE: dict[str, type[S3Error]] = {
     code: error

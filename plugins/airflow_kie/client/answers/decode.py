@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from airflow_kie.client.answers.envelope import COMMON_CODES, Envelope, Response
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import value_at, values_at
 from airflow_kie.client.operations.operation import State, TaskOperation
-from airflow_kie.client.redact import storable, without_urls
+from airflow_kie.client.redact import storable, texts_in, without_urls
 
 log = logging.getLogger(__name__)
 
@@ -204,28 +204,15 @@ def _results(kind: TaskOperation, data: Mapping[str, Any], param: Any) -> tuple[
 
     A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
     """
-    given = [*(values_at(data, kind.inputs) if kind.inputs else ()), *_urls_in(param)]
+    given = [*(values_at(data, kind.inputs) if kind.inputs else ()), *texts_in(param)]
     inputs = {_bare(value) for value in given} - {None}
     return tuple(_text(value) for value in values_at(data, kind.results) if _bare(value) not in inputs)
 
 
-def _urls_in(value: Any) -> Iterator[str]:
-    left = [value]
-    while left:
-        inner = left.pop()
-        if _is_url(inner):
-            yield inner
-        elif isinstance(inner, (dict, list)):
-            left.extend(inner.values() if isinstance(inner, dict) else inner)
-
-
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://"))
-
-
 def _bare(value: Any) -> str | None:
     """Return a URL without its query, as signatures differ from one answer to the next; None for anything else."""
-    return value.partition("?")[0] if _is_url(value) else None
+    is_url = isinstance(value, str) and value.startswith(("https://", "http://"))
+    return value.partition("?")[0] if is_url else None
 
 
 def _named_id(kind: TaskOperation, data: Any) -> str | None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from airflow_kie.client.operations.operation import State
 
 MEDIA_LIFETIME = timedelta(days=14)
 """docs.kie.ai getting-started: generated media are deleted after 14 days."""
 
+_TIME = TypeAdapter(datetime)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -101,27 +104,11 @@ def parse_time(value: Any) -> datetime | None:
 
     KIE writes epoch milliseconds, ISO with Z, and ``2025-01-01 00:00:00`` for the same field of different products.
 
-    :param value: a number of milliseconds, a string, or None; what lies outside this century is no time.
+    :param value: a number of milliseconds, a string, or None; what lies outside this century is not a time.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    parsed: datetime | None
     try:
-        parsed = _from_number(float(value))
-    except OverflowError:
+        parsed = _TIME.validate_python(None if isinstance(value, bool) else value)
+        parsed = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+    except (ValidationError, OverflowError):
         return None
-    except ValueError:
-        parsed = _from_text(str(value))
-    return parsed if parsed and _EARLIEST <= parsed < _LATEST else None
-
-
-def _from_number(number: float) -> datetime:
-    return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, tz=UTC)
-
-
-def _from_text(text: str) -> datetime | None:
-    try:
-        parsed = datetime.fromisoformat(text)
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    return parsed if _EARLIEST <= parsed < _LATEST else None

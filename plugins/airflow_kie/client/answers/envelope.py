@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.checked_json import decode_json
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import CodeTable
+from airflow_kie.client.untrusted import decode_json
 
 COMMON_CODES: CodeTable = {
     400: errors.KieInvalidRequest,

@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from airflow_kie.client.one_line import one_line
-from airflow_kie.client.redact import storable, without_urls
+from airflow_kie.client.redact import one_line, storable, without_urls
 
 
 class Scope(StrEnum):
@@ -157,14 +156,13 @@ NEXT: dict[Remedy, str] = {
 }
 
 
-NOTHING_EXPIRES = "There is no hurry: nothing of this expires."
-"""The deadline of errors behind which there is no file at KIE yet."""
+NOTHING_EXPIRES = "This is not urgent: nothing of it expires."
+"""The deadline of errors about work that has no file at KIE yet."""
 
 ELSEWHERE = (
     "airflow_kie.archive.inbox.song_request",
     "airflow_kie.archive.layout",
     "airflow_kie.archive.s3.errors",
-    "airflow_kie.archive.record_base",
 )
 """Modules with errors of their own, by name: they are imported only where a stored reason is one of theirs."""
 

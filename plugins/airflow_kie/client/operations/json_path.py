@@ -13,7 +13,7 @@ from typing import Any
 import jmespath
 from jmespath.functions import Functions, signature
 
-from airflow_kie.client.checked_json import decode_json
+from airflow_kie.client.untrusted import decode_json
 
 _ANYTHING: dict[str, list[str]] = {"types": []}
 _EMPTY: tuple[Any, ...] = (None, "", [], {})

@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 PROMPT = MappingProxyType({"V4": 3000, "V4_5": 5000, "V4_5PLUS": 5000, "V4_5ALL": 5000, "V5": 5000, "V5_5": 5000})
-"""Characters of a custom prompt (the lyrics) by model; a model that stands here not is left to KIE."""
+"""Characters of a custom prompt (the lyrics) by model; a model that is not listed is left to KIE."""
 STYLE = MappingProxyType({"V4": 200, "V4_5": 1000, "V4_5PLUS": 1000, "V4_5ALL": 1000, "V5": 1000, "V5_5": 1000})
 """Characters of the style by model."""
 SIMPLE_PROMPT = 3000
-"""Characters of a prompt without custom mode; pages of spring 2026 said 500, those of August say 3000."""
+"""Characters of a prompt without custom mode; pages of spring 2026 had 500, those of August have 3000."""
 TITLE = 80
 MODELS = tuple(PROMPT)
 

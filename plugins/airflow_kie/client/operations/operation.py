@@ -90,7 +90,7 @@ class TaskOperation:
     :param error_message_path: where details have an error message.
     :param free: it costs no credits: a request whose answer was lost may be sent once more.
     :param duplicate_codes: codes with which KIE answers where it has made this for the source before.
-    :param unknown_codes: codes with which details say that there is no such task (yet); null data says it too.
+    :param unknown_codes: codes with which details say that the task does not exist (yet); null data says it too.
     :param running_errors: an error code beside a running state announces a failure (music).
     :param create_errors: what a create's code means where it differs from the common table.
     :param details_errors: the same of a code of details.

@@ -22,10 +22,10 @@ def task_kind(name: str) -> TaskOperation:
     """Return the row of a task kind.
 
     :param name: such as ``suno.cover``.
-    :raises KeyError: with the known names, when there is no such task kind.
+    :raises KeyError: with the known names, when no task kind has this one.
     """
     row = OPERATIONS.get(name)
     if not isinstance(row, TaskOperation):
         known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, TaskOperation)))
-        raise KeyError(f"There is no KIE task kind {name!r}. Known: {known}.")
+        raise KeyError(f"Unknown KIE task kind {name!r}. Known: {known}.")
     return row

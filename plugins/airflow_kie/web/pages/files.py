@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote
 
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3StoredWrong, s3_errors
+from airflow_kie.web.pages.responses import HEADERS
 from airflow_kie.web.pages.view_model import ShownFile, SongPage
 
 _PIECE_BYTES = 256 * 1024
@@ -24,89 +27,66 @@ FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Whatever the bytes are: a page of their own can neither run nor load anything."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """A part of a file.
-
-    :param start: first byte.
-    :param end: last byte, included.
-    :param whole: True for a file that is sent as a whole.
-    """
-
-    start: int
-    end: int
-    whole: bool
-
-    @property
-    def size(self) -> int:
-        """Return how many bytes it has."""
-        return self.end - self.start + 1
-
-
 class RangeNotSatisfiable(Exception):
     """The range lies outside of the file."""
 
 
-def slice_of(file: ShownFile, range_header: str | None, if_range: str | None) -> Slice:
-    """Return which part is asked for; several ranges, and what is no range, mean the whole file (RFC 9110).
+def file_answer(request: Request, bucket: Bucket, page: SongPage, file: ShownFile, *, download: bool) -> Response:
+    """Return a file or the part of it that is asked for; type and size are the manifest's, not S3's.
 
-    :raises RangeNotSatisfiable: when it begins behind the file's end.
+    :raises S3Error: when S3 does not give it; its subclass says why.
     """
-    whole = Slice(0, file.size - 1, whole=True)
+    record, tag = file.record, etag(file.record)
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", **HEADERS}  # asked again: a login may have ended
+    if request.headers.get("if-none-match") == tag and "range" not in request.headers:
+        return Response(status_code=304, headers=headers)
+    try:
+        part = part_of(record, request.headers.get("range"), request.headers.get("if-range"))
+    except RangeNotSatisfiable:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{record.size}"})
+    headers |= {
+        "Content-Type": record.content_type,
+        "Content-Length": str(record.size if part is None else len(part)),
+        "Content-Disposition": disposition_of(page, file, download=download),
+        "Accept-Ranges": "bytes",
+        "Content-Security-Policy": FILE_POLICY,
+    }
+    if part:
+        headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{record.size}"
+    return StreamingResponse(_stream(bucket, record, part), 206 if part else 200, headers)
+
+
+def part_of(file: FileRecord, range_header: str | None, if_range: str | None) -> range | None:
+    """Return which bytes are asked for; several ranges, and an invalid one, mean the whole file: None (RFC 9110).
+
+    :raises RangeNotSatisfiable: when the range begins behind the file's end.
+    """
     found = _RANGE.fullmatch(range_header or "")
     if not found or found.groups() == ("", "") or (if_range and if_range != etag(file)):
-        return whole
+        return None
     first, last = found.groups()
-    if not first:
-        if int(last) == 0 or not file.size:
-            raise RangeNotSatisfiable
-        return Slice(max(0, file.size - int(last)), file.size - 1, whole=False)
-    start, end = int(first), min(int(last) if last else file.size - 1, file.size - 1)
-    if last and int(last) < start:
-        return whole
-    if start >= file.size:
+    if first and last and int(last) < int(first):
+        return None
+    start = int(first) if first else max(0, file.size - int(last))
+    part = range(start, min(int(last) + 1, file.size) if first and last else file.size)
+    if not part:
         raise RangeNotSatisfiable
-    return Slice(start, end, whole=False)
+    return part
 
 
-def etag(file: ShownFile) -> str:
+def etag(file: FileRecord) -> str:
     """Return the file's entity tag: its SHA-256."""
     return f'"{file.sha256}"'
 
 
-def headers_of(file: ShownFile, part: Slice, disposition: str) -> dict[str, str]:
-    """Return the headers of an answer with a file: type and size are the manifest's, not S3's."""
-    headers = {
-        "Content-Type": file.content_type,
-        "Content-Length": str(part.size),
-        "Content-Disposition": disposition,
-        "Accept-Ranges": "bytes",
-        "ETag": etag(file),
-        "Cache-Control": "private, no-cache",  # asked again each time: a login may have ended
-        "Content-Security-Policy": FILE_POLICY,
-        **EVERYWHERE,
-    }
-    if not part.whole:
-        headers["Content-Range"] = f"bytes {part.start}-{part.end}/{file.size}"
-    return headers
-
-
-EVERYWHERE: Mapping[str, str] = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Frame-Options": "SAMEORIGIN",
-}
-
-
 def disposition_of(song: SongPage, file: ShownFile, *, download: bool) -> str:
     """Return how a browser takes the file, with the name under which it is saved (RFC 6266, RFC 5987)."""
-    how = "attachment" if download or file.kind == "lyrics" else "inline"
+    how = "attachment" if download or file.record.kind == "lyrics" else "inline"
     return f"{how}; filename=\"{file.name}\"; filename*=UTF-8''{quote(saved_name(song, file), safe='')}"
 
 
 def saved_name(song: SongPage, file: ShownFile) -> str:
-    """Return a file name that says whose file it is, without what file systems and terminals stumble over."""
+    """Return a file name that says whose file it is, without characters that file systems and terminals misread."""
     kept = "".join(
         character if not unicodedata.category(character).startswith(("C", "Z")) else " "
         for character in unicodedata.normalize("NFC", song.title)
@@ -116,25 +96,24 @@ def saved_name(song: SongPage, file: ShownFile) -> str:
     return f"{title or song.music_task_id} - {file.name}"
 
 
-def opened(bucket: Bucket, file: ShownFile, part: Slice) -> Iterator[bytes]:
+def _stream(bucket: Bucket, file: FileRecord, part: range | None) -> Iterator[bytes]:
     """Ask S3 for a part of a file; return its pieces, which close the connection at their end.
 
     :raises S3StoredWrong: when S3 has another size than the manifest says.
-    :raises S3Error: its subclass says why.
     """
-    wanted = bucket.read_arguments
-    if not part.whole:
-        wanted["Range"] = f"bytes={part.start}-{part.end}"
+    asked, size = bucket.read_arguments, file.size
+    if part:
+        asked["Range"], size = f"bytes={part[0]}-{part[-1]}", len(part)
     with s3_errors("GetObject", bucket.name, file.key, bucket.principal):
-        answer = bucket.client.get_object(Bucket=bucket.name, Key=file.key, **wanted)
-    if answer["ContentLength"] != part.size:
-        answer["Body"].close()
-        raise S3StoredWrong(
-            f"GetObject on {bucket.url(file.key)}: {part.size} bytes are archived, {answer['ContentLength']} came"
-        )
-    return _pieces(bucket, file.key, answer["Body"])
+        answer = bucket.client.get_object(Bucket=bucket.name, Key=file.key, **asked)
+    body = answer["Body"]
+    if answer["ContentLength"] != size:
+        body.close()
+        came = f"{size} bytes are archived, {answer['ContentLength']} came"
+        raise S3StoredWrong(f"GetObject on {bucket.url(file.key)}: {came}")
 
+    def pieces() -> Iterator[bytes]:
+        with body, s3_errors("GetObject", bucket.name, file.key, bucket.principal):
+            yield from body.iter_chunks(_PIECE_BYTES)
 
-def _pieces(bucket: Bucket, key: str, body: Any) -> Iterator[bytes]:
-    with body, s3_errors("GetObject", bucket.name, key, bucket.principal):
-        yield from body.iter_chunks(_PIECE_BYTES)
+    return pieces()

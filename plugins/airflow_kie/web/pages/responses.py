@@ -1,45 +1,48 @@
 """What the song pages answer with: a page made from a template, under a policy that lets it load nothing foreign."""
-# No `from __future__ import annotations`: FastAPI reads the annotations of handlers that are made in functions.
+
+from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from airflow_kie.archive.record_base import ArchiveUnreadable
+from airflow_kie._airflow_private.process import login_address
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.errors.base import KieError
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
-from airflow_kie.web.pages.files import EVERYWHERE
-from airflow_kie.web.pages.queries import SongQueries
 from airflow_kie.web.pages.view_model import day, length
 
 log = logging.getLogger(__name__)
 
-_TEMPLATES = Environment(loader=PackageLoader(__package__, "templates"), autoescape=True, undefined=StrictUndefined)
+HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+"""Headers of every answer."""
 
-
-def _size(size: int) -> str:
-    return f"{size / 1024**2:,.1f} MB" if size >= 1024**2 else f"{max(1, size // 1024):,} KB"
-
-
-_TEMPLATES.filters.update(day=day, length=length, size=_size, part=lambda text: quote(str(text), safe=""))
+_LOADER = PackageLoader(__package__, "templates")
+_ENVIRONMENT = Environment(loader=_LOADER, autoescape=True, undefined=StrictUndefined)
+_ENVIRONMENT.filters.update(day=day, length=length, part=lambda text: quote(str(text), safe=""))
 
 
 def _inline(name: str) -> str:
-    """Put a file of ours into the templates; return the source with which a policy allows it, and no other."""
-    # Without the last line's end, so that the hash is that of what stands between <style> and </style>.
-    text = PackageLoader(__package__, "templates").get_source(_TEMPLATES, name)[0].strip()
-    _TEMPLATES.globals["style" if name.endswith(".css") else "script"] = Markup(text)  # noqa: S704 - our own file
+    """Put one of our files into the templates; return the source with which a policy allows it, and nothing else."""
+    # Without the last line's end, so that the hash is that of the text between <style> and </style>.
+    text = _LOADER.get_source(_ENVIRONMENT, name)[0].strip()
+    _ENVIRONMENT.globals["style" if name.endswith(".css") else "script"] = Markup(text)  # noqa: S704 - our own file
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -49,20 +52,29 @@ PAGE_POLICY = (
 )
 REFRESHING_POLICY = f"{PAGE_POLICY}; script-src {_inline('refresh.js')}; connect-src 'self'"
 """Of a page that asks for itself again: one script, word for word, which can ask nobody else."""
-_PAGE_HEADERS = {"Cache-Control": "no-store", **EVERYWHERE}
 
 
-class NothingToShow(Exception):
+def _of_request(request: Request) -> dict[str, Any]:
+    """Return what every template shows of a request."""
+    # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
+    framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
+    root = root_of(request)
+    return {"root": root, "airflow": root.removesuffix("/kie"), "framed": framed}
+
+
+_TEMPLATES = Jinja2Templates(env=_ENVIRONMENT, context_processors=[_of_request])
+
+
+class NothingToShow(HTTPException):
     """There is a sentence instead of a song.
 
     :param heading: in a few words.
     :param sentence: what a person can do.
-    :param status: HTTP status.
     """
 
-    def __init__(self, heading: str, sentence: str, status: int = 404) -> None:
-        super().__init__(heading)
-        self.heading, self.sentence, self.status = heading, sentence, status
+    def __init__(self, heading: str, sentence: str) -> None:
+        super().__init__(404, sentence)
+        self.heading = heading
 
 
 def page_answer(
@@ -76,18 +88,14 @@ def page_answer(
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
-    shown["notices"] = spending_notices() if logged_in else []
-    # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
-    framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
-    text = _TEMPLATES.get_template(template).render(
-        root=root_of(request), airflow=_airflow_root(request), framed=framed, refresh=refresh, **shown
-    )
+    shown |= {"refresh": refresh, "notices": spending_notices() if logged_in else []}
     policy = REFRESHING_POLICY if refresh else PAGE_POLICY
-    tag = f'"{hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]}"'
-    headers = {**_PAGE_HEADERS, "Content-Security-Policy": policy, "ETag": tag}
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
+    page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)
+    tag = page.headers["ETag"] = f'"{hashlib.sha256(page.body).hexdigest()[:32]}"'
     if status == 200 and request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return HTMLResponse(text, status, headers)
+        return Response(status_code=304, headers={**headers, "ETag": tag})
+    return page
 
 
 def spending_notices() -> list[str]:
@@ -104,50 +112,38 @@ def root_of(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
-def _airflow_root(request: Request) -> str:
-    return root_of(request).removesuffix("/kie")
-
-
 def run_root(request: Request, dag_id: str, run_id: str) -> str:
     return f"{root_of(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
 
 
-def add_refusals(app: FastAPI, world: SongQueries) -> None:
+def add_refusals(app: FastAPI) -> None:
     """Let every refusal be a page with a sentence."""
-    say = functools.partial(page_answer, template="message.html", login="", back=False)
-
-    @app.exception_handler(NothingToShow)
-    def nothing(request: Request, error: NothingToShow) -> Response:
-        return say(request, status=error.status, heading=error.heading, sentence=error.sentence)
-
-    @app.exception_handler(KeyRefused)
-    def no_id(request: Request, error: KeyRefused) -> Response:
-        return say(request, status=404, heading="This is no music task id", sentence=error.facts.message, back=True)
-
-    @app.exception_handler(ArchiveUnreadable)
-    def unreadable(request: Request, error: ArchiveUnreadable) -> Response:
-        log.warning("Song page %s: %s", request.url.path, error)
-        sentence = f"{error.facts.message}. {error.todo}"  # which object it is has to be known for it to be fixed
-        return say(request, status=503, heading=error.what, sentence=sentence, back=True)
-
-    @app.exception_handler(KieError)
-    def refused(request: Request, error: KieError) -> Response:
-        log.warning("Song page %s: %s", request.url.path, error)
-        return say(request, status=503, heading=error.what, sentence=error.todo)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error, NothingToShow):
+            return _message(request, 404, error.heading, error.detail)
         heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
-        login = world.login_address(str(request.url)) if error.status_code == 401 else ""
-        return say(request, status=error.status_code, heading=heading, sentence=sentence, login=login, logged_in=False)
+        login = login_address(str(request.url)) if error.status_code == 401 else ""
+        return _message(request, error.status_code, heading, sentence, login=login, logged_in=False)
+
+    @app.exception_handler(KieError)
+    def refused(request: Request, error: KieError) -> Response:
+        if isinstance(error, KeyRefused):
+            return _message(request, 404, "This is not a music task id", error.facts.message, back=True)
+        log.warning("Song page %s: %s", request.url.path, error)
+        if isinstance(error, ArchiveUnreadable):  # which object it is has to be known for it to be fixed
+            return _message(request, 503, error.what, f"{error.facts.message}. {error.todo}", back=True)
+        return _message(request, 503, error.what, error.todo)
+
+
+def _message(request: Request, status: int, heading: str, sentence: str, **more: Any) -> Response:
+    shown = {"heading": heading, "sentence": sentence, "login": "", "back": False, **more}
+    return page_answer(request, "message.html", status, **shown)
 
 
 _HTTP = {
     401: ("You are not logged in", "Log in to Airflow, then open this page again."),
-    403: (
-        "You may not see this",
-        f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG.",
-    ),
-    404: ("There is no such page", "The songs stand under /kie/songs."),
-    405: ("There is no such page", "The songs stand under /kie/songs."),
+    403: ("You may not see this", f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG."),
+    404: ("Page not found", "The songs are at /kie/songs."),
 }

@@ -1,4 +1,4 @@
-"""What the page of one song shows: its state in words, its files, its trouble. It knows no HTTP and no Airflow."""
+"""What the page of one song shows: its state as a sentence, its files, its trouble. It knows no HTTP and no Airflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from enum import StrEnum
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.pending import Failure, Pending, WaitingFor
-from airflow_kie.archive.record_base import Label
 from airflow_kie.client.errors import KieError, error_class
 
 SHOWN_TYPES: Mapping[str, frozenset[str]] = {
@@ -24,15 +23,14 @@ _FILE_NAME = re.compile(r"(?:cover|track|lyrics)-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}"
 _LONGEST = 300
 """Characters of a text of KIE's that are shown: a title can be anything."""
 _TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
-_KINDS = {"cover": "Cover", "track": "Track", "lyrics": "Lyrics"}
-_WORDS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
+_PLURALS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
 
 
 class State(StrEnum):
-    """How far a song is, in the words that stand on its page."""
+    """How far a song is, as its page shows it."""
 
     ARCHIVED = "Archived"
-    IN_WORK = "In work"
+    IN_PROGRESS = "In progress"
     FAILED = "Failed"
     WAITING = "Waiting"
     UNKNOWN = "Unknown"
@@ -42,22 +40,13 @@ class State(StrEnum):
 class ShownFile:
     """A file that the page shows and offers.
 
+    :param record: its manifest's; the type is the one that was checked when it was archived, not the one in S3.
     :param name: last part of its key, such as ``cover-1.png``.
-    :param key: its key in the bucket.
-    :param content_type: the type that was checked when it was archived, not the one that S3 stores.
-    :param size: bytes.
     """
 
+    record: FileRecord
     name: str
-    key: str
-    kind: str
     caption: str
-    content_type: str
-    size: int
-    sha256: str
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class SongPage:
-    """Everything that stands on the page of a song.
+    """Everything that the page of a song shows.
 
     :param state: its state.
     :param sentence: what that means here.
@@ -101,16 +90,7 @@ class SongPage:
 
     def of_kind(self, kind: str) -> tuple[ShownFile, ...]:
         """Return the files of a kind, in KIE's order."""
-        return tuple(file for file in self.files if file.kind == kind)
-
-    @property
-    def first_cover(self) -> ShownFile | None:
-        """Return the cover that stands for the song in a list."""
-        return next(iter(self.of_kind("cover")), None)
-
-    def file(self, name: str) -> ShownFile | None:
-        """Return the file of that name, None if the manifest names no such file or it is not one to show."""
-        return next((file for file in self.files if file.name == name), None)
+        return tuple(file for file in self.files if file.record.kind == kind)
 
 
 def song_page(
@@ -119,7 +99,7 @@ def song_page(
     """Return what is shown of a song.
 
     :param manifest: its manifest, None while it is not archived.
-    :param pending: its pending record, None when nothing is owed.
+    :param pending: its pending record, None when nothing is pending.
     :param active: the run that the pending record names is queued or running.
     :param now: the time, for what KIE still has.
     """
@@ -153,7 +133,7 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
 
 
 def refusal(reason: str, message: str, *, now: datetime) -> Trouble:
-    """Return why a run has begun with no song."""
+    """Return why a run has begun without a song."""
     return _trouble(Failure(reason=reason, message=message, at=now), again=False)
 
 
@@ -181,22 +161,22 @@ def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) 
     missing = pending.wanted.missing_in(manifest)
     if manifest and not missing:
         return _nothing_pending(manifest)
-    owed = f"Archived, but still owed: {', '.join(_WORDS[kind] for kind in missing)}. " if manifest else ""
+    missed = f"Archived, but still pending: {', '.join(_PLURALS[kind] for kind in missing)}. " if manifest else ""
     if active and pending.waiting_for:
-        return State.IN_WORK, owed + _waiting(pending.waiting_for)
+        return State.IN_PROGRESS, missed + _waiting(pending.waiting_for)
     if active:
-        return State.IN_WORK, owed + "A run works on it at the moment."
+        return State.IN_PROGRESS, missed + "A run works on it at the moment."
     if pending.unconfirmed:
         return State.WAITING, (
             f"A callback named this id on {day(pending.first_seen_at)}; KIE has not confirmed yet that it is a song. "
             "cover_inbox asks KIE again by itself, and drops the id if KIE knows no such song."
         )
     if pending.last_failure:
-        return State.FAILED, owed + "The last attempt failed; nothing half-finished is kept or shown."
+        return State.FAILED, missed + "The last attempt failed; nothing half-finished is kept or shown."
     if pending.working:
-        return State.WAITING, owed + "Its run has ended without it; cover_inbox hands it on again by itself."
-    heard = f"Heard of on {day(pending.first_seen_at)}, {_HEARD.get(pending.received_from, 'somewhere')}; "
-    return State.WAITING, owed + heard + "no run works on it yet. cover_inbox hands it on by itself."
+        return State.WAITING, missed + "Its run has ended without it; cover_inbox starts another one by itself."
+    received = f"Received on {day(pending.first_seen_at)}{_SOURCES.get(pending.received_from, '')}; "
+    return State.WAITING, missed + received + "no run works on it yet. cover_inbox starts one by itself."
 
 
 def _waiting(outage: WaitingFor) -> str:
@@ -206,12 +186,12 @@ def _waiting(outage: WaitingFor) -> str:
     return f"Waiting since {day(outage.since)}: {what}. It goes on by itself when that ends.{todo}"
 
 
-_HEARD = {
-    "event": "by an event",
-    "form": "from the form",
-    "inbox": "from the inbox",
-    "callback": "by a callback of KIE",
-    "generate": "when it was generated",
+_SOURCES = {
+    "event": " from an event",
+    "form": " from the form",
+    "inbox": " from the inbox",
+    "callback": " from a callback of KIE",
+    "generate": " when it was generated",
 }
 
 
@@ -225,7 +205,7 @@ def _nothing_pending(manifest: Manifest | None) -> tuple[State, str]:
 
 
 def _trouble(failure: Failure, *, again: bool) -> Trouble:
-    """Return the typed error's words: its message begins with what happened and ends with what to do."""
+    """Return the typed error's sentences: its message begins with what happened and ends with what to do."""
     error = error_class(failure.reason)
     todo = error.todo if error else "Read the log of the red task, fix what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
@@ -259,16 +239,12 @@ def _facts(
         ("Music task id", keys.music_task_id),
         ("Model", cut((manifest and manifest.song.model) or "")),
         ("Generated", day(manifest.song.completed_at if manifest else None)),
-        ("First heard of", day(first_seen)),
+        ("Received", day(first_seen)),
         ("Archived", day(manifest.created_at if manifest else None)),
         ("Paid cover tasks", ", ".join(pending.cover_task_ids) if pending and not manifest else ""),
         ("KIE's own copy", _kies_copy(manifest, pending, now)),
-        *_labels(labels),
+        *((f"Label {cut(label.name)}", cut(label.value)) for label in labels),
     )
-
-
-def _labels(labels: tuple[Label, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((f"Label {cut(label.name)}", cut(label.value)) for label in labels)
 
 
 def _kies_copy(manifest: Manifest | None, pending: Pending | None, now: datetime) -> str:
@@ -297,16 +273,9 @@ def _shown(keys: SongKeys, manifest: Manifest | None) -> tuple[ShownFile, ...]:
     several = {kind for kind in order if sum(file.kind == kind for file in files) > 1}
     return tuple(
         ShownFile(
+            record=file,
             name=file.key.removeprefix(keys.folder),
-            key=file.key,
-            kind=file.kind,
-            caption=f"{_KINDS[file.kind]} {file.position}" if file.kind in several else _KINDS[file.kind],
-            content_type=file.content_type,
-            size=file.size,
-            sha256=file.sha256,
-            width=file.width,
-            height=file.height,
-            seconds=file.duration_seconds,
+            caption=file.kind.capitalize() + (f" {file.position}" if file.kind in several else ""),
         )
         for file in sorted(files, key=lambda file: (order.index(file.kind), file.position))
     )

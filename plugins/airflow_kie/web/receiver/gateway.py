@@ -1,35 +1,135 @@
-"""What the receiver asks of the Airflow that it serves: from inside of it, or over its public REST API."""
+"""What the receiver asks of the Airflow that it serves, and what becomes of a song that another program has made.
+
+Such a song is recorded in the bucket before KIE gets its 200, and announced after.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+import threading
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from airflow_kie import settings
 from airflow_kie._airflow_private.metadata import Wake
-from airflow_kie.client.callbacks.auth import CallbackKeys
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.manifest import Wanted
+from airflow_kie.archive.pending import Options
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
+from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.web.cache import cached_for_a_minute
+from airflow_kie.web.receiver.connections import Connections
+
+log = logging.getLogger(__name__)
+_LOCKS = 64
 
 
-class AirflowGateway(Protocol):
-    """An Airflow, as the receiver needs it."""
+class NoBucket(Exception):
+    """A song cannot be recorded because no bucket is configured."""
 
-    def keys_of(self, kie_conn_id: str) -> CallbackKeys:
-        """Return what checks a connection's callbacks, from a cache; nothing for one that is unknown."""
 
+class AirflowGateway(Connections, ABC):
+    """An Airflow, as the receiver needs it: from inside of it, or over its public REST API."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bucket = cached_for_a_minute(_open)
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    @abstractmethod
     def wake(self, waiting: Waiting) -> Wake:
-        """Let a deferred task instance look now."""
+        """Resume a deferred task instance, so that it reads from KIE now."""
 
+    @abstractmethod
     def wake_sensors(self, kie_task_id: str) -> int:
-        """Let the sensors that wait for a KIE task look now; return how many did."""
+        """Resume the sensors that wait for a KIE task; return how many."""
 
-    def ask_kie(self, kie_conn_id: str, task_id: str) -> Claim:
-        """Return what KIE says of an id that a callback calls a song."""
+    @abstractmethod
+    def run_is_active(self, dag_id: str, run_id: str) -> bool:
+        """Return whether a DAG run is queued or running."""
+
+    @abstractmethod
+    def event_was_sent(self, music_task_id: str, since: datetime) -> bool:
+        """Return whether "music complete" was sent for a song since a time, by any sender."""
+
+    @abstractmethod
+    def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
+        """Send "music complete"; return False while no DAG has declared the asset."""
+
+    @abstractmethod
+    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+        """Write into the connection's Variable when the last callback came; called at most once a minute."""
 
     def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
-        """Note durably that a song is owed a cover; return whether a run is to be started for it."""
+        """Write a song's pending record; return whether its event is to be sent.
+
+        No event is sent for a song that is archived, that an active run works on, or that was announced a moment ago:
+        its run is about to start then. Should that event get lost, reconciliation finds the record. Nor is one sent for
+        a song that KIE has not confirmed: its record says so, and reconciliation asks KIE again. Such a claim changes
+        no record of a song that is confirmed.
+
+        :param kie_conn_id: the connection whose account called.
+        :param music_task_id: the id that its callback calls a song.
+        :param claim: what KIE says of that id, which is not `OTHER`.
+        :raises NoBucket: when `[kie] bucket` is not set.
+        :raises KieError: when the record cannot be written: KIE gets no 200 and calls again.
+        """
+        bucket, prefix = settings.text("bucket"), settings.text("prefix", "songs")
+        if not bucket:
+            raise NoBucket(f"Song {music_task_id} cannot be recorded: no bucket is set in the [kie] configuration")
+        wanted = Wanted(audio=settings.flag("archive_audio"), lyrics=settings.flag("archive_lyrics"))
+        with self._lock_of(music_task_id):
+            archive = SongArchive(self._bucket(bucket), ArchiveKeys(prefix).song(music_task_id))
+            if not wanted.missing_in(archive.manifest()):
+                return False
+            known = archive.pending()
+            if known and self._is_announced(music_task_id):
+                return False
+            if known and known.working and self.run_is_active(known.working.dag_id, known.working.run_id):
+                return False
+            if known and not known.unconfirmed and claim is not Claim.SONG:
+                return False
+            record = archive.update_pending(
+                received_from="callback",
+                kie_conn_id=kie_conn_id,
+                options=Options.of(wanted),
+                unconfirmed=None if claim is Claim.SONG else claim.value,
+            )
+        if record.unconfirmed:
+            log.warning(
+                "Song %s is recorded, but KIE has not confirmed it: reconciliation asks KIE again.", music_task_id
+            )
+        return not record.unconfirmed
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
-        """Send "music complete" for a song."""
+        """Send "music complete", unless another callback of the same moment has done so."""
+        extra = {"music_task_id": music_task_id, "kie_conn_id": kie_conn_id, "received_from": "callback"}
+        with self._lock_of(music_task_id):
+            if self._is_announced(music_task_id):
+                return
+            if self.send_event(music_task_id, extra):
+                log.info("Song %s is recorded and announced: music_cover starts for it.", music_task_id)
+            else:
+                why = f"no DAG has declared the asset {MUSIC.uri}, or this Airflow takes no event"
+                log.warning("Song %s is recorded; reconciliation starts it: %s.", music_task_id, why)
 
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
-        """Leave a trace of proven callbacks; asked for at most once a minute."""
+    def _is_announced(self, music_task_id: str) -> bool:
+        """Return whether its event is younger than the records that reconciliation reads."""
+        since = datetime.now(UTC) - timedelta(minutes=settings.number("reconcile_after_minutes", 10))
+        return self.event_was_sent(music_task_id, since)
+
+    def _lock_of(self, music_task_id: str) -> threading.Lock:
+        """Return the lock under which one callback of a song is handled at a time."""
+        return self._locks[hash(music_task_id) % _LOCKS]
+
+
+def _open(name: str) -> Bucket:
+    # To make an S3 client takes a tenth of a second, longer than all the rest.
+    bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
+    bucket.create_on_loopback()
+    return bucket

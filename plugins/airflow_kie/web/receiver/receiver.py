@@ -1,9 +1,9 @@
 """The callback receiver: one public route, safe by design.
 
 Verify first, trust nothing in the body, make durable what is accepted, then answer 200. A callback delivers no data:
-it makes somebody look at KIE's details, which are the truth. Whether an id is a song is asked from KIE before it is
+it makes its task read KIE's details, which are the truth. Whether an id is a song is asked from KIE before it is
 recorded; while KIE cannot be asked, the record says that it is unconfirmed. What is not verified costs no database and
-no look-up of a connection, and changes nothing.
+reads no connection, and changes nothing.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from fastapi import BackgroundTasks, FastAPI, Request, Response
+from cachetools import TTLCache
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from airflow_kie import metrics
@@ -27,7 +29,6 @@ from airflow_kie.client.callbacks.signature import SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import CallbackCounter
-from airflow_kie.web.receiver.asking import Claims
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
@@ -40,77 +41,97 @@ UNVERIFIED_PER_SECOND = 20
 KIE would be a lost delivery."""
 BODY_SECONDS = 10.0
 """Seconds within which a body must have come: KIE gives a receiver 15 for everything."""
-WAKE_AGAIN = 10
-"""How often a task that is not waiting yet is told again, once a second: a callback can come before its task defers."""
+WAKE_ATTEMPTS = 10
+"""Attempts to wake a task that is not waiting yet, one a second: a callback can come before its task defers."""
 THREADS = 16
-"""Threads for secrets, database and bucket, of the receiver's own: were one away, Airflow's pages would go on."""
+"""Threads for secrets, database and bucket, of the receiver's own: were one not to answer, Airflow's pages still do."""
+ASK_SECONDS = 8.0
+"""Seconds for everything that is asked about an id; KIE gives a receiver 15 for the whole answer."""
+ASK_AGAIN_SECONDS = 30.0
+"""Seconds in which an id is asked about once, however often its callback is sent again."""
+ASK_THREADS = 8
+"""Threads that may wait for KIE: the ones that make callbacks durable are others."""
 INTERMEDIATE = frozenset({"text", "first"})
 """Stages of a music task that end nothing (docs.kie.ai suno-api/generate-music-callbacks)."""
 FINAL = "complete"
 
 
-@dataclass
-class _Refusals:
-    """Counts unverified requests within the running second."""
+class Claims:
+    """Asks KIE what ids are: each once in a while, a few at a time, and never for long.
 
-    clock: Callable[[], float]
-    second: int = 0
-    count: int = 0
+    :param ask: asks about a connection's id; may block.
+    """
 
-    def too_many(self) -> bool:
-        now = int(self.clock())
-        if now != self.second:
-            self.second, self.count = now, 0
-        self.count += 1
-        return self.count > UNVERIFIED_PER_SECOND
+    def __init__(self, ask: Callable[[str, str], Claim]) -> None:
+        self.ask = ask
+        self._asked: TTLCache[tuple[str, str], asyncio.Task[Claim]] = TTLCache(maxsize=1000, ttl=ASK_AGAIN_SECONDS)
+        self._threads = anyio.CapacityLimiter(ASK_THREADS)
+
+    async def of(self, kie_conn_id: str, task_id: str) -> Claim:
+        """Return what an id is, `NOT_ASKED` where KIE does not say so in time."""
+        key = (kie_conn_id, task_id)
+        asking = self._asked.get(key)
+        if asking is None:
+            asking = self._asked[key] = asyncio.create_task(self._in_time(*key))
+        return await asyncio.shield(asking)
+
+    async def _in_time(self, kie_conn_id: str, task_id: str) -> Claim:
+        with anyio.move_on_after(ASK_SECONDS):
+            return await to_thread.run_sync(
+                self.ask, kie_conn_id, task_id, abandon_on_cancel=True, limiter=self._threads
+            )
+        log.warning("KIE did not answer in %g s whether task %s is a song.", ASK_SECONDS, task_id)
+        return Claim.NOT_ASKED
 
 
 @dataclass
 class Receiver:
     """Decides about one callback.
 
-    :param world: Airflow.
+    :param airflow: the Airflow that it serves.
     :param clock: epoch seconds.
     :param pause: seconds between two attempts to wake a task that is not waiting yet.
     """
 
-    world: AirflowGateway
+    airflow: AirflowGateway
     clock: Callable[[], float] = time.time
     pause: float = 1.0
     counter: CallbackCounter = field(default_factory=CallbackCounter)
-    _told_again: set[Waiting] = field(default_factory=set)
+    _early: set[Waiting] = field(default_factory=set)
+    _refused_in: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        self.refusals = _Refusals(self.clock)
         self.threads = anyio.CapacityLimiter(THREADS)
-        self.claims = Claims(self.world.ask_kie)
+        self.claims = Claims(self.airflow.ask_kie)
 
-    async def receive(self, kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
+    async def receive(self, kie_conn_id: str, request: Request, body: bytes, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
-        body, status = await _body(request)
         await metrics.get_ready()
-        if status != 200:
-            metrics.CALLBACKS.add(outcome="bad_body")
-            return Response(status_code=status)
         try:
             task_id, decoded = task_id_in(body)
-            keys = await self._in_thread(self.world.keys_of, kie_conn_id)
+            keys = await self._in_thread(self.airflow.keys_of, kie_conn_id)
             token = request.query_params.get(TOKEN_PARAMETER, "")
             proof = prove(keys, kie_conn_id, task_id, request.headers, token, self.clock())
         except SignatureRefused as refusal:
             return self._refuse(kie_conn_id, refusal)
         try:
-            await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
+            outcome = await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
             metrics.CALLBACKS.add(outcome="not_stored")
-            log.exception("The callback of KIE task %s could not be kept; KIE is told so and calls again.", task_id)
+            log.exception("The callback of KIE task %s could not be recorded; KIE gets a 500 and calls again.", task_id)
             return Response(status_code=500)
+        metrics.CALLBACKS.add(outcome=outcome)
         if count := self.counter.count(kie_conn_id):
-            later.add_task(self._record_callbacks, kie_conn_id, count, proof.by)
-        return Response('{"status":"received"}', media_type="application/json")
+            lost = "When KIE last called back could not be recorded; nothing else depends on it."
+            later.add_task(self._follow_up, lost, self.airflow.record_callbacks, kie_conn_id, count, proof.by)
+        return JSONResponse({"status": "received"})
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
-        if self.refusals.too_many():
+        second, count = int(self.clock()), 1
+        if second == self._refused_in[0]:
+            count += self._refused_in[1]
+        self._refused_in = (second, count)
+        if count > UNVERIFIED_PER_SECOND:
             metrics.CALLBACKS.add(outcome="rate_limited")
             return Response(status_code=429)
         metrics.CALLBACKS.add(outcome="refused")
@@ -124,97 +145,89 @@ class Receiver:
         body: Mapping[str, Any],
         waiting: Waiting | None,
         later: BackgroundTasks,
-    ) -> None:
-        """Wake who waits; record a song that nobody here has made, and announce it once the answer is out."""
+    ) -> str:
+        """Wake the task that waits; record a song that nobody here has made, and announce it after the answer.
+
+        :return: what came of the callback, for the metric.
+        """
         stage = _stage(body)
         if stage in INTERMEDIATE:
-            outcome = "stage"
             log.info("KIE task %s has reached stage %s.", task_id, stage)
-        elif waiting:
-            woken = await self._in_thread(self.world.wake, waiting)
-            outcome = woken.name.lower()
+            return "stage"
+        if waiting:
+            woken = await self._in_thread(self.airflow.wake, waiting)
             log.info("KIE task %s has ended; %s.", task_id, woken.value)
-            if woken is Wake.NOT_YET and waiting not in self._told_again:
+            if woken is Wake.NOT_YET and waiting not in self._early:
                 later.add_task(self._wake_soon, waiting)
-        else:
-            woken_sensors = await self._in_thread(self.world.wake_sensors, task_id)
-            outcome = "sensors"
-            log.info("KIE task %s has ended; %d sensors look now.", task_id, woken_sensors)
-            if stage == FINAL and body.get("code") == 200 and await self._is_new_song(kie_conn_id, task_id):
-                outcome = "song"
-                later.add_task(self._announce, kie_conn_id, task_id)
-        metrics.CALLBACKS.add(outcome=outcome)
+            return woken.name.lower()
+        sensors = await self._in_thread(self.airflow.wake_sensors, task_id)
+        log.info("KIE task %s has ended; %d sensors were resumed.", task_id, sensors)
+        if stage != FINAL or body.get("code") != 200 or not await self._is_new_song(kie_conn_id, task_id):
+            return "sensors"
+        lost = f"Song {task_id} is recorded, but could not be announced; reconciliation starts it."
+        later.add_task(self._follow_up, lost, self.airflow.announce, kie_conn_id, task_id)
+        return "song"
 
     async def _is_new_song(self, kie_conn_id: str, task_id: str) -> bool:
-        """Record what a callback calls a song, unless KIE says that it is none; return whether it starts a run."""
+        """Record what a callback calls a song, unless KIE says that it is not one; return whether it starts a run."""
         claim = await self.claims.of(kie_conn_id, task_id)
         if claim is Claim.OTHER:
-            log.warning("A callback calls KIE task %s a finished song, and KIE says that it is none: ignored.", task_id)
+            log.warning("A callback calls KIE task %s a finished song, which KIE denies: ignored.", task_id)
             return False
-        return await self._in_thread(self.world.register, kie_conn_id, task_id, claim)
+        return await self._in_thread(self.airflow.register, kie_conn_id, task_id, claim)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
         """Try again for some seconds, without holding a thread; equal callbacks are one."""
-        if waiting in self._told_again:
+        if waiting in self._early:
             return
-        self._told_again.add(waiting)
+        self._early.add(waiting)
         try:
-            for _ in range(WAKE_AGAIN):
+            for _ in range(WAKE_ATTEMPTS):
                 await asyncio.sleep(self.pause)
-                if await self._in_thread(self.world.wake, waiting) is not Wake.NOT_YET:
+                if await self._in_thread(self.airflow.wake, waiting) is not Wake.NOT_YET:
                     return
         finally:
-            self._told_again.discard(waiting)
+            self._early.discard(waiting)
 
-    async def _announce(self, kie_conn_id: str, music_task_id: str) -> None:
+    async def _follow_up(self, lost: str, call: Callable[..., None], *arguments: Any) -> None:
+        """Do what follows the answer; log what is lost if it fails."""
         try:
-            await self._in_thread(self.world.announce, kie_conn_id, music_task_id)
+            await self._in_thread(call, *arguments)
         except Exception:
-            log.exception("Song %s is noted, but could not be announced; the sweep starts it.", music_task_id)
-
-    async def _record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
-        try:
-            await self._in_thread(self.world.record_callbacks, kie_conn_id, count, proof)
-        except Exception:
-            log.exception("When KIE last called back could not be written down; nothing else depends on it.")
+            log.exception(lost)
 
     async def _in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         return await to_thread.run_sync(functools.partial(call, *arguments), limiter=self.threads)
 
 
-def create_app(world: AirflowGateway, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
-    """Return the app with its one public route; it describes itself to nobody.
-
-    :param world: Airflow.
-    :param clock: epoch seconds.
-    :param pause: seconds between two attempts to wake a task that is not waiting yet.
-    """
+def create_app(airflow: AirflowGateway, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:
+    """Return the app with its one public route; it describes itself to nobody. Parameters as of :class:`Receiver`."""
     app = FastAPI(title="KIE callbacks", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    receiver = Receiver(world, clock, pause)
+    receiver = Receiver(airflow, clock, pause)
 
     @app.post("/callback/{kie_conn_id}", include_in_schema=False)
-    async def callback(kie_conn_id: str, request: Request, later: BackgroundTasks) -> Response:
-        answer = await receiver.receive(kie_conn_id, request, later)
-        answer.background = later
-        return answer
+    async def callback(
+        kie_conn_id: str, request: Request, body: Annotated[bytes, Depends(bounded_body)], later: BackgroundTasks
+    ) -> Response:
+        return await receiver.receive(kie_conn_id, request, body, later)
 
     return app
 
 
-async def _body(request: Request) -> tuple[bytes, int]:
-    """Return the body and 200; or 413 as soon as it is larger than any callback, 408 if it takes too long to come."""
+async def bounded_body(request: Request) -> bytes:
+    """Return a request's body; 413 as soon as it is larger than any callback, 408 if it takes too long to come."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
-                    return b"", 413
-    except TimeoutError:
-        return b"", 408
-    except ClientDisconnect:
-        return b"", 400  # read by nobody
-    return bytes(body), 200
+                    raise HTTPException(413)
+    except (HTTPException, TimeoutError, ClientDisconnect) as error:
+        await metrics.get_ready()
+        metrics.CALLBACKS.add(outcome="bad_body")
+        raise HTTPException({TimeoutError: 408, ClientDisconnect: 400}.get(type(error), 413)) from None
+    return bytes(body)
 
 
 def _stage(body: Mapping[str, Any]) -> str:

@@ -56,15 +56,15 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         super().data_received(data)
-        self._look()
+        self._update_phase()
 
     def on_response_complete(self) -> None:
         """Go on when an answer is out."""
         super().on_response_complete()
-        self._look()
+        self._update_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
+        """Stop the clock of a connection that has ended."""
         self._enter((Phase.IDLE, None))
         super().connection_lost(exc)
 
@@ -83,7 +83,7 @@ class BoundedProtocol(H11Protocol):
         self.connections.discard(self)  # now: it is reported as lost only in the loop's next round
         self.transport.abort()
 
-    def _look(self) -> None:
+    def _update_phase(self) -> None:
         """Begin the next phase, and its time, if what the connection waits for has changed."""
         phase = self._waits_for()
         if (phase, self.cycle) != self._phase:

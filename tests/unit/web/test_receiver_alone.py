@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+import asgi_server
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.archive.pending import Working
+from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.http.bounded import Bounds
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.web.receiver import rest_client
+from airflow_kie.web.receiver import rest
 from airflow_kie.web.receiver.__main__ import main
-from airflow_kie.web.receiver.registration import NoBucket
-from airflow_kie.web.receiver.rest_client import AirflowApi, AirflowRefused, Credentials
-from airflow_kie.web.receiver.rest_gateway import RestGateway
+from airflow_kie.web.receiver.gateway import NoBucket
+from airflow_kie.web.receiver.receiver import create_app
+from airflow_kie.web.receiver.rest import AirflowApi, AirflowRefused, RestGateway
 from airflow_kie.web.receiver.server import BoundedProtocol
 from airflow_task import StoredFiles
 from answering_server import Seen, says, serving
+from webhook_world import SECRET
 
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
 World = Callable[..., RestGateway]
@@ -36,8 +41,8 @@ def world() -> Iterator[World]:
     """Give worlds behind an Airflow at an address, by default one where nobody is."""
     made: list[AirflowApi] = []
 
-    def make(url: str = NOBODY, credentials: Credentials | None = None) -> RestGateway:
-        made.append(AirflowApi(url, credentials or Credentials(token="a token")))
+    def make(url: str = NOBODY, **token: Any) -> RestGateway:
+        made.append(AirflowApi(url, **(token or {"token": "a token"})))
         return RestGateway(made[-1])
 
     yield make
@@ -58,17 +63,27 @@ def test_connections_are_kept_longer_than_any_proxy_that_our_page_names_keeps_th
     assert serves[0]["http"] is BoundedProtocol
 
 
-def test_a_song_is_noted_while_airflow_is_away_and_left_to_the_sweep(
-    world: World, bucket: str, archive: StoredFiles, caplog: pytest.LogCaptureFixture
+def test_a_song_is_recorded_while_airflow_is_away_and_left_to_reconciliation(
+    world: World,
+    bucket: str,
+    archive: StoredFiles,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    connection = {"conn_type": "kie", "password": "key", "extra": {"webhook_secret": SECRET}}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", json.dumps(connection))
     alone = world()
-    assert alone.register("kie_default", SONG, Claim.SONG) is True
-    assert f"songs/_pending/{SONG}.json" in archive.listed()
-    alone.announce("kie_default", SONG)
-    assert f"Song {SONG} is noted; the sweep starts it." in caplog.text
-    assert alone.register("kie_default", SONG, Claim.SONG) is False  # noted already: KIE gets its 200
-    alone.record_callbacks("kie_default", 1, "signature")
-    assert "nothing else depends on it" in caplog.text
+    monkeypatch.setattr(alone, "ask_kie", lambda *_: Claim.SONG)
+    body = {"code": 200, "data": {"callbackType": "complete", "task_id": SONG}}
+    with asgi_server.serving(create_app(alone)) as port:
+        for _ in range(2):  # the second time it is recorded already: KIE gets its 200 too
+            stamp = str(int(time.time()))
+            signed = {"X-Webhook-Timestamp": stamp, "X-Webhook-Signature": sign(SECRET, SONG, stamp)}
+            url = f"http://127.0.0.1:{port}/callback/kie_default"
+            assert httpx.post(url, json=body, headers=signed, trust_env=False, timeout=200).status_code == 200
+            assert f"songs/_pending/{SONG}.json" in archive.listed()
+    assert caplog.text.count("The song is recorded; reconciliation starts it, should no run work on it.") == 2
+    assert caplog.text.count("nothing else depends on it") == 1
     assert "a token" not in caplog.text
 
 
@@ -84,7 +99,7 @@ def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_g
     world: World, bucket: str
 ) -> None:
     working = Working(dag_id="music_cover", run_id="run")
-    open_song("aws_default", bucket, "songs", SONG).note(received_from="form", working=working)
+    open_song("aws_default", bucket, "songs", SONG).update_pending(received_from="form", working=working)
     assert world().run_is_active("music_cover", "run") is True
     assert world().register("kie_default", SONG, Claim.SONG) is False
 
@@ -107,9 +122,9 @@ def test_a_token_that_airflow_refuses_is_read_anew_from_its_file(world: World, t
         return says({"state": "running"}, status=200 if seen.headers["authorization"] == "Bearer new" else 401)(seen)
 
     with serving(reply) as airflow:
-        api = world(airflow.url, Credentials(token_file=tmp_path / "token")).api
-        api._token = "old"
-        assert api.run_is_active("music_cover", "manual__2026-11-22T12:00:00+00:00") is True
+        alone = world(airflow.url, token_file=tmp_path / "token")
+        alone.api._token = "old"
+        assert alone.run_is_active("music_cover", "manual__2026-11-22T12:00:00+00:00") is True
     assert [seen.headers["authorization"] for seen in airflow.seen] == ["Bearer old", "Bearer new"]
     assert airflow.seen[0].path.endswith("/dagRuns/manual__2026-11-22T12%3A00%3A00%2B00%3A00")
 
@@ -150,12 +165,10 @@ NO_AIRFLOW: dict[str, Any] = {
 
 @pytest.mark.parametrize("answer", NO_AIRFLOW.values(), ids=list(NO_AIRFLOW))
 def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
-    answer: Any, monkeypatch: pytest.MonkeyPatch
+    world: World, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_client, "_BOUNDS", Bounds(deadline=0.5, timeout=0.5), raising=False)
+    monkeypatch.setattr(rest, "_BOUNDS", Bounds(deadline=0.5, timeout=0.5))
     with serving(lambda _: answer) as server:
-        api = AirflowApi(server.url, Credentials(token="a token"))
         with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
-            api.asset_id("kie://api.kie.ai/suno/music")
+            world(server.url).asset_id()
         assert "a token" not in str(raised.value)
-        api.close()

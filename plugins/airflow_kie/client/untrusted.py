@@ -1,6 +1,7 @@
-"""JSON from outside, decoded to values that everything after it can store, count and write.
+"""Values from outside, turned into what everything after them can store, count and write.
 
-Python's decoder takes more than that: NaN, numbers of four thousand digits, half an emoji, nesting that ends the stack.
+Python's JSON decoder takes more than that: NaN, numbers of four thousand digits, half an emoji, nesting that ends the
+stack. A yes-or-no of a template, a form or an inbox object is a text.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ _LARGEST = 2**63
 _ODD_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
+def is_true(value: bool | str) -> bool:
+    """Return a templated yes-or-no: templates render to text."""
+    return value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else bool(value)
+
+
 def decode_json(content: bytes | str) -> Any:
     """Return what a JSON text holds.
 
     Half an emoji and NUL, which no file and no database takes, become the replacement character.
 
     :param content: the text.
-    :raises ValueError: when it is no JSON, holds numbers beyond 64 bits, or is nested more than 64 levels deep.
+    :raises ValueError: when it is not JSON, holds numbers beyond 64 bits, or is nested more than 64 levels deep.
     """
     try:
         return _checked(json.loads(content), DEEPEST)

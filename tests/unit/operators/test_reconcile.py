@@ -1,4 +1,4 @@
-"""The sweep leaves a song alone while the run that works on it goes on."""
+"""DAG cover_inbox leaves a song alone while the run that works on it goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import DagRunStateResult, ErrorResponse
 
 from airflow_kie.archive.pending import Working, new_pending
-from airflow_kie.operators.inbox import _is_active
+from airflow_kie.operators.reconcile import _is_active
 
 
 class Answers:
