@@ -1,15 +1,11 @@
 """The pending record: this song is known, and something of it is not archived yet.
 
 It is written when a song becomes known, before any event and before anything is paid, and deleted when everything
-that it asks for is in the manifest, whichever run brought it there. So the bucket alone says which songs lack a cover,
-and a second run finds the cover task that the first paid for.
+that it asks for is in the manifest, whichever run brought it there. So the bucket alone says which songs lack a cover.
+What KIE was asked for and paid is not here but in the account's ledger (``lifecycle/ledger.py``).
 
 Two writers can meet (a callback and a run, two runs that ask for different files): each reads, merges, and writes or
-deletes only what has not changed since. Not every S3 service knows such conditional requests, so a writer also reads
-the record back and merges again until its own ids and kinds of files are in it. What remains on the others is a writer
-that overwrites or deletes after the other has read; a paid cover is safe there too, because one task per song creates
-covers, it keeps the id in Airflow's task store, and KIE answers a second create for the same song with the id of the
-first instead of charging again.
+deletes only what has not changed since. On an S3 service that ignores such conditions the later writer wins.
 """
 
 from __future__ import annotations
@@ -28,9 +24,6 @@ from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.client.errors import KieError, Scope
 
 log = logging.getLogger(__name__)
-
-_MOST_OFFERED = 20
-"""Ids of others that are kept of each kind: a client that may name them cannot make the record grow for ever."""
 
 
 class Working(Record):
@@ -77,13 +70,6 @@ class Pending(StoredRecord):
     updated_at: UtcTime
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its copy of the song.")
     working: Working | None = None
-    cover_task_ids: tuple[str, ...] = Field(default=(), description="Cover tasks that are paid for, oldest first.")
-    offered_cover_task_ids: tuple[str, ...] = Field(
-        default=(), description="Cover tasks that others have named; one is used once KIE says that it is this song's."
-    )
-    refused_cover_task_ids: tuple[str, ...] = Field(
-        default=(), description="Those of them that belong to another song."
-    )
     labels: tuple[Label, ...] = ()
     options: Options = Options()
     last_failure: Failure | None = None
@@ -108,7 +94,7 @@ class Pending(StoredRecord):
     def merged_with(self, news: Pending) -> Pending:
         """Return this record with what a newer one adds.
 
-        Cover task ids, labels, options and unknown fields only grow; what is known of when and how the song became
+        Labels, options and unknown fields only grow; what is known of when and how the song became
         known stays; a song that one writer has confirmed is confirmed; of the rest the newer value counts where there
         is one.
         """
@@ -120,9 +106,6 @@ class Pending(StoredRecord):
             "received_from": first.received_from,
             "unconfirmed": self.unconfirmed and news.unconfirmed,
             "updated_at": max(self.updated_at, news.updated_at),
-            "cover_task_ids": tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
-            "offered_cover_task_ids": _newest(self.offered_cover_task_ids, news.offered_cover_task_ids),
-            "refused_cover_task_ids": _newest(self.refused_cover_task_ids, news.refused_cover_task_ids),
             "labels": label_list(label_map(self.labels) | label_map(news.labels)),
             "options": self.options.changed(
                 **(news.options.model_extra or {}),
@@ -131,10 +114,6 @@ class Pending(StoredRecord):
             ),
         }
         return self.changed(**newer | merged)
-
-
-def _newest(known: tuple[str, ...], news: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*known, *news)))[-_MOST_OFFERED:]
 
 
 def new_pending(music_task_id: str, *, received_from: str, now: datetime) -> Pending:
@@ -152,7 +131,7 @@ def upsert_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool
 
     :param news: what is known now; it need not repeat what is stored.
     :param waits: False: the song no longer waits for an outage.
-    :raises ArchiveUnreadable: when the stored record is damaged: overwriting it could lose a paid cover task.
+    :raises ArchiveUnreadable: when the stored record is damaged.
     :raises S3Error: its subclass says why.
     """
 
@@ -160,13 +139,7 @@ def upsert_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool
         new = stored.merged_with(news) if stored else news
         return new if waits else new.changed(waiting_for=None)
 
-    return Pending.update(bucket, keys, merged, kept=_holds)
-
-
-def _holds(stored: Pending, written: Pending) -> bool:
-    """Return whether nothing that costs credits or names a file got lost between writing and reading."""
-    ids = set(written.cover_task_ids) <= set(stored.cover_task_ids)
-    return ids and set(written.wanted.kinds) <= set(stored.wanted.kinds)
+    return Pending.update(bucket, keys, merged, read_back=False)
 
 
 def settle_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:

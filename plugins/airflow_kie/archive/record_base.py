@@ -7,7 +7,6 @@ fields that it does not know; a newer one reads an older record, because what is
 from __future__ import annotations
 
 import json
-import operator
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -113,15 +112,16 @@ class StoredRecord(Record):
         bucket: Bucket,
         keys: SongKeys,
         change: Callable[[Self | None], Self],
-        kept: Callable[[Self, Self], bool] = operator.eq,
+        *,
+        read_back: bool = True,
     ) -> Self:
         """Change the record that is in the bucket, and return what is there now.
 
         Two runs can work on the same song at the same time. What is written is made from what is stored at that
-        moment, it is written only if that has not changed, and it is read back: some S3 services write in any case.
+        moment, and it is written only if that has not changed; some S3 services write in any case.
 
         :param change: returns the new record for the stored one; it may be called several times.
-        :param kept: whether the record that was read back, the first argument, has what was written.
+        :param read_back: read it again, and write it again if it is not what was written.
         :raises ArchiveUnreadable: when the stored record is damaged, or does not keep what is written to it.
         :raises S3Error: its subclass says why.
         """
@@ -131,9 +131,11 @@ class StoredRecord(Record):
             if new == stored:
                 return new
             written = bucket.put_json_if_unchanged(new.to_json(), cls.key_of(keys), etag)
+            if written and not read_back:
+                return new
             stored, etag = cls.read(bucket, keys)
-            if written and stored is not None and kept(stored, new):
-                return stored
+            if written and stored == new:
+                return new
         where = bucket.url(cls.key_of(keys))
         raise ArchiveUnreadable(f"{where} does not keep what is written to it", source_id=keys.music_task_id)
 

@@ -39,13 +39,6 @@ class SongArchive:
         """Return the song's pending record, None when nothing is pending."""
         return read_pending(self.bucket, self.keys)
 
-    def cover_task_id(self) -> str | None:
-        """Return the cover task that is paid for already, as manifest or pending record name it."""
-        for record in (self.manifest(), self.pending()):
-            if record and record.cover_task_ids:
-                return record.cover_task_ids[-1]
-        return None
-
     def update_pending(self, *, received_from: str, **news: Any) -> Pending:
         """Write what is known into the song's pending record; nothing that is in it is lost.
 
@@ -53,14 +46,6 @@ class SongArchive:
         :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
         """
         return upsert_pending(self.bucket, self.keys, self._news(received_from, **news))
-
-    def record_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
-        """Write the cover task's id into the pending record, so that no second run pays for the song.
-
-        :param cover_task_id: KIE's id.
-        :param expires_at: ISO time at which KIE deletes the song's files, if known.
-        """
-        self.update_pending(received_from="form", cover_task_ids=(cover_task_id,), expires_at=_time(expires_at))
 
     def record_failure(
         self, reason: str, message: str, title: str | None = None, expires_at: str | None = None

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import counted, id_errors
 from airflow_kie.archive.pending import Pending, pending_songs
@@ -71,9 +70,7 @@ def forget(args: Namespace) -> int:
     if pending is None:
         complain(f"Song {args.id} is not pending: {bucket.url(archive.keys.pending)} does not exist.")
         return 1
-    covers = ", ".join(pending.cover_task_ids)
-    paid = f"Paid for: cover task {covers}. Afterwards only kie.ai/logs knows it, and KIE deletes its files."
-    say(f"{_name(pending)}: {_reason(pending)}. {paid if covers else 'No cover of it is known to be paid for.'}")
+    say(f"{_name(pending)}: {_reason(pending)}. What KIE has made of it stays in the ledger of paid requests.")
     if _is_in_progress(pending) or not agreed(
         "Nothing will start this song again, and no alert counts it.", yes=args.yes
     ):
@@ -103,9 +100,8 @@ def _name(pending: Pending) -> str:
 
 
 def _line(pending: Pending, skipped: str) -> str:
-    """Return a pending song as a line: what is done with it, why it is pending, and what is paid."""
-    paid = f"cover {pending.cover_task_ids[-1]} is paid" if pending.cover_task_ids else "no cover yet"
-    return f"{f'skipped, {skipped}' if skipped else 'start'}: {_name(pending)}, {_reason(pending)}, {paid}"
+    """Return a pending song as a line: what is done with it, and why it is pending."""
+    return f"{f'skipped, {skipped}' if skipped else 'start'}: {_name(pending)}, {_reason(pending)}"
 
 
 def _why_skipped(pending: Pending) -> str:
@@ -137,16 +133,10 @@ def _no_song_has(reason: str, reasons: Counter[str]) -> int:
 
 
 def _cost(songs: Sequence[Pending]) -> str:
-    """Return the most that it can cost."""
-    unpaid = sum(not pending.cover_task_ids for pending in songs)
-    price = settings.number("credits_per_cover", 0)
-    credits = f" ({unpaid * price:g} credits)" if price else ""
-    paid = len(songs) - unpaid
-    rest = f"; {paid} {'is' if paid == 1 else 'are'} paid for already" if paid else ""
-    most = f"At most {counted(unpaid, 'cover')} will be paid for{credits}" if unpaid else "No cover will be paid for"
+    """Return what starting them makes."""
     return (
-        f"{counted(len(songs))} to start. {most}{rest}. "
-        "Where KIE says that a cover has failed, it is made again, at most twice in a run."
+        f"{counted(len(songs))} to start. A cover that exists is used, and every other one is made once; "
+        "where KIE says that it has failed, it is made again, at most twice."
     )
 
 

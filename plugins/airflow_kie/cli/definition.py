@@ -10,7 +10,7 @@ from airflow_kie._airflow_private import process
 def get_kie_commands() -> list[Any]:
     """Return the command group; the provider info names this function."""
     cli = process.command_line()
-    default = "by default all that kie_conn_ids allows (check: the first)"
+    default = "by default all that kie_conn_ids allows (check, adopt, release: the first)"
     connection = cli.Arg(("--kie-conn-id",), help=f"Airflow connection of type kie; {default}")
     as_json = cli.Arg(("--json",), action="store_true", help="Print JSON instead of lines")
     yes = cli.Arg(("-y", "--yes"), action="store_true", help="Do not ask")
@@ -85,6 +85,28 @@ def get_kie_commands() -> list[Any]:
                 help="The connection's field account, else its id; by default all that kie_conn_ids allows",
             ),
             cli.Arg(("--reason",), default="", help="With stop: why, for everybody who wonders"),
+        ),
+        command(
+            "paid.doubts",
+            "List requests that may have been paid for",
+            "List the requests whose answer was lost: it is not known whether KIE has made and charged a task.",
+            connection,
+        ),
+        command(
+            "paid.adopt",
+            "Say which KIE task a request has",
+            "Record the KIE task of a request whose answer was lost: every run uses it, and none pays again.",
+            cli.Arg(("request",), help="As the error names it, such as suno.music/0123…"),
+            cli.Arg(("id",), help="KIE's task id, of kie.ai/logs"),
+            connection,
+        ),
+        command(
+            "paid.release",
+            "Let a request be paid for again",
+            "Record that a request may be sent again: kie.ai/logs shows no task of it, or its task is given up.",
+            cli.Arg(("request",), help="As the error names it, such as suno.music/0123…"),
+            connection,
+            yes,
         ),
         command(
             "backlog.forget",

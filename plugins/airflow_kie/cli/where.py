@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import id_errors
-from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
-from airflow_kie.archive.pending import Pending, pending_songs
-from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive
 from airflow_kie.cli.terminal import InvalidArgument, command, complain, error_text, say
@@ -21,6 +19,9 @@ from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.task_state import source_key
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.web.pages.view_model import song_page
 
 Runs = list[tuple[str, str, str]]
@@ -38,7 +39,7 @@ def where(args: Namespace) -> int:
     bucket, keys = open_archive(args.archive)
     if _show(SongArchive(bucket, keys.song(args.id))):
         return 0
-    song, unread = _song_of_cover(bucket, keys, args.id)
+    song, unread = _song_of_cover(args.id)
     if song and _show(SongArchive(bucket, keys.song(song))):
         return 0
     for conn_id, error in unread.items():
@@ -51,8 +52,8 @@ def where(args: Namespace) -> int:
     return 1
 
 
-def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> tuple[str | None, dict[str, KieError]]:
-    """Return the song that a cover belongs to: as KIE's details say, which are free, or else a pending record.
+def _song_of_cover(cover_task_id: str) -> tuple[str | None, dict[str, KieError]]:
+    """Return the song that a cover belongs to, as KIE's details say, which are free.
 
     :return: and why the details could not be read, by connection.
     """
@@ -66,8 +67,19 @@ def _song_of_cover(bucket: Bucket, keys: ArchiveKeys, cover_task_id: str) -> tup
             unread[conn_id] = answer.error  # another account's connection may know it
         if isinstance(answer, Read) and answer.details.parent_id:
             return answer.details.parent_id, unread
-    having = (pending for pending in pending_songs(bucket, keys) if cover_task_id in pending.cover_task_ids)
-    return next((pending.music_task_id for pending in having), None), unread
+    return None, unread
+
+
+def _in_ledger(music_task_id: str) -> list[str]:
+    """Return the cover tasks of a song that the accounts' ledgers name."""
+    digest = request_digest(COVER, {"taskId": music_task_id}, {})
+    found: list[str] = []
+    for conn_id in settings.allowed_connections():
+        hook = KieHook(conn_id)
+        ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
+        attempts = ledger.attempts(RequestId(hook.account.spending_name, COVER.name, digest))
+        found += [task_id for attempt in attempts for task_id in attempt.task_ids]
+    return found
 
 
 def _show(archive: SongArchive) -> bool:
@@ -101,10 +113,9 @@ def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | N
         covers = manifest.cover_task_ids
     if pending:
         yield f"pending record: {archive.bucket.url(archive.keys.pending)}"
-        covers = pending.cover_task_ids or covers
         if working := pending.working:
             known.setdefault((working.dag_id, working.run_id), "as the pending record says")
     if manifest and manifest.airflow.dag_id and manifest.airflow.run_id:
         known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
-    yield f"paid cover tasks: {', '.join(covers) or 'none'}"
+    yield f"cover tasks: {', '.join(covers or _in_ledger(archive.keys.music_task_id)) or 'none'}"
     yield from (f"run: {dag_id} {run_id}, {state}" for (dag_id, run_id), state in known.items())

@@ -24,7 +24,7 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.lifecycle.claims import Claim, Claimed
+from airflow_kie.lifecycle.claims import Claim, Claimed, InDoubt
 from airflow_kie.lifecycle.crash_points import reached
 from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
@@ -245,7 +245,10 @@ class TaskDriver:
         claim: Claim = yield Do(paid.claim)
         if not isinstance(claim, Claimed):
             yield Do(self.give_back)
-            return self._next(record, claim)
+            action = self._next(record, claim)
+            if isinstance(claim, InDoubt) and isinstance(action, Fail):
+                yield Do(functools.partial(paid.record_doubt, claim.number))
+            return action
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
         sending = replace(record, number=claim.number, failed_ids=failed_ids)
         # One step: between the request and its record nothing else of this process runs.

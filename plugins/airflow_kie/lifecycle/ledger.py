@@ -33,6 +33,8 @@ from airflow_kie.lifecycle.claims import (
 )
 from airflow_kie.lifecycle.crash_points import reached
 
+DOUBTS = "_doubt/"
+"""Where the requests are named about which a person has to decide."""
 MOST_FAILED = 3
 """Failed attempts of one request, over all runs, after which a person decides."""
 
@@ -149,6 +151,18 @@ class Ledger:
         """
         return self._create(request, number, ending, known)
 
+    def record_doubt(self, request: RequestId, number: int) -> None:
+        """Record that a person has to decide about an attempt; :meth:`doubts` lists it until that is done."""
+        self.store.create(f"{DOUBTS}{request.folder}{number}", b"{}")
+
+    def doubts(self, account: str) -> list[tuple[RequestId, InDoubt]]:
+        """Return the requests of an account about which a person has to decide."""
+        prefix = f"{DOUBTS}{quote(account, safe='')}/"
+        known = dict.fromkeys(key.removeprefix(prefix).rpartition("/")[0] for key in self.store.list(prefix))
+        requests = (RequestId(account, *name.split("/", 1)) for name in known)
+        found = ((request, self.find(request)) for request in requests)
+        return [(request, doubt) for request, doubt in found if isinstance(doubt, InDoubt)]
+
     def adopt(self, request: RequestId, task_id: str, **known: Any) -> int:
         """Record a task that somebody else has made, or has found after its answer was lost; return its attempt.
 
@@ -217,6 +231,10 @@ class PaidRequest:
     def adopt(self, task_id: str) -> int:
         """Record a task that was made or found elsewhere; return which attempt it counts as."""
         return self.ledger.adopt(self.request, task_id)
+
+    def record_doubt(self, number: int) -> None:
+        """Record that a person has to decide about an attempt."""
+        self.ledger.record_doubt(self.request, number)
 
     def record_task(self, number: int, task_id: str) -> None:
         """Record the task that KIE has named in its answer."""

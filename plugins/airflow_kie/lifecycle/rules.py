@@ -157,7 +157,8 @@ class _Transition:
                 if self.kind.free and not repeated:
                     return Send(self.record, repeated=number)
                 who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
-                return self.fail(errors.KieCreateInDoubt(f"attempt {number}{f' ({who})' if who else ''}"))
+                request = f"request {self.kind.name}/{self.record.digest}, attempt {number}"
+                return self.fail(errors.KieCreateInDoubt(f"{request}{f' ({who})' if who else ''}"))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:

@@ -32,7 +32,14 @@ from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.xcom import ARCHIVED_KEY
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.inbox import ORDER_FIELD
-from airflow_kie.operators.spending_preflight import KnownSong, check_balances, known_song, of_account, over_cap
+from airflow_kie.operators.spending_preflight import (
+    KnownSong,
+    adopt_cover,
+    check_balances,
+    known_song,
+    of_account,
+    over_cap,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -272,9 +279,9 @@ def _record(context: Context, song: KnownSong) -> dict[str, Any] | None:
     pending = archive.update_pending(
         **song.request.facts(),
         working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
-        cover_task_ids=(song.adopted,) if song.adopted else (),
-        refused_cover_task_ids=song.refused,
     )
+    if song.adopted:
+        adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
     log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
     return None
 

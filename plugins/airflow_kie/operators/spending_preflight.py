@@ -1,10 +1,10 @@
-"""What a run would cost, checked before its first create: what is paid already, its cap, and the balances."""
+"""What a run would make, checked before its first create: its cap, and the accounts' balances."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,12 +15,17 @@ from airflow_kie.client.answers.decode import Read, Unreadable
 from airflow_kie.client.errors import KieError, KieOutOfCredits, Scope
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.suno import COVER
+from airflow_kie.durable.task_state import TaskStateLedgerStore
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.identity import request_digest
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from airflow_kie.archive.layout import ArchiveKeys
     from airflow_kie.archive.manifest import Manifest
-    from airflow_kie.archive.pending import Pending
     from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.archive.song_folder import SongArchive
 
@@ -34,17 +39,13 @@ class KnownSong:
     :param request: what is asked for.
     :param archive: the song's place in the bucket.
     :param manifest: its manifest; None: nothing of it is archived.
-    :param pending: its pending record, if there is one.
-    :param adopted: a cover task that somebody has named, and that KIE says is this song's.
-    :param refused: those of them that are another song's.
+    :param adopted: a cover task that the request names, and that KIE says is this song's.
     """
 
     request: SongRequest
     archive: SongArchive
     manifest: Manifest | None
-    pending: Pending | None
     adopted: str | None = None
-    refused: tuple[str, ...] = ()
 
     @property
     def is_archived(self) -> bool:
@@ -55,63 +56,69 @@ class KnownSong:
         return not wanted.missing_in(self.manifest)
 
     @property
-    def is_unpaid(self) -> bool:
-        """Say whether its cover has still to be paid for: no cover task of it is known."""
-        known = [record.cover_task_ids for record in (self.manifest, self.pending) if record]
-        return not (self.is_archived or self.adopted or any(known))
+    def needs_cover(self) -> bool:
+        """Say whether a cover is to be made: none is archived, and none was named."""
+        return not (self.is_archived or self.adopted or (self.manifest and self.manifest.cover_task_ids))
 
 
 def known_song(bucket: Bucket, keys: ArchiveKeys, request: SongRequest) -> KnownSong:
-    """Read what is known of a song; KIE is asked, which is free, only about cover tasks that others have named.
+    """Read what is known of a song; KIE is asked, which is free, only about a cover task that the request names.
 
     :raises KieError: when the bucket, or KIE, cannot be asked now.
     """
     from airflow_kie.archive.song_folder import SongArchive
 
     archive = SongArchive(bucket, keys.song(request.music_task_id))
-    song = KnownSong(request, archive, archive.manifest(), pending := archive.pending())
-    recorded = pending.offered_cover_task_ids if pending else ()
-    ruled_out = pending.refused_cover_task_ids if pending else ()
-    offers = [one for one in dict.fromkeys((*recorded, request.cover_task_id)) if one and one not in ruled_out]
-    if not (offers and song.is_unpaid):
+    song = KnownSong(request, archive, archive.manifest())
+    if not (request.cover_task_id and song.needs_cover):
         return song
     with of_account(request.kie_conn_id):
-        adopted, refused = _check_offers(request, offers)
-    return replace(song, adopted=adopted, refused=refused)
+        return replace(song, adopted=_checked_cover(request))
 
 
-def _check_offers(request: SongRequest, offers: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the newest cover task that is this song's and has not failed, and those that are another song's.
+def _checked_cover(request: SongRequest) -> str | None:
+    """Return the cover task that a request names, if KIE says that it is this song's and has not failed.
 
-    An id that KIE does not know is neither used nor refused: it can be younger than a minute, or of another account.
+    An id that KIE does not know is not used: it can be younger than a minute, or of another account.
     """
-    refused: list[str] = []
-    for task_id in reversed(offers):
-        answer = KieHook(request.kie_conn_id).details(COVER.name, task_id)
-        if isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK:
-            raise answer.error
-        named = (task_id, request.music_task_id)
-        if not isinstance(answer, Read):
-            log.warning("Cover task %s, named for song %s, is not known to KIE and is not used.", *named)
-        elif answer.details.parent_id not in (None, request.music_task_id):
-            log.warning("Cover task %s, named for song %s, belongs to another song.", *named)
-            refused.append(task_id)
-        elif answer.details.state is not State.FAILED:
-            return task_id, tuple(refused)
-    return None, tuple(refused)
+    answer = KieHook(request.kie_conn_id).details(COVER.name, str(request.cover_task_id))
+    if isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK:
+        raise answer.error
+    named = (request.cover_task_id, request.music_task_id)
+    if not isinstance(answer, Read):
+        log.warning("Cover task %s, named for song %s, is not known to KIE and is not used.", *named)
+    elif answer.details.parent_id not in (None, request.music_task_id):
+        log.warning("Cover task %s, named for song %s, belongs to another song.", *named)
+    elif answer.details.state is not State.FAILED:
+        return request.cover_task_id
+    return None
+
+
+def adopt_cover(context: Context, kie_conn_id: str, music_task_id: str, cover_task_id: str) -> None:
+    """Record in the account's ledger that a song's cover task exists: no run makes another one.
+
+    :param context: the task's.
+    :param kie_conn_id: the account.
+    :param music_task_id: the song.
+    :param cover_task_id: its cover task.
+    """
+    hook = KieHook(kie_conn_id)
+    digest = request_digest(COVER, {"taskId": music_task_id}, {})
+    opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
+    opened.ledger.adopt(RequestId(hook.account.spending_name, COVER.name, digest), cover_task_id)
 
 
 def over_cap(cap: int | str | None, songs: Iterable[KnownSong]) -> str:
-    """Return in a sentence that a run would pay for more covers than it may; empty if it would not.
+    """Return in a sentence that a run would make more covers than it may; empty if it would not.
 
-    :param cap: how many it may pay for; None or empty: any number.
+    :param cap: how many it may make; None or empty: any number.
     :param songs: the songs of the run.
     """
     most = str(cap if cap is not None else "").strip()
-    unpaid = sum(song.is_unpaid for song in songs)
-    if not most or unpaid <= int(most):
+    covers = sum(song.needs_cover for song in songs)
+    if not most or covers <= int(most):
         return ""
-    return f"The run would pay for {counted(unpaid, 'cover')}, and its cap max_covers is {most}."
+    return f"The run would make {counted(covers, 'cover')}, and its cap max_covers is {most}."
 
 
 def check_balances(songs: Iterable[KnownSong]) -> None:
@@ -121,7 +128,7 @@ def check_balances(songs: Iterable[KnownSong]) -> None:
     :raises KieOutOfCredits: when a balance is empty, or less than `[kie] credits_per_cover` for each cover.
     """
     price = settings.number("credits_per_cover", 0.0)
-    for kie_conn_id, covers in Counter(song.request.kie_conn_id for song in songs if song.is_unpaid).items():
+    for kie_conn_id, covers in Counter(song.request.kie_conn_id for song in songs if song.needs_cover).items():
         with of_account(kie_conn_id):
             balance = KieHook(kie_conn_id).credits()
         if balance <= 0 or balance < covers * price:

@@ -120,7 +120,6 @@ class SongRequest(Labelled):
             "kie_conn_id": self.kie_conn_id or None,
             "labels": label_list(self.labels),
             "options": Options(audio=self.archive_audio, lyrics=self.archive_lyrics),
-            "offered_cover_task_ids": (self.cover_task_id,) if self.cover_task_id else (),
         }
 
 

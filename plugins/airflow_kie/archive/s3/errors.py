@@ -121,7 +121,7 @@ class ArchiveUnreadable(KieError, reason="archive_unreadable"):
 
     what = "A record in the bucket cannot be read"
     todo = (
-        "Open the object that is named. If it is damaged, copy the cover_task_ids in it, delete it and clear the task: "
+        "Open the object that is named. If it is damaged, delete it and clear the task: "
         "it is written again, and KIE names the cover task again if it was paid."
     )
 

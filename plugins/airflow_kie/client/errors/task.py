@@ -100,8 +100,8 @@ class KieCreateInDoubt(KieError, reason="create_in_doubt"):
     what = "A create was sent and its answer was lost"
     paid = "KIE may have made and charged one task."
     todo = (
-        "Check kie.ai/logs: if the task is there, give its id as adopt_task_id; "
-        "if it is not, change force_new to a text that was not used before, and clear the task."
+        "Check kie.ai/logs. If the task is there: `airflow kie adopt REQUEST TASK_ID`, or adopt_task_id of the "
+        "operator. If it is not: `airflow kie release REQUEST`. Then clear the task."
     )
 
 

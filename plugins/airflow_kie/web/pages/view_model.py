@@ -241,7 +241,6 @@ def _facts(
         ("Generated", day(manifest.song.completed_at if manifest else None)),
         ("Received", day(first_seen)),
         ("Archived", day(manifest.created_at if manifest else None)),
-        ("Paid cover tasks", ", ".join(pending.cover_task_ids) if pending and not manifest else ""),
         ("KIE's own copy", _kies_copy(manifest, pending, now)),
         *((f"Label {cut(label.name)}", cut(label.value)) for label in labels),
     )

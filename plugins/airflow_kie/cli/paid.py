@@ -1,0 +1,84 @@
+"""`airflow kie doubts`, `adopt` and `release`: requests whose answer was lost, and what a person knows of them."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from argparse import Namespace
+from datetime import UTC, datetime
+
+from airflow_kie import settings
+from airflow_kie.archive.inbox.song_request import id_errors
+from airflow_kie.cli.terminal import InvalidArgument, agreed, command, complain, say
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import OpenedLedger, open_ledger
+from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
+
+_REQUEST = re.compile(r"([a-z0-9_.]+)/([0-9a-f]{32}(?:-[0-9]+)?)")
+
+
+@command()
+def doubts(args: Namespace) -> int:
+    """List the requests of which it is not known whether KIE has made and charged a task.
+
+    :param args: `kie_conn_id`.
+    """
+    count = 0
+    for conn_id in [args.kie_conn_id] if args.kie_conn_id else settings.allowed_connections():
+        hook, opened = _opened(conn_id)
+        for request, doubt in opened.ledger.doubts(hook.account.spending_name):
+            count += 1
+            at = datetime.fromtimestamp(doubt.intent.at, tz=UTC)
+            owner = ", ".join(f"{name} {value}" for name, value in sorted(doubt.intent.owner.items()))
+            say(f"{request}, attempt {doubt.number}, sent {at.isoformat(timespec='seconds')} ({owner})")
+    if not count:
+        say("No request is in doubt.")
+    return 0
+
+
+@command()
+def adopt(args: Namespace) -> int:
+    """Record that KIE has made a task for a request: every run uses it, and none sends the request again.
+
+    :param args: `request`, `id`, `kie_conn_id`.
+    """
+    if problems := id_errors([args.id]):
+        raise InvalidArgument(problems[0])
+    hook, opened = _opened(args.kie_conn_id)
+    request = _request(args.request, hook)
+    number = opened.ledger.adopt(request, args.id, by=getpass.getuser())
+    say(f"Request {request} has KIE task {args.id} (attempt {number}, {opened.where}). Clear the Airflow task.")
+    return 0
+
+
+@command()
+def release(args: Namespace) -> int:
+    """Record that a request may be sent, and paid for, again: KIE has not made its task, or that task is given up.
+
+    :param args: `request`, `kie_conn_id`, `yes`.
+    """
+    hook, opened = _opened(args.kie_conn_id)
+    request = _request(args.request, hook)
+    known = opened.ledger.find(request)
+    if not isinstance(known, AlreadyMade | InDoubt):
+        complain(f"Nothing is to be released: request {request} is neither in doubt nor made ({opened.where}).")
+        return 1
+    has = f"has KIE task {known.task_id}" if isinstance(known, AlreadyMade) else "may have been paid for"
+    if not agreed(f"Request {request} {has}. Released, it is sent and paid for again.", yes=args.yes):
+        return 1
+    opened.ledger.record(request, known.number, "released", by=getpass.getuser())
+    say(f"Released: the next try of the Airflow task sends request {request} again.")
+    return 0
+
+
+def _opened(conn_id: str | None) -> tuple[KieHook, OpenedLedger]:
+    hook = KieHook(conn_id or settings.allowed_connections()[0])
+    return hook, open_ledger(hook, hook.ledger_database()[0])
+
+
+def _request(text: str, hook: KieHook) -> RequestId:
+    found = _REQUEST.fullmatch(text)
+    if not found:
+        raise InvalidArgument(f"{text!r} is not a request, such as suno.music/0123456789abcdef0123456789abcdef.")
+    return RequestId(hook.account.spending_name, task_kind(found[1]).name, found[2])
