@@ -62,7 +62,7 @@ class AirflowGateway(Connections, ABC):
         """Send "music complete"; return False while no DAG has declared the asset."""
 
     @abstractmethod
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
         """Write into the connection's Variable when the last callback came; called at most once a minute."""
 
     def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:

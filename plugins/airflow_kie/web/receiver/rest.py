@@ -26,7 +26,7 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.bounded import BoundedClient, Bounds, built
 from airflow_kie.client.untrusted import decode_json
-from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
@@ -162,11 +162,10 @@ class RestGateway(AirflowGateway):
             raise
         return True
 
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
         key = variable_of(kie_conn_id)
         path = f"/variables/{quote(key, safe='')}"
-        trace = following(parsed(self.api.call("GET", path, "value", may_be_missing=True)), count, proof)
-        body = {"key": key, "value": trace.text(), "description": DESCRIPTION}
+        body = {"key": key, "value": LastCallback(proof).text(), "description": DESCRIPTION}
         if self.api.call("PATCH", path, "key", may_be_missing=True, json=body) is None:
             self.api.call("POST", "/variables", "key", json=body)
 
