@@ -56,8 +56,8 @@ class FakeWorld:
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         self.asked.append(("announce", kie_conn_id, music_task_id))
 
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
-        self.asked.append(("record_callbacks", kie_conn_id, count, proof))
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
+        self.asked.append(("record_callback", kie_conn_id, proof))
 
     def told(self, word: str) -> list[tuple[Any, ...]]:
         """Return what was asked with this word."""

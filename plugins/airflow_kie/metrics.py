@@ -152,7 +152,7 @@ CALLBACKS = _counter(
     "callbacks",
     "outcome",
     "Outcome of a request to the receiver: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (woken), `song` (of "
-    "another program, announced), `stage` (of a task that goes on), `refused`, `rate_limited`, `bad_body`, "
+    "another program, announced), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, `rate_limited`, `bad_body`, "
     "`not_stored`.",
 )
 CREDITS = _gauge("kie.credits", "credits", "connection", "The account's balance.")

@@ -1,8 +1,9 @@
-"""Airflow's metadata database, which has no public API inside Airflow: for the api-server and for commands.
+"""Airflow's metadata database: for the api-server and for commands.
 
-Each function says what it needs, in which Airflow that was seen, and what happens without it. Those that serve a
-running Airflow answer without it then, and one line of the log says so; those of commands raise, and the command says
-that it could not check.
+The public way to what is read and sent here is Airflow's REST API, which needs a token and a running api-server. Each
+function says what it needs, in which Airflow that was seen, and what happens without it. Those that serve a running
+Airflow answer without it then, and one line of the log says so; those of commands raise, and the command says that it
+could not check.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _resume(session: Session, task_instance: Any) -> bool:
 def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict[str, Any]) -> bool:
     """Send an asset event with a partition key; return False while no DAG has declared the asset.
 
-    Airflow 3.3.2: `assets.manager.asset_manager`; the public way is POST /api/v2/assets/events with a token.
+    Airflow 3.3.2: `assets.manager.asset_manager`.
     """
     from airflow.assets.manager import asset_manager
     from airflow.models.asset import AssetModel
@@ -117,10 +118,7 @@ def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict
 @switched_off(bool, "A doubled callback can start a second run of a song, which costs and changes nothing.")
 @with_session
 def event_was_sent(session: Session, uri: str, partition_key: str, since: datetime) -> bool:
-    """Return whether an asset had an event for a partition since a time.
-
-    Airflow 3.3.2: `models.asset.AssetEvent`; the public way is GET /api/v2/assets/events with a token.
-    """
+    """Return whether an asset had an event for a partition since a time (Airflow 3.3.2: `models.asset.AssetEvent`)."""
     from airflow.models.asset import AssetEvent, AssetModel
 
     sent = (
@@ -143,9 +141,9 @@ def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
 
 @with_session
 def living_jobs(session: Session, job_type: str) -> list[str]:
-    """Return the hosts of Airflow's jobs of a type whose heartbeat is fresh (Airflow 3.3.2: `jobs.job.Job`).
+    """Return the hosts of Airflow's jobs of a type whose heartbeat is fresh.
 
-    The public way is GET /api/v2/monitor/health, which needs the api-server. Without it a command cannot check.
+    Airflow 3.3.2: `jobs.job.Job`. Without it a command cannot check.
     """
     from airflow.jobs.job import Job
 
@@ -157,8 +155,7 @@ def living_jobs(session: Session, job_type: str) -> list[str]:
 def missing_pools(session: Session) -> list[str]:
     """Return the pools that tasks of this package are scheduled in and that do not exist: they would wait for ever.
 
-    Airflow 3.3.2: `models.pool.Pool`, `models.taskinstance.TaskInstance`. The public way is GET /api/v2/pools with a
-    token. Without it a command cannot check.
+    Airflow 3.3.2: `models.pool.Pool`, `models.taskinstance.TaskInstance`. Without it a command cannot check.
     """
     from airflow.models.pool import Pool
     from airflow.models.taskinstance import TaskInstance as Task
@@ -171,8 +168,7 @@ def missing_pools(session: Session) -> list[str]:
 def paused_dags(session: Session, started_by: str = "") -> dict[str, bool]:
     """Return the DAGs of this Airflow, or those that an asset starts, and whether each is paused.
 
-    Airflow 3.3.2: `models.dag.DagModel`, `models.asset.DagScheduleAssetReference`. The public way is GET /api/v2/dags
-    with a token. Without it a command cannot check.
+    Airflow 3.3.2: `models.dag.DagModel`, `models.asset.DagScheduleAssetReference`. Without it a command cannot check.
 
     :param started_by: URI of the asset; empty: all DAGs.
     """
@@ -260,10 +256,7 @@ def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any)
 @switched_off(list[Any], "The songs' first page shows only pending songs, not what was archived lately.")
 @with_session
 def latest_extras(session: Session, uri: str, count: int) -> list[Any]:
-    """Return the extra of the newest events of an asset, the newest first.
-
-    Airflow 3.3.2: `models.asset.AssetEvent`; the public way is GET /api/v2/assets/events with a token.
-    """
+    """Return the extra of the newest events of an asset, newest first (Airflow 3.3.2: `models.asset.AssetEvent`)."""
     from airflow.models.asset import AssetEvent, AssetModel
 
     asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
@@ -71,8 +72,7 @@ class KieAccount:
     @property
     def name(self) -> str:
         """The account's name; connections with the same key are the same account even if they give none."""
-        digest = hashlib.sha256(self.api_key.strip().encode()).hexdigest()
-        return self.account or f"key_{digest[:12]}"
+        return self.account or f"key_{hashlib.sha256(self.api_key.encode()).hexdigest()[:12]}"
 
     @property
     def spending_name(self) -> str:
@@ -102,20 +102,17 @@ def with_token(callback_url: str, token: str | None) -> str:
     if not token or callback_url == NO_CALLBACK_URL:
         return callback_url
     parts = urlsplit(callback_url)
-    query = f"{parts.query}&{TOKEN_PARAMETER}={token}" if parts.query else f"{TOKEN_PARAMETER}={token}"
+    query = "&".join(part for part in (parts.query, f"{TOKEN_PARAMETER}={token}") if part)
     return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
 
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL names this machine itself."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    host = None
+    with suppress(ValueError):
+        host = urlsplit(url).hostname
+        return ipaddress.ip_address(host or "").is_loopback
+    return host == "localhost"
 
 
 def _check_url(connection: str, name: str, url: str, simulators: frozenset[str]) -> None:

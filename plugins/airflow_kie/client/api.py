@@ -15,7 +15,7 @@ from airflow_kie.client.answers.decode import (
     decode_create,
     decode_details,
 )
-from airflow_kie.client.answers.envelope import Response, decode_envelope, error_in
+from airflow_kie.client.answers.envelope import decode_envelope, error_in
 from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
@@ -78,11 +78,18 @@ class Kie:
         :param file: (file name, bytes) where the row uploads one as multipart.
         :raises KieError: whatever KIE's code means.
         """
-        return _data(call, self._transport.send(call_request(call, body, file)))
+        envelope = decode_envelope(self._transport.send(call_request(call, body, file)))
+        error = error_in(envelope, call.name, {})
+        if error is not None:
+            raise error
+        return envelope.data
 
     def credits(self) -> float:
         """Return the account's balance in credits (a float, though the page says integer)."""
-        return _credits(self.call(CREDIT))
+        balance = self.call(CREDIT)
+        if isinstance(balance, bool) or not isinstance(balance, (int, float)):
+            raise errors.KieBadAnswer("The balance is not a number", kind=CREDIT.name)
+        return float(balance)
 
     def download_url(self, url: str) -> str:
         """Return a fresh link to one of KIE's result files, valid for 20 minutes.
@@ -113,24 +120,6 @@ class KieAsync:
             return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
         return decode_details(kind, task_id, response)
 
-    async def credits(self) -> float:
-        """Return the account's balance in credits."""
-        return _credits(_data(CREDIT, await self._transport.send(call_request(CREDIT))))
-
     async def close(self) -> None:
         """Close the connections; a later request opens them again."""
         await self._transport.close()
-
-
-def _data(call: CallOperation, response: Response) -> Any:
-    envelope = decode_envelope(response)
-    error = error_in(envelope, call.name, {})
-    if error is not None:
-        raise error
-    return envelope.data
-
-
-def _credits(data: Any) -> float:
-    if isinstance(data, bool) or not isinstance(data, (int, float)):
-        raise errors.KieBadAnswer("The balance is not a number", kind=CREDIT.name)
-    return float(data)

@@ -38,6 +38,7 @@ class Sender:
     :param kind: the operation.
     :param body: the request's fields as KIE names them.
     :param ti: the task instance, which a callback wakes.
+    :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
 
@@ -46,6 +47,7 @@ class Sender:
     body: Mapping[str, Any]
     ti: Any
     permit_seconds: float = PERMIT_SECONDS
+    wakes: bool = True
     _give_back: Callable[[], None] = field(default=lambda: None, init=False)
 
     def new_intent(self, now: float) -> Intent:
@@ -110,7 +112,7 @@ class Sender:
         ti = self.ti
         map_index = ti.map_index if ti.map_index is not None else -1
         request = f"{record.kind}/{record.digest}/{record.number}"
-        return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request))
+        return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request, self.wakes))
 
 
 def _owner(ti: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 class KieHook(BaseHook):
     """Talks to KIE with the account of an Airflow connection of type ``kie``.
 
-    Nothing is looked up when the hook is made: a connection is asked for when it is first needed.
+    The connection is read when it is first needed, not when the hook is made.
 
     :param kie_conn_id: the Airflow connection: API key as password, optional host, and the extra fields that the
         connection form shows.

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,16 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LastCallback:
-    """The last callback of a connection that proved itself; unproven ones leave no trace.
+    """The last callback of a connection that was verified; others are not recorded.
 
-    :param at: when it came, to a minute.
-    :param count: how many there were, all in all; several api-servers count past each other now and then.
     :param proof: ``signature`` or, of an account that does not sign, ``token``.
+    :param at: when it came, to a minute.
     """
 
-    at: datetime
-    count: int
     proof: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def text(self) -> str:
         """Return what the Variable holds."""
@@ -52,7 +47,7 @@ def parsed(text: str | None) -> LastCallback | None:
     """Return what a Variable's text says; None if it is not one that we wrote."""
     try:
         known: dict[str, Any] = json.loads(text or "")
-        return LastCallback(datetime.fromisoformat(known["at"]), int(known["count"]), str(known["proof"]))
+        return LastCallback(str(known["proof"]), datetime.fromisoformat(known["at"]))
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -65,40 +60,6 @@ def last_callback(kie_conn_id: str) -> LastCallback | None:
     :param kie_conn_id: the Airflow connection.
     """
     return parsed(variables.variable(variable_of(kie_conn_id)))
-
-
-@dataclass
-class CallbackCounter:
-    """Counts proven callbacks in this process and says when it is time to write them down.
-
-    :param clock: seconds that only grow.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    _since: dict[str, int] = field(default_factory=dict)
-    _written: dict[str, float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, kie_conn_id: str) -> int:
-        """Count one callback; return how many are to be added to the Variable now, 0 while it is not yet time."""
-        with self._lock:
-            self._since[kie_conn_id] = self._since.get(kie_conn_id, 0) + 1
-            now, before = self.clock(), self._written.get(kie_conn_id)
-            if before is not None and now - before < WRITE_EVERY:
-                return 0
-            self._written[kie_conn_id] = now
-            return self._since.pop(kie_conn_id)
-
-
-def following(before: LastCallback | None, count: int, proof: str, now: datetime | None = None) -> LastCallback:
-    """Return the trace after some more callbacks.
-
-    :param before: the trace until now.
-    :param count: how many came since.
-    :param proof: how the last one proved itself.
-    :param now: when it came; None: now.
-    """
-    return LastCallback(now or datetime.now(UTC), count + (before.count if before else 0), proof)
 
 
 def poll_variable_of(kie_conn_id: str) -> str:

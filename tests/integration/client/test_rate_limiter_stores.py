@@ -129,7 +129,7 @@ def test_what_the_last_holder_wrote_is_seen_at_any_isolation_level_of_the_server
         with psycopg.connect(url) as server:
             while server.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted").fetchone() != (1,):
                 server.rollback()
-        connection.execute(stores.CREATES.insert().values(account=first._account, at_ms=now))
+        connection.execute(stores.CREATE_LOG.insert().values(account=first._account, at_ms=now))
     waiting.join()
     assert taken == [False]
 

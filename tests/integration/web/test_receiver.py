@@ -18,7 +18,6 @@ from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
 from airflow_kie.client.callbacks.signature import OLDEST, sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.monitoring import callback_health
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
 from asgi_server import serving
@@ -73,7 +72,7 @@ class Served:
 
     def changed(self) -> list[tuple[Any, ...]]:
         """Return what was asked besides the trace of the last callback."""
-        return [asked for asked in self.world.asked if asked[0] != "record_callbacks"]
+        return [asked for asked in self.world.asked if asked[0] != "record_callback"]
 
 
 @pytest.fixture
@@ -294,14 +293,11 @@ def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_agai
     assert served.eventually_told("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
 
 
-def test_proven_callbacks_leave_a_trace_at_most_once_a_minute_and_refused_ones_none(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(callback_health, "WRITE_EVERY", LONG)
+def test_proven_callbacks_are_recorded_at_most_once_a_minute_and_refused_ones_never(served: Served) -> None:
     served.post(music("text"), headers={})
     for stage in ("text", "first", "text"):
         served.post(music(stage))
-    assert served.eventually_told("record_callbacks") == [("record_callbacks", "kie_default", 1, "signature")]
+    assert served.eventually_told("record_callback") == [("record_callback", "kie_default", "signature")]
 
 
 @pytest.fixture
@@ -325,7 +321,7 @@ def test_a_song_of_an_account_that_does_not_sign_is_noted_if_its_url_holds_the_c
     url = f"{unsigned.url}?token={connection_token(TOKEN_SECRET, 'kie_default')}"
     assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
     assert unsigned.told("register") == [("register", "kie_default", SONG)]
-    assert unsigned.eventually_told("record_callbacks") == [("record_callbacks", "kie_default", 1, "token")]
+    assert unsigned.eventually_told("record_callback") == [("record_callback", "kie_default", "token")]
 
 
 def test_a_tasks_own_token_wakes_that_task_and_starts_nothing_for_the_body(unsigned: Served) -> None:

@@ -34,3 +34,14 @@ def test_it_reads_the_balance_and_makes_no_task(
 def test_it_fails_where_nothing_can_be_made(kie: SimulatorServer, bucket: str) -> None:
     kie.control.set_credits(0)
     assert check() == 1
+
+
+def test_a_connection_that_cannot_be_used_does_not_hide_the_bucket(
+    bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", '{"conn_type": "kie"}')
+    assert check() == 1
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["FAIL", "connection"],
+        ["ok", "bucket"],
+    ]

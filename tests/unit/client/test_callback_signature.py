@@ -60,10 +60,10 @@ def test_while_the_secret_is_changed_the_old_and_the_new_one_are_accepted() -> N
         ((SECRET,), AT, SIGNATURE.lower(), "does not fit"),
         ((SECRET,), AT, base64.b64decode(SIGNATURE).hex(), "does not fit"),
         ((SECRET,), AT, "schlüssel", "does not fit"),
-        ((SECRET,), "soon", SIGNATURE, "no number"),
-        ((SECRET,), "²", SIGNATURE, "no number"),
-        ((SECRET,), "-1", SIGNATURE, "no number"),
-        ((SECRET,), "9" * 400, SIGNATURE, "no number"),
+        ((SECRET,), "soon", SIGNATURE, "not a number"),
+        ((SECRET,), "²", SIGNATURE, "not a number"),
+        ((SECRET,), "-1", SIGNATURE, "not a number"),
+        ((SECRET,), "9" * 400, SIGNATURE, "not a number"),
     ],
 )
 def test_what_is_not_kies_is_refused(
@@ -126,27 +126,28 @@ def test_a_body_that_names_no_task_is_refused(body: bytes) -> None:
 WAITING = Waiting("music_cover", "manual__2026-11-22", "generate_cover", 3, "nonce")
 
 
-def test_a_wake_up_token_names_whom_we_signed() -> None:
+def test_a_wake_up_token_names_the_task_instance_that_we_signed() -> None:
     assert read_wake_token((SECRET,), wake_token(SECRET, WAITING)) == WAITING
     assert read_wake_token(("new", SECRET), wake_token(SECRET, WAITING)) == WAITING
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b", "ü.ü", "====.====", "bm9uY2U"])
-def test_what_is_no_token_names_nobody(token: str) -> None:
+def test_what_is_not_a_token_names_nobody(token: str) -> None:
     assert read_wake_token((SECRET,), token) is None
 
 
 def test_a_token_that_was_changed_or_signed_by_another_names_nobody() -> None:
     token = wake_token(SECRET, WAITING)
-    body, _, seal = token.partition(".")
-    other = wake_token(SECRET, Waiting("another_dag", "r", "t", -1, "nonce")).partition(".")[0]
+    body, _, seal = token.rpartition(".")
+    other = wake_token(SECRET, Waiting("another_dag", "r", "t", -1, "nonce")).rpartition(".")[0]
     assert read_wake_token((SECRET,), f"{other}.{seal}") is None
-    assert read_wake_token((SECRET,), f"{body}.{seal[:-2]}AA") is None
+    assert read_wake_token((SECRET,), f"{body}.{seal[:-4]}AAAA") is None
+    assert read_wake_token(("",), wake_token("", WAITING)) is None
     assert read_wake_token(("other",), token) is None
     assert read_wake_token((), token) is None
 
 
-def test_a_callback_signature_is_no_wake_up_token_and_the_secret_stands_in_neither() -> None:
+def test_a_callback_signature_is_not_a_wake_up_token_and_neither_holds_the_secret() -> None:
     token = wake_token(SECRET, WAITING)
     assert SECRET not in token
     assert sign(SECRET, TASK, AT) not in token

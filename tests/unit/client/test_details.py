@@ -75,7 +75,7 @@ def test_odd_fields_of_a_track_are_left_out_and_the_others_kept() -> None:
     assert track.audio_url == "https://musicfile.kie.ai/track-1.mp3"
 
 
-@pytest.mark.parametrize("duration", ["long", {}, [1], "", 0, None])
+@pytest.mark.parametrize("duration", ["long", "nan", "-inf", "1e999", {}, [1], "", 0, None])
 def test_a_duration_that_is_no_number_is_none(duration: Any) -> None:
     (track,) = read("suno.music", music_data("SUCCESS", [track_data(duration=duration)])).tracks
     assert track.duration_seconds is None

@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from airflow_kie.client.http import public_addresses
-from airflow_kie.client.http.public_addresses import is_public
+from airflow_kie.client.http import ssrf_guard
+from airflow_kie.client.http.ssrf_guard import is_public
 
 # The registries of IANA at the time of writing: what is not globally reachable (or deprecated), and its RFC.
 NOT_GLOBALLY_REACHABLE = [
@@ -45,18 +45,15 @@ def test_tunnels_that_carry_an_ipv4_address_are_not_public(inner: str) -> None:
     assert (is_public(str(to_4)), is_public(str(teredo))) == (False, False)
 
 
-@pytest.mark.parametrize(
-    "row", [*public_addresses.NOT_PUBLIC_IPV4, *public_addresses.NOT_PUBLIC_IPV6], ids=lambda row: str(row)
-)
+@pytest.mark.parametrize("row", ssrf_guard.NOT_PUBLIC)
 def test_the_address_on_either_side_of_a_range_is_not_refused_because_of_it(row: str) -> None:
     network = ipaddress.ip_network(row)
     around = [int(network[0]) - 1, int(network[-1]) + 1]
     kind = type(network[0])
-    others = [*public_addresses.NOT_PUBLIC_IPV4, *public_addresses.NOT_PUBLIC_IPV6]
     for number in (number for number in around if 0 <= number < 2**network.max_prefixlen):
         address = kind(number)
-        listed = any(address in ipaddress.ip_network(other) for other in others)
-        outside = network.version == 6 and address not in ipaddress.ip_network(public_addresses.PUBLIC_IPV6)
+        listed = any(address in ipaddress.ip_network(other) for other in ssrf_guard.NOT_PUBLIC)
+        outside = network.version == 6 and address not in ipaddress.ip_network(ssrf_guard.PUBLIC_IPV6)
         assert is_public(str(address)) is not (listed or outside), address
 
 

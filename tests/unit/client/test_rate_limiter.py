@@ -215,7 +215,7 @@ def test_a_store_whose_file_was_deleted_is_made_again(make: Make, file: Path) ->
 def test_an_exception_within_a_transaction_takes_back_what_it_wrote(file: Path) -> None:
     store = store_at(f"sqlite:///{file}")
     with pytest.raises(ZeroDivisionError), store.locked("account") as (connection, now):
-        connection.execute(stores.CREATES.insert().values(account="account", at_ms=now))
+        connection.execute(stores.CREATE_LOG.insert().values(account="account", at_ms=now))
         raise ZeroDivisionError
     assert query(file, "SELECT COUNT(*) FROM kie_creates") == 0
 

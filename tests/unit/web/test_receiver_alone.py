@@ -18,7 +18,6 @@ from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.archive.pending import Working
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting
-from airflow_kie.client.http.bounded import Bounds
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.web.receiver import rest
@@ -167,7 +166,7 @@ NO_AIRFLOW: dict[str, Any] = {
 def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
     world: World, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest, "_BOUNDS", Bounds(deadline=0.5, timeout=0.5))
+    monkeypatch.setattr(rest, "TIMEOUT", 0.5)
     with serving(lambda _: answer) as server:
         with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
             world(server.url).asset_id()

@@ -276,9 +276,10 @@ def _field(name: str, value: Any) -> Any:
     if name != "duration_seconds":
         return value.strip() or None if isinstance(value, str) else None
     try:
-        return float(value) or None
+        seconds = float(value)
     except (TypeError, ValueError):
         return None
+    return seconds if math.isfinite(seconds) and seconds else None
 
 
 def _text(value: Any) -> str:

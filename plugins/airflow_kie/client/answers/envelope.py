@@ -13,24 +13,14 @@ from airflow_kie.client.operations.operation import CodeTable
 from airflow_kie.client.untrusted import decode_json
 
 COMMON_CODES: CodeTable = {
-    400: errors.KieInvalidRequest,
-    401: errors.KieUnauthorized,
+    **dict.fromkeys((400, 404, 409, 422, 451, 505), errors.KieInvalidRequest),
+    **dict.fromkeys((401, 403), errors.KieUnauthorized),
     402: errors.KieOutOfCredits,
-    403: errors.KieUnauthorized,
-    404: errors.KieInvalidRequest,
-    408: errors.KieGenerationFailed,
-    409: errors.KieInvalidRequest,
     413: errors.KieContentRejected,
-    422: errors.KieInvalidRequest,
-    429: errors.KieRateLimited,
-    430: errors.KieRateLimited,
+    **dict.fromkeys((429, 430, 550), errors.KieRateLimited),
     433: errors.KieKeyLimit,
-    451: errors.KieInvalidRequest,
     455: errors.KieMaintenance,
-    501: errors.KieGenerationFailed,
-    505: errors.KieInvalidRequest,
-    531: errors.KieGenerationFailed,
-    550: errors.KieRateLimited,
+    **dict.fromkeys((408, 501, 531), errors.KieGenerationFailed),
 }
 """What a code means unless an operation's row says otherwise (docs.kie.ai: each operation's page lists codes)."""
 
@@ -114,13 +104,13 @@ def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None
 
 def _without_envelope(response: Response, retry_after: float | None) -> KieError:
     status = response.status
-    if status in (401, 403):
-        return errors.KieUnauthorized(f"HTTP {status}", code=status)
-    if status == 429:
-        return errors.KieRateLimited("HTTP 429", code=status, retry_after=retry_after)
+    if status in (401, 403, 429):
+        return COMMON_CODES[status](f"HTTP {status}", code=status, retry_after=retry_after)
     if status >= 500:
         return errors.KieServerError(f"HTTP {status} from a gateway", code=status, retry_after=retry_after)
-    kind = "an HTML page" if response.content.lstrip()[:1] == b"<" else f"{len(response.content)} bytes of no JSON"
+    kind = (
+        "an HTML page" if response.content.lstrip()[:1] == b"<" else f"{len(response.content)} bytes that are not JSON"
+    )
     return errors.KieBadAnswer(f"HTTP {status} with {kind} instead of a KIE answer", code=status)
 
 

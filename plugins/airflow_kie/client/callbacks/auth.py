@@ -1,26 +1,24 @@
 """How a callback proves that it comes from KIE: by its signature or, for accounts that do not sign, by a token.
 
 An account signs once its webhook HMAC key is turned on (kie.ai/settings). For one that does not, its owner may put a
-secret of their own into the connection. Tokens derived from it stand in the callback URLs: for each task of ours one
-that proves only that task, and one for the songs of other programs. As soon as the connection has a webhook secret,
-a token alone proves nothing any more.
+secret of their own into the connection. The callback URLs carry tokens derived from it: one for each of our tasks,
+which proves only that task, and one for the songs of other programs. As soon as the connection has a webhook secret, a
+token alone proves nothing any more.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from itsdangerous import Signer
+
 from airflow_kie.client.callbacks.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, SignatureRefused, verify
-from airflow_kie.client.callbacks.url import Waiting, read_wake_token
+from airflow_kie.client.callbacks.url import SIGNER, Waiting, read_wake_token
 
 SHORTEST_TOKEN_SECRET = 32
 """Characters of a `callback_token_secret`: as many as ``openssl rand -hex 16`` gives, which is 128 bits."""
-_PURPOSE = b"airflow-kie callback URL token v1"
 
 
 class TokenSecretTooShort(ValueError):
@@ -44,7 +42,7 @@ class Proof:
     """A callback that is KIE's.
 
     :param by: ``signature`` or ``token``.
-    :param waiting: whom it wakes, where its URL names somebody.
+    :param waiting: the task instance that it wakes, where its URL names one.
     """
 
     by: str
@@ -70,7 +68,7 @@ def keys_in(extra: Mapping[str, Any], kie_conn_id: str) -> CallbackKeys:
 
 
 def waking_secret(keys: CallbackKeys) -> str:
-    """Return the secret that signs whom a callback shall wake; empty where no callback could be checked."""
+    """Return the secret that signs wake-up tokens; empty where no callback could be checked."""
     return keys.webhook[0] if keys.webhook else keys.token
 
 
@@ -80,8 +78,11 @@ def connection_token(token_secret: str, kie_conn_id: str) -> str:
     :param token_secret: the connection's `callback_token_secret`; it cannot be computed back from the token.
     :param kie_conn_id: the connection; the token of one is worth nothing for another.
     """
-    digest = hmac.new(token_secret.encode(), _PURPOSE + b"\0" + kie_conn_id.encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+    return _signer(token_secret).get_signature(kie_conn_id).decode("ascii")
+
+
+def _signer(token_secret: str) -> Signer:
+    return Signer(token_secret, salt="airflow-kie callback URL token v2", **SIGNER)
 
 
 def prove(
@@ -99,9 +100,8 @@ def prove(
     """
     if keys.webhook or not keys.token:
         verify(keys.webhook, task_id, headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER), now)
-        return Proof("signature", read_wake_token((*keys.webhook, *filter(None, (keys.token,))), token))
+        return Proof("signature", read_wake_token((*keys.webhook, keys.token), token))
     waiting = read_wake_token((keys.token,), token)
-    ours = hmac.compare_digest(connection_token(keys.token, kie_conn_id).encode(), token.encode("utf-8", "replace"))
-    if not waiting and not ours:
-        raise SignatureRefused("its account does not sign, and its URL holds no token of ours")
+    if not waiting and not _signer(keys.token).verify_signature(kie_conn_id, token.encode("utf-8", "replace")):
+        raise SignatureRefused("its account does not sign, and its URL holds no valid token")
     return Proof("token", waiting)

@@ -1,6 +1,6 @@
 """KIE's callback signature (docs.kie.ai common-api/webhook-verification).
 
-KIE signs the task's id and the time, not the body: whoever saw one signed call can send another body with it. So a
+KIE signs the task's id and the time, not the body: who saw one signed call can send another body with it. So a
 verified callback proves only that something happened to this task; what happened is read from the details.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_kie.client.operations.json_path import value_at
-from airflow_kie.client.task_ids import KeyRefused, checked_task_id
+from airflow_kie.client.task_ids import is_task_id
 
 SIGNATURE_HEADER = "x-webhook-signature"
 TIMESTAMP_HEADER = "x-webhook-timestamp"
@@ -30,11 +30,11 @@ ID_PATH = "data.task_id || data.taskId || taskId || task_id"
 
 
 class SignatureRefused(Exception):
-    """The callback is not KIE's, as far as can be told; the message says why, for the log, not for the sender."""
+    """The callback is not KIE's, as far as can be known; the message says why, for the log, not for the sender."""
 
 
 def task_id_in(body: bytes) -> tuple[str, Mapping[str, Any]]:
-    """Return the task id that a callback names, and the decoded body; nothing else of it is looked at.
+    """Return the task id that a callback names, and the decoded body; nothing else of it is read.
 
     :param body: the request's bytes.
     :raises SignatureRefused: when it names none.
@@ -42,18 +42,11 @@ def task_id_in(body: bytes) -> tuple[str, Mapping[str, Any]]:
     try:
         decoded = json.loads(body)
     except (ValueError, RecursionError):
-        raise SignatureRefused("the body is no JSON") from None
+        raise SignatureRefused("the body is not JSON") from None
     found = value_at(decoded, ID_PATH)
     if not isinstance(decoded, dict) or not isinstance(found, str) or not is_task_id(found):
         raise SignatureRefused("the body names no task")
     return found, decoded
-
-
-def is_task_id(text: str) -> bool:
-    try:
-        return bool(checked_task_id(text))
-    except KeyRefused:
-        return False
 
 
 def sign(secret: str, task_id: str, timestamp: str) -> str:
@@ -77,9 +70,9 @@ def verify(secrets: Sequence[str], task_id: str, timestamp: str | None, signatur
     if not timestamp or not signature:
         raise SignatureRefused("it is not signed")
     if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 12:
-        raise SignatureRefused("its timestamp is no number of seconds")
+        raise SignatureRefused("its timestamp is not a number of seconds")
     given = signature.encode("utf-8", "replace")
-    # Every secret is compared, and in constant time, so that the time taken tells nothing.
+    # Every secret is compared, and in constant time, so that the time taken reveals nothing.
     fits = [hmac.compare_digest(sign(secret, task_id, timestamp).encode(), given) for secret in secrets]
     if not any(fits):
         raise SignatureRefused("its signature does not fit")

@@ -1,21 +1,22 @@
-"""The callback URL: where KIE calls back, and, signed, whom that shall wake.
+"""The callback URL: where KIE calls back, and, signed, which task instance that wakes.
 
-A wake-up token names one task instance and proves nothing but that we made it for this one; it is no secret of the
-account. It stands in a query parameter whose name Airflow's access log blots out.
+A wake-up token names one task instance and proves only that we made it for this one; it holds no secret of the account.
+It is in a query parameter whose name Airflow's access log masks.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+from itsdangerous import BadData, URLSafeSerializer
+
 ROUTE = "/kie/callback"
-_PURPOSE = b"airflow-kie wake-up token v1"
+SIGNER: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+"""How our tokens are signed: each purpose with a key of its own, derived from secret and salt."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Waiting:
     :param map_index: its map index, -1 for none.
     :param nonce: of the ledger's intent, unguessable.
     :param request: the request in the ledger: ``<operation>/<digest>/<attempt>``.
+    :param wakes: False: it waits for many tasks, and its trigger finds their ends; only the id is recorded.
     """
 
     dag_id: str
@@ -36,6 +38,7 @@ class Waiting:
     map_index: int
     nonce: str = field(repr=False)
     request: str = ""
+    wakes: bool = True
 
 
 def receiver_url(public_url: str, kie_conn_id: str) -> str:
@@ -52,38 +55,21 @@ def receiver_url(public_url: str, kie_conn_id: str) -> str:
 
 def wake_token(secret: str, waiting: Waiting) -> str:
     """Return the token that names a waiting task instance, signed with the account's webhook secret."""
-    body = json.dumps(asdict(waiting), separators=(",", ":")).encode()
-    return f"{_text(body)}.{_text(_seal(secret, body))}"
+    return str(_serializer([secret]).dumps(astuple(waiting)))
 
 
-def read_wake_token(secrets: tuple[str, ...], token: str) -> Waiting | None:
-    """Return whom a token names, or None if it is not ours.
+def read_wake_token(secrets: Iterable[str], token: str) -> Waiting | None:
+    """Return the task instance that a token names, or None if we did not make it.
 
-    :param secrets: the current secret and, while it is being changed, the previous one.
+    :param secrets: the current secret and, while it is being changed, the previous one; empty ones sign nothing.
     :param token: the query parameter.
     """
-    body_text, _, seal_text = token.partition(".")
+    keys = [secret for secret in secrets if secret]
     try:
-        body, seal = _bytes(body_text), _bytes(seal_text)
-    except (ValueError, binascii.Error):
-        return None
-    fits = [hmac.compare_digest(_seal(secret, body), seal) for secret in secrets]  # all of them: time tells nothing
-    if not any(fits):
-        return None
-    try:
-        return Waiting(**json.loads(body))
-    except (TypeError, ValueError):
+        return Waiting(*_serializer(keys).loads(token)) if keys else None
+    except (BadData, TypeError, ValueError):
         return None
 
 
-def _seal(secret: str, body: bytes) -> bytes:
-    key = hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).digest()
-    return hmac.new(key, body, hashlib.sha256).digest()
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+def _serializer(secrets: list[str]) -> URLSafeSerializer:
+    return URLSafeSerializer(secrets, salt="airflow-kie wake-up token v2", signer_kwargs=SIGNER)

@@ -1,8 +1,8 @@
 """One HTTP request and its answer, bounded: so many decoded bytes, and so many seconds from connection to last byte.
 
-Whoever answers decides how much comes and how slowly: 1.5 MB of gzip can hold gigabytes, and a byte every few seconds
-never runs into the time limit of a single read. So answers are read in pieces, decoded no further than the bound, and
-end at one deadline. Redirects are not followed and cookies not kept: there is no client between us and the connection.
+The server decides how much comes and how slowly: 1.5 MB of gzip can hold gigabytes, and a byte every few seconds never
+runs into the time limit of a single read. So answers are read in pieces, decoded no further than the bound, and end at
+one deadline. Redirects are not followed and cookies not kept: only httpcore's connection pool is used, not a client.
 Every failure is a typed error: `KieNotSent` where no connection came about, `KieUnreachable` and `KieBadAnswer` where
 the request may have taken effect.
 """
@@ -10,13 +10,13 @@ the request may have taken effect.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import aclosing, closing, contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -35,9 +35,10 @@ from airflow_kie.client.errors import (
     KieUnreachable,
 )
 from airflow_kie.client.http.deadline import DeadlineNetwork, request_deadline
+from airflow_kie.client.redact import quiet_http_loggers
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of one answer, decoded. KIE's largest that are known, the notes of a song, stay below 1 MiB."""
+"""Bytes of one answer, decoded. KIE's largest known ones, the MIDI data of a song, stay below 1 MiB."""
 CONNECT_SECONDS = 10.0
 CONNECTIONS = 20
 """Connections that one client keeps open or waits for."""
@@ -57,88 +58,60 @@ _GZIP = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """How much an answer may be.
-
-    :param deadline: seconds for the whole request.
-    :param timeout: seconds in which each piece of the answer has to come.
-    :param max_bytes: bytes of the decoded body.
-    """
-
-    deadline: float
-    timeout: float
-    max_bytes: int = MOST_BYTES
-
-    def extensions(self) -> dict[str, Any]:
-        """Return the time limits of single operations as httpcore takes them."""
-        seconds = {"connect": min(CONNECT_SECONDS, self.timeout), "read": self.timeout, "write": self.timeout}
-        return {"timeout": {**seconds, "pool": None}}
-
-
 class BoundedClient:
     """Sends requests from code that may block; threads may share it.
 
-    :param verify: which certificates are trusted.
     :param url: an address of the host that it sends to; it decides which of the environment's proxies is used.
     """
 
-    def __init__(self, verify: ssl.SSLContext, url: str) -> None:
-        self._pool = httpcore.ConnectionPool(**_pool_settings(verify, url), network_backend=DeadlineNetwork())
+    def __init__(self, url: str) -> None:
+        self._pool = httpcore.ConnectionPool(**_pool_settings(url), network_backend=DeadlineNetwork())
         self._turns = threading.Semaphore(CONNECTIONS)  # a request's time begins when it has a connection
-        self.closed = False
 
-    def send(self, request: httpx.Request, bounds: Bounds) -> Response:
+    def send(self, request: httpx.Request, deadline: float, read_timeout: float) -> Response:
         """Send a request and return its answer, whatever its status.
 
+        :param deadline: seconds for the whole request.
+        :param read_timeout: seconds in which each piece of the answer has to come.
         :raises KieNotSent: when no connection came about.
         :raises KieUnreachable: when no whole answer came in time.
         :raises KieBadAnswer: when it is larger than allowed or cannot be decoded.
         """
-        with self._turns, _deadline_in(bounds.deadline), _typed():
-            answer = self._pool.handle_request(_core(request, bounds))
-            try:
-                body = _Body(answer, bounds.max_bytes)
-                for piece in answer.iter_stream():
-                    body.add(piece)
-                return body.response()
-            finally:
-                answer.close()
+        sent = _core(request, read_timeout)
+        with self._turns, _deadline_in(deadline), _typed(), closing(self._pool.handle_request(sent)) as answer:
+            body = _Body(answer)
+            for piece in answer.iter_stream():
+                body.add(piece)
+            return body.response()
 
     def close(self) -> None:
         """Close the connections."""
-        self.closed = True
         self._pool.close()
 
 
 class AsyncBoundedClient:
     """Sends requests from one event loop; parameters as in :class:`BoundedClient`."""
 
-    def __init__(self, verify: ssl.SSLContext, url: str) -> None:
-        self._pool = httpcore.AsyncConnectionPool(**_pool_settings(verify, url))
+    def __init__(self, url: str) -> None:
+        self._pool = httpcore.AsyncConnectionPool(**_pool_settings(url))
         self._turns = asyncio.Semaphore(CONNECTIONS)
-        self.closed = False
 
-    async def send(self, request: httpx.Request, bounds: Bounds) -> Response:
-        """Send a request and return its answer; errors as in :meth:`BoundedClient.send`."""
+    async def send(self, request: httpx.Request, deadline: float, read_timeout: float) -> Response:
+        """Send a request and return its answer; parameters and errors as in :meth:`BoundedClient.send`."""
+        sent = _core(request, read_timeout)
         async with self._turns:
             with _typed():
-                async with asyncio.timeout(bounds.deadline):
-                    return await self._answered(request, bounds)
-
-    async def _answered(self, request: httpx.Request, bounds: Bounds) -> Response:
-        answer = await self._pool.handle_async_request(_core(request, bounds))
-        try:
-            body = _Body(answer, bounds.max_bytes)
-            async for piece in answer.aiter_stream():
-                body.add(piece)
-            return body.response()
-        finally:
-            await answer.aclose()
+                async with (
+                    asyncio.timeout(deadline),
+                    aclosing(await self._pool.handle_async_request(sent)) as answer,
+                ):
+                    body = _Body(answer)
+                    async for piece in answer.aiter_stream():
+                        body.add(piece)
+                    return body.response()
 
     async def close(self) -> None:
         """Close the connections."""
-        self.closed = True
         await self._pool.aclose()
 
 
@@ -149,27 +122,29 @@ def built(method: str, url: str, headers: Mapping[str, str], **content: Any) -> 
     :param url: where to.
     :param headers: further headers.
     :param content: what httpx takes: `params`, `json`, `data`, `files`.
-    :raises KieConnectionInvalid: when the address is none.
+    :raises KieConnectionInvalid: when the address is invalid.
     :raises KieInvalidRequest: when the content cannot be written, such as half an emoji.
     """
     try:
         request = httpx.Request(method, url, headers={"Accept-Encoding": "gzip", **headers}, **content)
         request.url.host.encode("idna")  # what no resolver takes would fail there, without a type
-    except httpx.InvalidURL:
-        raise KieConnectionInvalid("The host is no host") from None
-    except (ValueError, TypeError) as error:
-        if isinstance(error, UnicodeError) and error.args and "idna" in str(error):
-            raise KieConnectionInvalid("The host is no host") from None
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        if isinstance(error, httpx.InvalidURL) or (isinstance(error, UnicodeError) and "idna" in str(error)):
+            raise KieConnectionInvalid("The host is invalid") from None
         raise KieInvalidRequest(f"The request cannot be written ({type(error).__name__}); nothing was sent") from None
     return request
+
+
+def headers_of(answer: httpcore.Response) -> dict[str, str]:
+    """Return an answer's headers by lower-case name."""
+    return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in answer.headers}
 
 
 class _Body:
     """An answer's body as it comes, decoded and counted."""
 
-    def __init__(self, answer: httpcore.Response, max_bytes: int) -> None:
-        self._headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in answer.headers}
-        self._status, self._max_bytes = answer.status, max_bytes
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._headers, self._status = headers_of(answer), answer.status
         self._pieces: list[bytes] = []
         self._came = self._size = 0
         encoding = self._headers.get("content-encoding", "").strip().lower()
@@ -182,12 +157,12 @@ class _Body:
         self._came += len(piece)
         if self._decoder:
             try:
-                piece = self._decoder.decompress(piece, self._max_bytes - self._size + 1)
+                piece = self._decoder.decompress(piece, MOST_BYTES - self._size + 1)
             except zlib.error:
                 raise KieBadAnswer("The answer is not compressed as it says", code=self._status) from None
         self._size += len(piece)
-        if max(self._size, self._came) > self._max_bytes:
-            raise KieBadAnswer(f"The answer is larger than {self._max_bytes:,} bytes", code=self._status)
+        if max(self._size, self._came) > MOST_BYTES:
+            raise KieBadAnswer(f"The answer is larger than {MOST_BYTES:,} bytes", code=self._status)
         self._pieces.append(piece)
 
     def response(self) -> Response:
@@ -197,7 +172,7 @@ class _Body:
         return Response(self._status, self._headers, b"".join(self._pieces))
 
 
-@contextlib.contextmanager
+@contextmanager
 def _deadline_in(seconds: float) -> Iterator[None]:
     token = request_deadline.set(time.monotonic() + seconds)
     try:
@@ -206,7 +181,7 @@ def _deadline_in(seconds: float) -> Iterator[None]:
         request_deadline.reset(token)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _typed() -> Iterator[None]:
     try:
         yield
@@ -228,13 +203,11 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _core(request: httpx.Request, bounds: Bounds) -> httpcore.Request:
+def _core(request: httpx.Request, timeout: float) -> httpcore.Request:
+    seconds = {"connect": min(CONNECT_SECONDS, timeout), "read": timeout, "write": timeout}
+    url, headers = _core_url(request.url), request.headers.raw
     return httpcore.Request(
-        request.method,
-        _core_url(request.url),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions=bounds.extensions(),
+        request.method, url, headers=headers, content=request.stream, extensions={"timeout": seconds}
     )
 
 
@@ -242,9 +215,16 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-def _pool_settings(verify: ssl.SSLContext, url: str) -> dict[str, Any]:
+@cache
+def trusted_certificates() -> ssl.SSLContext:
+    """Return certifi's certificates, or those of ``SSL_CERT_FILE``; loading them takes about 20 ms and a megabyte."""
+    return httpx.create_ssl_context()
+
+
+def _pool_settings(url: str) -> dict[str, Any]:
+    quiet_http_loggers()
     return {
-        "ssl_context": verify,
+        "ssl_context": trusted_certificates(),
         "proxy": _environment_proxy(url),
         "max_connections": CONNECTIONS,
         "max_keepalive_connections": CONNECTIONS // 2,
@@ -255,7 +235,7 @@ def _pool_settings(verify: ssl.SSLContext, url: str) -> dict[str, Any]:
 def _environment_proxy(url: str) -> httpcore.Proxy | None:
     """Return the proxy that the environment names for an address; none is asked for this machine's own.
 
-    :raises KieConnectionInvalid: when it is no address of a proxy.
+    :raises KieConnectionInvalid: when that is not the address of a proxy.
     """
     parts = urlsplit(url)
     if is_loopback(url) or not parts.hostname or proxy_bypass(parts.netloc.rpartition("@")[2]):
@@ -267,5 +247,5 @@ def _environment_proxy(url: str) -> httpcore.Proxy | None:
     try:
         proxy = httpx.Proxy(named if "://" in named else f"http://{named}")
     except (ValueError, httpx.InvalidURL):
-        raise KieConnectionInvalid("The environment's proxy is no address of a proxy") from None
+        raise KieConnectionInvalid("The environment's proxy is not the address of a proxy") from None
     return httpcore.Proxy(_core_url(proxy.url), auth=proxy.raw_auth, headers=proxy.headers.raw)

@@ -14,7 +14,7 @@ from typing import Any
 import httpcore
 
 _PIECE = 64 * 1024
-"""Bytes written at once: the deadline is looked at in between."""
+"""Bytes written at once: the deadline is checked in between."""
 
 Deadline = Callable[[], float]
 """Gives the ``time.monotonic()`` at which everything ends."""
@@ -56,7 +56,18 @@ class DeadlineStream(httpcore.NetworkStream):
 
 
 class DeadlineNetwork(httpcore.SyncBackend):
-    """Connections that end at the deadline of the request that uses them: see `request_deadline`."""
+    """Opens connections that end at a deadline.
+
+    :param deadline: when they end; by default that of the request that this thread is sending.
+    :param addresses: gives the addresses of a host and port to try in turn; by default the system finds them.
+    """
+
+    def __init__(
+        self,
+        deadline: Deadline = request_deadline.get,
+        addresses: Callable[[str, int], Iterable[str]] = lambda host, port: (host,),
+    ) -> None:
+        self._deadline, self._addresses = deadline, addresses
 
     def connect_tcp(
         self,
@@ -66,9 +77,16 @@ class DeadlineNetwork(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        left = seconds_left(request_deadline.get(), timeout)
-        stream = super().connect_tcp(host, port, left, local_address, socket_options)
-        return DeadlineStream(stream, request_deadline.get)
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in self._addresses(host, port):
+            left = seconds_left(self._deadline(), timeout)
+            try:
+                stream = super().connect_tcp(address, port, left, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return DeadlineStream(stream, self._deadline)
+        raise failure
 
 
 def seconds_left(deadline: float, timeout: float | None) -> float:

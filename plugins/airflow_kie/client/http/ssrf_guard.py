@@ -1,30 +1,70 @@
 """Connections to public addresses only: a name is resolved once, every address checked, and a checked one connected to.
 
 So a name that resolves to a public address for the check and to an internal one for the connection gets nowhere.
+Python's own `is_global` is not used: it differs between versions, and lacks ranges such as 192.0.0.8 and 3fff::/20.
+
+IANA: https://www.iana.org/assignments/iana-ipv4-special-registry and .../iana-ipv6-special-registry
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import httpcore
 
 from airflow_kie.client.errors import DownloadRefused
-from airflow_kie.client.http.deadline import DeadlineStream, seconds_left
-from airflow_kie.client.http.public_addresses import is_public
 
 Resolver = Callable[[str, int], Sequence[str]]
 
+PUBLIC_IPV6 = "2000::/3"
+"""Global unicast: all else is loopback, unique-local, link-local, site-local, multicast, discard-only or unassigned."""
 
-def is_address(host: str) -> bool:
-    """Say whether the text is an IP address and not a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+NOT_PUBLIC = {
+    "0.0.0.0/8": "this network (RFC 791)",
+    "10.0.0.0/8": "private use (RFC 1918)",
+    "100.64.0.0/10": "shared by a provider's customers (RFC 6598)",
+    "127.0.0.0/8": "loopback (RFC 1122)",
+    "169.254.0.0/16": "link-local, with the metadata services of clouds (RFC 3927)",
+    "172.16.0.0/12": "private use (RFC 1918)",
+    "192.0.0.0/24": "IETF protocol assignments, with DS-Lite, the dummy address and NAT64 discovery (RFC 6890)",
+    "192.0.2.0/24": "documentation (RFC 5737)",
+    "192.88.99.0/24": "relays of 6to4, deprecated (RFC 7526)",
+    "192.168.0.0/16": "private use (RFC 1918)",
+    "198.18.0.0/15": "benchmarks (RFC 2544)",
+    "198.51.100.0/24": "documentation (RFC 5737)",
+    "203.0.113.0/24": "documentation (RFC 5737)",
+    "224.0.0.0/4": "multicast (RFC 5771)",
+    "240.0.0.0/4": "reserved, with the limited broadcast (RFC 1112, RFC 8190)",
+    "2001::/23": "IETF protocol assignments, with Teredo, benchmarks and ORCHID (RFC 2928, RFC 4380, RFC 5180)",
+    "2001:db8::/32": "documentation (RFC 3849)",
+    "2002::/16": "6to4, with an IPv4 address in it, deprecated (RFC 3056, RFC 7526)",
+    "3fff::/20": "documentation (RFC 9637)",
+}
+"""Ranges of IPv4 and of global unicast IPv6 that IANA calls not globally reachable, that carry no single host, or that
+are deprecated."""
+
+CARRIES_IPV4 = {
+    "::ffff:0:0/96": "IPv4-mapped (RFC 4291)",
+    "64:ff9b::/96": "NAT64 with the well-known prefix (RFC 6052)",
+}
+"""Ranges whose last 32 bits are the IPv4 address that is reached: that one decides."""
+
+_PUBLIC_IPV6 = ipaddress.IPv6Network(PUBLIC_IPV6)
+_NOT_PUBLIC = [ipaddress.ip_network(row) for row in NOT_PUBLIC]
+_CARRIES_IPV4 = [ipaddress.IPv6Network(row) for row in CARRIES_IPV4]
+
+
+def is_public(address: str) -> bool:
+    """Return whether an address is one of the public internet, embedded IPv4 addresses included.
+
+    :param address: IPv4 or IPv6 address as text.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if any(ip in network for network in _CARRIES_IPV4):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return (ip.version == 4 or ip in _PUBLIC_IPV6) and not any(ip in network for network in _NOT_PUBLIC)
 
 
 def system_addresses(host: str, port: int) -> Sequence[str]:
@@ -36,45 +76,19 @@ def system_addresses(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class CheckedNetwork(httpcore.SyncBackend):
-    """Connects to checked addresses only, and lets no operation outlast the deadline of the download.
+def checked_addresses(resolve: Resolver, host: str, port: int, *, private: bool) -> Sequence[str]:
+    """Return the addresses of a host to connect to, in order.
 
-    :param resolve: finds the addresses of a host; asked once a connection.
-    :param deadline: ``time.monotonic()`` at which everything ends.
-    :param any_address: True where a person allowed the host, or a proxy resolves it.
+    :param resolve: finds them; called once.
+    :param private: True where a person allowed the host: its addresses need not be public.
+    :raises DownloadRefused: when one of them is not public.
+    :raises httpcore.ConnectError: when the name cannot be resolved.
     """
-
-    def __init__(self, resolve: Resolver, deadline: float, *, any_address: bool = False) -> None:
-        self._resolve, self._deadline, self._any_address = resolve, deadline, any_address
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        failure: Exception | None = None
-        for address in self._addresses(host, port):
-            try:
-                stream = super().connect_tcp(
-                    address, port, seconds_left(self._deadline, timeout), local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as e:
-                failure = e
-            else:
-                return DeadlineStream(stream, lambda: self._deadline)
-        raise failure or httpcore.ConnectError(f"{host} has no address")
-
-    def _addresses(self, host: str, port: int) -> Sequence[str]:
-        try:
-            addresses = self._resolve(host, port)
-        except OSError as e:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved") from e
-        if self._any_address:
-            return addresses
-        inner = [address for address in addresses if not is_public(address)]
-        if inner:
-            raise DownloadRefused(f"{host} is at {inner[0]}, which is not a public address")
-        return addresses
+    try:
+        addresses = resolve(host, port)
+    except OSError as error:
+        raise httpcore.ConnectError(f"the name {host} cannot be resolved") from error
+    for address in () if private else addresses:
+        if not is_public(address):
+            raise DownloadRefused(f"{host} is at {address}, which is not a public address")
+    return addresses

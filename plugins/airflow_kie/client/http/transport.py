@@ -1,26 +1,24 @@
 """Sending requests to KIE: one client per process, event loop and account, never one per task.
 
-Redirects are never followed, so the key reaches KIE's hosts and no other. Building a client costs about 20 ms and a
-megabyte (a TLS context), hence the cache. How much an answer may be stands in `bounded`.
+Redirects are never followed, so the key reaches KIE's hosts and no other. What bounds an answer is in `bounded`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import threading
-import weakref
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_kie.client.account import KieAccount, is_loopback
+from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.envelope import Response
-from airflow_kie.client.http.bounded import AsyncBoundedClient, BoundedClient, Bounds, built
+from airflow_kie.client.http.bounded import AsyncBoundedClient, BoundedClient, built, trusted_certificates
 from airflow_kie.client.operations.operation import Host
-from airflow_kie.client.redact import quiet_http_loggers
 from airflow_kie.client.requests import Request
 
 USER_AGENT = "airflow-provider-kie-ai"
@@ -31,8 +29,7 @@ class KieTransport:
 
     def __init__(self, account: KieAccount) -> None:
         self.account = account
-        self._verify = _trusted(account.api_url)  # made once: it is what a client costs
-        self._clients = {host: BoundedClient(self._verify, account.url(host, "/")) for host in Host}
+        self._clients = {host: BoundedClient(account.url(host, "/")) for host in Host}
 
     def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status.
@@ -43,22 +40,14 @@ class KieTransport:
         :raises KieNotSent: when no connection came about.
         :raises KieUnreachable: when no whole answer came in time; the request may have taken effect.
         :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded; as above.
-        :raises KieConnectionInvalid: when the connection's host is no host; nothing was sent.
+        :raises KieConnectionInvalid: when the connection's host is invalid; nothing was sent.
         :raises KieInvalidRequest: when the request cannot be written; nothing was sent.
         """
-        ready, bounds = _ready(self.account, request), _bounds(self.account, request)
+        ready = _ready(self.account, request)
         if request.method != "POST":
-            return self._clients[request.host].send(ready, bounds)
-        own = BoundedClient(self._verify, self.account.url(request.host, "/"))
-        try:
-            return own.send(ready, bounds)
-        finally:
-            own.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connections are closed for good."""
-        return any(client.closed for client in self._clients.values())
+            return self._clients[request.host].send(*ready)
+        with closing(BoundedClient(self.account.url(request.host, "/"))) as own:
+            return own.send(*ready)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,18 +60,11 @@ class KieAsyncTransport:
 
     def __init__(self, account: KieAccount) -> None:
         self.account = account
-        verify = _trusted(account.api_url)
-        self._clients = {host: AsyncBoundedClient(verify, account.url(host, "/")) for host in Host}
+        self._clients = {host: AsyncBoundedClient(account.url(host, "/")) for host in Host}
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status; errors as in :meth:`KieTransport.send`."""
-        ready, bounds = _ready(self.account, request), _bounds(self.account, request)
-        return await self._clients[request.host].send(ready, bounds)
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connections are closed for good."""
-        return any(client.closed for client in self._clients.values())
+        return await self._clients[request.host].send(*_ready(self.account, request))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -92,9 +74,7 @@ class KieAsyncTransport:
 
 _sync: dict[KieAccount, KieTransport] = {}
 _sync_lock = threading.Lock()
-_async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[KieAccount, KieAsyncTransport]]
-_async = weakref.WeakKeyDictionary()
-_making: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+_async: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[KieAccount, KieAsyncTransport]] = WeakKeyDictionary()
 
 
 def _forget_parent() -> None:
@@ -103,7 +83,6 @@ def _forget_parent() -> None:
     _sync_lock = threading.Lock()
     _sync.clear()
     _async.clear()
-    _making.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
@@ -112,25 +91,20 @@ os.register_at_fork(after_in_child=_forget_parent)
 def shared_transport(account: KieAccount) -> KieTransport:
     """Return this process's transport for an account; a fork gets its own."""
     with _sync_lock:
-        transport = _sync.get(account)
-        if transport is None or transport.closed:
-            transport = _sync[account] = KieTransport(account)
-        return transport
+        if account not in _sync:
+            _sync[account] = KieTransport(account)
+        return _sync[account]
 
 
 async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
-    """Return the running event loop's transport for an account.
-
-    The TLS context is made in a thread: it takes about 20 ms, in which a triggerer's loop would stand still.
-    """
+    """Return the running event loop's transport for an account."""
     for ended in [loop for loop in _async if loop.is_closed()]:
-        _async.pop(ended, None)  # a transport holds on to its loop, so the weak key alone frees neither
-        _making.pop(ended, None)
+        _async.pop(ended, None)  # a transport holds on to its loop, so the weak key alone does not free it
     transports = _async.setdefault(asyncio.get_running_loop(), {})
-    if account not in transports or transports[account].closed:
-        async with _making.setdefault(asyncio.get_running_loop(), asyncio.Lock()):  # hundreds of triggers start at once
-            if account not in transports or transports[account].closed:
-                transports[account] = await asyncio.to_thread(KieAsyncTransport, account)
+    if account not in transports:
+        await asyncio.to_thread(trusted_certificates)  # loaded once, for 20 ms that would block the loop
+    if account not in transports:  # hundreds of triggers start at once
+        transports[account] = KieAsyncTransport(account)
     return transports[account]
 
 
@@ -142,27 +116,14 @@ def post_anywhere(url: str, body: Mapping[str, Any], timeout: float = 15.0) -> R
     :param timeout: seconds for all of it.
     :raises KieUnreachable: when no whole answer came in time.
     :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded.
-    :raises KieConnectionInvalid: when the address is none.
+    :raises KieConnectionInvalid: when the address is invalid.
     """
-    quiet_http_loggers()
-    client = BoundedClient(_trusted(url), url)
-    try:
-        return client.send(built("POST", url, {"User-Agent": USER_AGENT}, json=dict(body)), Bounds(timeout, timeout))
-    finally:
-        client.close()
+    with closing(BoundedClient(url)) as client:
+        return client.send(built("POST", url, {"User-Agent": USER_AGENT}, json=dict(body)), timeout, timeout)
 
 
-def _trusted(url: str) -> ssl.SSLContext:
-    quiet_http_loggers()
-    return httpx.create_ssl_context(trust_env=not is_loopback(url))
-
-
-def _bounds(account: KieAccount, request: Request) -> Bounds:
-    uploads = request.host is Host.UPLOAD
-    return Bounds(account.upload_deadline if uploads else account.deadline, account.timeout)
-
-
-def _ready(account: KieAccount, request: Request) -> httpx.Request:
+def _ready(account: KieAccount, request: Request) -> tuple[httpx.Request, float, float]:
+    """Return what a client sends: the request, the seconds for all of it and those for each piece of the answer."""
     headers = {
         "User-Agent": USER_AGENT,
         "Accept": "application/json",
@@ -175,4 +136,6 @@ def _ready(account: KieAccount, request: Request) -> httpx.Request:
         content["json"] = dict(request.json)
     else:
         headers["Content-Type"] = "application/json"  # KIE wants it on every request
-    return built(request.method, account.url(request.host, request.path), headers, **content)
+    deadline = account.upload_deadline if request.host is Host.UPLOAD else account.deadline
+    url = account.url(request.host, request.path)
+    return built(request.method, url, headers, **content), deadline, account.timeout

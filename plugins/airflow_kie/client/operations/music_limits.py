@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-PROMPT = MappingProxyType({"V4": 3000, "V4_5": 5000, "V4_5PLUS": 5000, "V4_5ALL": 5000, "V5": 5000, "V5_5": 5000})
-"""Characters of a custom prompt (the lyrics) by model; a model that is not listed is left to KIE."""
-STYLE = MappingProxyType({"V4": 200, "V4_5": 1000, "V4_5PLUS": 1000, "V4_5ALL": 1000, "V5": 1000, "V5_5": 1000})
-"""Characters of the style by model."""
+LIMITS: Mapping[str, tuple[int, int]] = {"V4": (3000, 200)} | dict.fromkeys(
+    ("V4_5", "V4_5PLUS", "V4_5ALL", "V5", "V5_5"), (5000, 1000)
+)
+"""Characters of a custom prompt (the lyrics) and of the style by model; a model that is not listed is left to KIE."""
 SIMPLE_PROMPT = 3000
 """Characters of a prompt without custom mode; pages of spring 2026 had 500, those of August have 3000."""
 TITLE = 80
-MODELS = tuple(PROMPT)
+MODELS = tuple(LIMITS)
 
 
 def music_request_errors(body: Mapping[str, Any]) -> list[str]:
@@ -30,12 +29,8 @@ def music_request_errors(body: Mapping[str, Any]) -> list[str]:
         for name in ("style", "title"):
             if not str(body.get(name) or "").strip():
                 problems.append(f"Custom mode needs a {name}.")
-    limits = (
-        ("prompt", PROMPT.get(model) if custom else SIMPLE_PROMPT),
-        ("style", STYLE.get(model)),
-        ("title", TITLE),
-    )
-    for name, limit in limits:
+    lyrics, style = LIMITS.get(model, (None, None))
+    for name, limit in {"prompt": lyrics if custom else SIMPLE_PROMPT, "style": style, "title": TITLE}.items():
         length = len(str(body.get(name) or ""))
         if limit is not None and length > limit:
             problems.append(f"The {name} has {length} characters; {model or 'KIE'} takes at most {limit}.")

@@ -21,6 +21,7 @@ def _states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, S
 
 
 _SONG = Parent("taskId", "suno.music")
+_TRACK = Parent("audioId", "suno.music")
 _TRACKS = "to_array(from_json(response).sunoData)"
 _TRACK_FIELDS = """{audio_id: id, audio_url: audioUrl, image_url: imageUrl, lyrics: prompt, title: title, tags: tags,
     model: modelName, duration_seconds: duration}"""
@@ -80,19 +81,14 @@ def _music_from(name: str, title: str, page: str, *required: str, once_per: str,
     )
 
 
-EXTEND = _music_from(
-    "extend",
-    "Extend Music",
-    "extend-music",
-    "defaultParamFlag",
-    once_per="audioId",
-    parent=Parent("audioId", "suno.music"),
-)
+EXTEND = _music_from("extend", "Extend Music", "extend-music", "defaultParamFlag", once_per="audioId", parent=_TRACK)
 UPLOAD_COVER = _music_from(
     "upload_cover",
     "Upload And Cover Audio",
     "upload-and-cover-audio",
-    *("prompt", "customMode", "instrumental"),
+    "prompt",
+    "customMode",
+    "instrumental",
     once_per="uploadUrl",
 )
 UPLOAD_EXTEND = _music_from(
@@ -122,8 +118,12 @@ WAV = replace(
 )
 STEMS = replace(
     _of_track(
-        *("stems", "Vocal and Instrument Separation", "separate-vocals", "vocal-removal", "GENERATE_AUDIO_FAILED"),
-        results="links(response)",
+        "stems",
+        "Vocal and Instrument Separation",
+        "separate-vocals",
+        "vocal-removal",
+        "GENERATE_AUDIO_FAILED",
+        "links(response)",
     ),
     inputs="response.originUrl",
     once_per=("taskId", "audioId", "type"),  # stems of another type are another task

@@ -9,7 +9,7 @@ rejected with 429, not queued). The daily cap is our own. Three rules hold for b
   the daily cap would begin again. The newest creates are kept, as many as a day can hold at all.
 
 One case stays open: while a clock is behind, today's creates lie in its future and are moved back to it; when it is
-right again they count as that old. Nothing in a store tells this from a clock that was ahead before.
+right again they count as that old. The store cannot distinguish this from a clock that was ahead before.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from typing import Literal
 from sqlalchemy import Column, ColumnElement, Select, delete, insert, select, update
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieLimiterUnavailable
-from airflow_kie.client.rate_limiter.store import CREATES as LOG
-from airflow_kie.client.rate_limiter.store import Locked, store_at
+from airflow_kie.client.rate_limiter.store import CREATE_LOG, Locked, store_at
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +129,13 @@ class CreateLimiter:
                 return Permit(False, wait / 1000, "day")
             if wait := self._wait_ms(locked, self._creates, self._window_ms):
                 return Permit(False, wait / 1000, "rate")
-            row = insert(LOG).values(account=self._account, at_ms=locked.now)
+            row = insert(CREATE_LOG).values(account=self._account, at_ms=locked.now)
             (token,) = locked.connection.execute(row).inserted_primary_key or (0,)
             if token % _TRIM_EVERY == 0:
-                oldest_kept = self._newest(LOG.c.id, MOST_A_DAY).scalar_subquery()
-                locked.connection.execute(delete(LOG).where(LOG.c.account == self._account, LOG.c.id < oldest_kept))
+                oldest_kept = self._newest(CREATE_LOG.c.id, MOST_A_DAY).scalar_subquery()
+                locked.connection.execute(
+                    delete(CREATE_LOG).where(CREATE_LOG.c.account == self._account, CREATE_LOG.c.id < oldest_kept)
+                )
         return Permit(True, token=token)
 
     def acquire(self, max_wait: float) -> Permit:
@@ -149,8 +150,7 @@ class CreateLimiter:
         deadline = time.monotonic() + max_wait
         while True:
             permit = self.take()
-            left = deadline - time.monotonic()
-            if permit.granted or permit.wait_seconds > left:
+            if permit.granted or permit.wait_seconds > deadline - time.monotonic():
                 return permit
             time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
 
@@ -164,7 +164,7 @@ class CreateLimiter:
         """
         try:
             if permit.token:
-                mine = update(LOG).where(LOG.c.account == self._account, LOG.c.id == permit.token)
+                mine = update(CREATE_LOG).where(CREATE_LOG.c.account == self._account, CREATE_LOG.c.id == permit.token)
                 with self._locked() as locked:
                     locked.connection.execute(mine.values(refused=True))
         except KieError as error:
@@ -184,20 +184,20 @@ class CreateLimiter:
     def _locked(self) -> Iterator[Locked]:
         """Hold the account's lock, with no create of the account after now."""
         with self.store.locked(self._account) as locked:
-            future = update(LOG).where(LOG.c.account == self._account, LOG.c.at_ms > locked.now)
+            future = update(CREATE_LOG).where(CREATE_LOG.c.account == self._account, CREATE_LOG.c.at_ms > locked.now)
             locked.connection.execute(future.values(at_ms=locked.now))
             yield locked
 
     def _day_wait_ms(self, locked: Locked) -> int:
         """Return the milliseconds until the daily cap allows the next create; 0 when it does now."""
-        return self._wait_ms(locked, self._per_day, DAY_MS, LOG.c.refused.is_(False)) if self._per_day else 0
+        return self._wait_ms(locked, self._per_day, DAY_MS, CREATE_LOG.c.refused.is_(False)) if self._per_day else 0
 
     def _wait_ms(self, locked: Locked, limit: int, window_ms: int, *only: ColumnElement[bool]) -> int:
         """Return the milliseconds until a window holds fewer creates than its limit; 0 when it does now."""
-        blocking = locked.connection.execute(self._newest(LOG.c.at_ms, limit, *only)).scalar()
+        blocking = locked.connection.execute(self._newest(CREATE_LOG.c.at_ms, limit, *only)).scalar()
         return 0 if blocking is None else max(0, blocking + window_ms - locked.now)
 
     def _newest(self, column: Column[int], number: int, *only: ColumnElement[bool]) -> Select[int]:
         """Select a column of the create with this number, counted from the newest, which is 1."""
-        mine = select(column).where(LOG.c.account == self._account, *only)
-        return mine.order_by(LOG.c.at_ms.desc(), LOG.c.id.desc()).limit(1).offset(number - 1)
+        mine = select(column).where(CREATE_LOG.c.account == self._account, *only)
+        return mine.order_by(CREATE_LOG.c.at_ms.desc(), CREATE_LOG.c.id.desc()).limit(1).offset(number - 1)

@@ -19,50 +19,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    MetaData,
-    NullPool,
-    String,
-    Table,
-    Text,
-    create_engine,
-    extract,
-    false,
-    func,
-    make_url,
-    select,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
 
-TABLES = MetaData()
+TABLES = sa.MetaData()
 
-CREATES = Table(
+CREATE_LOG = sa.Table(
     "kie_creates",
     TABLES,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("account", String(16), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("refused", Boolean, nullable=False, server_default=false()),
-    Index("kie_creates_by_time", "account", "at_ms"),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("account", sa.String(16), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("kie_creates_by_time", "account", "at_ms"),
 )
 """Requests for new tasks: a digest of the account's name, the time in epoch milliseconds of the store's clock, and
 whether KIE refused it, so that it counts against KIE's rate but not against the daily cap."""
 
-PAID_REQUESTS = Table(
+PAID_REQUESTS = sa.Table(
     "kie_paid_requests",
     TABLES,
-    Column("key", String(500), primary_key=True),
-    Column("body", Text, nullable=False),
+    sa.Column("key", sa.String(500), primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
 )
 """The ledger of paid requests, where S3 cannot keep it, and what is known of S3 services; rows are never changed."""
 
@@ -93,7 +73,7 @@ class Locked(NamedTuple):
         the server's, so that machines whose clocks differ agree.
     """
 
-    connection: Connection
+    connection: sa.Connection
     now: int
 
 
@@ -110,7 +90,7 @@ class Store:
         self.local = kind == "sqlite"
         """Whether it is a file on this machine, which processes on other machines do not share."""
         if self.local:  # absolute: a relative path would name another file in every folder
-            self._url = URL.create("sqlite", database="/" + rest.lstrip("/"))
+            self._url = sa.URL.create("sqlite", database="/" + rest.lstrip("/"))
             self.shown = f"SQLite file {self._url.database}"
             """What a log may say: kind and file, or kind, host and port."""
         elif kind in ("postgresql", "postgres"):
@@ -121,7 +101,7 @@ class Store:
             raise KieConnectionInvalid(
                 "The limiter's store must be sqlite or postgresql, as in postgresql://user:password@host:5432/database"
             )
-        self._engine: Engine | None = None
+        self._engine: sa.Engine | None = None
         self._guard = threading.Lock()
 
     @contextlib.contextmanager
@@ -147,7 +127,7 @@ class Store:
         finally:
             guard.release()
 
-    def _ready(self) -> Engine:
+    def _ready(self) -> sa.Engine:
         """Return the engine; the first time, create the tables that are missing."""
         if self._engine is None:
             engine = self._new_engine()
@@ -157,7 +137,7 @@ class Store:
             self._engine = engine
         return self._engine
 
-    def _new_engine(self) -> Engine:
+    def _new_engine(self) -> sa.Engine:
         if self.local:
             Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
             # Without an isolation level Python begins no transaction by itself: BEGIN IMMEDIATE takes the lock.
@@ -165,23 +145,25 @@ class Store:
         else:
             settings = _POSTGRES
         try:
-            return create_engine(self._url, poolclass=NullPool, hide_parameters=True, **settings)
+            return sa.create_engine(self._url, poolclass=sa.NullPool, hide_parameters=True, **settings)
         except ImportError:
             raise KieConnectionInvalid(
                 f"The limiter's store is {self.shown}, and its library is not installed: "
                 "pip install 'airflow-provider-kie-ai[postgres]'"
             ) from None
 
-    def _lock(self, connection: Connection, name: str) -> None:
+    def _lock(self, connection: sa.Connection, name: str) -> None:
         if self.local:
             self._lock_file(connection)
             return
         limit = str(int(LOCK_SECONDS * 1000))
-        connection.execute(select(*(func.set_config(f"{kind}_timeout", limit, True) for kind in ("lock", "statement"))))
+        connection.execute(
+            sa.select(*(sa.func.set_config(f"{kind}_timeout", limit, True) for kind in ("lock", "statement")))
+        )
         digest = hashlib.sha256(f"airflow_kie {name}".encode()).digest()
-        connection.execute(select(func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
 
-    def _lock_file(self, connection: Connection) -> None:
+    def _lock_file(self, connection: sa.Connection) -> None:
         """Begin a transaction as the file's only writer. SQLite's own waiting asks ever less often, and may starve."""
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
@@ -193,10 +175,10 @@ class Store:
                     raise
                 time.sleep(random.uniform(0.5, 1.5) * _POLL_SECONDS)  # noqa: S311 - no secret
 
-    def _now(self, connection: Connection) -> int:
+    def _now(self, connection: sa.Connection) -> int:
         if self.local:
             return time.time_ns() // 1_000_000
-        return int(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one() * 1000)
+        return int(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one() * 1000)
 
     def _cause(self, error: BaseException) -> str:
         """Return the kind and first line of an error, or the kind alone where the line could hold a secret."""
@@ -207,9 +189,9 @@ class Store:
         return type(cause).__name__ if withheld or not line else f"{type(cause).__name__}: {line}"
 
 
-def _postgres_url(rest: str) -> URL:
+def _postgres_url(rest: str) -> sa.URL:
     try:
-        url = make_url(f"postgresql+psycopg:{rest}")
+        url = sa.make_url(f"postgresql+psycopg:{rest}")
     except (ArgumentError, ValueError):  # their texts repeat parts of the URL
         url = None
     if url is None or "@" in (url.host or ""):  # then it is part of the password

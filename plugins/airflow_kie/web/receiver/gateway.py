@@ -22,6 +22,10 @@ from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.web.cache import cached_for_a_minute
 from airflow_kie.web.receiver.connections import Connections
 
@@ -39,6 +43,7 @@ class AirflowGateway(Connections, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._bucket = cached_for_a_minute(_open)
+        self._ledger = cached_for_a_minute(_open_ledger)
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     @abstractmethod
@@ -62,8 +67,25 @@ class AirflowGateway(Connections, ABC):
         """Send "music complete"; return False while no DAG has declared the asset."""
 
     @abstractmethod
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
         """Write into the connection's Variable when the last callback came; called at most once a minute."""
+
+    def record_task(self, kie_conn_id: str, request: str, task_id: str) -> None:
+        """Record in the account's ledger which task KIE has made for a request of ours.
+
+        Where the ledger is in a task's own state nobody else can write it: the task asks again then.
+
+        :param kie_conn_id: the connection whose account called.
+        :param request: ``<operation>/<digest>/<attempt>``, as the signed callback URL names it.
+        :param task_id: KIE's id.
+        :raises KieError: when it cannot be written: KIE gets no 200 and calls again.
+        """
+        operation, digest, number = request.split("/")
+        hook = KieHook(kie_conn_id)
+        ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
+        ledger.record_task(
+            RequestId(hook.account.spending_name, operation, digest), int(number), task_id, by="callback"
+        )
 
     def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Write a song's pending record; return whether its event is to be sent.
@@ -133,3 +155,8 @@ def _open(name: str) -> Bucket:
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), name)
     bucket.create_on_loopback()
     return bucket
+
+
+def _open_ledger(kie_conn_id: str) -> tuple[str, Ledger]:
+    hook = KieHook(kie_conn_id)
+    return hook.account.spending_name, open_ledger(hook, hook.ledger_database()[0]).ledger

@@ -9,7 +9,7 @@ from airflow_kie._airflow_private import metadata, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.url import Waiting
-from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 
@@ -32,7 +32,5 @@ class InProcessGateway(AirflowGateway):
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
         return metadata.send_asset_event(MUSIC.uri, music_task_id, extra)
 
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
-        key = variable_of(kie_conn_id)
-        trace = following(parsed(variables.variable(key)), count, proof)
-        variables.record_variable(key, trace.text(), DESCRIPTION)
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
+        variables.record_variable(variable_of(kie_conn_id), LastCallback(proof).text(), DESCRIPTION)

@@ -28,7 +28,7 @@ from airflow_kie.client.callbacks.auth import prove
 from airflow_kie.client.callbacks.signature import SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.monitoring.callback_health import CallbackCounter
+from airflow_kie.monitoring.callback_health import WRITE_EVERY
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Receiver:
     airflow: AirflowGateway
     clock: Callable[[], float] = time.time
     pause: float = 1.0
-    counter: CallbackCounter = field(default_factory=CallbackCounter)
+    _recorded: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(1000, WRITE_EVERY))
     _early: set[Waiting] = field(default_factory=set)
     _refused_in: tuple[int, int] = (0, 0)
 
@@ -121,9 +121,10 @@ class Receiver:
             log.exception("The callback of KIE task %s could not be recorded; KIE gets a 500 and calls again.", task_id)
             return Response(status_code=500)
         metrics.CALLBACKS.add(outcome=outcome)
-        if count := self.counter.count(kie_conn_id):
+        if kie_conn_id not in self._recorded:
+            self._recorded[kie_conn_id] = True
             lost = "When KIE last called back could not be recorded; nothing else depends on it."
-            later.add_task(self._follow_up, lost, self.airflow.record_callbacks, kie_conn_id, count, proof.by)
+            later.add_task(self._follow_up, lost, self.airflow.record_callback, kie_conn_id, proof.by)
         return JSONResponse({"status": "received"})
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
@@ -151,9 +152,13 @@ class Receiver:
         :return: what came of the callback, for the metric.
         """
         stage = _stage(body)
+        if waiting and waiting.request:  # an answer that was lost comes back so
+            await self._in_thread(self.airflow.record_task, kie_conn_id, waiting.request, task_id)
         if stage in INTERMEDIATE:
             log.info("KIE task %s has reached stage %s.", task_id, stage)
             return "stage"
+        if waiting and not waiting.wakes:
+            return "recorded"
         if waiting:
             woken = await self._in_thread(self.airflow.wake, waiting)
             log.info("KIE task %s has ended; %s.", task_id, woken.value)

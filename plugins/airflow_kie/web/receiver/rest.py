@@ -17,21 +17,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.errors import KieError
-from airflow_kie.client.http.bounded import BoundedClient, Bounds, built
+from airflow_kie.client.http.bounded import BoundedClient, built
 from airflow_kie.client.untrusted import decode_json
-from airflow_kie.monitoring.callback_health import DESCRIPTION, following, parsed, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
 
-_BOUNDS = Bounds(deadline=10.0, timeout=10.0)
+TIMEOUT = 10.0
 """Seconds for one whole request: KIE waits 15 for its answer."""
 _NEWEST_EVENTS = 100
 
@@ -54,7 +52,7 @@ class AirflowApi:
     ) -> None:
         self.url = url.rstrip("/")
         self._given, self._token_file, self._login = token, token_file, login
-        self._client = BoundedClient(httpx.create_ssl_context(), self.url)
+        self._client = BoundedClient(self.url)
         self._token = ""
         self._lock = threading.Lock()
 
@@ -97,7 +95,7 @@ class AirflowApi:
     def _send(self, method: str, path: str, *, token: str = "", **request: Any) -> Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return self._client.send(built(method, self.url + path, headers, **request), _BOUNDS)
+            return self._client.send(built(method, self.url + path, headers, **request), TIMEOUT, TIMEOUT)
         except KieError as error:
             raise AirflowRefused(f"Airflow did not answer to {method} {path}: {error.facts.message}") from None
 
@@ -162,11 +160,10 @@ class RestGateway(AirflowGateway):
             raise
         return True
 
-    def record_callbacks(self, kie_conn_id: str, count: int, proof: str) -> None:
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
         key = variable_of(kie_conn_id)
         path = f"/variables/{quote(key, safe='')}"
-        trace = following(parsed(self.api.call("GET", path, "value", may_be_missing=True)), count, proof)
-        body = {"key": key, "value": trace.text(), "description": DESCRIPTION}
+        body = {"key": key, "value": LastCallback(proof).text(), "description": DESCRIPTION}
         if self.api.call("PATCH", path, "key", may_be_missing=True, json=body) is None:
             self.api.call("POST", "/variables", "key", json=body)
 
