@@ -152,8 +152,8 @@ CALLBACKS = _counter(
     "callbacks",
     "outcome",
     "Outcome of a request to the receiver: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (woken), `song` (of "
-    "another program, announced), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, `rate_limited`, `bad_body`, "
-    "`not_stored`.",
+    "another program, announced), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, "
+    "`rate_limited`, `bad_body`, `not_stored`.",
 )
 CREDITS = _gauge("kie.credits", "credits", "connection", "The account's balance.")
 CALLBACKS_EXPECTED = _gauge(

@@ -81,11 +81,8 @@ class AirflowGateway(Connections, ABC):
         :raises KieError: when it cannot be written: KIE gets no 200 and calls again.
         """
         operation, digest, number = request.split("/")
-        hook = KieHook(kie_conn_id)
-        ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
-        ledger.record_task(
-            RequestId(hook.account.spending_name, operation, digest), int(number), task_id, by="callback"
-        )
+        account, ledger = self._ledger(kie_conn_id)
+        ledger.record_task(RequestId(account, operation, digest), int(number), task_id, by="callback")
 
     def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Write a song's pending record; return whether its event is to be sent.
