@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,42 +13,39 @@ from airflow_kie.client.errors import KieCreateInDoubt, KieWrongParent
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_task import FakeTaskStateStore, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
+from paid_requests import POINTS, at_point, become_old, dying_at, recorded
 
-Crash = Callable[[str, Any, str], bool]
-
-
-def at(progress: str, moment: str) -> Crash:
-    """Return a crash beside the write of a progress."""
-    return lambda key, value, when: value.get("progress") == progress and when == moment
-
-
-BEFORE_POST = at("sending", "after")
-ID_NOT_STORED = at("sent", "before")
-ID_STORED = at("sent", "after")
+every_point = pytest.mark.parametrize("point", POINTS)
+ID_KNOWN = ("before task", "after task")
+"""Points at which the record has KIE's id."""
+LOST = pytest.mark.parametrize("fault", ["reset_after", "html", "malformed", "empty"])
 
 
-def cover_run(song: str, crash: Crash | None = None, **options: Any) -> TaskRun:
+def cover_run(song: str, **options: Any) -> TaskRun:
     def make() -> KieGenerateCoverOperator:
         settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
         return KieGenerateCoverOperator(task_id="generate_cover", music_task_id=song, **settings)
 
-    return TaskRun(make, FakeTaskStateStore(crash))
+    return TaskRun(make, FakeTaskStateStore())
 
 
-def music_run(crash: Crash | None = None, **options: Any) -> TaskRun:
+def music_run(**options: Any) -> TaskRun:
     def make() -> KieGenerateMusicOperator:
         settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
         return KieGenerateMusicOperator(task_id="generate_music", prompt="rain on a roof", **settings)
 
-    return TaskRun(make, FakeTaskStateStore(crash))
+    return TaskRun(make, FakeTaskStateStore())
 
 
-def crash_and_repair(run: TaskRun) -> TaskRun:
-    """Let the first attempt die and return the next one, in which nothing crashes."""
-    with pytest.raises(WorkerCrash):
+def crash(run: TaskRun, point: str) -> TaskRun:
+    """Let the first attempt die at a point and return the next one, in which nothing crashes."""
+    with dying_at(point), pytest.raises(WorkerCrash):
         run.execute()
-    run.store.crash = lambda key, value, when: False
     return run.retried()
+
+
+def creates(kie: SimulatorServer, path: str = "/api/v1/generate") -> int:
+    return int(kie.control.state()["requests"].get(f"POST {path}", 0))
 
 
 @pytest.fixture
@@ -57,11 +53,58 @@ def song(kie: SimulatorServer) -> str:
     return kie.control.make_music("Velvet Harbour")[0].task_id
 
 
-@pytest.mark.parametrize("crash", [BEFORE_POST, ID_NOT_STORED, ID_STORED], ids=["before_post", "no_id", "id_stored"])
-def test_a_cover_is_paid_once_wherever_the_worker_dies(kie: SimulatorServer, song: str, crash: Crash) -> None:
-    cover_task_id = crash_and_repair(cover_run(song, crash)).attempt()
+@every_point
+def test_a_cover_is_paid_once_wherever_the_worker_dies(kie: SimulatorServer, song: str, point: str) -> None:
+    again = crash(cover_run(song), point)
+    become_old(again.store)
+    cover_task_id = again.attempt()
     (charge,) = kie.control.ledger("cover")
     assert charge["task_id"] == cover_task_id
+
+
+@every_point
+def test_a_cover_is_sent_again_only_where_its_answer_may_have_been_lost(
+    kie: SimulatorServer, song: str, point: str
+) -> None:
+    kie.control.set(duplicate="none")
+    again = crash(cover_run(song), point)
+    become_old(again.store)
+    again.attempt()
+    assert len(kie.control.ledger("cover")) == (2 if point == "after post" else 1)
+    repeated = [name for name in recorded(again.store) if name.endswith(".repeated")]
+    assert repeated == (["1.repeated"] if point in ("after intent", "before post", "after post") else [])
+
+
+@every_point
+def test_a_song_is_paid_once_wherever_the_worker_dies(kie: SimulatorServer, point: str) -> None:
+    again = crash(music_run(), point)
+    sent = len(kie.control.ledger("music"))
+    become_old(again.store)
+    if point in ("before intent", *ID_KNOWN):
+        music_task_id = again.attempt()
+        assert [charge["task_id"] for charge in kie.control.ledger("music")] == [music_task_id]
+    else:
+        with pytest.raises(KieCreateInDoubt, match=r"may have made and charged one task.*kie\.ai/logs.*adopt_task_id"):
+            again.attempt()
+        assert len(kie.control.ledger("music")) == sent == (1 if point == "after post" else 0)
+
+
+@pytest.mark.parametrize("point", ["after intent", "before post", "after post"])
+def test_a_retry_waits_while_the_request_may_still_be_on_its_way(kie: SimulatorServer, point: str) -> None:
+    again = crash(music_run(), point)
+    before = creates(kie)
+    for attempt in (again, again.retried(), again.cleared()):
+        with pytest.raises(TaskDeferred):
+            attempt.execute()
+    assert creates(kie) == before
+
+
+@every_point
+def test_the_ledger_says_what_a_worker_that_died_has_left(kie: SimulatorServer, point: str) -> None:
+    run = music_run()
+    crash(run, point)
+    made = [f"1.task.{charge['task_id']}" for charge in kie.control.ledger("music")] if point == "after task" else []
+    assert recorded(run.store) == ([] if point == "before intent" else ["1.intent", *made])
 
 
 def test_a_cover_is_paid_once_when_the_worker_dies_after_it_has_deferred(kie: SimulatorServer, song: str) -> None:
@@ -73,58 +116,112 @@ def test_a_cover_is_paid_once_when_the_worker_dies_after_it_has_deferred(kie: Si
     assert len(kie.control.ledger("cover")) == 1
 
 
-@pytest.mark.parametrize("crash", [BEFORE_POST, ID_NOT_STORED], ids=["before_post", "no_id"])
-def test_music_whose_create_is_in_doubt_is_not_sent_again_and_says_how_to_adopt_it(
-    kie: SimulatorServer, crash: Crash
-) -> None:
-    attempt = crash_and_repair(music_run(crash))
-    sent = len(kie.control.ledger("music"))
-    with pytest.raises(KieCreateInDoubt, match=r"may have made and charged one task.*kie\.ai/logs.*adopt_task_id"):
-        attempt.attempt()
-    assert len(kie.control.ledger("music")) == sent
-
-
 def test_music_in_doubt_stays_in_doubt_for_retries_and_clears(kie: SimulatorServer) -> None:
-    attempt = crash_and_repair(music_run(ID_NOT_STORED))
+    attempt = crash(music_run(), "after post")
+    become_old(attempt.store)
     for again in (attempt, attempt.retried(), attempt.cleared()):
         with pytest.raises(KieCreateInDoubt):
             again.attempt()
     assert len(kie.control.ledger("music")) == 1
 
 
-@pytest.mark.parametrize("fault", ["reset_after", "html", "malformed", "empty"])
+def test_the_error_of_a_doubt_says_whose_request_it_was(kie: SimulatorServer) -> None:
+    attempt = crash(music_run(), "after post")
+    become_old(attempt.store)
+    with pytest.raises(KieCreateInDoubt, match=r"attempt 1 \(dag music_cover, map_index 0, run manual__1, task gen"):
+        attempt.attempt()
+
+
+@LOST
 def test_music_whose_answer_is_lost_is_in_doubt_and_is_not_sent_again(kie: SimulatorServer, fault: str) -> None:
     kie.control.add_fault("create", fault, kind="music", after=True)
     run = music_run()
     for attempt in (run, run.retried()):
         with pytest.raises(KieCreateInDoubt):
             attempt.attempt()
+    assert len(kie.control.ledger("music")) == creates(kie) == 1
+    assert recorded(run.store) == ["1.intent", "1.unanswered"]
+
+
+@LOST
+def test_a_cover_whose_answer_is_lost_is_asked_for_once_more(kie: SimulatorServer, song: str, fault: str) -> None:
+    kie.control.add_fault("create", fault, kind="cover", after=True)
+    run = cover_run(song)
+    cover = run.attempt()
+    assert [charge["task_id"] for charge in kie.control.ledger("cover")] == [cover]
+    assert recorded(run.store) == ["1.intent", "1.repeated", "1.unanswered", "2.intent", f"2.task.{cover}"]
+
+
+@LOST
+def test_a_cover_whose_answer_is_lost_twice_is_in_doubt(kie: SimulatorServer, song: str, fault: str) -> None:
+    kie.control.add_fault("create", fault, kind="cover", after=True, times=2)
+    run = cover_run(song)
+    for attempt in (run, run.retried(), run.cleared()):
+        with pytest.raises(KieCreateInDoubt, match="attempt 2 "):
+            attempt.attempt()
+    assert creates(kie, "/api/v1/suno/cover/generate") == 2
+
+
+def test_a_store_that_fails_after_the_create_leaves_the_id_in_the_ledger(kie: SimulatorServer) -> None:
+    run = music_run()
+
+    def record_of_the_task(key: str, value: Any, when: str) -> bool:
+        return key.startswith("music/") and bool(value.get("task_id")) and when == "before"
+
+    run.store.crash = record_of_the_task
+    with pytest.raises(WorkerCrash):
+        run.execute()
+    (charge,) = kie.control.ledger("music")
+    assert recorded(run.store) == ["1.intent", f"1.task.{charge['task_id']}"]
+    run.store.crash = lambda key, value, when: False
+    assert run.retried().attempt() == charge["task_id"]
     assert len(kie.control.ledger("music")) == 1
 
 
-@pytest.mark.parametrize("fault", ["reset_after", "html", "malformed", "empty"])
-def test_a_cover_whose_answer_is_lost_is_adopted_by_the_retry(kie: SimulatorServer, song: str, fault: str) -> None:
-    kie.control.add_fault("create", fault, kind="cover", after=True)
-    run = cover_run(song)
-    with pytest.raises(Exception, match="makes it only once per song"):
-        run.attempt()
-    assert run.retried().attempt() == kie.control.ledger("cover")[0]["task_id"]
-    assert len(kie.control.ledger("cover")) == 1
+def test_a_ledger_that_fails_after_the_create_is_told_the_id_by_the_next_attempt(kie: SimulatorServer) -> None:
+    run = music_run()
+
+    def task_in_the_ledger(key: str, value: Any, when: str) -> bool:
+        return key.startswith("paid/") and any(".task." in name for name in value) and when == "before"
+
+    run.store.crash = task_in_the_ledger
+    with pytest.raises(WorkerCrash):
+        run.execute()
+    (charge,) = kie.control.ledger("music")
+    assert recorded(run.store) == ["1.intent"]
+    run.store.crash = lambda key, value, when: False
+    assert run.retried().attempt() == charge["task_id"]
+    assert recorded(run.store) == ["1.intent", f"1.task.{charge['task_id']}"]
+    assert len(kie.control.ledger("music")) == 1
 
 
-def test_music_that_died_after_its_id_was_stored_is_paid_once(kie: SimulatorServer) -> None:
-    music_task_id = crash_and_repair(music_run(ID_STORED)).attempt()
+def test_a_process_that_stood_still_between_claim_and_post_does_not_send(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_kie.lifecycle import claims
+
+    monkeypatch.setattr(claims, "SEND_WITHIN", -1.0)  # the moment is over before the request can be sent
+    run = music_run()
+
+    def in_time() -> None:
+        monkeypatch.setattr(claims, "SEND_WITHIN", 30.0)
+
+    with at_point("before post", in_time):
+        music_task_id = run.attempt()
     assert [charge["task_id"] for charge in kie.control.ledger("music")] == [music_task_id]
+    assert recorded(run.store) == ["1.intent", "1.refused", "2.intent", f"2.task.{music_task_id}"]
 
 
 def test_a_person_adopts_the_task_that_was_in_doubt(kie: SimulatorServer) -> None:
-    attempt = crash_and_repair(music_run(ID_NOT_STORED))
+    attempt = crash(music_run(), "after post")
+    become_old(attempt.store)
     with pytest.raises(KieCreateInDoubt):
         attempt.attempt()
     paid = kie.control.ledger("music")[0]["task_id"]
     cleared = TaskRun(music_run(adopt_task_id=paid).make, attempt.store, attempt.cleared().ti)
     assert cleared.attempt() == paid
     assert len(kie.control.ledger("music")) == 1
+    assert cleared.cleared().attempt() == paid
 
 
 def test_a_task_that_a_person_gives_is_taken_instead_of_the_stored_one(kie: SimulatorServer, song: str) -> None:

@@ -1,12 +1,14 @@
 """Any interleaving of crashes, retries, clears, reordered lists, duplicates and wrong answers keeps the promises.
 
 Airflow's part is played by attempts that share a store for each map index; KIE's by a transport that lies in every
-known way and says what it was paid for.
+known way and says what it was paid for. Either KIE makes a cover once for a song and each map index has a ledger of its
+own, or KIE makes one for each create and all share the account's ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,18 +19,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http import transport
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.client.rate_limiter.limiter import Permit
+from airflow_kie.durable.task_state import TaskStateLedgerStore
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import OpenedLedger
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.operators import task
 from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, WorkerCrash
+from ledgers import MemoryLedgerStore
 from lying_kie import CREATES, READS, FakeKie
+from paid_requests import POINTS, become_old, dying_at
 
 HOPELESS = "song-b"
 """KIE fails every cover of this song."""
 SONGS = ("song-a", HOPELESS)
 INDEXES = st.integers(0, len(SONGS) - 1)
-CRASHES = st.sampled_from([*[None] * 6, ("sending", "after"), ("sent", "before"), ("sent", "after")])
+CRASHES = st.sampled_from([*[None] * 8, *POINTS])
 
 
 class Granted:
@@ -47,9 +58,10 @@ class Covers(RuleBasedStateMachine):
 
     kie: FakeKie
 
-    @initialize()
-    def begin(self) -> None:
-        self.kie = CURRENT["kie"] = FakeKie()
+    @initialize(once=st.booleans())
+    def begin(self, once: bool) -> None:
+        self.kie = CURRENT["kie"] = FakeKie(once=once)
+        self.ledger = CURRENT["ledger"] = None if once else MemoryLedgerStore()
         self.order = list(SONGS)
         self.runs = [self._run(index) for index in range(len(SONGS))]
         self.waiting: dict[int, TaskDeferred] = {}
@@ -65,13 +77,13 @@ class Covers(RuleBasedStateMachine):
         return TaskRun(make, FakeTaskStateStore(), TaskInstance(map_index=index))
 
     @rule(index=INDEXES, create=CREATES, read=READS, crash=CRASHES)
-    def attempt(self, index: int, create: str, read: str, crash: tuple[str, str] | None) -> None:
+    def attempt(self, index: int, create: str, read: str, crash: str | None) -> None:
         """Start an attempt, the first one or a retry; one that waits is left by its lost worker."""
         self._attempt(index, create, read, crash)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), flag=st.sampled_from([1, 3]), create=CREATES, read=READS, crash=CRASHES)
-    def end_and_wake(self, data: Any, flag: int, create: str, read: str, crash: tuple[str, str] | None) -> None:
+    def end_and_wake(self, data: Any, flag: int, create: str, read: str, crash: str | None) -> None:
         """Let a cover that is waited for end, the triggerer see it and the worker go on."""
         self._wake(data.draw(st.sampled_from(sorted(self.waiting))), flag, create, read, crash)
 
@@ -114,41 +126,41 @@ class Covers(RuleBasedStateMachine):
             if cover.song == song:
                 cover.flag = cover.flag or (3 if song == HOPELESS else flag)
 
-    def _attempt(
-        self, index: int, create: str = "honest", read: str = "honest", crash: tuple[str, str] | None = None
-    ) -> None:
+    def _attempt(self, index: int, create: str = "honest", read: str = "honest", crash: str | None = None) -> None:
         self.runs[index] = self.runs[index].retried()
         self._begin(index, create, read)
         self._do(index, crash, self.runs[index].execute)
 
     def _wake(
-        self, index: int, flag: int, create: str = "honest", read: str = "honest", crash: tuple[str, str] | None = None
+        self, index: int, flag: int, create: str = "honest", read: str = "honest", crash: str | None = None
     ) -> None:
         deferred = self.waiting.pop(index)
         record = TaskRecord.from_json(deferred.trigger.serialize()[1]["record"])
-        cover = self.kie.covers[str(record.task_id)]
-        cover.flag = 3 if cover.song == HOPELESS else cover.flag or flag
-        event = self.kie.watched(record)
+        if record.task_id:
+            cover = self.kie.covers[record.task_id]
+            cover.flag = 3 if cover.song == HOPELESS else cover.flag or flag
+            event = self.kie.watched(record)
+        else:
+            become_old(self.ledger or self.runs[index].store)
+            event = event_of(Outcome.ASK_AGAIN, record)
         self._begin(index, create, read)
-        self._do(index, crash, lambda: self.runs[index].wake(deferred.method_name, {"event": event}))
+        kwargs = {**(deferred.kwargs or {}), "event": event}
+        self._do(index, crash, lambda: self.runs[index].wake(deferred.method_name, kwargs))
 
     def _begin(self, index: int, create: str, read: str) -> None:
         place = (index, self.order[index])
         self.kie.begin(create, read, lambda: self._records().get(place, {}))
 
-    def _do(self, index: int, crash: tuple[str, str] | None, work: Callable[[], Any]) -> None:
-        store = self.runs[index].store
-        store.crash = lambda key, value, when: (value.get("progress"), when) == crash
+    def _do(self, index: int, crash: str | None, work: Callable[[], Any]) -> None:
         self.waiting.pop(index, None)
         ended: BaseException | None = None
         try:
-            self.returned.append((self.order[index], work()))
+            with dying_at(crash) if crash else nullcontext():
+                self.returned.append((self.order[index], work()))
         except TaskDeferred as deferred:
             ended = self.waiting[index] = deferred
         except (KieError, WorkerCrash) as error:
             ended = error
-        finally:
-            store.crash = lambda key, value, when: False
         if self.kie.owed and not isinstance(ended, WorkerCrash):
             assert [type(ended)] == self.kie.owed, ended
 
@@ -162,9 +174,17 @@ class Covers(RuleBasedStateMachine):
 
     @invariant()
     def a_song_is_paid_once_unless_kie_failed_it(self) -> None:
+        """A cover is free: where its answer may have been lost, it may be made once more."""
         for song in SONGS:
             paid = [cover for cover in self.kie.covers.values() if cover.song == song and cover.flag != 3]
-            assert len(paid) <= 1
+            assert len(paid) <= 1 + self._repeated(song)
+            assert self._repeated(song) <= (0 if self.kie.once else 1)
+
+    def _repeated(self, song: str) -> int:
+        if self.ledger is None:
+            return 0
+        digest = request_digest(COVER, {"taskId": song}, {})
+        return sum(f"/{digest}/" in key and key.endswith(".repeated") for key in self.ledger.objects)
 
     @invariant()
     def at_most_two_new_tasks_follow_those_that_failed(self) -> None:
@@ -201,7 +221,12 @@ class Covers(RuleBasedStateMachine):
             assert (self.kie.covers[cover].song, self.kie.covers[cover].flag) == (song, 1)
 
 
-CURRENT: dict[str, FakeKie] = {}
+CURRENT: dict[str, Any] = {}
+
+
+def account_ledger(otherwise: TaskStateLedgerStore) -> OpenedLedger:
+    """Return the ledger that all runs share, or the one of this task instance."""
+    return OpenedLedger(Ledger(CURRENT["ledger"] or otherwise, settle_seconds=0.0), "here")
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +236,7 @@ def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setattr(transport, "shared_transport", lambda account: CURRENT["kie"])
     monkeypatch.setattr(KieHook, "limiter", lambda hook: Granted())
+    monkeypatch.setattr(task, "open_ledger", account_ledger)
 
 
 class TestCovers(Covers.TestCase):  # type: ignore[misc, valid-type]
