@@ -18,10 +18,10 @@ from airflow_kie.client.errors import (
     KieUnauthorized,
     KieWaitTimeout,
 )
-from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
-from airflow_task import FakeTaskStateStore, TaskRun
+from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun
 from kie_simulator.server import SimulatorServer
+from paid_requests import recorded
 
 both_modes = pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
 
@@ -127,42 +127,59 @@ def test_a_duplicate_that_names_no_task_fails_and_says_how_to_adopt_one(
     assert len(paid(kie)) == 1
 
 
-def test_a_second_run_takes_the_task_from_the_pending_record_and_asks_for_none(
-    kie: SimulatorServer, bucket: str
-) -> None:
+def test_a_second_run_takes_the_task_from_the_ledger_and_asks_for_none(kie: SimulatorServer, bucket: str) -> None:
     music = song(kie)
-    cover = cover_run(music, bucket=bucket, prefix="songs").attempt()
-    kie.control.set(duplicate={"data": "null"})
-    assert cover_run(music, bucket=bucket, prefix="songs").attempt() == cover
-    assert kie.control.state()["requests"].get("POST /api/v1/suno/cover/generate", 1) == 1
+    kie.control.set(duplicate="none")
+    cover = cover_run(music).attempt()
+    assert cover_run(music).attempt() == cover
+    assert kie.control.state()["requests"]["POST /api/v1/suno/cover/generate"] == 1
     assert len(paid(kie)) == 1
 
 
-def test_a_create_in_doubt_takes_the_task_that_the_pending_record_names(kie: SimulatorServer, bucket: str) -> None:
+def test_a_duplicate_without_an_id_is_over_when_somebody_else_names_the_task(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     music = song(kie)
-    cover = cover_run(music).attempt()
+    with monkeypatch.context() as elsewhere:  # a program of somebody else's, with no ledger
+        elsewhere.setenv("AIRFLOW__KIE__BUCKET", "")
+        cover = cover_run(music).attempt()
     kie.control.set(duplicate={"data": "null"})
-    run = cover_run(music, bucket=bucket, prefix="songs")
+    run = cover_run(music)
     with pytest.raises(KieDuplicateWithoutId):
         run.attempt()
-    open_song("aws_default", bucket, "songs", music).record_cover(cover)  # as another run would
+    assert cover_run(music, adopt_task_id=cover).attempt() == cover  # a person, in another run
     assert run.cleared().attempt() == cover
+    assert recorded(archive) == ["1.intent", "1.refused", "2.intent", f"2.task.{cover}"]
 
 
-def test_the_pending_record_names_the_task_before_it_is_waited_for(kie: SimulatorServer, bucket: str) -> None:
-    music = song(kie)
+def test_the_ledger_names_the_task_before_it_is_waited_for(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles
+) -> None:
     with pytest.raises(TaskDeferred):
-        cover_run(music, bucket=bucket, prefix="songs", deferrable=True).execute()
-    assert open_song("aws_default", bucket, "songs", music).cover_task_id() == paid(kie)[0]
+        cover_run(song(kie), deferrable=True).execute()
+    assert recorded(archive) == ["1.intent", f"1.task.{paid(kie)[0]}"]
 
 
-def test_a_task_that_failed_is_not_taken_from_the_pending_record_again(kie: SimulatorServer, bucket: str) -> None:
+def test_a_task_that_failed_is_not_taken_from_the_ledger_again(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles
+) -> None:
     music = song(kie)
+    kie.control.set(duplicate="none")
     kie.control.add_fault("task", "fail", kind="cover")
-    run = cover_run(music, bucket=bucket, prefix="songs")
-    second = run.attempt()
-    assert run.cleared().attempt() == second
+    second = cover_run(music).attempt()
+    assert cover_run(music).attempt() == second
+    first = paid(kie)[0]
+    assert recorded(archive) == ["1.failed", "1.intent", f"1.task.{first}", "2.intent", f"2.task.{second}"]
     assert len(paid(kie)) == 2
+
+
+def test_three_failed_tasks_of_one_run_are_the_end_for_every_run(kie: SimulatorServer, bucket: str) -> None:
+    music = song(kie)
+    kie.control.add_fault("task", "fail", kind="cover", times=-1)
+    for run in (cover_run(music), cover_run(music), cover_run(music)):
+        with pytest.raises(KieFailedForGood, match="3 tasks failed"):
+            run.attempt()
+    assert len(paid(kie)) == 3
 
 
 # --- whose cover ---

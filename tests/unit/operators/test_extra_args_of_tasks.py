@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.song_list import KieSongListOperator
@@ -36,11 +37,16 @@ def test_every_task_that_notes_a_song_passes_its_extra_arguments_on(kie: Simulat
         )
     ).execute()
     assert tagged(archive, song) == "list"
-    TaskRun(
+    kie.control.add_fault("create", "code", kind="cover", code=455, times=3)  # the record says why the cover waits
+    waiting = TaskRun(
         lambda: KieGenerateCoverOperator(
             task_id="cover", music_task_id=song, extra_args={"Tagging": "by=cover"}, **quick, **common
-        )
-    ).attempt()
+        ),
+        extra={"dag_run": SimpleNamespace(run_type="asset_triggered")},
+    )
+    for _ in range(3):
+        with pytest.raises(AirflowRescheduleException):
+            waiting.execute()
     assert tagged(archive, song) == "cover"
     failure = {"music_task_id": song, "task_id": "cover", "reason": "generation_failed", "message": "failed"}
     report = TaskRun(

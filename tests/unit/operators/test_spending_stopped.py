@@ -13,13 +13,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_connections import kie_connection
-from airflow_kie.client.errors import KieCreateInDoubt, KieMaintenance, KieSpendingStopped, KieUnreachable
+from airflow_kie.client.errors import KieCreateInDoubt, KieMaintenance, KieSpendingStopped
 from airflow_kie.hooks import spending_switch
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_task import StoredFiles, TaskRun, Variables
+from airflow_task import StoredFiles, TaskRun, Variables, WorkerCrash
 from kie_simulator.server import SimulatorServer
+from paid_requests import become_old, dying_at, recorded
 from spending_switches import resume, stop
 
 SCHEDULED = {"dag_run": SimpleNamespace(run_type="asset_triggered")}
@@ -135,18 +136,18 @@ def test_after_a_resume_each_of_many_waiting_creates_is_made_once(kie: Simulator
 def test_a_create_in_doubt_is_not_sent_again_while_stopped(kie: SimulatorServer, switch: Variables) -> None:
     music = song(kie)
     run = cover_run(music, extra={})
-    kie.control.add_fault("create", "reset_after", kind="cover", times=1)
-    with pytest.raises(KieUnreachable):
+    with dying_at("after post"), pytest.raises(WorkerCrash):
         run.execute()
-    doubted = run.store.record(f"cover/{music}")
-    sent = creates(kie)
+    become_old(run.store)
+    doubted, sent = recorded(run.store), creates(kie)
     stop(switch)
     for _ in range(2):
         with pytest.raises(AirflowRescheduleException):
             replace(run, extra=SCHEDULED).execute()
-    assert (creates(kie), run.store.record(f"cover/{music}")) == (sent, doubted)
+    assert (creates(kie), recorded(run.store)) == (sent, doubted)
     resume(switch)
     run.retried().attempt()
+    assert creates(kie) == sent + 1
     assert len(kie.control.ledger("cover")) == 1
 
 
@@ -193,6 +194,16 @@ def test_what_is_paid_is_finished_and_archived_while_stopped(
     )
     TaskRun(lambda: transfer, extra=SCHEDULED).attempt()
     assert f"songs/{music}/manifest.json" in archive.listed()
+
+
+def test_what_another_run_has_paid_for_is_used_while_stopped(
+    kie: SimulatorServer, switch: Variables, bucket: str
+) -> None:
+    music = song(kie)
+    cover = cover_run(music).attempt()
+    stop(switch)
+    assert cover_run(music).attempt() == cover
+    assert len(kie.control.ledger("cover")) == 1
 
 
 def test_another_accounts_tasks_are_made(kie: SimulatorServer, switch: Variables) -> None:
@@ -249,11 +260,11 @@ def test_an_outage_that_lasts_too_long_fails_nothing_that_is_stopped_anyway(
     run = cover_run(song(kie))
     run.store.set("outage", LONG_AGO)
 
-    def down(self: KieGenerateCoverOperator, context: Any) -> None:
+    def down(self: KieGenerateCoverOperator) -> None:
         raise KieMaintenance("not now")
 
     with monkeypatch.context() as outage:
-        outage.setattr(KieGenerateCoverOperator, "known_elsewhere", down)
+        outage.setattr(KieGenerateCoverOperator, "probe", down)
         stop(switch)
         with pytest.raises(AirflowRescheduleException):
             run.execute()
