@@ -7,8 +7,8 @@ from typing import Any
 from airflow_kie.client.errors import KieInvalidRequest
 
 RETRIES = 30
-"""A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt takes up the task that
-is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
+"""A ceiling for failures that Airflow makes itself (a lost worker, a stale event): each attempt goes on with the task
+that is already paid. The policy counts KIE's own failures per reason and ends them much earlier."""
 
 
 def required(task: str, **values: Any) -> None:

@@ -58,7 +58,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
         "file_truncated": Budget(4, 20, 300),
     }
 )
-"""What a reason is worth; a reason that only a person can fix is worth nothing and stands not here."""
+"""What a reason is worth; a reason that only a person can fix is worth nothing and is not in this table."""
 OTHER = Budget(3, 10, 120)
 """For reasons without a row, and for exceptions that are no errors of KIE."""
 _STORE_KEY = "retries"
@@ -152,7 +152,7 @@ def _known(store: Any, max_tries: int) -> dict[str, Any]:
 
 
 def _seed(context: Context | None) -> str:
-    """Return what tells one song's task from another's: run and map index (Airflow's own jitter lacks the index)."""
+    """Return what distinguishes one song's task from another's: run and map index (Airflow's jitter lacks the index)."""
     if context is None:
         return ""
     ti: Any = context["ti"]

@@ -1,6 +1,6 @@
 """A run's memory of its paid tasks, in Airflow's task state store.
 
-The store is keyed by run, task and map index; a map index is no song, so every key here names its source.
+The store is keyed by run, task and map index; a map index does not name a song, so every key here names its source.
 Values never expire by themselves: they go with the DAG run.
 """
 

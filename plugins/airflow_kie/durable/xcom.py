@@ -1,4 +1,4 @@
-"""The XCom keys of the chain, and what stands behind them."""
+"""The XCom keys of the chain, and what they hold."""
 
 from __future__ import annotations
 

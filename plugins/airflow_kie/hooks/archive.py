@@ -38,7 +38,7 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     with s3_errors("GetCredentials", bucket):
         try:
             return Bucket(hook.get_conn(), bucket, arguments, _principal(hook))
-        except ValueError as error:  # botocore's for an endpoint that is no address
+        except ValueError as error:  # botocore's for an endpoint that is not an address
             raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
 
 

@@ -62,7 +62,7 @@ class KieHook(BaseHook):
     def account(self) -> KieAccount:
         """The account that the connection describes.
 
-        :raises KieConnectionInvalid: when there is no such connection, or it is of another type or lacks a key.
+        :raises KieConnectionInvalid: when the connection does not exist, or is of another type or lacks a key.
         """
         if self._account is None:
             with self._missing_connection():
@@ -86,7 +86,7 @@ class KieHook(BaseHook):
     async def aget_conn(self, *, fresh: bool = False) -> KieAsync:
         """Return KIE for an event loop; the HTTP client is shared by all triggers on it.
 
-        :param fresh: look the connection up again: after a 401 the key may have been changed.
+        :param fresh: read the connection again: after a 401 the key may have been changed.
         """
         from airflow_kie.client.api import KieAsync
         from airflow_kie.client.http.transport import shared_async_transport
@@ -99,13 +99,13 @@ class KieHook(BaseHook):
 
     @contextmanager
     def _missing_connection(self) -> Iterator[None]:
-        """Tell of a connection that Airflow does not know as of one that cannot be used: no retry helps."""
+        """Raise for a connection that Airflow does not know what is raised for an unusable one: no retry helps."""
         from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             yield
         except AirflowNotFoundException as error:
-            raise KieConnectionInvalid(f"There is no connection {self.kie_conn_id}") from error
+            raise KieConnectionInvalid(f"Connection {self.kie_conn_id} does not exist") from error
 
     def details(self, kind: str, task_id: str) -> DetailsAnswer:
         """Read a task once.
@@ -170,7 +170,7 @@ def account_of(connection: Connection) -> KieAccount:
     """Return the account that a connection describes.
 
     :param connection: an Airflow connection of type ``kie``.
-    :raises KieConnectionInvalid: when it is of another type, its host is no address, or it lacks a key.
+    :raises KieConnectionInvalid: when it is of another type, its host is not an address, or it lacks a key.
     """
     name = connection.conn_id or "kie_default"
     if connection.conn_type != KieHook.conn_type:

@@ -67,7 +67,7 @@ class Intent:
 
     @classmethod
     def from_bytes(cls, body: bytes | None) -> Intent:
-        """Return the intent that stands in an object; one that cannot be read is in doubt at once."""
+        """Return the intent that an object holds; one that cannot be read is in doubt at once."""
         try:
             value = json.loads(body or b"{}")
             intent = cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
@@ -82,8 +82,8 @@ class Intent:
     def in_doubt_at(self, settled_after: float | None) -> float:
         """Return the epoch seconds from which on nobody is sending and no callback is expected any more.
 
-        :param settled_after: seconds after which a request whose sender has said that it is over counts as in doubt;
-            None: the sender has said nothing.
+        :param settled_after: seconds after which a request whose sender has recorded its end counts as in doubt;
+            None: no end is recorded.
         """
         over = self.not_after + REQUEST_SECONDS + CLOCK_SKEW if settled_after is None else self.at + settled_after
         return max(over, self.callback_by or 0.0)

@@ -1,4 +1,4 @@
-"""Named points between two steps of a paid task, at which tests stop a process, hold it up or look at the world.
+"""Named points between two steps of a paid task, at which tests stop a process, delay it or run something else.
 
 Nothing happens at a point unless a test has asked for it; production code only names where it is:
 

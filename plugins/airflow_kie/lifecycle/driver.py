@@ -231,7 +231,7 @@ class TaskDriver:
         """Claim the request and send it; what the ledger knows already is followed instead, permit or not."""
         paid = self.paid
         if paid is None or self.create is None:
-            raise AssertionError("Only a caller that may pay can be told to send.")
+            raise AssertionError("Only a caller that may pay can send.")
         try:
             yield Do(self.permit)
         except KieError:
@@ -259,7 +259,7 @@ class TaskDriver:
         """Send a claimed request and record what came back; None: it came too late to be sent."""
         assert self.create is not None  # noqa: S101 - for the type checker
         reached("before post")
-        if self.clock() >= claim.intent.not_after:  # the process stood still: others count this attempt as in doubt
+        if self.clock() >= claim.intent.not_after:  # the process was frozen: others count this attempt as in doubt
             paid.record(claim.number, "refused", reason="too_late")
             self.give_back()
             return None

@@ -2,7 +2,7 @@
 
 Two invariants that must not be relaxed:
 
-- Whoever creates ``<n>.intent`` may send that one request; nobody else may, and nobody may send it again.
+- The process that creates ``<n>.intent`` may send that one request; nobody else may, and nobody may send it again.
 - The listing of a folder is its whole state. Nothing is changed or deleted, so two readers never disagree for long.
 
 ``<n>.intent`` is created before the POST, then ``<n>.task.<KIE's id>`` or ``<n>.refused`` (nothing was made); later
@@ -77,7 +77,7 @@ class Attempt:
 
 
 def attempts_in(names: Iterable[str]) -> list[Attempt]:
-    """Return the attempts that a folder's names tell of, in their order; names of others are left aside."""
+    """Return the attempts that a folder's names describe, in their order; other names are ignored."""
     ids: dict[int, list[str]] = {}
     endings: dict[int, set[str]] = {}
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""How a log speaks of a task: so that whoever greps an id finds each change of its state."""
+"""How a log names a task, so that a search for its id finds each change of its state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def about(record: TaskRecord) -> str:
     kind = task_kind(record.kind)
     source = f" for {record.source_id}" if record.source_id else ""
     word = record.last_state or ""
-    meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 tells nobody anything
+    meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 says nothing
     state = f", last state {word}{f' ({meaning})' if meaning else ''}" if word else ""
     return f"{kind.title} task {record.task_id or '(no id yet)'}{source}{state}."

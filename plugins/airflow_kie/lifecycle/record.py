@@ -14,8 +14,7 @@ from airflow_kie.client.redact import storable, without_urls
 class TaskRecord:
     """What is known of one paid task; stored between attempts, and in a trigger's arguments, which Airflow shows.
 
-    No URL stands in it, whoever makes it: an address can be a credential. What a task is made from counts by a digest
-    where it is an address.
+    It holds no URL: an address can be a credential. What a task is made from counts by a digest where it is an address.
 
     :param kind: the operation, such as ``suno.cover``.
     :param source: what it is made from, ``{"taskId": <music task id>}`` for a cover; see

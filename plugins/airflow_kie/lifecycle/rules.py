@@ -191,10 +191,10 @@ class _Transition:
         return self._wait(record if doubted else replace(record, doubt=_failure_signature(unknown), doubt_at=self.now))
 
     def _asked_under(self) -> str:
-        """Return under which connection a task was looked for, and where it was not: nobody else's key is tried."""
+        """Return under which connection a task was read, and under which not: nobody else's key is tried."""
         mine = self.record.connection
         others = [name for name in self.rules.connections if name != mine]
-        reason = f"it was looked for under {mine}" if mine else ""
+        reason = f"it was read under {mine}" if mine else ""
         return f"{reason}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else reason
 
     def unreadable(self, error: KieError) -> Action:

@@ -90,7 +90,6 @@ class Facts:
     :param operation: ``suno.music``, ``suno.cover`` or ``archive``.
     :param credits: what KIE reports, None where it reports none.
     :param attempts: tasks that KIE was asked for in this run, those included that failed there.
-    :param failures: reason → how many of them failed with it.
     :param adopted: the task was found or given, not made by this run.
     :param wait_seconds: from the id being known to the end being seen.
     :param completion_source: what showed the end: callback, poll, or at_once if there was nothing to wait for.
@@ -106,7 +105,6 @@ class Facts:
     credits: float | None = None
     attempts: int | None = None
     failed_task_ids: tuple[str, ...] = ()
-    failures: Mapping[str, int] | None = None
     adopted: bool | None = None
     wait_seconds: float | None = None
     completion_source: str | None = None

@@ -136,7 +136,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         return super()._start(context)
 
     def task_known(self, context: Context, record: TaskRecord) -> None:
-        """Write the song's pending record: it is owed a cover from now on."""
+        """Write the song's pending record: its cover is pending from now on."""
         if archive := self.archive_of(record):
             from airflow_kie.archive.pending import Working
 

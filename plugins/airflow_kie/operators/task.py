@@ -206,7 +206,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         return self._drive(context, store, record, ended_by(event, Outcome.FAILED))
 
     def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
-        """Render the fields, then hide the credentials that stand in their URLs from logs and from the rendered fields.
+        """Render the fields, then hide the credentials in their URLs from logs and from the rendered fields.
 
         Airflow 3.3.2 stores those right after this, also of a mapped task, whose own rendering calls nothing else of
         ours. Without this call of Airflow's nothing is hidden there; a test of a mapped task says so.

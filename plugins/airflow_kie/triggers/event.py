@@ -29,7 +29,7 @@ def completion_source(event: Mapping[str, Any]) -> str:
 
 
 def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:
-    """Return the failure that an event tells of, with the id of the task that it is about; None for other events.
+    """Return the failure that an event reports, with the id of the task that it is about; None for other events.
 
     :param event: as `execute_complete` gets it.
     :param outcomes: those that are failures to the one who asks.

@@ -42,7 +42,7 @@ class KieTaskTrigger(BaseTrigger):
 
     It ends in one event and never in an exception: Airflow would lose the exception's type and text. Of one task the
     event is ``{outcome, reason, code, message, task_id, last_state, …}``; of many it is ``{outcome: "done", tasks:
-    {name: such an event}}``. Nothing secret stands in its arguments, which Airflow stores.
+    {name: such an event}}``. Its arguments hold nothing secret, which Airflow stores.
 
     :param kie_conn_id: the Airflow connection.
     :param record: the task, as :meth:`~airflow_kie.lifecycle.record.TaskRecord.to_json` writes it.
@@ -191,7 +191,7 @@ async def _sleep_until(moment: float) -> None:
 
 @dataclass
 class _Reads:
-    """Reads tasks, and looks the connection up again when the key is refused: it may have been changed."""
+    """Reads tasks, and reads the connection again when the key is refused: it may have been changed."""
 
     hook: KieHook
     kie: KieAsync

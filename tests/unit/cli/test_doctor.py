@@ -144,7 +144,7 @@ def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
 def test_a_connection_that_does_not_exist_is_one_failure() -> None:
     looked = looked_at(account_findings, "kie_nowhere")
     assert looked.levels == {"connection": "FAIL"}
-    assert "There is no connection kie_nowhere" in looked.line("connection")[1]
+    assert "Connection kie_nowhere does not exist" in looked.line("connection")[1]
 
 
 def test_a_connection_that_stands_in_airflows_database_is_found(doctor: Doctor, kie: SimulatorServer) -> None:

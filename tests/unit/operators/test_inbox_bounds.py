@@ -130,7 +130,7 @@ def test_an_object_that_airflow_cannot_map_is_rejected(archive: StoredFiles, mon
     ("kie_conn_id", "said"),
     [
         ("stolen", "The connection 'stolen' is not one of `kie_conn_ids` in the [kie] configuration"),
-        ("kie_label_b", "There is no connection kie_label_b."),
+        ("kie_label_b", "Connection kie_label_b does not exist."),
         ("aws_default", "Connection aws_default is of type 'aws', not 'kie'."),
     ],
 )

@@ -71,7 +71,7 @@ class AirflowGateway(Connections, ABC):
         """Write into the connection's Variable when the last callback came; called at most once a minute."""
 
     def record_task(self, kie_conn_id: str, request: str, task_id: str) -> None:
-        """Record in the account's ledger which task KIE has made for a request of ours.
+        """Record in the account's ledger which task KIE has made for one of our requests.
 
         Where the ledger is in a task's own state nobody else can write it: the task asks again then.
 
