@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+from airflow_kie.client.rate_limiter.store import PAID_REQUESTS
 from airflow_kie.lifecycle import crash_points
 from airflow_task import FakeTaskStateStore, StoredFiles, WorkerCrash
 from ledgers import MemoryLedgerStore
@@ -37,31 +40,81 @@ def at_point(point: str, action: Callable[[], None]) -> Iterator[None]:
         crash_points.at(point, None)
 
 
-def recorded(where: FakeTaskStateStore | StoredFiles | MemoryLedgerStore) -> list[str]:
+class Entries(Protocol):
+    """The objects of a ledger, wherever they are."""
+
+    def read(self) -> Mapping[str, bytes]:
+        """Return them by their keys."""
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        """Change one, as nobody but a test does."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Of a store in memory."""
+
+    store: MemoryLedgerStore
+
+    def read(self) -> Mapping[str, bytes]:
+        return dict(self.store.objects)
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        self.store.objects[key] = body
+
+
+@dataclass(frozen=True)
+class InTaskState:
+    """Of a task instance's own state."""
+
+    store: FakeTaskStateStore
+
+    def read(self) -> Mapping[str, bytes]:
+        rows = [self.store.record(row) for row in self.store.rows if row.startswith("paid/")]
+        return {key: body.encode() for row in rows for key, body in row.items()}
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        row = f"paid/{key.rpartition('/')[0]}"
+        self.store.rows[row] = json.dumps({**self.store.record(row), key: body.decode()})
+
+
+@dataclass(frozen=True)
+class InBucket:
+    """Of a bucket."""
+
+    files: StoredFiles
+
+    def read(self) -> Mapping[str, bytes]:
+        return {key: self.files.body(key) for key in self.files.listed() if key.startswith(FOLDER)}
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        self.files.put(key, body)
+
+
+@dataclass(frozen=True)
+class InDatabase:
+    """Of the limiter's database."""
+
+    store: DatabaseLedgerStore
+
+    def read(self) -> Mapping[str, bytes]:
+        return {key: self.store.read(key) or b"" for key in self.store.list("")}
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        with self.store.store.locked("paid requests") as locked:
+            table = PAID_REQUESTS
+            locked.connection.execute(table.update().where(table.c.key == key).values(body=body.decode()))
+
+
+def recorded(entries: Entries) -> list[str]:
     """Return the names of a ledger's objects, without what tells requests apart: ``1.intent``, ``1.task.<id>``."""
-    if isinstance(where, FakeTaskStateStore):
-        keys = [key for row in where.rows if row.startswith("paid/") for key in where.record(row)]
-    elif isinstance(where, MemoryLedgerStore):
-        keys = list(where.objects)
-    else:
-        keys = [key for key in where.listed() if key.startswith(FOLDER)]
-    return sorted(key.rpartition("/")[2] for key in keys)
+    return sorted(key.rpartition("/")[2] for key in entries.read() if not key.startswith("_"))
 
 
-def become_old(where: FakeTaskStateStore | StoredFiles | MemoryLedgerStore, seconds: float = 3600) -> None:
+def become_old(entries: Entries, seconds: float = 3600) -> None:
     """Let every intent of a ledger be so much older: what nobody has answered is in doubt then."""
-    if isinstance(where, FakeTaskStateStore):
-        for row in [row for row in where.rows if row.startswith("paid/")]:
-            entries = {key: _older(body.encode(), seconds).decode() for key, body in where.record(row).items()}
-            where.rows[row] = json.dumps(entries)
-    elif isinstance(where, MemoryLedgerStore):
-        where.objects.update({key: _older(body, seconds) for key, body in where.objects.items()})
-    else:
-        for key in [key for key in where.listed() if key.startswith(FOLDER) and key.endswith(".intent")]:
-            where.put(key, _older(where.body(key), seconds))
-
-
-def _older(body: bytes, seconds: float) -> bytes:
-    value: dict[str, Any] = json.loads(body)
-    times = {name: value[name] - seconds for name in ("at", "not_after", "callback_by") if name in value}
-    return json.dumps(value | times).encode()
+    for key, body in entries.read().items():
+        if key.endswith(".intent"):
+            value: dict[str, Any] = json.loads(body)
+            times = {name: value[name] - seconds for name in ("at", "not_after", "callback_by") if name in value}
+            entries.overwrite(key, json.dumps(value | times).encode())

@@ -8,16 +8,18 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from airflow_task import FakeTaskStateStore, StoredFiles, Variables
+    from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, Variables
     from cli_songs import Songs
     from kie_simulator.server import SimulatorServer
+    from paid_requests import Entries
     from s3_servers import S3Server
 
 # Airflow reads it when it is imported, which is after this. Never a person's own: tests write into its database.
@@ -48,13 +50,17 @@ def switch(monkeypatch: pytest.MonkeyPatch) -> Variables:
 
 
 @pytest.fixture
-def kie(kie_server: SimulatorServer, switch: Variables, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorServer]:
+def kie(
+    kie_server: SimulatorServer, switch: Variables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimulatorServer]:
     """Give that KIE as it was at its start, named by the connection ``kie_default``; failures are believed at once."""
     from airflow_connections import kie_connection
+    from airflow_kie.client.rate_limiter import store
     from airflow_kie.lifecycle import polling
     from airflow_task import close_clients
 
     kie_server.control.reset()
+    monkeypatch.setattr(store, "default_store", lambda: f"sqlite:///{tmp_path}/kie.db")  # nothing is paid for yet
     monkeypatch.setattr(polling, "SHORTEST", 0.02)  # a second in reality: the tests would wait most of their time
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie_server))
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
@@ -90,6 +96,25 @@ def archive(bucket: str, s3_server: S3Server) -> StoredFiles:
     from airflow_task import StoredFiles
 
     return StoredFiles(s3_server.client(), bucket)
+
+
+@pytest.fixture(params=["bucket", "database", "task state"])
+def paid_in(
+    request: pytest.FixtureRequest, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[TaskRun], Entries]:
+    """Give the ledger of paid requests as a run sees it, in each of the places where it can be kept."""
+    import paid_requests
+    from airflow_kie.hooks import archive
+    from airflow_kie.hooks.kie import KieHook
+
+    if request.param == "bucket":
+        files = request.getfixturevalue("archive")
+        monkeypatch.setattr(archive, "open_bucket", functools.cache(archive.open_bucket))
+        return lambda run: paid_requests.InBucket(files)
+    if request.param == "database":
+        return lambda run: paid_requests.InDatabase(KieHook().ledger_database()[0])
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")  # its workers share no file
+    return lambda run: paid_requests.InTaskState(run.store)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from airflow_kie.client.errors import (
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun
 from kie_simulator.server import SimulatorServer
-from paid_requests import recorded
+from kie_simulator_client import Kie
+from paid_requests import InBucket, recorded
 
 both_modes = pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "sync"])
 
@@ -33,6 +34,14 @@ def cover_run(song: str, **options: Any) -> TaskRun:
 
 def song(kie: SimulatorServer) -> str:
     return kie.control.make_music("Velvet Harbour")[0].task_id
+
+
+def made_by_a_stranger(kie: SimulatorServer, music: str) -> str:
+    """Return the cover task that another program with the same key has made: no ledger of ours knows it."""
+    client = Kie(kie)
+    cover = client.create_cover(music)["data"]["taskId"]
+    client.close()
+    return str(cover)
 
 
 def paid(kie: SimulatorServer) -> list[str]:
@@ -103,9 +112,9 @@ def test_without_waiting_the_id_comes_back_at_once_and_is_stored(kie: SimulatorS
 @pytest.mark.parametrize("data", ["object", "string"])
 def test_a_duplicate_that_names_its_task_is_adopted(kie: SimulatorServer, http: int, code: int, data: str) -> None:
     music = song(kie)
-    cover = cover_run(music).attempt()
+    cover = made_by_a_stranger(kie, music)
     kie.control.set(duplicate={"http": http, "code": code, "data": data})
-    run = cover_run(music)  # a run that knows nothing of the first
+    run = cover_run(music)
     assert run.attempt() == cover
     assert (paid(kie), run.store.record(f"cover/{music}")["adopted"]) == ([cover], True)
 
@@ -116,7 +125,7 @@ def test_a_duplicate_that_names_no_task_fails_and_says_how_to_adopt_one(
     kie: SimulatorServer, http: int, code: int
 ) -> None:
     music = song(kie)
-    cover = cover_run(music).attempt()
+    cover = made_by_a_stranger(kie, music)
     kie.control.set(duplicate={"http": http, "code": code, "data": "null"})
     run = cover_run(music)
     for attempt in (run, run.retried()):
@@ -136,20 +145,18 @@ def test_a_second_run_takes_the_task_from_the_ledger_and_asks_for_none(kie: Simu
     assert len(paid(kie)) == 1
 
 
-def test_a_duplicate_without_an_id_is_over_when_somebody_else_names_the_task(
-    kie: SimulatorServer, bucket: str, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+def test_a_duplicate_without_an_id_is_over_when_somebody_names_the_task(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles
 ) -> None:
     music = song(kie)
-    with monkeypatch.context() as elsewhere:  # a program of somebody else's, with no ledger
-        elsewhere.setenv("AIRFLOW__KIE__BUCKET", "")
-        cover = cover_run(music).attempt()
+    cover = made_by_a_stranger(kie, music)
     kie.control.set(duplicate={"data": "null"})
     run = cover_run(music)
     with pytest.raises(KieDuplicateWithoutId):
         run.attempt()
     assert cover_run(music, adopt_task_id=cover).attempt() == cover  # a person, in another run
     assert run.cleared().attempt() == cover
-    assert recorded(archive) == ["1.intent", "1.refused", "2.intent", f"2.task.{cover}"]
+    assert recorded(InBucket(archive)) == ["1.intent", "1.refused", "2.intent", f"2.task.{cover}"]
 
 
 def test_the_ledger_names_the_task_before_it_is_waited_for(
@@ -157,7 +164,7 @@ def test_the_ledger_names_the_task_before_it_is_waited_for(
 ) -> None:
     with pytest.raises(TaskDeferred):
         cover_run(song(kie), deferrable=True).execute()
-    assert recorded(archive) == ["1.intent", f"1.task.{paid(kie)[0]}"]
+    assert recorded(InBucket(archive)) == ["1.intent", f"1.task.{paid(kie)[0]}"]
 
 
 def test_a_task_that_failed_is_not_taken_from_the_ledger_again(
@@ -169,7 +176,7 @@ def test_a_task_that_failed_is_not_taken_from_the_ledger_again(
     second = cover_run(music).attempt()
     assert cover_run(music).attempt() == second
     first = paid(kie)[0]
-    assert recorded(archive) == ["1.failed", "1.intent", f"1.task.{first}", "2.intent", f"2.task.{second}"]
+    assert recorded(InBucket(archive)) == ["1.failed", "1.intent", f"1.task.{first}", "2.intent", f"2.task.{second}"]
     assert len(paid(kie)) == 2
 
 

@@ -33,7 +33,7 @@ from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, WorkerCrash
 from ledgers import MemoryLedgerStore
 from lying_kie import CREATES, READS, FakeKie
-from paid_requests import POINTS, become_old, dying_at
+from paid_requests import POINTS, InMemory, InTaskState, become_old, dying_at
 
 HOPELESS = "song-b"
 """KIE fails every cover of this song."""
@@ -141,7 +141,7 @@ class Covers(RuleBasedStateMachine):
             cover.flag = 3 if cover.song == HOPELESS else cover.flag or flag
             event = self.kie.watched(record)
         else:
-            become_old(self.ledger or self.runs[index].store)
+            become_old(InMemory(self.ledger) if self.ledger else InTaskState(self.runs[index].store))
             event = event_of(Outcome.ASK_AGAIN, record)
         self._begin(index, create, read)
         kwargs = {**(deferred.kwargs or {}), "event": event}
@@ -224,7 +224,7 @@ class Covers(RuleBasedStateMachine):
 CURRENT: dict[str, Any] = {}
 
 
-def account_ledger(otherwise: TaskStateLedgerStore) -> OpenedLedger:
+def account_ledger(hook: KieHook, otherwise: TaskStateLedgerStore) -> OpenedLedger:
     """Return the ledger that all runs share, or the one of this task instance."""
     return OpenedLedger(Ledger(CURRENT["ledger"] or otherwise, settle_seconds=0.0), "here")
 

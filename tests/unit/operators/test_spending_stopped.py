@@ -20,7 +20,7 @@ from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusi
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import StoredFiles, TaskRun, Variables, WorkerCrash
 from kie_simulator.server import SimulatorServer
-from paid_requests import become_old, dying_at, recorded
+from paid_requests import InDatabase, become_old, dying_at, recorded
 from spending_switches import resume, stop
 
 SCHEDULED = {"dag_run": SimpleNamespace(run_type="asset_triggered")}
@@ -138,13 +138,14 @@ def test_a_create_in_doubt_is_not_sent_again_while_stopped(kie: SimulatorServer,
     run = cover_run(music, extra={})
     with dying_at("after post"), pytest.raises(WorkerCrash):
         run.execute()
-    become_old(run.store)
-    doubted, sent = recorded(run.store), creates(kie)
+    paid = InDatabase(KieHook().ledger_database()[0])
+    become_old(paid)
+    doubted, sent = recorded(paid), creates(kie)
     stop(switch)
     for _ in range(2):
         with pytest.raises(AirflowRescheduleException):
             replace(run, extra=SCHEDULED).execute()
-    assert (creates(kie), recorded(run.store)) == (sent, doubted)
+    assert (creates(kie), recorded(paid)) == (sent, doubted)
     resume(switch)
     run.retried().attempt()
     assert creates(kie) == sent + 1
