@@ -6,6 +6,7 @@ The samples were written down once. They are never edited: a new version adds a 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ from airflow_kie.archive.inbox.song_request import SongRequest
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.client.errors import KieGenerationFailed, KieWaitTimeout, error_from_event
 from airflow_kie.durable.xcom import result_of
+from airflow_kie.lifecycle.claims import BeingSent, InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
+from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.triggers.event import Outcome, event_of
+from airflow_task import TaskInstance, TaskRun
+from ledgers import MemoryLedgerStore
 
 STORED = json.loads((Path(__file__).parent / "stored" / "version-0.1.0.json").read_text())
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
@@ -48,11 +54,42 @@ def test_a_record_of_the_old_version_is_read_and_written_back_whole(name: str) -
     assert written == stored
 
 
+def stored_under(task: KieTaskOperator) -> tuple[str, str]:
+    """Return the key of a task's record and the digest of its request, in a run whose names are fixed."""
+    run = TaskRun(lambda: task, ti=TaskInstance(dag_id="songs", run_id="manual__1"))
+    store, digest = task._store(run.context(task))
+    return store.key, digest
+
+
 def test_the_old_keys_of_the_store_are_the_keys_of_today() -> None:
-    cover = KieGenerateCoverOperator(task_id="t", music_task_id=SONG)
-    assert cover.store_key() == STORED["store_keys"]["cover"]
-    music = KieGenerateMusicOperator(task_id="t", prompt="rain", model="V5")
-    assert music.store_key() == STORED["store_keys"]["music"]
+    keys = STORED["store_keys"]
+    cover, _ = stored_under(KieGenerateCoverOperator(task_id="t", music_task_id=SONG))
+    assert (cover, f"deadline/{cover}") == (keys["cover"], keys["deadline"])
+    music, _ = stored_under(KieGenerateMusicOperator(task_id="t", prompt="rain", model="V5"))
+    assert music == keys["music"]
+
+
+def test_what_the_old_version_has_paid_for_is_found_in_the_ledger() -> None:
+    """Another folder, another name or another reading of one would pay for it again."""
+    stored = STORED["ledger"]
+    _, digest = stored_under(KieGenerateCoverOperator(task_id="t", music_task_id=SONG))
+    request = RequestId("studio", "suno.cover", digest)
+    assert request.folder == stored["folder"]
+    now = stored["intent"]["at"] + 10
+    objects = {request.folder + name: b"{}" for name in stored["names"]}
+    objects |= {key: json.dumps(stored["intent"]).encode() for key in objects if key.endswith(".intent")}
+    ledger = Ledger(MemoryLedgerStore(objects), lambda: now)
+    failed, unanswered = ledger.attempts(request)
+    assert (failed.task_ids, failed.over, unanswered.over) == (("21aee3c3c2a01fa5e030b3799fa4dd56",), True, False)
+    assert ledger.find(request) == BeingSent(stored["intent"]["callback_by"])
+    now = stored["intent"]["callback_by"]
+    assert ledger.find(request) == InDoubt(2, Intent(**stored["intent"]))
+
+
+def test_the_intents_of_today_have_only_grown() -> None:
+    stored = STORED["ledger"]["intent"]
+    owner = {"dag": "d", "run": "r", "task": "t", "map_index": 0}
+    assert grown(asdict(Intent.made_at(1.5, callback_by=2.5, owner=owner, key="ab12cd34")), stored)
 
 
 def test_the_old_events_name_their_outcome_and_their_error() -> None:

@@ -42,5 +42,5 @@ def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:
 def event_of(outcome: Outcome, record: TaskRecord, error: KieError | None = None) -> dict[str, Any]:
     """Return the event in which a wait ends: plain values, read by `execute_complete` of this or a later version."""
     facts = error.to_event() if error else {}
-    last_state = record.last_state or (error.facts.last_state if error else None)
+    last_state = (error.facts.last_state if error else None) or record.last_state
     return {**facts, "outcome": outcome.value, "task_id": record.task_id, "last_state": last_state}

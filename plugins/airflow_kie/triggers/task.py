@@ -50,6 +50,7 @@ class KieTaskTrigger(BaseTrigger):
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
     :param first_read: epoch seconds of the first read; None or past: at once.
     :param records: instead of one task: many, by the caller's names for them.
+    :param unknown: arguments that a newer version has stored; they are left aside.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class KieTaskTrigger(BaseTrigger):
         poll_interval: float | None = None,
         first_read: float | None = None,
         records: Mapping[str, Mapping[str, Any]] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kie_conn_id = kie_conn_id
@@ -69,6 +71,8 @@ class KieTaskTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.first_read = first_read
         self._resumed = False
+        if unknown:
+            log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, which Airflow stores."""

@@ -249,7 +249,8 @@ def test_a_kie_that_goes_down_while_a_song_runs_fails_the_sensor(
         (fault,) = kie.control.faults()
         return time.time() + (3600.0 if fault["struck"] else 0.0)
 
-    monkeypatch.setattr("airflow_kie.sensors.suno.TaskDriver", partial(TaskDriver, clock=clock))
+    for user in ("sensors.suno", "triggers.task"):
+        monkeypatch.setattr(f"airflow_kie.{user}.TaskDriver", partial(TaskDriver, clock=clock))
     monkeypatch.setattr("airflow_kie.triggers.task.time", SimpleNamespace(time=clock))
     with pytest.raises(KieServerError, match=task_id):
         outcome(music_run(task_id, way, soft_fail=True))

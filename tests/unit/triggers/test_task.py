@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_trigger_is_the_same_after_it_was_stored() -> None:
 
 def test_the_names_of_the_arguments_are_fixed() -> None:
     _, arguments = waiting_for(MUSIC_ID).serialize()
-    assert set(arguments) == {"kie_conn_id", "record", "deadline", "poll_interval", "first_read"}
+    assert set(arguments) == {"kie_conn_id", "record", "deadline", "poll_interval", "first_read", "records"}
 
 
 def test_arguments_of_a_newer_version_are_left_aside(kie: SimulatorServer) -> None:
@@ -62,7 +63,7 @@ def test_arguments_of_a_newer_version_are_left_aside(kie: SimulatorServer) -> No
 def test_airflow_encodes_the_arguments_of_a_task_that_was_replaced() -> None:
     from airflow.models.trigger import Trigger
 
-    record = TaskRecord("suno.cover", {"taskId": MUSIC_ID}, task_id="x", failed_ids=("a", "b"), attempts={"r": 2})
+    record = TaskRecord("suno.cover", {"taskId": MUSIC_ID}, task_id="x", number=3, failed_ids=("a", "b"))
     _, arguments = waiting_for(MUSIC_ID, record=record.to_json()).serialize()
     stored = Trigger._decrypt_kwargs(Trigger.encrypt_kwargs(arguments))
     assert TaskRecord.from_json(stored["record"]) == record
@@ -112,7 +113,7 @@ def test_a_task_that_ended_while_no_triggerer_ran_is_found_after_the_deadline(ki
     ("changes", "reason"),
     [
         ({"kie_conn_id": "nobody"}, "wrong_connection"),
-        ({"record": {"kind": "suno.polka", "task_id": "x", "progress": "sent"}}, "unexpected"),
+        ({"record": {"kind": "suno.polka", "task_id": "x"}}, "unexpected"),
         ({"record": {}}, "unexpected"),
         ({"record": {"kind": "suno.music", "task_id": "x", "known_at": "yesterday"}}, "unexpected"),
     ],
@@ -388,25 +389,50 @@ def test_the_loop_runs_on_while_kie_does_not_answer(kie: SimulatorServer, monkey
     assert event["outcome"] == "done"
 
 
-def test_the_more_tasks_wait_the_slower_each_is_read(kie: SimulatorServer) -> None:
+def test_the_more_tasks_wait_the_slower_each_is_read() -> None:
     from airflow_kie.client.operations.suno import MUSIC
     from airflow_kie.lifecycle.polling import seconds_to_next_read
-    from airflow_kie.lifecycle.rules import Rules
 
-    async def rules_of(count: int) -> list[Rules]:
-        conn = await KieHook().aget_conn()
-        waits = [_Waiting(conn) for _ in range(count)]
-        for wait in waits:
-            wait.__enter__()
-        rules = [wait.rules(Rules(interval=1.0)) for wait in waits]
-        for wait in waits:
-            wait.__exit__()
-        await close_shared_clients()
-        return rules
+    def pause_of(*tasks: int) -> float:
+        with ExitStack() as stack:
+            waits = [stack.enter_context(_Waiting("studio", count)) for count in tasks]
+            assert {wait.count for wait in waits} == {sum(tasks)}
+            return seconds_to_next_read(MUSIC.timing, 60, seed="x", waiting=waits[-1].count, interval=1.0)
 
-    few, many = asyncio.run(rules_of(1)), asyncio.run(rules_of(200))
-    pauses = [
-        seconds_to_next_read(MUSIC.timing, 60, seed="x", waiting=r[-1].waiting, interval=1.0) for r in (few, many)
-    ]
-    assert {rule.waiting for rule in many} == {200}
-    assert pauses[1] > 10 * pauses[0]
+    assert pause_of(*[1] * 200) == pause_of(200) > 10 * pause_of(1)
+
+
+def test_a_task_of_many_that_has_ended_is_no_longer_counted() -> None:
+    with _Waiting("studio", 3) as waiting:
+        waiting.change(-1)
+        assert waiting.count == 2
+    assert _Waiting._counts["studio"] == 0
+
+
+# --- many tasks -----------------------------------------------------------------------------------------------------
+
+
+def test_many_tasks_end_in_one_event_that_tells_of_each(kie: SimulatorServer) -> None:
+    kie.control.set(music_seconds=3600.0)
+    made, running = song(kie), song(kie, state="PENDING")
+    refused = song(kie, state="SENSITIVE_WORD_ERROR", error_message="the word X")
+    records = {
+        name: TaskRecord.of_known_task("suno.music", task_id, connection="kie_default").to_json()
+        for name, task_id in {"made": made, "running": running, "refused": refused, "broken": "x"}.items()
+    }
+    records["broken"]["known_at"] = "yesterday"
+    event = run_trigger(KieTaskTrigger("kie_default", deadline=time.time() + 0.5, poll_interval=0.05, records=records))
+    told = {name: (each["outcome"], each["task_id"], each.get("reason")) for name, each in event["tasks"].items()}
+    assert event["outcome"] == "done"
+    assert told == {
+        "made": ("done", made, None),
+        "running": ("timeout", running, "timeout"),
+        "refused": ("failed", refused, "content_rejected"),
+        "broken": ("failed", "x", "unexpected"),
+    }
+
+
+def test_a_connection_that_is_gone_ends_the_wait_for_many_in_one_event(kie: SimulatorServer) -> None:
+    record = TaskRecord.of_known_task("suno.music", song(kie)).to_json()
+    event = run_trigger(KieTaskTrigger("nobody", deadline=time.time() + 9, records={"a": record}))
+    assert (event["outcome"], event["reason"]) == ("failed", "wrong_connection")
