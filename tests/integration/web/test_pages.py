@@ -325,7 +325,7 @@ def test_the_overview_shows_who_is_owed_something_and_what_was_archived_last_but
 ) -> None:
     owed, archived = (
         re.findall(r'<a href="/airflow/kie/songs/([^"]+)"', part)
-        for part in pages.get("/songs").text.split("Archived last")
+        for part in pages.get("/songs").text.split("Recently archived")
     )
     assert set(owed) == {"failed", "half", "held", "strange", "more", "broken"}
     assert archived == ["slashes", "whole", "rtl"]  # by events: the newest first, once, of this archive alone
