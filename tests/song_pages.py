@@ -22,8 +22,9 @@ from airflow_connections import aws_connection
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
-from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, upsert_pending
+from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from s3_servers import rclone_s3
@@ -207,7 +208,7 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
 
 def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:
     record = new_pending(song, received_from="inbox", now=NOW).changed(**facts)
-    upsert_pending(bucket, ArchiveKeys(prefix).song(song), record)
+    SongArchive(bucket, ArchiveKeys(prefix).song(song)).merge_pending(record)
 
 
 # --- what stands in Airflow's database ---

@@ -27,7 +27,6 @@ from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileKind, FileRecord
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import (
     FileDamaged,
     FileGone,
@@ -64,7 +63,7 @@ class Source:
     :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
     :param audio_id: KIE's id of the track.
     :param duration_seconds: length that KIE's details name.
-    :param expires_at: when KIE deletes its copy; by default 14 days after the song was completed.
+    :param expires_at: when KIE deletes its copy, None where that is unknown.
     :raises ValueError: unless exactly one of url and text is given.
     """
 
@@ -109,7 +108,6 @@ class Fetcher:
     max_file_bytes: int
     now: Callable[[], datetime]
     sleep: Callable[[float], None] | None = None
-    completed_at: datetime | None = None
 
     def archive(self, source: Source) -> FileRecord:
         """Bring one file into the bucket.
@@ -139,12 +137,6 @@ class Fetcher:
                     return self._fetched(source, url, last=last)
         raise AssertionError("The last attempt returns or raises.")
 
-    def paid(self) -> str:
-        """Return what is safe for how long, as a sentence for the errors."""
-        if self.completed_at is None:
-            return "Song and cover are paid for and stay at KIE for 14 days after they were made"
-        return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + MEDIA_LIFETIME)}"
-
     def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
         """Download, check and upload a file.
 
@@ -162,7 +154,7 @@ class Fetcher:
             return self._upload(source, file, content, got.size, got.sha256)
 
     def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
-        key = self._key(source, content.extension)
+        key = self.keys.file(source.kind.value, source.position, content.extension)
         self.bucket.put_file(file, key, size=size, content_type=content.content_type, sha256=digest)
         log.info("Song %s: archived %s, %s bytes.", self.keys.music_task_id, self.bucket.url(key), f"{size:,}")
         return FileRecord(
@@ -178,21 +170,10 @@ class Fetcher:
             task_id=source.task_id,
             audio_id=source.audio_id,
             source_url=without_query(source.url) if source.url else None,
-            expires_at=self._expires_at(source) if source.url else None,
+            expires_at=source.expires_at if source.url else None,
             archived_at=self.now(),
             warning=_warning(content),
         )
-
-    def _key(self, source: Source, extension: str) -> str:
-        if source.kind is FileKind.LYRICS:
-            return self.keys.lyrics(source.position)
-        numbered = self.keys.cover if source.kind is FileKind.COVER else self.keys.track
-        return numbered(source.position, extension)
-
-    def _expires_at(self, source: Source) -> datetime | None:
-        if source.expires_at is not None or self.completed_at is None:
-            return source.expires_at
-        return self.completed_at + MEDIA_LIFETIME
 
     def _fresh_link(self, source: Source, url: str, error: FileLinkDead) -> str:
         """Return a fresh link for a dead one, once for each file.
@@ -200,9 +181,8 @@ class Fetcher:
         :raises FileGone: when KIE has deleted the file by now.
         :raises FileLinkDead: when no fresh link can be had.
         """
-        expires_at = self._expires_at(source)
-        if expires_at is not None and self.now() >= expires_at:
-            gone = f"{source.kind} {source.position} was kept until {utc_text(expires_at)}"
+        if source.expires_at is not None and self.now() >= source.expires_at:
+            gone = f"{source.kind} {source.position} was kept until {utc_text(source.expires_at)}"
             raise FileGone(gone, code=error.facts.code) from error
         if self.refresh is None or url != source.url:
             raise error

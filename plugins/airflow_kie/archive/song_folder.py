@@ -1,4 +1,4 @@
-"""One song's place in the bucket, opened through an Airflow connection: what operators and DAGs ask of the archive."""
+"""One song's place in the bucket: its manifest, and its pending record, which runs and callbacks write together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import Manifest, read_manifest
-from airflow_kie.archive.pending import (
-    Failure,
-    Pending,
-    WaitingFor,
-    new_pending,
-    read_pending,
-    settle_pending,
-    upsert_pending,
-)
+from airflow_kie.archive.manifest import Manifest
+from airflow_kie.archive.pending import Failure, Pending, WaitingFor, new_pending
+from airflow_kie.archive.record_base import WRITES
 from airflow_kie.archive.s3.bucket import Bucket
 
 
@@ -33,11 +26,11 @@ class SongArchive:
 
     def manifest(self) -> Manifest | None:
         """Return the song's manifest, None while it is not archived."""
-        return read_manifest(self.bucket, self.keys)
+        return Manifest.read(self.bucket, self.keys)[0]
 
     def pending(self) -> Pending | None:
         """Return the song's pending record, None when nothing is pending."""
-        return read_pending(self.bucket, self.keys)
+        return Pending.read(self.bucket, self.keys)[0]
 
     def cover_task_id(self) -> str | None:
         """Return the cover task that is paid for already, as manifest or pending record name it."""
@@ -52,7 +45,21 @@ class SongArchive:
         :param received_from: event, form, inbox, callback or generate; the first one stays.
         :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
         """
-        return upsert_pending(self.bucket, self.keys, self._news(received_from, **news))
+        return self.merge_pending(self._news(received_from, **news))
+
+    def merge_pending(self, news: Pending, *, waits: bool = True) -> Pending:
+        """Write the song's pending record, merged with the one that is there, and return what is there now.
+
+        :param news: what is known now; it need not repeat what is stored.
+        :param waits: False: the song no longer waits for an outage.
+        :raises ArchiveUnreadable: when the stored record is damaged: overwriting it could lose a paid cover task.
+        """
+
+        def merged(stored: Pending | None) -> Pending:
+            new = stored.merged_with(news) if stored else news
+            return new if waits else new.changed(waiting_for=None)
+
+        return Pending.update(self.bucket, self.keys, merged, kept=_holds)
 
     def record_cover(self, cover_task_id: str, expires_at: str | None = None) -> None:
         """Write the cover task's id into the pending record, so that no second run pays for the song.
@@ -76,8 +83,21 @@ class SongArchive:
         self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def settle_pending(self) -> Pending | None:
-        """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
-        return settle_pending(self.bucket, self.keys)
+        """Delete the pending record if everything that it asks for is in the manifest; return what remains.
+
+        The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
+
+        :return: the record that stays, None when nothing is pending.
+        :raises ArchiveUnreadable: when record or manifest is damaged.
+        """
+        pending = None
+        for _ in range(WRITES):
+            pending, etag = Pending.read(self.bucket, self.keys)
+            if pending is None or pending.wanted.missing_in(self.manifest()):
+                return pending
+            if self.bucket.delete_if_unchanged(self.keys.pending, etag):
+                return None
+        return pending
 
     def set_waiting(self, reason: str, since: datetime) -> None:
         """Write into the pending record, if there is one, which outage the song waits for.
@@ -87,7 +107,7 @@ class SongArchive:
         """
         if self.pending() is not None:
             waiting = WaitingFor(reason=reason, since=since) if reason else None
-            upsert_pending(self.bucket, self.keys, self._news("form", waiting_for=waiting), waits=bool(reason))
+            self.merge_pending(self._news("form", waiting_for=waiting), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""
@@ -96,6 +116,12 @@ class SongArchive:
     def _news(self, received_from: str, **news: Any) -> Pending:
         now = datetime.now(UTC)
         return new_pending(self.keys.music_task_id, received_from=received_from, now=now).changed(**news)
+
+
+def _holds(stored: Pending, written: Pending) -> bool:
+    """Return whether nothing that costs credits or names a file got lost between writing and reading."""
+    ids = set(written.cover_task_ids) <= set(stored.cover_task_ids)
+    return ids and set(written.wanted.kinds) <= set(stored.wanted.kinds)
 
 
 def _time(text: str | None) -> datetime | None:

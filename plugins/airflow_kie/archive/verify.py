@@ -17,7 +17,7 @@ from datetime import datetime
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import FileRecord, read_manifest
+from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
 from airflow_kie.client.errors import Remedy
@@ -140,7 +140,7 @@ class _Check:
     def _once(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         try:
             keys = self.archive.song(folder.removeprefix(self.archive.root).rstrip("/"))
-            manifest = read_manifest(self.bucket, keys)
+            manifest, _ = Manifest.read(self.bucket, keys)
         except KeyRefused:
             return VerifiedSong(folder, problems=_strays(objects, "it is in no song's folder"))
         except ArchiveUnreadable as error:

@@ -177,8 +177,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         pending = archive.pending()
         song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
         archived = archive_song(
-            archive.bucket,
-            archive.keys,
+            archive,
             song.changed(airflow=_provenance(context)),
             sources_of(music, cover, self._wanted()),
             wanted=self._wanted(),

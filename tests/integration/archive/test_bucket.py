@@ -15,8 +15,6 @@ from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import (
     list_pending,
     new_pending,
-    read_pending,
-    upsert_pending,
 )
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import (
@@ -27,6 +25,7 @@ from airflow_kie.archive.s3.errors import (
     S3StoredWrong,
     S3Unreachable,
 )
+from airflow_kie.archive.song_folder import SongArchive
 from s3_servers import S3Server, rclone_s3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -155,11 +154,15 @@ def test_a_closed_endpoint_is_unreachable() -> None:
 
 def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> None:
     archive, keys = ArchiveKeys("music"), SongKeys("music", "abc")
-    assert read_pending(bucket, keys) is None
+    assert SongArchive(bucket, keys).pending() is None
     heard = new_pending("abc", received_from="form", now=NOON)
-    assert upsert_pending(bucket, keys, heard) == heard
-    paid = upsert_pending(bucket, keys, heard.changed(cover_task_ids=["c1"]))
-    assert upsert_pending(bucket, keys, heard.changed(title="Été")).cover_task_ids == ("c1",) == paid.cover_task_ids
+    assert SongArchive(bucket, keys).merge_pending(heard) == heard
+    paid = SongArchive(bucket, keys).merge_pending(heard.changed(cover_task_ids=["c1"]))
+    assert (
+        SongArchive(bucket, keys).merge_pending(heard.changed(title="Été")).cover_task_ids
+        == ("c1",)
+        == paid.cover_task_ids
+    )
     assert [found.music_task_id for found, _ in list_pending(bucket, archive)] == ["abc"]
     bucket.delete(keys.pending)
     assert list(list_pending(bucket, archive)) == []
@@ -167,11 +170,11 @@ def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> 
 
 def test_noting_what_is_known_already_writes_nothing(s3: S3Server, bucket: Bucket) -> None:
     keys, heard = SongKeys("music", "abc"), new_pending("abc", received_from="form", now=NOON)
-    upsert_pending(bucket, keys, heard)
+    SongArchive(bucket, keys).merge_pending(heard)
     client = s3.client()
     writes: list[str] = []
     client.meta.events.register("before-call.s3.PutObject", lambda model, **_: writes.append(model.name))
-    upsert_pending(Bucket(client, bucket.name), keys, heard)
+    SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard)
     assert writes == []
 
 
@@ -186,16 +189,16 @@ def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server
             bucket.put_json(rival.to_json(), keys.pending)
 
     client.meta.events.register("after-call.s3.PutObject", overwrite)
-    stands = upsert_pending(Bucket(client, bucket.name), keys, heard.changed(cover_task_ids=["mine"]))
+    stands = SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard.changed(cover_task_ids=["mine"]))
     assert set(stands.cover_task_ids) == {"rival", "mine"}
-    assert read_pending(bucket, keys) == stands
+    assert SongArchive(bucket, keys).pending() == stands
 
 
 def test_a_damaged_pending_record_is_not_overwritten(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
     bucket.put_bytes(b"{", keys.pending, content_type="application/json")
     with pytest.raises(ArchiveUnreadable, match=r"_pending/abc\.json"):
-        upsert_pending(bucket, keys, new_pending("abc", received_from="form", now=NOON))
+        SongArchive(bucket, keys).merge_pending(new_pending("abc", received_from="form", now=NOON))
     assert bucket.get_bytes(keys.pending) == b"{"
 
 
@@ -203,4 +206,4 @@ def test_the_record_of_another_song_is_not_taken_for_this_one(bucket: Bucket) ->
     keys = SongKeys("music", "abc")
     bucket.put_json(new_pending("other", received_from="form", now=NOON).to_json(), keys.pending)
     with pytest.raises(ArchiveUnreadable, match="another song"):
-        read_pending(bucket, keys)
+        SongArchive(bucket, keys).pending()

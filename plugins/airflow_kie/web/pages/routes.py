@@ -22,9 +22,9 @@ from airflow_kie._airflow_private.metadata import run_is_active
 from airflow_kie._airflow_private.process import read_access
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import read_manifest
-from airflow_kie.archive.pending import list_pending, read_pending
+from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.files import file_answer
@@ -117,9 +117,10 @@ def _read(place: Place, music_task_id: str, *, files_only: bool = False) -> Song
     :raises KeyRefused: for an invalid id.
     :raises KieError: when the bucket cannot be read.
     """
-    keys, bucket = place.keys(music_task_id), place.open()
-    manifest = read_manifest(bucket, keys)
-    pending = None if files_only else read_pending(bucket, keys)
+    keys = place.keys(music_task_id)
+    archive = SongArchive(place.open(), keys)
+    manifest = archive.manifest()
+    pending = None if files_only else archive.pending()
     working = pending.working if pending else None
     active = working is not None and run_is_active(working.dag_id, working.run_id)
     return song_page(keys, manifest, pending, active=active, now=datetime.now(UTC))
