@@ -48,6 +48,11 @@ SONG = Manifest(
 )
 
 
+def content_of(bucket: Bucket, key: str) -> bytes | None:
+    version = bucket.get_version(key, max_bytes=100_000_000)
+    return version and version[1]
+
+
 class Case:
     """One song, one bucket, one file server."""
 

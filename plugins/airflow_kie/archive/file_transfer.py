@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tenacity import (
     RetryCallState,
@@ -33,7 +33,6 @@ from airflow_kie.client.errors import (
     FileLinkDead,
     FileTruncated,
     FileUnreachable,
-    KieError,
     KieInvalidRequest,
 )
 from airflow_kie.client.redact import without_query
@@ -83,17 +82,13 @@ class Source:
     def is_what(self, record: FileRecord) -> bool:
         """Return whether an archived file came from here; links change, ids do not."""
         pairs = ((self.task_id, record.task_id), (self.audio_id, record.audio_id))
-        if self.text is not None and record.sha256 != sha256_of(text_file(self.text).getvalue()):
+        if self.text is not None and record.sha256 != hashlib.sha256(text_file(self.text).getvalue()).hexdigest():
             return False
         return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
 
-class Download(Protocol):
-    """Fetches a URL into a file: :func:`airflow_kie.client.http.download.download` with its settings filled in."""
-
-    def __call__(self, url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts: ...
-
-
+Download = Callable[..., "DownloadFacts"]
+"""Fetches a URL into a file: :func:`airflow_kie.client.http.download.download` with its settings filled in."""
 Refresh = Callable[[str], str]
 
 
@@ -116,8 +111,8 @@ class Fetcher:
         """
         if source.text is not None:
             body = text_file(source.text)
-            size, digest = len(body.getvalue()), sha256_of(body.getvalue())
-            return self._upload(source, body, LYRICS_FACTS, size, digest)
+            digest = hashlib.sha256(body.getvalue()).hexdigest()
+            return self._upload(source, body, LYRICS_FACTS, len(body.getvalue()), digest)
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=_PAUSES,
@@ -196,12 +191,10 @@ class Fetcher:
             raise error from e
 
     def _log_retry(self, source: Source, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
         log.warning(
-            "Song %s: %s %d could not be fetched (%s); trying again in %.1f s, attempt %d of %d.",
-            self.keys.music_task_id, source.kind, source.position,
-            f"{error.what}: {error.facts.message}" if isinstance(error, KieError) else error,
-            state.upcoming_sleep, state.attempt_number + 1, _ATTEMPTS,
+            "Song %s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
+            self.keys.music_task_id, source.kind, source.position, state.attempt_number, _ATTEMPTS,
+            state.upcoming_sleep, state.outcome and state.outcome.exception(),
         )  # fmt: skip
 
 
@@ -212,8 +205,3 @@ def _warning(content: ContentFacts) -> str | None:
         f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
         "cut off at KIE: listen to its end, and ask KIE's support before KIE deletes its copy."
     )
-
-
-def sha256_of(body: bytes) -> str:
-    """Return the hex digest of a small body."""
-    return hashlib.sha256(body).hexdigest()

@@ -8,9 +8,8 @@ a listing lacks is asked for by its key before it counts as missing (some S3 ser
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -82,18 +81,10 @@ def verify_archive(
     :raises S3Error: when the bucket cannot be read.
     """
     check = _Check(bucket, archive, fast)
+    songs = _songs(bucket, archive, since)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        running: deque[Future[VerifiedSong]] = deque()
-        try:
-            for folder, objects in _songs(bucket, archive, since):
-                running.append(pool.submit(check.song, folder, objects))
-                if len(running) >= _AHEAD:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+        while some := list(itertools.islice(songs, _AHEAD)):
+            yield from pool.map(lambda song: check.song(*song), some)
 
 
 def _songs(

@@ -20,6 +20,7 @@ from airflow_kie.archive.manifest import FileKind, GeneratorRecord, Manifest, So
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
+from archived_song import content_of
 from media_server import body, media_server, mp3, picture
 from s3_servers import moto_s3
 
@@ -102,7 +103,7 @@ def archived(bucket: Bucket, name: str, content: bytes, kind: FileKind) -> tuple
             [Source(kind, 1, url=media.url("/file"), task_id="task")],
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
-    stored = bucket.get_bytes(result.manifest.files[0].key)
+    stored = content_of(bucket, result.manifest.files[0].key)
     assert stored is not None
     return stored, bucket.get_json(keys.manifest)
 

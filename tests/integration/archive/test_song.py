@@ -16,14 +16,14 @@ from airflow_kie.archive.pending import Options, new_pending
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import FileTruncated, FileUnreachable, KieNoFiles
-from archived_song import NOON, Case
+from archived_song import NOON, Case, content_of
 from media_server import body, mp3, mp3_with_header, one_after_the_other, picture, status
 
 
 def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: Case) -> None:
     archived = case.archive(case.cover(1), case.cover(2))
     assert case.stored() == {"abc/cover-1.png", "abc/cover-2.png", "abc/manifest.json"}
-    assert case.bucket.get_bytes("music/abc/cover-1.png") == picture(1)
+    assert content_of(case.bucket, "music/abc/cover-1.png") == picture(1)
     manifest = case.bucket.get_json(case.keys.manifest)
     jsonschema.validate(manifest, Manifest.published_schema())
     first = manifest["files"][0]
@@ -61,7 +61,7 @@ def test_one_cover_is_enough(case: Case) -> None:
 def test_no_secret_of_a_link_reaches_the_bucket_or_the_log(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "airflow_kie")
     case.archive(case.cover(1))
-    written = case.bucket.get_bytes(case.keys.manifest)
+    written = content_of(case.bucket, case.keys.manifest)
     assert written is not None
     assert b"secret" not in written
     assert "secret" not in caplog.text
@@ -82,7 +82,7 @@ def test_audio_and_lyrics_are_archived_beside_the_covers(case: Case) -> None:
     assert {file.key.rpartition("/")[2] for file in archived.manifest.files} == {
         "cover-1.png", "track-1.wav", "track-2.wav", "lyrics-1.txt",
     }  # fmt: skip
-    assert case.bucket.get_bytes("music/abc/lyrics-1.txt") == "[Verse]\nÉté\n".encode()
+    assert content_of(case.bucket, "music/abc/lyrics-1.txt") == "[Verse]\nÉté\n".encode()
     track = archived.manifest.file("track", 1)
     assert track is not None
     assert (track.duration_seconds, track.audio_id) == (0.5, "t1")
@@ -153,7 +153,7 @@ def test_a_file_that_was_changed_in_the_bucket_is_fetched_again(case: Case) -> N
     case.archive(case.cover(1))
     case.bucket.put_bytes(b"overwritten", "music/abc/cover-1.png", content_type="image/png")
     case.archive(case.cover(1))
-    assert case.bucket.get_bytes("music/abc/cover-1.png") == picture(1)
+    assert content_of(case.bucket, "music/abc/cover-1.png") == picture(1)
 
 
 def test_the_pending_record_goes_after_the_manifest_also_when_a_crash_left_it(case: Case) -> None:
@@ -283,4 +283,4 @@ def test_embedded_provenance_survives(case: Case) -> None:
     Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=notes)
     case.media.scripts["/cover-1"] = body(out.getvalue())
     case.archive(case.cover(1))
-    assert case.bucket.get_bytes("music/abc/cover-1.png") == out.getvalue()
+    assert content_of(case.bucket, "music/abc/cover-1.png") == out.getvalue()
