@@ -178,6 +178,11 @@ def test_an_mp3_head_with_nothing_behind_it_holds_no_sound() -> None:
         check_audio(io.BytesIO(b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"x" * 500))
 
 
+def test_a_file_that_is_read_byte_by_byte_in_search_of_a_frame_is_refused_after_two_million_reads() -> None:
+    with pytest.raises(FileDamaged, match="2,000,000 reads"):
+        check_audio(io.BytesIO(b"ID3\x04" + bytes(6) + b"\xff" * 3_000_000))
+
+
 STARTS = st.sampled_from(
     [picture(form=form) for form in FORMS]
     + [
