@@ -20,7 +20,7 @@ from airflow_kie.client.errors import FileDamaged, FileTruncated, FileWrongType
 _KIES_SHARE = 0.8
 # Of what the file's own header says, which is exact.
 _OWN_SHARE = 0.98
-# A long Ogg file takes some 300,000; this is about a second.
+# A long Ogg file takes some 300,000; this is a few seconds.
 MAX_READS = 2_000_000
 _MOOV_LIMIT = 16 * 1024 * 1024
 # Flags, frames, bytes; the two lowest flags say that both numbers are there.
