@@ -137,10 +137,12 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         archive = self._open()
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
-        self.console_folder = _console_folder(archive)
+        if ".amazonaws.com" in str(archive.bucket.client.meta.endpoint_url):  # other S3 services have no console
+            self.console_folder = (self.bucket, archive.keys.folder)
         new = NewFiles(context, self.music_task_id)
         manifest = archive.manifest()
-        if manifest and not self._wanted().missing_in(manifest) and self._same_cover(manifest.cover_task_ids):
+        covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
+        if manifest and not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids):
             archive.settle_pending()
             self.log.info("Song %s has all files that are asked for already; nothing was done.", self.music_task_id)
             changed = False
@@ -215,12 +217,3 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         from airflow_kie.archive.manifest import Wanted
 
         return Wanted(self.archive_covers, is_true(self.archive_audio), is_true(self.archive_lyrics))
-
-    def _same_cover(self, archived: Sequence[str]) -> bool:
-        return not self.cover_task_id or not self.archive_covers or self.cover_task_id in archived
-
-
-def _console_folder(archive: SongArchive) -> tuple[str, str] | None:
-    """Return bucket and folder for the AWS console; other S3 services have none."""
-    endpoint = str(archive.bucket.client.meta.endpoint_url)
-    return (archive.bucket.name, archive.keys.folder) if ".amazonaws.com" in endpoint else None
