@@ -56,6 +56,7 @@ def measure(megabytes: int) -> dict[str, float]:
     from airflow_kie.archive.layout import SongKeys
     from airflow_kie.archive.manifest import FileKind, Manifest
     from airflow_kie.archive.s3.bucket import Bucket
+    from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.client.http.download import DownloadSettings, download
     from s3_servers import rclone_s3
 
@@ -78,8 +79,7 @@ def measure(megabytes: int) -> dict[str, float]:
                 now = datetime.now(UTC)
                 source = Source(FileKind.TRACK, 1, url=f"http://127.0.0.1:{port}/{name}")
                 archive_song(
-                    bucket,
-                    SongKeys("music", name),
+                    SongArchive(bucket, SongKeys("music", name)),
                     Manifest(music_task_id=name, created_at=now, updated_at=now),
                     [source],
                     download=fetch,

@@ -16,9 +16,10 @@ from airflow_kie.archive.manifest import (
     TrackRecord,
     Wanted,
 )
-from airflow_kie.archive.pending import new_pending, upsert_pending
+from airflow_kie.archive.pending import new_pending
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
 from media_server import MediaServer, body, picture, wav
 from s3_servers import S3Server
@@ -47,6 +48,11 @@ SONG = Manifest(
 )
 
 
+def content_of(bucket: Bucket, key: str) -> bytes | None:
+    version = bucket.get_version(key, max_bytes=100_000_000)
+    return version and version[1]
+
+
 class Case:
     """One song, one bucket, one file server."""
 
@@ -59,11 +65,13 @@ class Case:
         self.now = NOON + timedelta(minutes=5)
         media.scripts |= {f"/cover-{n}": body(picture(n), "image/png") for n in (1, 2)}
         media.scripts |= {f"/track-{n}": body(wav(pitch=200.0 * n), "audio/wav") for n in (1, 2)}
-        upsert_pending(self.bucket, self.keys, new_pending(SONG.music_task_id, received_from="form", now=NOON))
+        SongArchive(self.bucket, self.keys).merge_pending(
+            new_pending(SONG.music_task_id, received_from="form", now=NOON)
+        )
 
     def cover(self, n: int, path: str | None = None) -> Source:
         url = self.media.url(path or f"/cover-{n}?signature=secret")
-        return Source(FileKind.COVER, n, url=url, task_id="cover-task")
+        return Source(FileKind.COVER, n, url=url, task_id="cover-task", expires_at=NOON + timedelta(days=14))
 
     def track(self, n: int) -> Source:
         return Source(FileKind.TRACK, n, url=self.media.url(f"/track-{n}"), task_id="abc", audio_id=f"t{n}")
@@ -77,8 +85,7 @@ class Case:
         max_file_bytes: int = 10_000_000,
     ) -> Archived:
         return archive_song(
-            self.bucket,
-            self.keys,
+            SongArchive(self.bucket, self.keys),
             song,
             sources,
             download=functools.partial(download, settings=LOCAL),

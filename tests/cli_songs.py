@@ -45,7 +45,8 @@ class Songs:
     def archived(self, music_task_id: str) -> None:
         own = KEYS.song(music_task_id)
         file = FileRecord(
-            key=own.cover(1, "png"), kind="cover", position=1, size=7, sha256="0" * 64, content_type="image/png",
+            key=own.file("cover", 1, "png"), kind="cover", position=1, size=7, sha256="0" * 64,
+            content_type="image/png",
             archived_at=NOW,
         )  # fmt: skip
         manifest = Manifest(

@@ -143,8 +143,8 @@ def mp3(seconds: float = 1.0) -> bytes:
 
 
 def mp3_with_header(stream: bytes, mark: bytes = b"Xing") -> bytes:
-    """Return an MP3 of :func:`mp3` with a first frame that says how many frames follow, as encoders write it."""
+    """Return an MP3 of :func:`mp3` with a first frame that names its frames and bytes, as encoders write it."""
     length = 144_000 * 64 // 44_100  # MPEG 1, layer 3, 64 kbit/s, 44.1 kHz, mono
     frames = len(stream) // length
-    header = b"\xff\xfb\x50\xc4" + bytes(17) + mark + struct.pack(">II", 1, frames)
+    header = b"\xff\xfb\x50\xc4" + bytes(17) + mark + struct.pack(">III", 3, frames, len(stream) + length)
     return header.ljust(length, b"\x00") + stream

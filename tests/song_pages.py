@@ -22,8 +22,9 @@ from airflow_connections import aws_connection
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
-from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending, upsert_pending
+from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from s3_servers import rclone_s3
@@ -74,7 +75,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
     large = home / "s3" / "songs" / "songs" / "large" / "track-1.mp3"
     large.parent.mkdir(parents=True)
     with large.open("wb") as file:
-        file.truncate(LARGE)  # before the server looks: it remembers folders
+        file.truncate(LARGE)  # before the server lists it: it remembers folders
     with rclone_s3(home) as s3:
         client = s3.client()
         client.create_bucket(Bucket="other")
@@ -90,17 +91,17 @@ def song_pages(home: Path) -> Iterator[SongPages]:
             "AIRFLOW__KIE__BUCKET": "songs",
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
         }
-        with _serving(home, environment) as (told, process), httpx.Client(trust_env=False, timeout=60) as http:
-            url = f"http://127.0.0.1:{told['port']}/airflow/kie"
-            yield SongPages(url, told["tokens"], process, http)
+        with _serving(home, environment) as (started, process), httpx.Client(trust_env=False, timeout=60) as http:
+            url = f"http://127.0.0.1:{started['port']}/airflow/kie"
+            yield SongPages(url, started["tokens"], process, http)
 
 
 @contextmanager
 def _serving(home: Path, environment: dict[str, str]) -> Iterator[tuple[dict[str, Any], psutil.Process]]:
-    server, told, log = Path(__file__).with_name("song_pages_server.py"), home / "told.json", home / "server.log"
+    server, started, log = Path(__file__).with_name("song_pages_server.py"), home / "started.json", home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(server), json.dumps(_runs()), str(told)],
+            [sys.executable, str(server), json.dumps(_runs()), str(started)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=output,
@@ -109,16 +110,16 @@ def _serving(home: Path, environment: dict[str, str]) -> Iterator[tuple[dict[str
         assert process.stdin is not None
         try:
             deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
-            while not told.exists():
+            while not started.exists():
                 assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
                 time.sleep(0.05)
-            yield json.loads(told.read_text()), psutil.Process(process.pid)
+            yield json.loads(started.read_text()), psutil.Process(process.pid)
         finally:
             process.stdin.close()
             process.wait(120)  # on a busy machine
 
 
-# --- what stands in the buckets ---
+# --- what is in the buckets ---
 
 
 def _file(bucket: Bucket, key: str, content: bytes, content_type: str, **record: Any) -> FileRecord:
@@ -207,10 +208,10 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
 
 def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:
     record = new_pending(song, received_from="inbox", now=NOW).changed(**facts)
-    upsert_pending(bucket, ArchiveKeys(prefix).song(song), record)
+    SongArchive(bucket, ArchiveKeys(prefix).song(song)).merge_pending(record)
 
 
-# --- what stands in Airflow's database ---
+# --- what is in Airflow's database ---
 
 
 def _runs() -> list[dict[str, Any]]:
@@ -232,7 +233,7 @@ def _runs() -> list[dict[str, Any]]:
                 archived("script", "other", "deep/er"),
                 archived("more"),
                 {"music_task_id": "../secret", "bucket": "songs", "manifest_key": "songs/../secret/manifest.json"},
-                ["nothing of ours"],
+                ["another shape"],
                 archived("slashes"),
             ],
             "dag_id": "own_dag",

@@ -101,7 +101,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
                     )
 
 
-def main(runs: str, told: str) -> None:
+def main(runs: str, started: str) -> None:
     """Serve until standard input ends."""
     fill(json.loads(runs))
     import uvicorn
@@ -128,8 +128,8 @@ def main(runs: str, told: str) -> None:
         time.sleep(0.01)
     tokens = {name: login.generate_jwt(SimpleAuthManagerUser(username=name, role="viewer")) for name in READS}
     port = server.servers[0].sockets[0].getsockname()[1]
-    Path(told + ".new").write_text(json.dumps({"port": port, "tokens": tokens}))
-    Path(told + ".new").rename(told)
+    Path(started + ".new").write_text(json.dumps({"port": port, "tokens": tokens}))
+    Path(started + ".new").rename(started)
     sys.stdin.read()
     server.should_exit = True
     thread.join(10)

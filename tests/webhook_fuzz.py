@@ -25,7 +25,7 @@ from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
 from airflow_kie.client.callbacks.signature import OLDEST, sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, create_app
-from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
+from fake_gateway import SECRET, TOKEN_SECRET, FakeGateway
 
 ALLOWED = {400, 401, 404, 405, 413, 429}
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
@@ -54,14 +54,14 @@ class Target:
     """
 
     keys: CallbackKeys
-    world: FakeWorld = field(init=False)
+    world: FakeGateway = field(init=False)
     seen: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.world = FakeWorld(keys=self.keys)
+        self.world = FakeGateway(keys=self.keys)
         self.app = create_app(self.world, pause=0.001)
 
-    def note(self, status: int) -> None:
+    def count(self, status: int) -> None:
         """Count an answer.
 
         :raises AssertionError: when it is none of the refusals, or something was asked of Airflow.
@@ -254,7 +254,7 @@ def fuzz_app(target: Target, examples: int, *, same: bool) -> None:
         @_budget(examples, same=same)
         @given(app_requests)
         def one(request: Request) -> None:
-            target.note(runner.run(_status(target.app, request)))
+            target.count(runner.run(_status(target.app, request)))
 
         one()
 
@@ -302,7 +302,7 @@ def fuzz_server(target: Target, port: int, examples: int, *, same: bool) -> None
             connection.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         if answer:  # a request that breaks off is answered by closing
-            target.note(int(answer.split(b" ", 2)[1]))
+            target.count(int(answer.split(b" ", 2)[1]))
         assert target.world.asked == []
 
     one()
@@ -364,7 +364,7 @@ def fuzz_description(target: Target, port: int, examples: int, *, same: bool) ->
             @given(operation.as_strategy(generation_mode=mode))
             def one(case: Any) -> None:
                 answer = case.call(base_url=f"http://127.0.0.1:{port}", session=session)
-                target.note(answer.status_code)
+                target.count(answer.status_code)
 
             one()
 

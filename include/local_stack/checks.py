@@ -21,7 +21,7 @@ from local_stack.programs import missing_packages
 from local_stack.settings import PROJECT
 
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "lint": (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("tools.imports",)),
+    "lint": (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("tools.imports",), ("tools.words",)),
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite", "tools")),
 }
 TESTS = ("unit", "contract", "integration")

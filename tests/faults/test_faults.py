@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """Run the selection once; each test looks at one side of what came of it."""
+    """Run the selection once; each test checks one side of the outcome."""
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -43,7 +43,7 @@ def test_every_song_that_can_be_archived_is(outcome: Outcome) -> None:
     assert outcome.found.lost == ()
 
 
-def test_every_archive_is_whole_and_no_file_stands_there_that_no_manifest_names(outcome: Outcome) -> None:
+def test_every_archive_is_whole_and_no_file_is_there_that_no_manifest_names(outcome: Outcome) -> None:
     assert outcome.found.corrupt == ()
 
 

@@ -21,8 +21,8 @@ from local_stack.stack import stop_kept
 from local_stack.state import StackState, read_state
 from song_stack import eventually
 
-PATIENCE = 240.0
-"""Seconds for a command that takes ten of them: also where the machine is slow, or was held up for two minutes."""
+TIMEOUT = 240.0
+"""Seconds for a command that takes ten of them: also where the machine is slow, or was suspended for two minutes."""
 DEAD_PROXY = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command of ./run whose stacks stand in a folder."""
+    """Start a command of ./run whose stacks are in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "local_stack", *arguments],
         env={**os.environ, **DEAD_PROXY, "PYTHONPATH": str(PROJECT / "include"), "KIE_STACK_DIR": str(folder)},
@@ -54,10 +54,10 @@ def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def command(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run a command of ./run to its end and return its exit code and what it said."""
+    """Run a command of ./run to its end and return its exit code and its output."""
     with start_command(folder, *arguments) as process:
-        said, _ = process.communicate(timeout=PATIENCE)
-        return process.returncode, said
+        output, _ = process.communicate(timeout=TIMEOUT)
+        return process.returncode, output
 
 
 def wait_for_part(folder: Path, part: str, process: subprocess.Popen[str]) -> StackState:
@@ -84,12 +84,12 @@ def answers(url: str) -> bool:
 
 
 def test_up_is_up_once_and_down_leaves_no_process(folder: Path) -> None:
-    code, said = command(folder, "up")
-    assert code == 0, said
+    code, output = command(folder, "up")
+    assert code == 0, output
     state = read_state(folder)
     assert state is not None
     assert state.kept  # as soon as the command has ended: "down" would not find it otherwise
-    assert state.urls["airflow"] in said
+    assert state.urls["airflow"] in output
 
     code, again = command(folder, "up")
     assert code == 0
@@ -106,20 +106,20 @@ def test_an_interrupted_demo_leaves_no_process(folder: Path, number: signal.Sign
     with start_command(folder, "demo") as process:
         state = wait_for_part(folder, "triggerer", process)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=TIMEOUT)
     assert session_ends(state)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
-        assert "The demo was interrupted while the stack was starting" in said
+        assert "The demo was interrupted while the stack was starting" in output
 
 
 def test_a_stack_whose_keeper_is_killed_leaves_no_process(folder: Path) -> None:
     with start_command(folder, "demo") as process:
         state = wait_for_part(folder, "triggerer", process)
         os.kill(state.keeper.pid, signal.SIGKILL)
-        said, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
-    assert "keeper failed: The keeper ended with exit code -9." in said
+    assert "keeper failed: The keeper ended with exit code -9." in output
     assert session_ends(state)
 
 
@@ -127,11 +127,11 @@ def test_a_demo_says_which_part_failed_and_shows_its_log(folder: Path) -> None:
     with start_command(folder, "demo") as process:
         state = wait_for_part(folder, "triggerer", process)
         os.kill(state.parts["s3"].pid, signal.SIGKILL)
-        said, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
-    assert "s3 failed: s3 ended with exit code -9 while the stack started." in said
-    assert "Starting s3 server" in said  # the last lines of its log
-    assert "All logs: " in said
+    assert "s3 failed: s3 ended with exit code -9 while the stack started." in output
+    assert "Starting s3 server" in output  # the last lines of its log
+    assert "All logs: " in output
     assert session_ends(state)
 
 
@@ -144,5 +144,5 @@ def test_a_part_of_a_running_stack_that_is_killed_comes_back_where_it_was(stack:
 
 
 def test_airflow_knows_the_dags_of_the_project(stack: RunningStack) -> None:
-    stack.airflow.wait_for_dag("music_cover", seconds=PATIENCE)
+    stack.airflow.wait_for_dag("music_cover", seconds=TIMEOUT)
     assert stack.airflow.import_errors() == {}

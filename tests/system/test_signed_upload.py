@@ -1,4 +1,4 @@
-"""A signed upload URL in a real Airflow: KIE gets it, and it stands in no log, no database and no bucket."""
+"""A signed upload URL in a real Airflow: KIE gets it, and it is in no log, no database and no bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAG_ID, TASK_ID = "signed_upload", "upload_and_cover"
 SIGNATURE = hashlib.sha256(b"planted signature").hexdigest()
 
 
-def test_a_signed_address_is_used_and_stands_nowhere_afterwards(songs: SongStack) -> None:
+def test_a_signed_address_is_used_and_is_nowhere_afterwards(songs: SongStack) -> None:
     songs.airflow.wait_for_dag(DAG_ID)
     run = songs.trigger(DAG_ID)
     assert songs.ended(DAG_ID, run) == "success"

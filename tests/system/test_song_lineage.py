@@ -66,7 +66,7 @@ class Lineage:
 
 
 @pytest.fixture(scope="module")
-def told(songs: SongStack) -> Lineage:
+def lineage(songs: SongStack) -> Lineage:
     return Lineage(songs)
 
 
@@ -90,34 +90,34 @@ def words(events: Iterable[Event], job: str, map_index: int = 0) -> dict[int, li
 
 
 def test_a_prompt_is_connected_to_every_file_that_came_of_it(
-    songs: SongStack, told: Lineage, begun: Begun, generated: str
+    songs: SongStack, lineage: Lineage, begun: Begun, generated: str
 ) -> None:
     (run_id,) = songs.event_runs(generated)
     assert songs.ended("music_cover", run_id) == "success"
-    names = told.names(generated)
+    names = lineage.names(generated)
     assert names["prompt"] == hashlib.sha256(PROMPT.encode()).hexdigest()
-    assert graph(told.of(begun.generate_run, "music_generate")) == expected(GENERATED, **names)
-    assert graph(told.of(run_id)) == told.graph_of([generated])
+    assert graph(lineage.of(begun.generate_run, "music_generate")) == expected(GENERATED, **names)
+    assert graph(lineage.of(run_id)) == lineage.graph_of([generated])
 
 
-def test_a_run_with_a_song_that_failed_tells_the_others_whole_and_of_that_one_no_output(
-    songs: SongStack, told: Lineage, begun: Begun
+def test_a_run_with_a_song_that_failed_reports_the_others_whole_and_of_that_one_no_output(
+    songs: SongStack, lineage: Lineage, begun: Begun
 ) -> None:
     assert songs.ended("music_cover", begun.form) == "failed"
-    events = told.of(begun.form)
+    events = lineage.of(begun.form)
     report = expected([("report", (), {})])  # which fails with the song
-    assert graph(events) == told.graph_of(begun.good) - report
+    assert graph(events) == lineage.graph_of(begun.good) - report
     failed = {event["job"]["name"] for event in events if event["eventType"] == "FAIL"}
     assert {"music_cover.music_complete", "music_cover.report"} <= failed
     assert not any(event["outputs"] for event in events if event["eventType"] == "FAIL")
 
 
-def test_a_run_with_retries_tells_each_try_once_and_the_graph_as_if_there_had_been_none(
-    songs: SongStack, told: Lineage, begun: Begun
+def test_a_run_with_retries_reports_each_try_once_and_the_graph_as_if_there_had_been_none(
+    songs: SongStack, lineage: Lineage, begun: Begun
 ) -> None:
     assert songs.ended("music_cover", begun.retried_run) == "success"
-    events = told.of(begun.retried_run)
-    assert graph(events) == told.graph_of([begun.retried])
+    events = lineage.of(begun.retried_run)
+    assert graph(events) == lineage.graph_of([begun.retried])
     for job in ("generate_cover", "archive_to_s3"):
         tries = words(events, job)
         assert tries[1] == ["START", "FAIL"]
@@ -125,33 +125,33 @@ def test_a_run_with_retries_tells_each_try_once_and_the_graph_as_if_there_had_be
         assert len(tries) >= 2
     failed = [event for event in events if event["eventType"] == "FAIL"]
     inputs = {Try.of(event).job: {each["name"] for each in event["inputs"]} for event in failed if event["inputs"]}
-    names = told.names(begun.retried)
+    names = lineage.names(begun.retried)
     assert inputs["generate_cover"] == {f"suno/music/{names['song']}"}
     assert inputs["archive_to_s3"] == {f"suno/music/{names['song']}", f"suno/cover/{names['cover']}"}
 
 
-def test_songs_under_killed_processes_are_told_whole_and_none_twice(
-    songs: SongStack, told: Lineage, crashed: Crashed
+def test_songs_under_killed_processes_are_reported_whole_and_none_twice(
+    songs: SongStack, lineage: Lineage, crashed: Crashed
 ) -> None:
     assert songs.ended("music_cover", crashed.run_id) == "success"
     struck = list(crashed.songs.values())
-    events = told.of(crashed.run_id)
-    assert graph(events) == told.graph_of(struck)
-    told_sizes = {
+    events = lineage.of(crashed.run_id)
+    assert graph(events) == lineage.graph_of(struck)
+    reported_sizes = {
         output["name"]: output["outputFacets"]["outputStatistics"]["size"]
         for event in events
         for output in event["outputs"]
         if output["namespace"].startswith("s3://") and "cover-" in output["name"]
     }
     archived = [file for song in struck for file in songs.manifest(song)["files"]]
-    assert told_sizes == {file["key"]: file["size"] for file in archived}
+    assert reported_sizes == {file["key"]: file["size"] for file in archived}
 
 
-def test_the_scheduler_ends_the_run_of_a_killed_process_unless_it_dies_too_and_the_next_try_tells_everything(
-    songs: SongStack, told: Lineage, crashed: Crashed
+def test_the_scheduler_ends_the_run_of_a_killed_process_unless_it_dies_too_and_the_next_try_reports_everything(
+    songs: SongStack, lineage: Lineage, crashed: Crashed
 ) -> None:
     assert songs.ended("music_cover", crashed.run_id) == "success"
-    events = told.of(crashed.run_id)
+    events = lineage.of(crashed.run_id)
     order = list(crashed.songs.values())
     alone, with_its_scheduler = (order.index(song) for song in crashed.killed)
     tries = words(events, "generate_cover", alone)
@@ -164,16 +164,16 @@ def test_the_scheduler_ends_the_run_of_a_killed_process_unless_it_dies_too_and_t
     assert "finished with state" in failed["run"]["facets"]["errorMessage"]["message"]
     tries = words(events, "generate_cover", with_its_scheduler)
     assert set(tries[1]) == {"START"}
-    assert Try("generate_cover", with_its_scheduler, 1) in told.logged(crashed.run_id).abandoned
+    assert Try("generate_cover", with_its_scheduler, 1) in lineage.logged(crashed.run_id).abandoned
     assert tries[len(tries)][-1] == "COMPLETE"
 
 
 def test_no_run_of_this_stack_that_has_ended_has_lost_or_doubled_an_event(
-    songs: SongStack, told: Lineage, begun: Begun, crashed: Crashed
+    songs: SongStack, lineage: Lineage, begun: Begun, crashed: Crashed
 ) -> None:
     for run_id in (begun.form, begun.retried_run, crashed.run_id):
         songs.ended("music_cover", run_id)
-    known = {run for run in map(run_of, told.events()) if run}
+    known = {run for run in map(run_of, lineage.events()) if run}
     ended = {
         (dag_id, run["dag_run_id"])
         for dag_id in {dag_id for dag_id, _ in known}
@@ -181,14 +181,14 @@ def test_no_run_of_this_stack_that_has_ended_has_lost_or_doubled_an_event(
         if run["state"] in ("success", "failed")
     }
     for dag_id, run_id in sorted(known & ended):
-        told.of(run_id, dag_id)
+        lineage.of(run_id, dag_id)
     assert len(known & ended) > 10
 
 
-def test_every_event_fits_openlineages_schema_and_ours_and_tells_no_prompt_in_our_facets(
-    told: Lineage, begun: Begun, generated: str
+def test_every_event_fits_openlineages_schema_and_ours_and_has_no_prompt_in_our_facets(
+    lineage: Lineage, begun: Begun, generated: str
 ) -> None:
-    events = told.events()
+    events = lineage.events()
     for event in events:
         check(event)
     ours = [event["run"]["facets"]["kie"] for event in events if "kie" in event["run"].get("facets", {})]

@@ -18,8 +18,8 @@ def test_songs_callbacks_and_kie_ops_send_every_metric_of_the_table_and_no_other
     songs.ended("kie_ops", songs.trigger("kie_ops"))
 
     def sent() -> set[str]:
-        told = [sample for sample in statsd.samples if sample.value or sample.kind != "c"]  # a 0 only begins a counter
-        return {sample.name.removeprefix("airflow.") for sample in told}
+        sent = [sample for sample in statsd.samples if sample.value or sample.kind != "c"]  # a 0 only begins a counter
+        return {sample.name.removeprefix("airflow.") for sample in sent}
 
     eventually(lambda: sent() >= set(METRICS) - ONLY_WHEN_SOMETHING_IS_WRONG, "every metric was sent", seconds=60)
     assert sent() <= set(METRICS)

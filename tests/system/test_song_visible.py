@@ -57,13 +57,13 @@ def test_the_connection_form_shows_our_fields(songs: SongStack) -> None:
 def test_the_test_button_says_whether_the_key_works(songs: SongStack, key: str, works: bool, says: str) -> None:
     connection = {"connection_id": "tried", "conn_type": "kie", "password": key}
     host = {"host": songs.running.state.urls["simulator"]}
-    told = songs.airflow.call("POST", "/connections/test", {**connection, **host})
-    assert told["status"] is works
-    assert says in told["message"]
-    assert key not in told["message"]
+    answer = songs.airflow.call("POST", "/connections/test", {**connection, **host})
+    assert answer["status"] is works
+    assert says in answer["message"]
+    assert key not in answer["message"]
 
 
-def test_the_api_key_stands_in_no_log_no_database_and_no_archive(songs: SongStack, begun: Begun) -> None:
+def test_the_api_key_is_in_no_log_no_database_and_no_archive(songs: SongStack, begun: Begun) -> None:
     songs.ended("music_cover", begun.form)
     home = songs.running.settings.home
     places = [home / "logs", home / "airflow", home / "s3"]

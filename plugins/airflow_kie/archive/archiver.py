@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 
 from airflow_kie import __version__
 from airflow_kie.archive.file_transfer import Download, Fetcher, Refresh, Source
-from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import AvailableRecord, FileKind, FileRecord, Manifest, Wanted, read_manifest
-from airflow_kie.archive.pending import Options, new_pending, settle_pending, upsert_pending
+from airflow_kie.archive.manifest import AvailableRecord, FileKind, FileRecord, Manifest, Wanted
+from airflow_kie.archive.pending import Options, Pending, new_pending
+from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import KieError, KieNoFiles
 
 log = logging.getLogger(__name__)
@@ -35,25 +37,9 @@ class Archived:
     changed: bool
     added: tuple[FileRecord, ...]
 
-    @property
-    def sentence(self) -> str:
-        """Return what happened, for the log and the run's table."""
-        song, stored = f"Song {self.manifest.music_task_id}", _counted(len(self.manifest.files))
-        if not self.changed:
-            return f"{song} is archived already with {stored}; nothing was done."
-        if not self.added:
-            return f"{song} is archived already with {stored}; its manifest was brought up to date."
-        size = sum(file.size for file in self.added)
-        return f"{song}: archived {_counted(len(self.added))} of {size:,} bytes; it has {stored} now."
-
-
-def _counted(files: int) -> str:
-    return f"{files} file" + ("" if files == 1 else "s")
-
 
 def archive_song(
-    bucket: Bucket,
-    keys: SongKeys,
+    archive: SongArchive,
     song: Manifest,
     sources: Sequence[Source],
     *,
@@ -68,8 +54,7 @@ def archive_song(
 
     The pending record is deleted afterwards if everything that it asks for is in the manifest.
 
-    :param bucket: where to.
-    :param keys: the song's keys.
+    :param archive: the song's place in the bucket.
     :param song: what is known of the song, and the Airflow task that archives it: a manifest without files.
     :param sources: the files that are asked for; files that were archived before and are not named stay.
     :param download: fetches a URL into a file (:func:`airflow_kie.client.http.download.download`).
@@ -85,13 +70,12 @@ def archive_song(
         side, S3Error and ArchiveUnreadable for the bucket's. The files that were stored before stay; there is no
         manifest then, or it names only files that are whole.
     """
-    completed_at = song.song.completed_at
-    fetcher = Fetcher(bucket, keys, download, refresh, max_file_bytes, now, sleep, completed_at=completed_at)
+    fetcher = Fetcher(archive.bucket, archive.keys, download, refresh, max_file_bytes, now, sleep)
     wanted = wanted or Wanted(*(any(source.kind is kind for source in sources) for kind in FileKind))
     try:
-        old = read_manifest(bucket, keys)
-        kept, missing = _kept_and_missing(bucket, old, sources)
-        replaced = _withdraw(bucket, keys, old, kept, now())
+        old = archive.manifest()
+        kept, missing = _kept_and_missing(archive.bucket, old, sources)
+        replaced = _withdraw(archive, old, kept, now()) if old and len(kept) < len(old.files) else []
         added = tuple(fetcher.archive(source) for source in missing)
         if not kept and not added:
             raise KieNoFiles("there is nothing to archive")
@@ -102,22 +86,38 @@ def archive_song(
             created_at=now(),
             updated_at=now(),
         )
-        manifest = Manifest.update(bucket, keys, lambda stored: (stored or news).merged_with(news))
+        manifest = Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news))
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
-            bucket.delete(key)
-        pending = settle_pending(bucket, keys)
+            archive.bucket.delete(key)
+        pending = archive.settle_pending()
         if lacking := wanted.missing_in(manifest):
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
     except KieError as e:
-        raise e.with_facts(source_id=song.music_task_id, paid=fetcher.paid()) from e
+        raise e.with_facts(source_id=song.music_task_id, paid=_paid(song)) from e
     archived = Archived(manifest, manifest != old, added)
-    log.info("%s", archived.sentence)
+    _log(archived, pending)
+    return archived
+
+
+def _log(archived: Archived, pending: Pending | None) -> None:
+    manifest = archived.manifest
+    log.info(
+        "Song %s: %d files of %s bytes were archived now; it has %d.",
+        manifest.music_task_id, len(archived.added), f"{sum(file.size for file in archived.added):,}",
+        len(manifest.files),
+    )  # fmt: skip
     for warning in manifest.warnings if archived.changed else ():
-        log.warning("Song %s: %s", song.music_task_id, warning)
+        log.warning("Song %s: %s", manifest.music_task_id, warning)
     if pending:
         still = ", ".join(pending.wanted.missing_in(manifest))
-        log.info("Song %s stays pending: another run has asked for its %s too.", song.music_task_id, still)
-    return archived
+        log.info("Song %s stays pending: another run has asked for its %s too.", manifest.music_task_id, still)
+
+
+def _paid(song: Manifest) -> str:
+    """Return what is safe for how long, as a sentence for the errors."""
+    made = song.song.completed_at
+    until = f"until {utc_text(made + MEDIA_LIFETIME)}" if made else "for 14 days after they were made"
+    return f"Song and cover are paid for and stay at KIE {until}"
 
 
 def _available(wanted: Wanted, sources: Sequence[Source]) -> tuple[AvailableRecord, ...]:
@@ -149,27 +149,23 @@ def _is_stored(bucket: Bucket, record: FileRecord) -> bool:
     return stored is not None and stored.size == record.size and stored.sha256 in (None, record.sha256)
 
 
-def _withdraw(
-    bucket: Bucket, keys: SongKeys, old: Manifest | None, kept: Sequence[FileRecord], now: datetime
-) -> list[FileRecord]:
+def _withdraw(archive: SongArchive, old: Manifest, kept: Sequence[FileRecord], now: datetime) -> list[FileRecord]:
     """Take files that are about to be replaced out of the manifest first: it never names what it does not describe.
 
     The pending record asks for them before, so that they are fetched by another run if this one fails.
     """
-    if old is None or len(kept) == len(old.files):
-        return []
     replaced = [file for file in old.files if file not in kept]
     log.warning(
         "Song %s: what is in the bucket is not what the manifest says, or is asked for from another source; fetched "
         "again: %s.",
-        keys.music_task_id,
+        old.music_task_id,
         ", ".join(file.key for file in replaced),
     )
     kinds = {file.kind for file in replaced}
     options = Options(audio=FileKind.TRACK in kinds, lyrics=FileKind.LYRICS in kinds)
-    pending = new_pending(keys.music_task_id, received_from="form", now=now)
-    upsert_pending(bucket, keys, pending.changed(options=options, kie_conn_id=old.kie_conn_id))
-    Manifest.update(bucket, keys, lambda stored: _without(stored or old, replaced))
+    pending = new_pending(old.music_task_id, received_from="form", now=now)
+    archive.merge_pending(pending.changed(options=options, kie_conn_id=old.kie_conn_id))
+    Manifest.update(archive.bucket, archive.keys, lambda stored: _without(stored or old, replaced))
     return replaced
 
 

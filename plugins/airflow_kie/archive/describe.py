@@ -47,17 +47,7 @@ def song_of(
             created_at=music.created_at,
             completed_at=music.completed_at,
         ),
-        tracks=tuple(
-            TrackRecord(
-                position=track.position,
-                audio_id=track.audio_id,
-                title=track.title,
-                tags=track.tags,
-                model=track.model,
-                duration_seconds=track.duration_seconds,
-            )
-            for track in music.tracks
-        ),
+        tracks=tuple(TrackRecord.model_validate(track, from_attributes=True) for track in music.tracks),
         labels=label_list(dict(labels or {})),
         generator=GeneratorRecord(model=model),
         first_seen_at=first_seen_at,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tenacity import (
     RetryCallState,
@@ -27,14 +27,12 @@ from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileKind, FileRecord
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import (
     FileDamaged,
     FileGone,
     FileLinkDead,
     FileTruncated,
     FileUnreachable,
-    KieError,
     KieInvalidRequest,
 )
 from airflow_kie.client.redact import without_query
@@ -64,7 +62,7 @@ class Source:
     :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
     :param audio_id: KIE's id of the track.
     :param duration_seconds: length that KIE's details name.
-    :param expires_at: when KIE deletes its copy; by default 14 days after the song was completed.
+    :param expires_at: when KIE deletes its copy, None where that is unknown.
     :raises ValueError: unless exactly one of url and text is given.
     """
 
@@ -84,17 +82,13 @@ class Source:
     def is_what(self, record: FileRecord) -> bool:
         """Return whether an archived file came from here; links change, ids do not."""
         pairs = ((self.task_id, record.task_id), (self.audio_id, record.audio_id))
-        if self.text is not None and record.sha256 != sha256_of(text_file(self.text).getvalue()):
+        if self.text is not None and record.sha256 != hashlib.sha256(text_file(self.text).getvalue()).hexdigest():
             return False
         return all(mine is None or theirs is None or mine == theirs for mine, theirs in pairs)
 
 
-class Download(Protocol):
-    """Fetches a URL into a file: :func:`airflow_kie.client.http.download.download` with its settings filled in."""
-
-    def __call__(self, url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts: ...
-
-
+Download = Callable[..., "DownloadFacts"]
+"""Fetches a URL into a file: :func:`airflow_kie.client.http.download.download` with its settings filled in."""
 Refresh = Callable[[str], str]
 
 
@@ -109,7 +103,6 @@ class Fetcher:
     max_file_bytes: int
     now: Callable[[], datetime]
     sleep: Callable[[float], None] | None = None
-    completed_at: datetime | None = None
 
     def archive(self, source: Source) -> FileRecord:
         """Bring one file into the bucket.
@@ -118,8 +111,8 @@ class Fetcher:
         """
         if source.text is not None:
             body = text_file(source.text)
-            size, digest = len(body.getvalue()), sha256_of(body.getvalue())
-            return self._upload(source, body, LYRICS_FACTS, size, digest)
+            digest = hashlib.sha256(body.getvalue()).hexdigest()
+            return self._upload(source, body, LYRICS_FACTS, len(body.getvalue()), digest)
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=_PAUSES,
@@ -139,12 +132,6 @@ class Fetcher:
                     return self._fetched(source, url, last=last)
         raise AssertionError("The last attempt returns or raises.")
 
-    def paid(self) -> str:
-        """Return what is safe for how long, as a sentence for the errors."""
-        if self.completed_at is None:
-            return "Song and cover are paid for and stay at KIE for 14 days after they were made"
-        return f"Song and cover are paid for and stay at KIE until {utc_text(self.completed_at + MEDIA_LIFETIME)}"
-
     def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
         """Download, check and upload a file.
 
@@ -162,7 +149,7 @@ class Fetcher:
             return self._upload(source, file, content, got.size, got.sha256)
 
     def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
-        key = self._key(source, content.extension)
+        key = self.keys.file(source.kind.value, source.position, content.extension)
         self.bucket.put_file(file, key, size=size, content_type=content.content_type, sha256=digest)
         log.info("Song %s: archived %s, %s bytes.", self.keys.music_task_id, self.bucket.url(key), f"{size:,}")
         return FileRecord(
@@ -178,21 +165,10 @@ class Fetcher:
             task_id=source.task_id,
             audio_id=source.audio_id,
             source_url=without_query(source.url) if source.url else None,
-            expires_at=self._expires_at(source) if source.url else None,
+            expires_at=source.expires_at if source.url else None,
             archived_at=self.now(),
             warning=_warning(content),
         )
-
-    def _key(self, source: Source, extension: str) -> str:
-        if source.kind is FileKind.LYRICS:
-            return self.keys.lyrics(source.position)
-        numbered = self.keys.cover if source.kind is FileKind.COVER else self.keys.track
-        return numbered(source.position, extension)
-
-    def _expires_at(self, source: Source) -> datetime | None:
-        if source.expires_at is not None or self.completed_at is None:
-            return source.expires_at
-        return self.completed_at + MEDIA_LIFETIME
 
     def _fresh_link(self, source: Source, url: str, error: FileLinkDead) -> str:
         """Return a fresh link for a dead one, once for each file.
@@ -200,9 +176,8 @@ class Fetcher:
         :raises FileGone: when KIE has deleted the file by now.
         :raises FileLinkDead: when no fresh link can be had.
         """
-        expires_at = self._expires_at(source)
-        if expires_at is not None and self.now() >= expires_at:
-            gone = f"{source.kind} {source.position} was kept until {utc_text(expires_at)}"
+        if source.expires_at is not None and self.now() >= source.expires_at:
+            gone = f"{source.kind} {source.position} was kept until {utc_text(source.expires_at)}"
             raise FileGone(gone, code=error.facts.code) from error
         if self.refresh is None or url != source.url:
             raise error
@@ -216,12 +191,10 @@ class Fetcher:
             raise error from e
 
     def _log_retry(self, source: Source, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
         log.warning(
-            "Song %s: %s %d could not be fetched (%s); trying again in %.1f s, attempt %d of %d.",
-            self.keys.music_task_id, source.kind, source.position,
-            f"{error.what}: {error.facts.message}" if isinstance(error, KieError) else error,
-            state.upcoming_sleep, state.attempt_number + 1, _ATTEMPTS,
+            "Song %s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
+            self.keys.music_task_id, source.kind, source.position, state.attempt_number, _ATTEMPTS,
+            state.upcoming_sleep, state.outcome and state.outcome.exception(),
         )  # fmt: skip
 
 
@@ -232,8 +205,3 @@ def _warning(content: ContentFacts) -> str | None:
         f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
         "cut off at KIE: listen to its end, and ask KIE's support before KIE deletes its copy."
     )
-
-
-def sha256_of(body: bytes) -> str:
-    """Return the hex digest of a small body."""
-    return hashlib.sha256(body).hexdigest()

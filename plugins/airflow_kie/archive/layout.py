@@ -169,19 +169,8 @@ class SongKeys:
         """Return the key of the record that is there while something of the song is not archived."""
         return f"{ArchiveKeys(self.prefix).pending}{self.music_task_id}.json"
 
-    def cover(self, n: int, extension: str) -> str:
-        """Return the key of the n-th cover image."""
-        return self._numbered("cover", n, extension)
-
-    def track(self, n: int, extension: str) -> str:
-        """Return the key of the n-th audio track."""
-        return self._numbered("track", n, extension)
-
-    def lyrics(self, n: int) -> str:
-        """Return the key of the n-th track's lyrics."""
-        return self._numbered("lyrics", n, "txt")
-
-    def _numbered(self, kind: str, n: int, extension: str) -> str:
+    def file(self, kind: str, n: int, extension: str) -> str:
+        """Return the key of the n-th file of a kind: cover, track or lyrics."""
         if n < 1:
             raise KeyRefused(f"Positions of files start at 1, not at {n}.")
         if not _EXTENSION.fullmatch(extension):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from airflow_kie.archive.s3.bucket import Bucket
 
+MAX_BYTES = 65_536
+"""Bytes that are read of one entry; ours have a few hundred."""
+
 
 @dataclass(frozen=True)
 class BucketLedgerStore:
@@ -29,7 +32,8 @@ class BucketLedgerStore:
 
     def read(self, key: str) -> bytes | None:
         """Return an object's content, None if there is none."""
-        return self.bucket.get_bytes(self.prefix + key)
+        found = self.bucket.get_version(self.prefix + key, max_bytes=MAX_BYTES)
+        return None if found is None else found[1]
 
     def honours_conditions(self, probe: str) -> bool:
         """Return whether the service refuses to create an object that is there: some ignore the condition.

@@ -20,7 +20,6 @@ from pydantic import Field
 
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
-from airflow_kie.archive.s3.bucket import Bucket
 
 
 class FileKind(StrEnum):
@@ -219,20 +218,6 @@ class Manifest(StoredRecord):
             credits_used=credits_of(self.credits_used, news.credits_used),
         )
         return self if new.changed(updated_at=self.updated_at, airflow=self.airflow) == self else new
-
-
-def read_manifest(bucket: Bucket, keys: SongKeys) -> Manifest | None:
-    """Return the song's manifest, or None if the song is not archived; see :meth:`Manifest.read`."""
-    return Manifest.read(bucket, keys)[0]
-
-
-def manifest_schema() -> dict[str, Any]:
-    """Return the JSON Schema that ``manifest.schema.json`` publishes."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:airflow-provider-kie-ai:manifest:1",
-        **Manifest.model_json_schema(mode="serialization"),
-    }
 
 
 def credits_of(old: Sequence[CreditsRecord], new: Sequence[CreditsRecord]) -> tuple[CreditsRecord, ...]:

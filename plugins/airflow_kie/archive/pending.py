@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import Field
 
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import Wanted, read_manifest
-from airflow_kie.archive.record_base import WRITES, Label, Record, StoredRecord, UtcTime, label_list, label_map
+from airflow_kie.archive.manifest import Wanted
+from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.client.errors import KieError, Scope
 
@@ -121,46 +121,6 @@ def new_pending(music_task_id: str, *, received_from: str, now: datetime) -> Pen
     return Pending(music_task_id=music_task_id, received_from=received_from, first_seen_at=now, updated_at=now)
 
 
-def read_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
-    """Return the song's pending record, or None if nothing is pending; see :meth:`Pending.read`."""
-    return Pending.read(bucket, keys)[0]
-
-
-def upsert_pending(bucket: Bucket, keys: SongKeys, news: Pending, *, waits: bool = True) -> Pending:
-    """Write the song's pending record, merged with the one that is there, and return what is there now.
-
-    :param news: what is known now; it need not repeat what is stored.
-    :param waits: False: the song no longer waits for an outage.
-    :raises ArchiveUnreadable: when the stored record is damaged.
-    :raises S3Error: its subclass says why.
-    """
-
-    def merged(stored: Pending | None) -> Pending:
-        new = stored.merged_with(news) if stored else news
-        return new if waits else new.changed(waiting_for=None)
-
-    return Pending.update(bucket, keys, merged, read_back=False)
-
-
-def settle_pending(bucket: Bucket, keys: SongKeys) -> Pending | None:
-    """Delete the song's pending record if everything that it asks for is in the manifest; return what remains.
-
-    The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
-
-    :return: the record that stays, None when nothing is pending.
-    :raises ArchiveUnreadable: when record or manifest is damaged.
-    :raises S3Error: its subclass says why.
-    """
-    pending = None
-    for _ in range(WRITES):
-        pending, etag = Pending.read(bucket, keys)
-        if pending is None or pending.wanted.missing_in(read_manifest(bucket, keys)):
-            return pending
-        if bucket.delete_if_unchanged(keys.pending, etag):
-            return None
-    return pending
-
-
 def list_pending(bucket: Bucket, archive: ArchiveKeys) -> Iterator[tuple[SongKeys, ObjectFacts]]:
     """Return the keys of every song that is pending, with what S3 says of its record; none is read."""
     for facts in bucket.list(archive.pending):
@@ -188,18 +148,9 @@ def readable(bucket: Bucket, song: SongKeys) -> Pending | None:
     :raises S3Error: when the bucket refuses.
     """
     try:
-        return read_pending(bucket, song)
+        return Pending.read(bucket, song)[0]
     except KieError as error:
         if error.scope is not Scope.TASK:
             raise
         log.error("%s", error)
         return None
-
-
-def pending_schema() -> dict[str, Any]:
-    """Return the JSON Schema that ``pending.schema.json`` publishes."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:airflow-provider-kie-ai:pending:1",
-        **Pending.model_json_schema(mode="serialization"),
-    }

@@ -91,6 +91,15 @@ class StoredRecord(Record):
         """Return the key at which a song's record is stored."""
 
     @classmethod
+    def published_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema that is published beside this module."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"urn:airflow-provider-kie-ai:{cls.__name__.lower()}:1",
+            **cls.model_json_schema(mode="serialization"),
+        }
+
+    @classmethod
     def read(cls, bucket: Bucket, keys: SongKeys) -> tuple[Self | None, str | None]:
         """Return a song's record and its ETag, None for both where there is none.
 

@@ -1,4 +1,4 @@
-"""One song's place in the bucket, opened through an Airflow connection: what operators and DAGs ask of the archive."""
+"""One song's place in the bucket: its manifest, and its pending record, which runs and callbacks write together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import Manifest, read_manifest
-from airflow_kie.archive.pending import (
-    Failure,
-    Pending,
-    WaitingFor,
-    new_pending,
-    read_pending,
-    settle_pending,
-    upsert_pending,
-)
+from airflow_kie.archive.manifest import Manifest
+from airflow_kie.archive.pending import Failure, Pending, WaitingFor, new_pending
+from airflow_kie.archive.record_base import WRITES
 from airflow_kie.archive.s3.bucket import Bucket
 
 
@@ -33,11 +26,11 @@ class SongArchive:
 
     def manifest(self) -> Manifest | None:
         """Return the song's manifest, None while it is not archived."""
-        return read_manifest(self.bucket, self.keys)
+        return Manifest.read(self.bucket, self.keys)[0]
 
     def pending(self) -> Pending | None:
         """Return the song's pending record, None when nothing is pending."""
-        return read_pending(self.bucket, self.keys)
+        return Pending.read(self.bucket, self.keys)[0]
 
     def update_pending(self, *, received_from: str, **news: Any) -> Pending:
         """Write what is known into the song's pending record; nothing that is in it is lost.
@@ -45,7 +38,21 @@ class SongArchive:
         :param received_from: event, form, inbox, callback or generate; the first one stays.
         :param news: fields of :class:`~airflow_kie.archive.pending.Pending`.
         """
-        return upsert_pending(self.bucket, self.keys, self._news(received_from, **news))
+        return self.merge_pending(self._news(received_from, **news))
+
+    def merge_pending(self, news: Pending, *, waits: bool = True) -> Pending:
+        """Write the song's pending record, merged with the one that is there, and return what is there now.
+
+        :param news: what is known now; it need not repeat what is stored.
+        :param waits: False: the song no longer waits for an outage.
+        :raises ArchiveUnreadable: when the stored record is damaged.
+        """
+
+        def merged(stored: Pending | None) -> Pending:
+            new = stored.merged_with(news) if stored else news
+            return new if waits else new.changed(waiting_for=None)
+
+        return Pending.update(self.bucket, self.keys, merged, read_back=False)
 
     def record_failure(
         self, reason: str, message: str, title: str | None = None, expires_at: str | None = None
@@ -61,8 +68,21 @@ class SongArchive:
         self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def settle_pending(self) -> Pending | None:
-        """Delete the pending record if all that it asks for is in the manifest; return what remains of it."""
-        return settle_pending(self.bucket, self.keys)
+        """Delete the pending record if everything that it asks for is in the manifest; return what remains.
+
+        The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
+
+        :return: the record that stays, None when nothing is pending.
+        :raises ArchiveUnreadable: when record or manifest is damaged.
+        """
+        pending = None
+        for _ in range(WRITES):
+            pending, etag = Pending.read(self.bucket, self.keys)
+            if pending is None or pending.wanted.missing_in(self.manifest()):
+                return pending
+            if self.bucket.delete_if_unchanged(self.keys.pending, etag):
+                return None
+        return pending
 
     def set_waiting(self, reason: str, since: datetime) -> None:
         """Write into the pending record, if there is one, which outage the song waits for.
@@ -72,7 +92,7 @@ class SongArchive:
         """
         if self.pending() is not None:
             waiting = WaitingFor(reason=reason, since=since) if reason else None
-            upsert_pending(self.bucket, self.keys, self._news("form", waiting_for=waiting), waits=bool(reason))
+            self.merge_pending(self._news("form", waiting_for=waiting), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""

@@ -8,16 +8,15 @@ a listing lacks is asked for by its key before it counts as missing (some S3 ser
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import FileRecord, read_manifest
+from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
 from airflow_kie.client.errors import Remedy
@@ -82,18 +81,10 @@ def verify_archive(
     :raises S3Error: when the bucket cannot be read.
     """
     check = _Check(bucket, archive, fast)
+    songs = _songs(bucket, archive, since)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        running: deque[Future[VerifiedSong]] = deque()
-        try:
-            for folder, objects in _songs(bucket, archive, since):
-                running.append(pool.submit(check.song, folder, objects))
-                if len(running) >= _AHEAD:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+        while some := list(itertools.islice(songs, _AHEAD)):
+            yield from pool.map(lambda song: check.song(*song), some)
 
 
 def _songs(
@@ -140,7 +131,7 @@ class _Check:
     def _once(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         try:
             keys = self.archive.song(folder.removeprefix(self.archive.root).rstrip("/"))
-            manifest = read_manifest(self.bucket, keys)
+            manifest, _ = Manifest.read(self.bucket, keys)
         except KeyRefused:
             return VerifiedSong(folder, problems=_strays(objects, "it is in no song's folder"))
         except ArchiveUnreadable as error:

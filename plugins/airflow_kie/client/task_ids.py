@@ -13,10 +13,9 @@ MAX_ID_LENGTH = 128
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class KeyRefused(KieError, ValueError):
+class KeyRefused(KieError, ValueError, reason="key_refused"):
     """A text that cannot be part of a key in the bucket; the message says which text and what is allowed."""
 
-    reason = "key_refused"
     what = "No key in the bucket can be made of this"
     paid = "Nothing was paid for by this."
     todo = "Correct the prefix or the id that is named, and clear the task."
@@ -40,6 +39,7 @@ def checked_task_id(task_id: str) -> str:
 
 
 def is_task_id(text: str) -> bool:
+    """Return whether a text is a task id."""
     try:
         return bool(checked_task_id(text))
     except KeyRefused:

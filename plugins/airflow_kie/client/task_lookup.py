@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from airflow_kie.client.answers.decode import DetailsAnswer, Invisible, Read, Unreadable
+from airflow_kie.client.answers.decode import Read, Unreadable
 from airflow_kie.client.errors import Scope
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.suno import COVER, LYRICS, MUSIC
@@ -30,34 +30,21 @@ class Claim(StrEnum):
     """KIE could not be asked: it is down, the connection holds no key, or it took too long."""
 
 
-_OTHERS = (COVER, LYRICS)
-"""Kinds whose callbacks can be taken for a song's: a cover's names no stage, a lyrics task's says "complete" too."""
-
-
 def ask_kie(kie: Kie, task_id: str) -> Claim:
     """Read from KIE what a task id is.
 
     :param kie: KIE, with the account that the callback or record names.
     :param task_id: the id.
     """
-    claim = _as_song(kie.details(MUSIC, task_id))
-    if claim is not Claim.NOT_FOUND:
-        return claim
-    for kind in _OTHERS:
+    match kie.details(MUSIC, task_id):
+        case Unreadable(error) if error.scope is not Scope.TASK:
+            return Claim.NOT_ASKED
+        case Read(details) if details.state is State.FAILED:
+            return Claim.OTHER
+        case Read(details) if details.results or (details.state is State.RUNNING and details.word):
+            return Claim.SONG
+    for kind in (COVER, LYRICS):  # a cover's callback names no stage, a lyrics task's says "complete" too
         match kie.details(kind, task_id):
             case Read(details) if details.word and details.known_word:
                 return Claim.OTHER
     return Claim.NOT_FOUND
-
-
-def _as_song(answer: DetailsAnswer) -> Claim:
-    match answer:
-        case Unreadable(error) if error.scope is not Scope.TASK:
-            return Claim.NOT_ASKED
-        case Unreadable() | Invisible():
-            return Claim.NOT_FOUND
-        case Read(details):
-            if details.state is State.FAILED:
-                return Claim.OTHER
-            running = details.state is State.RUNNING and bool(details.word)
-            return Claim.SONG if running or details.results else Claim.NOT_FOUND

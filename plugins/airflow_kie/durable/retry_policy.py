@@ -152,7 +152,7 @@ def _known(store: Any, max_tries: int) -> dict[str, Any]:
 
 
 def _seed(context: Context | None) -> str:
-    """Return what distinguishes one song's task from another's: run and map index (Airflow's jitter lacks the index)."""
+    """Return what distinguishes one song's task from another's: Airflow's own jitter lacks the map index."""
     if context is None:
         return ""
     ti: Any = context["ti"]

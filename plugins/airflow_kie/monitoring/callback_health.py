@@ -87,7 +87,7 @@ def record_poll_hit(kie_conn_id: str) -> None:
         if before is None or (now - before).total_seconds() >= WRITE_EVERY:
             Variable.set(name, now.isoformat(timespec="seconds"), description=_POLL_DESCRIPTION)
     except AirflowRuntimeError as error:
-        log.warning("That a poll found the end could not be recorded (%s); only `airflow kie doctor` misses it.", error)
+        log.warning("The last poll hit could not be recorded (%s); only `airflow kie doctor` reads it.", error)
 
 
 def last_poll_hit(kie_conn_id: str) -> datetime | None:

@@ -135,16 +135,16 @@ class HealthCheck:
 
         try:
             late = InboxBucket(bucket, keys).late(self._time, settings.inbox_interval())
-        except KieError as error:  # who may not read the inbox does not know; a damaged count is known
+        except KieError as error:  # without access nothing is known; a damaged count is
             if error.scope is Scope.TASK:
                 self._found("inbox", bucket.name, str(error), dated=False)
             else:
                 self.report.unknown.add("inbox")
-                log.warning("Whether objects wait in the inbox could not be read: %s", error)
+                log.warning("The inbox could not be checked: %s", error)
             return
         if late:
             summary = (
-                f"an object waits in s3://{bucket.name}/inbox/ and DAG cover_inbox does not take it; its log says why"
+                f"an object waits in s3://{bucket.name}/inbox/ and DAG cover_inbox does not read it; its log says why"
             )
             self._found("inbox", bucket.name, summary, since=late.last_modified.timestamp())
 
@@ -152,7 +152,7 @@ class HealthCheck:
         backlog.set_gauges(self._time)
         self._check_expiry(backlog)
         if damaged := backlog.damaged:
-            summary = f"s3://{bucket}/{damaged[0]} cannot be read, and nothing goes on with what it is about"
+            summary = f"s3://{bucket}/{damaged[0]} cannot be read, so no run works on its song"
             self._found("record", bucket, summary, songs=len(damaged), dated=False)
 
     def _check_expiry(self, backlog: Backlog) -> None:
@@ -198,7 +198,7 @@ class HealthCheck:
                 self._unusable(hook, KieDailyCap)
         except KieError as error:
             self.report.unknown.add("daily_cap")
-            log.warning("Whether the cap of connection %s is reached is not known. %s", hook.kie_conn_id, error)
+            log.warning("The daily cap of connection %s could not be checked. %s", hook.kie_conn_id, error)
 
     def _check_spending(self, hook: KieHook) -> None:
         """Check whether a person has stopped the account's new paid tasks."""
@@ -246,4 +246,4 @@ def _is_passing(error: BaseException) -> bool:
 
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome and state.outcome.exception()
-    log.info("%s. It is tried again in %g s.", error.what if isinstance(error, KieError) else error, TRY_AGAIN_AFTER)
+    log.info("%s. Trying again in %g s.", error.what if isinstance(error, KieError) else error, TRY_AGAIN_AFTER)

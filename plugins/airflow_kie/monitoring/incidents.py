@@ -1,7 +1,7 @@
 """Incidents: a pure decision about what a health check has found and what was reported before.
 
 An incident is reported when it begins, when it gets worse and when it has lasted another day; it is over when two
-health checks in a row have not found it. What a check could not check begins and ends nothing.
+health checks in a row have not found it. A cause that could not be checked neither begins nor ends one.
 """
 
 from __future__ import annotations
@@ -220,5 +220,5 @@ def from_json(value: Any) -> dict[str, IncidentState]:
     try:
         return TypeAdapter(dict[str, IncidentState]).validate_python(value or {})
     except ValidationError:
-        log.warning("What was reported cannot be read from the asset state store, and is reported again.")
+        log.warning("The incidents in the asset state store cannot be read; those that last are reported again.")
         return {}

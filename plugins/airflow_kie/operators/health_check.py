@@ -52,10 +52,7 @@ class KieHealthCheckOperator(BaseOperator):
     ui_color = "#eeeeee"
 
     def __init__(self, *, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("outlets", [HEALTH])
-        kwargs.setdefault("max_active_tis_per_dag", 1)
-        super().__init__(**kwargs)
+        super().__init__(**{"retries": RETRIES, "outlets": [HEALTH], "max_active_tis_per_dag": 1, **kwargs})
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> list[str]:
@@ -109,11 +106,13 @@ class KieIncidentNotificationOperator(BaseOperator):
     ui_color = "#eeeeee"
 
     def __init__(self, *, check_task_id: str, **kwargs: Any) -> None:
-        kwargs.setdefault("retries", SEND_RETRIES)
-        kwargs.setdefault("retry_delay", timedelta(minutes=1))
-        kwargs.setdefault("retry_exponential_backoff", 2.0)
-        kwargs.setdefault("max_retry_delay", timedelta(hours=1))
-        super().__init__(**kwargs)
+        defaults = {
+            "retries": SEND_RETRIES,
+            "retry_delay": timedelta(minutes=1),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(hours=1),
+        }
+        super().__init__(**{**defaults, **kwargs})
         self.check_task_id = check_task_id
 
     def execute(self, context: Context) -> None:

@@ -196,16 +196,14 @@ class KieInboxCleanupOperator(InboxTask):
 
     :param digests: the objects' digests.
     :param events_sent: what :class:`KieDispatchSongsOperator` returned: None while it has sent no event.
-    :param trigger_dag_id: the DAG in which each object of many songs has its run.
     """
 
     template_fields: Sequence[str] = ("digests", "events_sent")
 
-    def __init__(self, *, digests: Any, events_sent: Any, trigger_dag_id: str = "music_cover", **kwargs: Any) -> None:
+    def __init__(self, *, digests: Any, events_sent: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.digests = digests
         self.events_sent = events_sent
-        self.trigger_dag_id = trigger_dag_id
 
     def execute(self, context: Context) -> int:
         """Move what is still there; return how many objects that were.
@@ -217,11 +215,17 @@ class KieInboxCleanupOperator(InboxTask):
         if not self.digests:
             raise AirflowSkipException("No inbox object was taken.")
         inbox = self.inbox()
-        self._not_started: list[str] = []
-        moved, failures = 0, []
+        moved, failures, not_started = 0, [], []
         for digest in self.digests:
             try:
-                moved += self._finish(context, inbox, digest)
+                item = inbox.taken(digest)
+                if item is None:  # a retry, after the object was moved
+                    continue
+                if self._is_started(context, item):
+                    moved += inbox.finish(item)  # unless it was replaced or taken back since it was read
+                else:
+                    not_started.append(shown(item.key))
+                    self.log.warning("Inbox object %s stays in the inbox: its songs were not started.", shown(item.key))
             except KieError as error:
                 failures.append(error)
                 self.log.error("The inbox object with digest %s could not be moved to inbox/done/: %s", digest, error)
@@ -229,24 +233,11 @@ class KieInboxCleanupOperator(InboxTask):
         self.log.info("%s moved to inbox/done/.", counted(moved, "object"))
         if failures:
             raise failures[0]
-        if self._not_started:
+        if not_started:
             raise AirflowFailException(
-                f"The songs of {counted(len(self._not_started), 'inbox object')} were not started, first those of "
-                f"{self._not_started[0]}. Nothing was paid for them; the next run takes them again."
+                f"The songs of {counted(len(not_started), 'inbox object')} were not started, first those of "
+                f"{not_started[0]}. Nothing was paid for them; the next run takes them again."
             )
-        return moved
-
-    def _finish(self, context: Context, inbox: InboxBucket, digest: str) -> bool:
-        item = inbox.taken(digest)
-        if item is None:  # a retry, after the object was moved
-            return False
-        if not self._is_started(context, item):
-            self.log.warning("Inbox object %s stays in the inbox: its songs were not started.", shown(item.key))
-            self._not_started.append(shown(item.key))
-            return False
-        moved = inbox.finish(item)
-        if not moved:
-            self.log.info("Inbox object %s was replaced or taken back since it was read.", shown(item.key))
         return moved
 
     def _is_started(self, context: Context, item: InboxObject) -> bool:
@@ -254,7 +245,7 @@ class KieInboxCleanupOperator(InboxTask):
             return self.events_sent is not None
         ti: Any = context["ti"]
         try:
-            return bool(ti.get_dagrun_state(self.trigger_dag_id, run_id_of(item.digest)))
+            return bool(ti.get_dagrun_state("music_cover", run_id_of(item.digest)))
         except AirflowRuntimeError:  # no such run, or Airflow does not say: the next run asks again
             return False
 

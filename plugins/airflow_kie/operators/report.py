@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.hooks.archive import ExtraArgs
 
 _PARALLEL = 8
@@ -90,7 +88,19 @@ class KieSongReportOperator(BaseOperator):
 
     def _record_failures(self, songs: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
         """Write into the pending records why these songs failed."""
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.song_folder import SongArchive
         from airflow_kie.hooks.archive import open_bucket
+
+        def record(song: Mapping[str, Any]) -> None:
+            failure = failures[song["music_task_id"]]
+            archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
+            try:
+                title = one_line(failure["title"]) if failure.get("title") else None
+                message = one_line(failure["message"])
+                archive.record_failure(failure["reason"], message, title, failure.get("expires_at"))
+            except Exception as error:  # noqa: BLE001 - whatever it is: the other songs, and the verdict, still come
+                self._warn(f"The bucket does not say why song {one_line(song['music_task_id'])} failed", error)
 
         if not songs:
             return
@@ -98,30 +108,13 @@ class KieSongReportOperator(BaseOperator):
         try:
             bucket = open_bucket(self.aws_conn_id, name, self.extra_args)
         except Exception as error:  # noqa: BLE001 - of a connection or its provider; the report is still worth reading
-            self.log.warning(
-                "Bucket %s cannot be opened, so it does not say why songs failed; the table above does. %s: %s",
-                one_line(name), type(error).__name__, one_line(without_urls(str(error))),
-            )  # fmt: skip
+            self._warn(f"Bucket {one_line(name)} does not say why songs failed; the table above does", error)
             return
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            list(pool.map(functools.partial(self._record_failure, bucket, failures), songs))
+            list(pool.map(record, songs))
 
-    def _record_failure(
-        self, bucket: Bucket, failures: Mapping[str, Mapping[str, Any]], song: Mapping[str, Any]
-    ) -> None:
-        from airflow_kie.archive.layout import ArchiveKeys
-        from airflow_kie.archive.song_folder import SongArchive
-
-        failure = failures[song["music_task_id"]]
-        archive = SongArchive(bucket, ArchiveKeys(song["prefix"]).song(song["music_task_id"]))
-        try:
-            title = one_line(failure["title"]) if failure.get("title") else None
-            archive.record_failure(failure["reason"], one_line(failure["message"]), title, failure.get("expires_at"))
-        except Exception as error:  # noqa: BLE001 - whatever it is: the other songs, and the verdict, still come
-            self.log.warning(
-                "The bucket does not say why song %s failed: %s",
-                one_line(song["music_task_id"]), one_line(without_urls(str(error))),
-            )  # fmt: skip
+    def _warn(self, what: str, error: Exception) -> None:
+        self.log.warning("%s. %s: %s", what, type(error).__name__, one_line(without_urls(str(error))))
 
 
 def record_failure(context: Context) -> None:

@@ -105,9 +105,7 @@ class KieSongListOperator(BaseOperator):
         extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
-        super().__init__(**kwargs)
+        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
         self.music_task_ids = music_task_ids
         self.kie_conn_id = kie_conn_id
         self.bucket = bucket
@@ -184,8 +182,9 @@ class KieSongListOperator(BaseOperator):
     def _given(self, context: Context, problems: list[str]) -> list[Mapping[str, Any]]:
         if music_task_id := _partition_key(context):
             extra = _event_extra(context)
-            if not is_task_id(str(extra.get("cover_task_id", ""))):  # nobody could correct an event
-                extra.pop("cover_task_id", None)
+            offered = str(extra.pop("cover_task_id", ""))
+            if is_task_id(offered):  # otherwise it is left out: nobody could correct an event
+                extra["cover_task_id"] = offered
             recorded = self._recorded(context)
             return [{"received_from": "event", **recorded, **extra, "music_task_id": music_task_id}]
         given: list[Mapping[str, Any]] = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]

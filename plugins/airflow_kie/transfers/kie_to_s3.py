@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.archiver import Archived
-    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, Wanted
+    from airflow_kie.archive.manifest import Wanted
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
 
@@ -137,22 +137,20 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         archive = self._open()
         if archive.bucket.create_on_loopback():
             self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
-        self.console_folder = _console_folder(archive)
+        if ".amazonaws.com" in str(archive.bucket.client.meta.endpoint_url):  # other S3 services have no console
+            self.console_folder = (self.bucket, archive.keys.folder)
         new = NewFiles(context, self.music_task_id)
         manifest = archive.manifest()
-        if manifest and not self._wanted().missing_in(manifest) and self._same_cover(manifest.cover_task_ids):
+        covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
+        if manifest and not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids):
             archive.settle_pending()
-            self.log.info("Song %s is archived already with all that is asked for; nothing was done.", archive.keys)
-            return self._ended(context, manifest, archive.keys.manifest, new.among(manifest), changed=False)
-        new.begin()
-        archived = self._archive(archive, context)
-        added = new.among(archived.manifest)
-        return self._ended(context, archived.manifest, archive.keys.manifest, added, changed=archived.changed)
-
-    def _ended(
-        self, context: Context, manifest: Manifest, key: str, added: Sequence[FileRecord], *, changed: bool
-    ) -> dict[str, Any]:
-        """Report what is in the bucket: to other DAGs, to the lineage, and in XCom."""
+            self.log.info("Song %s has all files that are asked for already; nothing was done.", self.music_task_id)
+            changed = False
+        else:
+            new.begin()
+            archived = self._archive(archive, context)
+            manifest, changed = archived.manifest, archived.changed
+        key, added = archive.keys.manifest, new.among(manifest)
         emit_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
         self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
         return result_of(self.bucket, key, manifest, changed=changed)
@@ -166,20 +164,22 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         from airflow_kie.archive.archiver import archive_song
         from airflow_kie.archive.describe import song_of, sources_of
         from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.manifest import AirflowRecord
         from airflow_kie.archive.raw_answers import keep_first_answer
         from airflow_kie.client.http.download import DownloadSettings, download
 
         hook = KieHook(self.kie_conn_id)
         music = self._details(hook, MUSIC.name, self.music_task_id)
-        cover = self._cover(hook)
-        if cover:
+        cover = None
+        if self.archive_covers:
+            required(self.task_id, cover_task_id=self.cover_task_id)
+            cover = self._details(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
             keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
         pending = archive.pending()
         song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
         archived = archive_song(
-            archive.bucket,
-            archive.keys,
-            song.changed(airflow=_provenance(context)),
+            archive,
+            song.changed(airflow=AirflowRecord.model_validate(context["ti"], from_attributes=True)),
             sources_of(music, cover, self._wanted()),
             wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
@@ -198,17 +198,13 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
                 took = datetime.now(UTC) - done_at
                 metrics.DONE_TO_ARCHIVED.took(took.total_seconds(), connection=self.kie_conn_id)
 
-    def _cover(self, hook: KieHook) -> TaskDetails | None:
-        if not self.archive_covers:
-            return None
-        required(self.task_id, cover_task_id=self.cover_task_id)
-        return self._details(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
-
     def _details(self, hook: KieHook, kind: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
         """Return the details of a task that has ended; another song's cover is refused."""
         driver = TaskDriver(deadline=time.time() + _DETAILS_SECONDS, rules=settings.rules())
         record = TaskRecord.of_known_task(kind, task_id, source=dict(source or {}), connection=self.kie_conn_id)
-        details = driver.follow(record, hook.get_conn(), _sleep).details
+        details = driver.follow(
+            record, hook.get_conn(), lambda _, until: time.sleep(max(0.0, until - time.time()))
+        ).details
         if details is None:
             raise AssertionError("A task that is followed to its end has details.")
         return details
@@ -217,29 +213,3 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         from airflow_kie.archive.manifest import Wanted
 
         return Wanted(self.archive_covers, is_true(self.archive_audio), is_true(self.archive_lyrics))
-
-    def _same_cover(self, archived: Sequence[str]) -> bool:
-        return not self.cover_task_id or not self.archive_covers or self.cover_task_id in archived
-
-
-def _provenance(context: Context) -> AirflowRecord:
-    from airflow_kie.archive.manifest import AirflowRecord
-
-    ti = context["ti"]
-    return AirflowRecord(
-        dag_id=ti.dag_id,
-        run_id=ti.run_id,
-        task_id=ti.task_id,
-        map_index=ti.map_index,
-        try_number=ti.try_number,
-    )
-
-
-def _console_folder(archive: SongArchive) -> tuple[str, str] | None:
-    """Return bucket and folder for the AWS console; other S3 services have none."""
-    endpoint = str(archive.bucket.client.meta.endpoint_url)
-    return (archive.bucket.name, archive.keys.folder) if ".amazonaws.com" in endpoint else None
-
-
-def _sleep(record: TaskRecord, until: float) -> None:
-    time.sleep(max(0.0, until - time.time()))

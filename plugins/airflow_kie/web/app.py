@@ -13,7 +13,7 @@ def create_app() -> FastAPI:
     """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
     app = _song_pages()
     if settings.flag("receiver"):
-        from airflow_kie.web.receiver.in_process import InProcessGateway
+        from airflow_kie.web.receiver.gateway import InProcessGateway
         from airflow_kie.web.receiver.receiver import create_app as create_receiver
 
         app.mount("", create_receiver(InProcessGateway()))  # last: it gets what no song page has taken

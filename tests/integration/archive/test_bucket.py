@@ -15,8 +15,6 @@ from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import (
     list_pending,
     new_pending,
-    read_pending,
-    upsert_pending,
 )
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import (
@@ -27,6 +25,8 @@ from airflow_kie.archive.s3.errors import (
     S3StoredWrong,
     S3Unreachable,
 )
+from airflow_kie.archive.song_folder import SongArchive
+from archived_song import content_of
 from s3_servers import S3Server, rclone_s3
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_a_file_is_stored_byte_for_byte_with_its_content_type(bucket: Bucket, si
     assert facts is not None
     assert (facts.size, facts.content_type) == (size, "image/png")
     assert facts.sha256 in (None, hashlib.sha256(content).hexdigest())
-    assert bucket.get_bytes("music/a/cover-1.png", max_bytes=size) == content
+    assert content_of(bucket, "music/a/cover-1.png") == content
 
 
 def test_a_wrong_stored_size_is_an_error_and_leaves_nothing_behind(bucket: Bucket) -> None:
@@ -64,14 +64,14 @@ def test_a_wrong_stored_size_is_an_error_and_leaves_nothing_behind(bucket: Bucke
 
 def test_what_is_not_there_is_none_and_deleting_it_is_no_error(bucket: Bucket) -> None:
     assert bucket.head("nothing") is None
-    assert bucket.get_bytes("nothing") is None
+    assert content_of(bucket, "nothing") is None
     assert bucket.get_json("nothing") is None
     bucket.delete("nothing")
 
 
 def test_json_is_written_as_readable_utf8(bucket: Bucket) -> None:
     bucket.put_json({"title": "Été 夏"}, "a.json")
-    assert bucket.get_bytes("a.json") == '{\n  "title": "Été 夏"\n}\n'.encode()
+    assert content_of(bucket, "a.json") == '{\n  "title": "Été 夏"\n}\n'.encode()
     assert bucket.get_json("a.json") == {"title": "Été 夏"}
 
 
@@ -82,10 +82,14 @@ def test_an_object_that_is_no_json_is_told_with_its_name(bucket: Bucket, content
         bucket.get_json("a.json")
 
 
-def test_an_object_larger_than_expected_is_not_read_into_memory(bucket: Bucket) -> None:
-    bucket.put_bytes(b"x" * 101, "a", content_type="text/plain")
+def test_an_object_larger_than_expected_is_not_read_into_memory(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_bytes(b"1" * 101, "a", content_type="text/plain")
+    assert len(bucket.get_version("a", max_bytes=50)[1]) == 51  # type: ignore[index]
+    monkeypatch.setattr("airflow_kie.archive.s3.bucket._JSON_LIMIT", 100)
     with pytest.raises(ArchiveUnreadable, match="larger"):
-        bucket.get_bytes("a", max_bytes=100)
+        bucket.get_json("a")
 
 
 def test_a_listing_goes_over_all_pages(s3: S3Server, bucket: Bucket) -> None:
@@ -101,7 +105,7 @@ def test_a_listing_goes_over_all_pages(s3: S3Server, bucket: Bucket) -> None:
 def test_a_moved_object_is_at_its_new_place_only(bucket: Bucket) -> None:
     bucket.put_bytes(b"song", "inbox/a.json", content_type="application/json")
     bucket.move("inbox/a.json", "inbox/done/a.json")
-    assert bucket.get_bytes("inbox/done/a.json") == b"song"
+    assert content_of(bucket, "inbox/done/a.json") == b"song"
     assert bucket.head("inbox/a.json") is None
 
 
@@ -113,7 +117,7 @@ def test_a_probe_leaves_nothing_behind(bucket: Bucket) -> None:
 def test_a_missing_bucket_is_told_by_every_action_and_created_on_loopback_only(s3: S3Server) -> None:
     missing = Bucket(s3.client(), "not-made-yet")
     for action in (
-        lambda: missing.get_bytes("a"),
+        lambda: content_of(missing, "a"),
         lambda: missing.put_json({}, "a"),
         lambda: put(missing, b"x", "a"),
         lambda: list(missing.list("a")),
@@ -155,11 +159,15 @@ def test_a_closed_endpoint_is_unreachable() -> None:
 
 def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> None:
     archive, keys = ArchiveKeys("music"), SongKeys("music", "abc")
-    assert read_pending(bucket, keys) is None
+    assert SongArchive(bucket, keys).pending() is None
     heard = new_pending("abc", received_from="form", now=NOON)
-    assert upsert_pending(bucket, keys, heard) == heard
-    paid = upsert_pending(bucket, keys, heard.changed(cover_task_ids=["c1"]))
-    assert upsert_pending(bucket, keys, heard.changed(title="Été")).cover_task_ids == ("c1",) == paid.cover_task_ids
+    assert SongArchive(bucket, keys).merge_pending(heard) == heard
+    paid = SongArchive(bucket, keys).merge_pending(heard.changed(cover_task_ids=["c1"]))
+    assert (
+        SongArchive(bucket, keys).merge_pending(heard.changed(title="Été")).cover_task_ids
+        == ("c1",)
+        == paid.cover_task_ids
+    )
     assert [found.music_task_id for found, _ in list_pending(bucket, archive)] == ["abc"]
     bucket.delete(keys.pending)
     assert list(list_pending(bucket, archive)) == []
@@ -167,11 +175,11 @@ def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> 
 
 def test_noting_what_is_known_already_writes_nothing(s3: S3Server, bucket: Bucket) -> None:
     keys, heard = SongKeys("music", "abc"), new_pending("abc", received_from="form", now=NOON)
-    upsert_pending(bucket, keys, heard)
+    SongArchive(bucket, keys).merge_pending(heard)
     client = s3.client()
     writes: list[str] = []
     client.meta.events.register("before-call.s3.PutObject", lambda model, **_: writes.append(model.name))
-    upsert_pending(Bucket(client, bucket.name), keys, heard)
+    SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard)
     assert writes == []
 
 
@@ -186,21 +194,21 @@ def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server
             bucket.put_json(rival.to_json(), keys.pending)
 
     client.meta.events.register("after-call.s3.PutObject", overwrite)
-    stands = upsert_pending(Bucket(client, bucket.name), keys, heard.changed(cover_task_ids=["mine"]))
+    stands = SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard.changed(cover_task_ids=["mine"]))
     assert set(stands.cover_task_ids) == {"rival", "mine"}
-    assert read_pending(bucket, keys) == stands
+    assert SongArchive(bucket, keys).pending() == stands
 
 
 def test_a_damaged_pending_record_is_not_overwritten(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
     bucket.put_bytes(b"{", keys.pending, content_type="application/json")
     with pytest.raises(ArchiveUnreadable, match=r"_pending/abc\.json"):
-        upsert_pending(bucket, keys, new_pending("abc", received_from="form", now=NOON))
-    assert bucket.get_bytes(keys.pending) == b"{"
+        SongArchive(bucket, keys).merge_pending(new_pending("abc", received_from="form", now=NOON))
+    assert content_of(bucket, keys.pending) == b"{"
 
 
 def test_the_record_of_another_song_is_not_taken_for_this_one(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
     bucket.put_json(new_pending("other", received_from="form", now=NOON).to_json(), keys.pending)
     with pytest.raises(ArchiveUnreadable, match="another song"):
-        read_pending(bucket, keys)
+        SongArchive(bucket, keys).pending()

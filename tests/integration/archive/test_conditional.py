@@ -8,9 +8,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.pending import Options, new_pending, read_pending, upsert_pending
+from airflow_kie.archive.pending import Options, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.conditional import if_unchanged
+from airflow_kie.archive.song_folder import SongArchive
 from archived_song import NOON
 from s3_servers import S3Server
 
@@ -56,8 +57,8 @@ def test_what_one_writer_asks_for_stays_when_another_writes_in_the_same_moment(
 
     monkeypatch.setattr(Bucket, "put_json_if_unchanged", after_a_rival)
     asked = new_pending("abc", received_from="callback", now=NOON).changed(options=Options(audio=True))
-    upsert_pending(bucket, keys, asked)
-    pending = read_pending(bucket, keys)
+    SongArchive(bucket, keys).merge_pending(asked)
+    pending = SongArchive(bucket, keys).pending()
     assert pending is not None
     assert pending.options.audio
 

@@ -56,8 +56,7 @@ def archive_a_song(bucket: Bucket) -> None:
     now = datetime.now(UTC)
     with media_server({"/1": body(picture(1), "image/png")}) as media:
         archive_song(
-            archive.bucket,
-            archive.keys,
+            archive,
             Manifest(music_task_id=SONG, cover_task_ids=("cover-task",), created_at=now, updated_at=now),
             [Source(FileKind.COVER, 1, url=media.url("/1"), task_id="cover-task")],
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),

@@ -16,9 +16,11 @@ import pytest
 from airflow_kie import __version__
 from airflow_kie.archive.archiver import Source, archive_song
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileKind, GeneratorRecord, Manifest, SongRecord, manifest_schema
+from airflow_kie.archive.manifest import FileKind, GeneratorRecord, Manifest, SongRecord
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
+from archived_song import content_of
 from media_server import body, media_server, mp3, picture
 from s3_servers import moto_s3
 
@@ -90,8 +92,7 @@ def archived(bucket: Bucket, name: str, content: bytes, kind: FileKind) -> tuple
     keys, now = SongKeys("songs", music_task_id), datetime.now(UTC)
     with media_server({"/file": body(content, "application/octet-stream")}) as media:
         result = archive_song(
-            bucket,
-            keys,
+            SongArchive(bucket, keys),
             Manifest(
                 music_task_id=music_task_id,
                 song=SongRecord(model="V5", completed_at=now),
@@ -102,7 +103,7 @@ def archived(bucket: Bucket, name: str, content: bytes, kind: FileKind) -> tuple
             [Source(kind, 1, url=media.url("/file"), task_id="task")],
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
-    stored = bucket.get_bytes(result.manifest.files[0].key)
+    stored = content_of(bucket, result.manifest.files[0].key)
     assert stored is not None
     return stored, bucket.get_json(keys.manifest)
 
@@ -116,7 +117,7 @@ def test_a_file_arrives_with_the_provenance_that_it_carries(bucket: Bucket, name
 
 def test_the_manifest_says_that_the_media_are_generated_by_what_and_archived_by_what(bucket: Bucket) -> None:
     _, manifest = archived(bucket, "manifest", COVERS["PNG, C2PA in caBX"], FileKind.COVER)
-    jsonschema.validate(manifest, manifest_schema())
+    jsonschema.validate(manifest, Manifest.published_schema())
     assert manifest["digital_source_type"] == "trainedAlgorithmicMedia"
     assert manifest["generator"] == {
         "service": "kie.ai",

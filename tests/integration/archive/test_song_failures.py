@@ -11,6 +11,7 @@ from airflow_kie.archive.archiver import Source, archive_song
 from airflow_kie.archive.manifest import FileKind
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3NoSuchBucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import (
     DownloadRefused,
     FileEmpty,
@@ -119,6 +120,8 @@ def test_an_address_that_is_refused_fails_the_song_at_once(case: Case) -> None:
 def test_a_refusal_of_s3_names_the_song_and_until_when_kie_keeps_it(case: Case) -> None:
     missing = Bucket(case.bucket.client, "gone-bucket")
     with pytest.raises(S3NoSuchBucket) as caught:
-        archive_song(missing, case.keys, SONG, [case.cover(1)], download=functools.partial(download, settings=LOCAL))
+        archive_song(
+            SongArchive(missing, case.keys), SONG, [case.cover(1)], download=functools.partial(download, settings=LOCAL)
+        )
     assert "for abc" in str(caught.value)
     assert "stay at KIE until 2026-12-06" in str(caught.value)

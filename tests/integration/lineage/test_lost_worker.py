@@ -1,4 +1,4 @@
-"""A worker that is gone tells nothing more: what Airflow's scheduler tells OpenLineage in its place."""
+"""A worker that is gone reports nothing more: what Airflow's scheduler reports to OpenLineage in its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openlineage_schema import check
 PROJECT = Path(__file__).parents[3]
 
 
-def test_a_try_whose_worker_is_gone_is_told_to_have_failed_without_datasets(tmp_path: Path) -> None:
+def test_a_try_whose_worker_is_gone_is_reported_as_failed_without_datasets(tmp_path: Path) -> None:
     events = tmp_path / "lineage"
     events.mkdir()
     transport = {"type": "file", "log_file_path": str(events / "event"), "append": False}

@@ -34,9 +34,9 @@ SECTION = "## In your own Airflow"
 pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine are minutes on one that does much else
 
 
-def done(command: list[str], environment: Mapping[str, str], folder: Path, told: str = "") -> list[str]:
+def done(command: list[str], environment: Mapping[str, str], folder: Path, stdin: str = "") -> list[str]:
     """Run a program, which has to end well, and return the lines that it prints."""
-    run = subprocess.run(command, cwd=folder, env=environment, input=told, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     return run.stdout.splitlines()
 
@@ -54,7 +54,7 @@ class OwnAirflow:
     python: Path
     home: Path
 
-    def run(self, program: str, *arguments: str, told: str = "", **environment: str) -> Any:
+    def run(self, program: str, *arguments: str, stdin: str = "", **environment: str) -> Any:
         """Run one of the tests' programs there, and return the JSON that it prints among what it logs."""
         own = {
             "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
@@ -64,7 +64,7 @@ class OwnAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
         }
         command = [str(self.python), str(PROJECT / "tests" / program), *arguments]
-        (answer,) = [line for line in done(command, own | environment, self.home, told) if line.startswith("{")]
+        (answer,) = [line for line in done(command, own | environment, self.home, stdin) if line.startswith("{")]
         return json.loads(answer)
 
 
@@ -93,8 +93,8 @@ def own_airflow(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> OwnAir
 
 
 @pytest.fixture(scope="module")
-def told(own_airflow: OwnAirflow) -> dict[str, Any]:
-    """What Airflow says about the provider; that its info fits Airflow's own schema is looked at on the way."""
+def installed(own_airflow: OwnAirflow) -> dict[str, Any]:
+    """What Airflow says about the provider; that its info fits Airflow's own schema is checked on the way."""
     answer: dict[str, Any] = own_airflow.run("airflow_installed.py")
     return answer
 
@@ -116,11 +116,11 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_licence_and_nothing_e
 
 
 def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
-    told = metadata(wheel)
-    assert (told["Name"], told["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
-    assert told["Version"] == airflow_kie.__version__
-    assert set(told.get_all("Provides-Extra") or ()) == {"openlineage", "postgres"}
-    assert "Framework :: Apache Airflow :: Provider" in (told.get_all("Classifier") or ())
+    known = metadata(wheel)
+    assert (known["Name"], known["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
+    assert known["Version"] == airflow_kie.__version__
+    assert set(known.get_all("Provides-Extra") or ()) == {"openlineage", "postgres"}
+    assert "Framework :: Apache Airflow :: Provider" in (known.get_all("Classifier") or ())
 
 
 def test_every_requirement_has_a_lower_bound(wheel: Path) -> None:
@@ -128,33 +128,33 @@ def test_every_requirement_has_a_lower_bound(wheel: Path) -> None:
     assert [requirement for requirement in required if ">=" not in requirement] == []
 
 
-def test_what_runs_is_the_wheel_and_not_the_project(own_airflow: OwnAirflow, told: dict[str, Any]) -> None:
-    assert Path(told["file"]).is_relative_to(own_airflow.python.parents[1].resolve())
-    assert told["entry points"] == [
+def test_what_runs_is_the_wheel_and_not_the_project(own_airflow: OwnAirflow, installed: dict[str, Any]) -> None:
+    assert Path(installed["file"]).is_relative_to(own_airflow.python.parents[1].resolve())
+    assert installed["entry points"] == [
         ["airflow.plugins", "airflow_kie.plugin:KiePlugin"],
         ["apache_airflow_provider", "airflow_kie.get_provider_info:get_provider_info"],
     ]
 
 
-def test_airflow_lists_provider_hook_trigger_plugin_and_commands(told: dict[str, Any]) -> None:
-    assert told["provider"] == [{"Provider": "airflow-provider-kie-ai", "Version": airflow_kie.__version__}]
-    (hook,) = told["hooks"]
+def test_airflow_lists_provider_hook_trigger_plugin_and_commands(installed: dict[str, Any]) -> None:
+    assert installed["provider"] == [{"Provider": "airflow-provider-kie-ai", "Version": airflow_kie.__version__}]
+    (hook,) = installed["hooks"]
     assert (hook["connection_type"], hook["class"]) == ("kie", "airflow_kie.hooks.kie.KieHook")
-    assert [row["class"] for row in told["triggers"]] == ["airflow_kie.triggers.task"]
-    assert {"check", "doctor"} <= set(told["commands"])
-    (plugin,) = told["plugins"]
+    assert [row["class"] for row in installed["triggers"]] == ["airflow_kie.triggers.task"]
+    assert {"check", "doctor"} <= set(installed["commands"])
+    (plugin,) = installed["plugins"]
     assert plugin["source"].startswith(f"airflow-provider-kie-ai=={airflow_kie.__version__}")
 
 
-def test_the_connection_form_has_every_field(told: dict[str, Any]) -> None:
-    form = told["form"]
+def test_the_connection_form_has_every_field(installed: dict[str, Any]) -> None:
+    form = installed["form"]
     assert form["hook_name"] == "KIE.ai"
     assert form["standard_fields"]["password"]["title"] == "API key"
     assert set(form["extra_fields"]) == set(get_provider_info()["connection-types"][0]["conn-fields"])
 
 
-def test_the_settings_and_their_defaults_stand_in_airflows_configuration(told: dict[str, Any]) -> None:
-    defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", told["config"], re.M))
+def test_the_settings_and_their_defaults_are_in_airflows_configuration(installed: dict[str, Any]) -> None:
+    defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", installed["config"], re.M))
     for name, option in get_provider_info()["config"]["kie"]["options"].items():
         assert defaults[name] == option["default"]
 
@@ -173,18 +173,18 @@ def test_the_readmes_dag_archives_covers_with_the_readmes_connection(own_airflow
     file.write_text(source + "\n")
     with SimulatorServer(cover_seconds=1, plain_images=True) as kie, rclone_s3(tmp_path) as s3:
         songs = [song.task_id for song in kie.control.make_music("Velvet Harbour", "Paper Boats")]
-        told = own_airflow.run(
+        run = own_airflow.run(
             "airflow_dag_test.py",
             str(file),
             "my_covers",
-            told=json.dumps({"music_task_ids": songs}),
+            stdin=json.dumps({"music_task_ids": songs}),
             AIRFLOW__CORE__DAGS_FOLDER=str(file.parent),
             AIRFLOW__KIE__ALLOW_LOOPBACK_FILES="True",
-            # As it stands there, but for the key and the address, which are the simulator's.
+            # As it is there, but for the key and the address, which are the simulator's.
             AIRFLOW_CONN_KIE_DEFAULT=json.dumps({**json.loads(connection), "host": kie.url, "password": kie.api_key}),
             AIRFLOW_CONN_AWS_DEFAULT=aws_connection(s3),
         )
-        assert told["state"] == "success"
+        assert run["state"] == "success"
         assert s3.root is not None
         for song in songs:
             files = {file.name for file in (s3.root / "my-covers" / "songs" / song).iterdir()}

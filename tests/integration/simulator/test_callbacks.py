@@ -172,10 +172,10 @@ def test_a_callback_can_come_before_the_create_is_answered(simulator: SimulatorS
     simulator.control.add_fault("callback", "before_answer", kind="cover")
     order: list[str] = []
 
-    def note(callback: Received) -> None:
+    def record(callback: Received) -> None:
         order.append("callback")
 
-    with CallbackReceiver(on_receive=note) as receiver:
+    with CallbackReceiver(on_receive=record) as receiver:
         cover_id = kie.create_cover(song, callBackUrl=receiver.url)["data"]["taskId"]
         order.append("answer")
         assert receiver.next().body["data"]["taskId"] == cover_id

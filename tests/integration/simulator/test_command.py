@@ -1,4 +1,4 @@
-"""``python -m kie_simulator``: it listens where it says, takes its options and stops when it is told to."""
+"""``python -m kie_simulator``: it listens where it says, takes its options and stops on a signal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Command:
         return self.process.stdout.readline().removeprefix("KIE simulator: ").strip()
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal and return the exit status and what stood on stderr."""
+        """Send a signal and return the exit status and what was on stderr."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=120)
         return self.process.returncode, errors
@@ -116,7 +116,7 @@ def test_it_takes_any_setting_and_refuses_one_that_it_does_not_have(start: list[
     assert "cover_secs: Extra inputs are not permitted" in errors
 
 
-def test_a_port_that_is_taken_is_said_in_a_sentence(start: list[Command]) -> None:
+def test_a_port_that_is_taken_is_reported_in_a_sentence(start: list[Command]) -> None:
     start.append(Command())
     port = start[0].url().rpartition(":")[2]
     start.append(Command("--port", port))

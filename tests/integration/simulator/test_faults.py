@@ -95,7 +95,7 @@ def test_maintenance_holds_for_everything_until_it_is_switched_off(
     assert kie.create_cover(song)["code"] == 200
 
 
-def test_a_fault_strikes_as_often_as_it_is_told_after_those_it_lets_pass(simulator: SimulatorServer, kie: Kie) -> None:
+def test_a_fault_strikes_as_often_as_it_is_set_to_after_those_it_skips(simulator: SimulatorServer, kie: Kie) -> None:
     simulator.control.add_fault("credit", "code", code=500, times=2, skip=1)
     assert [kie.get("/chat/credit")["code"] for _ in range(5)] == [200, 500, 500, 200, 200]
     (shown,) = simulator.control.faults()

@@ -36,7 +36,7 @@ def test_music_takes_between_65_and_240_simulated_seconds(simulator: SimulatorSe
 
 
 @pytest.mark.parametrize("state", ["PENDING", "TEXT_SUCCESS", "FIRST_SUCCESS"])
-def test_songs_that_are_ordered_in_a_state_stand_in_it(simulator: SimulatorServer, state: str) -> None:
+def test_songs_that_are_ordered_in_a_state_are_in_it(simulator: SimulatorServer, state: str) -> None:
     simulator.control.set(music_seconds=36_000)
     for _ in range(5):
         simulator.control.make_music(count=100, state=state)

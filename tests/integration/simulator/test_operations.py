@@ -127,7 +127,7 @@ def test_a_failed_task_of_every_kind_says_so_in_its_own_word(simulator: Simulato
     assert kie.get(details, taskId=task_id)["data"][field] == failed
 
 
-# Where the id stands in a callback, and the code of a failure.
+# Where the id is in a callback, and the code of a failure.
 CALLBACK_IDS = {
     "music": ("data", "task_id"),
     "lyrics": ("data", "task_id"),

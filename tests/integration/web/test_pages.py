@@ -73,12 +73,12 @@ def test_nothing_else_is_served(pages: SongPages, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/songs", "/songs/whole", "/songs/none", RUN, f"{RUN}/songs/inother"])
 def test_every_page_says_who_has_stopped_new_paid_tasks_when_and_why(pages: SongPages, path: str) -> None:
-    said = (
+    notice = (
         "jane@bastion has stopped new paid tasks of account held on 28 Nov 2026 20:15 UTC "
         "(&#34;a &lt;b&gt;loop&lt;/b&gt;&#34;); nothing new is "
         "sent to KIE until `airflow kie spending resume --account held`."
     )
-    assert pages.get(path).text.count(f'<p class="notice" role="status">{said}</p>') == 1
+    assert pages.get(path).text.count(f'<p class="notice" role="status">{notice}</p>') == 1
 
 
 @pytest.mark.parametrize("user", [None, "nobody"])
@@ -237,7 +237,7 @@ def test_a_page_that_asks_for_itself_from_airflows_frame_stays_one_of_the_frame(
     assert "/airflow/dags/" not in framed
 
 
-def test_an_archived_song_that_is_owed_more_says_so_and_shows_what_it_has(pages: SongPages) -> None:
+def test_an_archived_song_that_is_pending_says_so_and_shows_what_it_has(pages: SongPages) -> None:
     text = pages.get("/songs/more").text
     assert "still pending: audio" in text and ">Waiting<" in text and "files/cover-1.png" in text
 
@@ -296,7 +296,7 @@ def test_a_part_of_a_file_is_sent_as_asked_for(pages: SongPages, asked: str, sta
         assert answer.headers["content-range"].endswith(f"/{len(MP3)}")
 
 
-def test_a_browser_that_has_the_file_is_told_so(pages: SongPages) -> None:
+def test_a_browser_that_has_the_file_gets_a_304(pages: SongPages) -> None:
     path = "/songs/whole/files/cover-1.png"
     tag = pages.get(path).headers["etag"]
     assert pages.get(path, **{"If-None-Match": tag}).status_code == 304
@@ -320,14 +320,14 @@ def test_a_large_file_needs_little_memory(pages: SongPages) -> None:
 # --- many songs ---
 
 
-def test_the_overview_shows_who_is_owed_something_and_what_was_archived_last_but_never_the_archive(
+def test_the_overview_shows_what_is_pending_and_what_was_archived_last_but_never_the_archive(
     pages: SongPages,
 ) -> None:
-    owed, archived = (
+    pending, archived = (
         re.findall(r'<a href="/airflow/kie/songs/([^"]+)"', part)
-        for part in pages.get("/songs").text.split("Archived last")
+        for part in pages.get("/songs").text.split("Recently archived")
     )
-    assert set(owed) == {"failed", "half", "held", "strange", "more", "broken"}
+    assert set(pending) == {"failed", "half", "held", "strange", "more", "broken"}
     assert archived == ["slashes", "whole", "rtl"]  # by events: the newest first, once, of this archive alone
 
 

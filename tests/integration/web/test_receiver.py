@@ -21,14 +21,14 @@ from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
 from asgi_server import serving
-from webhook_world import SECRET, TOKEN_SECRET, FakeWorld
+from fake_gateway import SECRET, TOKEN_SECRET, FakeGateway
 
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
 PAUSE = 0.05
 """Seconds between two attempts to wake a task that is not waiting yet."""
 LONG = 200.0
-"""Seconds that no machine stands still for; what fails still ends before pytest's own limit."""
+"""Seconds that even a busy machine needs for nothing here; what fails still ends before pytest's own limit."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Served:
     """
 
     url: str
-    world: FakeWorld
+    world: FakeGateway
     client: httpx.Client
 
     def post(
@@ -59,16 +59,16 @@ class Served:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.client.post(url or self.url, content=content, headers=signed if headers is None else headers)
 
-    def told(self, word: str) -> list[tuple[Any, ...]]:
-        return self.world.told(word)
+    def calls(self, word: str) -> list[tuple[Any, ...]]:
+        return self.world.calls(word)
 
-    def eventually_told(self, word: str, times: int = 1) -> list[tuple[Any, ...]]:
+    def eventually_called(self, word: str, times: int = 1) -> list[tuple[Any, ...]]:
         """Return what was asked with this word once it was asked so often: it follows the answer."""
         for _ in range(500):
-            if len(self.told(word)) >= times:
+            if len(self.calls(word)) >= times:
                 break
             time.sleep(0.01)
-        return self.told(word)
+        return self.calls(word)
 
     def changed(self) -> list[tuple[Any, ...]]:
         """Return what was asked besides the trace of the last callback."""
@@ -77,7 +77,7 @@ class Served:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    world = FakeWorld()
+    world = FakeGateway()
     with serving(create_app(world, pause=PAUSE)) as port, httpx.Client(trust_env=False, timeout=LONG) as client:
         yield Served(f"http://127.0.0.1:{port}/callback/kie_default", world, client)
 
@@ -89,24 +89,24 @@ def music(stage: str, code: int = 200, **data: Any) -> dict[str, Any]:
 COVER = {"code": 200, "msg": "success", "data": {"taskId": "c1", "images": ["https://x.example/1.png"]}}
 
 
-def test_a_finished_foreign_song_is_noted_before_the_answer_and_announced_after(served: Served) -> None:
+def test_a_finished_foreign_song_is_recorded_before_the_answer_and_announced_after(served: Served) -> None:
     answer = served.post(music("complete"))
     assert (answer.status_code, answer.json()) == (200, {"status": "received"})
     assert ("register", "kie_default", SONG) in served.world.asked
-    assert served.eventually_told("announce") == [("announce", "kie_default", SONG)]
+    assert served.eventually_called("announce") == [("announce", "kie_default", SONG)]
     assert served.world.asked.index(("register", "kie_default", SONG)) < len(served.world.asked) - 1
 
 
-def test_a_song_that_cannot_be_noted_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:
+def test_a_song_that_cannot_be_recorded_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:
     served.world.durable = False
     assert served.post(music("complete")).status_code == 500
-    assert served.told("announce") == []
+    assert served.calls("announce") == []
 
 
 def test_a_song_that_is_archived_or_in_work_is_not_announced_again(served: Served) -> None:
     served.world.new = False
     assert served.post(music("complete")).status_code == 200
-    assert served.told("announce") == []
+    assert served.calls("announce") == []
 
 
 @pytest.mark.parametrize("stage", ["text", "first"])
@@ -116,10 +116,10 @@ def test_intermediate_stages_end_nothing(served: Served, stage: str) -> None:
 
 
 @pytest.mark.parametrize("body", [music("error", 501), music("complete", 413), music("complete", 531)])
-def test_a_failed_foreign_song_starts_nothing_but_lets_its_sensor_look(served: Served, body: dict[str, Any]) -> None:
+def test_a_failed_foreign_song_starts_nothing_but_resumes_its_sensor(served: Served, body: dict[str, Any]) -> None:
     assert served.post(body).status_code == 200
-    assert served.told("wake_sensors") == [("wake_sensors", SONG)]
-    assert served.told("register") == []
+    assert served.calls("wake_sensors") == [("wake_sensors", SONG)]
+    assert served.calls("register") == []
 
 
 def test_a_callback_with_our_token_wakes_the_task_that_it_names_and_starts_nothing(served: Served) -> None:
@@ -137,12 +137,12 @@ def test_a_token_without_kies_signature_wakes_nobody(served: Served) -> None:
 def test_a_token_that_we_did_not_sign_wakes_nobody(served: Served) -> None:
     url = f"{served.url}?token={wake_token('other', WAITING)}"
     assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.told("wake") == []
+    assert served.calls("wake") == []
 
 
 def test_a_cover_of_somebody_else_starts_nothing(served: Served) -> None:
     assert served.post(COVER, task_id="c1").status_code == 200
-    assert served.told("register") == []
+    assert served.calls("register") == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_template_as_the_id_of_a_signed_callback_is_refused_and_one_elsewhere_
     track = {"id": planted, "title": planted, "prompt": planted, "audio_url": planted}
     body = music("complete", data=[track], **{planted: planted}) | {"msg": planted}
     assert served.post(body).status_code == 200
-    served.eventually_told("announce")
+    served.eventually_called("announce")
     assert planted not in repr(served.changed()) + caplog.text
 
 
@@ -215,17 +215,17 @@ def test_a_caller_that_hangs_up_half_way_is_no_error(served: Served, caplog: pyt
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_out_of_order_and_doubled_stages_note_a_song_by_its_end_alone(served: Served) -> None:
+def test_out_of_order_and_doubled_stages_record_a_song_by_its_end_alone(served: Served) -> None:
     for body in (music("complete"), music("first"), music("text"), music("error", 501)):
         assert served.post(body).status_code == 200
-    assert served.told("register") == [("register", "kie_default", SONG)]
+    assert served.calls("register") == [("register", "kie_default", SONG)]
 
 
 def test_a_flood_of_forgeries_is_turned_away_and_a_real_call_in_it_is_let_in() -> None:
     within_a_second = time.time()
-    app = create_app(FakeWorld(), clock=lambda: within_a_second)
+    app = create_app(FakeGateway(), clock=lambda: within_a_second)
     with serving(app) as port, httpx.Client(trust_env=False, timeout=LONG) as client:
-        served = Served(f"http://127.0.0.1:{port}/callback/kie_default", FakeWorld(), client)
+        served = Served(f"http://127.0.0.1:{port}/callback/kie_default", FakeGateway(), client)
         codes = [served.post(music("complete"), headers={}).status_code for _ in range(UNVERIFIED_PER_SECOND + 5)]
         assert codes == [401] * UNVERIFIED_PER_SECOND + [429] * 5
         assert served.post(music("complete")).status_code == 200
@@ -235,14 +235,14 @@ def test_a_doubled_callback_asks_twice_and_harms_nobody(served: Served) -> None:
     url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
     for _ in range(3):
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.told("wake") == [("wake", WAITING)] * 3
+    assert served.calls("wake") == [("wake", WAITING)] * 3
 
 
-def test_a_task_that_is_not_waiting_yet_is_told_again_until_it_waits(served: Served) -> None:
+def test_a_task_that_is_not_waiting_yet_is_woken_again_until_it_waits(served: Served) -> None:
     served.world.wakes = [Wake.NOT_YET, Wake.NOT_YET, Wake.WOKEN]
     url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
     assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.eventually_told("wake", 3) == [("wake", WAITING)] * 3
+    assert served.eventually_called("wake", 3) == [("wake", WAITING)] * 3
 
 
 def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Served) -> None:
@@ -252,14 +252,14 @@ def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Serve
     for _ in range(100):  # more than the server has threads
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
     assert served.post(music("complete")).status_code == 200
-    assert served.told("register") == [("register", "kie_default", SONG)]
-    told_again = len(served.told("wake")) - 100
-    assert told_again <= (time.monotonic() - began) / PAUSE + 1  # equal ones are told again as one
+    assert served.calls("register") == [("register", "kie_default", SONG)]
+    attempts = len(served.calls("wake")) - 100
+    assert attempts <= (time.monotonic() - began) / PAUSE + 1  # equal ones are one
 
 
 @pytest.mark.parametrize("asked", ["keys_of", "register"])  # of a secrets backend; of the bucket
 def test_what_hangs_takes_the_receivers_own_threads_and_none_of_airflows(asked: str) -> None:
-    world, let_go, entered = FakeWorld(), threading.Event(), threading.Semaphore(0)
+    world, let_go, entered = FakeGateway(), threading.Event(), threading.Semaphore(0)
     answer = getattr(world, asked)
 
     def hang(*arguments: Any) -> Any:
@@ -276,28 +276,28 @@ def test_what_hangs_takes_the_receivers_own_threads_and_none_of_airflows(asked: 
         for _ in range(THREADS):
             assert entered.acquire(timeout=LONG)
         shown = pool.submit(httpx.get, f"http://127.0.0.1:{port}/page", trust_env=False, timeout=LONG)
-        held_up = [call for call in calls if not call.done()]
+        unanswered = [call for call in calls if not call.done()]
         page = shown.exception(LONG / 2) or shown.result().status_code
         let_go.set()
         assert {call.result().status_code for call in calls} == {200}
     assert page == 200
-    assert len(held_up) == 60
+    assert len(unanswered) == 60
 
 
-def test_a_callback_after_its_task_has_ended_is_answered_and_told_to_nobody_again(served: Served) -> None:
+def test_a_callback_after_its_task_has_ended_is_answered_and_wakes_nobody_again(served: Served) -> None:
     served.world.wakes = [Wake.GONE, Wake.NOT_YET, Wake.WOKEN]
     early = Waiting("music_cover", "run", "generate_cover", 7, "nonce")
     for waiting in (WAITING, early):
         url = f"{served.url}?token={wake_token(SECRET, waiting)}"
         assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.eventually_told("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
+    assert served.eventually_called("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
 
 
 def test_proven_callbacks_are_recorded_at_most_once_a_minute_and_refused_ones_never(served: Served) -> None:
     served.post(music("text"), headers={})
     for stage in ("text", "first", "text"):
         served.post(music(stage))
-    assert served.eventually_told("record_callback") == [("record_callback", "kie_default", "signature")]
+    assert served.eventually_called("record_callback") == [("record_callback", "kie_default", "signature")]
 
 
 @pytest.fixture
@@ -315,13 +315,13 @@ def test_an_account_that_does_not_sign_starts_nothing_without_the_owners_token(u
     assert unsigned.world.asked == []
 
 
-def test_a_song_of_an_account_that_does_not_sign_is_noted_if_its_url_holds_the_connections_token(
+def test_a_song_of_an_account_that_does_not_sign_is_recorded_if_its_url_holds_the_connections_token(
     unsigned: Served,
 ) -> None:
     url = f"{unsigned.url}?token={connection_token(TOKEN_SECRET, 'kie_default')}"
     assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
-    assert unsigned.told("register") == [("register", "kie_default", SONG)]
-    assert unsigned.eventually_told("record_callback") == [("record_callback", "kie_default", "token")]
+    assert unsigned.calls("register") == [("register", "kie_default", SONG)]
+    assert unsigned.eventually_called("record_callback") == [("record_callback", "kie_default", "token")]
 
 
 def test_a_tasks_own_token_wakes_that_task_and_starts_nothing_for_the_body(unsigned: Served) -> None:
@@ -337,7 +337,7 @@ def test_once_the_account_signs_a_token_alone_proves_nothing(served: Served) -> 
     assert served.world.asked == []
     url = f"{served.url}?token={wake_token(TOKEN_SECRET, WAITING)}"  # a task sent before, signed now
     assert served.post(COVER, task_id="c1", url=url).status_code == 200
-    assert served.told("wake") == [("wake", WAITING)]
+    assert served.calls("wake") == [("wake", WAITING)]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/callback", "/callback/"])
@@ -350,7 +350,7 @@ def test_the_route_takes_nothing_but_post(served: Served) -> None:
         assert served.client.request(method, served.url).status_code == 405
 
 
-def test_no_secret_and_no_body_stands_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_and_no_body_is_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="airflow_kie")
     served.post(music("complete", lyrics="words of the song"))
     served.post(music("complete", lyrics="words of the song"), headers={})

@@ -33,13 +33,13 @@ from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.monitoring.callback_health import parsed
 from answering_server import Seen, serving, success
+from fake_gateway import SECRET, TOKEN_SECRET
 from kie_answers import music_data, track_data
 from s3_servers import moto_s3
 from unused_ports import unused_port
-from webhook_world import SECRET, TOKEN_SECRET
 
 ROOT = Path(__file__).parents[3]
-BUCKET = "heard-songs"
+BUCKET = "received-songs"
 CALLBACK = ("POST", "/kie/callback/{kie_conn_id}")
 
 
@@ -68,7 +68,7 @@ class Airflow:
         return answer.json()
 
     def events(self, song: str) -> list[dict[str, Any]]:
-        """Return what Airflow was told about a song."""
+        """Return the events that Airflow has of a song."""
         events = self.api("GET", "/assets/events", params={"limit": 100})["asset_events"]
         return [event for event in events if event["partition_key"] == song]
 
@@ -241,7 +241,7 @@ def test_a_request_that_never_ends_does_not_keep_its_connection_to_the_receiver_
                 pass
 
 
-def test_a_song_told_of_ten_times_at_once_is_noted_and_announced_once(airflow: Airflow, receiver: str) -> None:
+def test_ten_callbacks_of_a_song_at_once_record_and_announce_it_once(airflow: Airflow, receiver: str) -> None:
     song = new_song()
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(lambda _: call_back(receiver, song), range(10))) == {200}
@@ -255,7 +255,7 @@ def test_a_song_told_of_ten_times_at_once_is_noted_and_announced_once(airflow: A
         assert len(airflow.settled_events(song, url)) == 1
 
 
-def test_a_song_that_is_archived_leaves_no_trace_when_it_is_told_of_again(airflow: Airflow, receiver: str) -> None:
+def test_a_song_that_is_archived_leaves_no_trace_when_its_callback_comes_again(airflow: Airflow, receiver: str) -> None:
     song = new_song()
     cover = {"key": f"songs/{song}/cover-1.png", "kind": "cover", "position": 1, "size": 1, "sha256": "0" * 64}
     now = datetime.now(UTC).isoformat()
@@ -325,7 +325,7 @@ def test_the_last_callback_is_written_down_for_people_and_checks(airflow: Airflo
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "expected"),
     [
         ((), {}, "Where is Airflow?"),
         (("--airflow-url", "http://127.0.0.1:9"), {}, "set KIE_RECEIVER_TOKEN"),
@@ -334,10 +334,10 @@ def test_the_last_callback_is_written_down_for_people_and_checks(airflow: Airflo
         (("url",), {}, "Connection kie_default does not exist."),
     ],
 )
-def test_what_is_missing_is_told_before_anybody_listens(
+def test_what_is_missing_is_reported_before_anybody_listens(
     arguments: tuple[str, ...],
     environment: dict[str, str],
-    said: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -348,4 +348,4 @@ def test_what_is_missing_is_told_before_anybody_listens(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err

@@ -17,8 +17,8 @@ from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import create_app
 from asgi_server import serving
+from fake_gateway import SECRET, FakeGateway
 from statsd_listener import StatsdListener, airflow_sends
-from webhook_world import SECRET, FakeWorld
 
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
 WAITING = Waiting("music_cover", "run", "generate_cover", 2, "nonce")
@@ -31,7 +31,7 @@ class Called:
     :param post: calls back: stage, whether somebody waits, whether KIE has signed it.
     """
 
-    world: FakeWorld
+    world: FakeGateway
     sent: StatsdListener
     post: Callable[..., int]
 
@@ -42,7 +42,7 @@ class Called:
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
-    world = FakeWorld()
+    world = FakeGateway()
     with (
         airflow_sends(monkeypatch) as sent,
         serving(create_app(world, pause=0.05)) as port,
@@ -51,14 +51,14 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
 
         def post(stage: str = "complete", *, waits: bool = False, signed: bool = True, body: bytes = b"") -> int:
             stamp = str(int(time.time()))
-            told: dict[str, Any] = {"code": 200, "data": {"callbackType": stage, "task_id": SONG}}
+            body_sent: dict[str, Any] = {"code": 200, "data": {"callbackType": stage, "task_id": SONG}}
             query = f"?token={wake_token(SECRET, WAITING)}" if waits else ""
             headers = {
                 "X-Webhook-Timestamp": stamp,
                 "X-Webhook-Signature": sign(SECRET if signed else "x", SONG, stamp),
             }
             url = f"http://127.0.0.1:{port}/callback/kie_default{query}"
-            return client.post(url, content=body or json.dumps(told).encode(), headers=headers).status_code
+            return client.post(url, content=body or json.dumps(body_sent).encode(), headers=headers).status_code
 
         yield Called(world, sent, post)
 
@@ -75,11 +75,11 @@ def test_each_callback_is_counted_by_what_came_of_it(called: Called) -> None:
     assert called.post("complete") == 500
     assert called.post(signed=False) == 401
     assert called.post(body=b"x" * (receiver.MAX_BODY_BYTES + 1)) == 413
-    told = ["stage", "song", "sensors", "woken", "gone", "not_stored", "refused", "bad_body"]
+    expected = ["stage", "song", "sensors", "woken", "gone", "not_stored", "refused", "bad_body"]
     for _ in range(100):
-        if len(called.outcomes()) == len(told):
+        if len(called.outcomes()) == len(expected):
             break
         time.sleep(0.02)
-    assert called.outcomes() == told
-    assert all(f"`{outcome}`" in receiver.metrics.CALLBACKS.meaning for outcome in told)
+    assert called.outcomes() == expected
+    assert all(f"`{outcome}`" in receiver.metrics.CALLBACKS.meaning for outcome in expected)
     assert [line for line in called.sent.lines if SONG in line or "callbackType" in line] == []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_kie.archive.content import audio
 from airflow_kie.archive.content.audio import check_audio
 from airflow_kie.archive.content.checks import text_file
 from airflow_kie.archive.content.images import IMAGES, check_image
@@ -176,6 +177,12 @@ def test_an_m4a_must_be_whole_and_hold_no_video(file: bytes, error: type[KieErro
 def test_an_mp3_head_with_nothing_behind_it_holds_no_sound() -> None:
     with pytest.raises(FileDamaged, match="no sound"):
         check_audio(io.BytesIO(b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"x" * 500))
+
+
+def test_a_file_that_is_read_byte_by_byte_in_search_of_a_frame_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "MAX_READS", 10_000)
+    with pytest.raises(FileDamaged, match="10,000 reads"):
+        check_audio(io.BytesIO(b"ID3\x04" + bytes(6) + b"\xff" * 20_000))
 
 
 STARTS = st.sampled_from(

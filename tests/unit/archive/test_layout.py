@@ -12,9 +12,9 @@ ID = "5c79be8e4d3f4b6a8e0d1c2b3a495867"
 
 def test_the_keys_of_a_song_have_the_published_names() -> None:
     keys = SongKeys("music", ID)
-    assert keys.cover(1, "png") == f"music/{ID}/cover-1.png"
-    assert keys.track(2, "mp3") == f"music/{ID}/track-2.mp3"
-    assert keys.lyrics(2) == f"music/{ID}/lyrics-2.txt"
+    assert keys.file("cover", 1, "png") == f"music/{ID}/cover-1.png"
+    assert keys.file("track", 2, "mp3") == f"music/{ID}/track-2.mp3"
+    assert keys.file("lyrics", 2, "txt") == f"music/{ID}/lyrics-2.txt"
     assert keys.manifest == f"music/{ID}/manifest.json"
     assert keys.choice == f"music/{ID}/choice.json"
     assert keys.pending == f"music/_pending/{ID}.json"
@@ -77,13 +77,13 @@ def test_a_song_called_inbox_cannot_stand_where_the_inbox_is() -> None:
 @pytest.mark.parametrize("n", [0, -1])
 def test_positions_start_at_one(n: int) -> None:
     with pytest.raises(KeyRefused):
-        SongKeys("p", ID).cover(n, "png")
+        SongKeys("p", ID).file("cover", n, "png")
 
 
 @pytest.mark.parametrize("extension", ["", "PNG", "p/g", "../x", "longer"])
 def test_an_extension_is_a_few_small_letters(extension: str) -> None:
     with pytest.raises(KeyRefused):
-        SongKeys("p", ID).cover(1, extension)
+        SongKeys("p", ID).file("cover", 1, extension)
 
 
 def test_the_ids_of_pending_songs_are_read_from_their_keys_and_strays_are_passed_over() -> None:

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 import airflow_kie.archive
-from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, manifest_schema
-from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending, pending_schema
+from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
+from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
@@ -42,14 +42,16 @@ def manifest() -> Manifest:
     )
 
 
-@pytest.mark.parametrize(("name", "made"), [("manifest", manifest_schema()), ("pending", pending_schema())])
+@pytest.mark.parametrize(
+    ("name", "made"), [("manifest", Manifest.published_schema()), ("pending", Pending.published_schema())]
+)
 def test_the_published_schema_is_the_one_that_the_records_follow(name: str, made: dict[str, Any]) -> None:
     assert json.loads((PUBLISHED / f"{name}.schema.json").read_text()) == made
     jsonschema.Draft202012Validator.check_schema(made)
 
 
 def test_a_manifest_follows_its_schema() -> None:
-    jsonschema.validate(manifest().to_json(), manifest_schema())
+    jsonschema.validate(manifest().to_json(), Manifest.published_schema())
 
 
 def test_a_manifest_names_generated_media_as_such() -> None:
@@ -87,7 +89,7 @@ def test_labels_are_a_list_of_pairs_not_varying_keys() -> None:
 
 def test_unknown_values_are_written_as_null_so_that_every_manifest_has_the_same_columns() -> None:
     written = manifest().to_json()
-    assert set(manifest_schema()["properties"]) == set(written)
+    assert set(Manifest.published_schema()["properties"]) == set(written)
     assert written["account"] is None
     assert written["files"][0]["duration_seconds"] is None
 
@@ -118,7 +120,7 @@ def test_a_pending_record_follows_its_schema() -> None:
         options=Options(audio=True),
         labels=[{"name": "a", "value": "b"}],
     )
-    jsonschema.validate(full.to_json(), pending_schema())
+    jsonschema.validate(full.to_json(), Pending.published_schema())
 
 
 def test_a_cover_task_id_is_never_lost_by_a_merge() -> None:

@@ -90,8 +90,12 @@ def test_labels_may_be_left_out(given: Any) -> None:
     assert labels_of(given) == {}
 
 
-def test_numbers_in_labels_are_kept_as_text() -> None:
-    assert labels_of({"year": 2026}) == {"year": "2026"}
+def test_numbers_and_yes_or_no_in_labels_are_kept_as_text() -> None:
+    assert labels_of({"year": 2026, "length": 2.5, "explicit": True}) == {
+        "year": "2026",
+        "length": "2.5",
+        "explicit": "True",
+    }
 
 
 @pytest.mark.parametrize(

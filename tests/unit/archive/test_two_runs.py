@@ -26,10 +26,10 @@ from airflow_kie.archive.manifest import (
     Manifest,
     SongRecord,
     Wanted,
-    read_manifest,
 )
-from airflow_kie.archive.pending import Options, new_pending, read_pending, settle_pending, upsert_pending
+from airflow_kie.archive.pending import Options, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadFacts
 from media_server import picture, wav
 
@@ -152,16 +152,16 @@ def _download(url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts:
 def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:
     """Do what a run does: note what it asks for, archive it, and delete the record if nothing is owed any more."""
     asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options.of(wanted))
-    if wanted.missing_in(read_manifest(bucket, KEYS)):
-        upsert_pending(bucket, KEYS, asked)
+    if wanted.missing_in(SongArchive(bucket, KEYS).manifest()):
+        SongArchive(bucket, KEYS).merge_pending(asked)
     else:
-        settle_pending(bucket, KEYS)
+        SongArchive(bucket, KEYS).settle_pending()
         return
     sources = [Source(kind, 1, url=f"https://kie.example/{kind}", task_id=f"task-{kind}") for kind in wanted.kinds]
     song = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)
     clock = iter(range(1_000_000))
     archive_song(
-        bucket, KEYS, song, sources, wanted=wanted, download=_download,
+        SongArchive(bucket, KEYS), song, sources, wanted=wanted, download=_download,
         now=lambda: NOON + timedelta(seconds=next(clock)), sleep=lambda _: None,
     )  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_what_two_runs_ask_for_is_archived_or_pending_in_every_order_of_their_re
 ) -> None:
     turns = Turns(order, kill)
     bucket = Bucket(MemoryS3(turns), "b")
-    upsert_pending(bucket, KEYS, new_pending("abc", received_from="callback", now=NOON))
+    SongArchive(bucket, KEYS).merge_pending(new_pending("abc", received_from="callback", now=NOON))
     with ThreadPoolExecutor(2) as pool:
         futures = [
             pool.submit(turns.run, number, lambda wanted=wanted: run_of_a_song(bucket, wanted))
@@ -189,7 +189,7 @@ def test_what_two_runs_ask_for_is_archived_or_pending_in_every_order_of_their_re
         ]
         for future in futures:
             future.result(20)
-    manifest, pending = read_manifest(bucket, KEYS), read_pending(bucket, KEYS)
+    manifest, pending = SongArchive(bucket, KEYS).manifest(), SongArchive(bucket, KEYS).pending()
     for number, wanted in enumerate((first, second)):
         missing = set(wanted.missing_in(manifest))
         if kill is None or kill[0] != number:

@@ -14,9 +14,9 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.web.receiver.receiver import create_app
 from answering_server import says, serving
 from doctor_findings import called_back, looked_at
+from fake_gateway import FakeGateway
 from kie_simulator.server import SimulatorServer
 from unused_ports import unused_port
-from webhook_world import FakeWorld
 
 RECEIVER = "/kie/callback/kie_default"
 
@@ -54,7 +54,7 @@ def test_who_answers_at_the_callback_url_is_told(kie: SimulatorServer, monkeypat
 def test_our_own_receiver_is_known_by_its_answer_and_learns_nothing(kie: SimulatorServer, monkeypatch: Any) -> None:
     from fastapi import FastAPI
 
-    world = FakeWorld()
+    world = FakeGateway()
     app = FastAPI()
     app.mount("/kie", create_app(world))
     with asgi_server.serving(app) as port:

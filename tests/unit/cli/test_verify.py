@@ -46,8 +46,8 @@ class Archive:
         now = datetime.now(UTC)
         files = []
         for key, kind, content_type in (
-            (own.cover(1, "png"), "cover", "image/png"),
-            (own.lyrics(1), "lyrics", "text/plain"),
+            (own.file("cover", 1, "png"), "cover", "image/png"),
+            (own.file("lyrics", 1, "txt"), "lyrics", "text/plain"),
         ):
             body = f"{kind} of {song}".encode()
             self.bucket.put_bytes(body, key, content_type=content_type)
@@ -122,7 +122,7 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_file_that_is_not_what_its_manifest_says_is_named(stored_songs: Archive, what: str) -> None:
     body, content_type, told, seen_when_fast = DAMAGE[what]
-    stored_songs.put(KEYS.song(SONGS[1]).cover(1, "png"), body, content_type)
+    stored_songs.put(KEYS.song(SONGS[1]).file("cover", 1, "png"), body, content_type)
     (problem,) = stored_songs.problems()
     assert problem.startswith(f"cover-1.png: {told}")
     assert bool(stored_songs.problems(fast=True)) is seen_when_fast
@@ -130,7 +130,7 @@ def test_a_file_that_is_not_what_its_manifest_says_is_named(stored_songs: Archiv
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_file_that_is_missing_is_named(stored_songs: Archive, fast: bool) -> None:
-    stored_songs.bucket.delete(KEYS.song(SONGS[1]).lyrics(1))
+    stored_songs.bucket.delete(KEYS.song(SONGS[1]).file("lyrics", 1, "txt"))
     assert stored_songs.problems(fast=fast) == ["lyrics-1.txt: it is missing"]
 
 
@@ -146,7 +146,7 @@ def test_what_a_listing_lacks_is_asked_for_before_it_counts_as_missing(stored_so
 
 def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(stored_songs: Archive) -> None:
     own = KEYS.song(SONGS[2])
-    stored_songs.put(own.cover(2, "png"))
+    stored_songs.put(own.file("cover", 2, "png"))
     assert stored_songs.problems() == ["cover-2.png: no manifest names it"]
     stored_songs.put(own.pending, b"{}")
     code, text = stored_songs.verify()
@@ -163,14 +163,14 @@ def test_a_song_that_changes_after_it_was_listed_is_not_damaged(
     def list_then_change(bucket: Bucket, prefix: str) -> Iterator[Any]:
         found = list(listed(bucket, prefix))
         monkeypatch.setattr(Bucket, "list", listed)
-        bucket.delete(own.lyrics(1))
+        bucket.delete(own.file("lyrics", 1, "txt"))
         if what == "deleted":
-            bucket.delete(own.cover(1, "png"))
+            bucket.delete(own.file("cover", 1, "png"))
             bucket.delete(own.manifest)
             return iter(found)
         body = b"another cover"
-        bucket.put_bytes(body, own.cover(1, "png"), content_type="image/png")
-        file = FileRecord(key=own.cover(1, "png"), kind="cover", position=1, size=len(body),
+        bucket.put_bytes(body, own.file("cover", 1, "png"), content_type="image/png")
+        file = FileRecord(key=own.file("cover", 1, "png"), kind="cover", position=1, size=len(body),
                           sha256=hashlib.sha256(body).hexdigest(), content_type="image/png",
                           archived_at=datetime.now(UTC))  # fmt: skip
         now = datetime.now(UTC)
@@ -205,7 +205,7 @@ def test_a_song_without_a_manifest_is_wrong_unless_it_is_in_work(stored_songs: A
 
 def test_a_manifest_that_cannot_be_read_is_wrong_and_the_other_songs_are_still_verified(stored_songs: Archive) -> None:
     stored_songs.put(KEYS.song(SONGS[0]).manifest, b"{")
-    stored_songs.bucket.delete(KEYS.song(SONGS[2]).lyrics(1))
+    stored_songs.bucket.delete(KEYS.song(SONGS[2]).file("lyrics", 1, "txt"))
     told = stored_songs.problems()
     assert [problem.partition(":")[0] for problem in told] == ["manifest.json", "lyrics-1.txt"]
 
@@ -219,15 +219,15 @@ def test_a_manifest_that_names_what_cannot_be_a_file_of_its_song_stops_no_other_
     manifest = stored_songs.bucket.get_json(own.manifest)
     manifest["files"][0]["key"] = key
     stored_songs.bucket.put_json(manifest, own.manifest)
-    stored_songs.bucket.delete(own.cover(1, "png"))
-    stored_songs.bucket.delete(KEYS.song(SONGS[2]).lyrics(1))
+    stored_songs.bucket.delete(own.file("cover", 1, "png"))
+    stored_songs.bucket.delete(KEYS.song(SONGS[2]).file("lyrics", 1, "txt"))
     named, missing = stored_songs.problems(fast=fast)
     assert named.startswith(f"manifest.json: it names {key[:20]!r}"[:-1])
     assert missing == "lyrics-1.txt: it is missing"
 
 
 def test_since_leaves_older_songs_alone(stored_songs: Archive) -> None:
-    stored_songs.bucket.delete(KEYS.song(SONGS[0]).lyrics(1))
+    stored_songs.bucket.delete(KEYS.song(SONGS[0]).file("lyrics", 1, "txt"))
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     assert stored_songs.problems(since=tomorrow) == []
     assert len(stored_songs.problems(since="2020-01-01")) == 1
@@ -269,7 +269,7 @@ def test_an_archive_in_which_every_song_is_still_owed_is_not_damaged(stored_song
         stored_songs.put(keys.song(song).pending, b"{", "application/json")
     assert stored_songs.verify(name) == (0, "No song is archived here yet; 2 songs are pending.\n")
     assert json.loads(stored_songs.verify(name, json=True)[1])["songs"] == 0
-    stored_songs.put(keys.song(SONGS[0]).cover(1, "png"))
+    stored_songs.put(keys.song(SONGS[0]).file("cover", 1, "png"))
     code, text = stored_songs.verify(name)
     assert (code, "1 song being archived at the moment" in text) == (0, True)
 
@@ -306,7 +306,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_is_drawn_where_a_person_looks_and_nowhere_else(stored_songs: Archive, monkeypatch: Any) -> None:
-    stored_songs.bucket.delete(KEYS.song(SONGS[1]).lyrics(1))
+    stored_songs.bucket.delete(KEYS.song(SONGS[1]).file("lyrics", 1, "txt"))
     with pytest.raises(SystemExit):
         command(Namespace(archive=stored_songs.url, since=None, fast=True, json=False))
     unseen = stored_songs.capsys.readouterr()

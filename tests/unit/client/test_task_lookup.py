@@ -25,10 +25,10 @@ from airflow_kie.web.receiver.receiver import Claims, create_app
 from airflow_kie.web.receiver.rest import AirflowApi, RestGateway
 from airflow_task import StoredFiles, TaskRun
 from asgi_server import serving
+from fake_gateway import SECRET
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import CALLBACK, Kie
 from new_songs import Partitions
-from webhook_world import SECRET
 
 NOBODY = "http://127.0.0.1:9"
 STRANGE = "f" * 32

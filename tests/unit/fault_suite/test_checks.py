@@ -97,7 +97,7 @@ class Busy(ControlClient):
 
 
 @pytest.mark.parametrize("manifest", [None, "{"], ids=["none yet", "half written"])
-def test_while_work_goes_on_no_look_takes_it_for_a_finding(tmp_path: Path, manifest: str | None) -> None:
+def test_while_work_goes_on_no_check_reports_it(tmp_path: Path, manifest: str | None) -> None:
     path = archived(tmp_path) / "manifest.json"
     path.unlink() if manifest is None else path.write_text(manifest)
     with SimulatorServer() as server, contextlib.closing(Busy(server.url)) as simulator:

@@ -30,7 +30,7 @@ def test_a_full_plan_has_every_kind_of_fault() -> None:
     assert {fault.name for slot, kinds in SLOTS.items() if slot not in rare for fault in kinds} <= planned
 
 
-def test_a_song_is_never_told_the_same_lie_by_two_faults() -> None:
+def test_a_song_is_never_given_the_same_wrong_answer_by_two_faults() -> None:
     for song in full_plan(3, 500, ()).songs:
         lies = [fault.name.partition(" (")[0] for fault in song.faults]
         assert len(lies) == len(set(lies))

@@ -26,7 +26,7 @@ from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusi
 from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_kie.web.receiver.connections import Connections
-from airflow_kie.web.receiver.in_process import InProcessGateway
+from airflow_kie.web.receiver.gateway import InProcessGateway
 from airflow_task import StoredFiles, TaskRun, Variables, close_clients
 from kie_simulator.server import SimulatorServer
 

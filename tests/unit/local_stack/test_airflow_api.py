@@ -37,7 +37,7 @@ def test_a_request_that_met_a_locked_database_is_sent_again() -> None:
         api.close()
 
 
-def test_a_database_that_stays_locked_is_said_in_airflows_words() -> None:
+def test_a_database_that_stays_locked_is_reported_in_airflows_words() -> None:
     with answering(LOCKED) as server:
         api = AirflowApi(server.url)
         with pytest.raises(AirflowRefused, match=r"POST /dags/music_cover/dagRuns with 500: .*Database error"):
@@ -46,7 +46,7 @@ def test_a_database_that_stays_locked_is_said_in_airflows_words() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 409, 500, 503])
-def test_any_other_error_is_told_at_once(status: int) -> None:
+def test_any_other_error_is_reported_at_once(status: int) -> None:
     with answering((status, {}, b"no")) as server:
         api = AirflowApi(server.url)
         with pytest.raises(AirflowRefused, match=f"with {status}: no"):
@@ -56,7 +56,7 @@ def test_any_other_error_is_told_at_once(status: int) -> None:
 
 
 @pytest.fixture
-def held_up() -> Iterator[tuple[AirflowApi, FakeServer]]:
+def blocked() -> Iterator[tuple[AirflowApi, FakeServer]]:
     """Give an Airflow that does not answer the first request after the login before the test ends."""
     first, ends = [True], threading.Event()
 
@@ -77,17 +77,17 @@ def held_up() -> Iterator[tuple[AirflowApi, FakeServer]]:
 
 
 def test_a_reading_request_whose_answer_did_not_come_in_time_is_sent_again(
-    held_up: tuple[AirflowApi, FakeServer],
+    blocked: tuple[AirflowApi, FakeServer],
 ) -> None:
-    api, server = held_up
+    api, server = blocked
     assert api.run_state("music_cover", "manual__1") == "success"
     assert len(sent(server.seen)) > 1
 
 
 def test_a_writing_request_whose_answer_did_not_come_in_time_is_not_sent_again(
-    held_up: tuple[AirflowApi, FakeServer],
+    blocked: tuple[AirflowApi, FakeServer],
 ) -> None:
-    api, server = held_up
+    api, server = blocked
     with pytest.raises(httpx.ReadTimeout):
         api.trigger("music_cover")
     assert sent(server.seen) == ["POST"]

@@ -111,7 +111,7 @@ def test_a_stack_on_the_real_kie_asks_for_the_key_that_it_does_not_keep(
     assert "kie.ai/logs" in capsys.readouterr().err
 
 
-def test_songs_stand_finished_on_the_simulator_that_is_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_songs_are_finished_on_the_simulator_that_is_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SimulatorServer() as simulator:
         stack_in(folder, urls={**URLS, "simulator": simulator.url})
         assert main(["songs", "Velvet Harbour", "Été sans fin"]) == 0

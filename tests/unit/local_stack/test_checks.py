@@ -215,10 +215,10 @@ def test_what_runs_beside_is_printed_in_one_piece_and_what_failed_is_named_again
     project_with_stacks: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     checks.run(argparse.Namespace(parts=["unit", "system"]))
-    said = capfd.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     for part in ("unit", "system"):
-        assert said[said.index(f"{part} says") + 1] == "one thing"
-    assert {line.partition(" - ")[0] for line in said[-3:-1]} == {
+        assert lines[lines.index(f"{part} says") + 1] == "one thing"
+    assert {line.partition(" - ")[0] for line in lines[-3:-1]} == {
         "FAILED tests/unit/test_unit.py::test_beside_the_others",
         "FAILED tests/system/test_system.py::test_beside_the_others",
     }

@@ -1,4 +1,4 @@
-"""The installation behind ./run: when it is due, and what uv is told."""
+"""The installation behind ./run: when it is due, and how uv is called."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_pips_certificates_are_used_by_uv(tmp_path: Path) -> None:
     assert environment["UV_SYSTEM_CERTS"] == "1"
 
 
-def test_what_a_person_tells_uv_themselves_stays() -> None:
+def test_what_a_person_sets_for_uv_stays() -> None:
     environment = install.uv_environment({"index-url": "https://pip.example"}, {"UV_DEFAULT_INDEX": "https://mine"})
     assert environment["UV_DEFAULT_INDEX"] == "https://mine"
 

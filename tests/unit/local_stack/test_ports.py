@@ -39,7 +39,7 @@ def test_a_held_port_is_not_taken_by_somebody_else(server_was_there: bool) -> No
     port.release()
 
 
-def test_a_port_is_told_as_held_where_it_is() -> None:
+def test_a_port_is_reported_as_held_where_it_is() -> None:
     port = ReservedPort()
     assert port.if_held == (port.number if sys.platform == "linux" else 0)
     port.release()

@@ -22,7 +22,7 @@ def task(name: str, index: int, state: str, begin: float | None = None, end: flo
 
 
 def plain() -> Console:
-    """A console that is no terminal."""
+    """A console that is not a terminal."""
     return Console(file=io.StringIO(), force_terminal=False, width=120)
 
 
@@ -38,7 +38,7 @@ def test_without_a_terminal_each_change_is_one_line(capsys: pytest.CaptureFixtur
     ]
 
 
-def test_a_song_is_told_by_its_place_in_the_list() -> None:
+def test_a_song_is_named_by_its_place_in_the_list() -> None:
     progress = Progress(["a", "b"], plain())
     progress.observe([task("archive_to_s3", 1, "success", 0, 1)])
     assert progress.steps[1]["archive_to_s3"].state == "success"

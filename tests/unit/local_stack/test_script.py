@@ -12,7 +12,7 @@ import pytest
 
 RUN = Path(__file__).resolve().parents[3] / "run"
 
-# Stands where the real installer does: makes a .venv whose "python" tells how it was called.
+# In place of the real installer: makes a .venv whose "python" prints how it was called.
 INSTALLER = """
 import pathlib, sys
 python = pathlib.Path(sys.argv[1]) / ".venv" / "bin" / "python"
@@ -81,14 +81,14 @@ def test_an_interpreter_that_does_not_fit_is_passed_over(project: Path, commands
     assert run(project, commands, "up").returncode == 0
 
 
-def test_without_any_python_it_tells_the_command_that_gets_one(project: Path, commands: Path) -> None:
+def test_without_any_python_it_names_the_command_that_gets_one(project: Path, commands: Path) -> None:
     done = run(project, commands, "up")
     assert done.returncode == 69
     assert "needs Python 3.11, 3.12, 3.13 or 3.14" in done.stderr
     assert "sudo apt-get install --yes python3 python3-venv" in done.stderr
 
 
-def test_with_only_a_python_that_is_too_old_it_says_so_and_tells_what_gets_another(
+def test_with_only_a_python_that_is_too_old_it_says_so_and_names_what_gets_another(
     project: Path, commands: Path
 ) -> None:
     old = 'shift; exec "{}" -c "import sys; sys.version_info = (3, 9, 2, \'final\', 0); $1"'
@@ -107,7 +107,7 @@ def test_on_macos_the_command_is_homebrews(project: Path, commands: Path) -> Non
     assert "brew install python@3.13" in run(project, commands, "up").stderr
 
 
-def test_debians_python_without_venv_gets_the_package_that_mends_it(project: Path, commands: Path) -> None:
+def test_debians_python_without_venv_gets_the_package_that_fixes_it(project: Path, commands: Path) -> None:
     # Debian's python3 can import everything but ensurepip until python3.x-venv is installed.
     without = 'case "$2" in *ensurepip*) exit 1;; esac'
     fake(commands, "python3", f'{without}; exec "{sys.executable}" "$@"')
@@ -131,7 +131,7 @@ def test_a_person_can_name_an_interpreter(project: Path, commands: Path, tmp_pat
     assert done.returncode == 0, done.stderr
 
 
-def test_a_broken_environment_is_not_asked_to_mend_itself(project: Path, commands: Path) -> None:
+def test_a_broken_environment_is_not_asked_to_repair_itself(project: Path, commands: Path) -> None:
     fake(commands, "python3", f'exec "{sys.executable}" "$@"')
     installer = project / "include" / "local_stack" / "install.py"
     installer.write_text(INSTALLER.replace("mkdir(parents=True)", "mkdir(parents=True, exist_ok=True)"))

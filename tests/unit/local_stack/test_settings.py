@@ -37,7 +37,7 @@ PERSON = {
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let stacks stand in the test's folder."""
+    """Let stacks be in the test's folder."""
     monkeypatch.setenv("KIE_STACK_DIR", str(tmp_path / "local"))
 
 
@@ -140,7 +140,7 @@ class Killed(BaseException):
     """What happens to a process in the midst of its work."""
 
 
-def test_whoever_is_killed_while_secrets_are_made_leaves_none_that_are_half_made(
+def test_a_process_that_is_killed_while_secrets_are_made_leaves_none_that_are_half_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(_secrets: object, file: TextIO) -> None:
@@ -153,7 +153,7 @@ def test_whoever_is_killed_while_secrets_are_made_leaves_none_that_are_half_made
     assert keep_secrets(tmp_path) == keep_secrets(tmp_path)
 
 
-def test_whoever_is_killed_while_the_database_is_copied_leaves_none_that_is_half_copied(
+def test_a_process_that_is_killed_while_the_database_is_copied_leaves_none_that_is_half_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(_source: object, target: Path) -> None:
@@ -187,7 +187,7 @@ def test_two_demos_in_one_second_have_folders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("part", [simulator_part, s3_part])
-def test_a_server_is_started_where_it_is_told_and_again_where_it_was(
+def test_a_server_is_started_where_it_is_configured_and_again_where_it_was(
     tmp_path: Path, part: Callable[[StackSettings, Mapping[str, str], StackSecrets, int], Part]
 ) -> None:
     server = part(StackSettings(home=tmp_path), {}, keep_secrets(tmp_path), 4001)

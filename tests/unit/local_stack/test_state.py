@@ -50,10 +50,10 @@ def test_a_clock_that_was_corrected_in_the_meantime_makes_nobody_a_stranger(
     mark = ProcessMark.of(os.getpid())
     for name in ("self", "sys", str(os.getpid())):
         (tmp_path / name).symlink_to(Path("/proc") / name)
-    # Linux tells when it was started by what its clock says now; other systems have no such file and no such trouble.
-    told = Path("/proc/stat").read_text() if sys.platform == "linux" else ""
+    # Linux computes when it was started from its clock now; other systems have no such file and no such trouble.
+    stat = Path("/proc/stat").read_text() if sys.platform == "linux" else ""
     (tmp_path / "stat").write_text(
-        re.sub(r"^btime (\d+)", lambda found: f"btime {int(found[1]) + 120}", told, flags=re.M)
+        re.sub(r"^btime (\d+)", lambda found: f"btime {int(found[1]) + 120}", stat, flags=re.M)
     )
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     assert mark.process() is not None

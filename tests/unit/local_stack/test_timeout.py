@@ -1,4 +1,4 @@
-"""Waiting on a machine that may stand still: the waiting ends, but not because the machine stood still."""
+"""Waiting on a machine that may be suspended: the waiting ends, but not because the machine was suspended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local_stack.timeout import Timeout
 
 @pytest.fixture
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let so many seconds pass between two looks at the time."""
+    """Let so many seconds pass between two reads of the time."""
     now = [1000.0]
     monkeypatch.setattr(timeout.time, "monotonic", lambda: now[0])
 
@@ -23,14 +23,14 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_it_is_over_once_the_time_has_passed_in_small_steps(after: Callable[[float], None]) -> None:
-    waiting, looks = Timeout(30.0), 0
+    waiting, checks = Timeout(30.0), 0
     while not waiting.expired():
         after(0.5)
-        looks += 1
-    assert looks == 60
+        checks += 1
+    assert checks == 60
 
 
-def test_a_machine_that_stood_still_has_not_waited(after: Callable[[float], None]) -> None:
+def test_a_machine_that_was_suspended_has_not_waited(after: Callable[[float], None]) -> None:
     waiting = Timeout(120.0)
     after(100.0)
     assert not waiting.expired()
@@ -38,9 +38,9 @@ def test_a_machine_that_stood_still_has_not_waited(after: Callable[[float], None
     assert not waiting.expired()
 
 
-def test_one_that_is_never_looked_at_without_a_pause_ends_all_the_same(after: Callable[[float], None]) -> None:
-    waiting, looks = Timeout(120.0), 0
+def test_one_that_is_never_checked_without_a_pause_ends_all_the_same(after: Callable[[float], None]) -> None:
+    waiting, checks = Timeout(120.0), 0
     while not waiting.expired():
         after(60.0)
-        looks += 1
-    assert looks == 12
+        checks += 1
+    assert checks == 12

@@ -259,8 +259,8 @@ def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
     archive.put(f"songs/_pending/{A}.json", b"not json")
     add_pending(bucket, B)
     assert alarm() == (
-        f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, and nothing goes on with "
-        "what it is about."
+        f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, so no run works on its "
+        "song."
     )
     assert [sample.value for sample in sent.of("kie.unarchived")] == [2]
 

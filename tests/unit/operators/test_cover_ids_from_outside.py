@@ -102,7 +102,10 @@ def test_whoever_names_ids_cannot_make_a_record_grow_for_ever(kie: SimulatorServ
     assert len(pending.offered_cover_task_ids) == 20
 
 
-def test_an_event_with_an_id_that_is_none_starts_its_song(kie: SimulatorServer, archive: StoredFiles) -> None:
+@pytest.mark.parametrize("wrong", ["../x", " ", ["x"], {"x": 1}, "\ud83d", "x" * 200])
+def test_an_event_with_an_id_that_is_none_starts_its_song(
+    kie: SimulatorServer, archive: StoredFiles, wrong: Any
+) -> None:
     song = music(kie)
-    start_by_event(song, cover_task_id="../x")
+    start_by_event(song, cover_task_id=wrong)
     assert archive.json(f"songs/_pending/{song}.json")["offered_cover_task_ids"] == []

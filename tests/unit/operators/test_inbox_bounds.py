@@ -75,7 +75,7 @@ def test_the_count_is_there_before_the_first_song_is_recorded(
     def refuse(*_: Any, **__: Any) -> None:
         raise S3AccessDenied("PutObject")
 
-    monkeypatch.setattr(SongArchive, "note", refuse)
+    monkeypatch.setattr(SongArchive, "update_pending", refuse)
     with pytest.raises(S3AccessDenied):
         look(archive, one=ids(1))
     assert [taken["songs"] for taken in archive.json("songs/_inbox.json")["taken"]] == [1]

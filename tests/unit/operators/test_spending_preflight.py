@@ -9,7 +9,6 @@ import pytest
 
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.pending import read_pending
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieOutOfCredits
 from airflow_kie.hooks.archive import open_bucket
@@ -77,7 +76,7 @@ def test_an_events_song_that_is_over_the_cap_waits_for_a_person(kie: SimulatorSe
     }
     with pytest.raises(SongsRefused):
         listed(event, max_covers=0)
-    pending = read_pending(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(A))
+    pending = SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(A)).pending()
     assert pending is not None
     assert pending.last_failure is not None
     assert pending.last_failure.reason == SongsRefused.reason

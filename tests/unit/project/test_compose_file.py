@@ -61,7 +61,7 @@ def test_the_stack_does_not_start_without_its_secrets(name: str) -> None:
         read_compose(values)
 
 
-def test_no_secret_stands_in_the_file(compose: ComposeFile) -> None:
+def test_no_secret_is_in_the_file(compose: ComposeFile) -> None:
     text = COMPOSE.read_text(encoding="utf-8")
     assert re.findall(r"(?i)^ *\w*(?:password|secret|fernet_key)\w*: +(?!\$\{)\S.*$", text, re.M) == []
 
@@ -142,7 +142,7 @@ def test_health_is_what_others_will_meet(compose: ComposeFile) -> None:
     assert "-e" in compose.services["redis"]["healthcheck"]["test"]  # redis-cli ends with 0 on an error without it
 
 
-def test_replicas_are_said_in_the_way_that_podman_compose_understands_too(compose: ComposeFile) -> None:
+def test_replicas_are_written_in_the_way_that_podman_compose_understands_too(compose: ComposeFile) -> None:
     replicated = {name: service["deploy"] for name, service in compose.services.items() if "replicas" in str(service)}
     assert {name: int(deploy["replicas"]) for name, deploy in replicated.items()} == {
         "scheduler": 1,
@@ -248,7 +248,7 @@ def test_every_image_of_others_has_a_stand_in_but_grafanas(compose: ComposeFile)
 
 
 def test_podman_starts_in_the_order_of_the_compose_file(tmp_path: Path) -> None:
-    """With an older podman, and a container that gets healthy at the second look."""
+    """With an older podman, and a container that gets healthy at the second check."""
     called = tmp_path / "called"
     podman = tmp_path / "podman"
     podman.write_text(
@@ -262,8 +262,8 @@ def test_podman_starts_in_the_order_of_the_compose_file(tmp_path: Path) -> None:
     podman.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     calls = (["--version", ""], ["wait", "--condition=healthy", "db"], ["create", "--requires=db", "--name", "web"])
-    said = [subprocess.run([FRONT, *call], env=environment, check=True, capture_output=True).stdout for call in calls]
-    assert said[0] == b"podman version 4.6.0\n"
+    shown = [subprocess.run([FRONT, *call], env=environment, check=True, capture_output=True).stdout for call in calls]
+    assert shown[0] == b"podman version 4.6.0\n"
     assert called.read_text().splitlines() == ["--version", *["healthcheck run db"] * 2, "create --name web"]
 
 
@@ -292,9 +292,9 @@ def test_what_the_image_copies_is_let_through_and_secrets_are_not() -> None:
 
 
 def test_everything_that_the_demo_and_the_simulator_import_is_let_through() -> None:
-    look = "import sys, local_stack.distributed_demo, kie_simulator.__main__ as _; print(*sys.modules)"
+    program = "import sys, local_stack.distributed_demo, kie_simulator.__main__ as _; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "include")}
-    done = subprocess.run([sys.executable, "-c", look], env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
     lines = (PROJECT / ".dockerignore").read_text().splitlines()
     let_through = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
     for module in done.stdout.split():

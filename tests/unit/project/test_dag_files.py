@@ -31,14 +31,14 @@ def dags_in(file: Path) -> dict[str, Any]:
 @functools.cache
 def modules_after(code: str) -> set[str]:
     """Return the top-level modules that a fresh process holds after it has run some code."""
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"],
         env=os.environ,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    return set(said.splitlines()[-1].split())
+    return set(output.splitlines()[-1].split())
 
 
 @every_file

@@ -21,7 +21,7 @@ def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code() ->
         assert text == tables.with_tables(text), f"{page.name} is out of date: .venv/bin/python -m tools.tables"
 
 
-def test_every_table_stands_in_some_page() -> None:
+def test_every_table_is_in_some_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
     assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
 
@@ -72,7 +72,7 @@ def test_the_help_keeps_names_as_they_are_written() -> None:
     assert "Start the stack with Airflow's UI" in shown
 
 
-def test_every_dag_of_the_project_stands_in_the_readme() -> None:
+def test_every_dag_of_the_project_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     dag_ids = {
         found for file in (ROOT / "dags").glob("*.py") for found in re.findall(r'dag_id="(\w+)"', file.read_text())

@@ -1,4 +1,4 @@
-"""The licence page is that of the lock, and a licence that nobody has looked at is refused."""
+"""The licence page is that of the lock, and a licence that nobody has checked is refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_version_that_is_not_installed_is_not_judged_by_another_one() -> None:
         licences.row(licences.Pin("some", "2.0"), metadata(License_Expression="MIT"))
 
 
-def test_the_notice_of_the_recordings_stands_beside_them() -> None:
+def test_the_notice_of_the_recordings_is_beside_them() -> None:
     assert list(RECORDINGS.glob("*.json"))
     notice = (RECORDINGS / "LICENSE").read_text(encoding="utf-8")
     assert notice.startswith("MIT License")

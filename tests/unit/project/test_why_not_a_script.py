@@ -26,10 +26,10 @@ def functions(file: Path) -> set[str]:
 
 
 def test_the_table_has_a_row_for_each_thing_that_goes_wrong() -> None:
-    told = " ".join(row[0] for row in ROWS)
+    listed = " ".join(row[0] for row in ROWS)
     for what in ("worker dies", "answer", "cleared", "down for a day", "link", "callback", "0 bytes", "two runs",
                  "credits", "bucket"):  # fmt: skip
-        assert what in told.lower(), what
+        assert what in listed.lower(), what
     assert {len(row) for row in ROWS} == {4}
 
 
@@ -40,7 +40,7 @@ def test_a_row_names_a_test_that_exists(row: list[str]) -> None:
     assert [(file, name) for file, name in named if name not in functions(ROOT / file)] == []
 
 
-def test_what_is_said_of_stock_providers_is_tested_too() -> None:
+def test_what_is_claimed_of_stock_providers_is_tested_too() -> None:
     intro = SECTION.partition("|")[0]
     assert [file for file, _ in named_tests(intro)] == ["tests/unit/operators/test_stock_operators.py"]
     assert all((ROOT / file).is_file() for file, _ in named_tests(intro))

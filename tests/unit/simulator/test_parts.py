@@ -30,7 +30,7 @@ def test_the_signature_is_the_one_that_openssl_computes() -> None:
     assert signature("key", "9f8e", 1769670760) == "m7csn+ICLeia02wW7QnVAqXXhvQ2dt+rUoxkBM85P6U="
 
 
-def test_a_clock_moves_forward_by_what_it_is_told_and_keeps_its_time_when_the_speed_changes() -> None:
+def test_a_clock_moves_forward_by_what_it_is_given_and_keeps_its_time_when_the_speed_changes() -> None:
     clock = Clock()
     start = clock.now()
     clock.advance(86_400)
@@ -97,7 +97,7 @@ def test_a_market_model_makes_what_its_name_says(model: str, roles: tuple[str, .
     assert result_roles(model) == roles
 
 
-def test_a_prompt_gives_a_title_of_its_telling_words() -> None:
+def test_a_prompt_gives_a_title_of_its_significant_words() -> None:
     assert title_from_prompt("a song about the quiet rain of May in Lisbon", "seed") == "Quiet Rain May Lisbon"
     assert title_from_prompt("...", "seed")
 

@@ -63,7 +63,7 @@ Check = Callable[..., Checked]
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands change how this process looks connections up, for one test."""
+    """Let the commands change how this process finds connections, for one test."""
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
 
 
@@ -121,7 +121,7 @@ def test_one_cover_is_made_and_every_assumption_that_kie_documents_holds(
     checked = spend(check, song)
     assert len(kie.control.ledger("cover")) == 1
     flags = [line for line in checked.out.splitlines() if line.startswith("  successFlag")]
-    assert flags and len(flags) == len(set(flags)), "each is told once, however often it is read"
+    assert flags and len(flags) == len(set(flags)), "each is named once, however often it is read"
     assert set(checked.verdicts) == {one.sentence for one in ASSUMPTIONS}
     assert checked.broken == {ABOUT_FILES}, "the simulator serves its files itself"
     assert checked.seen("A cover costs at most [kie] credits_per_cover.").startswith("4 credits")
@@ -132,15 +132,15 @@ def test_one_cover_is_made_and_every_assumption_that_kie_documents_holds(
     }
 
 
-def test_the_paid_id_is_told_at_once_and_noted_in_the_bucket(
+def test_the_paid_id_is_reported_at_once_and_recorded_in_the_bucket(
     check: Check, song: str, kie: SimulatorServer, archive: StoredFiles
 ) -> None:
     checked = spend(check, song)
     paid = kie.control.ledger("cover")[0]["task_id"]
     assert checked.out.splitlines()[5] == f"Cover task made: {paid}."
     pending = archive.json(f"songs/_pending/{song}.json")
-    noted = (pending["cover_task_ids"], pending["kie_conn_id"], pending["title"])
-    assert noted == ([paid], "kie_default", "Velvet Harbour")
+    recorded = (pending["cover_task_ids"], pending["kie_conn_id"], pending["title"])
+    assert recorded == ([paid], "kie_default", "Velvet Harbour")
 
 
 def test_a_song_whose_archive_names_a_cover_is_refused(check: Check, song: str, kie: SimulatorServer) -> None:
@@ -196,7 +196,7 @@ def test_a_song_that_is_unknown_or_unfinished_is_refused(check: Check, kie: Simu
 
 
 @pytest.mark.parametrize(
-    ("habit", "broken", "told"),
+    ("habit", "broken", "shown"),
     [
         ({"http": 400}, "A second create for a song comes with HTTP 200.", "HTTP 400"),
         ({"code": 409}, "A second create for a song is refused with code 400.", "code 409"),
@@ -204,18 +204,18 @@ def test_a_song_that_is_unknown_or_unfinished_is_refused(check: Check, kie: Simu
         ({"data": "string"}, "A second create for a song names the first cover at data.taskId.", "is data itself"),
     ],
 )  # fmt: skip
-def test_another_form_of_the_duplicate_answer_is_told_as_broken(
-    check: Check, song: str, kie: SimulatorServer, habit: dict[str, Any], broken: str, told: str
+def test_another_form_of_the_duplicate_answer_is_reported_as_broken(
+    check: Check, song: str, kie: SimulatorServer, habit: dict[str, Any], broken: str, shown: str
 ) -> None:
     kie.control.set(duplicate=habit)
     checked = spend(check, song)
     assert checked.verdicts[broken] == "did not hold"
-    assert told in checked.seen(broken)
+    assert shown in checked.seen(broken)
     assert checked.code == 1
     assert len(kie.control.ledger("cover")) == 1
 
 
-def test_other_habits_are_told_too(check: Check, song: str, kie: SimulatorServer) -> None:
+def test_other_habits_are_reported_too(check: Check, song: str, kie: SimulatorServer) -> None:
     kie.control.set(time_format="epoch", cover_images=3, download_link_minutes=5)
     kie.control.add_fault("details", "data_null", kind="cover", times=2)
     checked = spend(check, song)

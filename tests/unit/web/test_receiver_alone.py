@@ -28,7 +28,7 @@ from airflow_kie.web.receiver.rest import AirflowApi, AirflowRefused, RestGatewa
 from airflow_kie.web.receiver.server import BoundedProtocol
 from airflow_task import StoredFiles
 from answering_server import Seen, says, serving
-from webhook_world import SECRET
+from fake_gateway import SECRET
 
 SONG = "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"
 World = Callable[..., RestGateway]
@@ -103,7 +103,7 @@ def test_a_song_in_work_is_left_alone_while_airflow_cannot_say_whether_its_run_g
     assert world().register("kie_default", SONG, Claim.SONG) is False
 
 
-def test_a_song_cannot_be_noted_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_song_cannot_be_recorded_without_a_bucket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "")
     with pytest.raises(NoBucket, match="no bucket is set"):
         world().register("kie_default", SONG, Claim.SONG)
@@ -114,7 +114,7 @@ def test_a_task_that_waits_is_left_to_its_next_read(world: World) -> None:
     assert world().wake_sensors(SONG) == 0
 
 
-def test_a_token_that_airflow_refuses_is_read_anew_from_its_file(world: World, tmp_path: Path) -> None:
+def test_a_token_that_airflow_refuses_is_read_again_from_its_file(world: World, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("new\n")
 
     def reply(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -129,10 +129,10 @@ def test_a_token_that_airflow_refuses_is_read_anew_from_its_file(world: World, t
 
 
 @pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (403, b"{}"), (301, b""), (500, b"oops"), (200, b"<html>")])
-def test_an_answer_that_is_none_is_told_without_the_token(world: World, status: int, body: bytes) -> None:
-    with serving(says(body, status=status)) as airflow, pytest.raises(AirflowRefused, match="/api/v2/assets") as told:
+def test_an_answer_that_is_none_is_reported_without_the_token(world: World, status: int, body: bytes) -> None:
+    with serving(says(body, status=status)) as airflow, pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
         world(airflow.url).asset_id()
-    assert "a token" not in str(told.value)
+    assert "a token" not in str(raised.value)
 
 
 def test_an_asset_that_no_dag_has_declared_sends_no_event(world: World) -> None:

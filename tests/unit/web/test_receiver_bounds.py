@@ -16,7 +16,7 @@ from airflow_kie.web.receiver.server import BoundedProtocol, Phase
 from asgi_server import serving
 
 LONG = 200.0
-"""Seconds that no machine stands still for; what fails still ends before pytest's own limit."""
+"""Seconds that even a busy machine needs for nothing here; what fails still ends before pytest's own limit."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

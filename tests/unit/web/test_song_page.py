@@ -50,8 +50,8 @@ def pending(**facts: Any) -> Pending:
     return new_pending("a1", received_from="inbox", now=NOW).changed(**facts)
 
 
-def page(stored: Manifest | None, owed: Pending | None, *, active: bool = False) -> SongPage:
-    return song_page(KEYS, stored, owed, active=active, now=NOW)
+def page(stored: Manifest | None, pending_record: Pending | None, *, active: bool = False) -> SongPage:
+    return song_page(KEYS, stored, pending_record, active=active, now=NOW)
 
 
 def failed(reason: str, message: str) -> Pending:
@@ -59,7 +59,7 @@ def failed(reason: str, message: str) -> Pending:
 
 
 @pytest.mark.parametrize(
-    ("stored", "owed", "active", "state", "says"),
+    ("stored", "pending_record", "active", "state", "says"),
     [
         (manifest(), None, False, State.ARCHIVED, "whole and checked"),
         (manifest(), pending(working=WORKING), False, State.ARCHIVED, "whole and checked"),
@@ -74,16 +74,16 @@ def failed(reason: str, message: str) -> Pending:
         (None, None, False, State.UNKNOWN, "not an audio id"),
     ],
 )
-def test_the_state_of_a_song_in_words(
-    stored: Manifest | None, owed: Pending | None, active: bool, state: State, says: str
+def test_the_state_of_a_song_is_a_sentence(
+    stored: Manifest | None, pending_record: Pending | None, active: bool, state: State, says: str
 ) -> None:
-    shown = page(stored, owed, active=active)
+    shown = page(stored, pending_record, active=active)
     assert shown.state is state
     assert says in shown.sentence
 
 
 @pytest.mark.parametrize("reason", sorted(KieError.by_reason))
-def test_every_typed_failure_tells_what_to_do_once(reason: str) -> None:
+def test_every_typed_failure_says_what_to_do_once(reason: str) -> None:
     error = KieError.by_reason[reason]("KIE's words", task_id="c1", source_id="a1")
     shown = page(None, failed(reason, str(error))).trouble
     assert shown is not None
@@ -104,7 +104,7 @@ def test_a_failure_of_somebody_elses_error_sends_to_the_log() -> None:
     assert (shown.happened, "log" in shown.todo) == ("Division by zero.", True)
 
 
-def test_a_failure_of_an_earlier_run_is_told_as_such_while_a_run_works_on_the_song() -> None:
+def test_a_failure_of_an_earlier_run_is_marked_as_such_while_a_run_works_on_the_song() -> None:
     shown = page(None, failed("out_of_credits", "x"), active=True).trouble
     assert shown is not None and shown.heading.startswith("An earlier attempt: ")
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_a_harmless_one_of_the_song_is_counted_and_not_shown(
     assert ([file.name for file in shown.files], shown.hidden) == (["cover-1.png"], 1)
 
 
-def test_kies_own_copy_is_told_with_its_end() -> None:
+def test_kies_own_copy_is_shown_with_its_end() -> None:
     for days, word in ((1, "kept until 21 November 2026"), (-1, "deleted on 19 November 2026")):
         facts = dict(page(manifest(cover(expires_at=NOW + timedelta(days=days))), None).facts)
         assert word in facts["KIE's own copy"]

@@ -215,8 +215,5 @@ class InboxBucket:
 
 
 def _read(record: type[R], bucket: Bucket, key: str) -> R | None:
-    try:
-        stored = bucket.get_json(key)
-    except ValueError as error:
-        raise ArchiveUnreadable(str(error)) from error
+    stored = bucket.get_json(key)
     return None if stored is None else record.from_json(stored, bucket.url(key))

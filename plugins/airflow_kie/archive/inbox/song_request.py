@@ -53,6 +53,10 @@ def _storable(text: str) -> str:
     return text
 
 
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, (bool, int, float)) else value
+
+
 def _map(value: Any) -> Any:
     decoded = _decoded(value) if isinstance(value, str) else value
     if not isinstance(decoded, Mapping):
@@ -61,7 +65,7 @@ def _map(value: Any) -> Any:
 
 
 TaskId = Annotated[str, AfterValidator(_task_id)]
-_Text = Annotated[str, Field(max_length=256, coerce_numbers_to_str=True), AfterValidator(_storable)]
+_Text = Annotated[str, Field(max_length=256), AfterValidator(_storable), BeforeValidator(_text)]
 _Name = Annotated[
     str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(_storable)
 ]

@@ -142,15 +142,6 @@ class Bucket:
         with self._errors("DeleteObject", key):
             return if_unchanged(self.client.delete_object, self._object(key), etag)
 
-    def get_bytes(self, key: str, *, max_bytes: int = _JSON_LIMIT) -> bytes | None:
-        """Return a small object's content, None where it does not exist.
-
-        :param max_bytes: more than this is refused, so that a stray large object cannot fill the memory.
-        :raises ArchiveUnreadable: for an object larger than that.
-        """
-        version = self._small(key, max_bytes)
-        return version and version[1]
-
     def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
         """Return which version of an object is there and its content, None where it does not exist.
 
@@ -172,20 +163,16 @@ class Bucket:
 
         :raises ArchiveUnreadable: when it is not JSON, or too large.
         """
-        version = self._small(key, _JSON_LIMIT)
+        version = self.get_version(key, max_bytes=_JSON_LIMIT)
         if version is None:
             return None, None
         facts, content = version
+        if len(content) > _JSON_LIMIT:
+            raise ArchiveUnreadable(f"{self.url(key)} is larger than the {_JSON_LIMIT:,} bytes that are read of it")
         try:
             return json.loads(content), facts.etag
         except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
             raise ArchiveUnreadable(f"{self.url(key)} is not JSON: {e}") from e
-
-    def _small(self, key: str, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
-        version = self.get_version(key, max_bytes=max_bytes)
-        if version and len(version[1]) > max_bytes:
-            raise ArchiveUnreadable(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read of it")
-        return version
 
     def head(self, key: str) -> ObjectFacts | None:
         """Return what S3 says of an object, None where it does not exist."""

@@ -35,7 +35,7 @@ def bucket_findings() -> Iterator[Finding]:
     try:
         bucket, keys = open_archive()
         bucket.try_to_write(keys.probe)
-        bucket.get_bytes(keys.probe)  # deleted by now: S3 says so only to those who may read and list
+        bucket.get_version(keys.probe, max_bytes=0)  # deleted by now: S3 says so only to those who may read and list
         next(bucket.list(keys.pending), None)
     except KieError as error:
         yield failed("bucket", error)

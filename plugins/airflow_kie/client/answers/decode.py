@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
-from airflow_kie.client.answers.envelope import COMMON_CODES, Envelope, Response, decode_envelope, error_in
+from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import value_at, values_at
 from airflow_kie.client.operations.operation import State, TaskOperation
@@ -112,17 +112,20 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         decided = 400 <= response.status < 500 and response.status not in _UNDECIDED
         return Refused(known) if decided else Lost(known)
     task_id = _named_id(kind, envelope.data)
-    if envelope.code in kind.duplicate_codes:
-        return _duplicate(kind, source, task_id, envelope)
     refusal = error_in(envelope, kind.name, kind.create_errors)
-    if refusal is not None:
-        if envelope.code in _UNDECIDED:
-            return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
-        undecided = envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError)
-        return Lost(refusal) if undecided else Refused(refusal)
-    if not task_id:
-        return Lost(errors.KieBadAnswer("KIE accepted the create and named no task", kind=kind.name, code=200))
-    return Created(task_id)
+    if envelope.code in kind.duplicate_codes:
+        own = [str(value) for value in source.values()]
+        if task_id and task_id not in own:
+            return Created(task_id, duplicate=True)
+        facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
+        return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
+    if refusal is None:
+        accepted = "KIE accepted the create and named no task"
+        return Created(task_id) if task_id else Lost(errors.KieBadAnswer(accepted, kind=kind.name, code=200))
+    if envelope.code in _UNDECIDED:
+        return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
+    undecided = envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError)
+    return Lost(refusal) if undecided else Refused(refusal)
 
 
 def decode_details(kind: TaskOperation, task_id: str, response: Response) -> DetailsAnswer:
@@ -221,14 +224,6 @@ def _named_id(kind: TaskOperation, data: Any) -> str | None:
     if isinstance(named, bool) or not isinstance(named, (str, int)):
         return None
     return str(named) if _ID.fullmatch(str(named)) else None
-
-
-def _duplicate(kind: TaskOperation, source: Mapping[str, Any], task_id: str | None, envelope: Envelope) -> CreateAnswer:
-    own = [str(value) for value in source.values()]
-    if task_id and task_id not in own:
-        return Created(task_id, duplicate=True)
-    facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
-    return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
 
 
 def _state(kind: TaskOperation, word: Any) -> State | None:

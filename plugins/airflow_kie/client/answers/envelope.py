@@ -115,14 +115,12 @@ def _without_envelope(response: Response, retry_after: float | None) -> KieError
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else None
+    if isinstance(value, str):
+        return int(value) if _DIGITS.fullmatch(value.strip()) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(header: str | None) -> float | None:
     """Return Retry-After's seconds; its date form is not worth a parser: KIE documents neither."""
-    digits = (value or "").strip()
-    return min(float(digits), LONGEST_RETRY_AFTER) if _DIGITS.fullmatch(digits) else None
+    seconds = _whole(header)
+    return None if seconds is None else min(float(seconds), LONGEST_RETRY_AFTER)

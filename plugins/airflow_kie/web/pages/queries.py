@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
+from airflow_kie.archive.pending import Failure
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.assets import COVER
 from airflow_kie.client.errors import KieConnectionInvalid
@@ -72,11 +74,13 @@ def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
     return songs
 
 
-def refusal_of_run(dag_id: str, run_id: str) -> tuple[str, str] | None:
-    """Return reason and message with which the list of a run's songs has failed, None if it has not."""
-    pushed = metadata.xcoms_of_run(dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,))
-    found = (value for value in pushed if isinstance(value, Mapping))
-    return next(((str(failure.get("reason")), str(failure.get("message"))) for failure in found), None)
+def failure_of_run(dag_id: str, run_id: str) -> Failure | None:
+    """Return why the list of a run's songs has failed, None if it has not."""
+    for value in metadata.xcoms_of_run(dag_id, run_id, ("KieSongListOperator",), (FAILURE_KEY,)):
+        if isinstance(value, Mapping):
+            reason, message = str(value.get("reason")), str(value.get("message"))
+            return Failure(reason=reason, message=message, at=datetime.now(UTC))
+    return None
 
 
 def last_archived(place: Place, count: int) -> list[str]:

@@ -58,7 +58,7 @@ def _of_request(request: Request) -> dict[str, Any]:
     """Return what every template shows of a request."""
     # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
     framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
-    root = root_of(request)
+    root = address(request)
     return {"root": root, "airflow": root.removesuffix("/kie"), "framed": framed}
 
 
@@ -107,13 +107,10 @@ def spending_notices() -> list[str]:
         return []
 
 
-def root_of(request: Request) -> str:
-    """Return the path under which this app is mounted, with what `[api] base_url` puts before it."""
-    return str(request.scope.get("root_path", "")).rstrip("/")
-
-
-def run_root(request: Request, dag_id: str, run_id: str) -> str:
-    return f"{root_of(request)}/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
+def address(request: Request, *parts: str) -> str:
+    """Return a path below the one under which this app is mounted, with what `[api] base_url` puts before it."""
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    return "/".join((root, *(quote(part, safe="") for part in parts)))
 
 
 def add_refusals(app: FastAPI) -> None:

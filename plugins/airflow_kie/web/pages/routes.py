@@ -22,15 +22,15 @@ from airflow_kie._airflow_private.metadata import run_is_active
 from airflow_kie._airflow_private.process import read_access
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import read_manifest
-from airflow_kie.archive.pending import list_pending, read_pending
+from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.files import file_answer
 from airflow_kie.web.pages.queries import Place
-from airflow_kie.web.pages.responses import HEADERS, NothingToShow, add_refusals, page_answer, root_of, run_root
-from airflow_kie.web.pages.view_model import SongPage, State, refusal, song_page, unreadable_page
+from airflow_kie.web.pages.responses import HEADERS, NothingToShow, add_refusals, address, page_answer
+from airflow_kie.web.pages.view_model import SongPage, State, song_page, trouble_of, unreadable_page
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def file(
 
 def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     named = request.path_params
-    of_run = run_root(request, named["dag_id"], named["run_id"]) if "run_id" in named else ""
+    of_run = address(request, "runs", named["dag_id"], named["run_id"]) if "run_id" in named else ""
     return page_answer(
         request,
         "song.html",
@@ -105,7 +105,7 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
         refresh=SONG_REFRESH if page.state in CHANGING else 0,
         page=page,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
-        files=f"{of_run or root_of(request)}/songs/{quote(page.music_task_id, safe='')}/files",
+        files=f"{of_run or address(request)}/songs/{quote(page.music_task_id, safe='')}/files",
         of_run=of_run,
     )
 
@@ -117,9 +117,10 @@ def _read(place: Place, music_task_id: str, *, files_only: bool = False) -> Song
     :raises KeyRefused: for an invalid id.
     :raises KieError: when the bucket cannot be read.
     """
-    keys, bucket = place.keys(music_task_id), place.open()
-    manifest = read_manifest(bucket, keys)
-    pending = None if files_only else read_pending(bucket, keys)
+    keys = place.keys(music_task_id)
+    archive = SongArchive(place.open(), keys)
+    manifest = archive.manifest()
+    pending = None if files_only else archive.pending()
     working = pending.working if pending else None
     active = working is not None and run_is_active(working.dag_id, working.run_id)
     return song_page(keys, manifest, pending, active=active, now=datetime.now(UTC))
@@ -133,7 +134,7 @@ def songs(request: Request, place: Annotated[Place, Depends(place_of)], id: str 
     wanted = id.strip()
     if wanted:
         place.keys(wanted)  # an invalid id gets its sentence here
-        return RedirectResponse(f"{root_of(request)}/songs/{quote(wanted, safe='')}", 303, HEADERS)
+        return RedirectResponse(address(request, "songs", wanted), 303, HEADERS)
     found = list(itertools.islice(list_pending(place.open(), ArchiveKeys(place.prefix)), _PENDING_READ))
     newest = sorted(found, key=lambda item: item[1].last_modified, reverse=True)[:PENDING_SHOWN]
     pages = _read_many({keys.music_task_id: place for keys, _ in newest})
@@ -147,7 +148,7 @@ def songs(request: Request, place: Annotated[Place, Depends(place_of)], id: str 
 def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response:
     """Show the songs of a run."""
     songs = queries.songs_of_run(dag_id, run_id)
-    refused = None if songs else queries.refusal_of_run(dag_id, run_id)
+    failure = None if songs else queries.failure_of_run(dag_id, run_id)
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
     number = min(max(1, _number(page, 1)), pages)
     read = _read_many(dict(itertools.islice(songs.items(), (number - 1) * SONGS_PER_PAGE, number * SONGS_PER_PAGE)))
@@ -155,10 +156,10 @@ def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response
         request,
         "run.html",
         refresh=RUN_REFRESH if any(song.state in CHANGING for song in read) else 0,
-        run_root=run_root(request, dag_id, run_id),
+        run_root=address(request, "runs", dag_id, run_id),
         songs=read,
         count=counted(len(songs)),
-        trouble=refusal(*refused, now=datetime.now(UTC)) if refused else None,
+        trouble=trouble_of(failure) if failure else None,
         number=number,
         pages=pages,
     )

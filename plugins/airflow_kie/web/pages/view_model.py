@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest
+from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
 from airflow_kie.archive.pending import Failure, Pending, WaitingFor
 from airflow_kie.client.errors import KieError, error_class
 
@@ -104,18 +104,20 @@ def song_page(
     :param now: the time, for what KIE still has.
     """
     state, sentence = _state(manifest, pending, active=active)
-    files = _shown(keys, manifest)
-    title = (manifest and manifest.song.title) or (pending and pending.title) or ""
+    files, song = _shown(keys, manifest), manifest.song if manifest else SongRecord()
+    title = song.title or (pending and pending.title) or ""
+    subtitle = (song.tags, length(song.duration_seconds), "instrumental" if song.instrumental else "")
+    failure = pending.last_failure if pending else None
     return SongPage(
         music_task_id=keys.music_task_id,
         title=cut(title).strip() or f"Song {keys.music_task_id}",
         state=state,
         sentence=sentence,
-        subtitle=_subtitle(manifest),
+        subtitle=" · ".join(cut(part) for part in subtitle if part),
         files=files,
         hidden=len(manifest.files) - len(files) if manifest else 0,
-        trouble=_trouble(pending.last_failure, again=active) if pending and pending.last_failure else None,
-        facts=tuple((name, text) for name, text in _facts(keys, manifest, pending, now) if text),
+        trouble=trouble_of(failure, again=active) if failure else None,
+        facts=tuple((name, text) for name, text in _facts(keys, song, manifest, pending, now) if text),
         warnings=tuple(cut(warning) for warning in manifest.warnings) if manifest else (),
         run=_run(manifest, pending),
     )
@@ -128,13 +130,8 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
         title=f"Song {keys.music_task_id}",
         state=State.FAILED,
         sentence="What is archived of it is untouched.",
-        trouble=_trouble(Failure(reason=error.reason, message=str(error), at=now), again=False),
+        trouble=trouble_of(Failure(reason=error.reason, message=str(error), at=now)),
     )
-
-
-def refusal(reason: str, message: str, *, now: datetime) -> Trouble:
-    """Return why a run has begun without a song."""
-    return _trouble(Failure(reason=reason, message=message, at=now), again=False)
 
 
 def cut(text: str) -> str:
@@ -156,11 +153,14 @@ def length(seconds: float | None) -> str:
 
 
 def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) -> tuple[State, str]:
-    if pending is None:
-        return _nothing_pending(manifest)
-    missing = pending.wanted.missing_in(manifest)
+    missing = pending.wanted.missing_in(manifest) if pending else ()
     if manifest and not missing:
-        return _nothing_pending(manifest)
+        return State.ARCHIVED, "Everything that was asked for is here, whole and checked."
+    if pending is None:
+        return State.UNKNOWN, (
+            "Nothing of this song is in the archive, and nobody has asked for it. Check the id: it is the task id of "
+            "kie.ai/logs, not an audio id. To archive it, trigger music_cover with it."
+        )
     missed = f"Archived, but still pending: {', '.join(_PLURALS[kind] for kind in missing)}. " if manifest else ""
     if active and pending.waiting_for:
         return State.IN_PROGRESS, missed + _waiting(pending.waiting_for)
@@ -195,17 +195,11 @@ _SOURCES = {
 }
 
 
-def _nothing_pending(manifest: Manifest | None) -> tuple[State, str]:
-    if manifest:
-        return State.ARCHIVED, "Everything that was asked for is here, whole and checked."
-    return State.UNKNOWN, (
-        "Nothing of this song is in the archive, and nobody has asked for it. Check the id: it is the task id of "
-        "kie.ai/logs, not an audio id. To archive it, trigger music_cover with it."
-    )
+def trouble_of(failure: Failure, *, again: bool = False) -> Trouble:
+    """Return the typed error's sentences: its message begins with what happened and ends with what to do.
 
-
-def _trouble(failure: Failure, *, again: bool) -> Trouble:
-    """Return the typed error's sentences: its message begins with what happened and ends with what to do."""
+    :param again: a run tries it again.
+    """
     error = error_class(failure.reason)
     todo = error.todo if error else "Read the log of the red task, fix what it names, and clear the task."
     heading = error.what if error else "A task of the song failed"
@@ -222,37 +216,25 @@ def _trouble(failure: Failure, *, again: bool) -> Trouble:
 # --- what else is known ---
 
 
-def _subtitle(manifest: Manifest | None) -> str:
-    if manifest is None:
-        return ""
-    song = manifest.song
-    parts = (song.tags, length(song.duration_seconds), "instrumental" if song.instrumental else "")
-    return " · ".join(cut(part) for part in parts if part)
-
-
 def _facts(
-    keys: SongKeys, manifest: Manifest | None, pending: Pending | None, now: datetime
+    keys: SongKeys, song: SongRecord, manifest: Manifest | None, pending: Pending | None, now: datetime
 ) -> tuple[tuple[str, str], ...]:
-    labels = manifest.labels if manifest else pending.labels if pending else ()
-    first_seen = (manifest and manifest.first_seen_at) or (pending and pending.first_seen_at) or None
+    known = manifest or pending
     return (
         ("Music task id", keys.music_task_id),
-        ("Model", cut((manifest and manifest.song.model) or "")),
-        ("Generated", day(manifest.song.completed_at if manifest else None)),
-        ("Received", day(first_seen)),
+        ("Model", cut(song.model or "")),
+        ("Generated", day(song.completed_at)),
+        ("Received", day(known.first_seen_at if known else None)),
         ("Archived", day(manifest.created_at if manifest else None)),
         ("KIE's own copy", _kies_copy(manifest, pending, now)),
-        *((f"Label {cut(label.name)}", cut(label.value)) for label in labels),
+        *((f"Label {cut(label.name)}", cut(label.value)) for label in (known.labels if known else ())),
     )
 
 
 def _kies_copy(manifest: Manifest | None, pending: Pending | None, now: datetime) -> str:
-    ends = [file.expires_at for file in manifest.files if file.expires_at] if manifest else []
-    if not ends and pending and pending.expires_at:
-        ends = [pending.expires_at]
-    if not ends:
-        return ""
-    return f"kept until {day(min(ends))}" if min(ends) > now else f"deleted on {day(min(ends))}"
+    ends = [file.expires_at for file in (manifest.files if manifest else ()) if file.expires_at]
+    end = min(ends, default=pending.expires_at if pending else None)
+    return (f"kept until {day(end)}" if end > now else f"deleted on {day(end)}") if end else ""
 
 
 def _run(manifest: Manifest | None, pending: Pending | None) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -75,18 +76,9 @@ def serve(airflow_url: str, host: str, port: int) -> None:
     _check(airflow)
     app = Starlette(routes=[Mount("/kie", create_app(airflow))])
     app.router.redirect_slashes = False
+    bounds: dict[str, Any] = {"http": BoundedProtocol, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_SECONDS}
     # The access log would hold the tokens of callback URLs; the receiver writes lines of its own.
-    uvicorn.run(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        host=host,
-        port=port,
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
+    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, log_config=None, **bounds)
     api.close()
 
 
@@ -135,12 +127,10 @@ def _check(airflow: RestGateway) -> None:
     """Ask Airflow once: a refusal is logged before the first callback; an Airflow that is unavailable may come back."""
     meanwhile = "songs are recorded, and reconciliation starts them"
     try:
-        known = airflow.asset_id()
+        if airflow.asset_id() is None:
+            log.warning("No DAG has declared the asset %s yet: %s.", MUSIC.uri, meanwhile)
     except (AirflowRefused, OSError) as error:
         log.error("%s. The receiver listens all the same: %s.", error, meanwhile)
-        return
-    if known is None:
-        log.warning("No DAG has declared the asset %s yet: %s.", MUSIC.uri, meanwhile)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_kie import settings
+from airflow_kie._airflow_private import metadata, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Wanted
@@ -26,6 +27,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
 from airflow_kie.web.cache import cached_for_a_minute
 from airflow_kie.web.receiver.connections import Connections
 
@@ -107,22 +109,17 @@ class AirflowGateway(Connections, ABC):
             if not wanted.missing_in(archive.manifest()):
                 return False
             known = archive.pending()
-            if known and self._is_announced(music_task_id):
+            if known and (
+                self._is_announced(music_task_id)
+                or (known.working and self.run_is_active(known.working.dag_id, known.working.run_id))
+                or not (known.unconfirmed or claim is Claim.SONG)
+            ):
                 return False
-            if known and known.working and self.run_is_active(known.working.dag_id, known.working.run_id):
-                return False
-            if known and not known.unconfirmed and claim is not Claim.SONG:
-                return False
-            record = archive.update_pending(
-                received_from="callback",
-                kie_conn_id=kie_conn_id,
-                options=Options.of(wanted),
-                unconfirmed=None if claim is Claim.SONG else claim.value,
-            )
+            unconfirmed = None if claim is Claim.SONG else claim.value
+            news = {"kie_conn_id": kie_conn_id, "options": Options.of(wanted), "unconfirmed": unconfirmed}
+            record = archive.update_pending(received_from="callback", **news)
         if record.unconfirmed:
-            log.warning(
-                "Song %s is recorded, but KIE has not confirmed it: reconciliation asks KIE again.", music_task_id
-            )
+            log.warning("Song %s is recorded, but not confirmed: reconciliation asks KIE again.", music_task_id)
         return not record.unconfirmed
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
@@ -145,6 +142,29 @@ class AirflowGateway(Connections, ABC):
     def _lock_of(self, music_task_id: str) -> threading.Lock:
         """Return the lock under which one callback of a song is handled at a time."""
         return self._locks[hash(music_task_id) % _LOCKS]
+
+
+class InProcessGateway(AirflowGateway):
+    """What the receiver asks of Airflow, answered with the metadata database."""
+
+    def wake(self, waiting: Waiting) -> Wake:
+        return metadata.wake(waiting)
+
+    def wake_sensors(self, kie_task_id: str) -> int:
+        """Resume the sensors that wait for a KIE task: they keep their deadline under its id."""
+        return metadata.wake_by_key([f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
+
+    def run_is_active(self, dag_id: str, run_id: str) -> bool:
+        return metadata.run_is_active(dag_id, run_id)
+
+    def event_was_sent(self, music_task_id: str, since: datetime) -> bool:
+        return metadata.event_was_sent(MUSIC.uri, music_task_id, since)
+
+    def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
+        return metadata.send_asset_event(MUSIC.uri, music_task_id, extra)
+
+    def record_callback(self, kie_conn_id: str, proof: str) -> None:
+        variables.record_variable(variable_of(kie_conn_id), LastCallback(proof).text(), DESCRIPTION)
 
 
 def _open(name: str) -> Bucket:

@@ -7,7 +7,6 @@ reads no connection, and changes nothing.
 """
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -77,9 +76,8 @@ class Claims:
 
     async def _in_time(self, kie_conn_id: str, task_id: str) -> Claim:
         with anyio.move_on_after(ASK_SECONDS):
-            return await to_thread.run_sync(
-                self.ask, kie_conn_id, task_id, abandon_on_cancel=True, limiter=self._threads
-            )
+            how: dict[str, Any] = {"abandon_on_cancel": True, "limiter": self._threads}
+            return await to_thread.run_sync(self.ask, kie_conn_id, task_id, **how)
         log.warning("KIE did not answer in %g s whether task %s is a song.", ASK_SECONDS, task_id)
         return Claim.NOT_ASKED
 
@@ -98,11 +96,11 @@ class Receiver:
     pause: float = 1.0
     _recorded: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(1000, WRITE_EVERY))
     _early: set[Waiting] = field(default_factory=set)
-    _refused_in: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         self.threads = anyio.CapacityLimiter(THREADS)
         self.claims = Claims(self.airflow.ask_kie)
+        self.refused: TTLCache[object, None] = TTLCache(UNVERIFIED_PER_SECOND, ttl=1, timer=self.clock)
 
     async def receive(self, kie_conn_id: str, request: Request, body: bytes, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
@@ -128,13 +126,11 @@ class Receiver:
         return JSONResponse({"status": "received"})
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
-        second, count = int(self.clock()), 1
-        if second == self._refused_in[0]:
-            count += self._refused_in[1]
-        self._refused_in = (second, count)
-        if count > UNVERIFIED_PER_SECOND:
+        self.refused.expire()
+        if len(self.refused) == UNVERIFIED_PER_SECOND:
             metrics.CALLBACKS.add(outcome="rate_limited")
             return Response(status_code=429)
+        self.refused[object()] = None
         metrics.CALLBACKS.add(outcome="refused")
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)
         return Response(status_code=401)
@@ -202,7 +198,7 @@ class Receiver:
             log.exception(lost)
 
     async def _in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        return await to_thread.run_sync(functools.partial(call, *arguments), limiter=self.threads)
+        return await to_thread.run_sync(call, *arguments, limiter=self.threads)
 
 
 def create_app(airflow: AirflowGateway, clock: Callable[[], float] = time.time, pause: float = 1.0) -> FastAPI:

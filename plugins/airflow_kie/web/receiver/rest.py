@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds for one whole request: KIE waits 15 for its answer."""
-_NEWEST_EVENTS = 100
 
 
 class AirflowRefused(Exception):
@@ -139,18 +138,16 @@ class RestGateway(AirflowGateway):
         """Return whether "music complete" was sent for a song since a time, among the newest hundred events."""
 
         def sent() -> bool:
-            params: dict[str, Any] = {"asset_id": self.asset_id(), "timestamp_gte": since.isoformat()}
-            params |= {"order_by": "-timestamp", "limit": _NEWEST_EVENTS}
-            if params["asset_id"] is None:
+            if (asset_id := self.asset_id()) is None:
                 return False
-            events = self.api.call("GET", "/assets/events", "asset_events", params=params)
+            newest = {"asset_id": asset_id, "timestamp_gte": since.isoformat(), "order_by": "-timestamp", "limit": 100}
+            events = self.api.call("GET", "/assets/events", "asset_events", params=newest)
             return any(event.get("partition_key") == music_task_id for event in events)
 
         return self._assumed(sent)
 
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
-        asset_id = self.asset_id()
-        if asset_id is None:
+        if (asset_id := self.asset_id()) is None:
             return False
         body = {"asset_id": asset_id, "partition_key": music_task_id, "extra": extra}
         try:

@@ -50,8 +50,10 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._enter((Phase.RECEIVING, None))
         if len(self.connections) > MAX_CONNECTIONS:
-            waiting = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.may_be_closed]
-            min(waiting, key=lambda one: (one.phase is not Phase.IDLE, one._since)).abort()
+            open_ones = [one for one in self.connections if isinstance(one, BoundedProtocol)]
+            without_answer = [one for one in open_ones if one._phase[0] is not Phase.ANSWERING]
+            closable = [one for one in without_answer if not one.transport.is_closing()]
+            min(closable, key=lambda one: (one._phase[0] is not Phase.IDLE, one._since)).abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
@@ -68,16 +70,6 @@ class BoundedProtocol(H11Protocol):
         self._enter((Phase.IDLE, None))
         super().connection_lost(exc)
 
-    @property
-    def phase(self) -> Phase:
-        """What this connection waits for."""
-        return self._phase[0]
-
-    @property
-    def may_be_closed(self) -> bool:
-        """Whether nobody's answer is lost if it is closed."""
-        return self.phase is not Phase.ANSWERING and not self.transport.is_closing()
-
     def abort(self) -> None:
         """Close the connection at once, whatever has not been sent."""
         self.connections.discard(self)  # now: it is reported as lost only in the loop's next round
@@ -85,9 +77,8 @@ class BoundedProtocol(H11Protocol):
 
     def _update_phase(self) -> None:
         """Begin the next phase, and its time, if what the connection waits for has changed."""
-        phase = self._waits_for()
-        if (phase, self.cycle) != self._phase:
-            self._enter((phase, self.cycle))
+        if (phase := (self._waits_for(), self.cycle)) != self._phase:
+            self._enter(phase)
 
     def _waits_for(self) -> Phase:
         their_state = self.conn.their_state

@@ -1,4 +1,4 @@
-"""Airflow as the callback receiver sees it, in memory: it notes what it is asked."""
+"""Airflow as the callback receiver sees it, in memory: it records what it is asked."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TOKEN_SECRET = "a secret of 32 characters or more"
 
 
 @dataclass
-class FakeWorld:
+class FakeGateway:
     """Airflow as the receiver sees it.
 
     :param keys: the keys of ``kie_default``; other connections have none.
     :param wakes: what becomes of wake-ups, one after the other; the last one stays.
-    :param durable: whether songs can be noted.
+    :param durable: whether songs can be recorded.
     :param claim: what KIE says of every id.
-    :param new: whether a song that is heard of needs a run.
+    :param new: whether a song that is named needs a run.
     """
 
     keys: CallbackKeys = field(default_factory=lambda: CallbackKeys(webhook=(SECRET,)))
@@ -59,6 +59,6 @@ class FakeWorld:
     def record_callback(self, kie_conn_id: str, proof: str) -> None:
         self.asked.append(("record_callback", kie_conn_id, proof))
 
-    def told(self, word: str) -> list[tuple[Any, ...]]:
+    def calls(self, word: str) -> list[tuple[Any, ...]]:
         """Return what was asked with this word."""
         return [asked for asked in self.asked if asked[0] == word]
