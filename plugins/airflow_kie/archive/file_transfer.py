@@ -11,14 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
+import tenacity
 
 from airflow_kie.archive.content.audio import check_audio
 from airflow_kie.archive.content.checks import LYRICS_FACTS, ContentFacts, text_file
@@ -48,7 +41,7 @@ SPOOL_BYTES = 8 * 1024 * 1024
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
-_PAUSES = wait_exponential(multiplier=1) + wait_random(0, 0.4)
+_PAUSES = tenacity.wait_exponential(multiplier=1) + tenacity.wait_random(0, 0.4)
 
 
 @dataclass(frozen=True)
@@ -113,10 +106,10 @@ class Fetcher:
             body = text_file(source.text)
             digest = hashlib.sha256(body.getvalue()).hexdigest()
             return self._upload(source, body, LYRICS_FACTS, len(body.getvalue()), digest)
-        retrying = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=_PAUSES,
-            retry=retry_if_exception_type((FileDamaged, FileUnreachable)),
+            retry=tenacity.retry_if_exception_type((FileDamaged, FileUnreachable)),
             before_sleep=lambda state: self._log_retry(source, state),
             sleep=self.sleep or time.sleep,
             reraise=True,
@@ -190,7 +183,7 @@ class Fetcher:
         except KieInvalidRequest as e:  # "url is wrong": KIE makes fresh links of its own files only
             raise error from e
 
-    def _log_retry(self, source: Source, state: RetryCallState) -> None:
+    def _log_retry(self, source: Source, state: tenacity.RetryCallState) -> None:
         log.warning(
             "Song %s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
             self.keys.music_task_id, source.kind, source.position, state.attempt_number, _ATTEMPTS,

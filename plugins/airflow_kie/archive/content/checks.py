@@ -54,8 +54,8 @@ _KNOWN_TEXTS: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"<",), "XML"),
     ((b"{", b"["), "JSON"),
 )
-# Form: where its mark is in the head, and the mark.
-_AUDIO_MARKS = (("FLAC", 0, b"fLaC"), ("Ogg", 0, b"OggS"), ("M4A", 4, b"ftyp"), ("MP3", 0, b"ID3"))
+# Form of audio: where its mark is in the head, and the mark.
+_AUDIO_MARKS = {"WAV": (8, b"WAVE"), "FLAC": (0, b"fLaC"), "Ogg": (0, b"OggS"), "M4A": (4, b"ftyp"), "MP3": (0, b"ID3")}
 
 
 def described(head: bytes) -> str:
@@ -72,10 +72,8 @@ def described(head: bytes) -> str:
 
 def audio_form(head: bytes) -> str | None:
     """Return MP3, WAV, M4A, FLAC or Ogg by a file's first bytes, or None."""
-    if head.startswith((b"RIFF", b"RIFX")):
-        return "WAV" if head[8:12] == b"WAVE" else None
-    for name, at, mark in _AUDIO_MARKS:
-        if head.startswith(mark, at):
+    for name, (at, mark) in _AUDIO_MARKS.items():
+        if head.startswith(mark, at) and (name != "WAV" or head.startswith((b"RIFF", b"RIFX"))):
             return name
     # A frame starts with eleven set bits; layer bits 00 are AAC (ADTS), a version of 01 is reserved.
     frame = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0

@@ -141,7 +141,7 @@ class Store:
         if self.local:
             Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
             # Without an isolation level Python begins no transaction by itself: BEGIN IMMEDIATE takes the lock.
-            settings: dict[str, Any] = {"connect_args": {"timeout": 0.0, "isolation_level": None}}
+            settings: dict[str, Any] = {"connect_args": {"timeout": 0.1, "isolation_level": None}}
         else:
             settings = _POSTGRES
         try:
