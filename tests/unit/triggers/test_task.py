@@ -312,7 +312,7 @@ def test_the_state_of_a_triggers_task_is_looked_up_in_airflow(
 
     states = {"manual__1": {name: "running", "wait_4": "failed"}}
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: states))
-    known = TaskInstance(task_id="wait", map_index=map_index)
+    known = TaskInstance(run_id="manual__1", task_id="wait", map_index=map_index)
     assert asyncio.run(process.state_of(known)) == "running"
     assert asyncio.run(process.state_of(None)) is None
 
