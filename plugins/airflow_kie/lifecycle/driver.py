@@ -16,12 +16,7 @@ from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import (
-    KieError,
-    KieSpendingStopped,
-    Remedy,
-    Scope,
-)
+from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, Scope
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import Claim, Claimed, InDoubt

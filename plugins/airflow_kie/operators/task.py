@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,26 +13,24 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.client.redact import is_address, secrets_in
+from airflow_kie.client.redact import is_address
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
+from airflow_kie.durable.requests import paid_request, store_of_request
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.sending import Sender
-from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
-from airflow_kie.durable.waiting import WaitMode, defer_list, wait_strategy
+from airflow_kie.durable.task_state import RecordStore
+from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
-from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
-from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
-from airflow_kie.operators.task_list import TaskList, check_all, digests_of
+from airflow_kie.operators.task_list import run_list
 from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
 
 
-class KieTaskOperator(LineageMethods, BaseOperator):
+class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     """Makes any KIE task, or many, and waits until each has ended.
 
     One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
@@ -76,13 +74,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     kind: ClassVar[str] = ""
     template_fields: Sequence[str] = (
-        "kie_conn_id",
-        "idempotency_key",
-        "adopt_task_id",
-        "force_new",
-        "expires_at",
-        "request",
-        "requests",
+        *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at", "request", "requests"),
     )
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
@@ -108,7 +100,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.operation = operation or self.kind
-        self._row = task_kind(self.operation)
+        self.row = task_kind(self.operation)
         self.request = request
         self.requests = requests
         self.kie_conn_id = kie_conn_id
@@ -135,15 +127,15 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         """
         several = self.requests is not None
         for number, body in enumerate(self.requests or () if several else (self.request_body(),)):
-            missing = [name for name in self._row.required if body.get(name) in (None, "")]
+            missing = [name for name in self.row.required if body.get(name) in (None, "")]
             if missing:
                 which = f"request no. {number}" if several else "its request"
                 fields = ", ".join(missing)
-                raise KieInvalidRequest(f"{self._row.title} lacks {fields} in {which}; nothing was sent to KIE")
+                raise KieInvalidRequest(f"{self.row.title} lacks {fields} in {which}; nothing was sent to KIE")
 
     def source(self) -> Mapping[str, Any]:
         """Return what the task is made from, as it may be stored and shown."""
-        return self._row.source_in(self.request_body())
+        return self.row.source_in(self.request_body())
 
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Do what must be done once the task's id is known and stored, before anything else can fail."""
@@ -172,7 +164,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         """Make the task or go on with the one that is known, and wait; return KIE's task id, or a list's rows."""
         self.check_request()
         if self.requests is not None:
-            return self._with_backoff(context, lambda: self._run_list(context))
+            return self._with_backoff(context, lambda: run_list(self, context))
         return self._with_backoff(context, lambda: self._start(context))
 
     def _start(self, context: Context) -> str:
@@ -196,7 +188,7 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         :param records: of a list: the tasks that were waited for.
         """
         if records is not None:
-            return self._with_backoff(context, lambda: self._run_list(context, records, event))
+            return self._with_backoff(context, lambda: run_list(self, context, records, event))
         return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
 
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
@@ -204,19 +196,6 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         record = self._known(store.read(), digest, event.get("task_id") or awaited)
         self._completion_source = completion_source(event)
         return self._drive(context, store, record, ended_by(event, Outcome.FAILED))
-
-    def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
-        """Render the fields, then hide the credentials in their URLs from logs and from the rendered fields.
-
-        Airflow 3.3.2 stores those right after this, also of a mapped task, whose own rendering calls nothing else of
-        ours. Without this call of Airflow's nothing is hidden there; a test of a mapped task says so.
-        """
-        from airflow.sdk.log import mask_secret
-
-        super()._do_render_template_fields(parent, template_fields, *args)
-        for name in template_fields:
-            for secret in secrets_in(getattr(parent, name, None)):
-                mask_secret(secret)
 
     def on_kill(self) -> None:
         """Say that KIE cannot cancel; the id stays stored, and the next attempt goes on with the task."""
@@ -229,38 +208,11 @@ class KieTaskOperator(LineageMethods, BaseOperator):
 
     # --- how ---
 
-    def _run_list(
-        self, context: Context, records: Mapping[str, Any] | None = None, event: Mapping[str, Any] | None = None
-    ) -> list[Any]:
-        hook, ti, store = KieHook(self.kie_conn_id), context["ti"], context["task_state_store"]
-        opened = open_ledger(hook, TaskStateLedgerStore(store))
-        key = {"key": self.idempotency_key} if self.idempotency_key else self._asked_by(ti)
-        requests, deadline = self.requests or (), time.time() + self._timeout
-
-        def defer(waiting: Mapping[str, TaskRecord]) -> None:
-            defer_list(self, self.kie_conn_id, waiting, deadline, self.poll_interval)
-
-        tasks = TaskList(
-            self._row,
-            requests,
-            list(digests_of(self._row, requests, key, force_new=self.force_new or "")),
-            hook,
-            opened.ledger,
-            ti,
-            store,
-            wait=self.wait_for_completion,
-            defer=defer if self.deferrable and self.wait_for_completion else None,
-            timeout=self._timeout,
-        )
-        waited = {name: TaskRecord.from_json(record) for name, record in (records or {}).items()}
-        rows = tasks.run(waited, event)
-        ti.xcom_push(key="results", value=rows)
-        check_all(rows)
-        return rows
-
     def _with_backoff(self, context: Context, attempt: Callable[[], Any]) -> Any:
         def postpone(seconds: float) -> None:
-            self._store(context)[0].extend_deadline(context["ti"].max_tries, time.time() + seconds + self._timeout)
+            self._store(context)[0].extend_deadline(
+                context["ti"].max_tries, time.time() + seconds + self.timeout_seconds
+            )
 
         hook = KieHook(self.kie_conn_id)
 
@@ -288,16 +240,17 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         return stored is not None and stored.task_id is not None
 
     @property
-    def _timeout(self) -> float:
-        return self.wait_timeout or self._row.timing.timeout
+    def timeout_seconds(self) -> float:
+        """Seconds to wait for the end of a task."""
+        return self.wait_timeout or self.row.timing.timeout
 
     def _drive(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
-        deadline = store.deadline(context["ti"].max_tries, time.time(), self._timeout)
+        deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout_seconds)
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
         mode = WaitMode.DEFER if self.deferrable else WaitMode.POKE
-        sender = Sender(hook, self._row, self.request_body(), context["ti"])
-        paid = self._paid_request(context, hook, record, sender)
+        sender = Sender(hook, self.row, self.request_body(), context["ti"])
+        paid = paid_request(context, hook, record, sender.new_intent)
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
             record = replace(record, number=paid.adopt(record.task_id))
 
@@ -329,18 +282,10 @@ class KieTaskOperator(LineageMethods, BaseOperator):
             self.finished(context, result.record)
         return result.record.task_id or ""
 
-    def _paid_request(self, context: Context, hook: KieHook, record: TaskRecord, sender: Sender) -> PaidRequest:
-        """Return the request in the account's ledger."""
-        opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
-        if opened.not_covered:
-            self.log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
-        request = RequestId(hook.account.spending_name, record.kind, record.digest)
-        return PaidRequest(opened.ledger, request, sender.new_intent)
-
     def _count_done(self, record: TaskRecord) -> None:
-        metrics.DONE.add(kind=self._row.noun, connection=self.kie_conn_id, completion_source=self._completion_source)
+        metrics.DONE.add(kind=self.row.noun, connection=self.kie_conn_id, completion_source=self._completion_source)
         if record.known_at is not None and not record.adopted:
-            metrics.WAIT.took(time.time() - record.known_at, kind=self._row.noun, connection=self.kie_conn_id)
+            metrics.WAIT.took(time.time() - record.known_at, kind=self.row.noun, connection=self.kie_conn_id)
 
     def _known(self, stored: TaskRecord | None, digest: str, awaited: str | None = None) -> TaskRecord:
         """Return what is known of the task here: a person's word first, then the store, then the trigger.
@@ -364,23 +309,12 @@ class KieTaskOperator(LineageMethods, BaseOperator):
         made_from = f" for {record.source_id}" if record.source_id else ""
         self.log.info("Adopting KIE task %s%s; nothing is paid for.", known, made_from)
         if not awaited:
-            metrics.ADOPTED.add(kind=self._row.noun, connection=self.kie_conn_id)
+            metrics.ADOPTED.add(kind=self.row.noun, connection=self.kie_conn_id)
         return replace(
             record, task_id=known, number=0, adopted=True, known_at=None, doubt=None, doubt_at=None, last_state=None
         )
 
     def _store(self, context: Context) -> tuple[RecordStore, str]:
         """Return where the task's record is stored, and the digest of its request."""
-        store, ti = context["task_state_store"], context["ti"]
-        body, row = self.request_body(), self._row
-        key, force = self.idempotency_key or "", self.force_new or ""
-        digest = request_digest(row, body, self._asked_by(ti), idempotency_key=key, force_new=force)
-        if row.parent is None and not key:
-            digest = digest_of_this_try(store, digest, ti.max_tries)
-        source_id = next((str(value) for value in self.source().values() if value), None)
-        own = row.parent and len(row.once_per) == 1 and source_id and not (key or force)
-        return RecordStore(store, source_key(row.noun, str(source_id)) if own else f"{row.noun}/{digest}"), digest
-
-    def _asked_by(self, ti: Any) -> dict[str, str]:
-        """Return what a request that is made from nothing goes by, besides itself: another run means another task."""
-        return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+        key, force_new = self.idempotency_key or "", self.force_new or ""
+        return store_of_request(context, self.row, self.request_body(), idempotency_key=key, force_new=force_new)

@@ -7,15 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, KieSomeFailed, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.durable.requests import asked_by
 from airflow_kie.durable.sending import Sender
-from airflow_kie.durable.task_state import TaskStateStore
+from airflow_kie.durable.task_state import TaskStateLedgerStore, TaskStateStore
+from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
@@ -24,6 +27,11 @@ from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.triggers.event import Outcome
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_kie.operators.task import KieTaskOperator
 
 AT_ONCE = 200
 """Tasks that one trigger waits for; of a longer list the next ones follow when these have ended."""
@@ -165,6 +173,46 @@ def _item(one: Followed) -> Item:
 def _set(item: Item) -> dict[str, Any]:
     """Return what is known of an item."""
     return {name: value for name, value in asdict(item).items() if value is not None}
+
+
+def run_list(
+    operator: KieTaskOperator,
+    context: Context,
+    records: Mapping[str, Any] | None = None,
+    event: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """Run the list of an operator, and return its rows.
+
+    :param operator: whose `requests` are made.
+    :param context: the task's context.
+    :param records: the tasks that the trigger has waited for.
+    :param event: how they ended.
+    :raises KieSomeFailed: when a request failed; the rows are in the XCom ``results`` all the same.
+    """
+    hook, ti, store = KieHook(operator.kie_conn_id), context["ti"], context["task_state_store"]
+    key = {"key": operator.idempotency_key} if operator.idempotency_key else asked_by(ti)
+    requests, deadline = operator.requests or (), time.time() + operator.timeout_seconds
+
+    def defer(waiting: Mapping[str, TaskRecord]) -> None:
+        defer_list(operator, operator.kie_conn_id, waiting, deadline, operator.poll_interval)
+
+    tasks = TaskList(
+        operator.row,
+        requests,
+        list(digests_of(operator.row, requests, key, force_new=operator.force_new or "")),
+        hook,
+        open_ledger(hook, TaskStateLedgerStore(store)).ledger,
+        ti,
+        store,
+        wait=operator.wait_for_completion,
+        defer=defer if operator.deferrable and operator.wait_for_completion else None,
+        timeout=operator.timeout_seconds,
+    )
+    waited = {name: TaskRecord.from_json(record) for name, record in (records or {}).items()}
+    rows = tasks.run(waited, event)
+    ti.xcom_push(key="results", value=rows)
+    check_all(rows)
+    return rows
 
 
 def digests_of(

@@ -179,7 +179,10 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
         archived = archive_song(
             archive,
-            song.changed(airflow=AirflowRecord.model_validate(context["ti"], from_attributes=True)),
+            song.changed(
+                airflow=AirflowRecord.model_validate(context["ti"], from_attributes=True),
+                account=hook.account.account or None,
+            ),
             sources_of(music, cover, self._wanted()),
             wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),

@@ -115,24 +115,11 @@ class Bucket:
     def create(self, key: str, body: bytes) -> bool:
         """Write an object unless there is one already; unlike elsewhere the condition is never left out.
 
-        :return: False if there is one, which stays as it is.
-        :raises S3Error: its subclass says why.
+        :return: False if there is one, or another client creates it now; nothing was written.
         """
-        from botocore.exceptions import ClientError
-
         arguments = {**self._record(key), "Body": body, "ContentType": "application/json"}
         with self._errors("PutObject", key):
-            for last in (False, True):
-                try:
-                    self.client.put_object(**arguments, IfNoneMatch="*")
-                    return True
-                except ClientError as e:
-                    status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                    if status == 412:
-                        return False
-                    if status != 409 or last:  # 409: another create is under way, and may come to nothing
-                        raise
-        return False
+            return if_unchanged(self.client.put_object, arguments, None, only_then=True)
 
     def delete_if_unchanged(self, key: str, etag: str | None) -> bool:
         """Delete an object unless it has changed since it was read; a service may ignore the condition here too.

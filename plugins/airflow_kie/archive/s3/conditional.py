@@ -16,7 +16,12 @@ _NOT_KNOWN = {400: "InvalidArgument", 501: "NotImplemented"}
 
 
 def if_unchanged(
-    request: Callable[..., Any], arguments: Mapping[str, Any], etag: str | None, *, match: str = "IfMatch"
+    request: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    etag: str | None,
+    *,
+    match: str = "IfMatch",
+    only_then: bool = False,
 ) -> bool:
     """Make a request that has an effect only if the object is still the one that was read.
 
@@ -24,6 +29,7 @@ def if_unchanged(
     :param arguments: its arguments.
     :param etag: of the object as it was read; None: it did not exist then.
     :param match: the argument that names the version; of a copy it is ``CopySourceIfMatch``.
+    :param only_then: do not make it without the condition where the service refuses conditions.
     :return: False if it has changed.
     :raises botocore.exceptions.ClientError: for every other refusal.
     """
@@ -36,7 +42,7 @@ def if_unchanged(
         status, code = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode"), e.response["Error"].get("Code")
         if status in _CHANGED and code in {*_CHANGED.values(), str(status)}:
             return False
-        if status not in _NOT_KNOWN or code not in _NOT_KNOWN.values():
+        if only_then or status not in _NOT_KNOWN or code not in _NOT_KNOWN.values():
             raise
         request(**arguments)
     return True

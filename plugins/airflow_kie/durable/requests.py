@@ -1,0 +1,69 @@
+"""What a task instance's request goes by, and where its record is stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie import settings
+from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import Intent, RequestId
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import PaidRequest
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_kie.client.operations.operation import TaskOperation
+    from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.lifecycle.record import TaskRecord
+
+log = logging.getLogger(__name__)
+
+
+def asked_by(ti: Any) -> dict[str, str]:
+    """Return what a request that is made from nothing goes by, besides itself: another run means another task.
+
+    :param ti: the task instance.
+    """
+    return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+
+
+def store_of_request(
+    context: Context, row: TaskOperation, body: Mapping[str, Any], *, idempotency_key: str, force_new: str
+) -> tuple[RecordStore, str]:
+    """Return where a task's record is stored, and the digest of its request.
+
+    What is made from one thing at KIE is stored under that thing's id, by which callbacks find it.
+
+    :param context: the task's context.
+    :param row: the operation.
+    :param body: the request's fields as KIE names them.
+    :param idempotency_key: the user's own name for it; empty: none.
+    :param force_new: the user's text for a new one; empty: none.
+    """
+    store, ti = context["task_state_store"], context["ti"]
+    digest = request_digest(row, body, asked_by(ti), idempotency_key=idempotency_key, force_new=force_new)
+    if row.parent is None and not idempotency_key:
+        digest = digest_of_this_try(store, digest, ti.max_tries)
+    source = list(row.source_in(body).values())
+    by_source = row.parent and len(row.once_per) == 1 and source and not (idempotency_key or force_new)
+    return RecordStore(store, source_key(row.noun, str(source[0])) if by_source else f"{row.noun}/{digest}"), digest
+
+
+def paid_request(
+    context: Context, hook: KieHook, record: TaskRecord, new_intent: Callable[[float], Intent]
+) -> PaidRequest:
+    """Return a task instance's request in the account's ledger.
+
+    :param context: the task's context.
+    :param hook: the account.
+    :param record: the task.
+    :param new_intent: makes the intent that is written before the request is sent.
+    """
+    opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
+    if opened.not_covered:
+        log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
+    return PaidRequest(opened.ledger, RequestId(hook.account.spending_name, record.kind, record.digest), new_intent)
