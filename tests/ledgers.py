@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass
 class MemoryLedgerStore:
     """Objects in memory; a create is atomic, as S3's conditional one is."""
 
+    kind: ClassVar[str] = "memory"
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def create(self, key: str, body: bytes) -> bool:

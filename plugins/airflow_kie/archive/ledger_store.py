@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from airflow_kie.archive.s3.bucket import Bucket
 
@@ -19,6 +20,7 @@ class BucketLedgerStore:
     :param prefix: with its slash.
     """
 
+    kind: ClassVar[str] = "s3"
     bucket: Bucket
     prefix: str
 

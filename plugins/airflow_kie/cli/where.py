@@ -19,9 +19,10 @@ from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.task_state import source_key
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.web.pages.view_model import song_page
 
 Runs = list[tuple[str, str, str]]
@@ -76,9 +77,9 @@ def _in_ledger(music_task_id: str) -> list[str]:
     found: list[str] = []
     for conn_id in settings.allowed_connections():
         hook = KieHook(conn_id)
-        ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
-        attempts = ledger.attempts(RequestId(hook.account.spending_name, COVER.name, digest))
-        found += [task_id for attempt in attempts for task_id in attempt.task_ids]
+        request = RequestId(hook.account.spending_name, COVER.name, digest)
+        for store in ledger_stores(hook).values():
+            found += [task_id for attempt in Ledger(store).attempts(request) for task_id in attempt.task_ids]
     return found
 
 

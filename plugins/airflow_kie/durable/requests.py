@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
 from airflow_kie.hooks.ledger import open_ledger
-from airflow_kie.lifecycle.claims import Intent, RequestId
+from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import PaidRequest
 
@@ -54,16 +56,18 @@ def store_of_request(
 
 
 def paid_request(
-    context: Context, hook: KieHook, record: TaskRecord, new_intent: Callable[[float], Intent]
-) -> PaidRequest:
-    """Return a task instance's request in the account's ledger.
+    context: Context, hook: KieHook, record: TaskRecord, body: Mapping[str, Any]
+) -> tuple[PaidRequest, Sender]:
+    """Return a task instance's request in the account's ledger, and what sends it.
 
     :param context: the task's context.
     :param hook: the account.
     :param record: the task.
-    :param new_intent: makes the intent that is written before the request is sent.
+    :param body: the request's fields as KIE names them.
     """
     opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
     if opened.not_covered:
         log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
-    return PaidRequest(opened.ledger, RequestId(hook.account.spending_name, record.kind, record.digest), new_intent)
+    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened.ledger.store.kind)
+    request = RequestId(hook.account.spending_name, record.kind, record.digest)
+    return PaidRequest(opened.ledger, request, sender.new_intent), sender

@@ -38,6 +38,7 @@ class Sender:
     :param kind: the operation.
     :param body: the request's fields as KIE names them.
     :param ti: the task instance, which a callback wakes.
+    :param kept_in: which store the ledger has, for a callback: ``s3``, ``database`` or ``task``.
     :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
@@ -46,6 +47,7 @@ class Sender:
     kind: TaskOperation
     body: Mapping[str, Any]
     ti: Any
+    kept_in: str
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
     _give_back: Callable[[], None] = field(default=lambda: None, init=False)
@@ -111,7 +113,7 @@ class Sender:
             return nonce
         ti = self.ti
         map_index = ti.map_index if ti.map_index is not None else -1
-        request = f"{record.kind}/{record.digest}/{record.number}"
+        request = f"{self.kept_in}/{record.kind}/{record.digest}/{record.number}"
         return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request, self.wakes))
 
 

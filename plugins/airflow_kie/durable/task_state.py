@@ -7,7 +7,7 @@ Values never expire by themselves: they go with the DAG run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
@@ -91,6 +91,8 @@ class TaskStateLedgerStore:
 
     :param store: ``context["task_state_store"]``.
     """
+
+    kind: ClassVar[str] = "task"
 
     def __init__(self, store: TaskStateStore) -> None:
         self._store = store

@@ -6,6 +6,7 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -75,6 +76,16 @@ def open_ledger(hook: KieHook, otherwise: LedgerStore) -> OpenedLedger:
         return _opened(database, where, only)
     covered = "requests of other runs, and of this one once its task state is emptied"
     return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
+
+
+def ledger_stores(hook: KieHook) -> Mapping[str, LedgerStore]:
+    """Return the places where an account's ledger can be, by kind, for reading and for callbacks; nothing is asked.
+
+    :param hook: the account.
+    """
+    database, _ = hook.ledger_database()
+    bucket, prefix = ledger_address()
+    return {database.kind: database} | ({"s3": _bucket_store(bucket, prefix)} if bucket else {})
 
 
 def _opened(store: LedgerStore, where: str, not_covered: str = "") -> OpenedLedger:

@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote, unquote
 
 from airflow_kie.lifecycle.claims import (
@@ -41,6 +41,9 @@ MOST_FAILED = 3
 
 class LedgerStore(Protocol):
     """Where the ledger's objects are. One primitive matters: of two that create an object, exactly one succeeds."""
+
+    kind: ClassVar[str]
+    """``s3``, ``database`` or ``task``: where a callback's id belongs."""
 
     def create(self, key: str, body: bytes) -> bool:
         """Create an object; False if there is one already, which stays as it is."""

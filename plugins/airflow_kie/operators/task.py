@@ -19,7 +19,6 @@ from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import paid_request, store_of_request
 from airflow_kie.durable.retry_policy import KieRetryPolicy
-from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.task_state import RecordStore
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
@@ -249,8 +248,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
         mode = WaitMode.DEFER if self.deferrable else WaitMode.POKE
-        sender = Sender(hook, self.row, self.request_body(), context["ti"])
-        paid = paid_request(context, hook, record, sender.new_intent)
+        paid, sender = paid_request(context, hook, record, self.request_body())
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
             record = replace(record, number=paid.adopt(record.task_id))
 

@@ -149,7 +149,9 @@ class TaskList:
         return TaskRecord(self.kind.name, source, self.hook.kie_conn_id, digest=self.digests[int(name)])
 
     def _driver(self, name: str) -> TaskDriver:
-        sender = Sender(self.hook, self.kind, self.requests[int(name)], self.ti, PERMIT_SECONDS, wakes=False)
+        sender = Sender(
+            self.hook, self.kind, self.requests[int(name)], self.ti, self.ledger.store.kind, PERMIT_SECONDS, wakes=False
+        )
         request = RequestId(self.hook.account.spending_name, self.kind.name, self.digests[int(name)])
         return TaskDriver(
             paid=PaidRequest(self.ledger, request, sender.new_intent),

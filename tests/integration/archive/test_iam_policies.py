@@ -18,12 +18,15 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_connections import aws_connection, kie_connection
 from airflow_kie.archive.archiver import Source, archive_song
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
+from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.manifest import FileKind, Manifest
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator
 from airflow_kie.operators.reconcile import KieReconcileOperator
 from airflow_kie.operators.report import KieSongReportOperator
@@ -89,6 +92,8 @@ def hear_a_callback(bucket: Bucket) -> None:
     archive.bucket.create_on_loopback()
     assert archive.manifest() is None
     archive.update_pending(received_from="callback", kie_conn_id="kie_default")
+    request = RequestId("kie_default", "suno.cover", "0" * 32)
+    Ledger(BucketLedgerStore(bucket, "songs/_paid/")).record_task(request, 1, "cover-task")
 
 
 def hand_in_a_song(bucket: Bucket) -> None:
@@ -122,8 +127,9 @@ REFUSED = {
     ("picture-reader", "Songs", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
     ("callback-receiver", "TellMissingFromForbidden", "s3:ListBucket"): ("HeadBucket", ""),
     ("callback-receiver", "IsItArchived", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
-    ("callback-receiver", "NoteSongs", "s3:GetObject"): ("GetObject", PENDING),
-    ("callback-receiver", "NoteSongs", "s3:PutObject"): ("PutObject", PENDING),
+    ("callback-receiver", "RecordSongs", "s3:GetObject"): ("GetObject", PENDING),
+    ("callback-receiver", "RecordSongs", "s3:PutObject"): ("PutObject", PENDING),
+    ("callback-receiver", "RecordTasksOfOurRequests", "s3:PutObject"): ("PutObject", "songs/_paid/"),
     ("inbox-writer", "HandInSongsWhichSpendsMoney", "s3:PutObject"): ("PutObject", "inbox/song.json"),
 }
 """Line of a policy -> the request that S3 refuses without it, and its key."""

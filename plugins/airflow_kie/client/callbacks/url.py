@@ -28,7 +28,7 @@ class Waiting:
     :param task_id: its Airflow task id.
     :param map_index: its map index, -1 for none.
     :param nonce: of the ledger's intent, unguessable.
-    :param request: the request in the ledger: ``<operation>/<digest>/<attempt>``.
+    :param request: the request in the ledger: ``<store>/<operation>/<digest>/<attempt>``.
     :param wakes: False: it waits for many tasks, and its trigger finds their ends; only the id is recorded.
     """
 

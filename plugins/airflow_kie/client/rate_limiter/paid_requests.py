@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import insert, select
 
@@ -17,6 +18,7 @@ class DatabaseLedgerStore:
     :param store: the database.
     """
 
+    kind: ClassVar[str] = "database"
     store: Store
 
     def create(self, key: str, body: bytes) -> bool:

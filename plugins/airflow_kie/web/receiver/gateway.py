@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,9 +25,9 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
-from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
 from airflow_kie.web.cache import cached_for_a_minute
 from airflow_kie.web.receiver.connections import Connections
@@ -45,7 +46,7 @@ class AirflowGateway(Connections, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._bucket = cached_for_a_minute(_open)
-        self._ledger = cached_for_a_minute(_open_ledger)
+        self._ledgers = cached_for_a_minute(_open_ledgers)
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     @abstractmethod
@@ -75,16 +76,18 @@ class AirflowGateway(Connections, ABC):
     def record_task(self, kie_conn_id: str, request: str, task_id: str) -> None:
         """Record in the account's ledger which task KIE has made for one of our requests.
 
-        Where the ledger is in a task's own state nobody else can write it: the task asks again then.
+        Where the ledger is in the task's own state nobody else can write it: the task asks again then.
 
         :param kie_conn_id: the connection whose account called.
-        :param request: ``<operation>/<digest>/<attempt>``, as the signed callback URL names it.
+        :param request: ``<store>/<operation>/<digest>/<attempt>``, as the signed callback URL names it.
         :param task_id: KIE's id.
         :raises KieError: when it cannot be written: KIE gets no 200 and calls again.
         """
-        operation, digest, number = request.split("/")
-        account, ledger = self._ledger(kie_conn_id)
-        ledger.record_task(RequestId(account, operation, digest), int(number), task_id, by="callback")
+        kind, operation, digest, number = request.split("/")
+        account, stores = self._ledgers(kie_conn_id)
+        if kind in stores:
+            request_id = RequestId(account, operation, digest)
+            Ledger(stores[kind]).record_task(request_id, int(number), task_id, by="callback")
 
     def register(self, kie_conn_id: str, music_task_id: str, claim: Claim) -> bool:
         """Write a song's pending record; return whether its event is to be sent.
@@ -174,6 +177,6 @@ def _open(name: str) -> Bucket:
     return bucket
 
 
-def _open_ledger(kie_conn_id: str) -> tuple[str, Ledger]:
+def _open_ledgers(kie_conn_id: str) -> tuple[str, Mapping[str, LedgerStore]]:
     hook = KieHook(kie_conn_id)
-    return hook.account.spending_name, open_ledger(hook, hook.ledger_database()[0]).ledger
+    return hook.account.spending_name, ledger_stores(hook)
