@@ -29,8 +29,8 @@ def get_kie_commands() -> list[Any]:
         command(
             "doctor.doctor",
             "Check whether everything is in order",
-            "Check key, credits, clocks, limiter, spending switch, callbacks, bucket, inbox, pools, triggerer and "
-            "DAGs. Costs nothing. Exit code 1 if something has failed.",
+            "Check key, credits, clocks, limiter, ledger, spending switch, callbacks, bucket, inbox, pools, triggerer "
+            "and DAGs. Costs nothing. Exit code 1 if something has failed.",
             connection,
             cli.Arg(("--redacted",), action="store_true", help="Leave out names, addresses, amounts: for bug reports"),
             as_json,

@@ -22,7 +22,12 @@ from airflow_kie.hooks.kie import KieHook
 
 Check = Callable[..., Iterable[Finding]]
 _FREE_READS: Sequence[Check] = (account.key_findings, account.limiter_findings)
-_ACCOUNT: Sequence[Check] = (*_FREE_READS, account.spending_findings, callbacks.callback_findings)
+_ACCOUNT: Sequence[Check] = (
+    *_FREE_READS,
+    account.ledger_findings,
+    account.spending_findings,
+    callbacks.callback_findings,
+)
 _INSTALLATION: Sequence[Check] = (
     installation.bucket_findings,
     installation.inbox_findings,

@@ -77,6 +77,7 @@ def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: 
             "credits",
             "clock",
             "limiter",
+            "ledger",
             "spending",
             "callbacks",
             "bucket",
@@ -115,6 +116,7 @@ def test_a_key_that_kie_refuses_is_a_failure(kie: SimulatorServer, monkeypatch: 
         "key": "",
         "clock": "ok",
         "limiter": "ok",
+        "ledger": "ok",
         "spending": "ok",
         "callbacks": "ok",
     }
@@ -137,7 +139,7 @@ def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
 ) -> None:
     connect(monkeypatch, kie, host=f"http://127.0.0.1:{unused_port()}")
     looked = account()
-    assert looked.levels == {"key": "FAIL", "limiter": "ok", "spending": "ok", "callbacks": "ok"}
+    assert looked.levels == {"key": "FAIL", "limiter": "ok", "ledger": "ok", "spending": "ok", "callbacks": "ok"}
     assert "KIE could not be reached" in looked.line("key")[1]
 
 

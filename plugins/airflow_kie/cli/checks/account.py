@@ -15,6 +15,7 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.requests import Request
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
+from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import stops
 
 CLOCK_TOLERANCE = 10.0
@@ -107,6 +108,26 @@ def limiter_findings(hook: KieHook) -> Iterator[Finding]:
         return
     shared = "this machine's processes" if store.local else "all machines"
     yield finding("limiter", Level.OK, f"New tasks are counted in {{place}}, for {shared}.", place=store.shown)
+
+
+def ledger_findings(hook: KieHook) -> Iterator[Finding]:
+    """Open the ledger of paid requests, which writes and deletes a probe once a day, and count what is in doubt."""
+    try:
+        opened = open_ledger(hook, hook.ledger_database()[0])
+        doubts = opened.ledger.doubts(hook.account.spending_name)
+    except KieError as error:
+        yield failed("ledger", error)
+        return
+    level = Level.WARN if opened.not_covered else Level.OK
+    text = "Paid requests are recorded in {place}." + (" Not covered: {rest}." if opened.not_covered else "")
+    yield finding("ledger", level, text, place=opened.where, rest=opened.not_covered)
+    if doubts:
+        yield finding(
+            "in doubt",
+            Level.WARN,
+            "{count} requests may have been paid for, and their tasks are not known: `airflow kie doubts` lists them.",
+            count=len(doubts),
+        )
 
 
 def spending_findings(hook: KieHook) -> Iterator[Finding]:
