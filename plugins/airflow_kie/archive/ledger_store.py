@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3Error
 
 MAX_BYTES = 65_536
 """Bytes that are read of one entry; ours have a few hundred."""
@@ -38,11 +39,17 @@ class BucketLedgerStore:
         return None if found is None else found[1]
 
     def honours_conditions(self, probe: str) -> bool:
-        """Return whether the service refuses to create an object that is there: some ignore the condition.
+        """Return whether the service refuses to create an object that is there: some ignore or refuse the condition.
 
-        :param probe: a key that may be written and deleted.
+        :param probe: a key of the caller's own that may be written and deleted.
+        :raises S3Error: when nothing can be written there.
         """
-        self.bucket.delete(self.prefix + probe)
-        first, second = (self.create(probe, b"{}") for _ in range(2))
+        try:
+            first, second = (self.create(probe, b"{}") for _ in range(2))
+        except S3Error as refused:
+            if refused.facts.code not in (400, 501):
+                raise
+            self.bucket.put_json({}, self.prefix + probe)  # where this works, it is the condition that is refused
+            first = second = False
         self.bucket.delete(self.prefix + probe)
         return first and not second

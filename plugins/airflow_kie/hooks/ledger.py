@@ -6,6 +6,7 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,6 +106,7 @@ def _honours_conditions(store: BucketLedgerStore, database: LedgerStore) -> bool
     key = f"_conditional_writes/{where.hexdigest()[:16]}/{datetime.now(UTC):%Y-%m-%d}/"
     known = next(iter(database.list(key)), "")
     if not known:
-        known = f"{key}{'honoured' if store.honours_conditions('_probe') else 'ignored'}"
+        probe = f"_probe/{secrets.token_hex(8)}"  # of its own: another process may ask in the same moment
+        known = f"{key}{'honoured' if store.honours_conditions(probe) else 'ignored'}"
         database.create(known, b"")
     return known.endswith("/honoured")

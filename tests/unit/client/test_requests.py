@@ -158,4 +158,4 @@ def test_only_what_costs_nothing_may_be_sent_again_after_a_lost_answer() -> None
 
 def test_what_kie_says_that_it_has_made_before_is_known_by_its_codes() -> None:
     codes = {name: set(task_kind(name).duplicate_codes) for name in KINDS if task_kind(name).duplicate_codes}
-    assert codes == {"suno.cover": {400, 409}, "suno.wav": {409}, "veo_4k": {422}}
+    assert codes == {"suno.cover": {400, 409}, "suno.wav": {409}}
