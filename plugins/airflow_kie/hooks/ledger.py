@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_kie import settings
-from airflow_kie.client.errors import KieInvalidRequest
+from airflow_kie.client.errors import KieInvalidRequest, KieLimiterUnavailable
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
@@ -104,9 +104,12 @@ def _honours_conditions(store: BucketLedgerStore, database: LedgerStore) -> bool
     """Return whether two writers cannot both create one object in a bucket; asked once a day."""
     where = hashlib.sha256(f"{store.bucket.client.meta.endpoint_url} {store.bucket.url(store.prefix)}".encode())
     key = f"_conditional_writes/{where.hexdigest()[:16]}/{datetime.now(UTC):%Y-%m-%d}/"
-    known = next(iter(database.list(key)), "")
-    if not known:
-        probe = f"_probe/{secrets.token_hex(8)}"  # of its own: another process may ask in the same moment
-        known = f"{key}{'honoured' if store.honours_conditions(probe) else 'ignored'}"
-        database.create(known, b"")
+    probe = f"_probe/{secrets.token_hex(8)}"  # of its own: another process may ask in the same moment
+    try:
+        known = next(iter(database.list(key)), "")
+        if not known:
+            known = f"{key}{'honoured' if store.honours_conditions(probe) else 'ignored'}"
+            database.create(known, b"")
+    except KieLimiterUnavailable:  # the ledger does not need the database
+        return store.honours_conditions(probe)
     return known.endswith("/honoured")
