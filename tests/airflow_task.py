@@ -207,9 +207,9 @@ class StoredFiles:
     bucket: str
 
     def listed(self) -> list[str]:
-        """Return the keys, but for KIE's raw answers, which are kept once for an account."""
+        """Return the keys, but for what belongs to an account: KIE's raw answers, and the ledger of paid requests."""
         listed = self.client.list_objects_v2(Bucket=self.bucket)
-        return [item["Key"] for item in listed.get("Contents", ()) if "_raw/" not in item["Key"]]
+        return [item["Key"] for item in listed.get("Contents", ()) if not {"_raw", "_paid"} & {*item["Key"].split("/")}]
 
     def body(self, key: str) -> bytes:
         return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())

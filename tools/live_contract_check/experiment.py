@@ -39,7 +39,11 @@ from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.requests import create_request
 from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
 from tools.live_contract_check.http_log import RecordingTransport
 from tools.live_contract_check.observations import Seen, SeenFile, Step
@@ -90,9 +94,10 @@ class CoverExperiment:
 
     def refusal(self) -> str | None:
         """Return why nothing may be asked for this song: it has a cover, or somebody works on one; None if it may."""
-        known = self.archive.cover_task_id()
-        if known:
-            return f"Song {self.music_task_id} has a cover already: task {known}. Take another song."
+        known = self._paid_requests().find(self._request())
+        if isinstance(known, AlreadyMade):
+            known_id = known.task_id
+            return f"Song {self.music_task_id} has a cover already: task {known_id}. Take another song."
         pending = self.archive.pending()
         if pending and pending.working:
             working = pending.working
@@ -192,8 +197,15 @@ class CoverExperiment:
             self.task_id = answer.task_id
             what = "KIE names a cover task that exists already" if answer.duplicate else "Cover task made"
             self.say(f"{what}: {answer.task_id}.")
-        known = {"kie_conn_id": self.hook.kie_conn_id, "title": self.title, "cover_task_ids": (answer.task_id,)}
-        self.archive.update_pending(received_from="form", **known)
+        self._paid_requests().adopt(self._request(), answer.task_id, by="the live contract check")
+        self.archive.update_pending(received_from="form", kie_conn_id=self.hook.kie_conn_id, title=self.title)
+
+    def _paid_requests(self) -> Ledger:
+        return open_ledger(self.hook, self.hook.ledger_database()[0]).ledger
+
+    def _request(self) -> RequestId:
+        digest = request_digest(COVER, {"taskId": self.music_task_id}, {})
+        return RequestId(self.hook.account.spending_name, COVER.name, digest)
 
     def _followed(self) -> TaskDetails | None:
         self.transport.purpose = Step.DETAILS

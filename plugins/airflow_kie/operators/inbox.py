@@ -94,8 +94,10 @@ class KieInboxOperator(InboxTask):
         taken = [item for item in read if self._take(inbox, item)]
         if self._failures and not taken and not self._rejected:
             raise self._failures[0]
-        single = [item.songs[0].music_task_id for item in taken if len(item.songs) == 1]
-        many = [item.digest for item in taken if len(item.songs) > 1]
+        # A song that names its cover needs a run that reads the object: one event for all songs cannot carry it.
+        alone = [item for item in taken if len(item.songs) == 1 and not item.songs[0].cover_task_id]
+        single = [item.songs[0].music_task_id for item in alone]
+        many = [item.digest for item in taken if item not in alone]
         context["ti"].xcom_push(key=SINGLE_SONGS_KEY, value=single)
         context["ti"].xcom_push(key=TAKEN_KEY, value=[item.digest for item in taken])
         self.log.info(

@@ -162,12 +162,8 @@ def test_a_pending_record_is_noted_merged_listed_and_deleted(bucket: Bucket) -> 
     assert SongArchive(bucket, keys).pending() is None
     heard = new_pending("abc", received_from="form", now=NOON)
     assert SongArchive(bucket, keys).merge_pending(heard) == heard
-    paid = SongArchive(bucket, keys).merge_pending(heard.changed(cover_task_ids=["c1"]))
-    assert (
-        SongArchive(bucket, keys).merge_pending(heard.changed(title="Été")).cover_task_ids
-        == ("c1",)
-        == paid.cover_task_ids
-    )
+    SongArchive(bucket, keys).merge_pending(heard.changed(kie_conn_id="kie_label_b"))
+    assert SongArchive(bucket, keys).merge_pending(heard.changed(title="Été")).kie_conn_id == "kie_label_b"
     assert [found.music_task_id for found, _ in list_pending(bucket, archive)] == ["abc"]
     bucket.delete(keys.pending)
     assert list(list_pending(bucket, archive)) == []
@@ -183,9 +179,9 @@ def test_noting_what_is_known_already_writes_nothing(s3: S3Server, bucket: Bucke
     assert writes == []
 
 
-def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server, bucket: Bucket) -> None:
+def test_a_writer_that_is_overtaken_merges_with_what_is_there(s3: S3Server, bucket: Bucket) -> None:
     keys, heard = SongKeys("music", "abc"), new_pending("abc", received_from="form", now=NOON)
-    client, rival = s3.client(), heard.changed(cover_task_ids=["rival"])
+    client, rival = s3.client(), heard.changed(title="rival")
     overtaken: list[bool] = []
 
     def overwrite(**_: object) -> None:
@@ -193,10 +189,10 @@ def test_a_writer_that_is_overtaken_puts_its_cover_task_id_in_again(s3: S3Server
             overtaken.append(True)
             bucket.put_json(rival.to_json(), keys.pending)
 
-    client.meta.events.register("after-call.s3.PutObject", overwrite)
-    stands = SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard.changed(cover_task_ids=["mine"]))
-    assert set(stands.cover_task_ids) == {"rival", "mine"}
-    assert SongArchive(bucket, keys).pending() == stands
+    client.meta.events.register("before-call.s3.PutObject", overwrite)
+    merged = SongArchive(Bucket(client, bucket.name), keys).merge_pending(heard.changed(kie_conn_id="mine"))
+    assert (merged.title, merged.kie_conn_id) == ("rival", "mine")
+    assert SongArchive(bucket, keys).pending() == merged
 
 
 def test_a_damaged_pending_record_is_not_overwritten(bucket: Bucket) -> None:

@@ -32,7 +32,7 @@ RECORDS = {
     "has another type": "[]",
     "is nested without end": "[" * 200_000,
     "is no UTF-8": b"\xff\xfe{",
-    "holds a wrong list": json.dumps(WHOLE | {"cover_task_ids": "abc"}),
+    "holds a wrong list": json.dumps(WHOLE | {"labels": "abc"}),
     "begins before time": json.dumps(WHOLE | {"first_seen_at": "0001-01-01T00:00:00+14:00"}),
     "holds half a character": json.dumps(WHOLE | {"title": "\ud800"}),
     "is nothing": "",

@@ -123,12 +123,6 @@ def test_a_pending_record_follows_its_schema() -> None:
     jsonschema.validate(full.to_json(), Pending.published_schema())
 
 
-def test_a_cover_task_id_is_never_lost_by_a_merge() -> None:
-    merged = pending(cover_task_ids=["c1", "c2"]).merged_with(pending(cover_task_ids=["c3", "c1"]))
-    assert merged.cover_task_ids == ("c1", "c2", "c3")
-    assert merged.merged_with(pending()).cover_task_ids == ("c1", "c2", "c3")
-
-
 def test_the_first_hearing_stays_whoever_writes_later() -> None:
     late = new_pending("abc", received_from="callback", now=LATER)
     for merged in (pending().merged_with(late), late.merged_with(pending())):

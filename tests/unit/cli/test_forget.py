@@ -11,7 +11,7 @@ from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli import backlog
-from cli_songs import COVER, KEYS, NOW, OTHER, SONG, Songs, run_of
+from cli_songs import KEYS, NOW, OTHER, SONG, Songs, run_of
 
 
 def owed(songs: Songs, song: str) -> bool:
@@ -23,16 +23,16 @@ def test_a_song_is_forgotten_and_no_other_one(songs: Songs) -> None:
     songs.owed(OTHER)
     told = songs.forget(SONG)
     assert told.code == 0
-    assert told.out.splitlines()[0] == f"{SONG} Typo: task_unknown. No cover of it is known to be paid for."
+    stays = "What KIE has made of it stays in the ledger of paid requests."
+    assert told.out.splitlines()[0] == f"{SONG} Typo: task_unknown. {stays}"
     assert (owed(songs, SONG), owed(songs, OTHER)) == (False, True)
     again = songs.forget(SONG)
     assert (again.code, "is not pending" in again.err) == (1, True)
 
 
-def test_what_is_paid_for_is_named_before_anything_is_deleted(songs: Songs) -> None:
-    songs.owed(SONG, cover_task_ids=(COVER,))
+def test_without_a_yes_nothing_is_deleted(songs: Songs) -> None:
+    songs.owed(SONG)
     told = songs.forget(SONG, yes=False)
-    assert f"Paid for: cover task {COVER}. Afterwards only kie.ai/logs knows it" in told.out
     assert (told.code, owed(songs, SONG)) == (1, True)
 
 
@@ -56,7 +56,7 @@ def test_what_is_noted_while_a_person_reads_is_not_deleted(songs: Songs, monkeyp
     songs.owed(SONG)
 
     def somebody_pays(*_: Any, **__: Any) -> bool:
-        songs.owed(SONG, cover_task_ids=(COVER,))
+        songs.owed(SONG, title="named meanwhile")
         return True
 
     monkeypatch.setattr(backlog, "agreed", somebody_pays)

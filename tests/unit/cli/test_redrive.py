@@ -16,7 +16,7 @@ from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
 from airflow_kie.cli import backlog
-from cli_songs import COVER, KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
+from cli_songs import KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
 
 
 @pytest.fixture
@@ -56,13 +56,12 @@ def no_events() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("asset")
-def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Songs, monkeypatch: Any) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "4")
+def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Songs) -> None:
     songs.owed(SONG, kie_conn_id="kie_default")
-    songs.owed(OTHER, cover_task_ids=(COVER,))
+    songs.owed(OTHER)
     first = songs.redrive()
     assert first.code == 0
-    assert "2 songs to start. At most 1 cover will be paid for (4 credits); 1 is paid for already." in first.out
+    assert "2 songs to start. A cover that exists is used, and every other one is made once" in first.out
     assert events() == [
         (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "received_from": "inbox"}),
         (OTHER, {"music_task_id": OTHER, "received_from": "inbox"}),

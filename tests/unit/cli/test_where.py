@@ -15,21 +15,18 @@ from cli_songs import COVER, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
 
 
-@pytest.mark.parametrize("task_id", [SONG, COVER])
-def test_an_archived_song_is_told_by_its_id_or_by_its_covers(songs: Songs, kie: SimulatorServer, task_id: str) -> None:
+def test_an_archived_song_is_shown_by_its_id(songs: Songs, kie: SimulatorServer) -> None:
     songs.archived(SONG)
-    if task_id == COVER:
-        songs.owed(SONG, cover_task_ids=(COVER,))
-    told = songs.where(task_id)
+    told = songs.where(SONG)
     assert told.code == 0
     assert told.out.splitlines()[:2] == [
         f"Velvet Harbour, music task {SONG}",
         "Archived. Everything that was asked for is here, whole and checked.",
     ]
     assert f"file: s3://{songs.bucket.name}/songs/{SONG}/cover-1.png, 7 bytes" in told.out
-    assert f"paid cover tasks: {COVER}" in told.out
+    assert f"cover tasks: {COVER}" in told.out
     assert "run: music_cover event__7, archived it" in told.out
-    assert bool(kie.control.state()["requests"]) is (task_id == COVER), "KIE is asked only for what is not known here"
+    assert not kie.control.state()["requests"], "KIE is asked only for what is not known here"
 
 
 def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: SimulatorServer) -> None:
@@ -48,7 +45,7 @@ def test_a_song_that_failed_says_why_and_what_to_do(songs: Songs) -> None:
     assert told.out.splitlines()[1].startswith("Failed. ")
     assert "The KIE account has too few credits (2026-11-22T10:00:00+00:00)" in told.out
     assert "what to do: " in told.out
-    assert "paid cover tasks: none" in told.out
+    assert "cover tasks: none" in told.out
 
 
 def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:

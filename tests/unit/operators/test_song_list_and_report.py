@@ -132,17 +132,18 @@ def test_a_connection_that_is_not_there_is_named_before_anything_is_written(
     kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default, kie_label_b")
-    with pytest.raises(KieConnectionInvalid, match="no connection kie_label_b"):
+    with pytest.raises(KieConnectionInvalid, match="Connection kie_label_b does not exist"):
         listed(music_task_ids=[A], kie_conn_id="kie_label_b")
     assert archive.listed() == []
 
 
 def test_every_song_is_noted_before_anything_is_paid(kie: SimulatorServer, archive: StoredFiles) -> None:
-    listed(music_task_ids=[A, B], labels={"our_id": "1"}, archive_lyrics=True)
+    run = list_run(music_task_ids=[A, B], labels={"our_id": "1"}, archive_lyrics=True)
+    run.execute()
     assert archive.listed() == [f"songs/_pending/{A}.json", f"songs/_pending/{B}.json"]
     noted = archive.json(f"songs/_pending/{A}.json")
     assert (noted["received_from"], noted["kie_conn_id"], noted["options"]["lyrics"]) == ("form", "kie_default", True)
-    assert (noted["working"]["dag_id"], noted["working"]["run_id"]) == ("music_cover", "manual__1")
+    assert (noted["working"]["dag_id"], noted["working"]["run_id"]) == ("music_cover", run.ti.run_id)
     assert kie.control.ledger() == []
 
 

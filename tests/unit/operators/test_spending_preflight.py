@@ -37,23 +37,22 @@ def noted(bucket: str, song: str, **known: Any) -> None:
 def test_a_run_over_its_cap_is_refused_and_leaves_nothing_that_the_sweep_would_start(
     kie: SimulatorServer, archive: StoredFiles, cap: int | str
 ) -> None:
-    with pytest.raises(SongsRefused, match=f"would pay for 2 covers, and its cap max_covers is {cap}"):
+    with pytest.raises(SongsRefused, match=f"would make 2 covers, and its cap max_covers is {cap}"):
         listed(music_task_ids=[A, B], max_covers=cap)
     assert [key for key in archive.listed() if "_pending/" in key] == []
     assert kie.control.ledger() == []
 
 
-def test_what_is_paid_for_already_does_not_count_against_the_cap(kie: SimulatorServer, bucket: str) -> None:
-    noted(bucket, B, cover_task_ids=("c0ffee",))
+def test_a_cover_that_a_song_has_already_does_not_count_against_the_cap(kie: SimulatorServer, bucket: str) -> None:
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     options = {"music_task_id": song, "deferrable": False, "poll_interval": 0.05}
     known = TaskRun(lambda: KieGenerateCoverOperator(task_id="generate_cover", **options)).attempt()
     adopted = [{"music_task_id": song, "cover_task_id": known}]
-    assert listed(music_task_ids=[A, B], songs=adopted, max_covers=1) == [A, B, song]
-    with pytest.raises(SongsRefused, match="would pay for 2 covers"):
-        listed(music_task_ids=[A, B], songs=[{"music_task_id": C, "cover_task_id": known}], max_covers=1)
-    with pytest.raises(SongsRefused, match="would pay for 1 cover"):
-        listed(music_task_ids=[A, B], songs=adopted, max_covers=0)
+    assert listed(music_task_ids=[A], songs=adopted, max_covers=1) == [A, song]
+    with pytest.raises(SongsRefused, match="would make 2 covers"):
+        listed(music_task_ids=[A], songs=[{"music_task_id": C, "cover_task_id": known}], max_covers=1)
+    with pytest.raises(SongsRefused, match="would make 1 cover"):
+        listed(music_task_ids=[A], songs=adopted, max_covers=0)
 
 
 @pytest.mark.parametrize("cap", [None, "", 2])

@@ -165,7 +165,7 @@ class InboxBucket:
     def check_records(self, item: InboxObject) -> None:
         """Read the pending record of each song.
 
-        :raises InboxUnreadable: when one is damaged: writing it again could lose a paid cover task.
+        :raises InboxUnreadable: when one is damaged.
         """
         try:
             for song in item.songs:
