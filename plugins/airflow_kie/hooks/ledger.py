@@ -73,8 +73,7 @@ def open_ledger(hook: KieHook, otherwise: LedgerStore) -> OpenedLedger:
         why = "[kie] bucket and [kie] ledger are not set"
     if shared:
         where = database.store.shown
-        only = f"requests that are not recorded there: {why}"
-        return _opened(database, where, only)
+        return _opened(database, where, f"requests of Airflows with another database: {why}" if bucket else "")
     covered = "requests of other runs, and of this one once its task state is emptied"
     return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
 
