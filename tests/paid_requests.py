@@ -85,7 +85,8 @@ class InBucket:
     files: StoredFiles
 
     def read(self) -> Mapping[str, bytes]:
-        return {key: self.files.body(key) for key in self.files.listed() if key.startswith(FOLDER)}
+        listed = self.files.client.list_objects_v2(Bucket=self.files.bucket, Prefix=FOLDER)
+        return {item["Key"]: self.files.body(item["Key"]) for item in listed.get("Contents", ())}
 
     def overwrite(self, key: str, body: bytes) -> None:
         self.files.put(key, body)

@@ -70,20 +70,26 @@ def source_key(noun: str, source_id: str) -> str:
 
 
 def digest_of_this_try(store: TaskStateStore, digest: str, max_tries: int) -> str:
-    """Return the digest that a request goes by: a retry keeps it even if its request renders differently.
+    """Return the digest that a request goes by: see :func:`digests_of_this_try`."""
+    return digests_of_this_try(store, [digest], max_tries)[0]
 
-    A template with a time in it would otherwise make a retry pay for a second task. After a clear the request counts
-    as it is then: the same one adopts its task, another one is another task.
+
+def digests_of_this_try(store: TaskStateStore, digests: list[str], max_tries: int) -> list[str]:
+    """Return the digests that requests go by: a retry keeps them even if a request renders differently.
+
+    A template with a time in it would otherwise make a retry pay for a second task. After a clear the requests count
+    as they are then: an equal one adopts its task, another one is another task.
 
     :param store: ``context["task_state_store"]``.
-    :param digest: of the request as it is now.
+    :param digests: of the requests as they are now.
     :param max_tries: the task instance's; it rises on a clear and not on a retry.
     """
-    stored = store.get("request")
-    if isinstance(stored, dict) and stored.get("max_tries") == max_tries:
-        return str(stored["digest"])
-    store.set("request", {"digest": digest, "max_tries": max_tries}, retention=NEVER_EXPIRE)
-    return digest
+    stored = store.get("requests")
+    if isinstance(stored, dict) and stored["max_tries"] == max_tries and len(stored["digests"]) == len(digests):
+        left = [digest for digest in stored["digests"] if digest not in digests]
+        return [digest if digest in stored["digests"] else str(left.pop(0)) for digest in digests]
+    store.set("requests", {"digests": digests, "max_tries": max_tries}, retention=NEVER_EXPIRE)
+    return digests
 
 
 class TaskStateLedgerStore:

@@ -15,7 +15,7 @@ from airflow_kie.client.errors import KieError, KieSomeFailed, Scope, error_from
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import asked_by
 from airflow_kie.durable.sending import Sender
-from airflow_kie.durable.task_state import TaskStateLedgerStore, TaskStateStore
+from airflow_kie.durable.task_state import TaskStateLedgerStore, TaskStateStore, digests_of_this_try
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger
@@ -96,31 +96,36 @@ class TaskList:
         :param event: how they ended.
         :raises KieError: an outage of the account or the service; what has ended is kept.
         """
-        stored = self.store.get(_STORE_KEY)
-        self.items = {name: Item(**item) for name, item in (stored or {}).items()}
+        known = {digest: Item(**item) for digest, item in (self.store.get(_STORE_KEY) or {}).items()}
+        # A new attempt asks again for what has failed; the ledger says what may be sent.
+        self.items = {digest: item for digest, item in known.items() if waited is not None or item.status == "done"}
         records, ended = dict(waited or {}), self._take(event or {})
-        names = [str(index) for index in range(len(self.requests))]
-        while part := [name for name in names if name not in self.items][:AT_ONCE]:
-            records = {name: records.get(name) or self._record(name) for name in part}
+        while part := [digest for digest in self._bodies if digest not in self.items][:AT_ONCE]:
+            records = {digest: records.get(digest) or self._record(digest) for digest in part}
             records = asyncio.run(self._follow(records, ended))
             ended = {}
             self._keep()
             if records and self.defer:
                 self.defer(records)
-        return [{"index": int(name), **_set(self.items[name])} for name in names]
+        return [{"index": index, **_set(self.items[digest])} for index, digest in enumerate(self.digests)]
+
+    @property
+    def _bodies(self) -> dict[str, Mapping[str, Any]]:
+        """The requests by their digests, by which they are known in the store and in the trigger."""
+        return dict(zip(self.digests, self.requests, strict=True))
 
     def _take(self, event: Mapping[str, Any]) -> dict[str, Ended]:
         """Take in how tasks ended; return the failures after which a new task may be made."""
         ended: dict[str, Ended] = {}
-        for name, known in event.get("tasks", {}).items():
+        for digest, known in event.get("tasks", {}).items():
             if known["outcome"] == Outcome.DONE:
-                self.items[name] = Item("done", known["task_id"])
+                self.items[digest] = Item("done", known["task_id"])
                 continue
             error = error_from_event(dict(known))
             if known["outcome"] == Outcome.FAILED:
-                ended[name] = Ended(known["task_id"], error)
+                ended[digest] = Ended(known["task_id"], error)
             else:
-                self.items[name] = Item.of_error(error, timed_out=True)
+                self.items[digest] = Item.of_error(error, timed_out=True)
         return ended
 
     async def _follow(self, records: Mapping[str, TaskRecord], ended: Mapping[str, Ended]) -> dict[str, TaskRecord]:
@@ -144,15 +149,15 @@ class TaskList:
             raise outages[0]
         return made
 
-    def _record(self, name: str) -> TaskRecord:
-        source = self.kind.source_in(self.requests[int(name)])
-        return TaskRecord(self.kind.name, source, self.hook.kie_conn_id, digest=self.digests[int(name)])
+    def _record(self, digest: str) -> TaskRecord:
+        source = self.kind.source_in(self._bodies[digest])
+        return TaskRecord(self.kind.name, source, self.hook.kie_conn_id, digest=digest)
 
-    def _driver(self, name: str) -> TaskDriver:
+    def _driver(self, digest: str) -> TaskDriver:
         sender = Sender(
-            self.hook, self.kind, self.requests[int(name)], self.ti, self.ledger.store.kind, PERMIT_SECONDS, wakes=False
+            self.hook, self.kind, self._bodies[digest], self.ti, self.ledger.store.kind, PERMIT_SECONDS, wakes=False
         )
-        request = RequestId(self.hook.account.spending_name, self.kind.name, self.digests[int(name)])
+        request = RequestId(self.hook.account.spending_name, self.kind.name, digest)
         return TaskDriver(
             paid=PaidRequest(self.ledger, request, sender.new_intent),
             create=sender.create,
@@ -163,7 +168,7 @@ class TaskList:
         )
 
     def _keep(self) -> None:
-        self.store.set(_STORE_KEY, {name: _set(item) for name, item in self.items.items()})
+        self.store.set(_STORE_KEY, {digest: _set(item) for digest, item in self.items.items()})
 
 
 def _item(one: Followed) -> Item:
@@ -198,10 +203,13 @@ def run_list(
     def defer(waiting: Mapping[str, TaskRecord]) -> None:
         defer_list(operator, operator.kie_conn_id, waiting, deadline, operator.poll_interval)
 
+    digests = list(digests_of(operator.row, requests, key, force_new=operator.force_new or ""))
+    if operator.row.parent is None and not operator.idempotency_key:
+        digests = digests_of_this_try(store, digests, ti.max_tries)
     tasks = TaskList(
         operator.row,
         requests,
-        list(digests_of(operator.row, requests, key, force_new=operator.force_new or "")),
+        digests,
         hook,
         open_ledger(hook, TaskStateLedgerStore(store)).ledger,
         ti,
@@ -210,8 +218,8 @@ def run_list(
         defer=defer if operator.deferrable and operator.wait_for_completion else None,
         timeout=operator.timeout_seconds,
     )
-    waited = {name: TaskRecord.from_json(record) for name, record in (records or {}).items()}
-    rows = tasks.run(waited, event)
+    waited = {digest: TaskRecord.from_json(record) for digest, record in (records or {}).items()}
+    rows = tasks.run(None if records is None else waited, event)
     ti.xcom_push(key="results", value=rows)
     check_all(rows)
     return rows
