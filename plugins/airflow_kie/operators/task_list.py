@@ -75,6 +75,7 @@ class TaskList:
     :param wait: False: return as soon as KIE has named each task.
     :param defer: leaves until these tasks have ended; None: they are waited for here.
     :param timeout: seconds to wait for the end of a task.
+    :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
     """
 
     kind: TaskOperation
@@ -87,6 +88,7 @@ class TaskList:
     wait: bool
     defer: Callable[[Mapping[str, TaskRecord]], None] | None
     timeout: float
+    poll_interval: float | None = None
     items: dict[str, Item] = field(default_factory=dict)
 
     def run(self, waited: Mapping[str, TaskRecord] | None = None, event: Mapping[str, Any] | None = None) -> list[Any]:
@@ -164,7 +166,7 @@ class TaskList:
             permit=sender.permit,
             give_back=sender.give_back,
             deadline=time.time() + self.timeout,
-            rules=settings.rules(),
+            rules=settings.rules(self.poll_interval),
         )
 
     def _keep(self) -> None:
@@ -217,6 +219,7 @@ def run_list(
         wait=operator.wait_for_completion,
         defer=defer if operator.deferrable and operator.wait_for_completion else None,
         timeout=operator.timeout_seconds,
+        poll_interval=operator.poll_interval,
     )
     waited = {digest: TaskRecord.from_json(record) for digest, record in (records or {}).items()}
     rows = tasks.run(None if records is None else waited, event)

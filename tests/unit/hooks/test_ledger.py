@@ -27,6 +27,12 @@ def opened() -> OpenedLedger:
     return open_ledger(KieHook(), MemoryLedgerStore())
 
 
+def music_run() -> TaskRun:
+    return TaskRun(
+        lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False, poll_interval=0.05)
+    )
+
+
 @pytest.fixture
 def several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tasks run on machines that share no file."""
@@ -78,7 +84,7 @@ def test_an_address_that_is_none_pays_for_nothing(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__LEDGER", wrong)
     with pytest.raises(KieInvalidRequest, match="is not an address such as s3://bucket/prefix; nothing was sent"):
-        TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+        music_run().attempt()
     assert not kie.control.ledger("music")
 
 
@@ -111,7 +117,7 @@ def test_a_service_that_ignores_conditions_leaves_it_to_the_database_and_it_is_s
 ) -> None:
     ledger = opened()
     assert isinstance(ledger.ledger.store, DatabaseLedgerStore)
-    assert "requests of Airflows that do not use the SQLite file" in ledger.not_covered
+    assert "requests of Airflows with another database" in ledger.not_covered
     assert "the S3 service of bucket plain does not honour conditional writes" in ledger.not_covered
 
 
@@ -132,7 +138,7 @@ def test_without_a_bucket_on_several_machines_it_is_said_too(kie: SimulatorServe
 def test_a_task_says_in_its_log_what_is_not_covered(
     kie: SimulatorServer, several_machines: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+    music_run().attempt()
     assert "Not covered: requests of other runs" in caplog.text
 
 
@@ -157,7 +163,7 @@ def test_a_bucket_that_cannot_be_reached_pays_for_nothing(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__LEDGER", "s3://no-such-bucket/kie")
     with pytest.raises(S3Error):
-        TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+        music_run().attempt()
     assert not kie.control.ledger("music")
 
 
@@ -167,7 +173,7 @@ def test_a_limiters_store_that_is_missing_stops_nobody_whose_ledger_is_in_a_buck
     """Without a cap on spending the limiter's database may be away: what is paid is known in S3."""
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(store, "default_store", lambda: f"sqlite:///{tmp_path}/file/kie.db")
-    made = TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+    made = music_run().attempt()
     assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
 
 
@@ -177,7 +183,7 @@ def test_a_database_that_is_missing_pays_for_nothing_where_it_has_the_ledger(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(store, "default_store", lambda: f"sqlite:///{tmp_path}/file/kie.db")
     with pytest.raises(Exception, match=r"kie\.db"):
-        TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+        music_run().attempt()
     assert not kie.control.ledger("music")
 
 
@@ -199,7 +205,7 @@ def test_a_create_asks_the_ledgers_bucket_for_two_writes_and_for_nothing_else(
         return made
 
     monkeypatch.setattr(archive, "open_bucket", watched)
-    made = TaskRun(lambda: KieGenerateMusicOperator(task_id="generate", prompt="rain", deferrable=False)).attempt()
+    made = music_run().attempt()
     assert sent == ["PUT 1.intent", f"PUT 1.task.{made}"]
 
 
