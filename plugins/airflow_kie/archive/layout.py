@@ -23,6 +23,8 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PENDING = "_pending"
 _RAW = "_raw"
+_PAID = "_paid"
+_TASKS = "_tasks"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -40,7 +42,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING, _RAW} or part != part.strip():
+        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS} or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -94,6 +96,11 @@ class ArchiveKeys:
     def raw_answers(self) -> str:
         """Return the folder of KIE's first answers, redacted."""
         return f"{self.root}{_RAW}/"
+
+    @property
+    def paid_requests(self) -> str:
+        """Return the folder of the ledger of paid requests, where `[kie] ledger` names no other place."""
+        return f"{self.root}{_PAID}/"
 
     def raw(self, account: str, operation: str) -> str:
         """Return the key of the first answer of an operation that an account has had."""

@@ -96,10 +96,11 @@ def _songs(
         return facts.key.removeprefix(archive.root).partition("/")[0]
 
     records = {archive.probe, archive.inbox_taken}
+    folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, INBOX}
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"
-        if folder in (archive.pending, archive.inbox_orders, archive.raw_answers, INBOX) or objects.keys() <= records:
+        if folder in folders or objects.keys() <= records:
             continue
         if since is None or _written(folder, objects) >= since:
             yield folder, objects

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_kie import settings
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.client.errors import KieInvalidRequest, KieLimiterUnavailable
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
     from airflow_kie.archive.ledger_store import BucketLedgerStore
     from airflow_kie.hooks.kie import KieHook
-
-FOLDER = "_paid"
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def ledger_address() -> tuple[str, str]:
     """
     address = settings.text("ledger")
     if not address:
-        bucket, prefix = settings.text("bucket"), settings.text("prefix", "songs").strip("/")
-        return bucket, f"{prefix}/{FOLDER}/" if prefix else f"{FOLDER}/"
+        return settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs")).paid_requests
     parts = urlsplit(address)
     if parts.scheme != "s3" or not parts.netloc:
         raise KieInvalidRequest("[kie] ledger is not an address such as s3://bucket/prefix; nothing was sent to KIE")

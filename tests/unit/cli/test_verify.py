@@ -190,7 +190,9 @@ def test_an_object_that_stands_beside_the_songs_is_named(stored_songs: Archive, 
 
 
 def test_what_the_pipeline_keeps_beside_the_songs_is_no_stray(stored_songs: Archive) -> None:
-    for key in (KEYS.probe, KEYS.inbox_taken, KEYS.raw("kie_default", "suno.cover"), f"{KEYS.pending}{'f' * 32}.json"):
+    paid = f"{KEYS.paid_requests}kie_default/suno.cover/{'0' * 32}/1.intent"
+    raw, pending = KEYS.raw("kie_default", "suno.cover"), f"{KEYS.pending}{'f' * 32}.json"
+    for key in (KEYS.probe, KEYS.inbox_taken, raw, pending, paid):
         stored_songs.put(key, b"{}", "application/json")
     assert stored_songs.problems() == []
 
