@@ -19,7 +19,7 @@ def test_a_signed_address_is_used_and_is_nowhere_afterwards(songs: SongStack) ->
     log = songs.airflow.logs(DAG_ID, run, TASK_ID)
     assert "Waiting for KIE" in log  # it was deferred: the trigger's arguments went through the database
     task = songs.task(run, TASK_ID, dag_id=DAG_ID)
-    assert "https://uploads.example.com/in/voice.mp3" in task["rendered_fields"]["upload_url"]
+    assert "https://uploads.example.com/in/voice.mp3" in str(task["rendered_fields"]["request"])
     assert len(songs.running.simulator.ledger("upload_cover")) == 1
     home = songs.running.settings.home
     found = [

@@ -118,7 +118,7 @@ def test_the_callback_of_a_cover_wakes_the_task_that_waits_for_it(songs: SongSta
     simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=1)  # since its beginning: it ends now
 
     log = songs.running.settings.logs / "api-server.log"
-    words = f"KIE task {cover} has ended; its task looks now."
+    words = f"KIE task {cover} has ended; its task reads the result now."
     eventually(lambda: words in log.read_text(errors="replace"), "the callback has woken the task")
     sent = eventually(lambda: [call for call in simulator.callbacks(cover) if answered(call)], "KIE has called back")
     assert [answered(call) for call in sent] == [{200}]
