@@ -21,13 +21,13 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.http import transport
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.client.rate_limiter.limiter import Permit
+from airflow_kie.durable import requests
 from airflow_kie.durable.task_state import TaskStateLedgerStore
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import OpenedLedger
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.operators import task
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, WorkerCrash
@@ -236,7 +236,7 @@ def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setattr(transport, "shared_transport", lambda account: CURRENT["kie"])
     monkeypatch.setattr(KieHook, "limiter", lambda hook: Granted())
-    monkeypatch.setattr(task, "open_ledger", account_ledger)
+    monkeypatch.setattr(requests, "open_ledger", account_ledger)
 
 
 class TestCovers(Covers.TestCase):  # type: ignore[misc, valid-type]
