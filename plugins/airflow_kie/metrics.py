@@ -104,6 +104,12 @@ _gauge = functools.partial(_metric, Kind.GAUGE)
 _timer = functools.partial(_metric, Kind.TIMER)
 
 CREATED = _counter("kie.created", "tasks", "kind connection", "KIE created a task for us: this is what is paid for.")
+MADE_TWICE = _counter(
+    "kie.made_twice",
+    "tasks",
+    "kind connection",
+    "A task that costs nothing was made once more, since the answer to the first request was lost.",
+)
 ADOPTED = _counter("kie.adopted", "tasks", "kind connection", "An existing task was adopted instead of paying for one.")
 WAITING = _gauge("kie.waiting", "tasks", "triggerer", "Tasks that this triggerer polls; sent again with each read.")
 DONE = _counter(

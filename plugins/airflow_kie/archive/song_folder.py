@@ -54,6 +54,13 @@ class SongArchive:
 
         return Pending.update(self.bucket, self.keys, merged, read_back=False)
 
+    def record_expiry(self, expires_at: str) -> None:
+        """Write into the pending record when KIE deletes the song's files.
+
+        :param expires_at: ISO time.
+        """
+        self.update_pending(received_from="form", expires_at=_time(expires_at))
+
     def record_failure(
         self, reason: str, message: str, title: str | None = None, expires_at: str | None = None
     ) -> None:

@@ -70,4 +70,4 @@ def paid_request(
         log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
     sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened.ledger.store.kind)
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(opened.ledger, request, sender.new_intent), sender
+    return PaidRequest(opened.ledger, request, sender.new_intent, sender.adopted), sender

@@ -16,7 +16,7 @@ from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_pa
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.errors import KieDailyCap, KieThrottled
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.lifecycle.claims import Intent
+from airflow_kie.lifecycle.claims import AlreadyMade, Intent
 from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -103,8 +103,25 @@ class Sender:
         if isinstance(answer, Created):
             again = answer.duplicate
             log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
-            (metrics.ADOPTED if again else metrics.CREATED).add(kind=self.kind.noun, connection=conn_id)
+            counter = metrics.ADOPTED if again else metrics.MADE_TWICE if record.repeated else metrics.CREATED
+            counter.add(kind=self.kind.noun, connection=conn_id)
         return answer
+
+    def adopted(self, made: AlreadyMade) -> None:
+        """Count and log that a task is used which was made before, and warn where that may not be what is meant.
+
+        :param made: the task, and who asked for it.
+        """
+        metrics.ADOPTED.add(kind=self.kind.noun, connection=self.hook.kie_conn_id)
+        asked = ", ".join(f"{name} {value}" for name, value in made.owner.items()) or "unknown"
+        log.info("KIE has made task %s for this request (asked for by: %s). Nothing is paid for.", made.task_id, asked)
+        mine, theirs = _owner(self.ti), dict(made.owner)
+        if theirs.pop("map_index", None) != mine.pop("map_index", None) and theirs == mine:
+            log.warning(
+                "Another mapped task of this run asked for the same, so both share KIE task %s. Give each an "
+                "idempotency_key if they are to be two.",
+                made.task_id,
+            )
 
     def _wake_token(self, record: TaskRecord, nonce: str) -> str | None:
         """Return what names this task instance and its request to the receiver; None where nothing can be signed."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
@@ -16,18 +15,16 @@ from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, Scope
+from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.lifecycle.claims import Claim, Claimed, InDoubt
+from airflow_kie.lifecycle.claims import AlreadyMade, Claim, Claimed, InDoubt, Known
 from airflow_kie.lifecycle.crash_points import reached
 from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
-from airflow_kie.lifecycle.log_line import about
+from airflow_kie.lifecycle.log_line import log_read
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
-
-log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -197,7 +194,7 @@ class TaskDriver:
                     answered = yield Read(record)
                     unread = answered.error if isinstance(answered, Unreadable) else None
                     action = self._next(record, answered)
-                    _log_read(record, action.record, unread)
+                    log_read(record, action.record, unread)
                 case Wait(record, until):
                     action = yield from self._wait(record, until, unread)
                 case Done(record, details):
@@ -233,50 +230,58 @@ class TaskDriver:
             known = yield Do(paid.find)
             if known is None or repeated:
                 raise
-            return self._next(record, known)
+            return self._follow_claim(paid, record, known)
         if repeated:
             number = repeated
             yield Do(lambda: paid.record(number, "repeated"))
         claim: Claim = yield Do(paid.claim)
         if not isinstance(claim, Claimed):
             yield Do(self.give_back)
-            action = self._next(record, claim)
+            action = self._follow_claim(paid, record, claim)
             if isinstance(claim, InDoubt) and isinstance(action, Fail):
                 yield Do(functools.partial(paid.record_doubt, claim.number))
             return action
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
-        sending = replace(record, number=claim.number, failed_ids=failed_ids)
+        sending = replace(record, number=claim.number, failed_ids=failed_ids, repeated=bool(repeated))
         # One step: between the request and its record nothing else of this process runs.
-        answered = yield Do(lambda: self._post(paid, sending, claim))
-        return self._next(sending, answered)
+        answered, at = yield Do(lambda: self._post(paid, sending, claim))
+        return next_action(sending, at, answered, self.rules)
 
-    def _post(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> CreateAnswer | None:
-        """Send a claimed request and record what came back; None: it came too late to be sent."""
+    def _follow_claim(self, paid: PaidRequest, record: TaskRecord, known: Known) -> Action:
+        if isinstance(known, AlreadyMade):
+            paid.adopted(known)
+        return self._next(record, known)
+
+    def _post(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> tuple[CreateAnswer | None, float]:
+        """Send a claimed request and record what came back and when; None: it was too late to send it."""
         assert self.create is not None  # noqa: S101 - for the type checker
         reached("before post")
         if self.clock() >= claim.intent.not_after:  # the process was frozen: others count this attempt as in doubt
             paid.record(claim.number, "refused", reason="too_late")
             self.give_back()
-            return None
+            return None, self.clock()
         try:
             answered = self.create(record, claim.intent.nonce)
         except KieSpendingStopped:
             paid.record(claim.number, "refused", reason=KieSpendingStopped.reason)
             self.give_back()
             raise
+        at = self.clock()
         reached("after post")
         match answered:
             case Created(task_id):
                 try:
                     if self.save is not None:
-                        self.save(replace(record, task_id=task_id, adopted=answered.duplicate, unrecorded=True))
+                        self.save(
+                            replace(record, task_id=task_id, adopted=answered.duplicate, known_at=at, unrecorded=True)
+                        )
                 finally:  # where one of the two cannot be written, the other one brings the id back
                     paid.record_task(claim.number, task_id)
             case Refused(error):
                 paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
                 paid.record(claim.number, "unanswered", reason=error.reason)
-        return answered
+        return answered, at
 
     def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Generator[Step, Any, Action]:
         yield from self._save(record)
@@ -297,15 +302,6 @@ class TaskDriver:
             return self._next(record, Ended(record.task_id, error))
         yield from self._save(record)
         raise error
-
-
-def _log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None) -> None:
-    """Log a read that failed, and a state that has changed."""
-    if unread is not None:
-        then = "it is read again" if unread.scope is Scope.SERVICE else "see below"
-        log.warning("KIE task %s could not be read (%s); %s.", before.task_id, unread.reason, then)
-    elif after.last_state != before.last_state:
-        log.info("%s", about(after))
 
 
 def _thrower(steps: Steps, error: BaseException) -> Callable[[], Step]:

@@ -217,11 +217,13 @@ class PaidRequest:
     :param ledger: where.
     :param request: which.
     :param new_intent: makes the intent that is written before it is sent.
+    :param adopted: called when a task that was made before is used.
     """
 
     ledger: Ledger
     request: RequestId
     new_intent: Callable[[float], Intent]
+    adopted: Callable[[AlreadyMade], None] = lambda made: None
 
     def claim(self) -> Claim:
         """Take the right to send it, or learn what is known of it."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
+from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
+
+log = logging.getLogger(__name__)
 
 
 def about(record: TaskRecord) -> str:
@@ -14,3 +19,12 @@ def about(record: TaskRecord) -> str:
     meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 says nothing
     state = f", last state {word}{f' ({meaning})' if meaning else ''}" if word else ""
     return f"{kind.title} task {record.task_id or '(no id yet)'}{source}{state}."
+
+
+def log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None) -> None:
+    """Log a read that failed, and a state that has changed."""
+    if unread is not None:
+        then = "it is read again" if unread.scope is Scope.SERVICE else "see below"
+        log.warning("KIE task %s could not be read (%s); %s.", before.task_id, unread.reason, then)
+    elif after.last_state != before.last_state:
+        log.info("%s", about(after))

@@ -158,7 +158,8 @@ class _Transition:
                     return Send(self.record, repeated=number)
                 who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
                 request = f"request {self.kind.name}/{self.record.digest}, attempt {number}"
-                return self.fail(errors.KieCreateInDoubt(f"{request}{f' ({who})' if who else ''}"))
+                free = "It costs nothing, and was sent twice already" if self.kind.free else None
+                return self.fail(errors.KieCreateInDoubt(f"{request}{f' ({who})' if who else ''}", paid=free))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:

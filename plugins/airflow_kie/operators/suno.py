@@ -223,6 +223,12 @@ class KieGenerateCoverOperator(KieTaskOperator):
         """Check that a template has rendered to a song."""
         required(self.task_id, music_task_id=self.music_task_id)
 
+    def task_known(self, context: Context, record: TaskRecord) -> None:
+        """Write into the song's pending record when KIE deletes its files: the health check warns before."""
+        archive = self._archive()
+        if archive and self.expires_at and record.unrecorded:
+            archive.record_expiry(self.expires_at)
+
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
         """Return the song's folder in the bucket, if a bucket is given."""
         return self._archive()

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
@@ -29,9 +29,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.triggers.event import Outcome
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_kie.operators.task import KieTaskOperator
+    from airflow.sdk import BaseOperator, Context
 
 AT_ONCE = 200
 """Tasks that one trigger waits for; of a longer list the next ones follow when these have ended."""
@@ -161,7 +159,7 @@ class TaskList:
         )
         request = RequestId(self.hook.account.spending_name, self.kind.name, digest)
         return TaskDriver(
-            paid=PaidRequest(self.ledger, request, sender.new_intent),
+            paid=PaidRequest(self.ledger, request, sender.new_intent, sender.adopted),
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
@@ -184,8 +182,24 @@ def _set(item: Item) -> dict[str, Any]:
     return {name: value for name, value in asdict(item).items() if value is not None}
 
 
+class ListOperator(Protocol):
+    """An operator that makes a list of tasks, as :class:`~airflow_kie.operators.task.KieTaskOperator` documents it."""
+
+    row: TaskOperation
+    requests: Sequence[Mapping[str, Any]] | None
+    kie_conn_id: str
+    idempotency_key: str | None
+    force_new: str | None
+    wait_for_completion: bool
+    deferrable: bool
+    poll_interval: float | None
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+
 def run_list(
-    operator: KieTaskOperator,
+    operator: ListOperator,
     context: Context,
     records: Mapping[str, Any] | None = None,
     event: Mapping[str, Any] | None = None,
@@ -203,7 +217,7 @@ def run_list(
     requests, deadline = operator.requests or (), time.time() + operator.timeout_seconds
 
     def defer(waiting: Mapping[str, TaskRecord]) -> None:
-        defer_list(operator, operator.kie_conn_id, waiting, deadline, operator.poll_interval)
+        defer_list(cast("BaseOperator", operator), operator.kie_conn_id, waiting, deadline, operator.poll_interval)
 
     digests = list(digests_of(operator.row, requests, key, force_new=operator.force_new or ""))
     if operator.row.parent is None and not operator.idempotency_key:
