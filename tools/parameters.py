@@ -13,6 +13,8 @@ DOCUMENTED = (
     "airflow_kie.task_groups.music_cover.archive_covers",
     "airflow_kie.operators.suno.KieGenerateMusicOperator",
     "airflow_kie.operators.suno.KieGenerateCoverOperator",
+    "airflow_kie.operators.task.KieTaskOperator",
+    "airflow_kie.sensors.task.KieTaskSensor",
     "airflow_kie.sensors.suno.KieMusicSensor",
     "airflow_kie.sensors.suno.KieCoverSensor",
     "airflow_kie.transfers.kie_to_s3.KieCoverToS3Operator",
@@ -21,6 +23,8 @@ DOCUMENTED = (
     "airflow_kie.hooks.kie.KieHook",
 )
 """Import paths, in the order of the page."""
+_GENERIC = frozenset({"operation", "request", "requests", "kie_task_id"})
+"""Parameters of the generic operator and sensor, which their typed front ends fill in."""
 _PARAMETER = re.compile(r":param (\w+): (.*?)(?=\n:|\n\n|\Z)", re.S)
 _FIELD = re.compile(r"^:(?:param|return|raises)\b.*?(?=\n\n|\n:|\Z)", re.S | re.M)
 
@@ -54,9 +58,12 @@ def parameters(found: Any) -> Iterator[tuple[str, str, str]]:
     classes = [each for each in inspect.getmro(found) if _is_ours(each)] if inspect.isclass(found) else [found]
     meanings = dict(_explained(reversed(classes)))
     templates = getattr(found, "template_fields", ())
+    generic = _GENERIC if getattr(found, "kind", "") else frozenset()
     own = {parameter.name: _default(parameter) for each in reversed(classes) for parameter in _own(each)}
     named = {name: own[name] for each in classes for name in (parameter.name for parameter in _own(each))}
     for name, default in {**named, **dict.fromkeys(meanings.keys() - named.keys(), "Airflow's")}.items():
+        if name in generic:
+            continue
         templated = " A template." if name in templates else ""
         yield f"`{name}`", default, f"{_marked(meanings[name])}{templated}".replace("|", "\\|")
 

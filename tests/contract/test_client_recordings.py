@@ -150,7 +150,7 @@ def test_recorded_details_are_asked_for_and_read_as_recorded(exchange: Exchange,
     details = answered.details
     assert (details.task_id, details.word, details.known_word) == (data["taskId"], data["state"], True)
     assert details.state is {"success": State.SUCCEEDED}.get(data["state"], State.RUNNING)
-    assert list(details.results) == (json.loads(data["resultJson"])["resultUrls"] if data["resultJson"] else [])
+    assert list(details.urls) == (json.loads(data["resultJson"])["resultUrls"] if data["resultJson"] else [])
     assert (details.error_code, details.error_message) == (None, None)
     asked = json.loads(data["param"])
     assert details.param == {"model": asked["model"], "input": json.loads(asked["input"])}

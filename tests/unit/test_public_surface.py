@@ -29,6 +29,9 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
         TASK | {"music_task_id", "bucket", "prefix", "aws_conn_id", "song_title", "extra_args"},
         {"kie_conn_id", "adopt_task_id", "music_task_id", "bucket", "prefix", "song_title"},
     ),
+    "airflow_kie.sensors.task.KieTaskSensor": (
+        SENSOR | {"operation", "kie_task_id", "expires_at"}, {"kie_conn_id", "kie_task_id", "expires_at"},
+    ),
     "airflow_kie.sensors.suno.KieMusicSensor": (
         SENSOR | {"music_task_id"}, {"kie_conn_id", "music_task_id"},
     ),

@@ -163,7 +163,7 @@ def _times(done: dict[str, Any], _: Seen) -> Judged:
 
 
 def _images(done: dict[str, Any], _: Seen) -> Judged:
-    images = values_at(done, COVER.results)
+    images = values_at(done, COVER.results[0].path)
     is_list = isinstance(value_at(done, "response.images"), list)
     return _held(is_list and len(images) == DOCUMENTED_IMAGES, f"{len(images)}, {'a list' if is_list else 'no list'}")
 

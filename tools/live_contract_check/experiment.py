@@ -223,7 +223,7 @@ class CoverExperiment:
         time.sleep(max(0.0, until - time.time()))
 
     def _files(self, details: TaskDetails | None) -> None:
-        results = details.results if details else ()
+        results = details.urls if details else ()
         self.files = [_seen_file(url) for url in results]
         if results:
             self.transport.purpose = Step.LINK

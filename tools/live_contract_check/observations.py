@@ -87,7 +87,7 @@ class Seen:
     def done(self) -> dict[str, Any] | None:
         """The details of the finished cover."""
         last = self.details[-1] if self.details else None
-        return last if last and values_at(last, COVER.results) else None
+        return last if last and values_at(last, COVER.results[0].path) else None
 
     def balance(self, step: Step) -> float | None:
         """Return what a balance was."""

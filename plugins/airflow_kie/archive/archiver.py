@@ -18,8 +18,8 @@ from airflow_kie.archive.pending import Options, Pending, new_pending
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import KieError, KieNoFiles
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME
 
 log = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ def sources_of(music: TaskDetails, cover: TaskDetails | None, wanted: Wanted) ->
     """Return every file that is asked for, with its position in KIE's answer."""
     covers = [
         Source(FileKind.COVER, number, url=url, task_id=cover.task_id, expires_at=cover.expires_at)
-        for number, url in enumerate(cover.results if cover else (), start=1)
+        for number, url in enumerate(cover.urls if cover else (), start=1)
         if cover
     ]
     tracks = [

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -72,11 +72,7 @@ def storable(value: Any) -> Any:
         found = _URL.search(value)
         address = without_query(found.group()).encode(errors="surrogatepass") if found else b""
         return f"file-{hashlib.sha256(address).hexdigest()[:24]}" if found else value
-    if isinstance(value, Mapping):
-        return {key: storable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(storable(item) for item in value)
-    return value
+    return map_texts(storable, value)
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -86,6 +82,15 @@ def texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from texts_in(item)
+
+
+def map_texts(change: Callable[[str], str], value: Any) -> Any:
+    """Return a value of plain values, lists and mappings with every text in it changed; keys stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: map_texts(change, item) for key, item in value.items()}
+    return type(value)(map_texts(change, item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def secrets_in(value: Any) -> Iterator[str]:

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_kie import metrics
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
 from airflow_kie.client.errors import NOTHING_EXPIRES, KieKeyLimit, Remedy, Scope, error_class
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME
 from airflow_kie.hooks.kie import KieHook
 
 if TYPE_CHECKING:

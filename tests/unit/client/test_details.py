@@ -29,7 +29,7 @@ def unread(kind: str, response: Response) -> errors.KieError:
 def test_a_song_has_as_many_tracks_as_kie_names(number: int) -> None:
     details = read("suno.music", music_data("SUCCESS", [track_data(n) for n in range(1, number + 1)]))
     assert [track.position for track in details.tracks] == list(range(1, number + 1))
-    assert details.results == tuple(f"https://musicfile.kie.ai/track-{n}.mp3" for n in range(1, number + 1))
+    assert details.urls == tuple(f"https://musicfile.kie.ai/track-{n}.mp3" for n in range(1, number + 1))
     assert details.complete
 
 
@@ -50,7 +50,7 @@ def test_the_streaming_url_is_never_taken_for_the_audio() -> None:
     details = read("suno.music", music_data("TEXT_SUCCESS", [track_data(audioUrl="", duration=None)]))
     assert details.tracks[0].audio_url is None
     assert details.tracks[0].duration_seconds is None
-    assert details.results == ()
+    assert details.urls == ()
     assert not details.complete
 
 
@@ -95,7 +95,7 @@ def test_music_details_repeat_the_request_and_the_times() -> None:
 def test_a_cover_has_as_many_images_as_kie_names(number: int) -> None:
     images = [f"https://tempfile.aiquickdraw.com/s/{n}.png" for n in range(number)]
     details = read("suno.cover", cover_data(1, images, errorCode=200, errorMessage=""))
-    assert details.results == tuple(images)
+    assert details.urls == tuple(images)
     assert details.complete
 
 
@@ -105,7 +105,7 @@ def test_error_code_200_belongs_to_a_successful_cover() -> None:
 
 
 def test_an_image_that_stands_alone_counts_as_a_list_of_one() -> None:
-    assert read("suno.cover", cover_data(1, "https://a/b.png")).results == ("https://a/b.png",)
+    assert read("suno.cover", cover_data(1, "https://a/b.png")).urls == ("https://a/b.png",)
 
 
 @pytest.mark.parametrize("images", [None, [], "", [None, ""]])
@@ -159,14 +159,14 @@ def test_results_and_request_of_a_market_task_are_decoded_twice() -> None:
         "completeTime": 1776862622656,
     }
     details = read("jobs", data)
-    assert details.results == ("https://a/1.png", "https://a/2.png")
+    assert details.urls == ("https://a/1.png", "https://a/2.png")
     assert details.param == {"model": "z-image", "input": {"prompt": "fox"}}
     assert details.credits_consumed == 12.5
 
 
 @pytest.mark.parametrize("result", ["", None, "{", "[]", "7", '{"resultUrls": null}', {"resultObject": {}}])
 def test_a_market_task_without_results_has_none(result: Any) -> None:
-    assert read("jobs", {"taskId": "j", "state": "generating", "resultJson": result}).results == ()
+    assert read("jobs", {"taskId": "j", "state": "generating", "resultJson": result}).urls == ()
 
 
 def test_a_market_request_that_is_an_object_is_kept_as_it_is() -> None:
@@ -186,52 +186,71 @@ ORIGIN = "https://a/original.mp3"
 )
 def test_stems_that_are_the_track_itself_are_none(response: dict[str, Any]) -> None:
     details = read("suno.stems", {"successFlag": "SUCCESS", "response": response})
-    assert details.results == ()
+    assert details.urls == ()
     assert not details.complete
 
 
 def test_a_stem_beside_the_url_of_the_track_is_a_result() -> None:
     response = {"vocalUrl": "https://a/v.mp3", "originUrl": ORIGIN}
-    assert read("suno.stems", {"successFlag": "SUCCESS", "response": response}).results == ("https://a/v.mp3",)
+    assert read("suno.stems", {"successFlag": "SUCCESS", "response": response}).urls == ("https://a/v.mp3",)
 
 
 def test_a_market_result_that_repeats_an_input_is_none() -> None:
     param = {"model": "ai-music-api/separate-vocals", "input": {"audio_urls": [f"{ORIGIN}?a=1"]}}
     result = json.dumps({"resultUrls": [ORIGIN, "https://a/v.mp3"]})
     details = read("jobs", {"state": "success", "param": json.dumps(param), "resultJson": result})
-    assert details.results == ("https://a/v.mp3",)
+    assert details.urls == ("https://a/v.mp3",)
 
 
-RESULTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("suno.wav", {"response": {"audioWavUrl": "https://a/t.wav"}}, ("https://a/t.wav",)),
-    ("suno.video", {"response": {"videoUrl": "https://a/v.mp4"}}, ("https://a/v.mp4",)),
+RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, int, Any]]]] = [
+    ("suno.wav", {"response": {"audioWavUrl": "https://a/t.wav"}}, [("wav", 1, "https://a/t.wav")]),
+    ("suno.video", {"response": {"videoUrl": "https://a/v.mp4"}}, [("video", 1, "https://a/v.mp4")]),
     (
         "suno.stems",
         {
             "response": {
+                "harpUrl": "https://a/h.mp3",
                 "vocalUrl": "https://a/v.mp3",
                 "drumsUrl": None,
                 "instrumentalUrl": "https://a/i.mp3",
                 "model": "x",
             }
         },
-        ("https://a/v.mp3", "https://a/i.mp3"),
+        [("vocals", 1, "https://a/v.mp3"), ("instrumental", 1, "https://a/i.mp3"), ("stem", 1, "https://a/h.mp3")],
     ),
-    ("suno.lyrics", {"response": {"data": [{"text": "la", "title": "x"}, {"text": "lo"}]}}, ("la", "lo")),
+    (
+        "suno.lyrics",
+        {"response": {"data": [{"text": "la", "title": "x"}, {"text": "lo"}]}},
+        [("lyrics", 1, "la"), ("lyrics", 2, "lo")],
+    ),
     (
         "suno.midi",
         {"midiData": {"state": "complete", "instruments": [{"name": "piano", "notes": []}]}},
-        ('[{"name": "piano", "notes": []}]',),
+        [("midi", 1, [{"name": "piano", "notes": []}])],
     ),
-    ("voice.generate", {"voiceId": "v-1"}, ("v-1",)),
+    ("voice.generate", {"voiceId": "v-1"}, [("voice_id", 1, "v-1")]),
+    (
+        "jobs",
+        {"resultJson": json.dumps({"resultUrls": ["https://a/1.mp4"], "lastFrameUrl": "https://a/l.png"})},
+        [("result", 1, "https://a/1.mp4"), ("last_frame", 1, "https://a/l.png")],
+    ),
+    ("jobs", {"resultJson": json.dumps({"resultObject": {"text": "la"}})}, [("object", 1, {"text": "la"})]),
 ]
 
 
 @pytest.mark.parametrize(("kind", "data", "results"), RESULTS)
 def test_results_stand_where_the_page_of_the_operation_says(
-    kind: str, data: dict[str, Any], results: tuple[str, ...]
+    kind: str, data: dict[str, Any], results: list[tuple[str, int, Any]]
 ) -> None:
-    assert read(kind, {"taskId": "t"} | data).results == results
+    found = read(kind, {"taskId": "t"} | data).results
+    assert [(result.role, result.position, result.url or result.value) for result in found] == results
+
+
+def test_an_answer_as_a_result_has_no_signature_in_it() -> None:
+    data = {"taskId": "t", "resultJson": json.dumps({"files": ["https://a/1.mp4?Signature=s3cret"]})}
+    (answer,) = read("jobs", data).with_answer().results
+    assert (answer.role, answer.medium) == ("answer", "json")
+    assert answer.value["resultJson"] == '{"files": ["https://a/1.mp4"]}'
 
 
 # --- what cannot be read -------------------------------------------------------------------------------------------

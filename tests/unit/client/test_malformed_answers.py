@@ -27,9 +27,10 @@ from airflow_kie.client.operations.registry import OPERATIONS
 from kie_answers import answer
 
 ROWS = [row for row in OPERATIONS.values() if isinstance(row, TaskOperation)]
-PATHS = ("id_path", "state_path", "results", "inputs", "tracks", "parent_path", "error_code_path", "error_message_path")
+PATHS = ("id_path", "state_path", "inputs", "tracks", "parent_path", "error_code_path", "error_message_path")
 NAMES = sorted(
     {word for row in ROWS for path in PATHS for word in re.findall(r"[A-Za-z_]{4,}", getattr(row, path))}
+    | {word for row in ROWS for result in row.results for word in re.findall(r"[A-Za-z_]{4,}", result.path)}
     | {"id", "param", "input", "audioWavUrl", "createTime", "completeTime", "creditsConsumed"}
 )
 VALUES = st.recursive(
@@ -54,7 +55,8 @@ def test_no_answer_raises_whatever_it_holds(row: TaskOperation, data: Any, code:
     read = decode_details(row, "t-1", answer(data, code))
     assert isinstance(read, (Read, Invisible, Unreadable))
     if isinstance(read, Read):
-        assert all(isinstance(result, str) and result for result in read.details.results)
+        assert all(bool(result.url) is (result.value is None) for result in read.details.results)
+        json.dumps(read.details.with_answer().results[-1].value)
         json.dumps(read.details.param)
         str(failure_of(row, read.details))
     assert isinstance(decode_create(row, {"taskId": "m"}, answer(data, code)), (Created, Refused, Lost))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
-from airflow_kie.client.operations.operation import State
+from airflow_kie.client.answers.details import Result, TaskDetails, Track, parse_time
+from airflow_kie.client.operations.operation import Medium, State
 from airflow_kie.lifecycle.record import TaskRecord
 
 MOMENT = datetime(2025, 1, 15, 10, 35, 27, tzinfo=UTC)
@@ -93,8 +93,9 @@ def test_the_title_is_that_of_the_track_or_else_the_one_asked_for() -> None:
 
 def test_no_url_shows_in_the_representation_of_details() -> None:
     track = Track(1, audio_url="https://h/a.mp3?token=s3cret", image_url="https://h/i.png?token=s3cret")
+    result = Result("track", 1, Medium.AUDIO, "https://h/a?token=s3cret", "s3cret")
     details = TaskDetails(
-        "suno.music", "m", State.FAILED, "x", results=("https://h/a?token=s3cret",), tracks=(track,),
+        "suno.music", "m", State.FAILED, "x", results=(result,), tracks=(track,),
         error_message="cannot fetch https://h/a?token=s3cret", param={"uploadUrl": "https://h/u?token=s3cret"},
     )  # fmt: skip
     assert "s3cret" not in repr(details)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.decode import Invisible, Unreadable
+from airflow_kie.client.answers.decode import Answer, Invisible, Unreadable, decode_details
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Done, Fail, Rules, Wait, next_action
-from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, track_data
+from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, answer, track_data
 from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
 
 # --- reading ---
@@ -17,7 +21,7 @@ from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, fail
 def test_a_cover_with_images_is_done() -> None:
     action = after(COVER_SENT, (50, cover(1, IMAGES, errorCode=200, errorMessage="")))
     assert isinstance(action, Done)
-    assert action.details.results == tuple(IMAGES)
+    assert action.details.urls == tuple(IMAGES)
     assert action.record.last_state == "1"
 
 
@@ -64,6 +68,36 @@ def test_the_last_state_and_the_time_are_learnt_for_an_id_from_elsewhere() -> No
 def test_a_create_time_in_the_future_is_not_believed() -> None:
     record = TaskRecord.of_known_task("suno.cover", COVER_ID)
     assert after(record, (0, cover(0, createTime=(NOW + 8 * 3600) * 1000))).record.known_at == NOW
+
+
+# --- a success of unknown shape ---
+
+
+def market(result: Any) -> Answer:
+    data = {"taskId": "j", "state": "success", "resultJson": json.dumps(result)}
+    return decode_details(task_kind("jobs"), "j", answer(data))
+
+
+def test_a_success_of_unknown_shape_is_finished_after_two_reads_and_hands_over_kies_answer() -> None:
+    record = TaskRecord.of_known_task("jobs", "j", number=1)
+    waits(after(record, (50, market({"scenes": [1]}))))
+    action = after(record, (50, market({"scenes": [1]})), (80, market({"scenes": [1]})))
+    assert isinstance(action, Done)
+    assert [(result.role, result.value["resultJson"]) for result in action.details.results] == [
+        ("answer", '{"scenes": [1]}')
+    ]
+
+
+def test_results_that_come_after_the_success_are_taken() -> None:
+    record = TaskRecord.of_known_task("jobs", "j", number=1)
+    action = after(record, (50, market({})), (80, market({"resultUrls": ["https://a/1.png"]})))
+    assert isinstance(action, Done)
+    assert [result.role for result in action.details.results] == ["result"]
+
+
+def test_a_song_and_a_cover_without_files_fail_after_two_reads() -> None:
+    for record, read in ((COVER_SENT, cover(1)), (MUSIC_SENT, music("SUCCESS"))):
+        assert type(failed(after(record, (50, read), (80, read))).error) is errors.KieNoFiles
 
 
 # --- data: null ---

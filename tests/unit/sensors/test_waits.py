@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +26,11 @@ from airflow_kie.client.errors import (
     KieWaitTimeout,
     KieWrongParent,
 )
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
+from airflow_kie.sensors.task import KieTaskSensor
 from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
 from unused_ports import unused_port
@@ -157,6 +161,29 @@ def test_a_cover_of_another_song_is_refused(kie: SimulatorServer) -> None:
         cover_run(cover, music_task_id=song(kie)).execute()
 
 
+@every_way
+def test_any_task_is_waited_for_by_its_operation_and_id(kie: SimulatorServer, way: str) -> None:
+    music = kie.control.make_music("Velvet Harbour")[0].task_id
+    (track, *_) = KieHook().details("suno.music", music).details.tracks  # type: ignore[union-attr]
+    make = {"task_id": "make", "operation": "suno.wav", "request": {"taskId": music, "audioId": track.audio_id}}
+    wav = str(TaskRun(lambda: KieTaskOperator(**make, wait_for_completion=False)).attempt())
+    kie.control.advance(600)
+    settings: dict[str, Any] = {"operation": "suno.wav", "kie_task_id": f" {wav}\n", "poll_interval": 0.05}
+    found = outcome(TaskRun(lambda: KieTaskSensor(task_id="wait", **settings, **WAYS[way])))
+    assert datetime.fromisoformat(found.pop("expires_at")) > datetime.now(UTC)
+    assert found == {
+        "operation": "suno.wav",
+        "task_id": wav,
+        "kie_conn_id": "kie_default",
+        "results": [{"role": "wav", "count": 1}],
+    }
+
+
+def test_a_sensor_of_an_operation_that_nobody_knows_names_those_that_there_are() -> None:
+    with pytest.raises(KeyError, match=r"Unknown KIE task kind 'suno\.opera'\. Known: .*suno\.wav"):
+        KieTaskSensor(task_id="wait", operation="suno.opera", kie_task_id="x")
+
+
 # --- the deadline ----------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +276,7 @@ def test_a_kie_that_goes_down_while_a_song_runs_fails_the_sensor(
         (fault,) = kie.control.faults()
         return time.time() + (3600.0 if fault["struck"] else 0.0)
 
-    for user in ("sensors.suno", "triggers.task"):
+    for user in ("sensors.task", "triggers.task"):
         monkeypatch.setattr(f"airflow_kie.{user}.TaskDriver", partial(TaskDriver, clock=clock))
     monkeypatch.setattr("airflow_kie.triggers.task.time", SimpleNamespace(time=clock))
     with pytest.raises(KieServerError, match=task_id):

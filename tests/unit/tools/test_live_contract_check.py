@@ -307,5 +307,5 @@ def test_the_recording_replays_through_the_client(check: Check, song: str, tmp_p
     details = read["details"]
     assert isinstance(details, Read)
     assert (details.details.state, details.details.task_id) == (State.SUCCEEDED, created.task_id)
-    assert len(details.details.results) == 2
+    assert len(details.details.urls) == 2
     assert details.details.parent_id == entries[0]["response"]["body"]["data"]["taskId"]

@@ -34,7 +34,7 @@ from airflow_kie.archive.record_base import Record, UtcTime
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.client.answers.details import MEDIA_LIFETIME
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME
 
 log = logging.getLogger(__name__)
 

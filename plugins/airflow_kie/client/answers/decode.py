@@ -7,16 +7,16 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.details import TaskDetails, Track, parse_time
+from airflow_kie.client.answers.details import Result, TaskDetails, Track, parse_time
 from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import value_at, values_at
-from airflow_kie.client.operations.operation import State, TaskOperation
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Medium, State, TaskOperation
 from airflow_kie.client.redact import storable, texts_in, without_urls
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,9 @@ def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> 
         word="" if word is None else without_urls(str(word)),
         known_word=state is not None or word is None,
         parent_id=None if parent is None else storable(str(parent)),
-        results=_results(kind, data, param),
+        results=tuple(_results(kind, data, param)),
+        required=frozenset(row.role for row in kind.results if row.required),
+        kept=min((row.kept for row in kind.results), default=MEDIA_LIFETIME),
         tracks=_tracks(kind, data),
         error_code=_error_code(value_at(data, kind.error_code_path)),
         error_message=_text(message) if message else None,
@@ -202,14 +204,23 @@ def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
     return error(message, code=details.error_code, **facts)
 
 
-def _results(kind: TaskOperation, data: Mapping[str, Any], param: Any) -> tuple[str, ...]:
-    """Return the results that details name, without URLs that the task was made from.
+def _results(kind: TaskOperation, data: Mapping[str, Any], param: Any) -> Iterator[Result]:
+    """Yield the results that details name, without links that an earlier row or the request has named.
 
     A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
     """
     given = [*(values_at(data, kind.inputs) if kind.inputs else ()), *texts_in(param)]
-    inputs = {_bare(value) for value in given} - {None}
-    return tuple(_text(value) for value in values_at(data, kind.results) if _bare(value) not in inputs)
+    known = {_bare(value) for value in given} - {None}
+    for row in kind.results:
+        found = values_at(data, row.path)
+        if row.inline:
+            values = ({"value": value if row.medium is Medium.JSON else _text(value)} for value in found)
+        else:
+            urls = [value for value in found if isinstance(value, str) and _bare(value) not in known]
+            known |= {_bare(url) for url in urls} - {None}
+            values = ({"url": url} for url in urls)
+        for position, result in enumerate(values, start=1):
+            yield Result(row.role, position, row.medium, **result)
 
 
 def _bare(value: Any) -> str | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from airflow_kie.client.operations.operation import State
-
-MEDIA_LIFETIME = timedelta(days=14)
-"""docs.kie.ai getting-started: generated media are deleted after 14 days."""
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Medium, State
+from airflow_kie.client.redact import map_texts, without_queries
 
 _TIME = TypeAdapter(datetime)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -43,6 +41,28 @@ class Track:
 
 
 @dataclass(frozen=True)
+class Result:
+    """One result of a task; it has a URL or a value.
+
+    :param role: the row's.
+    :param position: position among the results of its role, from 1.
+    :param medium: the row's.
+    :param url: link to the file, which can be a credential.
+    :param value: the result itself.
+    """
+
+    role: str
+    position: int
+    medium: Medium
+    url: str | None = field(default=None, repr=False)
+    value: Any = field(default=None, repr=False)
+
+
+ANSWER = "answer"
+"""Role of KIE's answer itself: the result of a task that has succeeded in a shape that its row does not know."""
+
+
+@dataclass(frozen=True)
 class TaskDetails:
     """A task as KIE's details showed it.
 
@@ -52,7 +72,9 @@ class TaskDetails:
     :param word: the state word as KIE wrote it.
     :param known_word: False for a word that no page documents; it counts as running.
     :param parent_id: the source that KIE names, None where it names none.
-    :param results: the result URLs (of a lyrics task: the texts), in KIE's order.
+    :param results: what the task has made, in the order of its row and of KIE.
+    :param required: the roles of which a success has at least one result.
+    :param kept: how long KIE keeps the files.
     :param tracks: of a music task, all tracks that KIE names, finished or not.
     :param error_code: the error code beside the state; 200 and 0 are not errors.
     :param error_message: the error message beside the state.
@@ -69,7 +91,9 @@ class TaskDetails:
     word: str
     known_word: bool = True
     parent_id: str | None = None
-    results: tuple[str, ...] = field(default=(), repr=False)
+    results: tuple[Result, ...] = field(default=(), repr=False)
+    required: frozenset[str] = frozenset()
+    kept: timedelta = MEDIA_LIFETIME
     tracks: tuple[Track, ...] = ()
     error_code: int | None = None
     error_message: str | None = field(default=None, repr=False)
@@ -84,13 +108,23 @@ class TaskDetails:
         """Whether every file that KIE names is there; a task may say success and name none."""
         if self.tracks:
             return all(track.audio_url for track in self.tracks)
-        return bool(self.results)
+        return bool(self.results) and self.required <= {result.role for result in self.results}
 
     @property
     def expires_at(self) -> datetime | None:
-        """When KIE deletes the files: 14 days after the end, or, where that is unknown, after the beginning."""
+        """When KIE deletes the files: its days count from the end, or, where that is unknown, from the beginning."""
         start = self.completed_at or self.created_at
-        return start + MEDIA_LIFETIME if start else None
+        return start + self.kept if start else None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The links to the result files."""
+        return tuple(result.url for result in self.results if result.url)
+
+    def with_answer(self) -> TaskDetails:
+        """Return the details with KIE's answer as one more result, without the queries of the addresses in it."""
+        answer = Result(ANSWER, 1, Medium.JSON, value=map_texts(without_queries, self.raw))
+        return replace(self, results=(*self.results, answer))
 
     @property
     def title(self) -> str | None:

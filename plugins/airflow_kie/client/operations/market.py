@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from airflow_kie.client.operations.operation import CallOperation, State, TaskOperation, Timing
+from airflow_kie.client.operations.operation import (
+    CallOperation,
+    Medium,
+    ResultRow,
+    State,
+    TaskOperation,
+    Timing,
+)
 
 JOBS = TaskOperation(
     name="jobs",
@@ -17,7 +24,12 @@ JOBS = TaskOperation(
         "success": State.SUCCEEDED,
         "fail": State.FAILED,
     },
-    results="to_array(from_json(resultJson).resultUrls)[]",
+    results=(
+        ResultRow("result", "to_array(from_json(resultJson).resultUrls)[]", Medium.ANY, required=False),
+        ResultRow("first_frame", "to_array(from_json(resultJson).firstFrameUrl)[]", Medium.IMAGE, required=False),
+        ResultRow("last_frame", "to_array(from_json(resultJson).lastFrameUrl)[]", Medium.IMAGE, required=False),
+        ResultRow("object", "[from_json(resultJson).resultObject]", Medium.JSON, inline=True, required=False),
+    ),
     error_code_path="failCode",
     error_message_path="failMsg",
     unknown_codes=frozenset({422}),  # "recordInfo is null", also directly after the create

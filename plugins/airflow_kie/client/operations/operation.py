@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.redact import storable
+
+MEDIA_LIFETIME = timedelta(days=14)
+"""docs.kie.ai getting-started: generated media are deleted after 14 days."""
 
 CodeTable = Mapping[int, type[KieError]]
 
@@ -53,6 +57,38 @@ class Timing:
         return min(self.timeout, 3 * self.typical + 60)
 
 
+class Medium(StrEnum):
+    """What a result is; decides how its content is checked."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+    JSON = "json"
+    TEXT = "text"
+    ANY = "any"
+    """It depends on the model: only length and SHA-256 are known of it."""
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One kind of result of an operation.
+
+    :param role: what it is to the task: cover, track, vocals, video; it names the archived files.
+    :param path: where details have it; a list is several results.
+    :param medium: what it is.
+    :param inline: the value itself is the result; otherwise a link to it.
+    :param required: a task that has succeeded has at least one.
+    :param kept: how long KIE keeps it.
+    """
+
+    role: str
+    path: str
+    medium: Medium
+    inline: bool = False
+    required: bool = True
+    kept: timedelta = MEDIA_LIFETIME
+
+
 @dataclass(frozen=True)
 class Parent:
     """The KIE task that a task is made from: its lineage, and the check that a result belongs to it.
@@ -82,7 +118,9 @@ class TaskOperation:
     :param id_path: where an answer names the task.
     :param state_path: where details say how the task is.
     :param states: state word or number → state. A word that is not among them counts as running.
-    :param results: where the URLs of the result files are; all of them are results.
+    :param results: what the task makes. A link that an earlier row has named is not named again.
+    :param shape_known: a success in which no result is found is an error, after two reads. Otherwise it is paid and
+        finished all the same, and KIE's answer itself is the result.
     :param inputs: where details repeat the URL of what the task was made from: it is never a result.
     :param tracks: for music: where the tracks are, with the fields of :class:`~.answers.details.Track`.
     :param parent_path: where details name the parent; a task of another parent is refused.
@@ -109,7 +147,8 @@ class TaskOperation:
     id_path: str = "taskId || task_id"
     state_path: str = "successFlag"
     states: Mapping[str | int, State] = field(default_factory=dict)
-    results: str = ""
+    results: tuple[ResultRow, ...] = ()
+    shape_known: bool = False
     inputs: str = ""
     tracks: str = ""
     parent_path: str = ""

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.operations.operation import CallOperation, Parent, State, TaskOperation, Timing
+from airflow_kie.client.operations.operation import (
+    CallOperation,
+    Medium,
+    Parent,
+    ResultRow,
+    State,
+    TaskOperation,
+    Timing,
+)
 
 
 def _states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, State]:
@@ -35,7 +43,8 @@ MUSIC = TaskOperation(
     required=("customMode", "instrumental", "model"),  # a custom instrumental has no prompt
     state_path="status",
     states=_states("GENERATE_AUDIO_FAILED", "SENSITIVE_WORD_ERROR", running=("TEXT_SUCCESS", "FIRST_SUCCESS")),
-    results=f"{_TRACKS}[].audioUrl",
+    results=(ResultRow("track", f"{_TRACKS}[].audioUrl", Medium.AUDIO),),
+    shape_known=True,
     tracks=f"{_TRACKS}[?type(@) == 'object'].{_TRACK_FIELDS}",
     running_errors=True,
     details_errors={400: errors.KieContentRejected, 413: errors.KieContentRejected},
@@ -59,7 +68,8 @@ COVER = TaskOperation(
         3: State.FAILED,
         **_states("GENERATE_COVER_FAILED"),
     },
-    results="to_array(response.images)[]",
+    results=(ResultRow("cover", "to_array(response.images)[]", Medium.IMAGE),),
+    shape_known=True,
     parent_path="parentTaskId",
     free=True,
     duplicate_codes=frozenset({400, 409}),
@@ -77,6 +87,7 @@ def _music_from(name: str, title: str, page: str, *required: str, once_per: str,
         create=f"/api/v1/generate/{name.replace('_', '-')}",
         once_per=(once_per,),
         required=(once_per, *required, "model"),
+        shape_known=False,
         **more,
     )
 
@@ -96,7 +107,7 @@ UPLOAD_EXTEND = _music_from(
 )
 
 
-def _of_track(name: str, title: str, page: str, path: str, failed: str, results: str) -> TaskOperation:
+def _of_track(name: str, title: str, page: str, path: str, failed: str, *results: ResultRow) -> TaskOperation:
     """Return the row of an operation on a finished track, with a state word in `successFlag`."""
     return TaskOperation(
         name=f"suno.{name}",
@@ -112,8 +123,32 @@ def _of_track(name: str, title: str, page: str, path: str, failed: str, results:
     )
 
 
+_STEMS = {
+    "vocals": "vocal",
+    "instrumental": "instrumental",
+    "backing_vocals": "backingVocals",
+    "drums": "drums",
+    "bass": "bass",
+    "guitar": "guitar",
+    "piano": "piano",
+    "keyboard": "keyboard",
+    "percussion": "percussion",
+    "strings": "strings",
+    "synth": "synth",
+    "fx": "fx",
+    "brass": "brass",
+    "woodwinds": "woodwinds",
+}
+"""Role of a stem → its field, without "Url"."""
 WAV = replace(
-    _of_track("wav", "Convert to WAV", "convert-to-wav", "wav", "GENERATE_WAV_FAILED", "response.audioWavUrl"),
+    _of_track(
+        "wav",
+        "Convert to WAV",
+        "convert-to-wav",
+        "wav",
+        "GENERATE_WAV_FAILED",
+        ResultRow("wav", "response.audioWavUrl", Medium.AUDIO),
+    ),
     duplicate_codes=frozenset({409}),
 )
 STEMS = replace(
@@ -123,13 +158,19 @@ STEMS = replace(
         "separate-vocals",
         "vocal-removal",
         "GENERATE_AUDIO_FAILED",
-        "links(response)",
+        *(ResultRow(role, f"response.{field}Url", Medium.AUDIO, required=False) for role, field in _STEMS.items()),
+        ResultRow("stem", "links(response)", Medium.AUDIO, required=False),  # one that KIE has added since
     ),
     inputs="response.originUrl",
     once_per=("taskId", "audioId", "type"),  # stems of another type are another task
 )
 VIDEO = _of_track(
-    "video", "Create Music Video", "create-music-video", "mp4", "GENERATE_MP4_FAILED", "response.videoUrl"
+    "video",
+    "Create Music Video",
+    "create-music-video",
+    "mp4",
+    "GENERATE_MP4_FAILED",
+    ResultRow("video", "response.videoUrl", Medium.VIDEO),
 )
 MIDI = TaskOperation(
     name="suno.midi",
@@ -141,7 +182,7 @@ MIDI = TaskOperation(
     once_per=("taskId",),
     required=("taskId",),
     states={0: State.RUNNING, 1: State.SUCCEEDED, 2: State.FAILED, 3: State.FAILED},  # 2: could not be created
-    results="[midiData.instruments]",
+    results=(ResultRow("midi", "[midiData.instruments]", Medium.JSON, inline=True),),
 )
 LYRICS = TaskOperation(
     name="suno.lyrics",
@@ -152,7 +193,7 @@ LYRICS = TaskOperation(
     required=("prompt",),
     state_path="status",
     states=_states("GENERATE_LYRICS_FAILED", "SENSITIVE_WORD_ERROR"),
-    results="to_array(response.data)[].text",
+    results=(ResultRow("lyrics", "to_array(response.data)[].text", Medium.TEXT, inline=True),),
     create_errors={  # this page has a code list of its own: 405 and 430 are the rate limit, 429 is an empty account
         405: errors.KieRateLimited,
         413: errors.KieContentRejected,
@@ -172,7 +213,7 @@ VOICE = TaskOperation(
     required=("taskId", "verifyUrl"),
     state_path="status",
     states=_states(),
-    results="[voiceId, response.voiceId]",
+    results=(ResultRow("voice_id", "[voiceId, response.voiceId]", Medium.TEXT, inline=True),),
 )
 VOICE_AGAIN = replace(
     VOICE,
@@ -182,6 +223,7 @@ VOICE_AGAIN = replace(
     create="/api/v1/voice/regenerate",
     details="/api/v1/voice/validate-info",
     required=("taskId",),
+    results=(ResultRow("phrase", "validateInfo", Medium.TEXT, inline=True),),
     callback_field="calBackUrl",  # KIE's own spelling on this page
 )
 STYLE = CallOperation(

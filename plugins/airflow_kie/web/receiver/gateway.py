@@ -22,6 +22,8 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.url import Waiting
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.registry import OPERATIONS
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
@@ -34,6 +36,7 @@ from airflow_kie.web.receiver.connections import Connections
 
 log = logging.getLogger(__name__)
 _LOCKS = 64
+_NOUNS = sorted({row.noun for row in OPERATIONS.values() if isinstance(row, TaskOperation)})
 
 
 class NoBucket(Exception):
@@ -155,7 +158,7 @@ class InProcessGateway(AirflowGateway):
 
     def wake_sensors(self, kie_task_id: str) -> int:
         """Resume the sensors that wait for a KIE task: they keep their deadline under its id."""
-        return metadata.wake_by_key([f"deadline/{noun}/{kie_task_id}" for noun in ("music", "cover")])
+        return metadata.wake_by_key([f"deadline/{noun}/{kie_task_id}" for noun in _NOUNS])
 
     def run_is_active(self, dag_id: str, run_id: str) -> bool:
         return metadata.run_is_active(dag_id, run_id)
