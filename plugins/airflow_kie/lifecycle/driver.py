@@ -257,7 +257,7 @@ class TaskDriver:
         assert self.create is not None  # noqa: S101 - for the type checker
         reached("before post")
         if self.clock() >= claim.intent.not_after:  # the process was frozen: others count this attempt as in doubt
-            paid.record(claim.number, "refused", reason="too_late")
+            paid.record(claim.number, "refused", why="it was too late to send it")
             self.give_back()
             return None, self.clock()
         try:

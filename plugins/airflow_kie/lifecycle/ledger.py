@@ -189,7 +189,7 @@ class Ledger:
                 return AlreadyMade(attempt.number, attempt.task_id, self._intent(request, attempt.number).owner)
         failed = [attempt for attempt in attempts if "failed" in attempt.endings and "released" not in attempt.endings]
         if len(failed) >= MOST_FAILED:
-            return FailedTooOften(tuple(task_id for attempt in failed for task_id in attempt.task_ids))
+            return FailedTooOften(tuple(dict.fromkeys(task_id for attempt in failed for task_id in attempt.task_ids)))
         if not attempts or attempts[-1].over:
             return None
         last = attempts[-1]

@@ -44,6 +44,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieUnexpected: ("unexpected", TASK, READ),
     errors.KieWaitTimeout: ("timeout", TASK, READ),
     errors.KieDuplicateWithoutId: ("duplicate_without_id", TASK, PERSON),
+    errors.KieSomeFailed: ("some_failed", TASK, PERSON),
     errors.KieCreateInDoubt: ("create_in_doubt", TASK, PERSON),
     errors.KieWrongParent: ("wrong_parent", TASK, PERSON),
     errors.DownloadRefused: ("download_refused", TASK, PERSON),

@@ -90,8 +90,8 @@ class KieSomeFailed(KieError, reason="some_failed"):
     """Requests of a list failed; the others are done."""
 
     what = "Not every request of the list has its files"
-    paid = "What is done stays, and is not paid for again."
-    todo = "Read the rows in the XCom results, and clear the task: only what has failed is tried again."
+    paid = "What was paid for before is kept and is not paid for again."
+    todo = "Read the XCom results, which has a row for each, and clear the task: only what failed is asked for again."
 
 
 class KieCreateInDoubt(KieError, reason="create_in_doubt"):
