@@ -25,7 +25,7 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
-from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator
 from airflow_kie.operators.reconcile import KieReconcileOperator
@@ -54,7 +54,12 @@ def archive_a_song(bucket: Bucket) -> None:
     archive = SongArchive(bucket, SongKeys("songs", SONG))
     archive.bucket.try_to_write(ArchiveKeys("songs").probe)
     archive.update_pending(received_from="form")
-    archive.record_cover("cover-task")
+    store = BucketLedgerStore(bucket, "songs/_paid/")
+    assert store.honours_conditions("_probe")
+    request = RequestId("kie_default", "suno.cover", "0" * 32)
+    Ledger(store).claim(request, Intent.made_at(0.0))
+    assert list(Ledger(store).attempts(request))
+    archive.record_expiry("2026-12-06T10:06:05+00:00")
     archive.record_failure("generation_failed", "KIE could not generate this")
     now = datetime.now(UTC)
     with media_server({"/1": body(picture(1), "image/png")}) as media:
@@ -129,7 +134,10 @@ REFUSED = {
     ("callback-receiver", "IsItArchived", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
     ("callback-receiver", "RecordSongs", "s3:GetObject"): ("GetObject", PENDING),
     ("callback-receiver", "RecordSongs", "s3:PutObject"): ("PutObject", PENDING),
-    ("callback-receiver", "RecordTasksOfOurRequests", "s3:PutObject"): ("PutObject", "songs/_paid/"),
+    ("callback-receiver", "RecordTasksOfOurRequests", "s3:PutObject"): (
+        "PutObject",
+        f"songs/_paid/kie_default/suno.cover/{'0' * 32}/1.task.cover-task",
+    ),
     ("inbox-writer", "HandInSongsWhichSpendsMoney", "s3:PutObject"): ("PutObject", "inbox/song.json"),
 }
 """Line of a policy -> the request that S3 refuses without it, and its key."""

@@ -103,7 +103,7 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
 
 
 STORY = (
-    "is noted, heard of by form",
+    "is recorded; it came from: form",
     "is generated",
     "Asking KIE: ",
     "KIE names task ",
@@ -112,7 +112,7 @@ STORY = (
     "ends: done",
     "has 2 images",
     "cover-1.png",
-    "archived 2 files",
+    "2 files of ",
 )
 """What the log says of a song, in this order."""
 
