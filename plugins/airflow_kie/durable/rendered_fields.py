@@ -11,7 +11,9 @@ from airflow_kie.client.redact import secrets_in
 class HidesCredentials:
     """A base of operators, before Airflow's own: hides the credentials in the URLs of rendered fields."""
 
-    def _do_render_template_fields(self, parent: Any, template_fields: Iterable[str], *args: Any) -> None:
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
         """Render the fields, then hide the credentials in their URLs from logs and from the rendered fields.
 
         Airflow 3.3.2 stores those right after this, also of a mapped task, whose own rendering calls nothing else of
@@ -19,7 +21,7 @@ class HidesCredentials:
         """
         from airflow.sdk.log import mask_secret
 
-        super()._do_render_template_fields(parent, template_fields, *args)  # type: ignore[misc]
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)  # type: ignore[misc]
         for name in template_fields:
             for secret in secrets_in(getattr(parent, name, None)):
                 mask_secret(secret)

@@ -12,6 +12,7 @@ import logging
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -37,7 +38,7 @@ from airflow_kie.lineage.facts import known_of
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.triggers.task import KieTaskTrigger
-from airflow_task import TaskRun, Variables, run_trigger, stored_trigger
+from airflow_task import TaskInstance, TaskRun, Variables, run_trigger, stored_trigger
 from kie_answers import COVER_ID, MUSIC_ID, answer
 from kie_simulator.server import SimulatorServer
 
@@ -177,11 +178,14 @@ def test_the_rendered_fields_hide_what_grants_access() -> None:
 def test_a_mapped_task_hides_them_too() -> None:
     from airflow.sdk import DAG
 
-    with DAG("mapped", schedule=None):
-        mapped = UploadAndCover.partial(task_id="upload_and_cover").expand(upload_url=[SIGNED_ANEW])
-    task = mapped.unmap({"upload_url": SIGNED_ANEW})
-    task._do_render_template_fields(task, task.template_fields, {}, None, set())
-    assert "ab" * 32 not in json.dumps(_serialize_rendered_fields(task))
+    with DAG("mapped", schedule=None) as dag:
+        UploadAndCover.partial(task_id="upload_and_cover").expand(upload_url=[SIGNED_ANEW])
+    mapped: Any = dag.get_task("upload_and_cover")
+    context: Any = {"dag": dag, "dag_run": SimpleNamespace(conf={}), "ti": TaskInstance(map_index=0)}
+    mapped.render_template_fields(context)  # as the worker does: it calls ours with arguments by name
+    shown = json.dumps(_serialize_rendered_fields(context["task"]))
+    assert "https://uploads.example.com/in/voice.mp3" in shown
+    assert "ab" * 32 not in shown
 
 
 # --- each place by itself ---
