@@ -203,7 +203,7 @@ def test_a_role_that_the_operation_does_not_have_is_refused_before_anything_is_a
 
 
 def test_a_success_of_unknown_shape_is_paid_once_and_its_answer_is_archived(
-    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = with_row(replace(INVENTED, results=(ResultRow("film", "film", Medium.VIDEO),)), monkeypatch)
     run = TaskRun(
@@ -214,6 +214,7 @@ def test_a_success_of_unknown_shape_is_paid_once_and_its_answer_is_archived(
     kie.control.set(speed=1000.0)
     task_id = run.attempt()
     assert run.cleared().attempt() == task_id
+    assert f"has an unknown shape, and is the task's result: Draw A Story task {task_id}" in caplog.text
     assert waited(row.name, task_id)["results"] == [{"role": "answer", "count": 1}]
     for _ in range(2):
         result = archived(row.name, task_id, archive.bucket, roles=["film"])
