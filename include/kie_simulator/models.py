@@ -151,6 +151,31 @@ def _aleph_callback(reading: Reading) -> CallbackBody:
     return CallbackBody("complete", 200, "success", data, top)
 
 
+def _invented_details(reading: Reading) -> Json:
+    code, message = reading.error()
+    clip, *posters = _urls(reading)
+    made = {"clip": clip, "posters": posters, "caption": reading.task.title, "scenes": [{"from": 0, "to": 8}]}
+    return {
+        "id": reading.task.id,
+        "progress": {"phase": reading.state, "code": code, "text": message},
+        "made": made if reading.has_results else None,
+        "createTime": reading.created_ms(),
+        "completeTime": reading.completed_ms(),
+    }
+
+
+def _invented_callback(reading: Reading) -> CallbackBody:
+    return CallbackBody("complete", 200, "success", _invented_details(reading))
+
+
+# KIE has no such operation: clients show with it that a new one takes them one row.
+INVENTED = Family(
+    (("sketching", (0, 0)), ("shown", (5, 10))),
+    "torn",
+    _invented_details,
+    _invented_callback,
+    files=("video", "image"),
+)
 JOBS = Family(
     (("waiting", (0, 0)), ("generating", (2, 6)), ("success", (12, 117))),
     "fail",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kie_simulator.covers import COVER
-from kie_simulator.models import ALEPH, FLUX, GPT4O, JOBS, RUNWAY, VEO, VEO_4K
+from kie_simulator.models import ALEPH, FLUX, GPT4O, INVENTED, JOBS, RUNWAY, VEO, VEO_4K
 from kie_simulator.music import MUSIC
 from kie_simulator.readings import Family
 from kie_simulator.suno_extras import LYRICS, MIDI, MP4, RECOVERY, VOCAL, VOICE, WAV
@@ -230,6 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "videoUrl",
         credits=30.0,
     ),
+    _model("invented", f"{_API}/invented/draw", f"{_API}/invented/drawn", INVENTED, "subject", credits=7.0),
 )
 # Polled by repeating its create, so the table has no row for it; its tasks have a kind all the same.
 VEO_4K_OPERATION = _model(

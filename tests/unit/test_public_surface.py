@@ -32,6 +32,12 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
     "airflow_kie.sensors.task.KieTaskSensor": (
         SENSOR | {"operation", "kie_task_id", "expires_at"}, {"kie_conn_id", "kie_task_id", "expires_at"},
     ),
+    "airflow_kie.transfers.results_to_s3.KieResultsToS3Operator": (
+        {"operation", "kie_task_id", "bucket", "prefix", "roles", "labels", "kie_conn_id", "aws_conn_id",
+         "max_file_bytes", "extra_args", "expires_at"},
+        {"kie_task_id", "bucket", "prefix", "roles", "labels", "kie_conn_id", "aws_conn_id", "extra_args",
+         "expires_at"},
+    ),
     "airflow_kie.sensors.suno.KieMusicSensor": (
         SENSOR | {"music_task_id"}, {"kie_conn_id", "music_task_id"},
     ),

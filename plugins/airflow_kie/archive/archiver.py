@@ -7,13 +7,13 @@ pending record stays while anything that it asks for is missing: another run may
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow_kie import __version__
 from airflow_kie.archive.file_transfer import Download, Fetcher, Refresh, Source
-from airflow_kie.archive.manifest import AvailableRecord, FileKind, FileRecord, Manifest, Wanted
+from airflow_kie.archive.manifest import AvailableRecord, FileKind, FileRecord, Manifest, TaskManifest, Wanted
 from airflow_kie.archive.pending import Options, Pending, new_pending
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
@@ -74,14 +74,14 @@ def archive_song(
     wanted = wanted or Wanted(*(any(source.kind is kind for source in sources) for kind in FileKind))
     try:
         old = archive.manifest()
-        kept, missing = _kept_and_missing(archive.bucket, old, sources)
+        kept, missing = kept_and_missing(archive.bucket, old, sources)
         replaced = _withdraw(archive, old, kept, now()) if old and len(kept) < len(old.files) else []
         added = tuple(fetcher.archive(source) for source in missing)
         if not kept and not added:
             raise KieNoFiles("there is nothing to archive")
         news = song.changed(
             files=added,
-            available=_available(wanted, sources),
+            available=available(wanted.kinds, sources),
             generator=song.generator.changed(archived_by_version=__version__),
             created_at=now(),
             updated_at=now(),
@@ -120,30 +120,31 @@ def _paid(song: Manifest) -> str:
     return f"Song and cover are paid for and stay at KIE {until}"
 
 
-def _available(wanted: Wanted, sources: Sequence[Source]) -> tuple[AvailableRecord, ...]:
+def available(kinds: Iterable[str], sources: Sequence[Source]) -> tuple[AvailableRecord, ...]:
+    """Return which files of some kinds KIE has."""
     return tuple(
-        AvailableRecord(kind=kind.value, positions=tuple(sorted(s.position for s in sources if s.kind is kind)))
-        for kind in wanted.kinds
+        AvailableRecord(kind=str(kind), positions=tuple(sorted(s.position for s in sources if s.kind == kind)))
+        for kind in kinds
     )
 
 
-def _kept_and_missing(
-    bucket: Bucket, old: Manifest | None, sources: Sequence[Source]
+def kept_and_missing(
+    bucket: Bucket, old: TaskManifest | None, sources: Sequence[Source]
 ) -> tuple[list[FileRecord], list[Source]]:
     """Return the records that stay, and the sources that have to be fetched."""
-    asked = {(source.kind.value, source.position): source for source in sources}
+    asked = {(str(source.kind), source.position): source for source in sources}
     kept = []
     for record in old.files if old else ():
         source = asked.get((record.kind, record.position))
         if source is None:  # archived by an earlier run that asked for more
             kept.append(record)
-        elif source.is_what(record) and _is_stored(bucket, record):
+        elif source.is_what(record) and is_stored(bucket, record):
             kept.append(record)
             del asked[record.kind, record.position]
     return kept, list(asked.values())
 
 
-def _is_stored(bucket: Bucket, record: FileRecord) -> bool:
+def is_stored(bucket: Bucket, record: FileRecord) -> bool:
     """Return whether the bucket still holds this file; not every service keeps the SHA-256 in the metadata."""
     stored = bucket.head(record.key)
     return stored is not None and stored.size == record.size and stored.sha256 in (None, record.sha256)
@@ -165,9 +166,5 @@ def _withdraw(archive: SongArchive, old: Manifest, kept: Sequence[FileRecord], n
     options = Options(audio=FileKind.TRACK in kinds, lyrics=FileKind.LYRICS in kinds)
     pending = new_pending(old.music_task_id, received_from="form", now=now)
     archive.merge_pending(pending.changed(options=options, kie_conn_id=old.kie_conn_id))
-    Manifest.update(archive.bucket, archive.keys, lambda stored: _without(stored or old, replaced))
+    Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or old).without(replaced))
     return replaced
-
-
-def _without(manifest: Manifest, files: Sequence[FileRecord]) -> Manifest:
-    return manifest.changed(files=tuple(file for file in manifest.files if file not in files))

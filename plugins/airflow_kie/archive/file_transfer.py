@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import tenacity
 
-from airflow_kie.archive.content.audio import check_audio
-from airflow_kie.archive.content.checks import LYRICS_FACTS, ContentFacts, text_file
-from airflow_kie.archive.content.images import check_image
-from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileKind, FileRecord
+from airflow_kie.archive.content.checks import JSON_FACTS, TEXT_FACTS, ContentFacts, text_file
+from airflow_kie.archive.content.media import check
+from airflow_kie.archive.layout import SongKeys, TaskKeys
+from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import (
@@ -28,7 +27,7 @@ from airflow_kie.client.errors import (
     FileUnreachable,
     KieInvalidRequest,
 )
-from airflow_kie.client.redact import without_query
+from airflow_kie.client.operations.operation import Medium
 
 if TYPE_CHECKING:
     from airflow_kie.client.http.download import DownloadFacts
@@ -37,8 +36,10 @@ log = logging.getLogger(__name__)
 
 # Up to this size a file never touches the disk of the worker.
 SPOOL_BYTES = 8 * 1024 * 1024
-# An image is decoded as a whole, so its cap is lower than that of audio.
+# An image or a document is decoded as a whole, so its cap is lower than that of audio.
+_DECODED = frozenset({Medium.IMAGE, Medium.JSON, Medium.TEXT})
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
+_SONG_MEDIA: dict[str, Medium] = {"cover": Medium.IMAGE, "track": Medium.AUDIO, "lyrics": Medium.TEXT}
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
 _PAUSES = tenacity.wait_exponential(multiplier=1) + tenacity.wait_random(0, 0.4)
@@ -46,20 +47,21 @@ _PAUSES = tenacity.wait_exponential(multiplier=1) + tenacity.wait_random(0, 0.4)
 
 @dataclass(frozen=True)
 class Source:
-    """Where one file of a song comes from: a URL of KIE, or a text for lyrics.
+    """Where one file of a song or task comes from: a URL of KIE, or the text itself.
 
-    :param kind: cover, track or lyrics.
+    :param kind: cover, track or lyrics of a song; of another task the result's role.
     :param position: position in KIE's answer, from 1.
     :param url: link from KIE's details.
-    :param text: the lyrics themselves.
+    :param text: the lyrics themselves, or another result that KIE's answer holds.
     :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
     :param audio_id: KIE's id of the track.
     :param duration_seconds: length that KIE's details name.
     :param expires_at: when KIE deletes its copy, None where that is unknown.
+    :param medium: what it is; None: what a song's file of this kind is.
     :raises ValueError: unless exactly one of url and text is given.
     """
 
-    kind: FileKind
+    kind: str
     position: int
     url: str | None = field(default=None, repr=False)
     text: str | None = None
@@ -67,10 +69,13 @@ class Source:
     audio_id: str | None = None
     duration_seconds: float | None = None
     expires_at: datetime | None = None
+    medium: Medium | None = None
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.text is None):
             raise ValueError(f"{self.kind} {self.position} needs either a URL or a text.")
+        if self.medium is None:
+            object.__setattr__(self, "medium", _SONG_MEDIA[self.kind])
 
     def is_what(self, record: FileRecord) -> bool:
         """Return whether an archived file came from here; links change, ids do not."""
@@ -87,10 +92,10 @@ Refresh = Callable[[str], str]
 
 @dataclass
 class Fetcher:
-    """Archives the files of one song; the parameters are those of :func:`airflow_kie.archive.archiver.archive_song`."""
+    """Archives files of a folder; the parameters are those of :func:`airflow_kie.archive.archiver.archive_song`."""
 
     bucket: Bucket
-    keys: SongKeys
+    keys: SongKeys | TaskKeys
     download: Download
     refresh: Refresh | None
     max_file_bytes: int
@@ -104,8 +109,9 @@ class Fetcher:
         """
         if source.text is not None:
             body = text_file(source.text)
+            facts = JSON_FACTS if source.medium is Medium.JSON else TEXT_FACTS
             digest = hashlib.sha256(body.getvalue()).hexdigest()
-            return self._upload(source, body, LYRICS_FACTS, len(body.getvalue()), digest)
+            return self._upload(source, body, facts, len(body.getvalue()), digest)
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=_PAUSES,
@@ -131,23 +137,23 @@ class Fetcher:
         A track that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE keeps it,
         or KIE's length is wrong: it is all there is, so it is stored, with a warning.
         """
-        cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if source.kind is FileKind.COVER else self.max_file_bytes
+        medium = cast(Medium, source.medium)
+        cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if medium in _DECODED else self.max_file_bytes
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spooled:
             file = cast(BinaryIO, spooled)
             got = self.download(url, file, max_bytes=cap)
-            is_image = source.kind is FileKind.COVER
-            content = check_image(file) if is_image else check_audio(file, source.duration_seconds)
+            content = check(medium, file, url=url, expected_seconds=source.duration_seconds)
             if content.shortfall and not (got.length_proven and last):
                 raise FileTruncated(content.shortfall)
             return self._upload(source, file, content, got.size, got.sha256)
 
     def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
-        key = self.keys.file(source.kind.value, source.position, content.extension)
+        key = self.keys.file(source.kind, source.position, content.extension)
         self.bucket.put_file(file, key, size=size, content_type=content.content_type, sha256=digest)
-        log.info("Song %s: archived %s, %s bytes.", self.keys.music_task_id, self.bucket.url(key), f"{size:,}")
+        log.info("%s: archived %s, %s bytes.", self.keys.name, self.bucket.url(key), f"{size:,}")
         return FileRecord(
             key=key,
-            kind=source.kind.value,
+            kind=str(source.kind),
             position=source.position,
             size=size,
             sha256=digest,
@@ -157,7 +163,6 @@ class Fetcher:
             duration_seconds=content.duration_seconds,
             task_id=source.task_id,
             audio_id=source.audio_id,
-            source_url=without_query(source.url) if source.url else None,
             expires_at=source.expires_at if source.url else None,
             archived_at=self.now(),
             warning=_warning(content),
@@ -175,8 +180,8 @@ class Fetcher:
         if self.refresh is None or url != source.url:
             raise error
         log.info(
-            "Song %s: the link of %s %d is dead (HTTP %s); asking KIE for a fresh one.",
-            self.keys.music_task_id, source.kind, source.position, error.facts.code,
+            "%s: the link of %s %d is dead (HTTP %s); asking KIE for a fresh one.",
+            self.keys.name, source.kind, source.position, error.facts.code,
         )  # fmt: skip
         try:
             return self.refresh(url)
@@ -185,8 +190,8 @@ class Fetcher:
 
     def _log_retry(self, source: Source, state: tenacity.RetryCallState) -> None:
         log.warning(
-            "Song %s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
-            self.keys.music_task_id, source.kind, source.position, state.attempt_number, _ATTEMPTS,
+            "%s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
+            self.keys.name, source.kind, source.position, state.attempt_number, _ATTEMPTS,
             state.upcoming_sleep, state.outcome and state.outcome.exception(),
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import abstractmethod
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ MAX_PREFIX_BYTES = 512
 _REASON = ".reason.txt"
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
+_OPERATION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PENDING = "_pending"
 _RAW = "_raw"
@@ -130,6 +132,26 @@ class ArchiveKeys:
         """Return the keys of one song."""
         return SongKeys(self.prefix, music_task_id)
 
+    @property
+    def tasks(self) -> str:
+        """Return the folder of the results of all tasks but songs."""
+        return f"{self.root}{_TASKS}/"
+
+    def task(self, operation: str, task_id: str) -> TaskKeys:
+        """Return the keys of one task's results."""
+        return TaskKeys(self.prefix, operation, task_id)
+
+    def at(self, folder: str) -> SongKeys | TaskKeys:
+        """Return whose folder this is.
+
+        :param folder: as :attr:`SongKeys.folder` and :attr:`TaskKeys.folder` write it.
+        :raises KeyRefused: when it is neither a song's nor a task's.
+        """
+        operation, _, task_id = folder.removeprefix(self.tasks).rstrip("/").partition("/")
+        if folder.startswith(self.tasks):
+            return self.task(operation, task_id)
+        return self.song(folder.removeprefix(self.root).rstrip("/"))
+
     def pending_song(self, key: str) -> SongKeys | None:
         """Return the song whose pending record is stored at a key; None for a stray object in the folder."""
         name = key.removeprefix(self.pending)
@@ -138,8 +160,61 @@ class ArchiveKeys:
         return self.song(task_id) if is_record else None
 
 
+class _Folder:
+    """A folder with files and a manifest."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> str:
+        """Return the folder, with its slash."""
+
+    @property
+    def manifest(self) -> str:
+        """Return the key that is written last: a folder with a manifest is archived whole."""
+        return f"{self.folder}manifest.json"
+
+    def file(self, kind: str, n: int, extension: str) -> str:
+        """Return the key of the n-th file of a kind: cover, track or lyrics of a song, otherwise the result's role."""
+        if n < 1:
+            raise KeyRefused(f"Positions of files start at 1, not at {n}.")
+        if not _EXTENSION.fullmatch(extension):
+            raise KeyRefused(f"{extension!r} is not a file extension.")
+        return f"{self.folder}{kind}-{n}.{extension}"
+
+
 @dataclass(frozen=True)
-class SongKeys:
+class TaskKeys(_Folder):
+    """The keys of one task's results.
+
+    :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
+    :param operation: what has made them, such as ``suno.wav``.
+    :param task_id: its id at KIE.
+    :raises KeyRefused: when one of them cannot be part of a key.
+    """
+
+    prefix: str
+    operation: str
+    task_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", checked_prefix(self.prefix))
+        checked_task_id(self.task_id)
+        if not _OPERATION.fullmatch(self.operation):
+            raise KeyRefused(f"{self.operation!r} is not an operation's name.")
+
+    @property
+    def folder(self) -> str:
+        """Return the task's folder, with its slash."""
+        return f"{ArchiveKeys(self.prefix).tasks}{self.operation}/{self.task_id}/"
+
+    @property
+    def name(self) -> str:
+        """Return what a log calls it."""
+        return f"KIE task {self.task_id} ({self.operation})"
+
+
+@dataclass(frozen=True)
+class SongKeys(_Folder):
     """The keys of one song; ``n`` in them is the position in KIE's answer, from 1.
 
     :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
@@ -162,9 +237,14 @@ class SongKeys:
         return f"{ArchiveKeys(self.prefix).root}{self.music_task_id}/"
 
     @property
-    def manifest(self) -> str:
-        """Return the key that is written last: a song with a manifest is archived whole."""
-        return f"{self.folder}manifest.json"
+    def task_id(self) -> str:
+        """Return the id of the task whose folder this is."""
+        return self.music_task_id
+
+    @property
+    def name(self) -> str:
+        """Return what a log calls it."""
+        return f"Song {self.music_task_id}"
 
     @property
     def choice(self) -> str:
@@ -175,14 +255,6 @@ class SongKeys:
     def pending(self) -> str:
         """Return the key of the record that is there while something of the song is not archived."""
         return f"{ArchiveKeys(self.prefix).pending}{self.music_task_id}.json"
-
-    def file(self, kind: str, n: int, extension: str) -> str:
-        """Return the key of the n-th file of a kind: cover, track or lyrics."""
-        if n < 1:
-            raise KeyRefused(f"Positions of files start at 1, not at {n}.")
-        if not _EXTENSION.fullmatch(extension):
-            raise KeyRefused(f"{extension!r} is not a file extension.")
-        return f"{self.folder}{kind}-{n}.{extension}"
 
 
 def _inbox_name(inbox_key: str, most: int) -> str:

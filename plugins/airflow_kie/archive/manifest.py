@@ -1,4 +1,4 @@
-"""The manifest: what a song's folder holds and where it came from. It is written last.
+"""The manifest: what a song's or task's folder holds and where it came from. It is written last.
 
 ``manifest.schema.json`` beside this module is the published schema, made from these records. Nulls are written,
 varying keys are lists of pairs, names are snake_case, so that Athena and Snowflake read every manifest alike.
@@ -11,14 +11,14 @@ a file at each of them, and a kind that KIE does not have is not asked for again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.layout import SongKeys, TaskKeys
 from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
 
 
@@ -86,7 +86,7 @@ class FileRecord(Record):
     """One archived file."""
 
     key: str = Field(description="Key in the bucket.")
-    kind: str = Field(description="cover, track or lyrics; later versions may add kinds.")
+    kind: str = Field(description="cover, track or lyrics of a song; of another task the result's role.")
     position: int = Field(description="Position in KIE's answer, from 1.", ge=1)
     size: int = Field(description="Bytes.", ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -96,7 +96,6 @@ class FileRecord(Record):
     duration_seconds: float | None = Field(default=None, description="Seconds, audio only, as the file itself says.")
     task_id: str | None = Field(default=None, description="The KIE task that made the file.")
     audio_id: str | None = None
-    source_url: str | None = Field(default=None, description="Where it was downloaded from, without query or secrets.")
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its own copy.")
     archived_at: UtcTime
     warning: str | None = Field(default=None, description="Why a person may want to listen to the file or view it.")
@@ -112,10 +111,10 @@ class AvailableRecord(Record):
 
 
 class CreditsRecord(Record):
-    """What one of the song's KIE tasks cost."""
+    """What a KIE task cost."""
 
     task_id: str
-    kind: str = Field(description="music or cover; later versions may add kinds.")
+    kind: str = Field(description="music or cover of a song; of another task its operation.")
     credits: float | None = Field(
         default=None,
         description="Credits as KIE reports them for this task; null where it reports none. Never derived from "
@@ -142,14 +141,14 @@ class GeneratorRecord(Record):
     archived_by_version: str | None = None
 
 
-class Manifest(StoredRecord):
-    """Everything that is archived of one song; without files, what is known of it before it is archived."""
+class TaskManifest(StoredRecord):
+    """Everything that is archived of one task; without files, what is known of it before it is archived."""
 
-    cover_task_ids: tuple[str, ...] = ()
+    ID_FIELD: ClassVar[str] = "task_id"
+    operation: str = Field(description="What has made it, such as suno.wav.")
+    task_id: str = Field(description="KIE's id of the task.")
     kie_conn_id: str | None = None
     account: str | None = Field(default=None, description="Name of the KIE account, where the connection gives one.")
-    song: SongRecord = SongRecord()
-    tracks: tuple[TrackRecord, ...] = ()
     files: tuple[FileRecord, ...] = ()
     available: tuple[AvailableRecord, ...] = Field(
         default=(),
@@ -163,25 +162,69 @@ class Manifest(StoredRecord):
     )
     generator: GeneratorRecord = GeneratorRecord()
     warnings: tuple[str, ...] = Field(default=(), description="Oddities that a person may want to check.")
-    first_seen_at: UtcTime | None = Field(default=None, description="When the song became known and was recorded.")
-    created_at: UtcTime = Field(description="When the song was archived first.")
+    created_at: UtcTime = Field(description="When it was archived first.")
     updated_at: UtcTime = Field(description="When this manifest was written.")
-    credits_used: tuple[CreditsRecord, ...] = Field(default=(), description="What the song's KIE tasks cost.")
+    credits_used: tuple[CreditsRecord, ...] = Field(default=(), description="What its KIE tasks cost.")
 
     @staticmethod
-    def key_of(keys: SongKeys) -> str:
-        """Return the key at which a song's manifest is stored."""
+    def key_of(keys: SongKeys | TaskKeys) -> str:
+        """Return the key at which a manifest is stored."""
         return keys.manifest
 
     @property
     def credits(self) -> float | None:
-        """What all of the song's tasks cost together, None unless KIE reports it for each of them."""
+        """What all of its tasks cost together, None unless KIE reports it for each of them."""
         known = [record.credits for record in self.credits_used if record.credits is not None]
         return sum(known) if known and len(known) == len(self.credits_used) else None
 
     def file(self, kind: str, position: int) -> FileRecord | None:
         """Return the archived file at a position, or None."""
         return next((f for f in self.files if (f.kind, f.position) == (kind, position)), None)
+
+    def without(self, files: Sequence[FileRecord]) -> Self:
+        """Return this manifest without these files."""
+        return self.changed(files=tuple(file for file in self.files if file not in files))
+
+    def merged_with(self, news: Self) -> Self:
+        """Return this manifest with what a newer one adds, and itself where only who wrote it when would change.
+
+        What is None or empty in the newer one does not erase what is known.
+        """
+        files = _newest(self.files, news.files)
+        new = self.changed(
+            kie_conn_id=news.kie_conn_id or self.kie_conn_id,
+            account=news.account or self.account,
+            files=files,
+            available=tuple({known.kind: known for known in (*self.available, *news.available)}.values()),
+            labels=label_list(label_map(self.labels) | label_map(news.labels)),
+            airflow=news.airflow if _known(news.airflow) else self.airflow,
+            generator=self.generator.changed(model=news.generator.model or self.generator.model),
+            warnings=_warnings(files),
+            updated_at=news.updated_at,
+            credits_used=credits_of(self.credits_used, news.credits_used),
+            **self._more(news),
+        )
+        return self if new.changed(updated_at=self.updated_at, airflow=self.airflow) == self else new
+
+    def _more(self, news: Self) -> Mapping[str, Any]:
+        return {}
+
+
+class Manifest(TaskManifest):
+    """The manifest of a song."""
+
+    operation: str = "suno.music"
+    task_id: str = ""
+    music_task_id: str
+    cover_task_ids: tuple[str, ...] = ()
+    song: SongRecord = SongRecord()
+    tracks: tuple[TrackRecord, ...] = ()
+    first_seen_at: UtcTime | None = Field(default=None, description="When the song became known and was recorded.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_the_song(cls, value: Any) -> Any:
+        return {**value, "task_id": value.get("music_task_id")} if isinstance(value, Mapping) else value
 
     def has_all(self, kind: FileKind) -> bool:
         """Return whether every file of this kind that KIE has is archived."""
@@ -194,30 +237,14 @@ class Manifest(StoredRecord):
         # Every song has covers and tracks: where KIE names none, they are not there yet. Lyrics need not exist.
         return archived.issuperset(at_kie) and (bool(at_kie) or kind is FileKind.LYRICS)
 
-    def merged_with(self, news: Manifest) -> Self:
-        """Return this manifest with what a newer one adds, and itself where only who wrote it when would change.
-
-        What is None or empty in the newer one does not erase what is known.
-        """
+    def _more(self, news: Self) -> Mapping[str, Any]:
         seen = [moment for moment in (self.first_seen_at, news.first_seen_at) if moment is not None]
-        files = _newest(self.files, news.files)
-        new = self.changed(
-            cover_task_ids=tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
-            kie_conn_id=news.kie_conn_id or self.kie_conn_id,
-            account=news.account or self.account,
-            song=self.song.changed(**_known(news.song)),
-            tracks=news.tracks or self.tracks,
-            files=files,
-            available=tuple({known.kind: known for known in (*self.available, *news.available)}.values()),
-            labels=label_list(label_map(self.labels) | label_map(news.labels)),
-            airflow=news.airflow if _known(news.airflow) else self.airflow,
-            generator=self.generator.changed(model=news.generator.model or self.generator.model),
-            warnings=_warnings(files),
-            first_seen_at=min(seen, default=None),
-            updated_at=news.updated_at,
-            credits_used=credits_of(self.credits_used, news.credits_used),
-        )
-        return self if new.changed(updated_at=self.updated_at, airflow=self.airflow) == self else new
+        return {
+            "cover_task_ids": tuple(dict.fromkeys((*self.cover_task_ids, *news.cover_task_ids))),
+            "song": self.song.changed(**_known(news.song)),
+            "tracks": news.tracks or self.tracks,
+            "first_seen_at": min(seen, default=None),
+        }
 
 
 def credits_of(old: Sequence[CreditsRecord], new: Sequence[CreditsRecord]) -> tuple[CreditsRecord, ...]:

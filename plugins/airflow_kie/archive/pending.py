@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -63,6 +63,8 @@ class Options(Record):
 class Pending(StoredRecord):
     """A song of which something is not archived yet."""
 
+    ID_FIELD: ClassVar[str] = "music_task_id"
+    music_task_id: str
     kie_conn_id: str | None = None
     title: str | None = None
     first_seen_at: UtcTime

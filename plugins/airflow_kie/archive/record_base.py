@@ -10,7 +10,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic import WithJsonSchema as JsonSchema
@@ -18,7 +18,7 @@ from pydantic import WithJsonSchema as JsonSchema
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.layout import SongKeys
+    from airflow_kie.archive.layout import SongKeys, TaskKeys
     from airflow_kie.archive.s3.bucket import Bucket
 
 
@@ -80,15 +80,15 @@ class Record(BaseModel):
 
 
 class StoredRecord(Record):
-    """One of the two records of a song, each an object of its own in the bucket."""
+    """A record of a song or of another task, an object of its own in the bucket."""
 
+    ID_FIELD: ClassVar[str]
     schema_version: int = Field(default=1, ge=1)
-    music_task_id: str
 
     @staticmethod
     @abstractmethod
-    def key_of(keys: SongKeys) -> str:
-        """Return the key at which a song's record is stored."""
+    def key_of(keys: Any) -> str:
+        """Return the key at which the record of a song or task is stored."""
 
     @classmethod
     def published_schema(cls) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class StoredRecord(Record):
         }
 
     @classmethod
-    def read(cls, bucket: Bucket, keys: SongKeys) -> tuple[Self | None, str | None]:
-        """Return a song's record and its ETag, None for both where there is none.
+    def read(cls, bucket: Bucket, keys: SongKeys | TaskKeys) -> tuple[Self | None, str | None]:
+        """Return the record of a song or task and its ETag, None for both where there is none.
 
-        :raises ArchiveUnreadable: when it is damaged or another song's.
+        :raises ArchiveUnreadable: when it is damaged or another one's.
         :raises S3Error: its subclass says why.
         """
         key = cls.key_of(keys)
@@ -111,15 +111,15 @@ class StoredRecord(Record):
         if value is None:
             return None, etag
         record = cls.from_json(value, bucket.url(key))
-        if record.music_task_id != keys.music_task_id:
-            raise ArchiveUnreadable(f"{bucket.url(key)} is the record of another song")
+        if getattr(record, cls.ID_FIELD) != keys.task_id:
+            raise ArchiveUnreadable(f"{bucket.url(key)} is the record of another task")
         return record, etag
 
     @classmethod
     def update(
         cls,
         bucket: Bucket,
-        keys: SongKeys,
+        keys: SongKeys | TaskKeys,
         change: Callable[[Self | None], Self],
         *,
         read_back: bool = True,
@@ -146,7 +146,7 @@ class StoredRecord(Record):
             if written and stored == new:
                 return new
         where = bucket.url(cls.key_of(keys))
-        raise ArchiveUnreadable(f"{where} does not keep what is written to it", source_id=keys.music_task_id)
+        raise ArchiveUnreadable(f"{where} does not keep what is written to it", source_id=keys.task_id)
 
 
 WRITES = 10

@@ -11,12 +11,12 @@ import itertools
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
-from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest
+from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys, TaskKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
 from airflow_kie.client.errors import Remedy
@@ -24,6 +24,8 @@ from airflow_kie.client.task_ids import KeyRefused
 
 PARALLEL = 4
 """Songs that are read at a time."""
+LATELY = timedelta(hours=1)
+"""A task whose files were written after this may be being archived."""
 _AHEAD = 4 * PARALLEL
 # S3 may fail for a moment in the midst of a long archive.
 _RETRYING = Retrying(
@@ -48,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifiedSong:
-    """What became of one song.
+    """What became of one song, or of another task.
 
     :param folder: its folder in the bucket.
     :param files: how many files its manifest names.
@@ -93,7 +95,8 @@ def _songs(
     """Yield each song's folder with its objects, without the archive's own records."""
 
     def folder_of(facts: ObjectFacts) -> str:
-        return facts.key.removeprefix(archive.root).partition("/")[0]
+        depth = 3 if facts.key.startswith(archive.tasks) else 1
+        return "/".join(facts.key.removeprefix(archive.root).split("/")[:depth])
 
     records = {archive.probe, archive.inbox_taken}
     folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, INBOX}
@@ -131,27 +134,42 @@ class _Check:
 
     def _once(self, folder: str, objects: Mapping[str, ObjectFacts]) -> VerifiedSong:
         try:
-            keys = self.archive.song(folder.removeprefix(self.archive.root).rstrip("/"))
-            manifest, _ = Manifest.read(self.bucket, keys)
+            keys = self.archive.at(folder)
+            manifest = self._manifest(keys)
         except KeyRefused:
-            return VerifiedSong(folder, problems=_strays(objects, "it is in no song's folder"))
+            return VerifiedSong(folder, problems=_strays(objects, "it is in no song's or task's folder"))
         except ArchiveUnreadable as error:
             return VerifiedSong(folder, problems=(Problem(f"{folder}manifest.json", error.facts.message),))
         files = manifest.files if manifest else ()
-        named = {keys.manifest, keys.choice, *(file.key for file in files)} if manifest else set[str]()
-        why = "no manifest names it" if manifest else "the song has no manifest and is not pending"
+        named = {keys.manifest, *(file.key for file in files)} if manifest else set[str]()
+        if isinstance(keys, SongKeys) and manifest:
+            named.add(keys.choice)
+        why = "no manifest names it" if manifest else "it lacks a manifest, and is not being archived"
         strays = _strays({key: facts for key, facts in objects.items() if key not in named}, why)
         broken = tuple(problem for file in files for problem in self._file(keys, file, objects))
         song = VerifiedSong(folder, len(files), sum(file.size for file in files), broken)
         if not strays:
             return song
-        if self.bucket.head(keys.pending):  # it is being archived now
+        if self._in_progress(keys, objects):
             return replace(song, in_progress=True)
         return replace(song, problems=(*broken, *strays))
 
-    def _file(self, keys: SongKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]) -> Iterator[Problem]:
+    def _manifest(self, keys: SongKeys | TaskKeys) -> TaskManifest | None:
+        record = Manifest if isinstance(keys, SongKeys) else TaskManifest
+        return record.read(self.bucket, keys)[0]
+
+    def _in_progress(self, keys: SongKeys | TaskKeys, objects: Mapping[str, ObjectFacts]) -> bool:
+        """Return whether it is being archived now: a song is pending, a task's files have been written lately."""
+        if isinstance(keys, SongKeys):
+            return self.bucket.head(keys.pending) is not None
+        since = datetime.now(UTC) - LATELY
+        return all(one.last_modified > since and one.key.startswith(keys.folder) for one in objects.values())
+
+    def _file(
+        self, keys: SongKeys | TaskKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]
+    ) -> Iterator[Problem]:
         if not file.key.startswith(keys.folder) or len(file.key.encode()) > MAX_KEY_BYTES:
-            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is not a file of the song's folder")
+            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is not a file of its folder")
             return
         if self.fast:
             stored = objects.get(file.key) or self.bucket.head(file.key)

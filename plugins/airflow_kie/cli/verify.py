@@ -36,17 +36,19 @@ def verify(args: Namespace) -> int:
         total = count_songs(bucket, keys, since) if watched else None
         songs = verify_archive(bucket, keys, since=since, fast=args.fast)
         for song in bar.track(songs, total, description="verifying"):
-            counts.update(songs=1, files=song.files, size=song.size, in_progress=int(song.in_progress))
+            is_task = song.folder.startswith(keys.tasks)
+            counts.update(songs=int(not is_task), tasks=int(is_task), files=song.files, size=song.size)
+            counts.update(in_progress=int(song.in_progress))
             counts.update(wrong_songs=int(bool(song.problems)))
             problems += song.problems
-    if not counts["songs"] and since is None:
+    if not counts["songs"] + counts["tasks"] and since is None:
         counts["pending"] = sum(1 for _ in list_pending(bucket, keys))
         if not counts["pending"]:
             complain(f"{name} holds no song. Is that the archive's bucket and prefix?")
             return UNREAD
     if args.json:
         found = [{"key": problem.key, "problem": problem.text} for problem in problems]
-        numbers = {number: counts[number] for number in ("songs", "files", "size", "in_progress")}
+        numbers = {number: counts[number] for number in ("songs", "tasks", "files", "size", "in_progress")}
         say_json({"whole": not problems, "archive": name, **numbers, "problems": found})
     else:
         for problem in problems:
@@ -59,7 +61,8 @@ def _summary(counts: Counter[str], problems: int) -> str:
     if counts["pending"]:
         are = "is" if counts["pending"] == 1 else "are"
         return f"No song is archived here yet; {counted(counts['pending'])} {are} pending."
-    seen = f"{counted(counts['songs'])}, {counted(counts['files'], 'file')}, {counts['size'] / 1e6:,.1f} MB"
+    tasks = f"{counted(counts['tasks'], 'other task')}, " if counts["tasks"] else ""
+    seen = f"{counted(counts['songs'])}, {tasks}{counted(counts['files'], 'file')}, {counts['size'] / 1e6:,.1f} MB"
     work = f" {counted(counts['in_progress'])} being archived at the moment." if counts["in_progress"] else ""
     if not problems:
         return f"{seen}: all as the manifests say.{work}"

@@ -7,18 +7,28 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRescheduleException
 
+from airflow_kie import settings
+from airflow_kie.client.answers.details import TaskDetails
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
+
+if TYPE_CHECKING:
+    from airflow_kie.hooks.kie import KieHook
 
 log = logging.getLogger(__name__)
 
 BACKSTOP = timedelta(seconds=60)
 """How much longer than our own deadline Airflow lets the trigger live, so that the event with the reason wins."""
+
+
+_DETAILS_SECONDS = 150.0
+"""Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 
 
 class WaitMode(StrEnum):
@@ -62,6 +72,23 @@ def wait_strategy(
         time.sleep(max(0.0, until - time.time()))
 
     return {WaitMode.DEFER: defer, WaitMode.RESCHEDULE: reschedule, WaitMode.POKE: poke}[way]
+
+
+def read_ended(hook: KieHook, operation: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
+    """Return the details of a task that has ended.
+
+    :param hook: the account.
+    :param operation: what has made it.
+    :param task_id: its id.
+    :param source: what it must be made from; a task of another parent is refused.
+    :raises KieError: when it has failed, or has not ended.
+    """
+    driver = TaskDriver(deadline=time.time() + _DETAILS_SECONDS, rules=settings.rules())
+    record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=hook.kie_conn_id)
+    read = driver.follow(record, hook.get_conn(), lambda _, until: time.sleep(max(0.0, until - time.time())))
+    if read.details is None:
+        raise AssertionError("A task that is followed to its end has details.")
+    return read.details
 
 
 def defer_list(

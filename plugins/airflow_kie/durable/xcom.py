@@ -33,6 +33,13 @@ def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -
     return {
         "music_task_id": manifest.music_task_id,
         "title": manifest.song.title,
+        **files_of(bucket, manifest_key, manifest, changed=changed),
+    }
+
+
+def files_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -> dict[str, Any]:
+    """Return what goes into XCom of a manifest."""
+    return {
         "bucket": bucket,
         "manifest_key": manifest_key,
         "changed": changed,

@@ -22,7 +22,7 @@ from airflow_kie.lifecycle.claims import AlreadyMade, Claim, Claimed, InDoubt, K
 from airflow_kie.lifecycle.crash_points import reached
 from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
-from airflow_kie.lifecycle.log_line import log_read
+from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
 
@@ -198,6 +198,7 @@ class TaskDriver:
                 case Wait(record, until):
                     action = yield from self._wait(record, until, unread)
                 case Done(record, details):
+                    log_unknown_shape(record, details)
                     yield from self._save(record)
                     return DriveResult(record, details)
                 case Fail(record, error):

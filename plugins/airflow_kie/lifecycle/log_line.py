@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from airflow_kie.client.answers.details import ANSWER, TaskDetails
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
@@ -28,3 +29,9 @@ def log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None) -> 
         log.warning("KIE task %s could not be read (%s); %s.", before.task_id, unread.reason, then)
     elif after.last_state != before.last_state:
         log.info("%s", about(after))
+
+
+def log_unknown_shape(record: TaskRecord, details: TaskDetails) -> None:
+    """Log that a task has succeeded, and that its row found no result in KIE's answer."""
+    if any(result.role == ANSWER for result in details.results):
+        log.warning("KIE's answer has an unknown shape, and is the task's result: %s", about(record))

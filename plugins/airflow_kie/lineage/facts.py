@@ -16,7 +16,7 @@ from airflow_kie import settings
 from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.manifest import FileRecord, Manifest
+    from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
     from airflow_kie.client.answers.details import TaskDetails
     from airflow_kie.lifecycle.record import TaskRecord
 
@@ -235,9 +235,6 @@ def of_archive(
     :param manifest: what it holds.
     :param added: the files that this run has archived; none if everything was there.
     """
-    files = [Dataset(f"s3://{bucket}", file.key, _made_of(file)) for file in added]
-    if added:
-        files.append(Dataset(f"s3://{bucket}", manifest_key, Made("manifest", content_type="application/json")))
     song = manifest.song
     facts = replace(
         begun.facts,
@@ -246,11 +243,35 @@ def of_archive(
         changed=bool(added),
         prompt=Text.of(song.prompt) if song.prompt else None,
     )
-    return TaskLineage(begun.inputs, tuple(files), facts)
+    return TaskLineage(begun.inputs, _archived(bucket, manifest_key, added), facts)
 
 
-def _made_of(file: FileRecord) -> Made:
-    kind = COVER.name if file.kind == "cover" else MUSIC.name
+def to_archive_task(kie_conn_id: str, operation: str, task_id: str) -> TaskLineage:
+    """Return the lineage of the archiving of a task's results before anything is archived."""
+    facts = Facts("archive", kie_conn_id, task_id=task_id)
+    return TaskLineage((at_kie(operation, task_id),), (), facts)
+
+
+def of_archived_task(
+    begun: TaskLineage, bucket: str, manifest_key: str, manifest: TaskManifest, added: Sequence[FileRecord]
+) -> TaskLineage:
+    """Return the lineage of a task's archived results; parameters as in :func:`of_archive`."""
+    model, changed = manifest.generator.model, bool(added)
+    facts = replace(begun.facts, model=model, credits=manifest.credits, changed=changed)
+    return TaskLineage(begun.inputs, _archived(bucket, manifest_key, added, manifest.operation), facts)
+
+
+def _archived(
+    bucket: str, manifest_key: str, added: Sequence[FileRecord], operation: str | None = None
+) -> tuple[Dataset, ...]:
+    files = [Dataset(f"s3://{bucket}", file.key, _made_of(file, operation)) for file in added]
+    if added:
+        files.append(Dataset(f"s3://{bucket}", manifest_key, Made("manifest", content_type="application/json")))
+    return tuple(files)
+
+
+def _made_of(file: FileRecord, operation: str | None = None) -> Made:
+    kind = operation or (COVER.name if file.kind == "cover" else MUSIC.name)
     return Made(
         kind=file.kind,
         task_id=file.task_id,

@@ -29,7 +29,7 @@ class KieLogsLink(BaseOperatorLink):
 
 
 class S3ObjectLink(BaseOperatorLink):
-    """Opens the song's folder in the AWS console; other S3 services have no such page."""
+    """Opens the folder of a song or task in the AWS console; other S3 services have no such page."""
 
     name = "Archived song in S3"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.lifecycle.driver import TaskDriver
-from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
 from airflow_kie.lineage.mixin import LineageMethods
@@ -33,9 +30,6 @@ if TYPE_CHECKING:
     from airflow_kie.archive.manifest import Wanted
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
-
-_DETAILS_SECONDS = 150.0
-"""Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 
 
 class KieCoverToS3Operator(LineageMethods, BaseOperator):
@@ -169,11 +163,11 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         from airflow_kie.client.http.download import DownloadSettings, download
 
         hook = KieHook(self.kie_conn_id)
-        music = self._details(hook, MUSIC.name, self.music_task_id)
+        music = read_ended(hook, MUSIC.name, self.music_task_id)
         cover = None
         if self.archive_covers:
             required(self.task_id, cover_task_id=self.cover_task_id)
-            cover = self._details(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
+            cover = read_ended(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
             keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
         pending = archive.pending()
         song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
@@ -200,17 +194,6 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             if done_at and is_new:
                 took = datetime.now(UTC) - done_at
                 metrics.DONE_TO_ARCHIVED.took(took.total_seconds(), connection=self.kie_conn_id)
-
-    def _details(self, hook: KieHook, kind: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
-        """Return the details of a task that has ended; another song's cover is refused."""
-        driver = TaskDriver(deadline=time.time() + _DETAILS_SECONDS, rules=settings.rules())
-        record = TaskRecord.of_known_task(kind, task_id, source=dict(source or {}), connection=self.kie_conn_id)
-        details = driver.follow(
-            record, hook.get_conn(), lambda _, until: time.sleep(max(0.0, until - time.time()))
-        ).details
-        if details is None:
-            raise AssertionError("A task that is followed to its end has details.")
-        return details
 
     def _wanted(self) -> Wanted:
         from airflow_kie.archive.manifest import Wanted

@@ -207,5 +207,5 @@ def test_a_damaged_pending_record_is_not_overwritten(bucket: Bucket) -> None:
 def test_the_record_of_another_song_is_not_taken_for_this_one(bucket: Bucket) -> None:
     keys = SongKeys("music", "abc")
     bucket.put_json(new_pending("other", received_from="form", now=NOON).to_json(), keys.pending)
-    with pytest.raises(ArchiveUnreadable, match="another song"):
+    with pytest.raises(ArchiveUnreadable, match="another task"):
         SongArchive(bucket, keys).pending()

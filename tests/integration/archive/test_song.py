@@ -39,7 +39,6 @@ def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: C
         "duration_seconds": None,
         "task_id": "cover-task",
         "audio_id": None,
-        "source_url": case.media.url("/cover-1"),
         "expires_at": "2026-12-06T12:00:00.000Z",
         "archived_at": "2026-11-22T12:05:00.000Z",
         "warning": None,

@@ -78,9 +78,8 @@ def test_a_dead_link_is_refreshed_once(case: Case, code: int) -> None:
         asked.append(url)
         return case.media.url("/fresh?sig=1")
 
-    archived = case.archive(case.cover(1), refresh=refresh)
+    case.archive(case.cover(1), refresh=refresh)
     assert asked == [case.cover(1).url]
-    assert archived.manifest.files[0].source_url == case.media.url("/cover-1")
 
 
 def test_a_link_that_stays_dead_before_the_files_expire_says_so(case: Case) -> None:

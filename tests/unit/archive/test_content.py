@@ -1,4 +1,4 @@
-"""Only whole raster images and whole audio get past the checks, decided by content."""
+"""Only whole files of the right medium get past the checks, decided by content."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from airflow_kie.archive.content import audio
 from airflow_kie.archive.content.audio import check_audio
-from airflow_kie.archive.content.checks import text_file
+from airflow_kie.archive.content.checks import ContentFacts, text_file
 from airflow_kie.archive.content.images import IMAGES, check_image
+from airflow_kie.archive.content.media import check
+from airflow_kie.archive.content.mp4 import MAX_BOXES
 from airflow_kie.client.errors import FileDamaged, FileEmpty, FileTruncated, FileWrongType, KieError
+from airflow_kie.client.operations.operation import Medium
 from media_server import mp3, mp3_with_header, picture, wav
 
 FORMS = ("PNG", "JPEG", "WEBP")
@@ -74,9 +77,9 @@ def test_audio_is_no_cover_and_an_image_is_no_track() -> None:
 
 
 def test_zero_bytes_are_refused_as_such() -> None:
-    for check in (check_image, check_audio):
+    for check_one in (check_image, check_audio):
         with pytest.raises(FileEmpty):
-            check(io.BytesIO(b""))
+            check_one(io.BytesIO(b""))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -205,9 +208,9 @@ STARTS = st.sampled_from(
 def test_no_input_makes_a_check_fail_in_an_untyped_way(start: bytes, cut: int, noise: bytes, at: int) -> None:
     body = bytearray(start[:cut] if cut < len(start) else start)
     body[at : at + len(noise)] = noise
-    for check in (check_image, check_audio):
+    for check_one in (check_image, check_audio):
         with contextlib.suppress(KieError):
-            check(io.BytesIO(bytes(body)))
+            check_one(io.BytesIO(bytes(body)))
 
 
 def test_lyrics_are_stored_as_utf8_with_one_line_end() -> None:
@@ -228,3 +231,68 @@ def test_a_check_does_not_change_the_file() -> None:
 
 def test_every_image_form_that_is_let_in_is_one_that_browsers_show_without_scripts() -> None:
     assert {row[0] for row in IMAGES.values()} == {"image/png", "image/jpeg", "image/webp"}
+
+
+# --- videos, documents, anything ---
+
+FTYP = _box(b"ftyp", b"isom\x00\x00\x02\x00")
+MOOV = _box(b"moov", _box(b"mvhd", bytes(12) + (600).to_bytes(4, "big") + (4800).to_bytes(4, "big")) + b"hdlr....vide")
+MDAT = _box(b"mdat", b"x" * 500)
+
+
+def checked(medium: Medium, content: bytes, url: str = "https://a/b") -> ContentFacts:
+    return check(medium, io.BytesIO(content), url=url)
+
+
+@pytest.mark.parametrize("content", [FTYP + MDAT + MOOV, FTYP + MOOV + MDAT])
+def test_a_whole_video_is_known_with_its_length(content: bytes) -> None:
+    assert checked(Medium.VIDEO, content) == ContentFacts("video/mp4", "mp4", duration_seconds=8.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", FileEmpty),
+        ((FTYP + MOOV + MDAT)[:-1], FileTruncated),
+        (FTYP + MDAT, FileTruncated),
+        (FTYP + MOOV, FileTruncated),
+        (FTYP + MOOV.replace(b"vide", b"soun") + MDAT, FileWrongType),
+        (b"<!doctype html><p>busy", FileWrongType),
+        (FTYP + MOOV + _box(b"free", b"") * (MAX_BOXES + 1) + MDAT, FileWrongType),
+    ],
+)
+def test_what_is_no_whole_video_is_refused(content: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        checked(Medium.VIDEO, content)
+
+
+def test_documents_are_checked_by_what_they_should_be() -> None:
+    assert checked(Medium.JSON, b'{"a": 1}').extension == "json"
+    assert checked(Medium.TEXT, "Été".encode()).content_type.startswith("text/plain")
+    for medium, content in (
+        (Medium.JSON, b'{"a":'),
+        (Medium.JSON, b"[" * 100_000),
+        (Medium.TEXT, b"\xff\xfe"),
+        (Medium.TEXT, b"<html>busy"),
+    ):
+        with pytest.raises(FileWrongType):
+            checked(medium, content)
+    with pytest.raises(FileEmpty):
+        checked(Medium.JSON, b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "known"),
+    [
+        (b"\x89PNG\r\n\x1a\n broken", "https://a/b.mp4", ("image/png", "png")),
+        (b"ID3 broken", "https://a/b", ("audio/mpeg", "mp3")),
+        (FTYP, "https://a/b", ("video/mp4", "mp4")),
+        (_box(b"ftyp", b"M4A "), "https://a/b", ("audio/mp4", "m4a")),
+        (b"<svg onload=x>", "https://a/b.SVG?c=.exe", ("application/octet-stream", "svg")),
+        (b"x", "https://a/b.tooLong", ("application/octet-stream", "bin")),
+        (b"x", "https://a/b.x/c", ("application/octet-stream", "bin")),
+    ],
+)
+def test_a_file_of_any_medium_is_named_and_not_looked_into(content: bytes, url: str, known: tuple[str, str]) -> None:
+    facts = checked(Medium.ANY, content, url)
+    assert (facts.content_type, facts.extension) == known

@@ -15,8 +15,8 @@ import pytest
 from tenacity import wait_none
 
 from airflow_kie.archive import verify
-from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest
+from airflow_kie.archive.layout import ArchiveKeys, TaskKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.verify import verify_archive
@@ -334,3 +334,54 @@ def test_only_a_few_songs_are_held_in_memory_at_a_time(stored_songs: Archive, mo
     monkeypatch.setattr(verify, "_AHEAD", 1)
     next(iter(verify_archive(stored_songs.bucket, KEYS, fast=True)))
     assert len(listed) <= 4, "the first song, and the first key of the next one"
+
+
+# --- results of other tasks ---
+
+
+def a_task(stored_songs: Archive, *, manifest: bool = True, body: bytes = b"a clip") -> TaskKeys:
+    own = KEYS.task("veo.generate", "veo_task_1")
+    stored_songs.put(own.file("video", 1, "mp4"), body, "video/mp4")
+    file = FileRecord(key=own.file("video", 1, "mp4"), kind="video", position=1, size=6,
+                      sha256=hashlib.sha256(b"a clip").hexdigest(), content_type="video/mp4",
+                      archived_at=datetime.now(UTC))  # fmt: skip
+    now = datetime.now(UTC)
+    known = TaskManifest(operation=own.operation, task_id=own.task_id, files=(file,), created_at=now, updated_at=now)
+    if manifest:
+        stored_songs.bucket.put_json(known.to_json(), own.manifest)
+    return own
+
+
+def test_results_of_other_tasks_are_verified_too(stored_songs: Archive) -> None:
+    a_task(stored_songs)
+    assert stored_songs.verify() == (0, "3 songs, 1 other task, 7 files, 0.0 MB: all as the manifests say.\n")
+    assert json.loads(stored_songs.verify(json=True)[1])["tasks"] == 1
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_result_that_is_not_what_its_manifest_says_is_named(stored_songs: Archive, fast: bool) -> None:
+    a_task(stored_songs, body=b"cut")
+    assert stored_songs.problems(fast=fast) == ["video-1.mp4: it has 3 bytes, its manifest says 6"]
+
+
+def test_results_without_a_manifest_are_wrong_once_nobody_can_be_archiving_them(
+    stored_songs: Archive, monkeypatch: Any
+) -> None:
+    a_task(stored_songs, manifest=False)
+    assert stored_songs.problems() == []
+    monkeypatch.setattr(verify, "LATELY", timedelta(hours=-1))
+    assert stored_songs.problems() == ["video-1.mp4: it lacks a manifest, and is not being archived"]
+
+
+@pytest.mark.parametrize("name", ["readme.txt", "veo.generate/readme.txt", "No Such/a/x.mp4", "veo.generate/_x/a.mp4"])
+def test_an_object_beside_the_results_is_named(stored_songs: Archive, name: str) -> None:
+    stored_songs.put(f"songs/_tasks/{name}")
+    (problem,) = stored_songs.problems()
+    assert problem.startswith(f"{name.rpartition('/')[2]}: it ")
+
+
+def test_a_bucket_with_results_and_no_song_is_an_archive(stored_songs: Archive) -> None:
+    for facts in stored_songs.bucket.list("songs/"):
+        stored_songs.bucket.delete(facts.key)
+    a_task(stored_songs)
+    assert stored_songs.verify() == (0, "0 songs, 1 other task, 1 file, 0.0 MB: all as the manifests say.\n")

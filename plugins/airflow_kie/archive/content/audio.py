@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from typing import BinaryIO, cast
 
 from airflow_kie.archive.content.checks import (
@@ -14,6 +13,7 @@ from airflow_kie.archive.content.checks import (
     head_of,
     size_of,
 )
+from airflow_kie.archive.content.mp4 import description
 from airflow_kie.client.errors import FileDamaged, FileTruncated, FileWrongType
 
 # Shorter than this share of what KIE says, a track counts as cut off: KIE rounds, and was seen to be wrong.
@@ -22,11 +22,10 @@ _KIES_SHARE = 0.8
 _OWN_SHARE = 0.98
 # A long Ogg file takes some 300,000; this is a few seconds.
 MAX_READS = 2_000_000
-_MOOV_LIMIT = 16 * 1024 * 1024
 # Flags, frames, bytes; the two lowest flags say that both numbers are there.
 _XING = re.compile(rb"(?:Xing|Info)\x00\x00\x00(.).{4}(.{4})", re.DOTALL)
 
-_TYPES = {
+TYPES = {
     "WAV": ("audio/wav", "wav"),
     "FLAC": ("audio/flac", "flac"),
     "Ogg": ("audio/ogg", "ogg"),
@@ -51,13 +50,13 @@ def check_audio(file: BinaryIO, expected_seconds: float | None = None) -> Conten
         raise FileWrongType(f"audio was expected and {described(head)} came")
     if form == "WAV":
         _check_riff(file, head)
-    if form == "M4A":
-        _check_mp4(file)
+    if form == "M4A" and b"vide" in description(file, "M4A")[0]:
+        raise FileWrongType("audio was expected and a video came")
     seconds = announced = _length(form, file)
     if form == "MP3":
         seconds *= _mp3_share(file)
     shortfall = _shortfall(seconds, announced, expected_seconds)
-    return ContentFacts(*_TYPES[form], duration_seconds=round(seconds, 3), shortfall=shortfall)
+    return ContentFacts(*TYPES[form], duration_seconds=round(seconds, 3), shortfall=shortfall)
 
 
 class _Bounded:
@@ -119,30 +118,3 @@ def _check_riff(file: BinaryIO, head: bytes) -> None:
     # Streaming encoders write 0 or all ones where they do not know the length yet.
     if announced not in {0, 0xFFFFFFFF} and size_of(file) < announced + 8:
         raise FileTruncated("the WAV file is shorter than its header says")
-
-
-def _check_mp4(file: BinaryIO) -> None:
-    """Check the top-level boxes: all must fit into the file, one must describe the sound, none a picture."""
-    size, position, has_description = size_of(file), 0, False
-    while position < size:
-        file.seek(position)
-        length, kind = _box(file.read(16), size - position)
-        if length < 8 or position + length > size:
-            raise FileTruncated("the M4A file ends inside one of its parts")
-        if kind == b"moov":
-            has_description = True
-            file.seek(position)
-            if b"vide" in file.read(min(length, _MOOV_LIMIT)):
-                raise FileWrongType("audio was expected and a video came")
-        position += length
-    if not has_description:
-        raise FileTruncated("the M4A file has no description of its sound")
-
-
-def _box(header: bytes, remaining: int) -> tuple[int, bytes]:
-    if len(header) < 8:
-        return 0, b""
-    length, kind = struct.unpack(">I4s", header[:8])
-    if length == 1 and len(header) == 16:  # a 64-bit length follows
-        length = struct.unpack(">Q", header[8:])[0]
-    return (remaining if length == 0 else length), kind  # 0: up to the end of the file

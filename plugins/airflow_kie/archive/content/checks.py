@@ -39,7 +39,8 @@ class ContentFacts:
     shortfall: str | None = None
 
 
-LYRICS_FACTS = ContentFacts("text/plain; charset=utf-8", "txt")
+TEXT_FACTS = ContentFacts("text/plain; charset=utf-8", "txt")
+JSON_FACTS = ContentFacts("application/json", "json")
 
 # What comes instead of media, recognised by its start, to be named in the error.
 _KNOWN_MEDIA: tuple[tuple[tuple[bytes, ...], str], ...] = (
@@ -98,10 +99,10 @@ def size_of(file: BinaryIO) -> int:
 
 
 def text_file(text: str) -> io.BytesIO:
-    """Return lyrics as the UTF-8 file that is stored.
+    """Return lyrics or another text as the UTF-8 file that is stored.
 
     :raises FileEmpty: when the text holds nothing.
     """
     if not text.strip():
-        raise FileEmpty("the lyrics are empty")
+        raise FileEmpty("the text is empty")
     return io.BytesIO(text.replace("\r\n", "\n").rstrip().encode() + b"\n")

@@ -27,7 +27,7 @@ def check_image(file: BinaryIO) -> ContentFacts:
     from PIL import Image
 
     head = head_of(file)
-    form = _raster_format(head)
+    form = raster_format(head)
     if form is None:
         raise FileWrongType(f"an image was expected and {described(head)} came")
     file.seek(0)
@@ -42,7 +42,8 @@ def check_image(file: BinaryIO) -> ContentFacts:
     return ContentFacts(*IMAGES[form], width=width, height=height)
 
 
-def _raster_format(head: bytes) -> str | None:
+def raster_format(head: bytes) -> str | None:
+    """Return PNG, JPEG or WEBP by a file's first bytes, or None."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):

@@ -1,0 +1,65 @@
+"""Is this file whole and what it should be? One check for each medium."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from airflow_kie.archive.content.audio import TYPES, check_audio
+from airflow_kie.archive.content.checks import JSON_FACTS, TEXT_FACTS, ContentFacts, audio_form, described, head_of
+from airflow_kie.archive.content.images import IMAGES, check_image, raster_format
+from airflow_kie.archive.content.mp4 import check_video
+from airflow_kie.client.errors import FileWrongType
+from airflow_kie.client.operations.operation import Medium
+
+_ENDING = re.compile(r"\.([a-z0-9]{1,5})$")
+
+
+def check(medium: Medium, file: BinaryIO, *, url: str, expected_seconds: float | None = None) -> ContentFacts:
+    """Check a downloaded file and return what it is.
+
+    :param medium: what it should be.
+    :param file: seekable binary file; its position afterwards is undefined.
+    :param url: where it came from; its ending names a file of any medium whose content names none.
+    :param expected_seconds: length of audio that KIE's details name.
+    :raises FileDamaged: its subclass says how: empty, truncated, or something else.
+    """
+    match medium:
+        case Medium.IMAGE:
+            return check_image(file)
+        case Medium.AUDIO:
+            return check_audio(file, expected_seconds)
+        case Medium.VIDEO:
+            return check_video(file)
+        case Medium.JSON | Medium.TEXT:
+            return _document(medium, file)
+        case Medium.ANY:
+            return _anything(head_of(file), url)
+
+
+def _document(medium: Medium, file: BinaryIO) -> ContentFacts:
+    head = head_of(file)
+    file.seek(0)
+    try:
+        text = file.read().decode("utf-8-sig")
+        if medium is Medium.JSON:
+            json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileWrongType(f"{medium} was expected and {described(head)} came") from error
+    if medium is Medium.TEXT and described(head) == "a web page":
+        raise FileWrongType("a text was expected and a web page came")
+    return JSON_FACTS if medium is Medium.JSON else TEXT_FACTS
+
+
+def _anything(head: bytes, url: str) -> ContentFacts:
+    """Name a file by its first bytes, or else by the ending of its address; nothing of it is decoded."""
+    if form := raster_format(head):
+        return ContentFacts(*IMAGES[form])
+    if (sound := audio_form(head)) and (sound != "M4A" or head[8:11] == b"M4A"):
+        return ContentFacts(*TYPES[sound])
+    if sound:
+        return ContentFacts("video/mp4", "mp4")
+    found = _ENDING.search(urlsplit(url).path.lower())
+    return ContentFacts("application/octet-stream", found[1] if found else "bin")

@@ -1,0 +1,130 @@
+"""Archive what any task has made: every result is downloaded, checked, uploaded; the manifest comes last."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+
+from airflow_kie import __version__
+from airflow_kie.archive.archiver import available, is_stored, kept_and_missing
+from airflow_kie.archive.file_transfer import Download, Fetcher, Refresh, Source
+from airflow_kie.archive.layout import TaskKeys
+from airflow_kie.archive.manifest import AirflowRecord, CreditsRecord, FileRecord, GeneratorRecord, TaskManifest
+from airflow_kie.archive.record_base import label_list, utc_text
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.answers.details import ANSWER, TaskDetails
+from airflow_kie.client.errors import KieError, KieNoFiles
+
+log = logging.getLogger(__name__)
+
+
+def is_archived(bucket: Bucket, manifest: TaskManifest | None, roles: Collection[str] | None) -> bool:
+    """Return whether everything that is asked for is in the bucket, without asking KIE.
+
+    :param manifest: the task's manifest; it says what KIE has.
+    :param roles: the roles that are asked for; None: all.
+    """
+    if manifest is None:
+        return False
+    at_kie = {known.kind: known.positions for known in manifest.available}
+    asked = at_kie if roles is None or ANSWER in at_kie else roles
+    named = all(manifest.file(role, n) for role in asked for n in at_kie.get(role) or (0,))
+    return bool(at_kie) and named and all(is_stored(bucket, file) for file in manifest.files if file.kind in asked)
+
+
+def archive_task(
+    bucket: Bucket,
+    keys: TaskKeys,
+    details: TaskDetails,
+    airflow: AirflowRecord,
+    *,
+    download: Download,
+    roles: Collection[str] | None = None,
+    labels: dict[str, str] | None = None,
+    kie_conn_id: str | None = None,
+    account: str | None = None,
+    refresh: Refresh | None = None,
+    max_file_bytes: int = 512 * 1024 * 1024,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Callable[[float], None] | None = None,
+) -> tuple[TaskManifest, tuple[FileRecord, ...]]:
+    """Bring every result that is asked for into the bucket, unless it is there whole, then write the manifest.
+
+    :param bucket: where.
+    :param keys: the task's keys.
+    :param details: of the task, which has ended.
+    :param airflow: the Airflow task that archives it.
+    :param roles: the roles that are asked for; None: all that KIE names.
+    :param labels: people's own names for it.
+    :param kie_conn_id: the connection whose account made it.
+    :param account: that account's name.
+    :return: the manifest, and the files that were archived now.
+    :raises KieNoFiles: when KIE names no result of a role that is asked for; what it names is archived.
+    :raises KieError: as :func:`~airflow_kie.archive.archiver.archive_song`, which explains the other parameters.
+    """
+    named = {result.role for result in details.results}
+    asked = named if roles is None or ANSWER in named else named & set(roles)
+    sources = [source for source in sources_of(details) if source.kind in asked]
+    news = _described(details, labels, airflow, now()).changed(kie_conn_id=kie_conn_id, account=account)
+    fetcher = Fetcher(bucket, keys, download, refresh, max_file_bytes, now, sleep)
+    try:
+        old = TaskManifest.read(bucket, keys)[0]
+        kept, missing = kept_and_missing(bucket, old, sources)
+        replaced = [file for file in old.files if file not in kept] if old else []
+        if replaced:  # a manifest never names what it does not describe
+            log.warning("%s: these files are not what the manifest says: %s.", keys.name, [f.key for f in replaced])
+            TaskManifest.update(bucket, keys, lambda stored: (stored or news).without(replaced))
+        added = tuple(fetcher.archive(source) for source in missing)
+        whole = news.changed(files=added, updated_at=now())
+        manifest = TaskManifest.update(bucket, keys, lambda stored: (stored or whole).merged_with(whole))
+        for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
+            bucket.delete(key)
+        if roles is not None and (lacking := [role for role in roles if role not in asked]) and ANSWER not in named:
+            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; what it names is archived")
+    except KieError as e:
+        until = f" until {utc_text(details.expires_at)}" if details.expires_at else ""
+        raise e.with_facts(task_id=keys.task_id, paid=f"The task is paid for, and its files stay at KIE{until}") from e
+    log.info("%s: %d files were archived now; it has %d.", keys.name, len(added), len(manifest.files))
+    return manifest, added
+
+
+def sources_of(details: TaskDetails) -> Sequence[Source]:
+    """Return every result of a task as a file to be archived."""
+    return [
+        Source(
+            result.role,
+            result.position,
+            url=result.url,
+            text=None if result.url else _text(result.value),
+            task_id=details.task_id,
+            expires_at=details.expires_at,
+            medium=result.medium,
+        )
+        for result in details.results
+    ]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _described(
+    details: TaskDetails, labels: dict[str, str] | None, airflow: AirflowRecord, now: datetime
+) -> TaskManifest:
+    """Return the manifest of a task without its files."""
+    kinds = dict.fromkeys(result.role for result in details.results)
+    cost = CreditsRecord(task_id=details.task_id, kind=details.kind, credits=details.credits_consumed)
+    model = details.param.get("model")
+    return TaskManifest(
+        operation=details.kind,
+        task_id=details.task_id,
+        available=available(kinds, sources_of(details)),
+        labels=label_list(dict(labels or {})),
+        airflow=airflow,
+        generator=GeneratorRecord(model=model if isinstance(model, str) else None, archived_by_version=__version__),
+        created_at=now,
+        updated_at=now,
+        credits_used=(cost,),
+    )
