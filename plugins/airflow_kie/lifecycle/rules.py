@@ -29,6 +29,9 @@ from airflow_kie.lifecycle.ledger import MOST_FAILED
 from airflow_kie.lifecycle.polling import seconds_to_next_read
 from airflow_kie.lifecycle.record import TaskRecord
 
+ASK_LEDGER = 30.0
+"""Seconds after which a task that waits for the request of another one asks the ledger again: only the sender of that
+request, whose answer was lost, is woken by its callback."""
 RATE_WINDOW = 10.0
 """Seconds of KIE's rate limit window (docs.kie.ai getting-started): a read that hit the limit waits it out."""
 
@@ -149,7 +152,7 @@ class _Transition:
                 same = number == self.record.number
                 return Fetch(replace(self.record, number=number, task_id=task_id, adopted=not same, known_at=None))
             case BeingSent(until):
-                return Wait(self.record, until)
+                return Wait(self.record, min(until, self.now + ASK_LEDGER))
             case FailedTooOften(task_ids):
                 reason = f"{len(task_ids)} tasks failed: {', '.join(task_ids)}"
                 return self.fail(errors.KieFailedForGood(reason), replace(self.record, failed_ids=task_ids))

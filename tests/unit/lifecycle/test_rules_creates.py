@@ -78,7 +78,13 @@ def test_a_lost_answer_is_no_failure_before_the_ledger_counts_it_as_in_doubt(kin
     record = TaskRecord(kind, {"taskId": "s"}, number=1)
     lost = Lost(errors.KieServerError("HTTP 502", code=502))
     assert next_action(record, NOW, lost) == Send(record)
-    assert next_action(record, NOW, BeingSent(NOW + 30)) == Wait(record, NOW + 30)
+    assert next_action(record, NOW, BeingSent(NOW + 20)) == Wait(record, NOW + 20)
+
+
+@pytest.mark.parametrize("kind", [*FREE, *CHARGED])
+def test_who_waits_for_anothers_request_asks_the_ledger_every_half_minute(kind: str) -> None:
+    record = TaskRecord(kind, {"taskId": "s"})
+    assert next_action(record, NOW, BeingSent(NOW + 420)) == Wait(record, NOW + 30)
 
 
 # --- what the ledger knows ---
