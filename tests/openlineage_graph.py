@@ -129,8 +129,8 @@ class Logged:
 def lost_or_doubled(events: Iterable[Event], logged: Logged) -> list[str]:
     """Return in sentences where events of a run are missing, too many or mixed up, by Airflow's own log.
 
-    Three kinds of tries are allowed to differ. One that was abandoned: its process may have died before it could tell
-    of its last start. One that was disowned or abandoned while its process went on: its end is reported too. And one
+    Three kinds of tries are allowed to differ. One that was abandoned or disowned: its process may have died before it
+    could tell of its last start. One that was disowned or abandoned while its process went on: its end is reported too. And one
     that was disowned before it ran: it ends without a start.
     """
     received: dict[Try, list[Event]] = defaultdict(list)
@@ -158,7 +158,7 @@ def _order(events: list[Event]) -> Iterator[str]:
 def _counts(each: Try, events: list[Event], logged: Logged) -> Iterator[str]:
     sent, says = Counter(event["eventType"] for event in events), logged.says.get(each, Counter())
     missing, surplus = says - sent, sent - says
-    if each in logged.abandoned:
+    if each in logged.abandoned | logged.disowned:
         missing -= Counter(START=1)
     if each in logged.abandoned | logged.disowned and sum(surplus[end] for end in _ENDS) == 1:
         surplus = Counter({word: number for word, number in surplus.items() if word not in _ENDS})
