@@ -130,8 +130,8 @@ def lost_or_doubled(events: Iterable[Event], logged: Logged) -> list[str]:
     """Return in sentences where events of a run are missing, too many or mixed up, by Airflow's own log.
 
     Three kinds of tries are allowed to differ. One that was abandoned or disowned: its process may have died before it
-    could tell of its last start. One that was disowned or abandoned while its process went on: its end is reported too. And one
-    that was disowned before it ran: it ends without a start.
+    could tell of its last start. One that was disowned or abandoned while its process went on: its end is reported
+    too. And one that was disowned before it ran: it ends without a start.
     """
     received: dict[Try, list[Event]] = defaultdict(list)
     for event in events:
