@@ -226,7 +226,7 @@ class KieGenerateCoverOperator(KieTaskOperator):
     def task_known(self, context: Context, record: TaskRecord) -> None:
         """Write into the song's pending record when KIE deletes its files: the health check warns before."""
         archive = self._archive()
-        if archive and self.expires_at and record.unrecorded:
+        if archive and self.expires_at and record.last_state is None:
             archive.record_expiry(self.expires_at)
 
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:

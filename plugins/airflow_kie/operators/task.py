@@ -255,7 +255,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         def save(record: TaskRecord) -> None:
             store.write(record)
             self._lineage = known_of(record, self.request_body())
-            if record.task_id:
+            if record.task_id and not record.unrecorded:  # first of all the ledger gets the id
                 self.task_known(context, record)
 
         driver = TaskDriver(
