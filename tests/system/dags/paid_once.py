@@ -1,0 +1,67 @@
+"""DAGs that ask KIE for what costs credits. The tests clear them, run them twice and kill their workers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_kie.lifecycle import crash_points
+from airflow_kie.operators.suno import KieGenerateMusicOperator
+from airflow_kie.operators.task import KieTaskOperator
+
+PROMPTS = ["A tango for two robots", "A polka for three clocks", "A waltz for one whale"]
+SOON = {"deferrable": True, "retry_delay": timedelta(seconds=1)}
+
+
+def kill_this_process_once(context: Any) -> None:
+    """Let this process be killed between KIE's answer and the ledger's entry for it, in the first try of a run."""
+    run = hashlib.sha256(context["run_id"].encode()).hexdigest()[:16]
+    killed = Path(os.environ["AIRFLOW_HOME"], f"killed-{run}")
+
+    def kill() -> None:
+        with contextlib.suppress(FileExistsError):
+            killed.touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    crash_points.at("after post", kill)
+
+
+with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False):
+
+    @task
+    def prompts(ti: Any = None) -> list[str]:
+        """Return the list, after a clear in another order."""
+        return PROMPTS if ti.try_number == 1 else PROMPTS[::-1]
+
+    @task
+    def pictures(asked_for: list[str]) -> list[dict[str, Any]]:
+        """Return a request for a picture of each."""
+        return [{"model": "z-image", "input": {"prompt": text, "aspect_ratio": "1:1"}} for text in asked_for]
+
+    listed = prompts()
+    KieGenerateMusicOperator.partial(task_id="song", **SOON).expand(prompt=listed)
+    KieTaskOperator(task_id="pictures_made", operation="jobs", requests=pictures(listed), **SOON)
+
+with DAG(dag_id="paid_for_all_runs", schedule=None, is_paused_upon_creation=False):
+    KieGenerateMusicOperator(task_id="song", prompt="The anthem", idempotency_key="the anthem of 2026", **SOON)
+
+with DAG(
+    dag_id="paid_and_killed",
+    schedule=None,
+    is_paused_upon_creation=False,
+    params={"prompt": Param("", type="string"), "kie_conn_id": Param("kie_default", type="string")},
+):
+    KieGenerateMusicOperator(
+        task_id="song",
+        prompt="{{ params.prompt }}",
+        kie_conn_id="{{ params.kie_conn_id }}",
+        pre_execute=kill_this_process_once,
+        **SOON,
+    )

@@ -1,0 +1,148 @@
+"""What costs credits is paid for once on real processes: lists in another order, emptied states, killed workers.
+
+A worker is killed exactly between KIE's answer and the ledger's entry for it. With callbacks the id comes back;
+without, the request is in doubt until a person has looked at kie.ai/logs.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+
+from airflow_kie.client.errors import KieCreateInDoubt
+from local_stack.environment import SIMULATOR_KEY
+from local_stack.parts import airflow_command
+from song_stack import SongStack, eventually
+
+PROMPTS = ["A tango for two robots", "A polka for three clocks", "A waltz for one whale"]
+CALLED_BACK, IN_DOUBT, ANTHEM = "A march that is called back", "A march that nobody hears of", "The anthem"
+QUIET = "kie_quiet"
+"""A connection without callbacks."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Runs that were begun side by side.
+
+    :param listed: of a mapped operator, and of one with a list of requests.
+    :param anthems: two runs with one idempotency key.
+    :param called_back: its worker is killed, and a callback names its song.
+    :param in_doubt: its worker is killed, and no callback comes.
+    """
+
+    listed: str
+    anthems: tuple[str, str]
+    called_back: str
+    in_doubt: str
+
+
+@pytest.fixture(scope="module")
+def asked(songs: SongStack) -> Iterator[Asked]:
+    airflow = songs.airflow
+    connection = {"connection_id": QUIET, "conn_type": "kie", "host": songs.running.state.urls["simulator"]}
+    airflow.call("POST", "/connections", {**connection, "password": SIMULATOR_KEY})
+    for dag_id in ("paid_list", "paid_for_all_runs", "paid_and_killed"):
+        airflow.wait_for_dag(dag_id)
+    in_doubt = songs.trigger("paid_and_killed", {"prompt": IN_DOUBT, "kie_conn_id": QUIET})
+    called_back = songs.trigger("paid_and_killed", {"prompt": CALLED_BACK})
+    listed = songs.trigger("paid_list")
+    anthems = (songs.trigger("paid_for_all_runs"), songs.trigger("paid_for_all_runs"))
+    yield Asked(listed, anthems, called_back, in_doubt)
+    airflow.call("DELETE", f"/connections/{QUIET}")
+
+
+def charged(songs: SongStack, *prompts: str, kind: str = "music") -> list[tuple[str, str]]:
+    """Return what KIE has made, and charged, for prompts: each with the task's id."""
+    made = ((str(charge["request"]), str(charge["task_id"])) for charge in songs.running.simulator.ledger(kind))
+    return sorted((prompt, task_id) for text, task_id in made for prompt in prompts if repr(prompt) in text)
+
+
+def returned(songs: SongStack, run_id: str, dag_id: str = "paid_list") -> list[str]:
+    """Return the ids that the songs' tasks of a run have returned, in the order of the list."""
+    tasks = [task for task in songs.airflow.task_instances(dag_id, run_id) if task.task_id == "song"]
+    indexes = sorted(task.map_index for task in tasks)
+    return [songs.airflow.xcom(dag_id, run_id, "song", map_index=index) for index in indexes]
+
+
+def empty_task_state(songs: SongStack, run_id: str) -> None:
+    """Take from a run what its tasks have stored, as `[state_store] clear_on_success` and a person do."""
+    for task_id in ("song", "pictures_made"):
+        path = f"/dags/paid_list/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/state-store"
+        songs.airflow.call("DELETE", path, all_map_indices=True)
+
+
+def test_a_list_that_is_cleared_in_another_order_and_with_an_emptied_state_is_not_paid_again(
+    songs: SongStack, asked: Asked
+) -> None:
+    def paid() -> list[tuple[str, str]]:
+        return charged(songs, *PROMPTS) + charged(songs, *PROMPTS, kind="jobs")
+
+    run_id = asked.listed
+    assert songs.ended("paid_list", run_id) == "success"
+    once, in_order = paid(), returned(songs, run_id)
+    assert [prompt for prompt, _ in once] == sorted(PROMPTS) * 2
+    assert dict(charged(songs, *PROMPTS)) == dict(zip(PROMPTS, in_order, strict=True))
+
+    songs.clear("paid_list", run_id)
+    assert songs.ended("paid_list", run_id) == "success"
+    assert returned(songs, run_id) == in_order[::-1]
+    assert paid() == once
+
+    empty_task_state(songs, run_id)
+    songs.clear("paid_list", run_id)
+    assert songs.ended("paid_list", run_id) == "success"
+    assert returned(songs, run_id) == in_order[::-1]
+    rows = songs.airflow.xcom("paid_list", run_id, "pictures_made")
+    assert [row["task_id"] for row in rows] == [dict(charged(songs, *PROMPTS, kind="jobs"))[p] for p in PROMPTS[::-1]]
+    assert paid() == once
+
+
+def test_two_runs_with_one_idempotency_key_share_one_song(songs: SongStack, asked: Asked) -> None:
+    for run_id in asked.anthems:
+        assert songs.ended("paid_for_all_runs", run_id) == "success"
+    [(_, song)] = charged(songs, ANTHEM)
+    assert [returned(songs, run_id, "paid_for_all_runs") for run_id in asked.anthems] == [[song], [song]]
+
+
+def test_a_worker_killed_between_post_and_record_gets_its_song_back_by_a_callback(
+    songs: SongStack, asked: Asked
+) -> None:
+    assert songs.ended("paid_and_killed", asked.called_back) == "success"
+    [(_, song)] = charged(songs, CALLED_BACK)
+    assert returned(songs, asked.called_back, "paid_and_killed") == [song]
+    assert (
+        songs.task(asked.called_back, "song", dag_id="paid_and_killed")["try_number"] == 2
+    )  # the first one was killed
+
+
+def kie(songs: SongStack, *arguments: str) -> str:
+    """Return what ``airflow kie …`` prints."""
+    command = airflow_command("kie", *arguments, "--kie-conn-id", QUIET)
+    ran = subprocess.run(command, env=songs.running.env, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_without_callbacks_it_is_in_doubt_until_a_person_has_named_the_song(songs: SongStack, asked: Asked) -> None:
+    assert songs.ended("paid_and_killed", asked.in_doubt) == "failed"
+    [(_, song)] = charged(songs, IN_DOUBT)
+    log = eventually(
+        lambda: songs.airflow.logs("paid_and_killed", asked.in_doubt, "song", try_number=2), "the second try is logged"
+    )
+    assert KieCreateInDoubt.what in log
+    doubts = kie(songs, "doubts")
+    [request] = re.findall(r"suno\.music/[0-9a-f]{32}", doubts)
+    assert asked.in_doubt in doubts
+    assert request in log
+
+    assert song in kie(songs, "adopt", request, song)
+    songs.clear("paid_and_killed", asked.in_doubt)
+    assert songs.ended("paid_and_killed", asked.in_doubt) == "success"
+    assert returned(songs, asked.in_doubt, "paid_and_killed") == [song]
+    assert charged(songs, IN_DOUBT) == [(IN_DOUBT, song)]
+    assert "No request is in doubt." in kie(songs, "doubts")
