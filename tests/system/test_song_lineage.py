@@ -163,8 +163,10 @@ def test_the_scheduler_ends_the_run_of_a_killed_process_unless_it_dies_too_and_t
     assert (failed["inputs"], failed["outputs"], "kie" in failed["run"]["facets"]) == ([], [], False)
     assert "finished with state" in failed["run"]["facets"]["errorMessage"]["message"]
     tries = words(events, "generate_cover", with_its_scheduler)
-    assert set(tries[1]) == {"START"}
-    assert Try("generate_cover", with_its_scheduler, 1) in lineage.logged(crashed.run_id).abandoned
+    # On a busy machine the first scheduler has failed the try as one whose process is gone before it was killed itself.
+    reported = "FAIL" in tries[1]
+    assert set(tries[1]) <= {"START", "FAIL"}
+    assert (Try("generate_cover", with_its_scheduler, 1) in lineage.logged(crashed.run_id).abandoned) is not reported
     assert tries[len(tries)][-1] == "COMPLETE"
 
 
