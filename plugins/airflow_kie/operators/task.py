@@ -209,9 +209,9 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
 
     def _with_backoff(self, context: Context, attempt: Callable[[], Any]) -> Any:
         def postpone(seconds: float) -> None:
-            self._store(context)[0].extend_deadline(
-                context["ti"].max_tries, time.time() + seconds + self.timeout_seconds
-            )
+            if self.requests is None:  # each leg of a list counts its own time
+                ends_at = time.time() + seconds + self.timeout_seconds
+                self._store(context)[0].extend_deadline(context["ti"].max_tries, ends_at)
 
         hook = KieHook(self.kie_conn_id)
 
@@ -230,13 +230,16 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             check_spending=check_spending,
             expires_at=self.expires_at,
             postpone=postpone,
-            song=lambda: self.archive_of(self._store(context)[0].read()),
+            song=lambda: self.archive_of(self._stored(context)),
         )
 
     def _is_paid(self, context: Context) -> bool:
         """Return whether KIE has named the task: nothing has to be sent."""
-        stored = self._store(context)[0].read()
-        return stored is not None and stored.task_id is not None
+        return bool((stored := self._stored(context)) and stored.task_id)
+
+    def _stored(self, context: Context) -> TaskRecord | None:
+        """Return what is stored of the task; a list has no record of its own, only digests, which this leaves alone."""
+        return self._store(context)[0].read() if self.requests is None else None
 
     @property
     def timeout_seconds(self) -> float:
@@ -304,8 +307,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         known = given or awaited
         if not known or known in record.failed_ids:
             return record
-        made_from = f" for {record.source_id}" if record.source_id else ""
-        self.log.info("Adopting KIE task %s%s; nothing is paid for.", known, made_from)
+        self.log.info("Adopting KIE task %s for %s; nothing is paid for.", known, record.source_id or digest)
         if not awaited:
             metrics.ADOPTED.add(kind=self.row.noun, connection=self.kie_conn_id)
         return replace(

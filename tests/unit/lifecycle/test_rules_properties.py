@@ -206,6 +206,7 @@ class Driven(RuleBasedStateMachine):
 
     def run_leg(self, leg: Leg, inner: Leg | None = None) -> None:
         worker = self.workers[leg.worker]
+        self.stood_still = 0  # seconds that the process of this leg did not run
         if leg.dies_at:
             crash_points.at(leg.dies_at, _raise_killed)
         if inner and leg.meets and leg.meets != leg.dies_at:
@@ -230,6 +231,7 @@ class Driven(RuleBasedStateMachine):
                 crash_points.at(point, None)
 
     def _pause(self, record: TaskRecord, until: float) -> None:
+        assert until > self.now - self.stood_still
         raise Left
 
     def _other(self, leg: Leg, inner: Leg) -> None:
@@ -237,12 +239,16 @@ class Driven(RuleBasedStateMachine):
             crash_points.at(point, None)
         self.now += leg.stalls
         self.run_leg(Leg(1 - leg.worker, inner.create, inner.read, inner.dies_at))
+        self.stood_still = leg.stalls
         if leg.dies_at:
             crash_points.at(leg.dies_at, _raise_killed)
 
     def _driver(self, worker: Worker, leg: Leg) -> TaskDriver:
         def save(record: TaskRecord) -> None:
             worker.stored = json.dumps(record.to_json())
+            if record.task_id and not record.unrecorded:  # no id is in one place alone for longer than a step
+                known = {task_id for attempt in self.ledger.attempts(self.request) for task_id in attempt.task_ids}
+                assert record.task_id in known
 
         def create(record: TaskRecord, nonce: str) -> CreateAnswer:
             before = len(self.kie.tasks)

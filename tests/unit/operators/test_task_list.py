@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
 from airflow_kie.operators.task import KieTaskOperator
@@ -81,3 +83,18 @@ def test_a_field_that_is_missing_is_named_before_anything_is_sent(kie: Simulator
     with pytest.raises(KieInvalidRequest, match=r"lacks model in request no\. 1; nothing was sent"):
         run_of([*requests("rain"), {"prompt": "snow", "customMode": False, "instrumental": False}]).attempt()
     assert not kie.control.ledger("music")
+
+
+def test_after_an_outage_a_prompt_that_renders_differently_is_not_paid_again(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__OUTAGE_PROBE_SECONDS", "0.01")
+    kie.control.add_fault("create", "code", kind="music", code=402, msg="no credits", times=1)
+    bodies = requests("rain at 10:00", "snow at 10:00")
+    run = replace(run_of(bodies, deferrable=False), extra={"dag_run": SimpleNamespace(run_type="scheduled")})
+    with pytest.raises(AirflowRescheduleException):
+        run.execute()
+    assert len(kie.control.ledger("music")) == 1
+    bodies[:] = requests("rain at 10:05", "snow at 10:05")
+    assert {row["status"] for row in run.execute()} == {"done"}
+    assert len(kie.control.ledger("music")) == 2
