@@ -13,7 +13,7 @@ from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, di
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.lifecycle.ledger import PaidRequest
+from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,6 +55,18 @@ def store_of_request(
     return RecordStore(store, source_key(row.noun, str(source[0])) if by_source else f"{row.noun}/{digest}"), digest
 
 
+def ledger_of(context: Context, hook: KieHook) -> Ledger:
+    """Return an account's ledger, and log what it does not cover.
+
+    :param context: the task's context; its state is the ledger where there is no other.
+    :param hook: the account.
+    """
+    opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
+    if opened.not_covered:
+        log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
+    return opened.ledger
+
+
 def paid_request(
     context: Context, hook: KieHook, record: TaskRecord, body: Mapping[str, Any]
 ) -> tuple[PaidRequest, Sender]:
@@ -65,9 +77,7 @@ def paid_request(
     :param record: the task.
     :param body: the request's fields as KIE names them.
     """
-    opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
-    if opened.not_covered:
-        log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
-    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened.ledger.store.kind)
+    ledger = ledger_of(context, hook)
+    sender = Sender(hook, task_kind(record.kind), body, context["ti"], ledger.store.kind)
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(opened.ledger, request, sender.new_intent, sender.adopted), sender
+    return PaidRequest(ledger, request, sender.new_intent, sender.adopted), sender

@@ -50,7 +50,7 @@ class Sender:
     kept_in: str
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
-    _give_back: Callable[[], None] = field(default=lambda: None, init=False)
+    _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
 
     def new_intent(self, now: float) -> Intent:
         """Return what the ledger says of the request before it is sent."""
@@ -82,7 +82,7 @@ class Sender:
 
     def give_back(self) -> None:
         """Return the permit of a request that was not sent: another task may have it."""
-        self._give_back()
+        self._give_back(sent=False)
 
     def create(self, record: TaskRecord, nonce: str) -> CreateAnswer:
         """Send the request.
@@ -99,7 +99,7 @@ class Sender:
         log.info("Asking KIE: %s%s.", self.kind.title, what)
         answer = self.hook.get_conn().create(self.kind, self.body, record.source, callback_url)
         if not may_have_paid(answer):
-            self.give_back()
+            self._give_back()
         if isinstance(answer, Created):
             again = answer.duplicate
             log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")

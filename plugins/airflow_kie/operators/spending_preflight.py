@@ -15,9 +15,8 @@ from airflow_kie.client.answers.decode import Read, Unreadable
 from airflow_kie.client.errors import KieError, KieOutOfCredits, Scope
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.suno import COVER
-from airflow_kie.durable.task_state import TaskStateLedgerStore
+from airflow_kie.durable.requests import ledger_of
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
 
@@ -104,8 +103,7 @@ def adopt_cover(context: Context, kie_conn_id: str, music_task_id: str, cover_ta
     """
     hook = KieHook(kie_conn_id)
     digest = request_digest(COVER, {"taskId": music_task_id}, {})
-    opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
-    opened.ledger.adopt(RequestId(hook.account.spending_name, COVER.name, digest), cover_task_id)
+    ledger_of(context, hook).adopt(RequestId(hook.account.spending_name, COVER.name, digest), cover_task_id)
 
 
 def over_cap(cap: int | str | None, songs: Iterable[KnownSong]) -> str:

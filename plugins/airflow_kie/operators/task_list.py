@@ -13,12 +13,11 @@ from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, KieSomeFailed, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.durable.requests import asked_by
+from airflow_kie.durable.requests import asked_by, ledger_of
 from airflow_kie.durable.sending import Sender
-from airflow_kie.durable.task_state import TaskStateLedgerStore, TaskStateStore, digests_of_this_try
+from airflow_kie.durable.task_state import TaskStateStore, digests_of_this_try
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
@@ -227,7 +226,7 @@ def run_list(
         requests,
         digests,
         hook,
-        open_ledger(hook, TaskStateLedgerStore(store)).ledger,
+        ledger_of(context, hook),
         ti,
         store,
         wait=operator.wait_for_completion,

@@ -194,6 +194,15 @@ def test_without_a_daily_cap_a_store_that_cannot_be_used_stops_nobody(
     assert granted(limiter, 2) == [True, False]
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_permit_that_was_not_used_leaves_the_rate_window_and_one_that_kie_has_refused_does_not(
+    make: Make, sent: bool
+) -> None:
+    limiter = make(creates=1)
+    limiter.give_back(limiter.take(), sent=sent)
+    assert limiter.take().granted is not sent
+
+
 def test_threads_do_not_wait_endlessly_for_one_that_is_within_the_store(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

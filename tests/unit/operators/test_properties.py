@@ -49,7 +49,7 @@ class Granted:
         """Grant."""
         return Permit(granted=True)
 
-    def give_back(self, permit: Permit) -> None:
+    def give_back(self, permit: Permit, *, sent: bool = True) -> None:
         """Take it back."""
 
 

@@ -91,7 +91,8 @@ class StopsWhileWaiting:
     monkeypatch: pytest.MonkeyPatch
     given_back: list[Any] = field(default_factory=list)
 
-    def give_back(self, permit: Any) -> None:
+    def give_back(self, permit: Any, *, sent: bool = True) -> None:
+        assert not sent, "nothing reached KIE"
         self.given_back.append(permit)
 
     def acquire(self, seconds: float) -> Any:

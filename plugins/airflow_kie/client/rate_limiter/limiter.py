@@ -154,19 +154,23 @@ class CreateLimiter:
                 return permit
             time.sleep(permit.wait_seconds + random.uniform(0, _JITTER_SECONDS))  # noqa: S311 - no secret
 
-    def give_back(self, permit: Permit) -> None:
+    def give_back(self, permit: Permit, *, sent: bool = True) -> None:
         """Take a create out of the daily count: KIE has refused it, or named a task that exists already.
 
-        The cap is one on spending, and nothing was paid. KIE has seen the request, so its rate window keeps it. A store
-        that cannot be used keeps the create counted.
+        The cap is one on spending, and nothing was paid. KIE has seen the request, so its rate window keeps it; one
+        that was not sent leaves both. A store that cannot be used keeps the create counted.
 
         :param permit: what :meth:`take` has granted; one that was not granted changes nothing.
+        :param sent: whether KIE has seen the request.
         """
         try:
             if permit.token:
-                mine = update(CREATE_LOG).where(CREATE_LOG.c.account == self._account, CREATE_LOG.c.id == permit.token)
+                mine = (CREATE_LOG.c.account == self._account, CREATE_LOG.c.id == permit.token)
+                change = (
+                    update(CREATE_LOG).where(*mine).values(refused=True) if sent else delete(CREATE_LOG).where(*mine)
+                )
                 with self._locked() as locked:
-                    locked.connection.execute(mine.values(refused=True))
+                    locked.connection.execute(change)
         except KieError as error:
             log.warning("A create that made no task stays counted against max_creates_per_day: %s", error)
 
