@@ -58,7 +58,7 @@ def store_of_request(
 def ledger_of(context: Context, hook: KieHook) -> Ledger:
     """Return an account's ledger, and log what it does not cover.
 
-    :param context: the task's context; its state is the ledger where there is no other.
+    :param context: the task's context; its state is the ledger where nothing else can keep it.
     :param hook: the account.
     """
     opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
