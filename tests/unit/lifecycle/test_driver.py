@@ -1,0 +1,91 @@
+"""The driver between the ledger and KIE: what it does not send, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from airflow_kie.archive.s3.errors import S3AccessDenied
+from airflow_kie.client.answers.decode import CreateAnswer, Created
+from airflow_kie.lifecycle import crash_points
+from airflow_kie.lifecycle.claims import SEND_WITHIN, Intent, RequestId
+from airflow_kie.lifecycle.driver import Do, TaskDriver
+from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.record import TaskRecord
+from ledgers import MemoryLedgerStore
+
+REQUEST = RequestId("kie", "suno.music", "0" * 32)
+
+
+@dataclass
+class World:
+    """A clock, a ledger, and a KIE that makes a task for each request."""
+
+    now: float = 1_776_862_600.0
+    store: MemoryLedgerStore = field(default_factory=MemoryLedgerStore)
+    made: list[str] = field(default_factory=list)
+    given_back: int = 0
+
+    def create(self, record: TaskRecord, nonce: str) -> CreateAnswer:
+        self.made.append(f"task-{len(self.made) + 1}")
+        return Created(self.made[-1])
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+    def make(self) -> str | None:
+        """Drive a new record until KIE has named its task."""
+        ledger = Ledger(self.store, lambda: self.now)
+        driver = TaskDriver(
+            paid=PaidRequest(ledger, REQUEST, Intent.made_at),
+            create=self.create,
+            give_back=self.give_back,
+            clock=lambda: self.now,
+        )
+        steps = driver.steps(TaskRecord("suno.music", digest=REQUEST.digest), to_the_end=False)
+        step = next(steps)
+        while True:
+            assert isinstance(step, Do)
+            try:
+                step = steps.send(step.call())
+            except StopIteration as end:
+                return str(end.value.record.task_id)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(key.removeprefix(REQUEST.folder) for key in self.store.objects)
+
+
+@pytest.fixture(autouse=True)
+def no_points() -> Iterator[None]:
+    yield
+    crash_points.at("before post", None)
+
+
+@pytest.mark.parametrize(("seconds", "attempt"), [(SEND_WITHIN - 1, 1), (SEND_WITHIN, 2)])
+def test_a_process_that_was_frozen_too_long_after_its_intent_does_not_send_it(seconds: float, attempt: int) -> None:
+    world = World()
+
+    def freeze() -> None:
+        crash_points.at("before post", None)
+        assert world.made == []
+        world.now += seconds
+
+    crash_points.at("before post", freeze)
+    assert world.make() == "task-1"
+    assert f"{attempt}.task.task-1" in world.names
+    assert ("1.refused" in world.names, world.given_back) == (attempt == 2, attempt - 1)
+
+
+def test_nothing_is_sent_where_the_intent_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def denied(key: str, body: bytes) -> bool:
+        raise S3AccessDenied(f"PutObject {key}")
+
+    monkeypatch.setattr(world.store, "create", denied)
+    with pytest.raises(S3AccessDenied):
+        world.make()
+    assert world.made == []
