@@ -115,13 +115,13 @@ def send(running: Any, songs: int, every: float) -> tuple[dict[str, str], list[s
 
 def wait_for_covers(running: Any, song: str, seconds: float = 300.0) -> float:
     """Wait until a song is archived and return when its last cover was in the bucket, in unix seconds."""
-    folder = running.s3_dir / running.settings.bucket / running.settings.prefix / song
+    folder = running.bucket / running.settings.prefix / song
     deadline = time.monotonic() + seconds
     while not (folder / "manifest.json").exists():
         if time.monotonic() > deadline:
             raise TimeoutError(f"Song {song} was not archived within {seconds:.0f} s.")
         time.sleep(0.2)
-    return max(path.stat().st_ctime for path in folder.glob("cover-*"))
+    return max(path.modified_at().timestamp() for path in folder.iterdir() if path.name.startswith("cover-"))
 
 
 def archive_starts(running: Any) -> dict[str, float]:

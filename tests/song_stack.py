@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from local_stack.airflow_api import AirflowApi
 from local_stack.archive_check import ArchivedSong, check_song
+from local_stack.bucket import BucketPath
 from local_stack.running import RunningStack
 from local_stack.timeout import Timeout
+from stored_times import set_modified_at
 
 TIMEOUT_SECONDS = 600.0
 """Seconds: the longest wait, for what was begun all at once, took 92 of them on two cores that did other work too.
@@ -56,30 +56,9 @@ class SongStack:
         return self.running.airflow
 
     @property
-    def bucket(self) -> Path:
-        """The archive's bucket: a folder."""
-        return self.running.s3_dir / self.running.settings.bucket
-
-    @cached_property
-    def s3(self) -> Any:
-        """A boto3 client of the stack's S3."""
-        import boto3
-        from botocore.config import Config
-
-        secrets = self.running.secrets
-        return boto3.client(
-            "s3",
-            endpoint_url=self.running.state.urls["s3"],
-            aws_access_key_id=secrets.s3_access_key,
-            aws_secret_access_key=secrets.s3_secret_key,
-            region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, proxies={}),
-        )
-
-    def make_bucket(self) -> None:
-        """Make the archive's bucket, unless a task has been quicker."""
-        with contextlib.suppress(self.s3.exceptions.BucketAlreadyExists):
-            self.s3.create_bucket(Bucket=self.running.settings.bucket)
+    def bucket(self) -> BucketPath:
+        """The archive's bucket."""
+        return self.running.bucket
 
     # --- songs ---
 
@@ -89,7 +68,7 @@ class SongStack:
 
     def drop(self, name: str, text: str) -> None:
         """Put an object into the inbox."""
-        self.s3.put_object(Bucket=self.running.settings.bucket, Key=f"inbox/{name}", Body=text.encode())
+        (self.bucket / "inbox" / name).write_text(text)
 
     # --- what people and systems ask of Airflow ---
 
@@ -153,35 +132,25 @@ class SongStack:
         """Return the labels in a song's manifest."""
         return {label["name"]: label["value"] for label in self.manifest(music_task_id)["labels"]}
 
-    def pending(self, music_task_id: str) -> Path:
+    def pending(self, music_task_id: str) -> BucketPath:
         """Return where a song's pending record stands while it is owed something."""
         return self.bucket / self.running.settings.prefix / "_pending" / f"{music_task_id}.json"
 
     def let_age(self, music_task_ids: Sequence[str], minutes: float) -> None:
-        """Make songs' pending records, and the failures in them, older: S3 over a folder tells the files' times."""
+        """Make songs' pending records, and the failures in them, older."""
         then = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes)
         for task_id in music_task_ids:
             path = self.pending(task_id)
             record = json.loads(path.read_text())
             if record["last_failure"]:
                 record["last_failure"]["at"] = then.isoformat()
-            draft = self.running.settings.home / path.name
-            draft.write_text(json.dumps(record))
-            os.utime(draft, (then.timestamp(), then.timestamp()))
-            draft.replace(path)  # in one step: tasks read it meanwhile
-        for task_id in music_task_ids:
-            eventually(lambda song=task_id: self._told_time(self.pending(song)) == then, f"S3 tells it of {task_id}")  # type: ignore[misc]
-
-    def _told_time(self, path: Path) -> datetime:
-        """Return what S3, which remembers a folder for a second, says of an object's time."""
-        key = path.relative_to(self.bucket).as_posix()
-        told: datetime = self.s3.head_object(Bucket=self.bucket.name, Key=key)["LastModified"]
-        return told
+                path.write_text(json.dumps(record))
+            set_modified_at(self.running.settings, path, then)
 
     def contents(self, music_task_id: str) -> dict[str, bytes]:
         """Return every file of a song's folder."""
-        folder = self.archived(music_task_id).manifest.parent
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        folder = self.bucket / self.running.settings.prefix / music_task_id
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     # --- runs ---
 

@@ -6,13 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from io import BytesIO
+from pathlib import PurePosixPath
+from string import hexdigits
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
 from fault_suite.stage import Stage
 from local_stack.archive_check import check_song
+from local_stack.bucket import Folder
 
 WINDOW_SECONDS, WINDOW_CREATES = 10.0, 20
 """KIE's rate limit."""
@@ -76,26 +79,27 @@ def _archived(stage: Stage, song: str) -> bool:
     return check_song(stage.bucket, stage.prefix, song).whole
 
 
-def corrupt(archive: Path, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def corrupt(archive: Folder, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return what is wrong with the archived songs once nothing is under way; files that no manifest names are, too.
 
-    :param archive: folder ``<bucket>/<prefix>``.
+    :param archive: ``<bucket>/<prefix>``.
     :param tasks: every cover task of the simulator by its id.
     """
     found: list[str] = []
-    for folder in sorted(archive.glob("[0-9a-f]*")):
+    folders = [folder for folder in archive.iterdir() if folder.name[:1] in hexdigits]
+    for folder in sorted(folders, key=lambda folder: folder.name):
         song = check_song(archive.parent, archive.name, folder.name)
         if song.manifest.exists():
             found += [f"{folder.name}: {song.problem}"] if song.problem else []
             found += [f"{file.key}: {file.problem}" for file in song.files if file.problem]
             found += _foreign(song.manifest, folder.name, tasks)
-        named = {Path(file.key).name for file in song.files} | {"manifest.json"}
+        named = {PurePosixPath(file.key).name for file in song.files} | {"manifest.json"}
         present = {path.name for path in folder.iterdir()}
         found += [f"{folder.name}/{name}: no manifest names it" for name in sorted(present - named)]
     return found
 
 
-def _foreign(manifest: Path, song: str, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _foreign(manifest: Folder, song: str, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return covers that belong to another song, and pictures that do not open."""
     stored = json.loads(manifest.read_text())
     found = [
@@ -104,15 +108,15 @@ def _foreign(manifest: Path, song: str, tasks: Mapping[str, Mapping[str, Any]]) 
         if cover in tasks and tasks[cover]["source_id"] != song
     ]
     for file in stored["files"]:
-        path = manifest.parent / Path(file["key"]).name
+        path = manifest.parent / PurePosixPath(file["key"]).name
         if file["kind"] == "cover" and not _opens(path):
             found.append(f"{file['key']}: it does not open as a picture")
     return found
 
 
-def _opens(path: Path) -> bool:
+def _opens(path: Folder) -> bool:
     try:
-        with Image.open(path) as picture:
+        with Image.open(BytesIO(path.read_bytes())) as picture:
             picture.verify()
             return bool(picture.format == "PNG")
     except (OSError, UnidentifiedImageError):

@@ -22,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 from fault_suite.profile import AIRFLOW, SPEED, aws_connection
 from fault_suite.s3_proxy import S3Proxy
 from local_stack.airflow_api import AirflowApi, AirflowRefused
+from local_stack.bucket import BucketPath
 from local_stack.health import unhealthy
 from local_stack.running import RunningStack, running_stack
 from local_stack.secret_keys import keep_secrets
@@ -68,9 +69,9 @@ class Stage:
         return self.running.airflow
 
     @property
-    def bucket(self) -> Path:
-        """The archive's bucket: a folder."""
-        return self.running.s3_dir / self.running.settings.bucket
+    def bucket(self) -> BucketPath:
+        """The archive's bucket, not through the proxy."""
+        return self.running.bucket
 
     @property
     def prefix(self) -> str:
@@ -152,11 +153,8 @@ class Stage:
         self.ask(lambda: self.airflow.call(method, path, value))
 
     def drop_into_inbox(self, name: str, value: object) -> None:
-        """Put an object into the inbox, as a file: the local S3 lists it a second later."""
-        inbox = self.bucket / "inbox"
-        inbox.mkdir(parents=True, exist_ok=True)
-        (inbox / name).write_text(json.dumps(value))
-        time.sleep(1.5)
+        """Put an object into the inbox."""
+        (self.bucket / "inbox" / name).write_text(json.dumps(value))
 
     # --- processes ---
 
@@ -220,7 +218,7 @@ def stage(home: Path, airflow: Mapping[str, str] | None = None) -> Iterator[Stag
         settings = {**AIRFLOW, **connection, **(airflow or {})}
         with running_stack(home, speed=SPEED, dags=Path(dags), airflow=settings) as running:
             running.simulator.set(plain_images=False)
-            (running.s3_dir / running.settings.bucket).mkdir(exist_ok=True)
+            running.bucket.make_bucket()
             for dag_id in DAGS:
                 running.airflow.wait_for_dag(dag_id)
             yield Stage(running, proxy)

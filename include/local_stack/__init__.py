@@ -1,1 +1,1 @@
-"""The local stack behind ``./run``: simulator, S3 over a folder, Airflow, and what starts, shows and stops them."""
+"""The local stack behind ``./run``: simulator, an S3 server, Airflow, and what starts, shows and stops them."""

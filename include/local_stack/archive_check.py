@@ -1,4 +1,4 @@
-"""Checks an archive of the local S3 on disk, by what its manifests promise."""
+"""Checks an archive by what its manifests promise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
+
+from local_stack.bucket import Folder
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class ArchivedFile:
     :param key: its key in the bucket.
     :param size: bytes, as the manifest says.
     :param sha256: checksum in hex, as the manifest says.
-    :param problem: what is wrong with the file on disk; empty when it is whole.
+    :param problem: what is wrong with the stored file; empty when it is whole.
     """
 
     key: str
@@ -30,12 +32,12 @@ class ArchivedFile:
 class ArchivedSong:
     """What the archive holds of one song.
 
-    :param manifest: path of its manifest.
+    :param manifest: its manifest.
     :param files: the files that the manifest names.
     :param problem: what is wrong with the manifest itself; empty when it is there and readable.
     """
 
-    manifest: Path
+    manifest: Folder
     files: tuple[ArchivedFile, ...] = ()
     problem: str = ""
 
@@ -45,10 +47,10 @@ class ArchivedSong:
         return not self.problem and not any(file.problem for file in self.files)
 
 
-def check_song(bucket: Path, prefix: str, music_task_id: str) -> ArchivedSong:
+def check_song(bucket: Folder, prefix: str, music_task_id: str) -> ArchivedSong:
     """Check the files of one song against its manifest.
 
-    :param bucket: folder of the bucket.
+    :param bucket: the bucket.
     :param prefix: prefix of the archive.
     :param music_task_id: the song.
     :return: what is there; what is not as it should be is described in ``problem``, never raised.
@@ -64,19 +66,20 @@ def check_song(bucket: Path, prefix: str, music_task_id: str) -> ArchivedSong:
     return ArchivedSong(path, files, problem="" if files else "the manifest names no file")
 
 
-def _check(bucket: Path, entry: Mapping[str, Any]) -> ArchivedFile:
+def _check(bucket: Folder, entry: Mapping[str, Any]) -> ArchivedFile:
     key, size, sha256 = str(entry["key"]), int(entry["size"]), str(entry["sha256"])
     return ArchivedFile(key, size, sha256, _problem(bucket, key, size, sha256))
 
 
-def _problem(bucket: Path, key: str, size: int, sha256: str) -> str:
-    path = (bucket / key).resolve()
-    if not path.is_relative_to(bucket.resolve()):
+def _problem(bucket: Folder, key: str, size: int, sha256: str) -> str:
+    path = PurePosixPath(key)
+    if path.is_absolute() or ".." in path.parts:
         return "its key leads out of the bucket"
-    if not path.is_file():
+    try:
+        data = (bucket / key).read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
         return "missing"
-    if path.stat().st_size != size:
-        return f"{path.stat().st_size} bytes instead of {size}"
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if len(data) != size:
+        return f"{len(data)} bytes instead of {size}"
+    found = hashlib.sha256(data).hexdigest()
     return "" if found == sha256 else f"SHA-256 {found[:12]}… instead of {sha256[:12]}…"

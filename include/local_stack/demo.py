@@ -13,10 +13,12 @@ import httpx
 from rich.console import Console
 
 from local_stack.airflow_api import AirflowApi, AirflowRefused, TaskInstance
-from local_stack.archive_check import check_song
+from local_stack.archive_check import ArchivedSong, check_song
+from local_stack.bucket import BucketPath, s3_client
 from local_stack.demo_progress import STEPS, Progress
 from local_stack.demo_report import report
 from local_stack.failure import explain
+from local_stack.secret_keys import keep_secrets
 from local_stack.settings import demo_settings
 from local_stack.stack import Stack, StackFailed
 from local_stack.state import StackState
@@ -26,6 +28,8 @@ DAG = "music_cover"
 TITLES = ("Morning over Lisbon", "Été sans fin", "Paper Boats", "Neon Rain", "The Lighthouse", "Slow Train North")
 RUN_SECONDS = 240.0
 LOG_LINES = 20
+FILES = "songs"
+"""Folder, beside the logs, for copies of what was archived."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         except BaseException:
             say(f"\nThe demo was interrupted while {phase(stack.state)}. Logs: {settings.logs}")
             raise
-        say(f"Files: {settings.s3_dir}   Logs: {settings.logs}")
+        say(f"Files: {settings.home / FILES}   Logs: {settings.logs}")
         if kept is not None:
             say(f"Airflow stays up: {kept.urls['airflow']}  Stop it with: ./run down")
             return status
@@ -110,12 +114,21 @@ class Demo:
         run_id = api.trigger(DAG, conf)
         with Progress([song.title for song in songs], self.console) as progress:
             run_state = self.follow(api, run_id, progress)
-        bucket = self.settings.s3_dir / self.settings.bucket
+        bucket = BucketPath(s3_client(state.urls["s3"], keep_secrets(self.settings.home)), self.settings.bucket)
         archived = [check_song(bucket, self.settings.prefix, song.music_task_id) for song in songs]
-        whole = report(self.console, progress.titles, archived, progress.steps, self.settings.s3_dir)
+        whole = report(self.console, progress.titles, archived, progress.steps)
+        self.copy(archived)
         if not (whole and run_state == "success"):
             self.show_failures(api, run_id, run_state)
         return 0 if whole and run_state == "success" else 1
+
+    def copy(self, songs: Sequence[ArchivedSong]) -> None:
+        """Copy the songs' files out of S3, which ends with the stack, so that a person can open them."""
+        for song in songs:
+            folder = self.settings.home / FILES / song.manifest.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in song.manifest.parent.iterdir():
+                (folder / file.name).write_bytes(file.read_bytes())
 
     def wait(self) -> StackState:
         """Wait for the stack, reporting each part as it comes up."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -17,14 +16,12 @@ def report(
     titles: Sequence[str],
     songs: Sequence[ArchivedSong],
     steps: Sequence[Mapping[str, Step]],
-    s3_dir: Path,
 ) -> bool:
     """Print one row for each song and say what is missing.
 
     :param titles: the songs' titles.
     :param songs: what the archive holds of them, in the same order.
     :param steps: how long their steps took, in the same order.
-    :param s3_dir: folder of the local S3, for paths relative to it.
     :return: True when every song is archived and every file is whole.
     """
     table = Table(title="Archived songs", show_lines=True)
@@ -40,10 +37,8 @@ def report(
         )
     console.print(table)
     for title, song in zip(titles, songs, strict=True):
-        manifest = song.manifest.relative_to(s3_dir)
-        console.print(
-            f"{title}: {manifest}{f' - {song.problem}' if song.problem else ''}", soft_wrap=True, markup=False
-        )
+        problem = f" - {song.problem}" if song.problem else ""
+        console.print(f"{title}: {song.manifest}{problem}", soft_wrap=True, markup=False)
     whole = sum(song.whole for song in songs)
     console.print(
         f"{whole} of {len(songs)} songs are archived; every file was read back and compared with its manifest.",

@@ -45,7 +45,7 @@ AIRFLOW: Mapping[str, str] = {
 
 # A person's settings for another Airflow, or another account, must not reach a stack that is not theirs.
 # PYTHON…: a PYTHONPATH of theirs, or PYTHONDONTWRITEBYTECODE, with which Airflow takes 28 s to start instead of 8.
-_FOREIGN = ("AIRFLOW_", "KIE_", "RCLONE_", "PYTHON")
+_FOREIGN = ("AIRFLOW_", "KIE_", "WEED_", "PYTHON")
 
 
 def base_environment(stack_id: str, environment: Mapping[str, str], *, keep_aws: bool = False) -> dict[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 
 from local_stack.processes import kill_remaining
 
 
-def fork_guardian(stack_id: str, *, own_session: bool) -> int:
+def fork_guardian(stack_id: str, *, own_session: bool, afterwards: Callable[[], object] = lambda: None) -> int:
     """Fork a process that outlives this one by a moment and leaves nothing of the stack behind.
 
     The guardian holds the reading end of a pipe whose writing end only the caller has (children that are started
@@ -18,6 +19,7 @@ def fork_guardian(stack_id: str, *, own_session: bool) -> int:
     :param stack_id: the stack's mark.
     :param own_session: whether the caller leads a session that only the stack's processes are in; a command in a
         person's terminal does not.
+    :param afterwards: what is done once no process is left.
     :return: the guardian's process id.
     """
     reading, writing = os.pipe()
@@ -35,4 +37,5 @@ def fork_guardian(stack_id: str, *, own_session: bool) -> int:
         os.read(reading, 1)
     # This process is of that session, so its number is nobody else's.
     kill_remaining(stack_id, os.getsid(0) if own_session else None)
+    afterwards()
     os._exit(0)

@@ -21,9 +21,11 @@ from local_stack import database
 from local_stack.environment import airflow_environment, base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.health import unhealthy
-from local_stack.parts import Part, airflow_command, airflow_parts, s3_part, simulator_part
+from local_stack.part import Part
+from local_stack.parts import airflow_command, airflow_parts, simulator_part
 from local_stack.ports import ReservedPort
 from local_stack.processes import end, kill_remaining, start
+from local_stack.s3 import PORTS, remove_sockets, s3_part
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
@@ -95,7 +97,7 @@ class Keeper:
         """See that a guardian is there; what killed one may kill this process next."""
         if self.guardian and os.waitpid(self.guardian, os.WNOHANG)[0] == 0:
             return
-        self.guardian = fork_guardian(self.stack_id, own_session=True)
+        self.guardian = fork_guardian(self.stack_id, own_session=True, afterwards=lambda: remove_sockets(self.settings))
         self.state = replace(self.state, guardian=ProcessMark.of(self.guardian))
         write_state(self.settings.home, self.state)
 
@@ -106,7 +108,7 @@ class Keeper:
         secrets = keep_secrets(settings.home)
         base = base_environment(self.stack_id, os.environ, keep_aws=settings.real_s3)
         servers = [] if settings.real_kie else [simulator_part(settings, base, secrets, self.hold_port().if_held)]
-        servers += [] if settings.real_s3 else [s3_part(settings, base, secrets, self.hold_port().if_held)]
+        servers += [] if settings.real_s3 else [s3_part(settings, base, secrets, self.hold_ports(PORTS))]
         for part in servers:
             self.start(part)
         blind = {"simulator": "http://127.0.0.1:1", "s3": "http://127.0.0.1:1"}
@@ -123,6 +125,10 @@ class Keeper:
         """Hold a port as long as the stack lasts, so that its server finds it free when it is started again."""
         self.ports.append(ReservedPort())
         return self.ports[-1]
+
+    def hold_ports(self, count: int) -> list[int]:
+        """Hold several ports, for a server that cannot choose its own."""
+        return [self.hold_port().number for _ in range(count)]
 
     def start_airflow(self, environment: dict[str, str], port: int, *, last: bool) -> bool:
         """Start Airflow's processes and wait for its health.
@@ -248,6 +254,7 @@ class Keeper:
         for names in STOP_ORDER:
             end((self.children[name] for name in names if name in self.children), self.settings.grace)
         left = kill_remaining(self.stack_id, os.getsid(0), spare=[self.guardian])
+        remove_sockets(self.settings)
         if left:
             print(f"Could not end: {', '.join(left)}", flush=True)
 

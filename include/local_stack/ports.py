@@ -10,7 +10,7 @@ class ReservedPort:
     """A free port, held for a server where the system allows that, also while the server is not there.
 
     On Linux a bound socket that does not listen keeps others from being given the port, while a server that sets
-    SO_REUSEADDR (uvicorn, rclone and the simulator do) may still listen on it. Other systems refuse that, so there the
+    SO_REUSEADDR (uvicorn, SeaweedFS and the simulator do) may still listen on it. Other systems refuse that: there the
     port is only chosen, and the one that starts the server tries again when somebody was faster.
     """
 

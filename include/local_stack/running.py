@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kie_simulator.control_client import ControlClient
 from local_stack.airflow_api import AirflowApi
+from local_stack.bucket import BucketPath, s3_client
 from local_stack.environment import airflow_environment, base_environment, port_of
 from local_stack.secret_keys import StackSecrets, keep_secrets
 from local_stack.settings import StackSettings
@@ -45,10 +47,10 @@ class RunningStack:
         assert state is not None  # noqa: S101 - it was ready
         return state
 
-    @property
-    def s3_dir(self) -> Path:
-        """Folder whose sub-folders are the buckets."""
-        return self.settings.s3_dir
+    @cached_property
+    def bucket(self) -> BucketPath:
+        """The archive's bucket."""
+        return BucketPath(s3_client(self.state.urls["s3"], self.secrets), self.settings.bucket)
 
     @property
     def secrets(self) -> StackSecrets:

@@ -33,11 +33,11 @@ AWS_SIGNS = (
 class StackSettings:
     """One stack. Everything that it writes is under ``home``, so two stacks share nothing.
 
-    :param home: folder of the stack: state, logs, Airflow's home, the local S3 files, secrets.
+    :param home: folder of the stack: state, logs, Airflow's home, the files of the local S3, secrets.
     :param dags: Airflow's DAG folder.
     :param plugins: Airflow's plugin folder.
     :param real_kie: ask the real KIE with the person's key instead of the simulator.
-    :param real_s3: use the person's AWS settings instead of S3 over a folder.
+    :param real_s3: use the person's AWS settings instead of the local S3.
     :param bucket: bucket of the archive (``[kie] bucket``).
     :param prefix: prefix of the archive (``[kie] prefix``).
     :param speed: how many simulated seconds pass on the simulator in one second.
@@ -75,7 +75,7 @@ class StackSettings:
 
     @property
     def s3_dir(self) -> Path:
-        """Folder whose sub-folders are the buckets of the local S3."""
+        """Folder in which the local S3 keeps what is stored, in files of its own."""
         return self.home / "s3"
 
     def dumps(self) -> str:

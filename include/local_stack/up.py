@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "With KIE_API_KEY set, Airflow asks the real KIE; with AWS settings beside it (AWS_PROFILE, "
         "AWS_ACCESS_KEY_ID, …) it archives into the bucket that KIE_BUCKET names. "
-        "Without, the simulator and S3 over .local/s3 do both."
+        "Without, the simulator and a local S3 server do both."
     )
 
 
@@ -58,7 +58,8 @@ def run(_options: argparse.Namespace) -> int:
 
 def _tell(settings: StackSettings, state: StackState) -> None:
     kie = "the real KIE" if settings.real_kie else f"simulator {state.urls.get('simulator', '')}"
-    store = "your AWS settings" if settings.real_s3 else f"{state.urls.get('s3', '')}, files in {settings.s3_dir}"
+    local = f"{state.urls.get('s3', '')}, its keys are in {settings.home / 'secrets.json'}"
+    store = "your AWS settings" if settings.real_s3 else local
     print(f"Airflow  {state.urls['airflow']}  (no password; this machine only)")
     print(f"KIE      {kie}")
     print(f"S3       bucket {settings.bucket}: {store}")

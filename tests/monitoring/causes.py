@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 
 from airflow_kie.archive.pending import Pending, new_pending
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
+from local_stack.bucket import BucketPath
 from local_stack.environment import SIMULATOR_KEY
 from monitoring_programs import Exporter, Prometheus
 from song_stack import eventually
@@ -74,14 +74,13 @@ class Scene:
             eventually(lambda done=done: done.exists(), f"song {song} is archived", pause=0.5)  # type: ignore[misc]
             eventually(lambda song=song: not self.pending(song).exists(), f"song {song} is not pending any more")  # type: ignore[misc]
 
-    def pending(self, song: str) -> Path:
-        """Return the path of a song's pending record."""
+    def pending(self, song: str) -> BucketPath:
+        """Return the song's pending record."""
         return self.stage.bucket / self.stage.prefix / "_pending" / f"{song}.json"
 
     def add_pending(self, song: str, **known: object) -> End:
         """Write the pending record of a song that nobody works on; return what forgets it."""
         record: Pending = new_pending(song, received_from="inbox", now=datetime.now(UTC)).changed(**known)
-        self.pending(song).parent.mkdir(parents=True, exist_ok=True)
         self.pending(song).write_text(json.dumps(record.to_json()))
         return self.pending(song).unlink
 
@@ -193,7 +192,6 @@ def cap_is_reached(scene: Scene) -> End:
 def record_is_damaged(scene: Scene) -> End:
     """A pending record is not what was written: nobody knows what its song waits for."""
     record = scene.pending("c" * 32)
-    record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text("{")
     return record.unlink
 

@@ -1,4 +1,4 @@
-"""One full stack for all system tests: simulator, S3 over a folder, and Airflow's real processes."""
+"""One full stack for all system tests: simulator, S3, and Airflow's real processes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def songs(stack: RunningStack) -> SongStack:
     stack.airflow.wait_for_dag("each_archived_song")
     stack.airflow.pause("each_archived_song")  # its own test wants it; it would cost each song of the others a run
     found = SongStack(stack)
-    found.make_bucket()
+    found.bucket.make_bucket()
     return found
 
 

@@ -130,7 +130,7 @@ def test_a_demo_says_which_part_failed_and_shows_its_log(folder: Path) -> None:
         output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert "s3 failed: s3 ended with exit code -9 while the stack started." in output
-    assert "Starting s3 server" in output  # the last lines of its log
+    assert "Start Seaweed S3" in output  # the last lines of its log
     assert "All logs: " in output
     assert session_ends(state)
 

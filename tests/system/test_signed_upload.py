@@ -24,12 +24,13 @@ def test_a_signed_address_is_used_and_is_nowhere_afterwards(songs: SongStack) ->
     home = songs.running.settings.home
     found = [
         str(Path(folder) / name)
-        for place in ("logs", "airflow", "s3")
+        for place in ("logs", "airflow")
         for folder, _, names in os.walk(home / place)
         for name in names
         if SIGNATURE.encode() in _content(Path(folder) / name)
     ]
     assert found == []
+    assert [path.key for path in songs.bucket.objects() if SIGNATURE.encode() in path.read_bytes()] == []
 
 
 def _content(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -26,7 +27,7 @@ def test_archived_covers_open_as_pictures_of_the_size_in_the_manifest(songs: Son
         files = [file for file in songs.manifest(song)["files"] if file["kind"] == "cover"]
         assert len(files) == 2
         for file in files:
-            with Image.open(songs.bucket / file["key"]) as picture:
+            with Image.open(BytesIO((songs.bucket / file["key"]).read_bytes())) as picture:
                 picture.load()
                 assert (picture.format, picture.size) == ("PNG", (file["width"], file["height"]))
 

@@ -66,11 +66,12 @@ def test_the_test_button_says_whether_the_key_works(songs: SongStack, key: str, 
 def test_the_api_key_is_in_no_log_no_database_and_no_archive(songs: SongStack, begun: Begun) -> None:
     songs.ended("music_cover", begun.form)
     home = songs.running.settings.home
-    places = [home / "logs", home / "airflow", home / "s3"]
+    places = [home / "logs", home / "airflow"]
     # os.walk, for which a folder may go away meanwhile
     files = [Path(folder, name) for place in places for folder, _, names in os.walk(place) for name in names]
     assert any("music_cover" in str(path) for path in files)
     assert [path.name for path in files if _holds(path, SIMULATOR_KEY)] == []
+    assert [path.key for path in songs.bucket.objects() if SIMULATOR_KEY.encode() in path.read_bytes()] == []
 
 
 def _holds(path: Path, text: str) -> bool:

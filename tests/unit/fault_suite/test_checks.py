@@ -102,8 +102,8 @@ def test_while_work_goes_on_no_check_reports_it(tmp_path: Path, manifest: str | 
     path.unlink() if manifest is None else path.write_text(manifest)
     with SimulatorServer() as server, contextlib.closing(Busy(server.url)) as simulator:
         simulator.song, simulator.key = simulator.make_music()[0].task_id, server.api_key
-        settings = SimpleNamespace(bucket=tmp_path.name, prefix="songs")
-        running: Any = SimpleNamespace(simulator=simulator, s3_dir=tmp_path.parent, settings=settings)
+        settings = SimpleNamespace(prefix="songs")
+        running: Any = SimpleNamespace(simulator=simulator, bucket=tmp_path, settings=settings)
         assert not findings(Stage(running, S3Proxy(str)), (), {}, at_the_end=False)
         assert len(simulator.ledger("cover")) > 2
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -15,8 +14,9 @@ import pytest
 from local_stack import database
 from local_stack.environment import airflow_environment, base_environment
 from local_stack.keeper import START_SECONDS
-from local_stack.parts import Part, s3_part, simulator_part
-from local_stack.secret_keys import StackSecrets, keep_secrets
+from local_stack.parts import simulator_part
+from local_stack.s3 import PORTS, s3_part
+from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings, demo_settings, up_settings
 
 URLS = {"simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
@@ -27,7 +27,7 @@ PERSON = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://their/database",
     "AIRFLOW__KIE__ARCHIVE_AUDIO": "True",
     "AIRFLOW_CONN_KIE_LABEL_B": "kie://:other@",
-    "RCLONE_CONFIG": "/their/rclone.conf",
+    "WEED_JWT_SIGNING_KEY": "theirs",
     "PYTHONDONTWRITEBYTECODE": "1",
     "NO_PROXY": "intranet.example",
     "HTTPS_PROXY": "http://proxy.example:3128",
@@ -84,7 +84,7 @@ def test_another_airflow_of_the_person_is_left_alone() -> None:
     environment = environment_of(demo_settings(PERSON, speed=8), PERSON)
     assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in environment
     assert "AIRFLOW__KIE__ARCHIVE_AUDIO" not in environment
-    assert "RCLONE_CONFIG" not in environment
+    assert "WEED_JWT_SIGNING_KEY" not in environment
     assert environment["AIRFLOW_HOME"].startswith(os.environ["KIE_STACK_DIR"])
 
 
@@ -186,13 +186,18 @@ def test_two_demos_in_one_second_have_folders_of_their_own() -> None:
     assert len(homes) == 5
 
 
-@pytest.mark.parametrize("part", [simulator_part, s3_part])
-def test_a_server_is_started_where_it_is_configured_and_again_where_it_was(
-    tmp_path: Path, part: Callable[[StackSettings, Mapping[str, str], StackSecrets, int], Part]
-) -> None:
-    server = part(StackSettings(home=tmp_path), {}, keep_secrets(tmp_path), 4001)
+def test_the_simulator_is_started_where_it_is_configured_and_again_where_it_was(tmp_path: Path) -> None:
+    server = simulator_part(StackSettings(home=tmp_path), {}, keep_secrets(tmp_path), 4001)
     assert any(word.endswith("4001") for word in server.command(None))
     assert any(word.endswith("4002") for word in server.command("http://127.0.0.1:4002"))
+
+
+def test_every_port_of_the_s3_server_is_a_given_one_and_no_argument_holds_its_keys(tmp_path: Path) -> None:
+    ports, secrets = range(5001, 5001 + PORTS), keep_secrets(tmp_path)
+    command = s3_part(StackSettings(home=tmp_path), {}, secrets, ports).command(None)
+    named = [word.partition("=")[2] for word in command if ".port" in word]
+    assert sorted(named) == ["0", "0", *map(str, ports)]
+    assert not [word for word in command if secrets.s3_access_key in word or secrets.s3_secret_key in word]
 
 
 def test_a_webhook_secret_that_begins_with_a_dash_is_no_option_of_the_simulator(tmp_path: Path) -> None:
