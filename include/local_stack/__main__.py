@@ -27,6 +27,7 @@ COMMANDS = {
     "up": Command("start the stack with Airflow's UI and leave it up", "up"),
     "down": Command("stop what 'up' or 'demo --keep' left up", "down"),
     "songs": Command("make songs on the simulator that is up, and print their ids for the form", "songs"),
+    "inbox": Command("put files into the inbox of the stack that is up", "inbox"),
     "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),

@@ -16,6 +16,7 @@ from local_stack.environment import airflow_environment, base_environment
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
+from s3_servers import moto_s3
 
 URLS = {"airflow": "http://127.0.0.1:4003", "simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
 NOBODY = ProcessMark(os.getpid(), started=1_000_000.0)
@@ -70,7 +71,7 @@ def test_of_several_demos_the_newest_that_is_up_is_taken(folder: Path) -> None:
     assert found[0] == folder / "demo-2"
 
 
-@pytest.mark.parametrize("command", [["airflow", "kie", "doctor"], ["songs"]])
+@pytest.mark.parametrize("command", [["airflow", "kie", "doctor"], ["songs"], ["inbox", "songs.csv"]])
 def test_where_nothing_is_up_a_command_says_what_starts_a_stack(
     folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,3 +120,29 @@ def test_songs_are_finished_on_the_simulator_that_is_up(folder: Path, capsys: py
         known = {task["task_id"]: task["state"] for task in simulator.control.tasks()}
         assert list(made.values()) == ["Velvet Harbour", "Été sans fin"]
         assert {known[song] for song in made} == {"SUCCESS"}
+
+
+def test_a_file_is_put_into_the_inbox_of_the_stack_that_is_up(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "été.csv").write_text("music_task_id\nabc\n", encoding="utf-8")
+    with moto_s3() as s3:
+        stack_in(folder, urls={**URLS, "s3": s3.endpoint_url})
+        assert main(["inbox", str(tmp_path / "été.csv")]) == 0
+        stored = s3.client().get_object(Bucket="kie-covers", Key="inbox/été.csv")["Body"].read()
+    assert stored == b"music_task_id\nabc\n"
+    assert capsys.readouterr().out == "s3://kie-covers/inbox/été.csv\n"
+
+
+def test_a_file_that_cannot_be_read_leaves_the_inbox_as_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack_in(folder)
+    assert main(["inbox", str(tmp_path / "away.csv")]) == 1
+    assert "Nothing was put into the inbox: " in capsys.readouterr().err
+
+
+def test_the_inbox_of_a_persons_own_bucket_is_left_to_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack_in(folder, urls={"airflow": URLS["airflow"]}, real_kie=True)
+    assert main(["inbox", "songs.csv"]) == 1
+    assert "your own bucket" in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""``./run inbox``: puts files into the inbox of the stack that is up."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from local_stack.airflow_cli import NO_STACK, NOTHING_IS_UP, stack_that_is_up
+from local_stack.bucket import BucketPath, s3_client
+from local_stack.secret_keys import keep_secrets
+from local_stack.settings import StackSettings, local_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="JSON, JSON Lines or CSV, as the inbox takes"
+    )
+    parser.epilog = "An object of the same name that still waits there is replaced."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Put the files into the inbox.
+
+    :param options: ``files``.
+    :return: exit code: 0, 1 where a file cannot be read or the stack's bucket is yours, or 69 where none is up.
+    """
+    found = stack_that_is_up(local_folder())
+    if found is None:
+        print(NO_STACK, file=sys.stderr)
+        return NOTHING_IS_UP
+    home, state = found
+    url = state.urls.get("s3")
+    if url is None:
+        print("The stack that is up uses your own bucket: put the files into its inbox there.", file=sys.stderr)
+        return 1
+    settings = StackSettings.loads((home / "settings.json").read_text())
+    bucket = BucketPath(s3_client(url, keep_secrets(home)), settings.bucket)
+    try:
+        texts = {file.name: file.read_text(encoding="utf-8") for file in options.files}
+    except (OSError, ValueError) as error:
+        print(f"Nothing was put into the inbox: {error}", file=sys.stderr)
+        return 1
+    bucket.make_bucket()
+    for name, text in texts.items():
+        (bucket / "inbox" / name).write_text(text)
+        print(f"{bucket / 'inbox' / name}")
+    return 0
