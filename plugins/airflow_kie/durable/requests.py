@@ -62,8 +62,8 @@ def ledger_of(context: Context, hook: KieHook) -> Ledger:
     :param hook: the account.
     """
     opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
-    if opened.not_covered:
-        log.info("What is paid is recorded in %s. Not covered: %s.", opened.where, opened.not_covered)
+    rest = f" Not covered: {opened.not_covered}." if opened.not_covered else ""
+    log.info("What is paid is recorded in %s.%s", opened.where, rest)
     return opened.ledger
 
 
