@@ -68,6 +68,7 @@ class S3Fault:
 SongFault = KieFault | S3Fault
 _TARGETS: Mapping[str, Mapping[str, str]] = {
     "create": {"kind": "cover", "source_id": "{song}"},
+    "generate": {"kind": "music", "title": "{song}"},  # it has no id before KIE has made it
     "music": {"kind": "music", "task_id": "{song}"},
     "cover": {"kind": "cover", "source_id": "{song}"},
     "ending": {"kind": "cover", "source_id": "{song}"},
@@ -137,6 +138,11 @@ CREATE = [
     KieFault("create", "create code 500 after it took effect", "create", "http", {"http": 500, "after": True}),
     KieFault("create", "create HTTP 429, Retry-After", "create", "http", {"http": 429, "retry_after": 3}),
 ]
+GENERATE = [
+    KieFault("generate", "song reset after it took effect", "create", "reset_after"),
+    *_answers("generate", "create", after=True),
+]
+"""A song that costs credits, and whose id a callback has to bring."""
 ENDING = [
     *[
         KieFault("ending", f"cover fails ({code})", "task", "fail", {"error_code": code, "error_message": "A fault"})

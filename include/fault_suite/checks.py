@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from fault_suite.paid import PaidRequests
 from fault_suite.stage import Stage
 from local_stack.archive_check import check_song
 from local_stack.bucket import Folder
@@ -23,9 +24,11 @@ WINDOW_SECONDS, WINDOW_CREATES = 10.0, 20
 
 @dataclass(frozen=True)
 class Findings:
-    """What does not hold; all empty when everything does.
+    """What does not hold; all empty when everything does, but for `made_twice`, which is only counted.
 
-    :param double: songs that were paid for more than once.
+    :param double: what costs credits and was paid for more than once.
+    :param too_often: songs whose cover was made more often than a lost answer explains.
+    :param made_twice: songs whose cover, which costs nothing, was made a second time because an answer was lost.
     :param lost: songs that could be archived and are not.
     :param corrupt: songs whose archive is not whole, and files that no manifest names.
     :param wasted: what was sent to KIE although it could not succeed.
@@ -33,6 +36,8 @@ class Findings:
     """
 
     double: tuple[str, ...] = ()
+    too_often: tuple[str, ...] = ()
+    made_twice: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     corrupt: tuple[str, ...] = ()
     wasted: tuple[str, ...] = ()
@@ -40,7 +45,7 @@ class Findings:
 
     def __bool__(self) -> bool:
         """Whether something was found."""
-        return any((self.double, self.lost, self.corrupt, self.wasted, self.other))
+        return any((self.double, self.too_often, self.lost, self.corrupt, self.wasted, self.other))
 
 
 def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *, at_the_end: bool) -> Findings:
@@ -53,26 +58,62 @@ def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *
         is wrong; before, files may be half written.
     """
     simulator = stage.running.simulator
-    ledger = simulator.ledger("cover")
-    tasks = {task["task_id"]: task for task in simulator.tasks("cover")}  # every charge so far has its task there
+    everything = simulator.ledger()
+    ledger = [charge for charge in everything if charge["kind"] == "cover"]
+    tasks = {task["task_id"]: task for task in simulator.tasks()}  # every charge so far has its task there
+    too_often, twice = covers_made_again(ledger, tasks, PaidRequests(stage.running).cover_repeats)
     lost = [song for song in songs if at_the_end and not _archived(stage, song)]
     return Findings(
-        double=tuple(double_payments(ledger, tasks)),
+        double=tuple(double_payments(everything, tasks)),
+        too_often=tuple(too_often),
+        made_twice=tuple(twice),
         lost=tuple(lost),
         corrupt=tuple(corrupt(stage.bucket / stage.prefix, tasks) if at_the_end else ()),
         wasted=tuple(_wasted(ledger, creates)),
-        other=tuple(_other(simulator.state(), ledger)),
+        other=tuple(_other(simulator.state(), everything)),
     )
 
 
 def double_payments(ledger: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the songs with more than one cover that KIE has not failed, and given back, itself."""
-    paid: dict[str, list[str]] = defaultdict(list)
+    """Return what costs credits and was paid for more than once; what KIE failed, it has given back.
+
+    A song is known by its title, of which each one that the suite asks for has its own.
+    """
+    charged = [charge for charge in ledger if charge["kind"] != "cover"]
+    paid = _kept(charged, tasks, lambda charge: charge["source_id"] or charge["request"].get("title", ""))
+    return [f"{what}: {', '.join(made)}" for what, made in paid.items() if len(made) > 1]
+
+
+def covers_made_again(
+    ledger: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]], repeats: Callable[[str], int]
+) -> tuple[list[str], list[str]]:
+    """Return the songs with more covers than a lost answer explains, and those with a second one that it explains.
+
+    Covers that KIE failed itself do not count.
+
+    :param repeats: how often the ledger says that a song's cover was asked for once more after an answer was lost.
+    """
+    too_often: list[str] = []
+    twice: list[str] = []
+    for song, made in _kept(ledger, tasks, lambda charge: charge["source_id"]).items():
+        if len(made) > 1:
+            explained = len(made) == 2 and repeats(song) > 0
+            (twice if explained else too_often).append(f"{song}: {', '.join(made)}")
+    return too_often, twice
+
+
+def _kept(
+    ledger: Sequence[Mapping[str, Any]],
+    tasks: Mapping[str, Mapping[str, Any]],
+    asked_for: Callable[[Mapping[str, Any]], str],
+) -> Mapping[str, list[str]]:
+    """Return the tasks that KIE has not failed, by what was asked for."""
+    kept: dict[str, list[str]] = defaultdict(list)
     for charge in ledger:
         task = tasks[charge["task_id"]]
         if not task["ended"] or task["succeeded"]:
-            paid[charge["source_id"]].append(charge["task_id"])
-    return [f"{song}: {', '.join(covers)}" for song, covers in paid.items() if len(covers) > 1]
+            kept[asked_for(charge)].append(charge["task_id"])
+    return kept
 
 
 def _archived(stage: Stage, song: str) -> bool:

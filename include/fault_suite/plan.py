@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fault_suite.catalogue import DOOMS, SLOTS, Doom, SongFault, refused_reads
+from fault_suite.catalogue import DOOMS, GENERATE, SLOTS, Doom, KieFault, SongFault, refused_reads
 from fault_suite.steps import NO_PROCESS, STEPS, VICTIMS, Step
 
 HANDS: Mapping[str, float] = {
@@ -74,6 +74,7 @@ class Plan:
     :param dooms: songs that cannot be.
     :param journeys: process kills: each song of a journey meets its kills one after the other.
     :param episodes: names of longer troubles, see :mod:`fault_suite.episodes`.
+    :param generated: songs that KIE makes for credits, and what each create meets.
     """
 
     seed: int
@@ -81,6 +82,7 @@ class Plan:
     dooms: tuple[Doom, ...]
     journeys: tuple[tuple[Kill, ...], ...]
     episodes: tuple[str, ...]
+    generated: tuple[KieFault, ...] = ()
 
     @property
     def kills(self) -> tuple[Kill, ...]:
@@ -100,7 +102,7 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
         for victim in rng.sample(VICTIMS, len(VICTIMS))
     ]
     songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, journeys)))))
-    return Plan(seed, songs, DOOMS, tuple(journeys), episodes)
+    return Plan(seed, songs, DOOMS, tuple(journeys), episodes, tuple(GENERATE))
 
 
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -116,7 +118,7 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     journeys = tuple(tuple(Kill(victim, steps[name]) for victim, name in kills) for kills in SMALL)
     dooms = tuple(doom for doom in DOOMS if not doom.once)
     refused = SongPlan("Refused reads", refused_reads())
-    return Plan(seed, (*_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes)
+    return Plan(seed, (*_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes, tuple(GENERATE[:2]))
 
 
 def _impossible(victim: str, step: Step) -> bool:

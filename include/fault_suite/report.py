@@ -32,7 +32,9 @@ def _kills(outcome: Outcome) -> Iterator[str]:
 def _verdict(outcome: Outcome) -> Iterator[str]:
     found = outcome.found
     for name, items in (
-        ("paid twice", found.double),
+        ("credits paid twice", found.double),
+        ("made too often", found.too_often),
+        ("made twice, as the ledger says", found.made_twice),
         ("lost", found.lost),
         ("corrupt", found.corrupt),
         ("sent in vain", found.wasted),
@@ -43,7 +45,11 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
     rate = outcome.stale / max(1, outcome.songs + outcome.doomed)
     yield f"Stale events of Airflow that failed a task: {outcome.stale} ({rate:.2f} for each song)"
     yield (
-        f"Seed {outcome.plan.seed}: {outcome.injected} faults, {outcome.kills.total()} of them kills; "
-        f"{outcome.songs} songs and {outcome.doomed} that cannot succeed, in {outcome.seconds:.0f} s; "
-        f"double payments {len(found.double)}, lost {len(found.lost)}, corrupt {len(found.corrupt)}"
+        f"Seed {outcome.plan.seed}, duplicate {outcome.duplicate}: {outcome.injected} faults, "
+        f"{outcome.kills.total()} of them kills; {outcome.songs} songs and {outcome.doomed} that cannot succeed, "
+        f"in {outcome.seconds:.0f} s"
+    )
+    yield (
+        f"Credits paid twice {len(found.double)}, lost {len(found.lost)}, corrupt {len(found.corrupt)}, "
+        f"covers made too often {len(found.too_often)}, made_twice {len(found.made_twice)}"
     )

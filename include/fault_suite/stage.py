@@ -32,7 +32,9 @@ from local_stack.timeout import Timeout
 
 T = TypeVar("T")
 MUSIC = "kie://api.kie.ai/suno/music"
-DAGS = ("music_cover", "cover_inbox", "songs_in_order")
+DAGS = ("music_cover", "cover_inbox", "music_generate", "songs_in_order")
+DUPLICATE = ("named", "none")
+"""What KIE answers to a create that it has seen before: the first task's id, or a new task, which is charged."""
 _AIRFLOW_SECONDS = 240.0
 
 
@@ -58,10 +60,12 @@ class Stage:
 
     :param running: the stack.
     :param proxy: the S3 proxy before it.
+    :param duplicate: one of :data:`DUPLICATE`.
     """
 
     running: RunningStack
     proxy: S3Proxy
+    duplicate: str = "named"
 
     @property
     def airflow(self) -> AirflowApi:
@@ -113,6 +117,11 @@ class Stage:
         """Start a run as the form does and return its id."""
         conf = {"music_task_ids": list(music_task_ids)} if dag_id == "music_cover" else {}
         return self.ask(lambda: self.airflow.trigger(dag_id, conf))
+
+    def generate(self, title: str) -> None:
+        """Start a run that has KIE make a song, which costs credits."""
+        song = {"title": title, "prompt": "La la la", "style": "waltz", "custom_mode": True}
+        self.ask(lambda: self.airflow.trigger("music_generate", song))
 
     def send_event(self, music_task_id: str, **extra: str) -> None:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""
@@ -200,11 +209,12 @@ class Stage:
 
 
 @contextmanager
-def stage(home: Path, airflow: Mapping[str, str] | None = None) -> Iterator[Stage]:
+def stage(home: Path, airflow: Mapping[str, str] | None = None, *, duplicate: str = "named") -> Iterator[Stage]:
     """Start the suite's stack, give it, and stop it whatever happens.
 
     :param home: a folder of its own.
     :param airflow: further settings of Airflow.
+    :param duplicate: one of :data:`DUPLICATE`.
     """
 
     def s3() -> str:
@@ -217,8 +227,8 @@ def stage(home: Path, airflow: Mapping[str, str] | None = None) -> Iterator[Stag
         connection = {"AIRFLOW_CONN_AWS_DEFAULT": aws_connection(proxy.url, keep_secrets(home))}
         settings = {**AIRFLOW, **connection, **(airflow or {})}
         with running_stack(home, speed=SPEED, dags=Path(dags), airflow=settings) as running:
-            running.simulator.set(plain_images=False)
+            running.simulator.set(plain_images=False, **({"duplicate": "none"} if duplicate == "none" else {}))
             running.bucket.make_bucket()
             for dag_id in DAGS:
                 running.airflow.wait_for_dag(dag_id)
-            yield Stage(running, proxy)
+            yield Stage(running, proxy, duplicate)

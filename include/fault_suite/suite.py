@@ -38,6 +38,7 @@ class Outcome:
     :param found: what does not hold.
     :param complaints: what did not go as it must in an episode.
     :param seconds: how long it took.
+    :param duplicate: what KIE answered to a create that it had seen before.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Outcome:
     found: Findings = field(default_factory=Findings)
     complaints: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    duplicate: str = "named"
 
     @property
     def injected(self) -> int:
@@ -80,9 +82,10 @@ class Suite:
         self.stage, self.plan, self.say = stage, plan, say
         self.at_once, self.outage_seconds = at_once, outage
         self.killer = Killer(stage, plan.journeys, gap)
-        self.outcome = Outcome(plan)
+        self.outcome = Outcome(plan, duplicate=stage.duplicate)
         self.songs: list[str] = []
         self.creates: dict[str, int] = {}
+        self._generated: list[str] = []
         self._kie: list[tuple[str, str]] = []
         self._once: dict[str, str] = {}
         self._s3: list[tuple[str, Rule]] = []
@@ -95,6 +98,7 @@ class Suite:
         """
         began = time.monotonic()
         self._doom(once=False)
+        self._generate()
         self._mix(Timeout(seconds))
         self._settle()
         if self._doom(once=True):
@@ -117,6 +121,14 @@ class Suite:
                     self._once[fault] = doom.name
             self.stage.send_event(song.task_id)
         return len(dooms)
+
+    def _generate(self) -> None:
+        """Ask for songs that cost credits; the answer to each create is lost."""
+        for number, fault in enumerate(self.plan.generated, start=1):
+            title = f"Paid song {number}"
+            self._arm(fault.name, fault, title)
+            self._generated.append(title)
+            self.stage.generate(title)
 
     def _mix(self, timeout: Timeout) -> None:
         waiting, reported = deque(self.plan.songs), time.monotonic()
@@ -144,7 +156,7 @@ class Suite:
         """
         timeout, reconcile_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
         while not timeout.expired():
-            pending = [song for song in self._all_songs() if not self._archived(song)]
+            pending = [song for song in self._all_songs() if not self._archived(song)] + self._not_made()
             active = self.stage.active_runs()
             if not pending and not active:
                 return
@@ -179,7 +191,7 @@ class Suite:
         outcome.songs, outcome.doomed = len(self._all_songs()), len(self.creates) + len(self.killer.doomed)
         creates = {**self.creates, **dict.fromkeys(self.killer.doomed, 0)}
         outcome.found = findings(self.stage, self._all_songs(), creates, at_the_end=True)
-        outcome.complaints += self._sent_again()
+        outcome.complaints += self._sent_again() + [f"{title} was never made" for title in self._not_made()]
         outcome.stale = stale_events(self.stage.part_log("scheduler"))
         outcome.seconds = time.monotonic() - began
         return outcome
@@ -207,7 +219,16 @@ class Suite:
         return (self.stage.bucket / self.stage.prefix / song / "manifest.json").exists()
 
     def _all_songs(self) -> list[str]:
-        return [*self.songs, *self.killer.songs]
+        return [*self.songs, *self.killer.songs, *self._made().values()]
+
+    def _made(self) -> dict[str, str]:
+        """Return the songs that KIE has made for credits: title and id."""
+        charges = self.stage.running.simulator.ledger("music") if self._generated else []
+        return {charge["request"].get("title", ""): charge["task_id"] for charge in charges}
+
+    def _not_made(self) -> list[str]:
+        made = self._made()
+        return [title for title in self._generated if title not in made]
 
     # --- counts ---
 
@@ -234,5 +255,5 @@ class Suite:
             f"are archived, {waiting} wait for their turn."
         )
         early = findings(self.stage, (), self.creates, at_the_end=False)
-        if early.double or early.other:
+        if early.double or early.too_often or early.other:
             self.say(f"  It does not hold: {early}")

@@ -9,7 +9,7 @@ import time
 from fault_suite.episodes import EPISODES
 from fault_suite.plan import full_plan
 from fault_suite.report import report
-from fault_suite.stage import stage
+from fault_suite.stage import DUPLICATE, stage
 from fault_suite.suite import Suite
 from local_stack.settings import fresh_folder
 
@@ -20,13 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", type=int, default=500, metavar="N", help="faults at least (default: 500)")
     parser.add_argument("--minutes", type=float, default=25.0, help="time for songs and kills (default: 25)")
     parser.add_argument("--outage", type=float, default=60.0, help="seconds of the longest outages (default: 60)")
+    parser.add_argument(
+        "--duplicate",
+        choices=DUPLICATE,
+        default="named",
+        help="what KIE answers to a create that it has seen before: the first task's id, or none: a new, charged task",
+    )
     parser.epilog = "It always uses the simulator and a local S3: nothing is paid."
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the suite.
 
-    :param options: ``seed``, ``faults``, ``minutes``, ``outage``.
+    :param options: ``seed``, ``faults``, ``minutes``, ``outage``, ``duplicate``.
     :return: exit code: 0 only when everything holds and as many faults struck as were asked for.
     """
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
@@ -38,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
 
     say(f"Seed {seed}: {len(plan.songs)} songs with faults, {len(plan.kills)} kills; stack and logs in {home}")
-    with stage(home) as stack:
+    with stage(home, duplicate=options.duplicate) as stack:
         outcome = Suite(stack, plan, say, outage=options.outage).run(options.minutes * 60)
     for line in report(outcome):
         print(line)

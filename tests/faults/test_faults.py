@@ -29,14 +29,19 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         print(f"{time.monotonic() - began:6.0f} s  {line}")
 
     plan = small_plan(SEED, FAULTS, ("maintenance", "drought"))
-    with stage(tmp_path_factory.mktemp("faults")) as stack:
+    with stage(tmp_path_factory.mktemp("faults"), duplicate="none") as stack:
         done = Suite(stack, plan, say, outage=12.0, gap=6.0).run(TIMEOUT_SECONDS)
     print(*report(done), sep="\n")
     yield done
 
 
-def test_no_song_is_paid_twice(outcome: Outcome) -> None:
+def test_nothing_that_costs_credits_is_paid_twice_although_kie_makes_a_task_for_each_create(outcome: Outcome) -> None:
+    assert outcome.duplicate == "none"
     assert outcome.found.double == ()
+
+
+def test_a_cover_is_made_again_only_where_its_answer_was_lost_and_once_at_most(outcome: Outcome) -> None:
+    assert outcome.found.too_often == ()
 
 
 def test_every_song_that_can_be_archived_is(outcome: Outcome) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from airflow_connections import aws_connection, kie_connection
+from dag_runner import dag_runner
 from kie_simulator.server import SimulatorServer
 from openlineage_events import of_run, read_events
 from openlineage_graph import AROUND, CHAIN, Logged, expected, graph, lost_or_doubled
 from openlineage_schema import check
 from s3_servers import S3Server, rclone_s3
-
-PROJECT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)
@@ -58,48 +54,6 @@ class Stack:
     def manifest(self, music_task_id: str) -> Any:
         assert self.s3.root is not None
         return json.loads((self.s3.root / "songs" / "songs" / music_task_id / "manifest.json").read_text())
-
-
-def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
-    """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
-    (home / "lineage").mkdir(parents=True)
-    transport = {"type": "file", "log_file_path": str(home / "lineage" / "event"), "append": False}
-    folder = PROJECT / "dags"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
-        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",  # 10 s by default, after which a busy machine loses an event
-        # Events of DAG runs are Airflow's own alone, and need a pool of processes that would outlive this one.
-        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
-        "AIRFLOW__KIE__BUCKET": "songs",
-        "AIRFLOW__KIE__NOTIFIER": "posted_notifier.Printed",
-        "AIRFLOW__KIE__NOTIFY_OF": "incidents",
-        "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
-        "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
-        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
-        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
-    }
-    return subprocess.Popen(
-        [
-            sys.executable,
-            str(PROJECT / "tests" / "airflow_dag_test.py"),
-            str(folder / "music_cover.py"),
-            "music_cover",
-            str(folder / "kie_ops.py"),
-        ],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 STORY = (

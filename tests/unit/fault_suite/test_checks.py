@@ -15,11 +15,21 @@ import httpx
 import pytest
 from PIL import Image
 
-from fault_suite.checks import corrupt, creates_too_fast, double_payments, findings
+from airflow_kie.archive.ledger_store import BucketLedgerStore
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.operations.suno import COVER as COVER_ROW
+from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+from airflow_kie.client.rate_limiter.store import Store
+from airflow_kie.lifecycle.claims import Claimed, Intent, RequestId
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
+from fault_suite.checks import corrupt, covers_made_again, creates_too_fast, double_payments, findings
+from fault_suite.paid import ACCOUNT, PaidRequests
 from fault_suite.s3_proxy import S3Proxy
 from fault_suite.stage import Stage
 from kie_simulator.control_client import ControlClient
 from kie_simulator.server import SimulatorServer
+from s3_servers import moto_s3
 
 SONG, COVER = "0a" * 16, "0b" * 16
 TASKS = {COVER: {"source_id": SONG, "ended": True, "succeeded": True}}
@@ -108,16 +118,66 @@ def test_while_work_goes_on_no_check_reports_it(tmp_path: Path, manifest: str | 
         assert len(simulator.ledger("cover")) > 2
 
 
-def test_a_song_with_two_covers_that_kie_did_not_fail_was_paid_twice() -> None:
-    ledger = [{"source_id": SONG, "task_id": "one"}, {"source_id": SONG, "task_id": "two"}]
-    tasks = {"one": {"ended": True, "succeeded": True}, "two": {"ended": False, "succeeded": False}}
-    assert double_payments(ledger, tasks) == [f"{SONG}: one, two"]
+def charges(*task_ids: str, kind: str = "cover", source: str = SONG, **request: str) -> list[dict[str, Any]]:
+    return [{"kind": kind, "source_id": source, "task_id": task_id, "request": request} for task_id in task_ids]
 
 
-def test_a_cover_that_kie_failed_itself_is_given_back() -> None:
-    ledger = [{"source_id": SONG, "task_id": "one"}, {"source_id": SONG, "task_id": "two"}]
-    tasks = {"one": {"ended": True, "succeeded": False}, "two": {"ended": True, "succeeded": True}}
-    assert double_payments(ledger, tasks) == []
+GOOD, RUNNING = {"ended": True, "succeeded": True}, {"ended": False, "succeeded": False}
+FAILED = {"ended": True, "succeeded": False}
+
+
+def test_a_song_that_kie_made_twice_was_paid_twice_and_two_songs_were_not() -> None:
+    tasks = {"one": GOOD, "two": RUNNING, "three": GOOD}
+    same = charges("one", "two", kind="music", source="", title="Paid song 1")
+    other = charges("three", kind="music", source="", title="Paid song 2")
+    assert double_payments(same + other, tasks) == ["Paid song 1: one, two"]
+    assert double_payments(same[:1] + other, tasks) == []
+
+
+def test_what_kie_failed_itself_is_given_back() -> None:
+    tasks = {"one": FAILED, "two": GOOD}
+    assert double_payments(charges("one", "two", kind="wav"), tasks) == []
+    assert covers_made_again(charges("one", "two"), tasks, lambda song: 0) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("made", "repeats", "too_often", "twice"),
+    [
+        (("one",), 0, False, False),
+        (("one",), 1, False, False),
+        (("one", "two"), 0, True, False),
+        (("one", "two"), 1, False, True),
+        (("one", "two", "three"), 2, True, False),
+    ],
+)
+def test_a_second_cover_needs_a_lost_answer_in_the_ledger_and_a_third_one_is_never_right(
+    made: tuple[str, ...], repeats: int, too_often: bool, twice: bool
+) -> None:
+    sentence = [f"{SONG}: {', '.join(made)}"]
+    found = covers_made_again(charges(*made), dict.fromkeys(made, GOOD), {SONG: repeats}.__getitem__)
+    assert found == (sentence if too_often else [], sentence if twice else [])
+
+
+@pytest.mark.parametrize("place", ["database", "bucket"])
+def test_a_lost_answer_is_read_from_the_ledger_wherever_the_stack_keeps_it(tmp_path: Path, place: str) -> None:
+    with moto_s3() as s3:
+        s3.client().create_bucket(Bucket="archive")
+        running: Any = SimpleNamespace(
+            settings=SimpleNamespace(airflow_home=tmp_path, bucket="archive", prefix="songs"),
+            secrets=SimpleNamespace(s3_access_key=s3.access_key, s3_secret_key=s3.secret_key),
+            state=SimpleNamespace(urls={"s3": s3.endpoint_url}),
+        )
+        stores = {
+            "database": DatabaseLedgerStore(Store(f"sqlite:///{tmp_path}/kie/creates.db")),
+            "bucket": BucketLedgerStore(Bucket(s3.client(), "archive"), "songs/_paid/"),
+        }
+        request = RequestId(ACCOUNT, "suno.cover", request_digest(COVER_ROW, {"taskId": SONG}, {}))
+        ledger, paid = Ledger(stores[place]), PaidRequests(running)
+        assert isinstance(ledger.claim(request, Intent.made_at(0.0)), Claimed)
+        assert paid.cover_repeats(SONG) == 0
+        ledger.record(request, 1, "unanswered")
+        ledger.record(request, 1, "repeated")
+        assert (paid.cover_repeats(SONG), paid.cover_repeats("0c" * 16)) == (1, 0)
 
 
 def test_twenty_creates_in_ten_seconds_are_allowed_and_one_more_is_found() -> None:

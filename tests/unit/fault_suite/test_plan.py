@@ -58,3 +58,10 @@ def test_both_plans_refuse_reads_of_a_paid_cover_with_every_code_that_was_final_
 @pytest.mark.parametrize("fault", [kind for kinds in SLOTS.values() for kind in kinds if isinstance(kind, KieFault)])
 def test_the_simulator_knows_every_fault_of_the_catalogue(fault: KieFault) -> None:
     assert Fault(phase=fault.phase, action=fault.action, **fault.options).times == fault.strikes
+
+
+def test_both_plans_lose_the_answers_of_songs_that_cost_credits() -> None:
+    for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
+        assert len(plan.generated) >= 2
+        for fault in plan.generated:
+            assert Fault(phase=fault.phase, action=fault.action, **fault.options).takes_effect

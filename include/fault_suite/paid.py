@@ -1,0 +1,58 @@
+"""The ledger of paid requests of a stack, read where it is kept: in S3 or in the limiter's database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+from airflow_kie.archive.ledger_store import BucketLedgerStore
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.operations.suno import COVER
+from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+from airflow_kie.client.rate_limiter.store import Store
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
+
+if TYPE_CHECKING:
+    from local_stack.running import RunningStack
+
+ACCOUNT = "kie_default"
+"""The one account of a local stack: its connection names no other."""
+
+
+@dataclass(frozen=True)
+class PaidRequests:
+    """What the stack says that it has asked KIE for.
+
+    :param running: the stack.
+    """
+
+    running: RunningStack
+
+    def cover_repeats(self, song: str) -> int:
+        """Return how often the cover of a song was asked for once more because an answer was lost.
+
+        :param song: its music task id.
+        """
+        request = RequestId(ACCOUNT, COVER.name, request_digest(COVER, {"taskId": song}, {}))
+        attempts = (attempt for ledger in self._ledgers() for attempt in ledger.attempts(request))
+        return sum("repeated" in attempt.endings for attempt in attempts)
+
+    def _ledgers(self) -> tuple[Ledger, ...]:
+        """Return both: a stack has its entries in one of them, and the other one is empty."""
+        settings, secrets = self.running.settings, self.running.secrets
+        database = Store(f"sqlite:///{settings.airflow_home.resolve()}/kie/creates.db")
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.running.state.urls["s3"],
+            aws_access_key_id=secrets.s3_access_key,
+            aws_secret_access_key=secrets.s3_secret_key,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+        bucket = BucketLedgerStore(Bucket(client, settings.bucket), f"{settings.prefix}/_paid/")
+        return Ledger(DatabaseLedgerStore(database)), Ledger(bucket)

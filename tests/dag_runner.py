@@ -1,0 +1,57 @@
+"""A process of Airflow that runs the project's DAGs against a simulated KIE and an S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from airflow_connections import aws_connection, kie_connection
+from kie_simulator.server import SimulatorServer
+from s3_servers import S3Server
+
+PROJECT = Path(__file__).parents[1]
+
+
+def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
+    """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
+    (home / "lineage").mkdir(parents=True)
+    transport = {"type": "file", "log_file_path": str(home / "lineage" / "event"), "append": False}
+    folder = PROJECT / "dags"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",  # 10 s by default, after which a busy machine loses an event
+        # Events of DAG runs are Airflow's own alone, and need a pool of processes that would outlive this one.
+        "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
+        "AIRFLOW__KIE__BUCKET": "songs",
+        "AIRFLOW__KIE__NOTIFIER": "posted_notifier.Printed",
+        "AIRFLOW__KIE__NOTIFY_OF": "incidents",
+        "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
+        "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+    }
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(PROJECT / "tests" / "airflow_dag_test.py"),
+            str(folder / "music_cover.py"),
+            "music_cover",
+            str(folder / "kie_ops.py"),
+        ],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
