@@ -71,6 +71,7 @@ _TARGETS: Mapping[str, Mapping[str, str]] = {
     "generate": {"kind": "music", "title": "{song}"},  # it has no id before KIE has made it
     "music": {"kind": "music", "task_id": "{song}"},
     "cover": {"kind": "cover", "source_id": "{song}"},
+    "callback": {"kind": "cover", "source_id": "{song}"},
     "ending": {"kind": "cover", "source_id": "{song}"},
     "file": {"kind": "cover", "source_id": "{song}"},
     "balance": {},  # these name no song: the next one that asks meets them
@@ -138,6 +139,11 @@ CREATE = [
     KieFault("create", "create code 500 after it took effect", "create", "http", {"http": 500, "after": True}),
     KieFault("create", "create HTTP 429, Retry-After", "create", "http", {"http": 429, "retry_after": 3}),
 ]
+UNHEARD = (
+    KieFault("create", "create reset after it took effect, and no callback", "create", "reset_after"),
+    KieFault("callback", "callback lost", "callback", "lost"),
+)
+"""A cover of which nobody hears: it is asked for once more, and made twice where KIE names no duplicate."""
 GENERATE = [
     KieFault("generate", "song reset after it took effect", "create", "reset_after"),
     *_answers("generate", "create", after=True),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fault_suite.catalogue import DOOMS, GENERATE, SLOTS, Doom, KieFault, SongFault, refused_reads
+from fault_suite.catalogue import DOOMS, GENERATE, SLOTS, UNHEARD, Doom, KieFault, SongFault, refused_reads
 from fault_suite.steps import NO_PROCESS, STEPS, VICTIMS, Step
 
 HANDS: Mapping[str, float] = {
@@ -51,6 +51,9 @@ class SongPlan:
     title: str
     faults: tuple[SongFault, ...]
     music: Mapping[str, Any] = field(default_factory=dict)
+
+
+_UNHEARD = SongPlan("Unheard cover", UNHEARD)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
         for victim in rng.sample(VICTIMS, len(VICTIMS))
     ]
     songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, journeys)))))
-    return Plan(seed, songs, DOOMS, tuple(journeys), episodes, tuple(GENERATE))
+    return Plan(seed, (_UNHEARD, *songs), DOOMS, tuple(journeys), episodes, tuple(GENERATE))
 
 
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -118,7 +121,9 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     journeys = tuple(tuple(Kill(victim, steps[name]) for victim, name in kills) for kills in SMALL)
     dooms = tuple(doom for doom in DOOMS if not doom.once)
     refused = SongPlan("Refused reads", refused_reads())
-    return Plan(seed, (*_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes, tuple(GENERATE[:2]))
+    return Plan(
+        seed, (_UNHEARD, *_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes, tuple(GENERATE[:2])
+    )
 
 
 def _impossible(victim: str, step: Step) -> bool:

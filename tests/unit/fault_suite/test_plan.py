@@ -65,3 +65,11 @@ def test_both_plans_lose_the_answers_of_songs_that_cost_credits() -> None:
         assert len(plan.generated) >= 2
         for fault in plan.generated:
             assert Fault(phase=fault.phase, action=fault.action, **fault.options).takes_effect
+
+
+def test_both_plans_have_a_cover_whose_answer_and_callback_are_lost() -> None:
+    for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
+        assert [fault.action for fault in plan.songs[0].faults if isinstance(fault, KieFault)] == [
+            "reset_after",
+            "lost",
+        ]
