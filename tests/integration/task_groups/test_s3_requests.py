@@ -18,8 +18,8 @@ CHAIN: Mapping[str, tuple[str, ...]] = {
     "once a run: can the archive be written?": ("HEAD bucket", "PUT _probe", "DELETE _probe"),
     "song_list: what is known of it, and its pending record": ("GET manifest", "GET pending", "PUT pending"),
     "generate_cover: the ledger's intent": ("PUT intent",),
-    "generate_cover: the pending record says when KIE deletes the files": ("GET pending", "PUT pending"),
     "generate_cover: the ledger's task": ("PUT task",),
+    "generate_cover: the pending record says when KIE deletes the files": ("GET pending", "PUT pending"),
     "cover_details and archive_to_s3: what is there already": (
         *("HEAD bucket", "GET manifest", "HEAD _raw", "GET pending", "GET manifest"),
     ),
