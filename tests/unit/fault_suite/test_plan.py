@@ -19,6 +19,7 @@ def test_a_full_plan_kills_every_process_at_every_step_where_it_lives() -> None:
     kills = {(kill.victim, kill.step.name) for kill in full_plan(1, 500, ()).kills}
     lacking = {(victim, step.name) for victim in VICTIMS for step in STEPS} - kills
     assert len(kills) >= 60
+    assert len(full_plan(1, 500, ()).kills) >= 90  # some find that their moment is over, and 80 are wanted
     assert lacking == {
         (victim, f"{step}, deferred") for victim in ("task", "supervisor") for step in ("music complete", "cover")
     }
