@@ -10,6 +10,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -22,7 +23,7 @@ from airflow_kie.metrics import METRICS
 from tools import parameters
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md", DOCS / "operators.md")
+PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md", DOCS / "operators.md", DOCS / "cli.md")
 RULES = DOCS.parent / "include" / "monitoring" / "prometheus_rules.yml"
 
 REACHES: Mapping[Scope, str] = {
@@ -94,7 +95,24 @@ def alerts_table() -> str:
     return _table(("alert", "severity", "what it says", "what you do"), rows)
 
 
+def commands_table() -> str:
+    """Return one row for each command of ``airflow kie``."""
+    from airflow_kie.cli.definition import get_kie_commands
+
+    (group,) = get_kie_commands()
+    rows = ((f"`airflow kie {command.name}{_options(command)}`", command.description) for command in group.subcommands)
+    return _table(("command", "what it does"), rows)
+
+
+def _options(command: Any) -> str:
+    flags = [(arg.flags[-1], arg.kwargs) for arg in command.args]
+    positional = [name.upper() for name, known in flags if not name.startswith("-") and known.get("nargs") != "?"]
+    optional = [f"[{name}]" for name, known in flags if name.startswith("-") or known.get("nargs") == "?"]
+    return "".join(f" {part}" for part in (*positional, *optional))
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
+    "commands": commands_table,
     "settings": settings_table,
     "connection": connection_table,
     "song-errors": song_errors_table,

@@ -1,4 +1,4 @@
-"""What the README says of the stock operators in the same job, run against those that are installed."""
+"""What docs/why-not-a-script.md says of the stock operators in the same job, run against those that are installed."""
 
 from __future__ import annotations
 
