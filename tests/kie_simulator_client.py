@@ -9,6 +9,14 @@ import httpx
 from kie_simulator.server import SimulatorServer
 
 CALLBACK = "https://callback.invalid/kie"
+UNIFIED_SONG = {
+    "custom_mode": True,
+    "instrumental": False,
+    "model": "V6",
+    "style": "pop",
+    "title": "Rain",
+    "lyrics": "la la",
+}
 TIMEOUT = 200.0
 """Seconds for an answer: a cover takes seconds to be drawn on a busy machine."""
 
@@ -41,6 +49,23 @@ class Kie:
 
     def cover(self, task_id: str) -> Any:
         return self.get("/suno/cover/record-info", taskId=task_id)["data"]
+
+    def create(self, model: str, given: dict[str, Any], **others: Any) -> dict[str, Any]:
+        """Ask for a task in the unified form."""
+        return self.post("/jobs/createTask", model=model, input=given, **others)
+
+    def record(self, task_id: str) -> Any:
+        """Return a task of the unified form."""
+        return self.get("/jobs/recordInfo", taskId=task_id)["data"]
+
+    def song_ids(self, server: SimulatorServer, form: str = "unified") -> dict[str, str]:
+        """Return the ids of a finished song that was made in a form, in the unified form's spelling."""
+        task_id = server.control.make_music("Rain", form=form)[0].task_id
+        if form == "unified":
+            tracks = self.record(task_id)["response"]["data"]
+        else:
+            tracks = self.music(task_id)["response"]["sunoData"]
+        return {"task_id": task_id, "audio_id": tracks[0]["id"]}
 
     def download(self, url: str, **headers: str) -> httpx.Response:
         return self.files.get(url, headers=headers)

@@ -18,6 +18,7 @@ class Account:
     name: str
     credits: float
     _creates: deque[float] = field(default_factory=deque)
+    _asked: float = float("-inf")
 
     def may_create(self, limit: int, window: float) -> bool:
         """Return whether one more create fits into the rate window, and count it if it does.
@@ -31,6 +32,17 @@ class Account:
         if len(self._creates) >= limit:
             return False
         self._creates.append(now)
+        return True
+
+    def may_ask(self, seconds: float) -> bool:
+        """Return whether a question about models may be asked now: all of them share one pace.
+
+        :param seconds: real seconds from one question to the next.
+        """
+        now = time.monotonic()
+        if now - self._asked < seconds:
+            return False
+        self._asked = now
         return True
 
 

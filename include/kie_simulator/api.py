@@ -14,13 +14,15 @@ from starlette.responses import Response
 from kie_simulator.accounts import Account
 from kie_simulator.answers import TOO_FREQUENT, UNAUTHORIZED, Answer, refusal
 from kie_simulator.callbacks import Callbacks
-from kie_simulator.creating import make_task, refused, source_id, too_frequent
+from kie_simulator.creating import make_task, price, refused, source_id, too_frequent
 from kie_simulator.details_faults import spoilt_details
 from kie_simulator.faults import Fault, Moment
 from kie_simulator.operations import BY_KIND, OPERATIONS, Operation
 from kie_simulator.simulation import Simulation
 from kie_simulator.spoiling import answered
-from kie_simulator.tasks import Task
+from kie_simulator.tasks import Task, asked
+from kie_simulator.unified.inline import inline_answer, is_inline
+from kie_simulator.unified.rows import DETAILS_PATHS, asked_operation, family_at, readable
 
 
 class Api:
@@ -72,13 +74,17 @@ class Api:
         if account is None:
             return await self.answer([], self.unauthorized)
         body = await read_json(request)
+        path, model = operation.path, str((body or {}).get("model") or "") if operation.market else ""
+        operation = asked_operation(operation, model)
         moment = Moment(
             "create",
             kind=operation.kind,
-            path=operation.path,
+            path=path,
             source_id=source_id(operation, body or {}),
             title=self._title(operation, body or {}),
             account=account.name,
+            form="unified" if operation.market else "dedicated",
+            model=model,
         )
 
         async def effect() -> Answer:
@@ -88,7 +94,9 @@ class Api:
             if answer is not None:
                 return answer
             task = make_task(self.sim, operation, account, body, self.base_url(request))
-            self.sim.charge(account, task, operation.credits)
+            self.sim.charge(account, task, price(operation, body) if task.chargeable else 0.0)
+            if is_inline(self.sim.settings, task):
+                return inline_answer(self.sim, task, self.base_url(request))
             await self.callbacks.expect(task)
             data = {"taskId": task.id}
             return Answer(data=data | {"recordId": task.id} if operation.market else data)
@@ -97,36 +105,53 @@ class Api:
 
     def _title(self, operation: Operation, body: dict[str, Any]) -> str:
         source = self.sim.tasks.get(source_id(operation, body).partition("/")[0])
-        return str(body.get("title") or (source.title if source else ""))
+        return str(asked(body).get("title") or (source.title if source else ""))
 
     async def _details(self, path: str, request: Request) -> Response:
         account = self.enter(request)
         if account is None:
             return await self.answer([], self.unauthorized)
         task_id = request.query_params.get("taskId", "")
-        kinds = tuple(operation.kind for operation in OPERATIONS if operation.details_path == path)
-        task = self.sim.task_of(account, task_id, kinds)
-        in_time = self.sim.count_read(task_id)
+        kind = next(operation.kind for operation in OPERATIONS if operation.details_path == path)
+        settings, market = self.sim.settings, path in DETAILS_PATHS
+        task = self.sim.task_of(account, task_id)
+        if task is not None and not readable(task, path, across=settings.reads_across_forms):
+            task = None
+        limit = settings.unified_reads_per_second if market else settings.reads_per_second
+        in_time = self.sim.count_read(task_id, limit)
+        if market and self.sim.counts.reads[task_id] <= settings.first_reads_null:
+            task = None
         moment = Moment("details", path=path, task_id=task_id, account=account.name)
         if task is not None:
-            moment = Moment("details", task.kind, path, task_id, task.source_id, task.title, account.name)
+            moment = Moment(
+                "details",
+                task.kind,
+                path,
+                task_id,
+                task.source_id,
+                task.title,
+                account.name,
+                form=task.form,
+                model=task.model,
+            )
         faults = self.sim.faults.strike(moment)
 
         async def effect() -> Answer:
             if not in_time and self.sim.settings.refuse_excess_reads:
                 return refusal(429, TOO_FREQUENT)
-            return self._read(task, kinds[0], faults, request)
+            return self._read(task, path, kind, faults, request)
 
         return await self.answer(faults, effect)
 
-    def _read(self, task: Task | None, kind: str, faults: Sequence[Fault], request: Request) -> Answer:
-        family = BY_KIND[kind].family
-        if task is None:
-            return refusal(*family.unknown)
+    def _read(self, task: Task | None, path: str, kind: str, faults: Sequence[Fault], request: Request) -> Answer:
+        unknown = BY_KIND[kind].family.unknown
+        if task is None or any(fault.action == "record_null" for fault in faults):
+            return refusal(*unknown)
+        family = family_at(path, task)
         # Only a task that has ended is reported as having no files.
-        early = any(fault.action == "without_files" for fault in faults)
-        last = len(family.stages) - 1
-        reading = self.sim.reading(task, self.base_url(request), stage=last if early else None)
+        early = any(fault.action in ("without_files", "unknown_shape") for fault in faults)
+        last = len(task.offsets) - 1
+        reading = self.sim.reading(task, self.base_url(request), stage=last if early else None, family=family)
         return Answer(data=spoilt_details(faults, family, family.details(reading)))
 
     async def answer(self, faults: Sequence[Fault], effect: Callable[[], Awaitable[Answer]]) -> Response:
@@ -141,6 +166,7 @@ class Api:
         moment = Moment("credit", path=request.url.path, account=account.name)
 
         async def effect() -> Answer:
+            self.sim.settle()
             return Answer(data=float(account.credits))
 
         return await self.answer(self.sim.faults.strike(moment), effect)

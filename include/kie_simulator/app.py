@@ -17,6 +17,7 @@ from kie_simulator.calls import add_calls
 from kie_simulator.control import Control
 from kie_simulator.serving import Files
 from kie_simulator.simulation import Simulation
+from kie_simulator.unified.discovery import add_discovery
 from kie_simulator.uploads import add_uploads
 
 
@@ -45,6 +46,7 @@ def create_app(sim: Simulation) -> FastAPI:
     api = Api(sim, callbacks)
     add_calls(api)
     add_uploads(api)
+    add_discovery(api)
     app.include_router(api.router)
     app.include_router(Files(sim).router)
 

@@ -13,10 +13,11 @@ import httpx
 
 from kie_simulator.faults import ACTIONS, EARLY_CALLBACKS, Fault, Moment
 from kie_simulator.operations import BY_KIND
-from kie_simulator.readings import CallbackBody
+from kie_simulator.readings import CallbackBody, Family
 from kie_simulator.signing import signature
 from kie_simulator.simulation import Simulation
 from kie_simulator.tasks import Task
+from kie_simulator.unified.rows import SUNO, operation_of
 
 
 @dataclass
@@ -105,8 +106,7 @@ class Callbacks:
         """Plan the callbacks of a new task; a fault may send one before this returns."""
         if not task.callback_url:
             return
-        family = BY_KIND[task.kind].family
-        last = len(family.stages) - 1
+        last = len(task.offsets) - 1
         early = {fault.action for fault in self._sim.faults.strike(_moment(task), EARLY_CALLBACKS)}
         if "before_answer" in early:
             task.created -= task.offsets[last]
@@ -114,18 +114,31 @@ class Callbacks:
         elif "early_success" in early:
             self._planned.append(_Planned(task, last, ahead=0.5))
         else:
-            first = 1 if family.every_stage else last
+            first = 1 if self._family(task).every_stage else last
             self._planned += [_Planned(task, stage) for stage in range(first, last + 1)]
         self.wake()
 
+    def _family(self, task: Task) -> Family:
+        """Return the family whose callbacks a task sends.
+
+        The Suno pages of the unified form describe the staged callbacks of the dedicated one, the market's pages
+        another: which of the two KIE sends, nobody has seen.
+        """
+        staged = self._sim.settings.unified_callback == "staged" and task.model.startswith(SUNO)
+        return BY_KIND[task.kind].family if staged and task.kind in BY_KIND else operation_of(task).family
+
+    def body(self, task: Task, stage: int | None) -> CallbackBody:
+        """Return the callback of a task's state; of the state that it is in for None."""
+        family = self._family(task)
+        return family.callback(self._sim.reading(task, task.base_url, stage=stage, family=family))
+
     async def send(self, task: Task, stage: int) -> None:
         """Send the callback of a task's state, with the faults that strike it."""
-        family = BY_KIND[task.kind].family
-        last = len(family.stages) - 1
+        last = len(task.offsets) - 1
         fails_first = stage < last and not task.ending.succeeded and task.ended(self._sim.clock.now())
         if fails_first:
             return
-        body = family.callback(self._sim.reading(task, task.base_url, stage=stage))
+        body = self.body(task, stage)
         if task.ending.state == "CALLBACK_EXCEPTION" and stage == last:
             # That state says that the callback did not get through.
             self.deliveries.append(Delivery(task.id, task.kind, body.stage, body.code, "lost"))
@@ -196,6 +209,8 @@ def _moment(task: Task) -> Moment:
         source_id=task.source_id,
         title=task.title,
         account=task.account,
+        form=task.form,
+        model=task.model,
     )
 
 

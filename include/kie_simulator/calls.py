@@ -37,7 +37,7 @@ class Call:
 
     def task(self, *kinds: str, field: str = "taskId") -> Task | None:
         """Return the task that the request names, or None."""
-        return self.api.sim.task_of(self.account, str(self.given.get(field)), kinds)
+        return self.api.sim.source_task(self.account, str(self.given.get(field)), kinds, "dedicated")
 
 
 def _style(call: Call) -> Answer:

@@ -18,7 +18,8 @@ from kie_simulator.files import DAY
 from kie_simulator.operations import BY_KIND
 from kie_simulator.simulation import Simulation
 from kie_simulator.songs import invent_title
-from kie_simulator.tasks import Ending, Task
+from kie_simulator.tasks import Ending, Form, Task
+from kie_simulator.unified.rows import SUNO, UNIFIED, operation_of
 
 _FINISHED_AT = {"PENDING": 0, "TEXT_SUCCESS": 1, "FIRST_SUCCESS": 2}
 MusicState = Literal[
@@ -44,6 +45,7 @@ class MusicOrder(BaseModel):
     state: MusicState = "SUCCESS"
     tracks: int | None = Field(default=None, ge=0, le=8)
     age_days: float = Field(default=0.0, ge=0)
+    form: Form = "dedicated"
     model: str = "V5"
     prompt: str = ""
     tags: str = ""
@@ -122,16 +124,19 @@ class Control:
         return {"songs": [{"task_id": task.id, "title": task.title} for task in songs]}
 
     async def _make_song(self, order: MusicOrder, account: Account, title: str, base_url: str) -> Task:
-        operation = BY_KIND["music"]
-        body = {
+        operation = BY_KIND["music"] if order.form == "dedicated" else UNIFIED[f"{SUNO}generate"]
+        fields = {
             "prompt": order.prompt or f"A song called {title}",
             "title": title,
             "style": order.tags,
             "customMode": bool(order.prompt),
             "instrumental": False,
             "model": order.model,
-            "callBackUrl": order.callback_url,
         }
+        body = fields | {"callBackUrl": order.callback_url}
+        if order.form == "unified":
+            fields["custom_mode"] = fields.pop("customMode")
+            body = {"model": operation.model, "input": fields, "callBackUrl": order.callback_url}
         created = self._sim.clock.now() - order.age_days * DAY
         task = make_task(self._sim, operation, account, body, base_url, created=created, tracks=order.tracks)
         _age(self._sim, task, order)
@@ -141,10 +146,12 @@ class Control:
 
     async def ledger(self) -> dict[str, Any]:
         """Return every create that KIE would have charged."""
+        self._sim.settle()
         return {"charges": [asdict(charge) for charge in self._sim.ledger]}
 
     async def state(self) -> dict[str, Any]:
         """Return what the simulator has seen."""
+        self._sim.settle()
         counts = self._sim.counts
         return {
             "requests": counts.requests,
@@ -166,6 +173,8 @@ class Control:
                 {
                     "task_id": task.id,
                     "kind": task.kind,
+                    "form": task.form,
+                    "model": task.model,
                     "account": task.account,
                     "source_id": task.source_id,
                     "title": task.title,
@@ -190,7 +199,7 @@ class Control:
         if fault.phase == "task":
             for task in list(self._sim.tasks.values()):
                 if not task.ended(self._sim.clock.now()) or fault.task_id == task.id:
-                    strike_task(self._sim, BY_KIND[task.kind], task)
+                    strike_task(self._sim, operation_of(task), task)
             self._callbacks.wake()
         return {"id": fault_id}
 
@@ -232,8 +241,7 @@ class Control:
         task = self._sim.tasks.get(task_id)
         if task is None:
             raise HTTPException(404, "The simulator has no such task.")
-        family = BY_KIND[task.kind].family
-        body = family.callback(self._sim.reading(task, task.base_url, stage=order.stage))
+        body = self._callbacks.body(task, order.stage)
         body = dataclasses.replace(
             body,
             code=body.code if order.code is None else order.code,
@@ -262,7 +270,8 @@ def _age(sim: Simulation, task: Task, order: MusicOrder) -> None:
         task.created -= task.offsets[stage]
     if order.state not in _FINISHED_AT and order.state != "SUCCESS":
         task.ending = Ending(
-            succeeded=False,
+            # The unified form has no such state: only the callback is lost.
+            succeeded=order.form == "unified" and order.state == "CALLBACK_EXCEPTION",
             state=order.state,
             code=None if order.state == "CALLBACK_EXCEPTION" else 500,
             message=order.error_message,

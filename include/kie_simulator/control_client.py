@@ -46,7 +46,7 @@ class ControlClient:
         :param titles: one song for each; invented ones if none is given.
         :param count: how many songs to invent.
         :param order: ``state``, ``tracks``, ``age_days``, ``account``, ``model``, ``prompt``, ``tags``,
-            ``error_message``, ``callback_url``.
+            ``error_message``, ``callback_url``, ``form`` (dedicated or unified).
         """
         answer = self.call("POST", "/music", {"titles": list(titles), "count": count, **order})
         return [Song(**song) for song in answer["songs"]]
@@ -55,7 +55,8 @@ class ControlClient:
         """Switch a fault on and return its id.
 
         :param fault: what it matches (``kind``, ``path``, ``task_id``, ``source_id``, ``title``, ``account``,
-            ``role``), how often (``times``, ``skip``, ``probability``, ``seconds_active``) and its parameters.
+            ``role``, ``form``, ``model``), how often (``times``, ``skip``, ``probability``, ``seconds_active``) and its
+            parameters.
         """
         return str(self.call("POST", "/faults", {"phase": phase, "action": action, **fault})["id"])
 

@@ -8,6 +8,7 @@ from typing import Any
 from kie_simulator.faults import Fault
 from kie_simulator.readings import Family
 from kie_simulator.tasks import Json
+from kie_simulator.unified.faults import UNIFIED_FAULTS
 
 
 def _unknown_state(fault: Fault, family: Family, data: Json) -> Json:
@@ -34,8 +35,6 @@ def _emptied(value: Any, shape: str) -> Any:
 
 def _without_files(fault: Fault, family: Family, data: Json) -> Json:
     success: Json = {family.state_field: family.words()[-1]}
-    if "resultJson" in data:
-        return data | success | {"resultJson": '{"resultUrls":[]}' if fault.shape == "empty" else ""}
     response = None if fault.shape == "no_response" else _emptied(data.get("response"), fault.shape)
     return data | success | {"response": response}
 
@@ -74,6 +73,8 @@ def spoilt_details(faults: Sequence[Fault], family: Family, data: Json | None) -
     for fault in faults:
         if fault.action == "data_null":
             return None
-        if data is not None and fault.action in _FAULTS:
+        if data is not None and "resultJson" in data and fault.action in UNIFIED_FAULTS:
+            data = UNIFIED_FAULTS[fault.action](fault, data)
+        elif data is not None and fault.action in _FAULTS:
             data = _FAULTS[fault.action](fault, family, data)
     return data

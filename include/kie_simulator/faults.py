@@ -11,13 +11,26 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kie_simulator.tasks import Form
+
 Phase = Literal["api", "create", "details", "task", "file", "credit", "callback", "download_url", "call", "upload"]
 
 _ANSWER = frozenset(
-    ["code", "http", "html", "malformed", "empty", "missing_fields", "reset_before", "reset_after", "slow"],
+    ["code", "http", "html", "gone", "malformed", "empty", "missing_fields", "reset_before", "reset_after", "slow"],
 )
 _DETAILS = frozenset(
-    ["data_null", "unknown_state", "pending_error", "without_files", "flag_message", "wrong_parent", "input_repeated"],
+    [
+        "data_null",
+        "record_null",
+        "unknown_state",
+        "unknown_shape",
+        "param_unescaped",
+        "pending_error",
+        "without_files",
+        "flag_message",
+        "wrong_parent",
+        "input_repeated",
+    ],
 )
 # The phase "api" means all of these.
 _API = frozenset({"create", "details", "credit", "download_url", "call", "upload"})
@@ -29,7 +42,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "download_url": _ANSWER,
     "call": _ANSWER,
     "upload": _ANSWER,
-    "task": frozenset({"fail", "callback_exception", "takes"}),
+    "task": frozenset({"fail", "try_again", "callback_exception", "takes"}),
     "file": frozenset(
         [
             "truncated",
@@ -61,6 +74,7 @@ class Moment:
     """One point at which a fault may strike.
 
     :param role: for files: image, audio, stream, wav or video.
+    :param model: the market's model, in the unified form.
     """
 
     phase: Phase
@@ -71,6 +85,8 @@ class Moment:
     title: str = ""
     account: str = ""
     role: str = ""
+    form: str = ""
+    model: str = ""
 
 
 class Fault(BaseModel):
@@ -93,6 +109,8 @@ class Fault(BaseModel):
     title: str | None = None
     account: str | None = None
     role: str | None = None
+    form: Form | None = None
+    model: str | None = None
     times: int = Field(default=1, ge=-1)
     skip: int = Field(default=0, ge=0)
     probability: float = Field(default=1.0, ge=0, le=1)
@@ -114,6 +132,7 @@ class Fault(BaseModel):
     parent: str | None = None
     finished: bool = True
     url: str = ""
+    gone: Literal["json", "html", "code"] = "json"
     content_type: str = "application/octet-stream"
 
     @model_validator(mode="after")
@@ -129,7 +148,7 @@ class Fault(BaseModel):
 
     def matches(self, moment: Moment) -> bool:
         """Return whether the fault is meant for a moment."""
-        names = ("kind", "path", "task_id", "source_id", "title", "account", "role")
+        names = ("kind", "path", "task_id", "source_id", "title", "account", "role", "form", "model")
         in_phase = self.phase == moment.phase or (self.phase == "api" and moment.phase in _API)
         return in_phase and all(getattr(self, name) in (None, getattr(moment, name)) for name in names)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from kie_simulator.readings import CallbackBody, Family, Reading
 from kie_simulator.tasks import Json
+from kie_simulator.unified.record import compact, market_family
+from kie_simulator.unified.results import nothing, urls
 
 _NO_RECORD = (422, "The record does not exist")
 
@@ -14,35 +14,8 @@ def _urls(reading: Reading) -> list[str]:
     return [reading.link(file) for file in reading.task.files]
 
 
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _jobs_details(reading: Reading) -> Json:
-    code, message = reading.error()
-    request = reading.task.request
-    completed = reading.completed_ms()
-    return {
-        "taskId": reading.task.id,
-        "model": request.get("model"),
-        "state": reading.state,
-        # Encoded twice: the input is a JSON string inside a JSON string.
-        "param": _compact({"input": _compact(request.get("input", {})), "model": request.get("model")}),
-        "resultJson": _compact({"resultUrls": _urls(reading)}) if reading.has_results else "",
-        "failCode": str(code) if code is not None else None,
-        "failMsg": message,
-        # Documented in milliseconds, observed in seconds.
-        "costTime": round((completed - reading.created_ms()) / 1000) if completed else None,
-        "completeTime": completed,
-        "createTime": reading.created_ms(),
-    }
-
-
-def _jobs_callback(reading: Reading) -> CallbackBody:
-    if reading.succeeded:
-        spent: Json = {"consumeCredits": 18, "remainedCredits": 1000}
-        return CallbackBody("complete", 200, "Playground task completed successfully.", _jobs_details(reading) | spent)
-    return CallbackBody("error", 501, "Playground task failed.", _jobs_details(reading) | {"consumeCredits": 0})
+def _market_result(reading: Reading) -> Json:
+    return urls(reading) if reading.task.files else nothing(reading)
 
 
 def _record(reading: Reading, response: Json | None) -> Json:
@@ -50,7 +23,7 @@ def _record(reading: Reading, response: Json | None) -> Json:
     code, message = reading.error()
     return {
         "taskId": reading.task.id,
-        "paramJson": _compact(dict(reading.task.request)),
+        "paramJson": compact(dict(reading.task.request)),
         "completeTime": reading.completed_ms(),
         "response": response if reading.has_results else None,
         "successFlag": reading.state,
@@ -102,7 +75,7 @@ def _veo_callback(reading: Reading) -> CallbackBody:
     if not reading.succeeded:
         return CallbackBody("error", 501, "Video generation failed", data)
     info = {"resultUrls": _urls(reading), "originUrls": [], "resolution": "1080p"}
-    done = {"promptJson": _compact(dict(reading.task.request)), "info": info}
+    done = {"promptJson": compact(dict(reading.task.request)), "info": info}
     return CallbackBody("complete", 200, "Veo3.1 video generated successfully.", data | done)
 
 
@@ -176,16 +149,7 @@ INVENTED = Family(
     _invented_callback,
     files=("video", "image"),
 )
-JOBS = Family(
-    (("waiting", (0, 0)), ("generating", (2, 6)), ("success", (12, 117))),
-    "fail",
-    _jobs_details,
-    _jobs_callback,
-    state_field="state",
-    error_fields=("failCode", "failMsg"),
-    files=("image",),
-    unknown=(422, "recordInfo is null"),
-)
+JOBS = market_family((("", (0, 0)), ("", (2, 6)), ("", (12, 117))), _market_result, ("image",))
 GPT4O = Family(((0, (0, 0)), (1, (30, 90))), 3, _gpt4o_details, _gpt4o_callback, files=("image",), unknown=_NO_RECORD)
 FLUX = Family(((0, (0, 0)), (1, (15, 40))), 3, _flux_details, _flux_callback, files=("image",), unknown=_NO_RECORD)
 VEO = Family(

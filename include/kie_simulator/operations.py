@@ -36,6 +36,8 @@ class Operation:
     :param callback_refusal: what KIE says when it is missing; empty where it may be missing.
     :param once: code and message for a second task of the same source; None where it is charged again.
     :param market: whether the body is ``{model, input}`` and the answer repeats the id as ``recordId``.
+    :param model: the one model that the row is for.
+    :param songs: whether it makes songs.
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Operation:
     source: Source | None = None
     once: tuple[int, str] | None = None
     market: bool = False
+    model: str = ""
+    songs: bool = False
 
 
 MUSIC_KINDS: tuple[str, ...] = (
@@ -78,6 +82,7 @@ def _music(kind: str, name: str, *required: str, callback_refusal: str = "Please
         required,
         credits=12.0,
         callback_refusal=callback_refusal,
+        songs=True,
     )
 
 

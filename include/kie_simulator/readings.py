@@ -21,6 +21,7 @@ class Reading:
     :param stage: index of the state among the kind's states.
     :param has_results: whether finished files are listed.
     :param base_url: where the simulator is reached by the client.
+    :param cover_result: the shape of a cover's result in the unified form.
     """
 
     task: Task
@@ -32,6 +33,7 @@ class Reading:
     has_results: bool
     base_url: str
     time_format: Literal["iso", "epoch"] = "iso"
+    cover_result: str = "resultUrls"
 
     def link(self, file: StoredFile) -> str:
         """Return the URL of a file."""

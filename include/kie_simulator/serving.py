@@ -87,7 +87,18 @@ class Files:
         if task is None:
             return Moment("file", path=f"/files/{file.path}", role=file.role)
         path = f"/files/{file.path}"
-        return Moment("file", task.kind, path, task.id, task.source_id, task.title, task.account, file.role)
+        return Moment(
+            "file",
+            task.kind,
+            path,
+            task.id,
+            task.source_id,
+            task.title,
+            task.account,
+            file.role,
+            task.form,
+            task.model,
+        )
 
 
 def _ranged(content: bytes, media_type: str, wanted: str | None) -> Response:

@@ -7,6 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+INLINE = tuple(
+    f"ai-music-api/{name}" for name in ("timeStamped-lyrics", "boost-music-style", "generate-persona", "check-voice")
+)
+"""Answered at once in the dedicated form; in this one two clients report it of the first, the others are guesses."""
+
 
 class Duplicate(BaseModel):
     """How KIE answers a second cover for the same music task: no recording of it exists.
@@ -52,6 +57,20 @@ class Settings(BaseModel):
     callback_backoff: float = Field(default=1.0, ge=0)
     callback_signs_again: bool = True
     callback_hosts: list[str] = []
+    ids_between_forms: Literal["shared", "separate"] = "shared"
+    reads_across_forms: bool = False
+    missing_source: Literal["refused", "failed_task"] = "refused"
+    unified_duplicate: Literal["new_task", "same_id"] = "new_task"
+    unified_callback: Literal["market", "staged"] = "market"
+    unified_reads_per_second: int = Field(default=10, ge=1)
+    first_reads_null: int = Field(default=0, ge=0)
+    cover_result: Literal["resultUrls", "images", "nested"] = "resultUrls"
+    prompt_only: Literal["refuse", "accept"] = "refuse"
+    inline_models: list[str] = list(INLINE)
+    inline_shape: Literal["data", "nested"] = "data"
+    unsupported_models: list[str] = []
+    durations_honoured: bool = True
+    discovery_seconds: float = Field(default=1.0, ge=0)
     webhook_key: str | None = Field(default=None, repr=False)
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:

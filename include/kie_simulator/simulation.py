@@ -16,16 +16,18 @@ from kie_simulator.accounts import Account, Accounts
 from kie_simulator.clock import Clock
 from kie_simulator.faults import Faults
 from kie_simulator.files import DAY, FileStore
-from kie_simulator.operations import BY_KIND, Operation
-from kie_simulator.readings import Reading
+from kie_simulator.operations import Operation
+from kie_simulator.readings import Family, Reading
 from kie_simulator.settings import Settings
-from kie_simulator.tasks import State, Task
+from kie_simulator.tasks import Form, State, Task
+from kie_simulator.unified.rows import operation_of
 
 
-@dataclass(frozen=True)
+@dataclass
 class Charge:
     """One create that KIE would have charged.
 
+    :param refunded: whether KIE has given the credits back, because the task has failed.
     :param at: simulated unix time in seconds.
     :param real_at: unix time in seconds: for measuring how fast creates really came.
     """
@@ -38,6 +40,8 @@ class Charge:
     at: float
     real_at: float
     request: Mapping[str, Any]
+    form: Form = "dedicated"
+    refunded: bool = False
 
 
 @dataclass
@@ -99,6 +103,7 @@ class Simulation:
         self.tasks: dict[str, Task] = {}
         self._by_source: dict[tuple[str, str, str], list[Task]] = {}
         self.ledger: list[Charge] = []
+        self._unsettled: list[Charge] = []
         self.files.forget()
 
     def change_settings(self, changes: Mapping[str, Any]) -> None:
@@ -141,6 +146,12 @@ class Simulation:
             return None
         return task
 
+    def source_task(self, account: Account, task_id: str, kinds: tuple[str, ...], form: Form) -> Task | None:
+        """Return the task that a request in some form names, or None if that form knows no such task."""
+        task = self.task_of(account, task_id, kinds)
+        known = task is not None and (task.form == form or self.settings.ids_between_forms == "shared")
+        return task if known else None
+
     def keep(self, task: Task) -> None:
         """Make a new task known."""
         self.tasks[task.id] = task
@@ -152,7 +163,20 @@ class Simulation:
 
     def charge(self, account: Account, task: Task, credits: float) -> None:
         """Take credits for a task and write it into the ledger."""
+        task.credits = credits
         self.charge_call(account, task.kind, task.id, task.source_id, credits, task.request)
+        self.ledger[-1].form = task.form
+        if task.form == "unified":
+            self._unsettled.append(self.ledger[-1])
+
+    def settle(self) -> None:
+        """Give back what failed tasks have cost, as KIE documents of the unified form."""
+        now = self.clock.now()
+        for charge in [charge for charge in self._unsettled if self.tasks[charge.task_id].ended(now)]:
+            self._unsettled.remove(charge)
+            charge.refunded = not self.tasks[charge.task_id].ending.succeeded
+            account = self.accounts.named(charge.account)
+            account.credits = round(account.credits + charge.credits * charge.refunded, 2)
 
     def charge_call(
         self, account: Account, kind: str, task_id: str, source_id: str, credits: float, request: Mapping[str, Any]
@@ -162,40 +186,46 @@ class Simulation:
         at, body = self.clock.now(), without_secrets(request)
         self.ledger.append(Charge(kind, task_id, source_id, credits, account.name, at, time.time(), body))
 
-    def reading(self, task: Task, base_url: str, *, stage: int | None = None) -> Reading:
+    def reading(self, task: Task, base_url: str, *, stage: int | None = None, family: Family | None = None) -> Reading:
         """Return a task as it is now.
 
         :param stage: read it as it was in this state instead.
+        :param family: read it in the words of this family, which may be that of the other form.
         """
-        family = BY_KIND[task.kind].family
+        words = family or operation_of(task).family
         now = self.clock.now()
         at = task.stage(now) if stage is None else stage
-        last = len(family.stages) - 1
-        ended = at >= last
+        ended = at >= len(task.offsets) - 1
         succeeded = ended and task.ending.succeeded
-        state: State = family.words()[min(at, last)]
+        last = len(words.stages) - 1
+        stage = last if ended else min(at, max(0, last - 1))
+        state: State = words.words()[stage]
         if ended and not succeeded:
-            state = task.ending.state if task.ending.state is not None else family.failed
+            state = words.failed if words.state_field == "state" or task.ending.state is None else task.ending.state
         return Reading(
             task=task,
             now=now,
             state=state,
-            stage=min(at, last),
+            stage=stage,
             ended=ended,
             succeeded=succeeded,
             has_results=ended and task.ending.has_results,
             base_url=base_url,
             time_format=self.settings.time_format,
+            cover_result=self.settings.cover_result,
         )
 
-    def count_read(self, task_id: str) -> bool:
-        """Count a read of a task's details and return whether it comes within KIE's limit per second."""
+    def count_read(self, task_id: str, limit: int) -> bool:
+        """Count a read of a task's details and return whether it comes within KIE's limit per second.
+
+        :param limit: reads of one task in a second.
+        """
         recent, now = self.counts.recent_reads.setdefault(task_id, deque()), time.monotonic()
         while recent and now - recent[0] >= 1.0:
             recent.popleft()
         recent.append(now)
         self.counts.reads[task_id] += 1
-        if len(recent) <= self.settings.reads_per_second:
+        if len(recent) <= limit:
             return True
         self.counts.excess_reads[task_id] += 1
         return False

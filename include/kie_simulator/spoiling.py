@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,26 @@ def _http(fault: Fault, answer: Answer) -> Spoilt:
     return Answer(status, fault.msg, fault.data, http=status, headers=headers)
 
 
+_GONE = {
+    "json": Answer(404, "Not Found", http=404),
+    "code": Answer(505, "This feature has been disabled."),
+}
+
+
+def _gone(fault: Fault, answer: Answer) -> Spoilt:
+    return _GONE.get(fault.gone) or HTMLResponse("<html><body><h1>404 Not Found</h1></body></html>", 404)
+
+
+def _param_unescaped(fault: Fault, answer: Answer) -> Spoilt:
+    """Echo the request as KIE does: quotes within it end the string, and the body is no JSON (recorded)."""
+    text = json.dumps(answer.body(), ensure_ascii=False)
+    for name in ("param", "paramJson"):
+        echo = (answer.data or {}).get(name)
+        if isinstance(echo, str):
+            text = text.replace(json.dumps(echo, ensure_ascii=False), f'"{echo}"')
+    return Response(text, media_type=answer.media_type)
+
+
 def _missing_fields(fault: Fault, answer: Answer) -> Spoilt:
     body = answer.body()
     for name in fault.fields:
@@ -46,8 +67,6 @@ class _Bare(Response):
     """A JSON object as it is, without the envelope being completed."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        import json
-
         super().__init__(json.dumps(body, ensure_ascii=False), media_type="application/json;charset=UTF-8")
 
 
@@ -55,6 +74,8 @@ _SPOIL: Mapping[str, Callable[[Fault, Answer], Spoilt]] = {
     "code": _code,
     "http": _http,
     "html": lambda fault, answer: HTMLResponse(BAD_GATEWAY, fault.http or 502),
+    "gone": _gone,
+    "param_unescaped": _param_unescaped,
     "malformed": lambda fault, answer: Response('{"code":200,"msg":"succ', media_type="application/json"),
     "empty": lambda fault, answer: Response(b"", media_type="application/json"),
     "missing_fields": _missing_fields,

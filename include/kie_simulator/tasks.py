@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 State = str | int
 Json = dict[str, Any]
+Form = Literal["dedicated", "unified"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Ending:
     :param code: the ``errorCode`` of the details.
     :param message: the ``errorMessage`` of the details.
     :param callback_code: the code of the callback about the failure.
+    :param refused: whether KIE made a task only to say that it makes nothing.
     :param has_results: whether finished files are listed although the state word is not success.
     """
 
@@ -63,6 +65,7 @@ class Ending:
     message: str | None = None
     callback_code: int = 501
     has_results: bool = True
+    refused: bool = False
 
 
 @dataclass
@@ -72,6 +75,8 @@ class Task:
     :param created: simulated unix time in seconds.
     :param offsets: seconds after ``created`` at which each state of the kind begins; the first is 0.
     :param source_id: the task or audio id that it was made from, if any.
+    :param model: the market's model of a task made at ``createTask``; empty for the dedicated form.
+    :param credits: what it costs.
     """
 
     id: str
@@ -87,7 +92,18 @@ class Task:
     tracks: tuple[Track, ...] = ()
     files: tuple[StoredFile, ...] = ()
     ending: Ending = field(default_factory=Ending)
-    reported: int = 0
+    model: str = ""
+    credits: float = 0.0
+
+    @property
+    def form(self) -> Form:
+        """Return the form in which it was asked for."""
+        return "unified" if self.model else "dedicated"
+
+    @property
+    def chargeable(self) -> bool:
+        """Return whether it costs anything: one whose source KIE does not know fails without being charged."""
+        return not self.ending.refused
 
     @property
     def ends(self) -> float:
@@ -126,3 +142,14 @@ class Task:
             self.offsets = tuple(offset * seconds / total for offset in self.offsets)
         else:
             self.offsets = (0.0, *([seconds] * (len(self.offsets) - 1)))
+
+
+def given(task: Task) -> Mapping[str, Any]:
+    """Return the fields that a task was asked for with: in the unified form they are in ``input``."""
+    return asked(task.request)
+
+
+def asked(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a request."""
+    inner = body.get("input")
+    return inner if isinstance(inner, Mapping) else body

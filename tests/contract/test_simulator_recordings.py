@@ -15,6 +15,7 @@ import pytest
 from kie_simulator.server import SimulatorServer
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "kie-recordings").glob("*.json"))
+ADDED_IN_AUTUMN = {"successFlag", "paramJson", "response", "creditsConsumed"}
 MARKET_STATES = {"waiting", "queuing", "generating", "success", "fail"}
 ONE_PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -50,6 +51,13 @@ def shape(value: Any) -> Any:
     if isinstance(value, int | float):
         return "number"
     return "null" if value is None else "string"
+
+
+def without_later_members(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without what KIE has added to the market's records since they were recorded."""
+    if isinstance(body["data"], dict) and "state" in body["data"]:
+        return body | {"data": {name: value for name, value in body["data"].items() if name not in ADDED_IN_AUTUMN}}
+    return body
 
 
 def shape_of_market_json(data: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +96,7 @@ def test_answers_every_recorded_request_with_the_recorded_status_code_and_shape(
         assert answer.status_code == recorded["status"]
         assert answer.headers["content-type"] == recorded["content_type"]
         assert answer.json()["code"] == recorded["body"]["code"]
-        assert shape(answer.json()) == shape(recorded["body"])
+        assert shape(without_later_members(answer.json())) == shape(recorded["body"])
         if recorded["body"]["code"] != 200:
             assert answer.json()["msg"] == recorded["body"]["msg"]
         if isinstance(wanted, dict) and "state" in wanted:

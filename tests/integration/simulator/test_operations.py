@@ -70,6 +70,10 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "aleph": ("/aleph/generate", "/aleph/record-info", {"prompt": "x", "videoUrl": UPLOAD}),
 }
 # kind: state field, its words from running to success, its word for failure
+UNSUPPORTED = (
+    "The model name you specified is not supported. Please verify your input and use one of the supported models "
+    "provided by KIE."
+)
 STATES: dict[str, tuple[str, set[Any], Any, Any]] = {
     "cover": ("successFlag", {0, 2}, 1, 3),
     "lyrics": ("status", {"PENDING"}, "SUCCESS", "GENERATE_LYRICS_FAILED"),
@@ -252,7 +256,7 @@ def test_regenerating_a_voice_wants_the_callback_url_in_kies_own_spelling(simula
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
-        ({"model": "no/such", "input": {}}, 422, "The model name you specified is not supported"),
+        ({"model": "no/such", "input": {}}, 422, UNSUPPORTED),
         ({"model": "z-image", "input": "text"}, 500, "Server exception, please try again later"),
         ({"model": "z-image", "input": {"prompt": "x"}}, 422, "aspect_ratio\u4e0d\u80fd\u4e3a\u7a7a"),
     ],

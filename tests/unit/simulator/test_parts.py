@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,8 +16,8 @@ from PIL import Image
 from kie_simulator.artwork import render_cover, render_plain
 from kie_simulator.audio import render_mp3, render_wav
 from kie_simulator.callbacks import may_deliver
+from kie_simulator.catalogue import models
 from kie_simulator.clock import Clock
-from kie_simulator.market import result_roles
 from kie_simulator.server import write_atomically
 from kie_simulator.signing import signature
 from kie_simulator.simulation import without_secrets
@@ -91,10 +92,36 @@ def test_urls_in_a_recorded_request_lose_their_query() -> None:
         ("gpt-image-2-text-to-image", ("image",)),
         ("wan/2-5-image-to-video", ("video",)),
         ("elevenlabs/sound-effect-v2", ("audio",)),
+        ("elevenlabs/speech-to-text", ()),
     ],
 )
-def test_a_market_model_makes_what_its_name_says(model: str, roles: tuple[str, ...]) -> None:
-    assert result_roles(model) == roles
+def test_a_market_model_makes_what_the_catalogue_says(model: str, roles: tuple[str, ...]) -> None:
+    assert models()[model].files == roles
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "credits"),
+    [
+        ("ai-music-api/generate", {"model": "V6"}, 12),
+        ("ai-music-api/cover-generate", {}, 0),
+        ("ai-music-api/separate-vocals", {"type": "split_stem_advanced"}, 20),
+        ("veo-3-1", {"prompt": "x"}, 60),
+        ("veo-3-1", {"prompt": "x", "model": "veo3", "resolution": "4k"}, 370),
+        ("runway", {"duration": 5, "quality": "1080p"}, 30),
+        ("wan/2-5-text-to-video", {"duration": "10", "resolution": "1080p"}, 200),
+        ("kling-2.6/text-to-video", {"duration": "5", "sound": True}, 110),
+        ("ai-music-api/suno-recovery-audio", {}, 18),
+    ],
+)
+def test_the_catalogue_prices_a_request_by_its_tier_and_its_seconds(
+    model: str, given: dict[str, Any], credits: float
+) -> None:
+    assert models()[model].price(given) == credits
+
+
+def test_the_catalogue_names_every_model_of_october_2026() -> None:
+    assert len(models()) == 244
+    assert sum(model.live for model in models().values()) == 218
 
 
 def test_a_prompt_gives_a_title_of_its_significant_words() -> None:

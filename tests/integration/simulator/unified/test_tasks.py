@@ -1,0 +1,201 @@
+"""Every operation of the unified form: it is created, read to its end, priced and refused as KIE's pages say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from kie_simulator.server import SimulatorServer
+from kie_simulator_client import UNIFIED_SONG as SONG
+from kie_simulator_client import Kie
+
+UPLOAD = "https://files.example.com/song.mp3"
+TEXT = {"title": "Rain", "negative_tags": "metal"}
+SECTION = {"full_lyrics": "la", "infill_start_s": 0, "infill_end_s": 12.5, "prompt": "x", "tags": "pop", "title": "x"}
+# model: input beside the ids of a song, credits, where the result is in resultJson (KIE's reference, sections b, c, f)
+OPERATIONS: dict[str, tuple[dict[str, Any], float, str]] = {
+    "ai-music-api/generate": (SONG, 12, "data"),
+    "ai-music-api/extend": ({"model": "V6", "audio_id": "$"}, 12, "data"),
+    "ai-music-api/upload-and-cover-audio": ({"upload_url": UPLOAD, "instrumental": False, "model": "V6"}, 12, "data"),
+    "ai-music-api/upload-and-extend-audio": ({"upload_url": UPLOAD, "model": "V6_WILD"}, 12, "data"),
+    "ai-music-api/add-instrumental": (TEXT | {"upload_url": UPLOAD, "tags": "pop"}, 12, "data"),
+    "ai-music-api/add-vocals": (TEXT | {"upload_url": UPLOAD, "style": "pop"}, 12, "data"),
+    "ai-music-api/replace-section": (SECTION | {"task_id": "$", "audio_id": "$"}, 5, "data"),
+    "ai-music-api/mashup": (
+        {"upload_url_list": [UPLOAD, UPLOAD], "model": "V6", "style": "pop", "title": "x"},
+        12,
+        "data",
+    ),
+    "ai-music-api/sounds": ({"prompt": "a door", "model": "V6"}, 2.5, "data"),
+    "ai-music-api/generate-lyrics": ({"prompt": "coffee"}, 0.4, "resultObject"),
+    "ai-music-api/convert-to-wav-format": ({"task_id": "$", "audio_id": "$"}, 0.4, "resultUrls"),
+    "ai-music-api/create-music-video": ({"task_id": "$", "audio_id": "$"}, 2, "resultUrls"),
+    "ai-music-api/cover-generate": ({"task_id": "$"}, 0, "resultUrls"),
+    "ai-music-api/separate-vocals": (
+        {"type": "separate_vocal", "task_id": "$", "audio_id": "$"},
+        10,
+        "resultUrls",
+    ),
+    "ai-music-api/suno-recovery-audio": ({"task_id": "$"}, 18, "data"),
+    "ai-music-api/validation-phrase": (
+        {"voice_url": UPLOAD, "vocal_start_s": 0, "vocal_end_s": 9},
+        0,
+        "validateInfo",
+    ),
+    "veo-3-1": ({"prompt": "x"}, 60, "resultUrls"),
+    "runway": ({"prompt": "x", "duration": 5, "quality": "720p"}, 12, "resultUrls"),
+    "runway/gen4-aleph": ({"prompt": "x", "video_url": UPLOAD}, 110, "resultUrls"),
+    "4o-image-api": ({"prompt": "x", "size": "1:1"}, 6, "resultUrls"),
+    "flux1-kontext": ({"prompt": "x"}, 5, "resultUrls"),
+    "nano-banana-2-1": ({"prompt": "x"}, 4, "resultUrls"),
+}
+SUNO_MEMBERS = {"status", "operationType", "type", "parentMusicId"}
+
+
+def filled(given: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
+    return {name: ids[name] if value == "$" else value for name, value in given.items()}
+
+
+def finished(simulator: SimulatorServer, kie: Kie, model: str) -> Any:
+    """Create a task of a model, let it end and return its record."""
+    given = OPERATIONS[model][0]
+    if "$" in given.values():
+        given = filled(given, kie.song_ids(simulator))
+    task_id = kie.create(model, given)["data"]["taskId"]
+    simulator.control.advance(1000)
+    return kie.record(task_id)
+
+
+@pytest.mark.parametrize("model", OPERATIONS)
+def test_a_task_of_every_operation_runs_to_success_and_says_what_it_cost(
+    simulator: SimulatorServer, kie: Kie, model: str
+) -> None:
+    given, credits, member = OPERATIONS[model]
+    before = kie.get("/chat/credit")["data"]
+    answer = kie.create(model, filled(given, kie.song_ids(simulator)))
+    assert answer["code"] == 200, answer
+    assert answer["data"]["recordId"] == answer["data"]["taskId"]
+    waiting = kie.record(answer["data"]["taskId"])
+    assert (waiting["state"], waiting["successFlag"], waiting["resultJson"]) == ("waiting", 0, "")
+    assert waiting["response"] is None
+
+    simulator.control.advance(1000)
+    record = kie.record(answer["data"]["taskId"])
+    assert (record["state"], record["successFlag"], record["creditsConsumed"]) == ("success", 1, credits)
+    made = json.loads(record["resultJson"])
+    assert made == record["response"]
+    assert made[member]
+    assert json.loads(json.loads(record["param"])["input"])
+    assert (set(record) >= SUNO_MEMBERS) == model.startswith("ai-music-api/")
+    assert kie.get("/chat/credit")["data"] == pytest.approx(before - credits)
+
+
+@pytest.mark.parametrize("model", ["ai-music-api/generate", "ai-music-api/convert-to-wav-format", "veo-3-1"])
+def test_a_failed_task_says_so_with_a_numeric_text_and_costs_nothing(
+    simulator: SimulatorServer, kie: Kie, model: str
+) -> None:
+    before = kie.get("/chat/credit")["data"]
+    simulator.control.add_fault("task", "try_again", model=model)
+    record = finished(simulator, kie, model)
+    assert (record["state"], record["successFlag"], record["failCode"]) == ("fail", 3, "400")
+    assert "try again" in record["failMsg"]
+    assert (record["creditsConsumed"], record["resultJson"]) == (0, "")
+    assert kie.get("/chat/credit")["data"] == before
+    assert [charge["refunded"] for charge in simulator.control.ledger()] == [True]
+
+
+def test_a_song_has_the_members_that_were_recorded(simulator: SimulatorServer, kie: Kie) -> None:
+    record = finished(simulator, kie, "ai-music-api/sounds")
+    made = json.loads(record["resultJson"])
+    assert (made["code"], made["msg"], made["task_id"]) == (200, "success", record["taskId"])
+    assert set(made["data"][0]) == {
+        *("id", "title", "duration", "audio_url", "stream_audio_url", "image_url"),
+        *("model_name", "prompt", "tags", "createTime"),
+    }
+    assert (record["type"], record["status"], record["parentMusicId"]) == ("chirp-hawk", "SUCCESS", "")
+
+
+def test_v6_makes_the_length_that_is_asked_for_and_v6_mini_its_own(simulator: SimulatorServer, kie: Kie) -> None:
+    lengths = {}
+    for version in ("V6", "V6_WILD", "V6_MINI"):
+        task_id = kie.create("ai-music-api/generate", SONG | {"model": version, "duration": 30})["data"]["taskId"]
+        simulator.control.advance(1000)
+        lengths[version] = [song["duration"] for song in kie.record(task_id)["response"]["data"]]
+    assert all(28.8 <= length <= 30.4 for length in lengths["V6"] + lengths["V6_WILD"])
+    assert all(185 <= length <= 204 for length in lengths["V6_MINI"])
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "word"),
+    [
+        ("V6", {"prompt": "x"}, "not supported"),
+        ("veo3", {"prompt": "x"}, "not supported"),
+        ("ai-music-api/generate", {"custom_mode": False, "instrumental": False, "prompt": "x"}, "model"),
+        ("ai-music-api/generate", SONG | {"model": "V3_5"}, "model"),
+        ("ai-music-api/generate", SONG | {"model": "V4", "style": "x" * 201}, "200"),
+        ("ai-music-api/generate", SONG | {"title": "x" * 81}, "80"),
+        ("ai-music-api/generate", SONG | {"title": ""}, "title"),
+        ("ai-music-api/generate", SONG | {"image_urls": [UPLOAD]}, "image_urls"),
+        ("ai-music-api/generate", SONG | {"duration": 361}, "duration"),
+        ("ai-music-api/generate", SONG | {"style": "", "lyrics": "", "prompt": "x"}, "At least one"),
+        ("ai-music-api/extend", {"model": "V6", "audio_id": "x", "instrumental": True, "lyrics": "x"}, "lyrics"),
+        ("ai-music-api/replace-section", SECTION, "One of these"),
+        ("ai-music-api/replace-section", SECTION | {"upload_url": UPLOAD, "model": "V6", "infill_end_s": 9}, "10"),
+        ("ai-music-api/separate-vocals", {"type": "split_stem"}, "One of these"),
+        ("ai-music-api/separate-vocals", {"type": "split_stem_advanced", "audio_url": UPLOAD}, "stem_name"),
+        ("ai-music-api/cover-generate", {"taskId": "x"}, "task_id"),
+        ("ai-music-api/generate-lyrics", {"prompt": "x" * 201}, "200"),
+        ("veo/get-1080p-video", {"task_id": "x"}, "taskId"),
+        ("veo-3-1", {"prompt": "x", "generation_type": "REFERENCE_2_VIDEO", "duration": 4}, "8 seconds"),
+        ("runway", {"prompt": "x", "duration": 10, "quality": "1080p"}, "1080p"),
+        ("4o-image-api", {"size": "1:1"}, "One of these"),
+    ],
+)
+def test_a_request_against_the_pages_is_refused_and_costs_nothing(
+    simulator: SimulatorServer, kie: Kie, model: str, given: dict[str, Any], word: str
+) -> None:
+    answer = kie.create(model, given)
+    assert (answer["code"], answer["data"]) == (422, None)
+    assert word in answer["msg"]
+    assert simulator.control.ledger() == []
+
+
+def test_a_prompt_alone_is_refused_by_the_schemas_wording_and_may_be_accepted(
+    simulator: SimulatorServer, kie: Kie
+) -> None:
+    given = {"custom_mode": False, "instrumental": False, "model": "V6", "prompt": "rain"}
+    assert kie.create("ai-music-api/generate", given)["code"] == 422
+    assert kie.create("ai-music-api/generate", given | {"style": "rain"})["code"] == 200
+    simulator.control.set(prompt_only="accept")
+    assert kie.create("ai-music-api/generate", given)["code"] == 200
+
+
+def test_stems_and_sections_are_made_from_a_file_too(kie: Kie) -> None:
+    given = {"type": "split_stem", "audio_url": UPLOAD}
+    assert kie.create("ai-music-api/separate-vocals", given)["code"] == 200
+    section = SECTION | {"upload_url": UPLOAD, "model": "V6"}
+    assert kie.create("ai-music-api/replace-section", section)["code"] == 200
+
+
+def test_what_is_made_from_a_video_or_from_stems_follows_its_task(simulator: SimulatorServer, kie: Kie) -> None:
+    video = finished(simulator, kie, "veo-3-1")["taskId"]
+    for model, given in (
+        ("veo/extend", {"task_id": video, "prompt": "x"}),
+        ("veo/get-1080p-video", {"taskId": video}),
+        ("veo/get-4k-video", {"task_id": video}),
+    ):
+        task_id = kie.create(model, given)["data"]["taskId"]
+        simulator.control.advance(1000)
+        assert kie.record(task_id)["response"]["resultUrls"][0].endswith(".mp4")
+    stems = finished(simulator, kie, "ai-music-api/separate-vocals")["taskId"]
+    assert kie.create("ai-music-api/generate-midi-from-audio", {"task_id": stems})["code"] == 200
+    assert kie.create("ai-music-api/generate-midi-from-audio", {"task_id": video})["code"] == 422
+
+
+def test_an_empty_account_gets_free_covers_and_nothing_else(simulator: SimulatorServer, kie: Kie) -> None:
+    ids = kie.song_ids(simulator)
+    simulator.control.set_credits(0)
+    assert kie.create("ai-music-api/cover-generate", {"task_id": ids["task_id"]})["code"] == 200
+    assert kie.create("ai-music-api/generate", SONG)["code"] == 402
