@@ -1,14 +1,8 @@
-"""The stack that a benchmark measures: Airflow's processes, the simulator, a local S3, metadata in a real Postgres.
-
-On SQLite a writing request blocks the api-server while it waits for the lock; on a busy machine that is what
-would be measured.
-"""
+"""The stack that a benchmark measures: Airflow's processes, the simulator, S3, and metadata in PostgreSQL."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,20 +22,10 @@ def postgres_stack(dag_files: Sequence[Path], airflow: dict[str, str]) -> Iterat
     :param dag_files: its DAGs.
     :param airflow: further settings of Airflow, as environment variables.
     """
-    from integration.databases import postgres_server
     from local_stack.running import running_stack
 
-    with postgres_server() as url, tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as dags:
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as dags:
         for file in dag_files:
             shutil.copy(file, dags)
-        database = url.replace("postgresql://", "postgresql+psycopg://")
-        connections = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
-        }
-        migrate = [str(Path(sys.executable).parent / "airflow"), "db", "migrate"]  # a local stack prepares SQLite only
-        subprocess.run(
-            migrate, env={**os.environ, **connections, "AIRFLOW_HOME": home}, check=True, capture_output=True
-        )
-        with running_stack(Path(home), dags=Path(dags), airflow={**connections, **airflow}) as running:
-            yield running, url
+        with running_stack(Path(home), dags=Path(dags), airflow=airflow) as running:
+            yield running, running.database_url("airflow")

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/waiting_tasks.py [--numbers 10 1000] [--seconds 60]
 
-One stack with callbacks on and its metadata database on a real Postgres (Debian's package), one triggerer. Songs that
+One stack with callbacks on and its metadata database in PostgreSQL, one triggerer. Songs that
 never end are waited for by deferred sensors; nothing else goes on. Counted in a quiet window: transactions of the
 database (all of Airflow's processes), requests to the api-server, and reads that reach the KIE simulator, each per
 second; and the triggerer's CPU seconds per second. What grows with the number can only come from waiting.

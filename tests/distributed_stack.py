@@ -1,6 +1,6 @@
 """The distributed stack without containers: what docker-compose.yaml starts, with the environment that it gives.
 
-Postgres and Redis are Debian's. Every other process runs the command of its service, in the environment of its
+Postgres is the lock's, Redis Debian's. Every other process runs the command of its service, in the environment of its
 service; :class:`Here` is all that differs, since containers have addresses and folders of their own.
 """
 

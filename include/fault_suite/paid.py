@@ -45,7 +45,7 @@ class PaidRequests:
     def _ledgers(self) -> tuple[Ledger, ...]:
         """Return both: a stack has its entries in one of them, and the other one is empty."""
         settings, secrets = self.running.settings, self.running.secrets
-        database = Store(f"sqlite:///{settings.airflow_home.resolve()}/kie/creates.db")
+        database = Store(self.running.limiter_store)
         client = boto3.client(
             "s3",
             endpoint_url=self.running.state.urls["s3"],

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from local_stack.environment import airflow_environment, base_environment, port_of
+from local_stack.environment import airflow_environment, base_environment
 from local_stack.parts import airflow_command
+from local_stack.ports import port_of
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings, local_folder, up_settings
 from local_stack.state import FILE, StackState, read_state

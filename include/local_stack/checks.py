@@ -30,7 +30,7 @@ FULL_ONLY = ("faults", "distributed")
 """Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
 STACKS = ("system", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
-NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server", "initdb")}
+NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server",)}
 """Programs without which a part is left out, which is reported, unless it is named."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""

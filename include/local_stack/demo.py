@@ -19,7 +19,7 @@ from local_stack.demo_progress import STEPS, Progress
 from local_stack.demo_report import report
 from local_stack.failure import explain
 from local_stack.secret_keys import keep_secrets
-from local_stack.settings import demo_settings
+from local_stack.settings import add_sqlite, demo_settings
 from local_stack.stack import Stack, StackFailed
 from local_stack.state import StackState
 from local_stack.timeout import Timeout
@@ -47,17 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=float, default=8.0, help="simulated seconds in a second; a cover takes 30 to 60 (default: 8)"
     )
+    add_sqlite(parser)
     parser.epilog = "It always uses the simulator, whatever keys are set: nothing is paid."
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo.
 
-    :param options: ``songs``, ``keep``, ``speed``.
+    :param options: ``songs``, ``keep``, ``speed``, ``sqlite``.
     :return: exit code: 0 only when every song is archived.
     """
     began = time.monotonic()
-    settings = demo_settings(os.environ, options.speed)
+    settings = demo_settings(os.environ, options.speed, options.sqlite)
     console = Console(highlight=False)
     say(f"The demo runs in {settings.home}")
     if os.environ.get("KIE_API_KEY"):
@@ -174,6 +175,7 @@ class Demo:
 
 PART_WORDS: Mapping[str, str] = {
     "database": "Airflow's database is made",
+    "postgres": "PostgreSQL answers",
     "simulator": "the KIE simulator answers",
     "s3": "S3 answers",
     "api-server": "Airflow's UI answers",
@@ -201,7 +203,7 @@ def make_songs(simulator: str, titles: Sequence[str]) -> list[Song]:
 def phase(state: StackState | None) -> str:
     """Say what a stack is doing."""
     if state is None or state.phase == "starting":
-        waiting = sorted(set(PART_WORDS) - set(state.seconds if state else ()) - {"database"})
+        waiting = sorted(set(PART_WORDS) - set(state.seconds if state else ()) - {"database", "postgres"})
         return f"the stack was starting (not up yet: {', '.join(waiting)})"
     return "the songs were on their way"
 

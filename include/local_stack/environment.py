@@ -7,14 +7,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from local_stack import postgres
+from local_stack.ports import port_of
 from local_stack.processes import MARK
 from local_stack.secret_keys import StackSecrets
 from local_stack.settings import KIE_HOST, StackSettings
 
 LOOPBACK = ("127.0.0.1", "localhost")
 SIMULATOR_KEY = "sim-key"
+LIMITER = "kie_limiter"
+"""The connection to the database in which the limiter counts."""
 
 # Airflow's own names for what makes a stack on one machine quick and closed; the reason is beside each.
 AIRFLOW: Mapping[str, str] = {
@@ -78,7 +81,7 @@ def airflow_environment(
     :param settings: the stack.
     :param secrets: its secrets.
     :param port: port of the api-server.
-    :param urls: addresses of ``simulator`` and ``s3``, where these are local.
+    :param urls: addresses of ``postgres``, ``simulator`` and ``s3``, where these are local.
     :param person: the person's environment, for their key and their ``[kie]`` settings.
     """
     url = f"http://127.0.0.1:{port}"
@@ -96,10 +99,25 @@ def airflow_environment(
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
         "AIRFLOW__KIE__BUCKET": settings.bucket,
         "AIRFLOW__KIE__PREFIX": settings.prefix,
+        **database_settings(settings, secrets, urls),
         **(_own_settings(person) if settings.real_kie else {}),
         **kie_connection(settings, secrets, port, urls, person),
         **aws_connection(settings, secrets, urls, person),
         **settings.airflow,
+    }
+
+
+def database_settings(settings: StackSettings, secrets: StackSecrets, urls: Mapping[str, str]) -> dict[str, str]:
+    """Return where Airflow keeps its own data, and the connection by which the limiter finds its database."""
+    if settings.sqlite:
+        return {}
+    server = {"login": postgres.USER, "password": secrets.database_password, "host": "127.0.0.1"}
+    limiter = {"conn_type": "postgres", **server, "port": port_of(urls["postgres"]), "schema": "limiter"}
+    url = postgres.url_of(urls["postgres"], secrets.database_password, "airflow", scheme="postgresql+psycopg")
+    return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
+        f"AIRFLOW_CONN_{LIMITER.upper()}": json.dumps(limiter),
     }
 
 
@@ -108,8 +126,9 @@ def kie_connection(
 ) -> dict[str, str]:
     """Return ``kie_default`` as an environment variable: the simulator, which calls back, or the real KIE."""
     name = "AIRFLOW_CONN_KIE_DEFAULT"
+    limits = {} if settings.sqlite else {"limiter_conn_id": LIMITER}
     if not settings.real_kie:
-        extra = {"webhook_secret": secrets.webhook_secret, "callback_url": f"http://127.0.0.1:{port}"}
+        extra = {**limits, "webhook_secret": secrets.webhook_secret, "callback_url": f"http://127.0.0.1:{port}"}
         connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
         return {
             name: json.dumps(connection),
@@ -119,7 +138,8 @@ def kie_connection(
         }
     if person.get(name):
         return {name: person[name]}
-    return {name: json.dumps({"conn_type": "kie", "host": KIE_HOST, "password": person["KIE_API_KEY"]})}
+    real = {"conn_type": "kie", "host": KIE_HOST, "password": person["KIE_API_KEY"]}
+    return {name: json.dumps({**real, "extra": limits})}
 
 
 def aws_connection(
@@ -147,11 +167,3 @@ def _own_settings(person: Mapping[str, str]) -> dict[str, str]:
     """Return what a person who works with their own account says to Airflow: connections, variables, ``[kie]``."""
     wanted = ("AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__KIE__")
     return {name: value for name, value in person.items() if name.startswith(wanted)}
-
-
-def port_of(url: str) -> int:
-    """Return the port in the address of a local server."""
-    port = urlsplit(url).port
-    if port is None:
-        raise ValueError(f"{url} names no port")
-    return port

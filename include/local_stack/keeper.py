@@ -22,10 +22,11 @@ from local_stack.environment import airflow_environment, base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.health import unhealthy
 from local_stack.part import Part
-from local_stack.parts import airflow_command, airflow_parts, simulator_part
+from local_stack.parts import airflow_command, airflow_parts, clear_up, simulator_part
 from local_stack.ports import ReservedPort
+from local_stack.postgres import postgres_part
 from local_stack.processes import end, kill_remaining, start
-from local_stack.s3 import PORTS, remove_sockets, s3_part
+from local_stack.s3 import PORTS, s3_part
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
@@ -34,7 +35,7 @@ from local_stack.timeout import Timeout
 KEEP = b"k"
 START_SECONDS = 120.0
 # Airflow's own processes first, while what they talk to still answers.
-STOP_ORDER = (("scheduler", "triggerer", "dag-processor", "database"), ("api-server", "simulator", "s3"))
+STOP_ORDER = (("scheduler", "triggerer", "dag-processor", "database"), ("api-server", "simulator", "s3"), ("postgres",))
 
 
 class StopRequested(Exception):
@@ -97,7 +98,7 @@ class Keeper:
         """See that a guardian is there; what killed one may kill this process next."""
         if self.guardian and os.waitpid(self.guardian, os.WNOHANG)[0] == 0:
             return
-        self.guardian = fork_guardian(self.stack_id, own_session=True, afterwards=lambda: remove_sockets(self.settings))
+        self.guardian = fork_guardian(self.stack_id, own_session=True, afterwards=lambda: clear_up(self.settings))
         self.state = replace(self.state, guardian=ProcessMark.of(self.guardian))
         write_state(self.settings.home, self.state)
 
@@ -111,8 +112,16 @@ class Keeper:
         servers += [] if settings.real_s3 else [s3_part(settings, base, secrets, self.hold_ports(PORTS))]
         for part in servers:
             self.start(part)
+        fresh = database.prepare(settings, secrets)
+        if not settings.sqlite:
+            servers.append(
+                postgres_part(settings.postgres_dir, base, self.hold_port().number, durable=settings.real_kie)
+            )
+            self.start(servers[-1])
         blind = {"simulator": "http://127.0.0.1:1", "s3": "http://127.0.0.1:1"}
-        self.prepare_database(airflow_environment(base, settings, secrets, 1, blind, os.environ))
+        self.prepare_database(
+            lambda: airflow_environment(base, settings, secrets, 1, blind | self.state.urls, os.environ), fresh
+        )
         for part in servers:
             self.wait_for(part.name, lambda part=part: self.address_of(part))  # type: ignore[misc]
         for attempt in range(3):
@@ -152,17 +161,34 @@ class Keeper:
         self.wait_for("airflow", lambda: not unhealthy(url), explain=lambda: ", ".join(unhealthy(url)))
         return True
 
-    def prepare_database(self, environment: dict[str, str]) -> None:
-        """Bring Airflow's database to today's version, where it is not."""
-        fresh = not database.exists(self.settings)
+    def prepare_database(self, environment: Callable[[], dict[str, str]], fresh: bool) -> None:
+        """Bring Airflow's database to today's version, where it is not.
+
+        :param environment: that of Airflow, once its database answers.
+        :param fresh: the database holds nothing yet, so that it becomes the template of further stacks.
+        """
         if not database.needs_migration(self.settings):
             return
-        self.start(Part("database", lambda _url: airflow_command("db", "migrate"), environment))
+        server = self.parts.get("postgres")
+        if server:
+            self.wait_for("postgres", lambda: self.address_of(server))
+        self.start(Part("database", lambda _url: airflow_command("db", "migrate"), environment()))
         migration = self.children["database"]
         self.wait_for("database", lambda: migration.poll() == 0, may_end=("database",))
         del self.children["database"]
         self.state = replace(self.state, parts={k: mark for k, mark in self.state.parts.items() if k != "database"})
-        database.was_migrated(self.settings, fresh=fresh)
+        database.was_migrated(self.settings)
+        if fresh:
+            self.stop("postgres")
+            database.make_template(self.settings)
+            if server:
+                self.start(server)
+
+    def stop(self, *names: str) -> None:
+        """Ask parts to end, side by side, and kill what does not."""
+        for number in {self.parts[name].ends_by for name in names if name in self.children}:
+            asked = [name for name in names if name in self.children and self.parts[name].ends_by == number]
+            end((self.children[name] for name in asked), self.settings.grace, number)
 
     def start(self, part: Part) -> None:
         """Start a part, for the first time or again at its former address."""
@@ -252,9 +278,9 @@ class Keeper:
         self.state = replace(self.state, failed_part=part)
         self.tell("stopping", message)
         for names in STOP_ORDER:
-            end((self.children[name] for name in names if name in self.children), self.settings.grace)
+            self.stop(*names)
         left = kill_remaining(self.stack_id, os.getsid(0), spare=[self.guardian])
-        remove_sockets(self.settings)
+        clear_up(self.settings)
         if left:
             print(f"Could not end: {', '.join(left)}", flush=True)
 

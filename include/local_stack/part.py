@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ class Part:
     :param command: program and arguments; ``url`` is its former address when it is started again, else None.
     :param environment: its whole environment.
     :param address: reads its address from what it wrote since its start, or None when it has no say in that.
+    :param ends_by: the signal that asks it to end without waiting for its clients.
     """
 
     name: str
     command: Callable[[str | None], list[str]]
     environment: Mapping[str, str]
     address: Callable[[str], str | None] | None = None
+    ends_by: signal.Signals = signal.SIGTERM

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from local_stack.environment import SIMULATOR_KEY, port_of
+from local_stack import postgres
+from local_stack.environment import SIMULATOR_KEY
 from local_stack.part import Part
+from local_stack.ports import port_of
+from local_stack.s3 import remove_sockets
 from local_stack.secret_keys import StackSecrets
 from local_stack.settings import StackSettings
 
@@ -55,6 +58,15 @@ def airflow_parts(environment: Mapping[str, str]) -> list[Part]:
 def airflow_command(*arguments: str) -> list[str]:
     """Return a command of this environment's Airflow; by module, since a script's first line bears no long path."""
     return [sys.executable, "-m", "airflow", *arguments]
+
+
+def clear_up(settings: StackSettings) -> None:
+    """Remove what killed parts of a stack have left outside its folder.
+
+    :param settings: the stack, none of whose processes runs any more.
+    """
+    remove_sockets(settings)
+    postgres.clear_up(settings.postgres_dir)
 
 
 def _constant(command: list[str]) -> Callable[[str | None], list[str]]:

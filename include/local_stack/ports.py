@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from urllib.parse import urlsplit
 
 
 class ReservedPort:
@@ -31,3 +32,11 @@ class ReservedPort:
     def release(self) -> None:
         """Stop holding the port; nobody needs it."""
         self._socket.close()
+
+
+def port_of(url: str) -> int:
+    """Return the port in the address of a local server."""
+    port = urlsplit(url).port
+    if port is None:
+        raise ValueError(f"{url} names no port")
+    return port

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -75,15 +76,16 @@ def kill_remaining(stack_id: str, session: int | None, spare: Collection[int] = 
     return []
 
 
-def end(children: Iterable[subprocess.Popen[bytes]], grace: float) -> None:
+def end(children: Iterable[subprocess.Popen[bytes]], grace: float, number: signal.Signals = signal.SIGTERM) -> None:
     """Ask processes to end, wait, then kill those that did not.
 
     :param children: processes started by :func:`start`.
     :param grace: seconds for all of them together.
+    :param number: the signal that asks.
     """
     running = [child for child in children if child.poll() is None]
     for child in running:
-        child.terminate()
+        child.send_signal(number)
     deadline = time.monotonic() + grace
     for child in running:
         try:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
-PACKAGES: Mapping[str, str] = MappingProxyType(
-    {"redis-server": "redis-server", "initdb": "postgresql", "postgres": "postgresql"}
-)
+PACKAGES: Mapping[str, str] = MappingProxyType({"redis-server": "redis-server"})
 """Debian's package of each program."""
-_POSTGRES = Path("/usr/lib/postgresql")
-"""Debian keeps Postgres' servers outside the PATH, in a folder for each version."""
 
 
 def program(name: str) -> str | None:
-    """Return a program's path, the newest version's where there are several; None where it is not installed.
+    """Return a program's path; None where it is not installed.
 
     :param name: one of :data:`PACKAGES`.
     """
-    versions = sorted(_POSTGRES.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]))
-    return shutil.which(name) or (str(versions[-1]) if versions else None)
+    return shutil.which(name)
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:

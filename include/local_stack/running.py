@@ -12,7 +12,9 @@ from pathlib import Path
 from kie_simulator.control_client import ControlClient
 from local_stack.airflow_api import AirflowApi
 from local_stack.bucket import BucketPath, s3_client
-from local_stack.environment import airflow_environment, base_environment, port_of
+from local_stack.environment import airflow_environment, base_environment
+from local_stack.ports import port_of
+from local_stack.postgres import url_of
 from local_stack.secret_keys import StackSecrets, keep_secrets
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
@@ -51,6 +53,19 @@ class RunningStack:
     def bucket(self) -> BucketPath:
         """The archive's bucket."""
         return BucketPath(s3_client(self.state.urls["s3"], self.secrets), self.settings.bucket)
+
+    def database_url(self, name: str) -> str:
+        """Return the URL of a database of the stack's PostgreSQL, with its password.
+
+        :param name: ``airflow`` or ``limiter``.
+        """
+        return url_of(self.state.urls["postgres"], self.secrets.database_password, name)
+
+    @property
+    def limiter_store(self) -> str:
+        """The URL of the database in which the limiter counts."""
+        file = f"sqlite:///{self.settings.airflow_home}/kie/creates.db"
+        return file if self.settings.sqlite else self.database_url("limiter")
 
     @property
     def secrets(self) -> StackSecrets:

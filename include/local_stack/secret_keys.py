@@ -19,6 +19,7 @@ class StackSecrets:
     :param session_key: signs the UI's sessions.
     :param s3_access_key: user of the local S3.
     :param s3_secret_key: password of the local S3.
+    :param database_password: of the stack's PostgreSQL.
     :param webhook_secret: signs the simulator's callbacks.
     """
 
@@ -27,6 +28,7 @@ class StackSecrets:
     session_key: str
     s3_access_key: str
     s3_secret_key: str
+    database_password: str
     webhook_secret: str
 
 
@@ -43,6 +45,7 @@ def keep_secrets(home: Path) -> StackSecrets:
             session_key=secrets.token_urlsafe(32),
             s3_access_key=f"local{secrets.token_hex(6)}",
             s3_secret_key=secrets.token_urlsafe(32),
+            database_password=secrets.token_urlsafe(32),
             webhook_secret=secrets.token_urlsafe(32),
         )
         home.mkdir(parents=True, exist_ok=True)

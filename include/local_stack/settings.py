@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ class StackSettings:
     :param speed: how many simulated seconds pass on the simulator in one second.
     :param restart: start a part again that ended by itself; otherwise the stack fails and stops.
     :param grace: seconds that each part gets to end by itself when the stack stops.
+    :param sqlite: keep Airflow's database in an SQLite file instead of a PostgreSQL of the stack's own.
     :param airflow: further environment variables for Airflow's processes, over the stack's own.
     """
 
@@ -56,6 +58,7 @@ class StackSettings:
     speed: float = 1.0
     restart: bool = False
     grace: float = 1.5
+    sqlite: bool = False
     airflow: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +81,11 @@ class StackSettings:
         """Folder in which the local S3 keeps what is stored, in files of its own."""
         return self.home / "s3"
 
+    @property
+    def postgres_dir(self) -> Path:
+        """Folder of the stack's PostgreSQL."""
+        return self.home / "postgres"
+
     def dumps(self) -> str:
         """Return the settings as JSON; they hold no secret."""
         return json.dumps(asdict(self), default=str, indent=1)
@@ -93,15 +101,17 @@ def local_folder(project: Path = PROJECT) -> Path:
     return Path(os.environ.get("KIE_STACK_DIR") or project / ".local").resolve()
 
 
-def up_settings(environment: Mapping[str, str]) -> StackSettings:
+def up_settings(environment: Mapping[str, str], sqlite: bool = False) -> StackSettings:
     """Return the settings of ``./run up``: real KIE and S3 where a person gave a key and AWS settings.
 
     :param environment: the person's environment: KIE_API_KEY or AIRFLOW_CONN_KIE_DEFAULT, AWS settings,
         KIE_BUCKET, KIE_PREFIX, KIE_DAGS_FOLDER.
+    :param sqlite: see :class:`StackSettings`.
     """
     real_kie = any(environment.get(name) for name in ("KIE_API_KEY", "AIRFLOW_CONN_KIE_DEFAULT"))
     return replace(
         _from_environment(local_folder(), environment),
+        sqlite=sqlite,
         real_kie=real_kie,
         real_s3=real_kie and any(environment.get(name) for name in AWS_SIGNS),
         restart=True,
@@ -109,9 +119,18 @@ def up_settings(environment: Mapping[str, str]) -> StackSettings:
     )
 
 
-def demo_settings(environment: Mapping[str, str], speed: float) -> StackSettings:
+def add_sqlite(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--sqlite`` to a command that starts a stack."""
+    parser.add_argument(
+        "--sqlite",
+        action="store_true",
+        help="keep Airflow's database in an SQLite file, whose writers wait for each other: for looking around",
+    )
+
+
+def demo_settings(environment: Mapping[str, str], speed: float, sqlite: bool = False) -> StackSettings:
     """Return the settings of ``./run demo``: a fresh folder, always the simulator, whatever keys are set."""
-    return replace(_from_environment(fresh_folder("demo"), environment), speed=speed)
+    return replace(_from_environment(fresh_folder("demo"), environment), speed=speed, sqlite=sqlite)
 
 
 def _from_environment(home: Path, environment: Mapping[str, str]) -> StackSettings:

@@ -17,9 +17,8 @@ from typing import Self
 import psutil  # type: ignore[import-untyped]
 
 from local_stack.keeper import KEEP
-from local_stack.parts import INCLUDE
+from local_stack.parts import INCLUDE, clear_up
 from local_stack.processes import MARK, kill_remaining
-from local_stack.s3 import remove_sockets
 from local_stack.settings import StackSettings
 from local_stack.state import StackState, read_state, start_of, this_boot
 
@@ -163,7 +162,7 @@ def stop_kept(home: Path, state: StackState, seconds: float = 25.0) -> list[str]
             keeper.wait(5)
     _wait_for_guardian(state)
     left = kill_remaining(state.stack_id, _orphaned_session(state))
-    remove_sockets(StackSettings(home))
+    clear_up(StackSettings(home))
     (home / "stack.json").unlink(missing_ok=True)
     return left
 

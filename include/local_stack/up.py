@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local_stack.failure import explain
-from local_stack.settings import StackSettings, up_settings
+from local_stack.settings import StackSettings, add_sqlite, up_settings
 from local_stack.stack import Stack, StackFailed, stop_kept
 from local_stack.state import StackState, read_state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options: it has none; keys and bucket come from the environment."""
+    """Add the command's options; keys and bucket come from the environment."""
+    add_sqlite(parser)
     parser.epilog = (
         "With KIE_API_KEY set, Airflow asks the real KIE; with AWS settings beside it (AWS_PROFILE, "
         "AWS_ACCESS_KEY_ID, …) it archives into the bucket that KIE_BUCKET names. "
@@ -25,12 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(_options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Start the stack unless it runs, and say where it is.
 
+    :param options: ``sqlite``.
     :return: exit code: 0 when the stack is up, 1 when a part failed.
     """
-    settings = up_settings(os.environ)
+    settings = up_settings(os.environ, options.sqlite)
     settings.home.mkdir(parents=True, exist_ok=True)
     with _one_start_at_a_time(settings.home):
         state = read_state(settings.home)

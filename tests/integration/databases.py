@@ -1,4 +1,4 @@
-"""Real database servers for tests: Debian's Redis and Postgres, on free ports of 127.0.0.1, in temporary folders.
+"""Real database servers for tests: Debian's Redis and the lock's Postgres, on loopback, in temporary folders.
 
 >>> with postgres_server() as url:
 ...     psycopg.connect(url)
@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from local_stack import postgres
 from local_stack.programs import PACKAGES, program
 from unused_ports import unused_port
 
@@ -38,10 +37,11 @@ def redis_server(password: str = PASSWORD) -> Iterator[str]:
 
     :param password: as a URL has it.
     """
-    program, port = _program("redis-server"), unused_port()
+    redis, port = program("redis-server"), unused_port()
+    assert redis, f"This test runs a real redis-server: apt-get install {PACKAGES['redis-server']}"
     settings = f'bind 127.0.0.1\nport {port}\nsave ""\nappendonly no\nrequirepass {unquote(password)}\n'
     with tempfile.TemporaryDirectory(prefix="redis-") as folder, (Path(folder) / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen([redis, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
         assert process.stdin is not None
         process.stdin.write(settings.encode())
         process.stdin.close()
@@ -54,56 +54,30 @@ def redis_server(password: str = PASSWORD) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_server(user: str = "kie", password: str = PASSWORD, settings: Sequence[str] = ()) -> Iterator[str]:
-    """Make a Postgres cluster, run it and give the URL of its database.
+def postgres_server(user: str = postgres.USER, password: str = PASSWORD, settings: Sequence[str] = ()) -> Iterator[str]:
+    """Make a Postgres cluster, run it and give the URL of its database ``airflow``.
 
     :param user: who owns it.
     :param password: theirs, as a URL has it.
     :param settings: further settings, such as ``max_connections=200``.
     """
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
-        folder, port = Path(name), unused_port()
-        data, log = folder / "data", folder / "log"
-        (folder / "password").write_text(unquote(password))
-        _hand_over(folder)
-        make = ["--pgdata", str(data), "--username", user, "--pwfile", str(folder / "password"), "--no-sync"]
-        done = subprocess.run(
-            _as_postgres("initdb", *make, "--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8"),
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
-        assert done.returncode == 0, done.stderr
-        options = ["-D", str(data), "-k", "", "-h", "127.0.0.1", "-p", str(port), "-F"]
-        options += [word for setting in settings for word in ("-c", setting)]
+        data, log, port = Path(name) / "data", Path(name) / "log", unused_port()
+        postgres.make_cluster(data, user)
+        postgres.set_password(data, unquote(password), user)
         with log.open("wb") as output:
-            process = subprocess.Popen(_as_postgres("postgres", *options), stdout=output, stderr=output, cwd=folder)
+            process = subprocess.Popen(
+                postgres.command_of(data, port, dict(setting.split("=", 1) for setting in settings)),
+                stdout=output,
+                stderr=output,
+                cwd=name,
+            )
             try:
                 _await_ready(process, log)
-                yield f"postgresql://{user}:{password}@127.0.0.1:{port}/postgres"
+                yield postgres.url_of(f"postgresql://127.0.0.1:{port}", unquote(password), "airflow", user)
             finally:
                 process.send_signal(signal.SIGINT)  # "fast": it does not wait for clients
                 process.wait(120)
-
-
-def _as_postgres(name: str, *arguments: str) -> list[str]:
-    """Return the command, as the user ``postgres`` if this is root: Postgres refuses to run as root."""
-    command = [_program(name), *arguments]
-    if os.geteuid() != 0:
-        return command
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--", *command]
-
-
-def _hand_over(folder: Path) -> None:
-    if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
-            shutil.chown(path, "postgres", "postgres")
-
-
-def _program(name: str) -> str:
-    found = program(name)
-    assert found, f"This test runs a real {name}, which is not installed: apt-get install {PACKAGES[name]}"
-    return found
 
 
 def _await_ready(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from fault_suite.stage import stage
-from integration.databases import postgres_server
 from local_stack.settings import PROJECT
 from monitoring.causes import CAPPED, CAUSES, CREDITS_ALERT, SOONER, TOGETHER, End, Scene, cap
 from monitoring_programs import HOW_TO_GET, Alert, program, prometheus, statsd_exporter
@@ -91,7 +87,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 @contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
-    """Start the local stack on Postgres, statsd_exporter, and once kie_ops has checked, Prometheus.
+    """Start the local stack, statsd_exporter, and once kie_ops has checked, Prometheus.
 
     Until then KieOpsNotRunning would be right: nothing was checked.
     """
@@ -99,19 +95,13 @@ def scene(folder: Path) -> Iterator[Scene]:
         program(needed)  # what is missing is reported before a minute is spent
     with ExitStack() as running:
         exporter = running.enter_context(statsd_exporter(MONITORING / "statsd_mapping.yml", folder))
-        database = running.enter_context(postgres_server()).replace("postgresql://", "postgresql+psycopg://")
         settings = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
             "AIRFLOW__KIE__OPS_EVERY_MINUTES": str(10 / SOONER),
             "AIRFLOW__KIE__EXPIRY_ALERT_DAYS": str(3 / SOONER),
             "AIRFLOW__KIE__CREDITS_ALERT": str(CREDITS_ALERT),
             "AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{CAPPED}",
             **statsd_environment(exporter.statsd_port),
         }
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]  # the local stack prepares SQLite only
-        environment = {**os.environ, **settings, "AIRFLOW_HOME": str(folder / "migration")}
-        subprocess.run(migrate, env=environment, check=True, capture_output=True)
         there = running.enter_context(stage(folder / "stack", settings))
         cap(there, 0, "POST")
         there.running.airflow.wait_for_dag("kie_ops")

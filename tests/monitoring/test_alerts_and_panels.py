@@ -1,6 +1,6 @@
 """The alert rules and the dashboard on the real programs: what each cause lets fire, and what a panel shows.
 
-Needs Prometheus (with promtool), statsd_exporter and Postgres; takes 15 to 20 minutes, since the rules wait for minutes
+Needs Prometheus (with promtool) and statsd_exporter; takes 15 to 20 minutes, since the rules wait for minutes
 even where every duration is divided by 30. So it runs where it is named: `./run test monitoring`.
 """
 

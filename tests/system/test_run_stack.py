@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from local_stack.health import unhealthy
 from local_stack.processes import members
 from local_stack.running import RunningStack
 from local_stack.settings import PROJECT
@@ -76,6 +78,17 @@ def session_ends(state: StackState) -> bool:
     return eventually(lambda: not members(state.stack_id, state.keeper.pid), "no process is left", seconds=30)
 
 
+def postgres_ends(folder: Path) -> bool:
+    """Wait until no process of PostgreSQL, whose clients have sessions of their own, works in a stack's folder."""
+
+    def working() -> list[str]:
+        found = (process.info["cwd"] or "" for process in psutil.process_iter(["cwd"]))
+        return [cwd for cwd in found if cwd.startswith(str(folder))]
+
+    eventually(lambda: not working(), "no process works in the folder of a stack", seconds=30)
+    return eventually(lambda: not list(folder.glob("*/postgres/postmaster.pid")), "what it left is removed")
+
+
 def answers(url: str) -> bool:
     """Say whether somebody answers at an address, whatever it is."""
     with contextlib.suppress(httpx.TransportError):
@@ -107,7 +120,7 @@ def test_an_interrupted_demo_leaves_no_process(folder: Path, number: signal.Sign
         state = wait_for_part(folder, "triggerer", process)
         process.send_signal(number)
         output, _ = process.communicate(timeout=TIMEOUT)
-    assert session_ends(state)
+    assert session_ends(state) and postgres_ends(folder)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
         assert "The demo was interrupted while the stack was starting" in output
@@ -120,7 +133,7 @@ def test_a_stack_whose_keeper_is_killed_leaves_no_process(folder: Path) -> None:
         output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert "keeper failed: The keeper ended with exit code -9." in output
-    assert session_ends(state)
+    assert session_ends(state) and postgres_ends(folder)
     eventually(lambda: not list(folder.glob("*/s3/ports.json")), "the sockets of the S3 server are removed")
 
 
@@ -139,9 +152,11 @@ def test_a_demo_says_which_part_failed_and_shows_its_log(folder: Path) -> None:
 
 def test_a_part_of_a_running_stack_that_is_killed_comes_back_where_it_was(stack: RunningStack) -> None:
     before = stack.state
-    stack.kill("s3")  # of all parts the one whose loss no other test on this stack notices
-    eventually(lambda: stack.state.parts["s3"] != before.parts["s3"], "S3 is started again")
+    for part in ("s3", "postgres"):  # of all parts those whose loss no other test on this stack notices
+        stack.kill(part)
+        eventually(lambda part=part: stack.state.parts[part] != before.parts[part], f"{part} is started again")  # type: ignore[misc]
     eventually(lambda: answers(before.urls["s3"]), "S3 answers where it was")
+    eventually(lambda: not unhealthy(before.urls["airflow"]), "Airflow has its database again")
     assert stack.state.urls == before.urls
 
 

@@ -163,7 +163,8 @@ def test_a_lost_answer_is_read_from_the_ledger_wherever_the_stack_keeps_it(tmp_p
     with moto_s3() as s3:
         s3.client().create_bucket(Bucket="archive")
         running: Any = SimpleNamespace(
-            settings=SimpleNamespace(airflow_home=tmp_path, bucket="archive", prefix="songs"),
+            settings=SimpleNamespace(bucket="archive", prefix="songs"),
+            limiter_store=f"sqlite:///{tmp_path}/kie/creates.db",
             secrets=SimpleNamespace(s3_access_key=s3.access_key, s3_secret_key=s3.secret_key),
             state=SimpleNamespace(urls={"s3": s3.endpoint_url}),
         )

@@ -18,7 +18,9 @@ from local_stack.settings import StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
 from s3_servers import moto_s3
 
-URLS = {"airflow": "http://127.0.0.1:4003", "simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
+URLS = {"airflow": "http://127.0.0.1:4003", "simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"} | {
+    "postgres": "postgresql://127.0.0.1:4004"
+}
 NOBODY = ProcessMark(os.getpid(), started=1_000_000.0)
 
 

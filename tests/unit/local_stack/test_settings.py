@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from local_stack import database
+from local_stack import database, postgres
 from local_stack.environment import airflow_environment, base_environment
 from local_stack.keeper import START_SECONDS
 from local_stack.parts import simulator_part
@@ -19,7 +19,11 @@ from local_stack.s3 import PORTS, s3_part
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import StackSettings, demo_settings, up_settings
 
-URLS = {"simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"}
+URLS = {
+    "simulator": "http://127.0.0.1:4001",
+    "s3": "http://127.0.0.1:4002",
+    "postgres": "postgresql://127.0.0.1:4004",
+}
 PERSON = {
     "KIE_API_KEY": "their-kie-key",
     "AWS_ACCESS_KEY_ID": "their-aws-key",
@@ -82,7 +86,7 @@ def test_a_demo_uses_the_simulator_whatever_keys_are_set() -> None:
 
 def test_another_airflow_of_the_person_is_left_alone() -> None:
     environment = environment_of(demo_settings(PERSON, speed=8), PERSON)
-    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in environment
+    assert "their" not in environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     assert "AIRFLOW__KIE__ARCHIVE_AUDIO" not in environment
     assert "WEED_JWT_SIGNING_KEY" not in environment
     assert environment["AIRFLOW_HOME"].startswith(os.environ["KIE_STACK_DIR"])
@@ -91,7 +95,9 @@ def test_another_airflow_of_the_person_is_left_alone() -> None:
 def test_with_their_own_account_a_persons_kie_settings_and_connections_count() -> None:
     environment = environment_of(up_settings(PERSON), PERSON)
     connection = json.loads(environment["AIRFLOW_CONN_KIE_DEFAULT"])
-    assert connection == {"conn_type": "kie", "host": "https://api.kie.ai", "password": "their-kie-key"}
+    assert connection == {"conn_type": "kie", "host": "https://api.kie.ai", "password": "their-kie-key"} | {
+        "extra": {"limiter_conn_id": "kie_limiter"}
+    }
     assert environment["AIRFLOW__KIE__ARCHIVE_AUDIO"] == "True"
     assert environment["AIRFLOW_CONN_KIE_LABEL_B"] == "kie://:other@"
     assert environment["AWS_ACCESS_KEY_ID"] == "their-aws-key"
@@ -153,22 +159,38 @@ def test_a_process_that_is_killed_while_secrets_are_made_leaves_none_that_are_ha
     assert keep_secrets(tmp_path) == keep_secrets(tmp_path)
 
 
+@pytest.mark.parametrize("sqlite", [True, False])
 def test_a_process_that_is_killed_while_the_database_is_copied_leaves_none_that_is_half_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite: bool
 ) -> None:
     def die(_source: object, target: Path) -> None:
-        target.write_bytes(b"SQLite format 3")
+        Path(target).write_bytes(b"half")
         raise Killed
 
-    settings = StackSettings(home=tmp_path / "stack")
-    (tmp_path / "template.db").write_bytes(b"SQLite format 3, and tables")
-    monkeypatch.setattr(database, "_template", lambda: tmp_path / "template.db")
+    settings = StackSettings(home=tmp_path / "stack", sqlite=sqlite)
+    template = tmp_path / "template"
+    if sqlite:
+        template.write_bytes(b"tables")
+    else:
+        postgres.make_cluster(template)
+    monkeypatch.setattr(database, "_template", lambda _settings: template)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(shutil, "copyfile", die)
-        database.needs_migration(settings)
+        database.prepare(settings, keep_secrets(settings.home))
     assert not database.exists(settings)
-    assert not database.needs_migration(settings)
-    assert (settings.airflow_home / "airflow.db").read_bytes() == b"SQLite format 3, and tables"
+    assert not database.prepare(settings, keep_secrets(settings.home))
+    assert database.exists(settings) and not database.needs_migration(settings)
+
+
+def test_airflow_and_the_limiter_have_databases_of_their_own_and_an_sqlite_stack_has_files(tmp_path: Path) -> None:
+    environment = environment_of(StackSettings(home=tmp_path), {})
+    limiter = json.loads(environment["AIRFLOW_CONN_KIE_LIMITER"])
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].endswith("@127.0.0.1:4004/airflow")
+    assert (limiter["host"], limiter["port"], limiter["schema"]) == ("127.0.0.1", 4004, "limiter")
+    assert json.loads(environment["AIRFLOW_CONN_KIE_DEFAULT"])["extra"]["limiter_conn_id"] == "kie_limiter"
+    files = environment_of(StackSettings(home=tmp_path, sqlite=True), {})
+    assert not [name for name in files if "SQL_ALCHEMY" in name or "LIMITER" in name]
+    assert "limiter" not in files["AIRFLOW_CONN_KIE_DEFAULT"]
 
 
 def test_two_stacks_have_different_secrets(tmp_path: Path) -> None:

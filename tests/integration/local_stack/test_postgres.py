@@ -1,0 +1,108 @@
+"""The PostgreSQL of stacks and tests: who gets in, and what a killed one leaves."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from local_stack import postgres
+from song_stack import eventually
+from unused_ports import unused_port
+
+
+@dataclass
+class Server:
+    """A cluster and its server.
+
+    :param data: the cluster's folder.
+    :param port: the server's.
+    :param process: the server.
+    """
+
+    data: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def connect(self, password: str = "right'") -> psycopg.Connection:
+        """Connect to Airflow's database."""
+        return psycopg.connect(postgres.url_of(f"postgresql://127.0.0.1:{self.port}", password, "airflow"))
+
+    def processes(self) -> list[int]:
+        """Return all its processes; each works in the cluster's folder, whatever it calls itself."""
+        found = psutil.process_iter(["cwd"])
+        return [process.pid for process in found if process.info["cwd"] == str(self.data)]
+
+    def start(self) -> None:
+        """Start the server and wait until it lets clients in."""
+        log = self.data.parent / "log"
+        with log.open("wb") as output:
+            command = postgres.command_of(self.data, self.port)
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+        eventually(lambda: postgres.is_ready(log.read_text()), "the server is ready", seconds=60, pause=0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Give a server whose cluster lies in a folder that is closed to every other user."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    postgres.make_cluster(closed / "data")
+    postgres.set_password(closed / "data", "right'")
+    server = Server(closed / "data", unused_port(), None)  # type: ignore[arg-type]
+    server.start()
+    yield server
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: not server.processes(), "no process is left", pause=0.05)
+    postgres.clear_up(server.data)
+
+
+def segments() -> set[int]:
+    """Return the segments of shared memory of this machine."""
+    return {int(line.split()[1]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+def test_only_who_knows_the_password_gets_in_and_only_over_loopback(server: Server) -> None:
+    with server.connect() as database:
+        assert database.execute("SHOW unix_socket_directories").fetchone() == ("",)
+        assert database.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        server.connect("wrong")
+
+
+def test_a_killed_server_leaves_no_process_and_no_shared_memory_and_starts_again_with_what_was_written(
+    server: Server,
+) -> None:
+    with server.connect() as database:
+        database.execute("CREATE TABLE kept (text TEXT)")
+    before = segments()
+    client = server.connect()
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: not server.processes(), "the others have noticed", pause=0.05)
+    client.close()
+    postgres.clear_up(server.data)
+    assert len(before - segments()) == 1
+    assert not (server.data / "postmaster.pid").exists()
+    server.start()
+    with server.connect() as database:
+        assert database.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_copied_cluster_has_a_password_of_its_own(server: Server) -> None:
+    server.process.send_signal(postgres.postgres_part(server.data, {}, 1, durable=False).ends_by)
+    assert server.process.wait(60) == 0
+    copied = Server(server.data.parent / "copy", unused_port(), server.process)
+    postgres.copy_cluster(server.data, copied.data)
+    postgres.set_password(copied.data, "another")
+    copied.start()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        copied.connect()
+    copied.connect("another").close()
+    server.process, server.data = copied.process, copied.data
