@@ -30,6 +30,7 @@ COMMANDS = {
     "inbox": Command("put files into the inbox of the stack that is up", "inbox"),
     "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
+    "docs": Command("build the documentation's site, to be read from disk", "docs"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),
     "test": Command("lint, types and tests, or the parts of them that you name", "checks"),
 }

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_stack import docs
 from local_stack.environment import base_environment
 from local_stack.guardian import fork_guardian
 from local_stack.lanes import Lane, clock, side_by_side
@@ -23,6 +24,7 @@ from local_stack.settings import PROJECT
 TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "lint": (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("tools.imports",), ("tools.words",)),
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite", "tools")),
+    "docs": (docs.SPHINX,),
 }
 TESTS = ("unit", "contract", "integration")
 FULL = "--full"

@@ -28,11 +28,11 @@ TESTED = ["unit", "contract", "integration", "system"]
 
 
 def test_without_names_what_a_person_runs_at_every_step_runs_on_one_airflow() -> None:
-    assert split([]) == (["lint", "types", *TESTED], [])
+    assert split([]) == (["lint", "types", "docs", *TESTED], [])
 
 
 def test_the_full_run_adds_the_fault_plan_and_the_distributed_stack() -> None:
-    assert split(["--full"]) == (["lint", "types", *TESTED, "faults", "distributed"], [])
+    assert split(["--full"]) == (["lint", "types", "docs", *TESTED, "faults", "distributed"], [])
     assert split(["--full", "-x"]) == ([*TESTED, "faults", "distributed"], ["-x"])
     assert split(["--full", "-k", "--full"])[1] == ["-k", "--full"]
 
@@ -88,11 +88,11 @@ def test_the_help_is_that_of_the_command(capfd: pytest.CaptureFixture[str]) -> N
     parser = argparse.ArgumentParser()
     checks.add_arguments(parser.add_subparsers().add_parser("test"))
     assert checks.run(parser.parse_args(["test", "--help"])) == 0
-    assert "any of lint, types, unit" in capfd.readouterr().out
+    assert "any of lint, types, docs, unit" in capfd.readouterr().out
 
 
 def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(SystemExit, match="no part is called 'units'; there are lint, types, unit"):
+    with pytest.raises(SystemExit, match="no part is called 'units'; there are lint, types, docs, unit"):
         split(["units"])
 
 
