@@ -85,7 +85,7 @@ def form_of(operation: Operation) -> Form:
 def price(operation: Operation, body: Mapping[str, Any]) -> float:
     """Return what a task costs in credits: at ``createTask`` the model and its input decide."""
     model = callable_model(body.get("model")) if operation.market else None
-    return model.price(asked(body)) if model else operation.credits
+    return model.price(asked(body)) if model else operation.tiers.get(str(body.get("type")), operation.credits)
 
 
 def _source(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Task | None:

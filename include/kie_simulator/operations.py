@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kie_simulator.covers import COVER
 from kie_simulator.models import ALEPH, FLUX, GPT4O, INVENTED, JOBS, RUNWAY, VEO, VEO_4K
@@ -32,6 +33,7 @@ class Operation:
     """One create endpoint.
 
     :param credits: what a task costs.
+    :param tiers: what it costs by the request's ``type``.
     :param callback_field: the request field with the callback URL.
     :param callback_refusal: what KIE says when it is missing; empty where it may be missing.
     :param once: code and message for a second task of the same source; None where it is charged again.
@@ -46,6 +48,7 @@ class Operation:
     family: Family
     required: tuple[str, ...] = ()
     credits: float = 0.0
+    tiers: Mapping[str, float] = field(default_factory=dict)
     callback_field: str = "callBackUrl"
     callback_refusal: str = "Please enter callBackUrl."
     source: Source | None = None
@@ -73,31 +76,51 @@ _OF_TRACK = Source("taskId", MUSIC_KINDS, _NO_RECORD, audio_field="audioId")
 _VOICE = Source("taskId", ("voice_validate", "voice_regenerate"), _NO_RECORD)
 
 
-def _music(kind: str, name: str, *required: str, callback_refusal: str = "Please enter callBackUrl.") -> Operation:
+def _music(
+    kind: str, name: str, *required: str, credits: float = 12.0, callback_refusal: str = "Please enter callBackUrl."
+) -> Operation:
     return Operation(
         kind,
         f"{_API}/generate/{name}" if name else f"{_API}/generate",
         _MUSIC_DETAILS,
         MUSIC,
         required,
-        credits=12.0,
+        credits=credits,
         callback_refusal=callback_refusal,
         songs=True,
     )
 
 
-def _of_track(kind: str, family: Family, credits: float, once: tuple[int, str] | None = None) -> Operation:
+def _of_track(
+    kind: str, family: Family, credits: float, once: tuple[int, str] | None = None, **tiers: float
+) -> Operation:
     base = f"{_API}/{kind.replace('_', '-')}"
     required = ("taskId", "audioId")
     return Operation(
-        kind, f"{base}/generate", f"{base}/record-info", family, required, credits, source=_OF_TRACK, once=once
+        kind,
+        f"{base}/generate",
+        f"{base}/record-info",
+        family,
+        required,
+        credits,
+        tiers,
+        source=_OF_TRACK,
+        once=once,
     )
 
 
 def _voice(kind: str, details: str, *required: str, field: str = "callBackUrl", of: Source | None = None) -> Operation:
     path = f"{_API}/voice/{kind.removeprefix('voice_')}"
     return Operation(
-        kind, path, f"{_API}/voice/{details}", VOICE, required, 1.0, field, f"Please enter {field}.", source=of
+        kind,
+        path,
+        f"{_API}/voice/{details}",
+        VOICE,
+        required,
+        0.0,
+        callback_field=field,
+        callback_refusal=f"Please enter {field}.",
+        source=of,
     )
 
 
@@ -114,8 +137,8 @@ def _model(
     return Operation(kind, path, details, family, required, credits, callback_refusal="", source=source, market=market)
 
 
-# Prices: 12 for music, 10 and 50 for stems are KIE's; where no source names one it is made up, so that a create
-# that is paid twice shows in the ledger and in the credits.
+# Prices are those of KIE's list of October 2026; covers, MIDI and voices are free. The tiers of Veo and Kontext are not
+# told apart in this form; the market's models are priced by the catalogue.
 OPERATIONS: tuple[Operation, ...] = (
     _music("music", "", "prompt", "customMode", "instrumental", "model"),
     _music("extend", "extend", "defaultParamFlag", "audioId", "model"),
@@ -127,24 +150,24 @@ OPERATIONS: tuple[Operation, ...] = (
         "replace_section",
         "replace-section",
         *("taskId", "audioId", "prompt", "tags", "title", "infillStartS", "infillEndS", "fullLyrics"),
+        credits=5.0,
         callback_refusal="",
     ),
     _music("mashup", "mashup", "uploadUrlList", "customMode", "model"),
-    _music("sounds", "sounds", "prompt", callback_refusal=""),
+    _music("sounds", "sounds", "prompt", credits=2.5, callback_refusal=""),
     Operation(
         "cover",
         f"{_API}/suno/cover/generate",
         f"{_API}/suno/cover/record-info",
         COVER,
         ("taskId",),
-        credits=4.0,
         callback_refusal="Please enter callBackUrl",
         source=Source("taskId", MUSIC_KINDS, (422, "Original music record does not exist")),
         once=(400, "The cover image has already been generated for this task"),
     ),
     Operation("lyrics", f"{_API}/lyrics", f"{_API}/lyrics/record-info", LYRICS, ("prompt",), credits=0.4),
     _of_track("wav", WAV, 0.4, once=(409, "WAV record already exists")),
-    _of_track("vocal_removal", VOCAL, 10.0),
+    _of_track("vocal_removal", VOCAL, 10.0, split_stem=50.0, split_stem_advanced=20.0),
     _of_track("mp4", MP4, 2.0),
     Operation(
         "midi",
@@ -152,7 +175,6 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_API}/midi/record-info",
         MIDI,
         ("taskId",),
-        credits=1.0,
         source=Source("taskId", ("vocal_removal",), _NO_RECORD),
     ),
     _voice("voice_validate", "validate-info", "voiceUrl", "vocalStartS", "vocalEndS"),
@@ -233,7 +255,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ALEPH,
         "prompt",
         "videoUrl",
-        credits=30.0,
+        credits=110.0,
     ),
     _model("invented", f"{_API}/invented/draw", f"{_API}/invented/drawn", INVENTED, "subject", credits=7.0),
 )

@@ -280,3 +280,12 @@ def test_a_market_task_tells_its_duration_in_seconds_though_its_times_are_millis
 def test_an_unknown_path_is_a_404_in_the_body_and_counted(simulator: SimulatorServer, kie: Kie) -> None:
     assert kie.post("/sounds/generate")["code"] == 404
     assert simulator.control.state()["requests"]["POST /api/v1/sounds/generate"] == 1
+
+
+def test_what_kies_price_list_names_is_what_is_charged(simulator: SimulatorServer, kie: Kie) -> None:
+    track = finished_song(simulator, kie) | {"callBackUrl": CALLBACK}
+    kie.create_cover(track["taskId"])
+    kie.post("/vocal-removal/generate", **track, type="split_stem")
+    kie.post("/generate/sounds", prompt="a door")
+    charges = {charge["kind"]: charge["credits"] for charge in simulator.control.ledger()}
+    assert charges == {"cover": 0, "vocal_removal": 50, "sounds": 2.5}
