@@ -3,6 +3,7 @@ day.
 
 Whatever notifies you of failed runs notifies you of this one: one failure for each incident, none for each song. It
 asks KIE for the balance, which is free, reads `_pending/` in the bucket, and writes and deletes one small object there.
+Beside that it keeps the library's index small.
 """
 
 from datetime import timedelta
@@ -12,6 +13,7 @@ from airflow.sdk import DAG
 from airflow_kie import settings
 from airflow_kie.notifications.kie import is_on
 from airflow_kie.operators.health_check import KieHealthCheckOperator, KieIncidentNotificationOperator
+from airflow_kie.operators.index import KieCompactIndexOperator
 
 with DAG(
     dag_id="kie_ops",
@@ -26,6 +28,12 @@ with DAG(
         aws_conn_id=settings.text("aws_conn_id", "aws_default"),
         retry_delay=timedelta(seconds=10),
         execution_timeout=timedelta(minutes=15),
+    )
+    KieCompactIndexOperator(
+        task_id="compact_index",
+        aws_conn_id=settings.text("aws_conn_id", "aws_default"),
+        retries=3,
+        retry_delay=timedelta(seconds=10),
     )
     if is_on("incidents"):
         # A teardown: it runs whether the check has failed or not, and does not decide how the run ends.

@@ -20,13 +20,15 @@ import psutil
 
 from airflow_connections import aws_connection
 from airflow_kie.archive.inbox.song_request import SongsRefused
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
+from airflow_kie.archive.manifest import AirflowRecord, CreditsRecord, FileRecord, Manifest, SongRecord, TaskManifest
 from airflow_kie.archive.pending import Failure, Options, WaitingFor, Working, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
+from media_server import picture
 from s3_servers import rclone_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -204,6 +206,33 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
     own_run = RUN.rpartition("/")[2]
     _pending(other, "deep/er", "waits", title="Waits", working=Working(dag_id="own_dag", run_id=own_run))
     _song(other, "deep/er", "private", "Of no run")
+    _library(songs)
+
+
+def _library(songs: Bucket) -> None:
+    """Store a song with a real picture and what another task has made, and list everything for the library."""
+    sound = _file(songs, "songs/seen/track-1.mp3", MP3, "audio/mpeg", duration_seconds=61.0)
+    _song(
+        songs,
+        "songs",
+        "seen",
+        "Été <i>sans</i> fin",
+        _file(songs, "songs/seen/cover-1.png", picture(1), "image/png"),
+        sound,
+    )
+    keys = ArchiveKeys("songs")
+    result = _file(songs, keys.task("market", "task1").file("result", 1, "png"), picture(2), "image/png")
+    page = _file(songs, keys.task("market", "task1").file("page", 1, "html"), b"<script>", "text/html")
+    made = TaskManifest(
+        operation="market",
+        task_id="task1",
+        files=(result, page),
+        created_at=NOW,
+        updated_at=NOW,
+        credits_used=(CreditsRecord(task_id="task1", kind="market", credits=6.0),),
+    )
+    songs.put_json(made.to_json(), keys.task("market", "task1").manifest)
+    Index(songs, keys).rebuild()
 
 
 def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:

@@ -32,7 +32,13 @@ class KiePlugin(AirflowPlugin):
     fastapi_apps = [{"app": LateApp(), "url_prefix": "/kie", "name": "KIE song pages and callbacks"}]
     # Without a slash before them: Airflow's pages name their base, which holds the path of `[api] base_url`.
     external_views = [
-        {"name": "Songs", "href": "kie/songs", "destination": "nav", "category": "browse", "url_route": "kie-songs"},
+        {
+            "name": "KIE library",
+            "href": "kie/library",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "kie-library",
+        },
         {
             "name": "Songs",
             "href": "kie/runs/{DAG_ID}/{RUN_ID}",

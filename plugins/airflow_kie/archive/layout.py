@@ -27,6 +27,7 @@ _PENDING = "_pending"
 _RAW = "_raw"
 _PAID = "_paid"
 _TASKS = "_tasks"
+_INDEX = "_index"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -44,7 +45,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS} or part != part.strip():
+        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX} or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -103,6 +104,11 @@ class ArchiveKeys:
     def paid_requests(self) -> str:
         """Return the folder of the ledger of paid requests, where `[kie] ledger` names no other place."""
         return f"{self.root}{_PAID}/"
+
+    @property
+    def index(self) -> str:
+        """Return the folder of the index, which lists everything that is archived."""
+        return f"{self.root}{_INDEX}/"
 
     def raw(self, account: str, operation: str) -> str:
         """Return the key of the first answer of an operation that an account has had."""

@@ -99,7 +99,7 @@ def _songs(
         return "/".join(facts.key.removeprefix(archive.root).split("/")[:depth])
 
     records = {archive.probe, archive.inbox_taken}
-    folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, INBOX}
+    folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, archive.index, INBOX}
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"

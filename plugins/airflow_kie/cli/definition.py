@@ -54,6 +54,14 @@ def get_kie_commands() -> list[Any]:
             as_json,
         ),
         command(
+            "index.index",
+            "Show or rebuild the index of the library",
+            "Say how many objects the index of an archive has. With --rebuild, read every manifest and write the "
+            "index again: for an archive that is older than the library, or was changed by hand.",
+            cli.Arg(("archive",), nargs="?", help=default_archive),
+            cli.Arg(("--rebuild",), action="store_true", help="Read every manifest and write the index again"),
+        ),
+        command(
             "where.where",
             "Show what is known of a song",
             "Show a song's state, keys, paid covers and runs, why it failed, and what happens next.",

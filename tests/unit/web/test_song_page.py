@@ -119,8 +119,8 @@ def test_a_failure_of_an_earlier_run_is_marked_as_such_while_a_run_works_on_the_
         {"key": "songs/a1/cover-1.png\n"},
         {"content_type": "text/html"},
         {"content_type": "image/svg+xml"},
-        {"content_type": "audio/mpeg"},
-        {"kind": "video", "key": "songs/a1/video-1.mp4", "content_type": "video/mp4"},
+        {"content_type": "application/javascript"},
+        {"kind": "../cover", "key": "songs/a1/../cover-1.png"},
     ],
 )
 def test_a_file_that_is_not_a_harmless_one_of_the_song_is_counted_and_not_shown(facts: dict[str, Any]) -> None:

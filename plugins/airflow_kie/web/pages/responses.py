@@ -42,7 +42,7 @@ def _inline(name: str) -> str:
     """Put one of our files into the templates; return the source with which a policy allows it, and nothing else."""
     # Without the last line's end, so that the hash is that of the text between <style> and </style>.
     text = _LOADER.get_source(_ENVIRONMENT, name)[0].strip()
-    _ENVIRONMENT.globals["style" if name.endswith(".css") else "script"] = Markup(text)  # noqa: S704 - our own file
+    _ENVIRONMENT.globals[name.replace(".", "_")] = Markup(text)  # noqa: S704 - our own file
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -52,6 +52,8 @@ PAGE_POLICY = (
 )
 REFRESHING_POLICY = f"{PAGE_POLICY}; script-src {_inline('refresh.js')}; connect-src 'self'"
 """Of a page that asks for itself again: one script, word for word, which can ask nobody else."""
+LIBRARY_POLICY = f"{PAGE_POLICY}; script-src {_inline('library.js')}; connect-src 'self'"
+"""The same of the library."""
 
 
 def _of_request(request: Request) -> dict[str, Any]:
@@ -78,18 +80,26 @@ class NothingToShow(HTTPException):
 
 
 def page_answer(
-    request: Request, template: str, status: int = 200, refresh: int = 0, *, logged_in: bool = True, **shown: Any
+    request: Request,
+    template: str,
+    status: int = 200,
+    refresh: int = 0,
+    *,
+    library: bool = False,
+    logged_in: bool = True,
+    **shown: Any,
 ) -> Response:
     """Return a page; 304 to one that asks for itself again and has nothing new to show.
 
     :param template: its template.
     :param status: HTTP status.
     :param refresh: seconds after which it asks again by itself; 0: never.
+    :param library: it is the library's, with its script.
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
-    shown |= {"refresh": refresh, "notices": spending_notices() if logged_in else []}
-    policy = REFRESHING_POLICY if refresh else PAGE_POLICY
+    shown |= {"refresh": refresh, "library": library, "notices": spending_notices() if logged_in else []}
+    policy = LIBRARY_POLICY if library else REFRESHING_POLICY if refresh else PAGE_POLICY
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
     page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)
     tag = page.headers["ETag"] = f'"{hashlib.sha256(page.body).hexdigest()[:32]}"'

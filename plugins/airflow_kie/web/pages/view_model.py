@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
+from airflow_kie.archive.layout import SongKeys, TaskKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, TaskManifest
 from airflow_kie.archive.pending import Failure, Pending, WaitingFor
 from airflow_kie.client.errors import KieError, error_class
 
-SHOWN_TYPES: Mapping[str, frozenset[str]] = {
-    "cover": frozenset({"image/png", "image/jpeg", "image/webp"}),
-    "track": frozenset({"audio/mpeg", "audio/wav", "audio/flac", "audio/ogg", "audio/mp4"}),
-    "lyrics": frozenset({"text/plain"}),
-}
-"""What a browser is given, by kind of file: nothing in it can run."""
-_FILE_NAME = re.compile(r"(?:cover|track|lyrics)-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}")
+SHOWN_TYPES = (
+    *("image/png", "image/jpeg", "image/webp"),
+    *("audio/mpeg", "audio/wav", "audio/flac", "audio/ogg", "audio/mp4"),
+    *("video/mp4", "video/webm"),
+    *("text/plain", "application/json"),
+)
+"""What a browser is given, in the order in which it is shown: nothing in it can run."""
+_FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}")
 _LONGEST = 300
 """Characters of a text of KIE's that are shown: a title can be anything."""
 _TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
@@ -88,6 +89,10 @@ class SongPage:
     warnings: tuple[str, ...] = ()
     run: tuple[str, str] | None = None
 
+    def of_medium(self, *media: str) -> tuple[ShownFile, ...]:
+        """Return the files of some media: image, audio, video, text, application."""
+        return tuple(file for file in self.files if file.record.content_type.partition("/")[0] in media)
+
     def of_kind(self, kind: str) -> tuple[ShownFile, ...]:
         """Return the files of a kind, in KIE's order."""
         return tuple(file for file in self.files if file.record.kind == kind)
@@ -120,6 +125,33 @@ def song_page(
         facts=tuple((name, text) for name, text in _facts(keys, song, manifest, pending, now) if text),
         warnings=tuple(cut(warning) for warning in manifest.warnings) if manifest else (),
         run=_run(manifest, pending),
+    )
+
+
+def task_page(keys: TaskKeys, manifest: TaskManifest) -> SongPage:
+    """Return what is shown of any other task that is archived.
+
+    :param manifest: its manifest.
+    """
+    files = _shown(keys, manifest)
+    facts = (
+        ("Operation", keys.operation),
+        ("KIE task id", keys.task_id),
+        ("Model", cut(manifest.generator.model or "")),
+        ("Archived", day(manifest.created_at)),
+        ("Credits", f"{manifest.credits:g}" if manifest.credits is not None else ""),
+        *((f"Label {cut(label.name)}", cut(label.value)) for label in manifest.labels),
+    )
+    return SongPage(
+        music_task_id=keys.task_id,
+        title=f"{keys.operation} {keys.task_id}",
+        state=State.ARCHIVED,
+        sentence="Everything that was asked for is here, whole and checked.",
+        files=files,
+        hidden=len(manifest.files) - len(files),
+        facts=tuple((name, text) for name, text in facts if text),
+        warnings=tuple(cut(warning) for warning in manifest.warnings),
+        run=_run(manifest, None),
     )
 
 
@@ -237,7 +269,7 @@ def _kies_copy(manifest: Manifest | None, pending: Pending | None, now: datetime
     return (f"kept until {day(end)}" if end > now else f"deleted on {day(end)}") if end else ""
 
 
-def _run(manifest: Manifest | None, pending: Pending | None) -> tuple[str, str] | None:
+def _run(manifest: TaskManifest | None, pending: Pending | None) -> tuple[str, str] | None:
     if pending and pending.working:
         return pending.working.dag_id, pending.working.run_id
     by = manifest.airflow if manifest else None
@@ -247,23 +279,25 @@ def _run(manifest: Manifest | None, pending: Pending | None) -> tuple[str, str] 
 # --- its files ---
 
 
-def _shown(keys: SongKeys, manifest: Manifest | None) -> tuple[ShownFile, ...]:
-    """Return the files that a browser may have: in the song's folder, of the song's kinds, of a harmless type."""
-    order = list(SHOWN_TYPES)
+def _shown(keys: SongKeys | TaskKeys, manifest: TaskManifest | None) -> tuple[ShownFile, ...]:
+    """Return the files that a browser may have: in the folder, named after their kind, of a harmless type."""
     files = [file for file in (manifest.files if manifest else ()) if _is_shown(keys, file)]
-    several = {kind for kind in order if sum(file.kind == kind for file in files) > 1}
+    counts = Counter(file.kind for file in files)
     return tuple(
         ShownFile(
             record=file,
             name=file.key.removeprefix(keys.folder),
-            caption=file.kind.capitalize() + (f" {file.position}" if file.kind in several else ""),
+            caption=file.kind.capitalize().replace("_", " ") + (f" {file.position}" if counts[file.kind] > 1 else ""),
         )
-        for file in sorted(files, key=lambda file: (order.index(file.kind), file.position))
+        for file in sorted(files, key=lambda file: (SHOWN_TYPES.index(_essence(file)), file.kind, file.position))
     )
 
 
-def _is_shown(keys: SongKeys, file: FileRecord) -> bool:
+def _is_shown(keys: SongKeys | TaskKeys, file: FileRecord) -> bool:
     name = file.key.removeprefix(keys.folder)
     named = file.key.startswith(keys.folder) and _FILE_NAME.fullmatch(name) and name.startswith(f"{file.kind}-")
-    kind_of_content = file.content_type.partition(";")[0].strip()
-    return bool(named) and kind_of_content in SHOWN_TYPES.get(file.kind, frozenset())
+    return bool(named) and _essence(file) in SHOWN_TYPES
+
+
+def _essence(file: FileRecord) -> str:
+    return file.content_type.partition(";")[0].strip()

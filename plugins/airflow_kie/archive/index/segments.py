@@ -1,0 +1,168 @@
+"""The index in the bucket: JSON Lines in objects that are written once, a month's in one folder.
+
+Each task that archives writes one object for all that it has archived: no lock, no append, no object with two writers.
+Of two lines with one id the later holds, so a line that is there twice is harmless. A month with many objects is
+compacted into one, which is written before the others are deleted: a reader sees each line at least once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from airflow_kie.archive.index.entry import IndexEntry, entry_of
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys
+from airflow_kie.archive.manifest import Manifest, TaskManifest
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.client.task_ids import KeyRefused
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes that are read of one object."""
+MANY = 20
+"""Objects of a month from which on it is compacted."""
+ROWS = 20_000
+"""Lines of one compacted object."""
+SETTLED = timedelta(minutes=10)
+"""Age from which on an object is compacted: S3 services may list late."""
+_PARALLEL = 8
+_NAME = re.compile(r"(\d{4}-\d{2})/\d{8}T\d{12}-[0-9a-f]{8}\.jsonl")
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of one archive.
+
+    :param bucket: where.
+    :param keys: the archive's keys.
+    """
+
+    bucket: Bucket
+    keys: ArchiveKeys
+
+    def add(self, entries: Iterable[IndexEntry], now: datetime | None = None) -> None:
+        """Write what was archived, in one request for each month that it was archived in: usually one.
+
+        :param now: the time.
+        :raises S3Error: its subclass says why. Nothing is lost then: the manifests are there, see :meth:`rebuild`.
+        """
+        now = now or datetime.now(UTC)
+        for month, some in _by_month(entries):
+            text = "".join(json.dumps(entry.to_json(), ensure_ascii=False) + "\n" for entry in some)
+            name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+            self.bucket.put_bytes(
+                text.encode(), f"{self.keys.index}{month}/{name}.jsonl", content_type="application/x-ndjson"
+            )
+
+    def segments(self) -> list[str]:
+        """Return the keys of the index's objects, newest month first, and newest first in a month."""
+        return sorted((key for key in self._listed()), reverse=True)
+
+    def read(self, key: str) -> list[IndexEntry] | None:
+        """Return the lines of one object, None if it is no longer there; a damaged line is left out, with a warning."""
+        version = self.bucket.get_version(key, max_bytes=MOST_BYTES)
+        if version is None:
+            return None
+        entries, damaged = [], 0
+        for line in version[1].splitlines():
+            try:
+                entries.append(IndexEntry.model_validate_json(line))
+            except ValueError:
+                damaged += 1
+        if damaged:
+            log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", key, damaged)
+        return entries
+
+    def compact(self, now: datetime | None = None) -> int:
+        """Make one object of a month's many.
+
+        :return: how many objects were replaced.
+        """
+        before = (now or datetime.now(UTC)) - SETTLED
+        old = {key: at for key, at in self._listed().items() if at < before}
+        replaced = 0
+        for _, group in groupby(sorted(old), self._month):
+            keys = list(group)
+            if len(keys) >= MANY:
+                merged = self._merged(keys)
+                for start in range(0, len(merged), ROWS):
+                    self.add(merged[start : start + ROWS])
+                for key in keys:
+                    self.bucket.delete(key)
+                replaced += len(keys)
+        return replaced
+
+    def rebuild(self) -> int:
+        """Write the index again from the manifests, one GET each.
+
+        What the old index has and the archive no longer has is marked as deleted.
+
+        :return: how many results there are.
+        """
+        old = self.segments()
+        known = {entry.key: entry for entry in self._merged(old)}
+        found: dict[str, IndexEntry] = {}
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for entry in pool.map(self._entry_at, self._folders()):
+                if entry is not None:
+                    found[entry.key] = entry
+        now = datetime.now(UTC)
+        gone = [entry.changed(deleted=True, updated_at=now) for key, entry in known.items() if key not in found]
+        entries = [*found.values(), *gone]
+        for start in range(0, len(entries), ROWS):
+            self.add(entries[start : start + ROWS])
+        for key in old:
+            self.bucket.delete(key)
+        return len(found)
+
+    def _listed(self) -> Mapping[str, datetime]:
+        listed = ((facts.key, facts.last_modified) for facts in self.bucket.list(self.keys.index))
+        return {key: at for key, at in listed if _NAME.fullmatch(key.removeprefix(self.keys.index))}
+
+    def _month(self, key: str) -> str:
+        return key.removeprefix(self.keys.index).partition("/")[0]
+
+    def _merged(self, keys: Iterable[str]) -> list[IndexEntry]:
+        """Return the lines that hold of some objects, the oldest first."""
+        holds: dict[str, IndexEntry] = {}
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for entries in pool.map(self.read, keys):
+                for entry in entries or ():
+                    if entry.key not in holds or holds[entry.key].updated_at <= entry.updated_at:
+                        holds[entry.key] = entry
+        return sorted(holds.values(), key=lambda entry: entry.archived_at)
+
+    def _folders(self) -> Iterator[str]:
+        for at in (self.keys.root, *self._operations()):
+            yield from (item for item in self.bucket.list_folder(at) if isinstance(item, str))
+
+    def _operations(self) -> Iterator[str]:
+        yield from (item for item in self.bucket.list_folder(self.keys.tasks) if isinstance(item, str))
+
+    def _entry_at(self, folder: str) -> IndexEntry | None:
+        try:
+            keys = self.keys.at(folder)
+            record = Manifest if isinstance(keys, SongKeys) else TaskManifest
+            manifest = record.read(self.bucket, keys)[0]
+        except KeyRefused:
+            return None  # the archive's own folders
+        except ArchiveUnreadable as error:
+            log.warning("%s", error)
+            return None
+        return entry_of(manifest) if manifest else None
+
+
+def _by_month(entries: Iterable[IndexEntry]) -> Iterator[tuple[str, list[IndexEntry]]]:
+    for month, some in groupby(
+        sorted(entries, key=lambda entry: entry.archived_at), lambda e: f"{e.archived_at:%Y-%m}"
+    ):
+        yield month, list(some)

@@ -1,0 +1,1 @@
+"""The library: everything that is archived, to be searched, viewed and played."""

@@ -1,0 +1,252 @@
+"""A search catalogue of an archive's index, in a file of this process: no request reads the whole index.
+
+Objects of the index never change, so each is read once. The newest month is read first: a process that has just begun
+shows the newest results within a second, and the others as they come.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_kie.archive.index.entry import IndexEntry
+from airflow_kie.archive.index.segments import Index
+from airflow_kie.client.errors import KieError
+
+log = logging.getLogger(__name__)
+
+FRESH = 5.0
+"""Seconds after which the index is listed again, when somebody asks."""
+FIRST_LINES = 0.6
+"""Seconds that a request waits for the first lines of a catalogue that has just begun."""
+_WORD = re.compile(r"\w+")
+_MOST_WORDS = 12
+_SCHEMA = """
+create table entry (number integer primary key, key text unique, medium text, model text, archived_at text,
+    expires_at text, updated_at text, seconds real, title text, line text);
+create index by_time on entry (archived_at desc);
+create index by_title on entry (title collate nocase, archived_at desc);
+create index by_model on entry (model);
+create virtual table words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
+create table segment (key text primary key);
+"""
+_MODELS = "select model from entry where model is not null group by model order by count(*) desc limit 30"
+ORDERS = {
+    "newest": "archived_at desc, number desc",
+    "oldest": "archived_at, number",
+    "title": "title collate nocase, archived_at desc",
+    "expires": "expires_at is null, expires_at, archived_at desc",
+}
+"""How results can be sorted."""
+MEDIA = ("image", "audio", "video", "text")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What somebody searches for.
+
+    :param text: words; each must begin a word of the result, whatever its case and accents.
+    :param medium: one of :data:`MEDIA`; empty: any.
+    :param model: such as ``V6``; empty: any.
+    :param label: ``name=value`` or a value.
+    :param since: ISO date, of the archiving; empty: any.
+    :param until: the same, that day included.
+    :param order: one of :data:`ORDERS`.
+    """
+
+    text: str = ""
+    medium: str = ""
+    model: str = ""
+    label: str = ""
+    since: str = ""
+    until: str = ""
+    order: str = "newest"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    :param entries: one page of it.
+    :param count: how many there are.
+    :param total: how many results the catalogue has.
+    :param models: the models that there are, most used first.
+    :param complete: False: objects of the index are still being read.
+    """
+
+    entries: tuple[IndexEntry, ...]
+    count: int
+    total: int
+    models: tuple[str, ...]
+    complete: bool
+
+
+@dataclass
+class Catalogue:
+    """The catalogue of one archive.
+
+    :param index: the archive's.
+    """
+
+    index: Index
+    _file: Path = field(init=False, repr=False)
+    _listed_at: float = field(default=0.0, init=False)
+    _complete: bool = field(default=False, init=False)
+    _failed: KieError | None = field(default=None, init=False)
+    _some: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _syncing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix=f"airflow-kie-library-{os.getpid()}-", ignore_cleanup_errors=True)
+        weakref.finalize(self, folder.cleanup)
+        self._file = Path(folder.name) / "catalogue.sqlite"
+        with self._open() as base:
+            base.execute("pragma journal_mode = wal")
+            base.executescript(_SCHEMA)
+
+    def find(self, search: Search, first: int, count: int) -> Found:
+        """Return a page of what is searched for.
+
+        :param first: how many are left out before it.
+        :param count: how many at most.
+        :raises KieError: when the index cannot be read, and nothing was read of it before.
+        """
+        self._refresh()
+        where, values = _conditions(search)
+        with self._open() as base:
+            total = base.execute("select count(*) from entry").fetchone()[0]
+            if self._failed is not None and not total:
+                raise self._failed
+            among = f"from entry {where}"
+            matches = base.execute(f"select count(*) {among}", values).fetchone()[0] if where else total
+            order = ORDERS.get(search.order, ORDERS["newest"])
+            lines = base.execute(f"select line {among} order by {order} limit ? offset ?", (*values, count, first))
+            entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
+            models = base.execute(
+                "select model from entry where model is not null group by model order by count(*) desc limit 30"
+            )
+            return Found(entries, matches, total, tuple(model for (model,) in models), self._complete)
+
+    def entry(self, key: str) -> IndexEntry | None:
+        """Return one result.
+
+        :param key: its :attr:`~airflow_kie.archive.index.entry.IndexEntry.key`.
+        """
+        with self._open() as base:
+            row = base.execute("select line from entry where key = ?", (key,)).fetchone()
+        return IndexEntry.model_validate_json(row[0]) if row else None
+
+    # --- how ---
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._listed_at > FRESH and self._syncing.acquire(blocking=False):
+            threading.Thread(target=self._sync, name="kie-library", daemon=True).start()
+        self._some.wait(FIRST_LINES)
+
+    def _sync(self) -> None:
+        """Read the objects that are not known; the lock is held, and is given back at the end."""
+        try:
+            with self._open() as base:
+                known = {key for (key,) in base.execute("select key from segment")}
+            for key in self.index.segments():
+                if key not in known:
+                    self._take(key, self.index.read(key) or ())
+                    self._some.set()
+            self._complete, self._failed = True, None
+        except KieError as error:
+            log.warning("The library cannot read its index: %s", error)
+            self._failed = error
+        except Exception:
+            log.exception("The library cannot be brought up to date.")
+        finally:
+            self._listed_at = time.monotonic()
+            self._some.set()
+            self._syncing.release()
+
+    def _take(self, key: str, entries: Iterable[IndexEntry]) -> None:
+        with self._open() as base:
+            for entry in entries:
+                _put(base, entry)
+            base.execute("insert or ignore into segment values (?)", (key,))
+
+    def _open(self) -> Any:
+        return _Transaction(self._file)
+
+
+class _Transaction:
+    """A connection of its own, committed and closed at the end: SQLite's are of one thread."""
+
+    def __init__(self, file: Path) -> None:
+        self._base = sqlite3.connect(file, timeout=10)
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._base
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        try:
+            self._base.rollback() if failed else self._base.commit()
+        finally:
+            self._base.close()
+
+
+def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
+    """Put a line into the catalogue, unless a later one of the same result is there."""
+    stored = base.execute("select number, updated_at, line from entry where key = ?", (entry.key,)).fetchone()
+    if stored:
+        number, updated_at, line = stored
+        if updated_at > entry.updated_at.isoformat():
+            return
+        words = IndexEntry.model_validate_json(line).words
+        base.execute("insert into words (words, rowid, text) values ('delete', ?, ?)", (number, words))
+        base.execute("delete from entry where number = ?", (number,))
+    if entry.deleted:
+        return
+    row = base.execute(
+        "insert into entry (key, medium, model, archived_at, expires_at, updated_at, seconds, title, line)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.key,
+            " ".join(entry.media),
+            entry.model,
+            entry.archived_at.isoformat(),
+            entry.expires_at.isoformat() if entry.expires_at else None,
+            entry.updated_at.isoformat(),
+            entry.duration_seconds,
+            entry.title or entry.id,
+            entry.model_dump_json(),
+        ),
+    )
+    base.execute("insert into words (rowid, text) values (?, ?)", (row.lastrowid, entry.words))
+
+
+def _conditions(search: Search) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition of a search in SQL, and its values."""
+    conditions: list[tuple[str, Any]] = []
+    words = _WORD.findall(f"{search.text} {search.label}")[:_MOST_WORDS]
+    if words:
+        conditions.append(("entry.number in (select rowid from words where words match ?)", _phrase(words)))
+    if search.medium in MEDIA:
+        conditions.append(("instr(medium, ?) > 0", search.medium))
+    if search.model:
+        conditions.append(("model = ?", search.model))
+    if search.since:
+        conditions.append(("archived_at >= ?", search.since))
+    if search.until:
+        conditions.append(("archived_at < ?", f"{search.until}T~"))
+    where = " and ".join(condition for condition, _ in conditions)
+    return f"where {where}" if where else "", tuple(value for _, value in conditions)
+
+
+def _phrase(searched: Iterable[str]) -> str:
+    """Return FTS5's expression for words that all occur, each as the beginning of one."""
+    return " ".join(f'"{word}"*' for word in searched)

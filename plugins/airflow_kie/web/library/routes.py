@@ -1,0 +1,189 @@
+"""The library's pages: search and browse everything that is archived. They need the right to read DAG `music_cover`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+
+from airflow_kie._airflow_private.process import read_access
+from airflow_kie.archive.index.entry import IndexEntry, IndexFile
+from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
+from airflow_kie.archive.manifest import TaskManifest
+from airflow_kie.client.errors import FileDamaged
+from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.web.library.catalogue import MEDIA, ORDERS, Catalogue, Search
+from airflow_kie.web.library.thumbnails import thumbnail
+from airflow_kie.web.pages.files import FILE_POLICY, file_answer
+from airflow_kie.web.pages.queries import Place
+from airflow_kie.web.pages.responses import HEADERS, NothingToShow, address, page_answer
+from airflow_kie.web.pages.routes import place_of
+from airflow_kie.web.pages.view_model import cut, length, task_page
+
+PER_PAGE = 48
+_MUSIC = "suno.music"
+_LONGEST = 200
+"""Characters that are searched for."""
+_LAST_PAGE = 2000
+_catalogues: dict[Place, Catalogue] = {}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One result as the library shows it.
+
+    :param title: its title, or its operation.
+    :param subtitle: what else is known, in one line.
+    :param page: where all of it is shown.
+    :param picture: a small picture; empty: it has none.
+    :param sound: its first audio file; empty: it has none.
+    :param media: what it has.
+    """
+
+    entry: IndexEntry
+    title: str
+    subtitle: str
+    page: str
+    picture: str
+    sound: str
+
+
+def add_library(app: FastAPI) -> None:
+    """Add the library to the app that is mounted in the api-server."""
+    router = APIRouter(dependencies=[Depends(read_access(SONG_PAGES_DAG_ID))])
+    router.add_api_route("/library", library)
+    router.add_api_route("/library/thumbnails/{operation}/{task_id}", picture)
+    router.add_api_route("/tasks/{operation}/{task_id}", task)
+    router.add_api_route("/tasks/{operation}/{task_id}/files/{name}", file)
+    app.include_router(router, include_in_schema=False)
+
+
+def library(
+    request: Request,
+    place: Annotated[Place, Depends(place_of)],
+    q: str = "",
+    medium: str = "",
+    model: str = "",
+    since: str = "",
+    until: str = "",
+    sort: str = "newest",
+    page: str = "1",
+) -> Response:
+    """Show what is archived and matches the search."""
+    search = Search(q[:_LONGEST], medium, model[:_LONGEST], "", _date(since), _date(until), sort)
+    number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
+    found = _catalogue(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
+    asked = {"q": q, "medium": medium, "model": model, "since": since, "until": until, "sort": sort}
+    return page_answer(
+        request,
+        "library.html",
+        library=True,
+        cards=[_card(request, entry) for entry in found.entries],
+        found=found,
+        search=search,
+        media=MEDIA,
+        orders=tuple(ORDERS),
+        number=number,
+        pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
+        query=urlencode({name: value for name, value in asked.items() if value and value != "newest"}),
+        searched=any(asdict(search)[name] for name in ("text", "medium", "model", "since", "until")),
+    )
+
+
+def picture(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
+    """Send a small picture of a result."""
+    entry = _catalogue(place).entry(f"{operation}/{task_id}")
+    image = next((file for file in entry.files if _is(file, "image")), None) if entry else None
+    if entry is None or image is None:
+        raise NothingToShow("File not found", "The library lists what is archived.")
+    tag = f'"{entry.updated_at:%Y%m%d%H%M%S%f}-{quote(image.name)}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600", "Content-Security-Policy": FILE_POLICY, **HEADERS}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    try:
+        small = thumbnail(place.open(), f"{_keys(place, entry.operation, entry.id).folder}{image.name}", tag)
+    except FileDamaged:
+        small = None
+    if small is None:
+        raise NothingToShow("File not found", "`airflow kie verify` says what is wrong with the archive.")
+    return Response(small, media_type="image/webp", headers=headers)
+
+
+def task(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
+    """Show what is archived of any task."""
+    keys = TaskKeys(place.prefix, operation, task_id)
+    manifest = _manifest(place, keys)
+    return page_answer(
+        request,
+        "song.html",
+        page=task_page(keys, manifest),
+        stored_in=f"s3://{place.bucket}/{keys.folder}",
+        files=address(request, "tasks", operation, task_id, "files"),
+        of_run="",
+    )
+
+
+def file(
+    request: Request,
+    operation: str,
+    task_id: str,
+    name: str,
+    place: Annotated[Place, Depends(place_of)],
+    download: str = "",
+) -> Response:
+    """Send a file of a task."""
+    keys = TaskKeys(place.prefix, operation, task_id)
+    page = task_page(keys, _manifest(place, keys))
+    found = next((file for file in page.files if file.name == name), None)
+    if found is None:
+        raise NothingToShow("File not found", "The task's page lists the files that are archived.")
+    return file_answer(request, place.open(), page, found, download=bool(download))
+
+
+def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
+    manifest = TaskManifest.read(place.open(), keys)[0]
+    if manifest is None:
+        raise NothingToShow("Nothing is archived of this task", "The library lists what is archived.")
+    return manifest
+
+
+def _catalogue(place: Place) -> Catalogue:
+    """Return the catalogue of the configured archive; places come from the configuration, never from a request."""
+    return _catalogues.setdefault(place, Catalogue(Index(place.open(), ArchiveKeys(place.prefix))))
+
+
+def _keys(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:
+    return place.keys(task_id) if operation == _MUSIC else TaskKeys(place.prefix, operation, task_id)
+
+
+def _card(request: Request, entry: IndexEntry) -> Card:
+    is_song = entry.operation == _MUSIC
+    page = address(request, "songs", entry.id) if is_song else address(request, "tasks", entry.operation, entry.id)
+    sound = next((file.name for file in entry.files if _is(file, "audio")), "")
+    made = f"{entry.archived_at.day} {entry.archived_at:%b %Y}"
+    known = ("" if is_song else entry.operation, entry.model or "", length(entry.duration_seconds), made)
+    return Card(
+        entry,
+        title=cut(entry.title or "").strip() or (f"Song {entry.id}" if is_song else entry.id),
+        subtitle=" · ".join(cut(part) for part in known if part),
+        page=page,
+        picture=address(request, "library", "thumbnails", entry.operation, entry.id)
+        if any(_is(file, "image") for file in entry.files)
+        else "",
+        sound=f"{page}/files/{quote(sound, safe='')}" if sound else "",
+    )
+
+
+def _is(file: IndexFile, medium: str) -> bool:
+    return file.content_type.startswith(f"{medium}/")
+
+
+def _date(text: str) -> str:
+    """Return an ISO date, or nothing for what is none."""
+    parts = text.split("-")
+    return (
+        text if len(text) == 10 and len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts) else ""
+    )

@@ -1,0 +1,104 @@
+"use strict";
+// Searches while somebody types, plays from the grid, moves by keys, and shows by itself what is new.
+(() => {
+  const form = document.querySelector("form.filters");
+  const player = document.getElementById("player");
+  const audio = player.querySelector("audio");
+  const headers = window.self === window.top ? {} : { "X-Kie-Framed": "1" };
+  const results = () => document.getElementById("results");
+  let timer = 0;
+  let asked = 0;
+  let shown = results().innerHTML;
+
+  const ready = () => {
+    for (const button of document.querySelectorAll(".play")) {
+      button.hidden = false;
+      const plays = !audio.paused && audio.getAttribute("src") === button.dataset.sound;
+      button.textContent = plays ? "❚❚" : "▶";
+    }
+  };
+
+  const load = async (address) => {
+    const number = ++asked;
+    try {
+      const answer = await fetch(address, { headers, cache: "no-store", redirect: "error" });
+      if (answer.status === 401 || answer.status === 403) return location.reload();
+      if (!answer.ok || number !== asked) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("results");
+      if (fresh.innerHTML === shown) return;
+      shown = fresh.innerHTML;
+      const at = document.activeElement?.closest?.(".tile a")?.getAttribute("href");
+      results().replaceWith(document.adoptNode(fresh));
+      if (at) document.querySelector(`.tile a[href="${CSS.escape(at)}"]`)?.focus();
+      ready();
+    } catch {
+      // away, or asleep: asked again later
+    }
+  };
+
+  const search = () => {
+    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "newest")));
+    const address = `${form.getAttribute("action")}?${query}`;
+    history.replaceState(null, "", address);
+    load(address);
+  };
+
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, 250);
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    search();
+  });
+
+  const play = (button) => {
+    const same = audio.getAttribute("src") === button.dataset.sound;
+    if (same && !audio.paused) return audio.pause();
+    if (!same) audio.setAttribute("src", button.dataset.sound);
+    player.hidden = false;
+    player.querySelector("strong").textContent = button.getAttribute("aria-label").replace(/^Play /, "");
+    audio.play();
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".play");
+    if (button) play(button);
+  });
+  for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, ready);
+
+  const columns = () => {
+    const tiles = [...document.querySelectorAll(".tile")];
+    return tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length || 1;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      return form.elements.q.focus();
+    }
+    const links = [...document.querySelectorAll(".tile a")];
+    const at = links.indexOf(document.activeElement?.closest?.(".tile")?.querySelector("a"));
+    if (event.key === " " && at >= 0) {
+      event.preventDefault();
+      const button = links[at].parentElement.querySelector(".play");
+      return button && play(button);
+    }
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns() }[event.key];
+    if (!step || !links.length) return;
+    event.preventDefault();
+    links[Math.max(0, Math.min(links.length - 1, at < 0 ? 0 : at + step))].focus();
+  });
+
+  const empty = (event) => {
+    if (!event.target.matches?.(".tile img")) return;
+    const sign = document.createElement("span");
+    sign.className = "no-picture";
+    sign.textContent = "▤";
+    event.target.replaceWith(sign);
+  };
+  document.addEventListener("error", empty, true); // it does not bubble
+  form.querySelector("button").hidden = true; // each change searches by itself
+
+  setInterval(() => document.hidden || load(location.href), 10000);
+  ready();
+})();

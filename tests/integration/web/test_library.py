@@ -1,0 +1,96 @@
+"""The library as a browser gets it, from a server of its own with Airflow's login and a real S3 server."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from media_server import picture
+from song_pages import TITLES, SongPages, song_pages
+
+TASK = "/tasks/market/task1"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
+    with song_pages(tmp_path_factory.mktemp("library")) as served:
+        deadline = time.monotonic() + 60
+        while "still being read" in served.get("/library").text and time.monotonic() < deadline:
+            time.sleep(0.2)
+        yield served
+
+
+@pytest.mark.parametrize(
+    "path", ["/library", "/library/thumbnails/suno.music/seen", TASK, f"{TASK}/files/result-1.png"]
+)
+def test_everything_needs_a_login_and_the_right_to_read_music_cover(pages: SongPages, path: str) -> None:
+    assert [pages.get(path, user).status_code for user in (None, "nobody", "own_reader", "cover_reader")] == [
+        *(401, 403, 403, 200)
+    ]
+
+
+def test_it_lists_songs_and_what_other_tasks_have_made(pages: SongPages) -> None:
+    text = pages.get("/library").text
+    assert {"/airflow/kie/songs/seen", "/airflow/kie/songs/whole", f"/airflow/kie{TASK}"} <= set(
+        re.findall(r'<a href="([^"]+)" aria-label', text)
+    )
+    assert 'data-sound="/airflow/kie/songs/seen/files/track-1.mp3"' in text
+    assert "songs/failed" not in text  # nothing is archived of it
+
+
+def test_search_and_filters_are_in_the_address(pages: SongPages) -> None:
+    text = pages.get("/library?q=ete+sans&medium=audio").text
+    assert "1 of " in text and re.findall(r'<a href="([^"]+)" aria-label', text) == ["/airflow/kie/songs/seen"]
+    assert 'value="ete sans"' in text and "<option selected>audio</option>" in text
+    assert "Nothing in the archive matches" in pages.get("/library?q=nosuchword").text
+
+
+def test_hostile_titles_and_searches_are_text(pages: SongPages) -> None:
+    text = pages.get("/library").text
+    assert "<script>alert(1)" not in text and "<img src=x" not in text and "{{ 7 * 7 }}" in text
+    assert "&lt;script&gt;alert(1)" in text
+    for search in (
+        "?q=%3Cscript%3Ealert(2)%3C/script%3E&model=%22%3E%3Cb%3E",
+        "?page=-1&sort='",
+        "?page=99999999",
+        "?since=x",
+    ):
+        answer = pages.get(f"/library{search}")
+        assert answer.status_code == 200 and "<script>alert(2)" not in answer.text
+    assert len(TITLES) == 7
+
+
+def test_the_page_may_load_nothing_foreign_and_run_one_script(pages: SongPages) -> None:
+    policy = pages.get("/library").headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "unsafe" not in policy
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(pages: SongPages) -> None:
+    tag = pages.get("/library").headers["etag"]
+    assert pages.get("/library", **{"If-None-Match": tag}).status_code == 304
+
+
+def test_a_small_picture_is_made_of_an_archived_one_and_of_nothing_else(pages: SongPages) -> None:
+    answer = pages.get("/library/thumbnails/suno.music/seen")
+    assert answer.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(answer.content)) as small, Image.open(io.BytesIO(picture(1))) as large:
+        assert small.size == large.size  # it is smaller than 512 pixels already
+    again = pages.get("/library/thumbnails/suno.music/seen", **{"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    for name in ("suno.music/whole", "suno.music/none", "market/..%2Fx", "suno.music/failed"):
+        assert pages.get(f"/library/thumbnails/{name}").status_code == 404
+
+
+def test_what_another_task_has_made_has_a_page_and_its_harmless_files(pages: SongPages) -> None:
+    text = pages.get(TASK).text
+    assert "market task1" in text and f'src="/airflow/kie{TASK}/files/result-1.png"' in text
+    assert "1 more archived file is of a kind that this page does not show" in text
+    assert pages.get(f"{TASK}/files/result-1.png").content == picture(2)
+    assert pages.get(f"{TASK}/files/page-1.html").status_code == 404
+    assert pages.get("/tasks/market/none").status_code == 404
+    assert pages.get("/tasks/..%2Fx/none").status_code == 404

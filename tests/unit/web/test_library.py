@@ -1,0 +1,180 @@
+"""The library's catalogue: what a search finds, and that it keeps up with an index that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive.index.entry import IndexEntry, IndexFile
+from airflow_kie.archive.record_base import Label
+from airflow_kie.client.errors import KieError, KieUnexpected
+from airflow_kie.web.library import catalogue as library
+from airflow_kie.web.library.catalogue import Catalogue, Found, Search
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SOUND = IndexFile(name="track-1.mp3", kind="track", position=1, content_type="audio/mpeg", size=1)
+IMAGE = IndexFile(name="cover-1.png", kind="cover", position=1, content_type="image/png", size=1)
+
+
+def entry(id: str, title: str | None = None, **known: Any) -> IndexEntry:
+    made = IndexEntry(id=id, operation="suno.music", title=title, archived_at=NOW, updated_at=NOW, files=(IMAGE,))
+    return made.changed(**known)
+
+
+@dataclass
+class Segments:
+    """An index in memory.
+
+    :param lines: its objects, by key.
+    :param broken: what reading it raises.
+    """
+
+    lines: dict[str, list[IndexEntry]] = field(default_factory=dict)
+    broken: KieError | None = None
+
+    def segments(self) -> list[str]:
+        if self.broken:
+            raise self.broken
+        return sorted(self.lines, reverse=True)
+
+    def read(self, key: str) -> list[IndexEntry] | None:
+        return self.lines.get(key)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every search read what is new, and wait for it."""
+
+    def refresh(self: Catalogue) -> None:
+        self._syncing.acquire()
+        self._sync()
+
+    monkeypatch.setattr(Catalogue, "_refresh", refresh)
+
+
+@pytest.fixture
+def found() -> Callable[..., list[str]]:
+    songs = [
+        entry("a1", "Été sans fin", tags="lo-fi, rain", model="V6", files=(IMAGE, SOUND)),
+        entry("b2", "Paper Boats", model="V5_5", archived_at=NOW - timedelta(days=1), prompt="an ÜBER slow song"),
+        entry("c3", "paper lantern", archived_at=NOW - timedelta(days=40), labels=(Label(name="album", value="A-17"),)),
+        entry("d4", None, operation="market", expires_at=NOW, archived_at=NOW - timedelta(days=2)),
+    ]
+    catalogue = Catalogue(Segments({"1": songs}))  # type: ignore[arg-type]
+
+    def find(**search: str) -> list[str]:
+        return [one.id for one in catalogue.find(Search(**search), 0, 10).entries]
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("ete", ["a1"]),
+        ("ÉTÉ FIN", ["a1"]),
+        ("paper", ["b2", "c3"]),
+        ("pap boa", ["b2"]),
+        ("uber", ["b2"]),
+        ("lo-fi", ["a1"]),
+        ("album A-17", ["c3"]),
+        ("d4", ["d4"]),
+        ("market", ["d4"]),
+        ("nothing", []),
+        ('"paper OR', []),
+        ("paper*) --", ["b2", "c3"]),
+        ("  ", ["a1", "b2", "d4", "c3"]),
+        ("%", ["a1", "b2", "d4", "c3"]),
+    ],
+)
+def test_every_word_begins_a_word_of_the_result_whatever_its_case_and_accents(
+    found: Callable[..., list[str]], text: str, ids: list[str]
+) -> None:
+    assert found(text=text) == ids
+
+
+@pytest.mark.parametrize(
+    ("search", "ids"),
+    [
+        ({"medium": "audio"}, ["a1"]),
+        ({"medium": "nonsense"}, ["a1", "b2", "d4", "c3"]),
+        ({"model": "V5_5"}, ["b2"]),
+        ({"since": "2026-11-19"}, ["a1", "b2"]),
+        ({"until": "2026-11-18"}, ["d4", "c3"]),
+        ({"since": "2026-11-18", "until": "2026-11-19"}, ["b2", "d4"]),
+        ({"text": "paper", "model": "V5_5"}, ["b2"]),
+        ({"order": "oldest"}, ["c3", "d4", "b2", "a1"]),
+        ({"order": "title"}, ["d4", "b2", "c3", "a1"]),
+        ({"order": "expires"}, ["d4", "a1", "b2", "c3"]),
+        ({"order": "drop table"}, ["a1", "b2", "d4", "c3"]),
+    ],
+)
+def test_results_are_filtered_and_sorted(
+    found: Callable[..., list[str]], search: dict[str, str], ids: list[str]
+) -> None:
+    assert found(**search) == ids
+
+
+def page(catalogue: Catalogue, **search: str) -> Found:
+    return catalogue.find(Search(**search), 0, 10)
+
+
+def test_a_result_that_changes_is_found_by_its_new_words_alone() -> None:
+    index = Segments({"1": [entry("a", "Old Name")]})
+    catalogue = Catalogue(index)  # type: ignore[arg-type]
+    assert page(catalogue, text="old").count == 1
+    index.lines["2"] = [entry("a", "New Name", updated_at=NOW + timedelta(minutes=1))]
+    assert (page(catalogue, text="old").count, page(catalogue, text="new").count, page(catalogue).total) == (0, 1, 1)
+    index.lines["3"] = [entry("a", "Old Name")]  # a compacted object that repeats the earlier line
+    assert (page(catalogue, text="old").count, page(catalogue, text="new").count) == (0, 1)
+
+
+def test_what_is_deleted_from_the_archive_is_found_no_more() -> None:
+    index = Segments({"1": [entry("a", "Gone"), entry("b", "Here")]})
+    catalogue = Catalogue(index)  # type: ignore[arg-type]
+    assert page(catalogue).total == 2
+    index.lines["2"] = [entry("a", updated_at=NOW + timedelta(minutes=1), deleted=True)]
+    assert [one.id for one in page(catalogue).entries] == ["b"]
+    assert catalogue.entry("suno.music/a") is None
+    found = catalogue.entry("suno.music/b")
+    assert found is not None and found.title == "Here"
+
+
+def test_ids_of_different_operations_are_different_results() -> None:
+    catalogue = Catalogue(Segments({"1": [entry("a"), entry("a", operation="market")]}))  # type: ignore[arg-type]
+    assert page(catalogue).total == 2
+
+
+def test_pages_follow_each_other() -> None:
+    songs = [entry(f"s{number}", archived_at=NOW - timedelta(minutes=number)) for number in range(25)]
+    catalogue = Catalogue(Segments({"1": songs}))  # type: ignore[arg-type]
+    pages = [catalogue.find(Search(), first, 10).entries for first in (0, 10, 20)]
+    assert [one.id for some in pages for one in some] == [f"s{number}" for number in range(25)]
+
+
+def test_an_index_that_cannot_be_read_is_an_error_only_where_nothing_was_read_before() -> None:
+    index = Segments(broken=KieUnexpected("S3 is down"))
+    catalogue = Catalogue(index)  # type: ignore[arg-type]
+    with pytest.raises(KieUnexpected, match="S3 is down"):
+        page(catalogue)
+    index.broken, index.lines = None, {"1": [entry("a")]}
+    assert page(catalogue).total == 1
+    index.broken = KieUnexpected("down again")
+    assert page(catalogue).total == 1
+
+
+def test_the_newest_object_is_read_first() -> None:
+    read: list[str] = []
+
+    class Watched(Segments):
+        def read(self, key: str) -> list[IndexEntry] | None:
+            read.append(key)
+            return super().read(key)
+
+    page(Catalogue(Watched({"2026-09/x": [], "2026-11/x": [], "2026-10/x": []})))  # type: ignore[arg-type]
+    assert read == ["2026-11/x", "2026-10/x", "2026-09/x"]
+    assert library.FIRST_LINES < 1
