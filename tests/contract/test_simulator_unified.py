@@ -13,6 +13,7 @@ import pytest
 from kie_callback_receiver import CallbackReceiver
 from kie_simulator.server import SimulatorServer
 from kie_traffic import ask, leaves, opened, shape
+from live_recordings import differences
 
 FOLDER = Path(__file__).parents[1] / "data" / "unified"
 WRITTEN = sorted(FOLDER.glob("*.json"))
@@ -105,3 +106,10 @@ def test_every_member_of_what_is_written_by_hand_has_its_source_and_none_is_call
         assert set(one["sources"]) == leaves(opened(body)), one["about"]
         assert all(source.startswith(MARKS) for source in one["sources"].values())
         assert one["recorded"] is False
+
+
+def test_the_simulator_answers_as_kie_did_in_every_recording_of_the_live_check(
+    server: SimulatorServer, kie: httpx.Client
+) -> None:
+    for recording in sorted((FOLDER / "recorded").glob("*.json")):
+        assert differences(server, kie, json.loads(recording.read_text())) == {}, recording.name

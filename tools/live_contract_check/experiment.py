@@ -26,15 +26,7 @@ from airflow_kie.client.answers.decode import (
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.api import Kie
-from airflow_kie.client.errors import (
-    KieDailyCap,
-    KieError,
-    KieInvalidRequest,
-    KieNotSent,
-    KieSpendingStopped,
-    KieTaskUnknown,
-    KieThrottled,
-)
+from airflow_kie.client.errors import KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown
 from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.requests import create_request
@@ -47,9 +39,8 @@ from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
 from tools.live_contract_check.http_log import RecordingTransport
 from tools.live_contract_check.observations import Seen, SeenFile, Step
+from tools.live_contract_check.sending import send_create
 
-PERMIT_TIMEOUT = 30.0
-"""Seconds that a person waits for the account's limiter."""
 READ_EVERY = 3.0
 """Seconds between reads: dense enough to see every state, and a ninth of what KIE allows."""
 _NO_CALLBACK = 422
@@ -156,22 +147,13 @@ class CoverExperiment:
 
     def _create(self, step: Step, callback_url: str | None) -> CreateAnswer:
         """Send one create; a cover's id is reported and recorded before anything else happens."""
-        self.hook.spending_switch.check()
-        limiter = self.hook.limiter()
-        permit = limiter.acquire(PERMIT_TIMEOUT)
-        if not permit.granted:
-            busy = KieDailyCap if permit.over == "day" else KieThrottled
-            raise busy(retry_after=permit.wait_seconds, kind=COVER.name)
-        try:
-            self.hook.spending_switch.check()  # the permit may have been waited for
-        except KieSpendingStopped:
-            limiter.give_back(permit)
-            raise
         self.transport.purpose = step
         body = {"taskId": self.music_task_id}
-        answer = self.kie.create(COVER, body, body, callback_url) if callback_url else self._without_callback()
-        if not may_have_paid(answer):
-            limiter.give_back(permit)
+
+        def send() -> CreateAnswer:
+            return self.kie.create(COVER, body, body, callback_url) if callback_url else self._without_callback()
+
+        answer = send_create(self.hook, COVER.name, send, may_have_paid)
         if isinstance(answer, Created):
             self._known(answer)
         return answer
@@ -224,7 +206,7 @@ class CoverExperiment:
 
     def _files(self, details: TaskDetails | None) -> None:
         results = details.urls if details else ()
-        self.files = [_seen_file(url) for url in results]
+        self.files = [seen_file(url) for url in results]
         if results:
             self.transport.purpose = Step.LINK
             try:
@@ -233,7 +215,7 @@ class CoverExperiment:
                 self.say(f"  {error.what}: {error.facts.message}")
 
 
-def _seen_file(url: str) -> SeenFile:
+def seen_file(url: str) -> SeenFile:
     """Download an image, check what it is, and keep nothing of it."""
     host = urlsplit(url).hostname or ""
     with tempfile.TemporaryFile() as file:

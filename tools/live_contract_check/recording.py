@@ -21,8 +21,15 @@ from tools.live_contract_check.http_log import Exchange
 
 CALLBACK = "https://example.com/callback"
 FIRST_BALANCE = 1000.0
-_WORDS = frozenset({"msg", "errorMessage", "status", "type", "operationType", "createTime", "completeTime"})
+_WORDS = frozenset(
+    [
+        *("msg", "errorMessage", "status", "type", "operationType", "createTime", "completeTime"),
+        *("model", "model_name", "state", "failCode", "failMsg", "pricingDesc"),
+    ]
+)
 """Fields whose texts are KIE's own; every other text is a person's, unless it is an id or a link."""
+_NESTED = frozenset({"param", "paramJson", "resultJson", "input"})
+"""Fields whose texts are JSON themselves, in which ids and texts of people stand."""
 _CALLBACKS = frozenset({"callBackUrl", "callbackUrl"})
 
 
@@ -46,7 +53,15 @@ class _Redactor:
             return {key: self.value(item, key) for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item, name) for item in value]
+        if name in _NESTED and isinstance(value, str):
+            return self.nested(value)
         return self.text(value, name) if isinstance(value, str) else value
+
+    def nested(self, text: str) -> str:
+        inner = _decoded(text)
+        if inner is None:
+            return f"<{len(text)} characters>" if text else text
+        return json.dumps(self.value(inner), ensure_ascii=False, separators=(",", ":"))
 
     def text(self, text: str, name: str) -> str:
         if not text:
@@ -63,6 +78,14 @@ class _Redactor:
         for known in self.ids:
             words = words.replace(known, pseudonym(known))
         return words
+
+
+def _decoded(text: str) -> Any:
+    """Return what a JSON text holds; None if it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def pseudonym(task_id: str) -> str:
@@ -124,6 +147,8 @@ def _ids(exchanges: Sequence[Exchange]) -> set[str]:
         elif isinstance(value, list):
             for item in value:
                 collect(item, name)
+        elif isinstance(value, str) and name in _NESTED:
+            collect(_decoded(value), "")
         elif isinstance(value, str) and name.lower().replace("_", "").endswith("id") and len(value) > 3:
             found.add(value)
 

@@ -1,0 +1,45 @@
+"""Recordings of the live check of the unified form: holding the simulator against what KIE answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from kie_simulator.server import SimulatorServer
+from kie_traffic import ask, opened, shape
+
+Entries = list[dict[str, Any]]
+_NOT_COMPARED = ("balance", "song, ")
+"""Steps whose answers say nothing of the form, or hold a song that the simulator has not made."""
+
+
+def differences(server: SimulatorServer, http: httpx.Client, entries: Entries) -> dict[str, tuple[Any, Any]]:
+    """Return, for each step at which the simulator answers in another shape than KIE did, both shapes.
+
+    Of the readings of a task the last is compared: how often it was read depends on how long it took.
+    """
+    ids = _song_ids(server, http, entries)
+    last = {entry["step"]: entry for entry in entries}
+    found: dict[str, tuple[Any, Any]] = {}
+    for entry in entries:
+        step, recorded = entry["step"], entry["response"]["body"]
+        reads = step.startswith("details")
+        if step.startswith(_NOT_COMPARED) or not isinstance(recorded, dict) or (reads and entry is not last[step]):
+            continue
+        if reads:
+            server.control.advance(1000)
+        told = ask(http, entry["request"], ids).json()
+        if shape(opened(told)) != shape(opened(recorded)):
+            found[step] = (shape(opened(told)), shape(opened(recorded)))
+        if not reads and isinstance(recorded.get("data"), dict) and "taskId" in recorded["data"]:
+            ids[recorded["data"]["taskId"]] = (told["data"] or {}).get("taskId", "")
+    return found
+
+
+def _song_ids(server: SimulatorServer, http: httpx.Client, entries: Entries) -> dict[str, str]:
+    song = server.control.make_music("Rain", form="unified")[0].task_id
+    track = http.get(f"/api/v1/jobs/recordInfo?taskId={song}").json()["data"]["response"]["data"][0]["id"]
+    own = {"task_id": song, "audio_id": track}
+    given = [(entry["request"]["body"] or {}).get("input") or {} for entry in entries if "unknown" not in entry["step"]]
+    return {fields[name]: own[name] for fields in given for name in own if name in fields}
