@@ -61,7 +61,7 @@ def _wrong_content(sim: Simulation, operation: Operation, account: Account, body
     if operation.market:
         return refused_request(sim.settings, body)
     if operation.kind in _LIKE_MUSIC:
-        return refused_song(body)
+        return refused_song(body, sim.settings.dedicated_refused_versions)
     return None
 
 

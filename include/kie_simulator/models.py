@@ -5,17 +5,13 @@ from __future__ import annotations
 from kie_simulator.readings import CallbackBody, Family, Reading
 from kie_simulator.tasks import Json
 from kie_simulator.unified.record import compact, market_family
-from kie_simulator.unified.results import nothing, urls
+from kie_simulator.unified.results import urls
 
 _NO_RECORD = (422, "The record does not exist")
 
 
 def _urls(reading: Reading) -> list[str]:
     return [reading.link(file) for file in reading.task.files]
-
-
-def _market_result(reading: Reading) -> Json:
-    return urls(reading) if reading.task.files else nothing(reading)
 
 
 def _record(reading: Reading, response: Json | None) -> Json:
@@ -149,7 +145,7 @@ INVENTED = Family(
     _invented_callback,
     files=("video", "image"),
 )
-JOBS = market_family((("", (0, 0)), ("", (2, 6)), ("", (12, 117))), _market_result, ("image",))
+JOBS = market_family((("", (0, 0)), ("", (2, 6)), ("", (12, 117))), urls, ("image",))
 GPT4O = Family(((0, (0, 0)), (1, (30, 90))), 3, _gpt4o_details, _gpt4o_callback, files=("image",), unknown=_NO_RECORD)
 FLUX = Family(((0, (0, 0)), (1, (15, 40))), 3, _flux_details, _flux_callback, files=("image",), unknown=_NO_RECORD)
 VEO = Family(

@@ -69,6 +69,7 @@ class Settings(BaseModel):
     inline_models: list[str] = list(INLINE)
     inline_shape: Literal["data", "nested"] = "data"
     unsupported_models: list[str] = []
+    dedicated_refused_versions: list[str] = []
     durations_honoured: bool = True
     discovery_seconds: float = Field(default=1.0, ge=0)
     webhook_key: str | None = Field(default=None, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kie_simulator.answers import Answer, refusal
@@ -13,8 +13,13 @@ _STYLE_AND_PROMPT = {"V4": (200, 3000)}
 _NEWER = (1000, 5000)
 
 
-def refused_song(body: Mapping[str, Any]) -> Answer | None:
-    """Return why KIE refuses a music request, or None if it accepts it."""
+def refused_song(body: Mapping[str, Any], refused_versions: Sequence[str] = ()) -> Answer | None:
+    """Return why KIE refuses a music request, or None if it accepts it.
+
+    :param refused_versions: Suno versions that the dedicated form does not take.
+    """
+    if body.get("model") in refused_versions:
+        return refusal(422, "model error")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
     for name in ("style", "title") if custom else ():
         if not body.get(name):

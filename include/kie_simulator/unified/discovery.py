@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,7 +96,19 @@ def _priced(model: Model) -> Json:
     return {"model": model.model, "pricingDesc": _price(model)}
 
 
-def _about(name: str, tell: Callable[[Model], Json]) -> Answer:
+def _success(model: Model) -> list[Json]:
+    """Return a day in steps of ten minutes; the rates are null where nothing was asked for."""
+    step, day = 600, 86_400
+    first = int(time.time()) // step * step - day
+    quiet: Json = {"successRate": None, "errorRate": None, "isNormal": True}
+    busy: Json = {"successRate": 0.98, "errorRate": 0.02, "isNormal": True}
+    return [
+        {"start": start, "end": start + step, **(quiet if start // step % 6 else busy)}
+        for start in range(first, first + day, step)
+    ]
+
+
+def _about(name: str, tell: Callable[[Model], Any]) -> Answer:
     model = models().get(name)
     return Answer(data=tell(model)) if model else refusal(404, unsupported().msg)
 
@@ -105,6 +118,7 @@ _ENDPOINTS: Mapping[str, Callable[[Request], Answer]] = {
     # The slash within a model's name stays as it is in the path.
     _BASE + "/{model:path}/schema": lambda request: _about(request.path_params["model"], _schema),
     _BASE + "/{model:path}/price": lambda request: _about(request.path_params["model"], _priced),
+    _BASE + "/{model:path}/success-rate": lambda request: _about(request.path_params["model"], _success),
 }
 
 

@@ -6,8 +6,6 @@ Seen: songs, lyrics, WAV and music videos. KIE's skill text names ``resultUrls``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from kie_simulator.readings import Reading
 from kie_simulator.songs import invent_lyrics
 from kie_simulator.tasks import Json, Track, given
@@ -102,11 +100,3 @@ def voice(reading: Reading) -> Json:
 def voice_check(reading: Reading) -> Json:
     """Return whether a voice can be used."""
     return {"isAvailable": True}
-
-
-def nothing(reading: Reading) -> Json:
-    """Return what text models answer with."""
-    return {"resultObject": {}}
-
-
-BY_MEDIA: Mapping[str, Callable[[Reading], Json]] = {"text": nothing}

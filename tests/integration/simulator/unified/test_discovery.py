@@ -40,6 +40,13 @@ def test_a_models_price_is_a_text(simulator: SimulatorServer, kie: Kie) -> None:
     assert "12" in kie.get("/models/ai-music-api/generate/price")["data"]["pricingDesc"]
 
 
+def test_a_models_success_is_told_for_a_day_in_144_steps(simulator: SimulatorServer, kie: Kie) -> None:
+    points = kie.get(f"/models/{COVER}/success-rate")["data"]
+    assert len(points) == 144
+    assert set(points[0]) == {"start", "end", "successRate", "errorRate", "isNormal"}
+    assert {point["successRate"] for point in points} == {None, 0.98}
+
+
 @pytest.mark.parametrize("path", ["/models", f"/models/{COVER}/price", f"/models/{COVER}/schema"])
 def test_questions_about_models_share_one_pace(simulator: SimulatorServer, kie: Kie, path: str) -> None:
     simulator.control.set(discovery_seconds=1000)

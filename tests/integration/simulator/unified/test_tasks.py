@@ -199,3 +199,45 @@ def test_an_empty_account_gets_free_covers_and_nothing_else(simulator: Simulator
     simulator.control.set_credits(0)
     assert kie.create("ai-music-api/cover-generate", {"task_id": ids["task_id"]})["code"] == 200
     assert kie.create("ai-music-api/generate", SONG)["code"] == 402
+
+
+def test_what_has_no_files_is_answered_at_once(simulator: SimulatorServer, kie: Kie) -> None:
+    ids = kie.song_ids(simulator)
+    persona = kie.create("ai-music-api/generate-persona", ids | {"name": "Ada", "description": "warm"})["data"]
+    style = kie.create("ai-music-api/boost-music-style", {"content": "jazz"})["data"]
+    assert (bool(persona["persona_id"]), persona["name"], "jazz" in style["result"]) == (True, "Ada", True)
+    assert [charge["credits"] for charge in simulator.control.ledger()] == [0, 0.4]
+
+
+def test_a_voice_is_made_in_the_order_of_the_pages(simulator: SimulatorServer, kie: Kie) -> None:
+    phrase = finished(simulator, kie, "ai-music-api/validation-phrase")["taskId"]
+    again = kie.create("ai-music-api/regenerate-phrase", {"task_id": phrase})["data"]["taskId"]
+    voice = kie.create("ai-music-api/create-voice", {"task_id": again, "verify_url": UPLOAD})["data"]["taskId"]
+    assert kie.create("ai-music-api/check-voice", {"task_id": phrase})["code"] == 422
+    simulator.control.advance(1000)
+    assert kie.record(voice)["response"]["voiceId"]
+    assert kie.create("ai-music-api/check-voice", {"task_id": voice})["data"] == {"isAvailable": True}
+
+
+def test_a_failure_keeps_the_dedicated_forms_word_in_status_alone(simulator: SimulatorServer, kie: Kie) -> None:
+    simulator.control.add_fault("task", "fail", kind="music", state="SENSITIVE_WORD_ERROR", error_code=400)
+    record = finished(simulator, kie, "ai-music-api/generate")
+    assert (record["state"], record["status"], record["failCode"]) == ("fail", "SENSITIVE_WORD_ERROR", "400")
+
+
+def test_a_callback_that_did_not_get_through_leaves_the_song_a_success(simulator: SimulatorServer, kie: Kie) -> None:
+    simulator.control.add_fault("task", "callback_exception", kind="music")
+    record = finished(simulator, kie, "ai-music-api/generate")
+    assert (record["state"], record["status"]) == ("success", "CALLBACK_EXCEPTION")
+    assert (record["creditsConsumed"], len(record["response"]["data"])) == (12, 2)
+
+
+def test_the_dedicated_form_takes_v6_unless_it_is_told_not_to(simulator: SimulatorServer, kie: Kie) -> None:
+    assert kie.generate(model="V6")["code"] == 200
+    simulator.control.set(dedicated_refused_versions=["V6"])
+    assert [kie.generate(model="V6")["code"], kie.generate(model="V5")["code"]] == [422, 200]
+
+
+@pytest.mark.parametrize("model", ["sora-2-text-to-video", "claude-opus-5", "veo3_fast", "flux-kontext-pro"])
+def test_models_that_are_gone_or_called_elsewhere_are_not_supported(kie: Kie, model: str) -> None:
+    assert kie.create(model, {"prompt": "x"})["msg"].startswith("The model name you specified is not supported.")
