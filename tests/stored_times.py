@@ -21,7 +21,7 @@ def set_modified_at(settings: StackSettings, path: BucketPath, then: datetime) -
     :param path: the object.
     :param then: to the second.
     """
-    port = json.loads((settings.s3_dir / "ports.json").read_text())[-1]
+    port = json.loads((settings.s3_dir / "ports.json").read_text())[-2]  # the last one is that of the metrics
     folder = f"/buckets/{path.bucket}/{path.parent.key}"
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer = channel.unary_unary("/filer_pb.SeaweedFiler/LookupDirectoryEntry")(

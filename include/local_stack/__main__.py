@@ -29,6 +29,7 @@ COMMANDS = {
     "songs": Command("make songs on the simulator that is up, and print their ids for the form", "songs"),
     "inbox": Command("put files into the inbox of the stack that is up", "inbox"),
     "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
+    "bench": Command("measure songs by ours and by stock operators, and empty tasks, on one Airflow", "bench"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
     "docs": Command("build the documentation's site, to be read from disk", "docs"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),

@@ -16,6 +16,8 @@ from local_stack.settings import KIE_HOST, StackSettings
 
 LOOPBACK = ("127.0.0.1", "localhost")
 SIMULATOR_KEY = "sim-key"
+SIMULATOR = "<simulator>"
+"""Stands for the simulator's address in the settings that a test or a benchmark gives."""
 LIMITER = "kie_limiter"
 """The connection to the database in which the limiter counts."""
 
@@ -103,7 +105,7 @@ def airflow_environment(
         **(_own_settings(person) if settings.real_kie else {}),
         **kie_connection(settings, secrets, port, urls, person),
         **aws_connection(settings, secrets, urls, person),
-        **settings.airflow,
+        **{name: value.replace(SIMULATOR, urls.get("simulator", "")) for name, value in settings.airflow.items()},
     }
 
 

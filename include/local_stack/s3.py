@@ -21,7 +21,8 @@ from local_stack.secret_keys import StackSecrets
 from local_stack.settings import StackSettings
 
 SERVERS = ("s3", "master", "volume", "filer")
-PORTS = 2 * len(SERVERS)
+PORTS = 2 * len(SERVERS) + 1
+"""Two for each server, and one for the metrics."""
 _PORTS_FILE = "ports.json"
 _SOCKETS = Path("/tmp")  # noqa: S108 - the server's own choice, whatever TMPDIR says
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -39,7 +40,11 @@ def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecr
         shutil.rmtree(left)  # the master's state of an earlier start, one folder for each port; it is not resumed
     (folder / _PORTS_FILE).write_text(json.dumps(list(ports)))
     named = dict(
-        zip(chain.from_iterable((f"{name}.port", f"{name}.port.grpc") for name in SERVERS), ports, strict=True)
+        zip(
+            [*chain.from_iterable((f"{name}.port", f"{name}.port.grpc") for name in SERVERS), "metricsPort"],
+            ports,
+            strict=True,
+        )
     )
     options: Mapping[str, object] = {
         "dir": folder / "volumes",
@@ -53,7 +58,6 @@ def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecr
         "s3.iam": "false",
         "s3.autoCreateBucket": "false",  # AWS refuses an upload into a bucket that is not there
         "filer.disableHttp": "true",
-        "metricsPort": 0,
         "master.telemetry": "false",
         "master.resumeState": "false",  # otherwise a second start waits for an election: 20 s instead of 3
         "master.electionTimeout": "1s",
@@ -76,6 +80,12 @@ def s3_part(settings: StackSettings, base: Mapping[str, str], secrets: StackSecr
     return Part(
         "s3", lambda _url: command, {**base, **own}, lambda _written: url if _is_up(url, named["master.port"]) else None
     )
+
+
+def metrics_url(settings: StackSettings) -> str:
+    """Return where a running server counts its requests, in Prometheus' format below ``/metrics``."""
+    ports: list[int] = json.loads((settings.s3_dir / _PORTS_FILE).read_text())
+    return f"http://127.0.0.1:{ports[-1]}"
 
 
 def _is_up(url: str, master: int) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import NEVER_EXPIRE, Asset  # type: ignore[attr-defined]  # NEVER_EXPIRE: not in its stub
+from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # NEVER_EXPIRE: not in its stub
 
+from airflow_kie._airflow_private.asset import cheap_asset
 from airflow_kie.assets import ARCHIVE
 from airflow_kie.assets import COVER as COVER_ASSET
 from airflow_kie.lineage.facts import Text
@@ -87,7 +88,8 @@ def emit_new_files(
         events.add_partitions(manifest.music_task_id)
         events.extra = extra
     if added and ARCHIVE in operator.outlets:
-        place = Asset(uri=f"s3://{bucket}/{prefix.strip('/')}".rstrip("/"))
+        uri = f"s3://{bucket}/{prefix.strip('/')}".rstrip("/")
+        place = cheap_asset(uri)
         context["outlet_events"][ARCHIVE].add(place, extra=extra)
 
 
