@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +14,11 @@ from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.requests import Request
 from airflow_kie.client.untrusted import decode_json
+
+_MEMBERS = (
+    *("taskId", "state", "successFlag", "resultJson", "response", "failCode", "failMsg"),
+    *("creditsConsumed", "costTime", "completeTime", "createTime"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,17 @@ class Exchange:
         except ValueError:
             return {}
         return decoded if isinstance(decoded, dict) else {}
+
+    @property
+    def salvaged(self) -> dict[str, Any]:
+        """What can be read of a ``recordInfo`` whose body is no JSON because of the echo of the request."""
+        text = self.response.content.decode("utf-8", "replace")
+        found: dict[str, Any] = {}
+        for name in _MEMBERS:
+            for match in re.finditer(rf'"{name}"\s*:\s*', text):
+                with contextlib.suppress(ValueError):
+                    found[name] = json.JSONDecoder().raw_decode(text, match.end())[0]
+        return found
 
 
 class RecordingTransport(KieTransport):

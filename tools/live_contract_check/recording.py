@@ -20,6 +20,8 @@ from airflow_kie.client.redact import without_urls
 from tools.live_contract_check.http_log import Exchange
 
 CALLBACK = "https://example.com/callback"
+NOT_JSON = "not JSON"
+"""Member of a recorded body that was no JSON."""
 FIRST_BALANCE = 1000.0
 _WORDS = frozenset(
     [
@@ -113,8 +115,8 @@ def write_recording(path: Path, exchanges: Sequence[Exchange]) -> None:
 
 
 def _entry(redactor: _Redactor, exchange: Exchange) -> dict[str, Any]:
-    answer: Any = dict(exchange.answer) or f"<{len(exchange.response.content)} bytes of no JSON>"
-    if isinstance(answer, dict):
+    answer: Any = dict(exchange.answer) or _not_json(redactor, exchange)
+    if exchange.answer:
         data = answer.get("data")
         shown = redactor.balance(data) if isinstance(data, (int, float)) else redactor.value(data)
         answer = {**redactor.value({key: item for key, item in answer.items() if key != "data"}), "data": shown}
@@ -136,6 +138,12 @@ def _entry(redactor: _Redactor, exchange: Exchange) -> dict[str, Any]:
     }
 
 
+def _not_json(redactor: _Redactor, exchange: Exchange) -> Any:
+    """Return what a recording says of a body that is no JSON: its size, and what could be read of it."""
+    size = f"<{len(exchange.response.content)} bytes of no JSON>"
+    return {NOT_JSON: size, "data": redactor.value(exchange.salvaged)} if exchange.salvaged else size
+
+
 def _ids(exchanges: Sequence[Exchange]) -> set[str]:
     """Return every text at a place where KIE writes ids."""
     found: set[str] = set()
@@ -155,5 +163,5 @@ def _ids(exchanges: Sequence[Exchange]) -> set[str]:
     for exchange in exchanges:
         collect(exchange.request.params, "")
         collect(exchange.request.json or {}, "")
-        collect(exchange.answer, "")
+        collect(exchange.answer or exchange.salvaged, "")
     return found

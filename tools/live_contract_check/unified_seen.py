@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,11 +10,6 @@ from typing import Any
 
 from tools.live_contract_check.http_log import Exchange
 from tools.live_contract_check.observations import SeenFile
-
-_MEMBERS = (
-    *("taskId", "state", "successFlag", "resultJson", "response", "failCode", "failMsg"),
-    *("creditsConsumed", "costTime", "completeTime", "createTime"),
-)
 
 
 class UnifiedStep(StrEnum):
@@ -43,19 +36,8 @@ def data_of(exchange: Exchange | None) -> dict[str, Any]:
     """
     if exchange is None:
         return {}
-    data = exchange.answer.get("data")
-    if not exchange.answer:
-        data = _salvaged(exchange.response.content.decode("utf-8", "replace"))
+    data = exchange.answer.get("data") if exchange.answer else exchange.salvaged
     return data if isinstance(data, dict) else {}
-
-
-def _salvaged(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in _MEMBERS:
-        for match in re.finditer(rf'"{name}"\s*:\s*', text):
-            with contextlib.suppress(ValueError):
-                found[name] = json.JSONDecoder().raw_decode(text, match.end())[0]
-    return found
 
 
 def state_of(exchange: Exchange) -> str:

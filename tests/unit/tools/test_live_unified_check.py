@@ -130,6 +130,19 @@ def test_another_habit_of_kies_is_reported(
     assert (checked.code, checked.broken) == (1, broken)
 
 
+def test_a_record_that_is_no_json_is_read_and_recorded_without_the_echo(
+    check: Check, song: str, kie: SimulatorServer
+) -> None:
+    kie.control.add_fault("details", "param_unescaped", kind="cover", times=-1)
+    checked = check(song)
+    assert "A finished cover is two links in resultUrls." in checked.with_verdict("held")
+    entry = next(one for one in reversed(json.loads(checked.recording.read_text())) if one["step"] == "details")
+    body = entry["response"]["body"]
+    assert (body["data"]["state"], len(body["data"]["response"]["resultUrls"])) == ("success", 2)
+    assert "no JSON" in body["not JSON"]
+    assert song not in checked.recording.read_text()
+
+
 def test_a_song_of_the_dedicated_form_shows_whether_ids_cross(check: Check, kie: SimulatorServer) -> None:
     old = kie.control.make_music("Velvet Harbour")[0].task_id
     crossing = "A song of the dedicated form gets its cover in this one."
