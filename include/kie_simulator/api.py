@@ -205,8 +205,12 @@ def link_query(seed: str, path: str, expires: int) -> str:
 
 async def read_json(request: Request) -> dict[str, Any] | None:
     """Return the JSON object of a request's body, or None if it is not one."""
+    content = await request.body()
     try:
-        body = json.loads(await request.body())
+        body = json.loads(content)
+        if b"\\ud" in content.lower():
+            # Half a surrogate pair is no character: as in Java, a question mark takes its place.
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     except ValueError:
         return None
     return body if isinstance(body, dict) else None

@@ -216,8 +216,11 @@ def _moment(task: Task) -> Moment:
 
 def may_deliver(url: str, further_hosts: list[str]) -> bool:
     """Return whether a callback URL is on this machine, or on a host that the settings allow."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
     if parts.scheme not in ("http", "https"):
         return False
     if host == "localhost" or host in further_hosts:

@@ -224,6 +224,14 @@ def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile
     return [_file(sim, task, role, f"{role}-{number}") for number, role in enumerate(roles, start=1)]
 
 
+def _reachable(url: str) -> bool:
+    """Return whether a file may be at a URL: none is at a host that does not exist, nor where there is no URL."""
+    try:
+        return not (urlsplit(url).hostname or "").endswith(".invalid")
+    except ValueError:
+        return False
+
+
 def _later_failure(sim: Simulation, operation: Operation, task: Task) -> Ending | None:
     """Return how a task fails that KIE accepted although what it is made from cannot be had (observed)."""
     body = given(task)
@@ -232,8 +240,8 @@ def _later_failure(sim: Simulation, operation: Operation, task: Task) -> Ending 
         code, message = operation.source.missing
         if _source(sim, operation, account, task.request) is None:
             return Ending(False, None, code, message, has_results=False, refused=True)
-    upload = urlsplit(str(body.get("uploadUrl") or body.get("upload_url") or ""))
-    if (upload.hostname or "").endswith(".invalid"):
+    upload = str(body.get("uploadUrl") or body.get("upload_url") or "")
+    if upload and not _reachable(upload):
         message = "The uploaded audio could not be fetched."
         return Ending(False, "CREATE_TASK_FAILED", 451, message, callback_code=451, has_results=False)
     audio_id = body.get("audio_id") if operation.market else body.get("audioId")

@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from kie_simulator.accounts import Account, Accounts
 from kie_simulator.clock import Clock
@@ -61,8 +60,12 @@ def without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return a request body whose URLs have lost their query strings: those may carry signatures."""
 
     def cleaned(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: cleaned(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [cleaned(inner) for inner in value]
         if isinstance(value, str) and value.startswith(("http://", "https://")):
-            return urlunsplit(urlsplit(value)._replace(query="", fragment=""))
+            return value.partition("#")[0].partition("?")[0]
         return value
 
     return {key: cleaned(value) for key, value in request.items()}

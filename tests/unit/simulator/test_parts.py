@@ -74,6 +74,7 @@ def test_melodies_are_decided_by_their_seed() -> None:
         ("https://callback.invalid/cb", False),
         ("http://192.168.0.2/cb", False),
         ("file:///etc/passwd", False),
+        ("http://[bad", False),
         ("", False),
     ],
 )
@@ -82,8 +83,13 @@ def test_callbacks_go_to_loopback_and_allowed_hosts_only(url: str, delivered: bo
 
 
 def test_urls_in_a_recorded_request_lose_their_query() -> None:
-    request = {"callBackUrl": "https://x.invalid/cb?sig=1#top", "prompt": "why? because"}
-    assert without_secrets(request) == {"callBackUrl": "https://x.invalid/cb", "prompt": "why? because"}
+    inner = {"upload_url_list": ["https://x.invalid/a.mp3?X-Amz-Signature=1", "http://[bad?sig=1"]}
+    request = {"callBackUrl": "https://x.invalid/cb?sig=1#top", "prompt": "why? because", "input": inner}
+    assert without_secrets(request) == {
+        "callBackUrl": "https://x.invalid/cb",
+        "prompt": "why? because",
+        "input": {"upload_url_list": ["https://x.invalid/a.mp3", "http://[bad"]},
+    }
 
 
 @pytest.mark.parametrize(

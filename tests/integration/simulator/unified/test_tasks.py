@@ -241,3 +241,20 @@ def test_the_dedicated_form_takes_v6_unless_it_is_told_not_to(simulator: Simulat
 @pytest.mark.parametrize("model", ["sora-2-text-to-video", "claude-opus-5", "veo3_fast", "flux-kontext-pro"])
 def test_models_that_are_gone_or_called_elsewhere_are_not_supported(kie: Kie, model: str) -> None:
     assert kie.create(model, {"prompt": "x"})["msg"].startswith("The model name you specified is not supported.")
+
+
+@pytest.mark.parametrize(("written", "read"), [(rb"\ud83d rain", "? rain"), (rb"\ud83c\udf27 rain", "\U0001f327 rain")])
+def test_half_a_character_is_read_as_a_question_mark(kie: Kie, written: bytes, read: str) -> None:
+    body = b'{"model": "ai-music-api/generate-lyrics", "input": {"prompt": "' + written + b'"}}'
+    answer = kie.http.post("/jobs/createTask", content=body, headers={"Content-Type": "application/json"}).json()
+    param = json.loads(kie.record(answer["data"]["taskId"])["param"])
+    assert json.loads(param["input"]) == {"prompt": read}
+
+
+@pytest.mark.parametrize("value", [None, 0, True, [], {}, [[]], {"a": {"b": [1]}}, "x" * 6000, "http://[bad"])
+def test_any_value_in_any_field_is_answered_in_the_envelope(simulator: SimulatorServer, kie: Kie, value: Any) -> None:
+    simulator.control.set(rate_limit=100_000)
+    for model, (given, _, _) in OPERATIONS.items():
+        for name in ("task_id", *given):
+            answer = kie.create(model, given | {name: value})
+            assert answer["code"] in (200, 422, 500), (model, name, answer)
