@@ -14,10 +14,11 @@ from starlette.responses import Response
 from kie_simulator.accounts import Account
 from kie_simulator.answers import TOO_FREQUENT, UNAUTHORIZED, Answer, refusal
 from kie_simulator.callbacks import Callbacks
-from kie_simulator.creating import make_task, price, refused, source_id, too_frequent
+from kie_simulator.creating import make_task
 from kie_simulator.details_faults import spoilt_details
 from kie_simulator.faults import Fault, Moment
 from kie_simulator.operations import BY_KIND, OPERATIONS, Operation
+from kie_simulator.refusing import price, refused, source_id, too_frequent
 from kie_simulator.simulation import Simulation
 from kie_simulator.spoiling import answered
 from kie_simulator.tasks import Task, asked
