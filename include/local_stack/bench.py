@@ -19,6 +19,7 @@ from fault_suite.profile import aws_connection
 from fault_suite.s3_proxy import Rule, S3Proxy
 from local_stack.bench_meter import Meter
 from local_stack.bench_runs import KIE_HTTP, RUNS, Order
+from local_stack.parts import AIRFLOW_PARTS
 from local_stack.running import RunningStack, running_stack
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import PROJECT, fresh_folder
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conf", type=json.loads, default={}, help="further conf of music_cover, as JSON")
     parser.add_argument("--singles", type=json.loads, default={}, help="conf that makes batches of one, as JSON")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="environment of Airflow")
+    parser.add_argument("--calls", action="store_true", help="list every kind of call and request, for each song")
     parser.add_argument("--json", type=Path, help="write every figure into this file")
     parser.epilog = "Examples are in benchmarks/README.md. It always uses the simulator and a local S3."
 
@@ -75,8 +77,11 @@ def run(options: argparse.Namespace) -> int:
         with stack(options, sqlite=database == "sqlite") as running:
             for time_number in range(options.times):
                 for name in names:
-                    rows.append({"database": database, "run": name, **measure(running, name, order(options))})
+                    row, kinds = measure(running, name, order(options))
+                    rows.append({"database": database, "run": name, **row})
                     console.print(f"{database} {time_number + 1} {name}: {json.dumps(rows[-1])}")
+                    for kind, count in sorted(kinds.items()) if options.calls else ():
+                        console.print(f"{count / max(row['done'], 1):8.2f}  {kind}")
         console.print(table(f"{options.songs} songs on {database}", [r for r in rows if r["database"] == database]))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
@@ -127,8 +132,8 @@ def prepare(running: RunningStack, options: argparse.Namespace) -> None:
             simulator.add_fault(phase, "slow", seconds=_KIE_DELAY, times=-1)
 
 
-def measure(running: RunningStack, name: str, what: Order) -> dict[str, Any]:
-    """Run once and return the figures, by the names of :data:`FIGURES`."""
+def measure(running: RunningStack, name: str, what: Order) -> tuple[dict[str, Any], Mapping[str, int]]:
+    """Run once and return the figures, by the names of :data:`FIGURES`, and all calls and requests by kind."""
     with Meter(running) as meter:
         outcome = RUNS[name](running, what)
         time.sleep(2.0)  # what Airflow still does for it
@@ -138,7 +143,7 @@ def measure(running: RunningStack, name: str, what: Order) -> dict[str, Any]:
     per_song = {
         key: round(counts[key] / done, 2) for key in FIGURES if key in counts and key not in ("task_mb", "seconds")
     }
-    return {
+    figures = {
         "per_minute": round(60 * outcome.done / outcome.seconds, 1),
         **per_song,
         "task_mb": round(counts["task_mb"]),
@@ -148,6 +153,8 @@ def measure(running: RunningStack, name: str, what: Order) -> dict[str, Any]:
         "done": outcome.done,
         "whole": name == "empty" or outcome.done == wanted,
     }
+    figures |= {part: round(counts[part] / done, 2) for part in AIRFLOW_PARTS}
+    return figures, meter.kinds
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

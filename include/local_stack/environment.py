@@ -12,7 +12,7 @@ from local_stack import postgres
 from local_stack.ports import port_of
 from local_stack.processes import MARK
 from local_stack.secret_keys import StackSecrets
-from local_stack.settings import KIE_HOST, StackSettings
+from local_stack.settings import KIE_HOST, PROJECT, StackSettings
 
 LOOPBACK = ("127.0.0.1", "localhost")
 SIMULATOR_KEY = "sim-key"
@@ -91,6 +91,7 @@ def airflow_environment(
         **base,
         **AIRFLOW,
         "AIRFLOW_HOME": str(settings.airflow_home),
+        "PYTHONPATH": str(PROJECT / "plugins"),  # this checkout's package, whatever other one is installed
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.plugins),
         "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
