@@ -7,17 +7,20 @@ import json
 import shutil
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
 from fault_suite.profile import aws_connection
 from fault_suite.s3_proxy import Rule, S3Proxy
-from local_stack.bench_meter import Meter
+from local_stack.bench_meter import Meter, without_ids
 from local_stack.bench_runs import KIE_HTTP, RUNS, Order
 from local_stack.parts import AIRFLOW_PARTS
 from local_stack.running import RunningStack, running_stack
@@ -74,13 +77,14 @@ def run(options: argparse.Namespace) -> int:
         raise SystemExit(f"./run bench: no run is called {unknown.pop()!r}; there are {', '.join(RUNS)}")
     databases = [name for name in ("postgres", "sqlite") if getattr(options, name)] or ["postgres", "sqlite"]
     for database in databases:
-        with stack(options, sqlite=database == "sqlite") as running:
+        with stack(options, sqlite=database == "sqlite") as (running, seen):
             for time_number in range(options.times):
                 for name in names:
+                    seen.clear()
                     row, kinds = measure(running, name, order(options))
                     rows.append({"database": database, "run": name, **row})
                     console.print(f"{database} {time_number + 1} {name}: {json.dumps(rows[-1])}")
-                    for kind, count in sorted(kinds.items()) if options.calls else ():
+                    for kind, count in sorted((kinds + seen).items()) if options.calls else ():
                         console.print(f"{count / max(row['done'], 1):8.2f}  {kind}")
         console.print(table(f"{options.songs} songs on {database}", [r for r in rows if r["database"] == database]))
     if options.json:
@@ -95,8 +99,12 @@ def order(options: argparse.Namespace) -> Order:
 
 
 @contextmanager
-def stack(options: argparse.Namespace, *, sqlite: bool) -> Iterator[RunningStack]:
-    """Give a stack that is up and whose DAGs are known, warmed by one song by each way."""
+def stack(options: argparse.Namespace, *, sqlite: bool) -> Iterator[tuple[RunningStack, Counter[str]]]:
+    """Give a stack that is up and whose DAGs are known, warmed by one song by each way.
+
+    :return: the stack, and the requests to S3 by their kind, if these are asked for.
+    """
+    seen: Counter[str] = Counter()
     home = fresh_folder("bench")
     with ExitStack() as stack:
         dags = home / "dags"
@@ -104,13 +112,31 @@ def stack(options: argparse.Namespace, *, sqlite: bool) -> Iterator[RunningStack
         for file in DAGS:
             shutil.copy(file, dags)
         settings = {**KIE_HTTP, **dict(item.split("=", 1) for item in options.set)}
-        if options.delay:
-            proxy = stack.enter_context(S3Proxy(lambda: _s3(home)))
-            proxy.add(Rule("slow", seconds=_S3_DELAY, times=-1))
+        if options.delay or options.calls:
+            proxy = stack.enter_context(RecordingProxy(lambda: _s3(home), seen=seen))
+            proxy.add(Rule("slow", seconds=_S3_DELAY, times=-1 if options.delay else 0))
             settings["AIRFLOW_CONN_AWS_DEFAULT"] = aws_connection(proxy.url, keep_secrets(home))
         running = stack.enter_context(running_stack(home, dags=dags, sqlite=sqlite, airflow=settings))
         prepare(running, options)
-        yield running
+        yield running, seen
+
+
+@dataclass
+class RecordingProxy(S3Proxy):
+    """A proxy that counts the requests by their kind: method, key without ids.
+
+    :param seen: the counts.
+    """
+
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def strike(self, method: str, path: str) -> Rule | None:
+        """Count a request, and return what strikes it."""
+        parts = urlsplit(path)
+        prefix = parse_qs(parts.query).get("prefix", [])
+        key = f"list of {prefix[0]}" if prefix else parts.path.split("/", 2)[-1]
+        self.seen[f"S3 {method} {without_ids(unquote(key))}"] += 1
+        return super().strike(method, path)
 
 
 def prepare(running: RunningStack, options: argparse.Namespace) -> None:
@@ -132,7 +158,7 @@ def prepare(running: RunningStack, options: argparse.Namespace) -> None:
             simulator.add_fault(phase, "slow", seconds=_KIE_DELAY, times=-1)
 
 
-def measure(running: RunningStack, name: str, what: Order) -> tuple[dict[str, Any], Mapping[str, int]]:
+def measure(running: RunningStack, name: str, what: Order) -> tuple[dict[str, Any], Counter[str]]:
     """Run once and return the figures, by the names of :data:`FIGURES`, and all calls and requests by kind."""
     with Meter(running) as meter:
         outcome = RUNS[name](running, what)

@@ -20,9 +20,9 @@ from local_stack.running import RunningStack
 from local_stack.s3 import metrics_url
 
 _SAMPLE_SECONDS = 0.3
-_S3_REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{bucket="([^"]*)",code="(\d+)",type="(\w+)"\} (\S+)$', re.M)
+_S3_REQUESTS = re.compile(r'^SeaweedFS_s3_request_total\{bucket="([^"]*)",code="\d+",type="\w+"\} (\S+)$', re.M)
 _CALL = re.compile(r"request finished.* method=(\w+) path=/execution/(\S+)")
-_IDS = re.compile(r"xcoms/[^/]+/[^/]+(?=/)|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|(?<=/)\d+$")
+_IDS = re.compile(r"xcoms/[^/]+/[^/]+(?=/)|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,64}|(?<=/)\d+$")
 """What differs from call to call: ids, and of an XCom its DAG and run."""
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -34,7 +34,7 @@ class Meter:
     :param running: the stack.
     :param counts: after the end: ``processor_seconds``, of all and of each part by its name, ``api_calls`` of tasks,
         ``s3_requests``, ``kie_requests``, ``seconds``; and ``task_mb``, the most memory that a task's process had.
-    :param kinds: after the end: how many calls and requests there were of each kind.
+    :param kinds: after the end: how many calls of tasks to the api-server there were of each kind.
     """
 
     running: RunningStack
@@ -45,7 +45,7 @@ class Meter:
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._before, self._kinds = self._now(), self._by_kind()
+        self._before, self._kinds = self._now(), self._api_calls()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
         return self
@@ -59,24 +59,22 @@ class Meter:
         after = self._now()
         self.counts = {name: after[name] - before for name, before in self._before.items()}
         self.counts["task_mb"] = self.task_mb
-        self.kinds = self._by_kind() - self._kinds
+        self.kinds = self._api_calls() - self._kinds
 
     def _now(self) -> Mapping[str, float]:
-        kinds = self._by_kind()
         parts = {part: sum(map(_used, self._processes(part))) for part in AIRFLOW_PARTS}
         return {
             "seconds": time.monotonic(),
             "processor_seconds": sum(parts.values()),
             **parts,
-            "api_calls": sum(count for kind, count in kinds.items() if kind.startswith("api-server")),
-            "s3_requests": sum(count for kind, count in kinds.items() if kind.startswith("S3")),
+            "api_calls": self._api_calls().total(),
+            "s3_requests": s3_requests(self.running),
             "kie_requests": float(sum(self.running.simulator.state()["requests"].values())),
         }
 
-    def _by_kind(self) -> Counter[str]:
+    def _api_calls(self) -> Counter[str]:
         log = (self.running.settings.logs / "api-server.log").read_text(errors="replace")
-        calls = Counter(f"api-server {method} {_IDS.sub('…', path)}" for method, path in _CALL.findall(log))
-        return calls + s3_requests(self.running)
+        return Counter(f"api-server {method} {without_ids(path)}" for method, path in _CALL.findall(log))
 
     def _processes(self, part: str) -> Iterator[psutil.Process]:
         process = psutil.Process(self.running.pid(part))
@@ -93,12 +91,16 @@ class Meter:
             self.task_mb = max([self.task_mb, *(peak_mb(task.pid) for task in tasks)])
 
 
-def s3_requests(running: RunningStack) -> Counter[str]:
-    """Return how many requests the local S3 has answered for the archive's bucket, by method and status."""
+def s3_requests(running: RunningStack) -> float:
+    """Return how many requests the local S3 has answered for the archive's bucket."""
     with _opener.open(f"{metrics_url(running.settings)}/metrics", timeout=10) as answer:
         found = _S3_REQUESTS.findall(answer.read().decode())
-    own = (row[1:] for row in found if row[0] == running.settings.bucket)
-    return Counter({f"S3 {method} {code}": int(float(count)) for code, method, count in own})
+    return sum(float(count) for bucket, count in found if bucket == running.settings.bucket)
+
+
+def without_ids(path: str) -> str:
+    """Return a path with dots instead of what differs from call to call."""
+    return _IDS.sub("…", path)
 
 
 def peak_mb(pid: int) -> float:
