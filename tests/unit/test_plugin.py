@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from airflow_kie import plugin
+
 
 def test_loading_the_plugin_builds_no_app_and_loads_nothing_of_the_pages() -> None:
     program = (
@@ -22,30 +24,32 @@ def test_loading_the_plugin_builds_no_app_and_loads_nothing_of_the_pages() -> No
     assert (boto3, prefix, built) == (False, "/kie", None)
 
 
-@pytest.mark.parametrize(
-    ("command", "forks"),
-    [
-        (["scheduler"], True),
-        (["celery", "worker", "--queues", "default"], True),
-        (["dag-processor"], True),
-        (["api-server"], False),
-        (["triggerer"], False),
-        (["kie", "scheduler"], False),
-    ],
-)
-def test_only_a_process_that_forks_tasks_imports_what_they_use(command: list[str], forks: bool) -> None:
+def test_a_process_that_forks_tasks_has_imported_what_they_use() -> None:
     program = "import sys, airflow_kie.plugin as plugin; print(*[name in sys.modules for name in plugin.OF_TASKS])"
-    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {str(forks)}
+    command = [sys.executable, "-c", program, "celery", "worker", "--queues", "default"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"True"}
     assert "more slowly" not in done.stderr
 
 
-def test_a_process_that_cannot_import_for_its_tasks_starts_all_the_same() -> None:
-    program = (
-        "import sys, airflow_kie.plugin as plugin\n"
-        "plugin.OF_TASKS = ('no_such_module',)\n"
-        "print(plugin.prepare_forks(['scheduler']))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "True"
-    assert "Tasks will start more slowly: No module named 'no_such_module'" in done.stdout + done.stderr
+@pytest.mark.parametrize(
+    "command", ["api-server", "triggerer", "kie scheduler", "celery flower", "dags test scheduler"]
+)
+def test_a_process_that_forks_no_tasks_imports_nothing_for_them(command: str) -> None:
+    assert not plugin.prepare_forks(command.split())
+
+
+@pytest.mark.parametrize("command", ["scheduler", "dag-processor --verbose", "celery worker"])
+def test_whatever_follows_its_command_a_process_that_forks_tasks_is_known(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "OF_TASKS", ())
+    assert plugin.prepare_forks(command.split())
+
+
+def test_a_process_that_cannot_import_for_its_tasks_starts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plugin, "OF_TASKS", ("no_such_module",))
+    assert plugin.prepare_forks(["scheduler"])
+    assert "Tasks will start more slowly: No module named 'no_such_module'" in caplog.text

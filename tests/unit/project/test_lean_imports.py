@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-HEAVY = ("PIL", "airflow.providers.amazon", "boto3", "botocore", "fastapi", "openlineage", "psycopg", "requests")
+HEAVY = (
+    "PIL", "airflow.providers.amazon", "boto3", "botocore", "fastapi", "openlineage", "psycopg", "psycopg2", "requests",
+    "tinytag",
+)  # fmt: skip
 """What a leg that does not need it must not pay for; boto3 alone takes 0.2 processor-seconds."""
 PROGRAM = """
 import importlib.util, json, sys
