@@ -30,6 +30,9 @@ SETTINGS: Mapping[str, str] = {
     "unix_socket_directories": "",
     "dynamic_shared_memory_type": "mmap",  # in the cluster's folder: a killed server leaves nothing elsewhere
     "fsync": "off",  # a killed server loses nothing, a machine without power may lose all: see postgres_part
+    # A killed scheduler's session goes on, with its row locks: LocalExecutor's workers have inherited its connection.
+    # The next scheduler passes over locked rows, so without this their tasks would stay scheduled for ever.
+    "idle_in_transaction_session_timeout": "15s",
     "io_method": "sync",  # three processes fewer
     "max_logical_replication_workers": "0",
     "jit": "off",

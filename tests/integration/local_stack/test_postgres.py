@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,3 +107,35 @@ def test_a_copied_cluster_has_a_password_of_its_own(server: Server) -> None:
         copied.connect()
     copied.connect("another").close()
     server.process, server.data = copied.process, copied.data
+
+
+def test_rows_that_a_killed_scheduler_has_locked_are_free_again_although_its_workers_hold_its_connection(
+    server: Server,
+) -> None:
+    with server.connect() as setup:
+        setup.execute("create table task (id int)")
+        setup.execute("insert into task values (1)")
+    program = (
+        "import os, sys, time, psycopg\n"
+        "base = psycopg.connect(sys.argv[1])\n"
+        "base.execute('select * from task for update')\n"
+        "if os.fork() == 0:\n"
+        "    time.sleep(120)\n"  # as LocalExecutor's worker, which outlives its scheduler
+        "print('locked', flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    url = postgres.url_of(f"postgresql://127.0.0.1:{server.port}", "right'", "airflow")
+    command = [sys.executable, "-c", program, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as scheduler:
+        assert scheduler.stdout is not None
+        assert scheduler.stdout.readline() == b"locked\n"
+        (worker,) = psutil.Process(scheduler.pid).children()
+        scheduler.kill()
+        scheduler.wait()
+        try:
+            with server.connect() as next_one:
+                next_one.execute("set lock_timeout = '60s'")
+                assert next_one.execute("select id from task for update").fetchall() == [(1,)]
+            assert worker.is_running()
+        finally:
+            worker.kill()
