@@ -207,9 +207,16 @@ class StoredFiles:
     bucket: str
 
     def listed(self) -> list[str]:
-        """Return the keys, but for what belongs to an account: KIE's raw answers, and the ledger of paid requests."""
+        """Return the keys, but for the archive's own: KIE's raw answers, the ledger of paid requests, the index."""
+        own = {"_raw", "_paid", "_index"}
         listed = self.client.list_objects_v2(Bucket=self.bucket)
-        return [item["Key"] for item in listed.get("Contents", ()) if not {"_raw", "_paid"} & {*item["Key"].split("/")}]
+        return [item["Key"] for item in listed.get("Contents", ()) if not own & {*item["Key"].split("/")}]
+
+    def indexed(self, prefix: str = "songs") -> list[dict[str, Any]]:
+        """Return every line of the archive's index, in the order in which they were written."""
+        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{prefix}/_index/".lstrip("/"))
+        texts = [self.body(item["Key"]).decode() for item in listed.get("Contents", ())]
+        return [json.loads(line) for text in texts for line in text.splitlines()]
 
     def body(self, key: str) -> bytes:
         return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())

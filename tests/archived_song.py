@@ -97,4 +97,5 @@ class Case:
         )
 
     def stored(self) -> set[str]:
-        return {facts.key.removeprefix("music/") for facts in self.bucket.list("music/")}
+        keys = {facts.key.removeprefix("music/") for facts in self.bucket.list("music/")}
+        return {key for key in keys if not key.startswith("_index/")}

@@ -89,7 +89,7 @@ def archive_song(
         manifest = Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news))
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             archive.bucket.delete(key)
-        pending = archive.settle_pending()
+        pending = archive.settle_pending(manifest, is_new=manifest != old)
         if lacking := wanted.missing_in(manifest):
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
     except KieError as e:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.index.entry import entry_of
+from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Failure, Pending, WaitingFor, new_pending
 from airflow_kie.archive.record_base import WRITES
@@ -74,21 +76,26 @@ class SongArchive:
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
         self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
-    def settle_pending(self) -> Pending | None:
-        """Delete the pending record if everything that it asks for is in the manifest; return what remains.
+    def settle_pending(self, manifest: Manifest, *, is_new: bool = False) -> Pending | None:
+        """List the song in the index, and delete the pending record if everything that it asks for is in the manifest.
 
-        The record is that of every run of the song: one that asked for covers alone leaves what another waits for.
+        The record is that of every run of the song: one that asked for covers alone leaves what another waits for. The
+        index comes first: a task that dies in between finds the record, and lists the song again, which is harmless.
 
+        :param manifest: as it is in the bucket; it only grows.
+        :param is_new: it was changed now; otherwise the song is listed only where its pending record goes.
         :return: the record that stays, None when nothing is pending.
-        :raises ArchiveUnreadable: when record or manifest is damaged.
+        :raises ArchiveUnreadable: when the record is damaged.
         """
-        pending = None
+        pending, etag = Pending.read(self.bucket, self.keys)
+        if is_new or (pending and not pending.wanted.missing_in(manifest)):
+            Index(self.bucket, ArchiveKeys(self.keys.prefix)).add([entry_of(manifest)])
         for _ in range(WRITES):
-            pending, etag = Pending.read(self.bucket, self.keys)
-            if pending is None or pending.wanted.missing_in(self.manifest()):
+            if pending is None or pending.wanted.missing_in(manifest):
                 return pending
             if self.bucket.delete_if_unchanged(self.keys.pending, etag):
                 return None
+            pending, etag = Pending.read(self.bucket, self.keys)
         return pending
 
     def set_waiting(self, reason: str, since: datetime) -> None:

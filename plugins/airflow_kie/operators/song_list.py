@@ -272,7 +272,7 @@ def _record(context: Context, song: KnownSong) -> dict[str, Any] | None:
 
     archive, ti = song.archive, context["ti"]
     if song.manifest and song.is_archived:
-        archive.settle_pending()
+        archive.settle_pending(song.manifest)
         log.info("Song %s has all that is asked for.", song.request.music_task_id)
         return result_of(archive.bucket.name, archive.keys.manifest, song.manifest, changed=False)
     pending = archive.update_pending(

@@ -137,7 +137,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         manifest = archive.manifest()
         covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
         if manifest and not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids):
-            archive.settle_pending()
+            archive.settle_pending(manifest, is_new=bool(new.among(manifest)))
             self.log.info("Song %s has all files that are asked for already; nothing was done.", self.music_task_id)
             changed = False
         else:

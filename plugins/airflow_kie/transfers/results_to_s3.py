@@ -113,6 +113,8 @@ class KieResultsToS3Operator(LineageMethods, BaseOperator):
         return asked or None
 
     def _execute(self, context: Context) -> dict[str, Any]:
+        from airflow_kie.archive.index.entry import entry_of
+        from airflow_kie.archive.index.segments import Index
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.manifest import TaskManifest
         from airflow_kie.archive.task_archiver import is_archived
@@ -129,6 +131,8 @@ class KieResultsToS3Operator(LineageMethods, BaseOperator):
             self.log.info("%s has all files that are asked for already; nothing was done.", keys.name)
         else:
             manifest, added = self._archive(bucket, keys, context)
+        if added or context["ti"].try_number > 1:  # an earlier try may have died before it listed them
+            Index(bucket, ArchiveKeys(self.prefix)).add([entry_of(manifest)])
         metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.kie_conn_id)
         self._lineage = of_archived_task(self.lineage_at_start(), self.bucket, keys.manifest, manifest, added)
         return {

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_kie.archive.index import segments
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
 from airflow_kie.archive.index.segments import MANY, SETTLED, Index
 from airflow_kie.archive.layout import ArchiveKeys
@@ -19,7 +20,6 @@ from archived_kinds import all_archived
 from s3_servers import moto_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-LATER = datetime.now(UTC) + SETTLED + timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -31,6 +31,11 @@ def index() -> Iterator[Index]:
 
 def entry(number: int, **known: object) -> IndexEntry:
     return IndexEntry(id=f"song{number}", operation="suno.music", archived_at=NOW, updated_at=NOW).changed(**known)
+
+
+def later() -> datetime:
+    """Return a time at which what is written now can be compacted."""
+    return datetime.now(UTC) + SETTLED + timedelta(minutes=1)
 
 
 def lines(index: Index) -> dict[str, IndexEntry]:
@@ -75,10 +80,21 @@ def test_compaction_loses_nothing_and_leaves_one_object(index: Index) -> None:
     for number in range(MANY):
         index.add([entry(number)])
     assert index.compact() == 0  # too young: another process may not see them yet
-    assert index.compact(LATER) == MANY
+    assert index.compact(later()) == MANY
     assert len(index.segments()) == 1
     assert len(lines(index)) == MANY
-    assert index.compact(LATER) == 0
+    assert index.compact(later()) == 0
+
+
+def test_a_large_object_is_not_compacted_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SMALL_BYTES", 1500)
+    index.add([entry(number) for number in range(50)])
+    (large,) = index.segments()
+    for number in range(50, 50 + MANY):
+        index.add([entry(number)])
+    assert index.compact(later()) == MANY
+    assert large in index.segments() and len(index.segments()) == 2
+    assert len(lines(index)) == 50 + MANY
 
 
 def test_a_compaction_that_dies_before_it_deletes_does_no_harm(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +106,9 @@ def test_a_compaction_that_dies_before_it_deletes_does_no_harm(index: Index, mon
 
     with monkeypatch.context() as patched, pytest.raises(ConnectionError):
         patched.setattr(Bucket, "delete", die)
-        index.compact(LATER)
+        index.compact(later())
     assert len(lines(index)) == MANY
-    index.compact(LATER)
+    index.compact(later())
     assert (len(index.segments()), len(lines(index))) == (1, MANY)
 
 
@@ -103,11 +119,12 @@ def test_an_index_is_made_anew_from_the_manifests_and_says_what_is_gone(index: I
     task = TaskManifest(operation="market", task_id="t1", created_at=NOW, updated_at=NOW)
     bucket.put_json(task.to_json(), keys.task("market", "t1").manifest)
     bucket.put_bytes(b"{", keys.song("damaged").manifest, content_type="application/json")
-    index.add([entry(9)])
+    index.add([entry(9, title="gone", prompt="secret words")])
     assert index.rebuild() == 3
     found = lines(index)
     assert {name for name, one in found.items() if not one.deleted} == {"one", "two", "t1"}
     assert found["song9"].deleted
+    assert found["song9"].title is None and found["song9"].words == "song9 suno.music"  # nothing of its text stays
     assert (found["one"].title, found["one"].media, len(found["one"].prompt or "")) == ("Été", ("image",), 500)
     assert found["t1"].operation == "market"
 

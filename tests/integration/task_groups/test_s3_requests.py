@@ -25,7 +25,7 @@ CHAIN: Mapping[str, tuple[str, ...]] = {
     ),
     "two covers, and what S3 has stored of them": ("PUT cover", "HEAD cover") * 2,
     "the manifest: merged with what stands there, written, read back": ("GET manifest", "PUT manifest", "GET manifest"),
-    "the pending record goes": ("GET pending", "GET manifest", "DELETE pending"),
+    "the song is listed in the index, then its pending record goes": ("GET pending", "PUT index", "DELETE pending"),
 }
 """What a song of one run asks S3, in this order, where the service honours conditional writes."""
 MOST = 25
@@ -38,6 +38,7 @@ _NAMES = (
     ("intent", r"/_paid/.*\.intent$"),
     ("task", r"/_paid/.*\.task\."),
     ("cover", r"/cover-\d\.png$"),
+    ("index", r"/_index/"),
     ("_raw", r"/_raw/"),
     ("_probe", r"^/songs/_probe$"),
 )

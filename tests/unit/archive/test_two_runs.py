@@ -155,7 +155,9 @@ def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:
     if wanted.missing_in(SongArchive(bucket, KEYS).manifest()):
         SongArchive(bucket, KEYS).merge_pending(asked)
     else:
-        SongArchive(bucket, KEYS).settle_pending()
+        archive = SongArchive(bucket, KEYS)
+        if manifest := archive.manifest():
+            archive.settle_pending(manifest)
         return
     sources = [Source(kind, 1, url=f"https://kie.example/{kind}", task_id=f"task-{kind}") for kind in wanted.kinds]
     song = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_kie.archive.index.entry import IndexEntry
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.record_base import Record
@@ -20,7 +21,10 @@ from airflow_kie.operators.suno import KieGenerateMusicOperator
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "data-flow.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("record", "name"), [(Manifest, "manifest.json"), (Pending, "_pending/<id>.json")])
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [(Manifest, "manifest.json"), (Pending, "_pending/<id>.json"), (IndexEntry, "_index/…")],
+)
 def test_every_field_that_is_written_into_the_bucket_is_named(record: type[Record], name: str) -> None:
     paragraph = next(part for part in PAGE.split("\n\n") if part.startswith(f"`{name}`: "))
     assert [field for field in record.model_fields if f"`{field}`" not in paragraph] == []

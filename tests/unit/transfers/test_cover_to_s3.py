@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.pending import Options
 from airflow_kie.client.errors import DownloadRefused, FileGone, KieError, KieInvalidRequest, KieWrongParent
 from airflow_kie.hooks.archive import open_song
@@ -164,6 +165,42 @@ def test_the_pending_record_goes_when_the_song_is_archived(kie: SimulatorServer,
     cover = cover_of(music, bucket=archive.bucket, prefix="songs")
     open_song("aws_default", archive.bucket, "songs", music).update_pending(received_from="form")
     archived(music, cover, archive.bucket)
+    assert f"songs/_pending/{music}.json" not in archive.listed()
+
+
+def test_what_is_archived_is_listed_in_the_index_once_and_again_when_more_is_added(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    music = song(kie)
+    cover = cover_of(music)
+    archived(music, cover, archive.bucket)
+    archived(music, cover, archive.bucket)
+    (line,) = archive.indexed()
+    assert (line["id"], line["title"], [file["name"] for file in line["files"]]) == (
+        *(music, "Café Été"),
+        ["cover-1.png", "cover-2.png"],
+    )
+    archived(music, cover, archive.bucket, archive_audio=True)
+    assert [len(line["files"]) for line in archive.indexed()] == [2, 4]
+
+
+def test_a_task_that_died_before_it_listed_the_song_lists_it_in_its_retry(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = song(kie)
+    cover = cover_of(music, bucket=archive.bucket, prefix="songs")
+    open_song("aws_default", archive.bucket, "songs", music).update_pending(received_from="form")
+
+    def die(self: Index, entries: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr(Index, "add", die)
+        archived(music, cover, archive.bucket)
+    assert f"songs/{music}/manifest.json" in archive.listed() and archive.indexed() == []
+    assert f"songs/_pending/{music}.json" in archive.listed()  # it goes after the song is listed
+    archived(music, cover, archive.bucket)
+    assert [line["id"] for line in archive.indexed()] == [music]
     assert f"songs/_pending/{music}.json" not in archive.listed()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import FileTruncated, KieInvalidRequest, KieNoFiles
 from airflow_kie.client.operations import registry
 from airflow_kie.client.operations.operation import Medium, ResultRow, State, TaskOperation, Timing
@@ -153,6 +154,30 @@ def test_midi_is_made_from_stems_and_archived_as_its_notes(kie: SimulatorServer,
     (file,) = archived("suno.midi", task_id, archive.bucket)["files"]
     assert file["key"].endswith("/midi-1.json")
     assert archive.json(file["key"])[0]["name"] == "Piano"
+
+
+def test_results_are_listed_in_the_index_also_by_the_retry_of_a_task_that_died_before(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = made(kie, "suno.lyrics", {"prompt": "rain"})
+    run = TaskRun(
+        lambda: KieResultsToS3Operator(
+            task_id="archive", operation="suno.lyrics", kie_task_id=task_id, bucket=archive.bucket, prefix="media"
+        )
+    )
+
+    def die(self: Index, entries: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        patched.setattr(Index, "add", die)
+        run.attempt()
+    assert archive.indexed("media") == []
+    run.retried().attempt()
+    (line,) = archive.indexed("media")
+    assert (line["id"], line["operation"], len(line["files"])) == (task_id, "suno.lyrics", 2)
+    archived("suno.lyrics", task_id, archive.bucket)
+    assert len(archive.indexed("media")) == 1
 
 
 def test_what_is_there_whole_is_left_and_kie_is_not_asked(kie: SimulatorServer, archive: StoredFiles) -> None:

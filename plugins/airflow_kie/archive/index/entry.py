@@ -47,6 +47,15 @@ class IndexEntry(Record):
     updated_at: UtcTime = Field(description="Of two lines of one id, the later one holds.")
     deleted: bool = Field(default=False, description="It is no longer in the archive.")
 
+    def as_deleted(self, now: datetime) -> IndexEntry:
+        """Return the line that says that it is gone: nothing else of it is kept.
+
+        :param now: the time.
+        """
+        return IndexEntry(
+            id=self.id, operation=self.operation, archived_at=self.archived_at, updated_at=now, deleted=True
+        )
+
     @property
     def key(self) -> str:
         """Its identity: ids of different operations may be equal."""

@@ -11,16 +11,16 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, TaskManifest
-from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.task_ids import KeyRefused
 
@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes that are read of one object."""
 MANY = 20
-"""Objects of a month from which on it is compacted."""
-ROWS = 20_000
-"""Lines of one compacted object."""
+"""Small objects of a month from which on they are compacted."""
+SMALL_BYTES = 1024 * 1024
+"""A larger object is not compacted again."""
+ROWS = 5_000
+"""Lines of one object: with the longest texts they stay below what is read of one."""
 SETTLED = timedelta(minutes=10)
 """Age from which on an object is compacted: S3 services may list late."""
 _PARALLEL = 8
@@ -65,7 +67,7 @@ class Index:
 
     def segments(self) -> list[str]:
         """Return the keys of the index's objects, newest month first, and newest first in a month."""
-        return sorted((key for key in self._listed()), reverse=True)
+        return sorted((facts.key for facts in self._listed()), reverse=True)
 
     def read(self, key: str) -> list[IndexEntry] | None:
         """Return the lines of one object, None if it is no longer there; a damaged line is left out, with a warning."""
@@ -82,24 +84,26 @@ class Index:
             log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", key, damaged)
         return entries
 
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
+        """Yield objects with their lines, in the order of their keys, some being read ahead."""
+        waiting = iter(keys)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            while some := list(islice(waiting, _PARALLEL)):
+                for key, entries in zip(some, pool.map(self.read, some), strict=True):
+                    yield key, entries or []
+
     def compact(self, now: datetime | None = None) -> int:
-        """Make one object of a month's many.
+        """Make one object of a month's many small ones.
 
         :return: how many objects were replaced.
         """
         before = (now or datetime.now(UTC)) - SETTLED
-        old = {key: at for key, at in self._listed().items() if at < before}
-        replaced = 0
-        for _, group in groupby(sorted(old), self._month):
-            keys = list(group)
-            if len(keys) >= MANY:
-                merged = self._merged(keys)
-                for start in range(0, len(merged), ROWS):
-                    self.add(merged[start : start + ROWS])
-                for key in keys:
-                    self.bucket.delete(key)
-                replaced += len(keys)
-        return replaced
+        small = [one.key for one in self._listed() if one.last_modified < before and one.size < SMALL_BYTES]
+        months = [list(keys) for _, keys in groupby(sorted(small), self._month)]
+        many = [keys for keys in months if len(keys) >= MANY]
+        for keys in many:
+            self._replace(keys, self._merged(keys))
+        return sum(map(len, many))
 
     def rebuild(self) -> int:
         """Write the index again from the manifests, one GET each.
@@ -112,21 +116,23 @@ class Index:
         known = {entry.key: entry for entry in self._merged(old)}
         found: dict[str, IndexEntry] = {}
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for entry in pool.map(self._entry_at, self._folders()):
+            for entry in pool.map(self.entry_at, self._folders()):
                 if entry is not None:
                     found[entry.key] = entry
-        now = datetime.now(UTC)
-        gone = [entry.changed(deleted=True, updated_at=now) for key, entry in known.items() if key not in found]
-        entries = [*found.values(), *gone]
-        for start in range(0, len(entries), ROWS):
-            self.add(entries[start : start + ROWS])
-        for key in old:
-            self.bucket.delete(key)
+        gone = [entry.as_deleted(datetime.now(UTC)) for key, entry in known.items() if key not in found]
+        self._replace(old, [*found.values(), *gone])
         return len(found)
 
-    def _listed(self) -> Mapping[str, datetime]:
-        listed = ((facts.key, facts.last_modified) for facts in self.bucket.list(self.keys.index))
-        return {key: at for key, at in listed if _NAME.fullmatch(key.removeprefix(self.keys.index))}
+    def _replace(self, keys: Iterable[str], entries: Sequence[IndexEntry]) -> None:
+        """Write lines again, then delete the objects that had them."""
+        for start in range(0, len(entries), ROWS):
+            self.add(entries[start : start + ROWS])
+        for key in keys:
+            self.bucket.delete(key)
+
+    def _listed(self) -> list[ObjectFacts]:
+        listed = self.bucket.list(self.keys.index)
+        return [facts for facts in listed if _NAME.fullmatch(facts.key.removeprefix(self.keys.index))]
 
     def _month(self, key: str) -> str:
         return key.removeprefix(self.keys.index).partition("/")[0]
@@ -134,11 +140,10 @@ class Index:
     def _merged(self, keys: Iterable[str]) -> list[IndexEntry]:
         """Return the lines that hold of some objects, the oldest first."""
         holds: dict[str, IndexEntry] = {}
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            for entries in pool.map(self.read, keys):
-                for entry in entries or ():
-                    if entry.key not in holds or holds[entry.key].updated_at <= entry.updated_at:
-                        holds[entry.key] = entry
+        for _, entries in self.read_many(keys):
+            for entry in entries:
+                if entry.key not in holds or holds[entry.key].updated_at <= entry.updated_at:
+                    holds[entry.key] = entry
         return sorted(holds.values(), key=lambda entry: entry.archived_at)
 
     def _folders(self) -> Iterator[str]:
@@ -148,7 +153,11 @@ class Index:
     def _operations(self) -> Iterator[str]:
         yield from (item for item in self.bucket.list_folder(self.keys.tasks) if isinstance(item, str))
 
-    def _entry_at(self, folder: str) -> IndexEntry | None:
+    def entry_at(self, folder: str) -> IndexEntry | None:
+        """Return the line of a folder, made from its manifest; None for what is not archived whole.
+
+        :param folder: a song's or a task's.
+        """
         try:
             keys = self.keys.at(folder)
             record = Manifest if isinstance(keys, SongKeys) else TaskManifest
