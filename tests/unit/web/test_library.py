@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +11,11 @@ import pytest
 
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
-from airflow_kie.web.library import catalogue as library
+from airflow_kie.web.library import routes
 from airflow_kie.web.library.catalogue import Catalogue, Found, Search
+from airflow_kie.web.pages.queries import Place
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SOUND = IndexFile(name="track-1.mp3", kind="track", position=1, content_type="audio/mpeg", size=1)
@@ -41,8 +43,8 @@ class Segments:
             raise self.broken
         return sorted(self.lines, reverse=True)
 
-    def read(self, key: str) -> list[IndexEntry] | None:
-        return self.lines.get(key)
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
+        yield from ((key, self.lines[key]) for key in keys)
 
 
 @pytest.fixture(autouse=True)
@@ -171,10 +173,30 @@ def test_the_newest_object_is_read_first() -> None:
     read: list[str] = []
 
     class Watched(Segments):
-        def read(self, key: str) -> list[IndexEntry] | None:
-            read.append(key)
-            return super().read(key)
+        def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
+            for key, entries in super().read_many(keys):
+                read.append(key)
+                yield key, entries
 
     page(Catalogue(Watched({"2026-09/x": [], "2026-11/x": [], "2026-10/x": []})))  # type: ignore[arg-type]
     assert read == ["2026-11/x", "2026-10/x", "2026-09/x"]
-    assert library.FIRST_LINES < 1
+
+
+@pytest.mark.parametrize(
+    ("search", "query"),
+    [
+        (Search(), ""),
+        (Search("newest", order="title"), "q=newest&sort=title"),
+        (Search("a&b=c", medium="audio"), "q=a%26b%3Dc&medium=audio"),
+    ],
+)
+def test_the_address_of_another_page_has_the_whole_search(search: Search, query: str) -> None:
+    assert routes.query_of(search) == query
+
+
+def test_an_archive_has_one_catalogue_however_many_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Place, "open", lambda place: Bucket(None, place.bucket))
+    monkeypatch.setattr(routes, "_catalogues", {})
+    places = [Place("songs", "music"), Place("songs", "music"), Place("songs", "other")]
+    first, second, other = map(routes._catalogue, places)
+    assert first is second and first is not other

@@ -33,7 +33,7 @@ _WORD = re.compile(r"\w+")
 _MOST_WORDS = 12
 _SCHEMA = """
 create table entry (number integer primary key, key text unique, medium text, model text, archived_at text,
-    expires_at text, updated_at text, seconds real, title text, line text);
+    expires_at text, updated_at text, title text, line text);
 create index by_time on entry (archived_at desc);
 create index by_title on entry (title collate nocase, archived_at desc);
 create index by_model on entry (model);
@@ -58,7 +58,6 @@ class Search:
     :param text: words; each must begin a word of the result, whatever its case and accents.
     :param medium: one of :data:`MEDIA`; empty: any.
     :param model: such as ``V6``; empty: any.
-    :param label: ``name=value`` or a value.
     :param since: ISO date, of the archiving; empty: any.
     :param until: the same, that day included.
     :param order: one of :data:`ORDERS`.
@@ -67,7 +66,6 @@ class Search:
     text: str = ""
     medium: str = ""
     model: str = ""
-    label: str = ""
     since: str = ""
     until: str = ""
     order: str = "newest"
@@ -127,18 +125,17 @@ class Catalogue:
             total = base.execute("select count(*) from entry").fetchone()[0]
             if self._failed is not None and not total:
                 raise self._failed
-            among = f"from entry {where}"
-            matches = base.execute(f"select count(*) {among}", values).fetchone()[0] if where else total
+            # Conditions and orders are our own texts; what somebody searches for is among the values alone.
+            counting = f"select count(*) from entry {where}"  # noqa: S608
+            matches = base.execute(counting, values).fetchone()[0] if where else total
             order = ORDERS.get(search.order, ORDERS["newest"])
-            lines = base.execute(f"select line {among} order by {order} limit ? offset ?", (*values, count, first))
+            paging = f"select line from entry {where} order by {order} limit ? offset ?"  # noqa: S608
+            lines = base.execute(paging, (*values, count, first))
             entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
-            models = base.execute(
-                "select model from entry where model is not null group by model order by count(*) desc limit 30"
-            )
-            return Found(entries, matches, total, tuple(model for (model,) in models), self._complete)
+            return Found(entries, matches, total, tuple(model for (model,) in base.execute(_MODELS)), self._complete)
 
     def entry(self, key: str) -> IndexEntry | None:
-        """Return one result.
+        """Return one result; None where the index does not list it, as far as it was read.
 
         :param key: its :attr:`~airflow_kie.archive.index.entry.IndexEntry.key`.
         """
@@ -158,10 +155,9 @@ class Catalogue:
         try:
             with self._open() as base:
                 known = {key for (key,) in base.execute("select key from segment")}
-            for key in self.index.segments():
-                if key not in known:
-                    self._take(key, self.index.read(key) or ())
-                    self._some.set()
+            for key, entries in self.index.read_many(key for key in self.index.segments() if key not in known):
+                self._take(key, entries)
+                self._some.set()
             self._complete, self._failed = True, None
         except KieError as error:
             log.warning("The library cannot read its index: %s", error)
@@ -212,8 +208,8 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
     if entry.deleted:
         return
     row = base.execute(
-        "insert into entry (key, medium, model, archived_at, expires_at, updated_at, seconds, title, line)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into entry (key, medium, model, archived_at, expires_at, updated_at, title, line)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key,
             " ".join(entry.media),
@@ -221,7 +217,6 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
             entry.archived_at.isoformat(),
             entry.expires_at.isoformat() if entry.expires_at else None,
             entry.updated_at.isoformat(),
-            entry.duration_seconds,
             entry.title or entry.id,
             entry.model_dump_json(),
         ),
@@ -232,7 +227,7 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
 def _conditions(search: Search) -> tuple[str, tuple[Any, ...]]:
     """Return the condition of a search in SQL, and its values."""
     conditions: list[tuple[str, Any]] = []
-    words = _WORD.findall(f"{search.text} {search.label}")[:_MOST_WORDS]
+    words = _WORD.findall(search.text)[:_MOST_WORDS]
     if words:
         conditions.append(("entry.number in (select rowid from words where words match ?)", _phrase(words)))
     if search.medium in MEDIA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -29,6 +30,7 @@ _LONGEST = 200
 """Characters that are searched for."""
 _LAST_PAGE = 2000
 _catalogues: dict[Place, Catalogue] = {}
+_making = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Card:
     :param page: where all of it is shown.
     :param picture: a small picture; empty: it has none.
     :param sound: its first audio file; empty: it has none.
-    :param media: what it has.
     """
 
     entry: IndexEntry
@@ -73,14 +74,13 @@ def library(
     page: str = "1",
 ) -> Response:
     """Show what is archived and matches the search."""
-    search = Search(q[:_LONGEST], medium, model[:_LONGEST], "", _date(since), _date(until), sort)
+    search = Search(q[:_LONGEST], medium, model[:_LONGEST], _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
     found = _catalogue(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
-    asked = {"q": q, "medium": medium, "model": model, "since": since, "until": until, "sort": sort}
     return page_answer(
         request,
         "library.html",
-        library=True,
+        script="library.js",
         cards=[_card(request, entry) for entry in found.entries],
         found=found,
         search=search,
@@ -88,14 +88,17 @@ def library(
         orders=tuple(ORDERS),
         number=number,
         pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
-        query=urlencode({name: value for name, value in asked.items() if value and value != "newest"}),
+        query=query_of(search),
         searched=any(asdict(search)[name] for name in ("text", "medium", "model", "since", "until")),
     )
 
 
 def picture(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
     """Send a small picture of a result."""
-    entry = _catalogue(place).entry(f"{operation}/{task_id}")
+    catalogue = _catalogue(place)
+    entry = catalogue.entry(f"{operation}/{task_id}")
+    if entry is None:  # another process of the api-server has read more of the index than this one
+        entry = catalogue.index.entry_at(_keys(place, operation, task_id).folder)
     image = next((file for file in entry.files if _is(file, "image")), None) if entry else None
     if entry is None or image is None:
         raise NothingToShow("File not found", "The library lists what is archived.")
@@ -143,6 +146,13 @@ def file(
     return file_answer(request, place.open(), page, found, download=bool(download))
 
 
+def query_of(search: Search) -> str:
+    """Return a search as the query of an address, without what is as it is anyway."""
+    names = {"q": "text", "sort": "order"} | {name: name for name in ("medium", "model", "since", "until")}
+    asked = {name: (getattr(search, field), getattr(Search, field)) for name, field in names.items()}
+    return urlencode({name: value for name, (value, usual) in asked.items() if value != usual})
+
+
 def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
     manifest = TaskManifest.read(place.open(), keys)[0]
     if manifest is None:
@@ -152,7 +162,10 @@ def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
 
 def _catalogue(place: Place) -> Catalogue:
     """Return the catalogue of the configured archive; places come from the configuration, never from a request."""
-    return _catalogues.setdefault(place, Catalogue(Index(place.open(), ArchiveKeys(place.prefix))))
+    with _making:
+        if place not in _catalogues:
+            _catalogues[place] = Catalogue(Index(place.open(), ArchiveKeys(place.prefix)))
+        return _catalogues[place]
 
 
 def _keys(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:

@@ -50,10 +50,11 @@ PAGE_POLICY = (
     f"default-src 'none'; img-src 'self'; media-src 'self'; style-src {_inline('style.css')}; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-REFRESHING_POLICY = f"{PAGE_POLICY}; script-src {_inline('refresh.js')}; connect-src 'self'"
-"""Of a page that asks for itself again: one script, word for word, which can ask nobody else."""
-LIBRARY_POLICY = f"{PAGE_POLICY}; script-src {_inline('library.js')}; connect-src 'self'"
-"""The same of the library."""
+_REFRESH = "refresh.js"
+_POLICIES = {"": PAGE_POLICY} | {
+    name: f"{PAGE_POLICY}; script-src {_inline(name)}; connect-src 'self'" for name in (_REFRESH, "library.js")
+}
+"""By the page's script: it runs word for word, and can ask nobody else."""
 
 
 def _of_request(request: Request) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def page_answer(
     status: int = 200,
     refresh: int = 0,
     *,
-    library: bool = False,
+    script: str = "",
     logged_in: bool = True,
     **shown: Any,
 ) -> Response:
@@ -94,13 +95,14 @@ def page_answer(
     :param template: its template.
     :param status: HTTP status.
     :param refresh: seconds after which it asks again by itself; 0: never.
-    :param library: it is the library's, with its script.
+    :param script: its script, one of the templates; of a page that refreshes, that which does it.
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
-    shown |= {"refresh": refresh, "library": library, "notices": spending_notices() if logged_in else []}
-    policy = LIBRARY_POLICY if library else REFRESHING_POLICY if refresh else PAGE_POLICY
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
+    script = script or (_REFRESH if refresh else "")
+    text = _ENVIRONMENT.globals[script.replace(".", "_")] if script else ""
+    shown |= {"refresh": refresh, "script": text, "notices": spending_notices() if logged_in else []}
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICIES[script], **HEADERS}
     page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)
     tag = page.headers["ETag"] = f'"{hashlib.sha256(page.body).hexdigest()[:32]}"'
     if status == 200 and request.headers.get("if-none-match") == tag:
