@@ -21,7 +21,6 @@ FORKING = (["scheduler"], ["dag-processor"], ["celery", "worker"])
 OF_TASKS = (
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow_kie.archive.archiver",
-    "airflow_kie.archive.content",
     "airflow_kie.archive.ledger_store",
     "airflow_kie.client.api",
     "airflow_kie.client.http.download",
