@@ -58,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sqlite", action="store_true", help="only on SQLite")
     parser.add_argument("--postgres", action="store_true", help="only on PostgreSQL (default: both)")
     parser.add_argument("--conf", type=json.loads, default={}, help="further conf of music_cover, as JSON")
-    parser.add_argument("--singles", type=json.loads, default={}, help="conf that makes batches of one, as JSON")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="environment of Airflow")
     parser.add_argument("--calls", action="store_true", help="list every kind of call and request, for each song")
     parser.add_argument("--json", type=Path, help="write every figure into this file")
@@ -95,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 def order(options: argparse.Namespace) -> Order:
     """Return what is to be run."""
     conf = {"archive_audio": options.audio, "archive_lyrics": options.audio, **options.conf}
-    return Order(options.songs, options.seconds, conf, options.singles, options.within)
+    return Order(options.songs, options.seconds, conf, options.within)
 
 
 @contextmanager

@@ -30,7 +30,6 @@ class Order:
     :param songs: how many.
     :param kie_seconds: real seconds that KIE takes for a cover.
     :param conf: further ``conf`` of the form's runs.
-    :param singles: what of it makes every batch one song.
     :param within: seconds over which events are spread.
     :param patience: seconds after which a run is given up.
     """
@@ -38,7 +37,6 @@ class Order:
     songs: int
     kie_seconds: float
     conf: Mapping[str, Any] = field(default_factory=dict)
-    singles: Mapping[str, Any] = field(default_factory=dict)
     within: float = 60.0
     patience: float = 3600.0
 
@@ -81,12 +79,10 @@ def stock(running: RunningStack, order: Order) -> Outcome:
 
 def form(running: RunningStack, order: Order) -> Outcome:
     """Run music_cover for all songs at once, as its form does."""
-    return _form(running, order, order.conf)
-
-
-def singles(running: RunningStack, order: Order) -> Outcome:
-    """Run music_cover with one song a batch."""
-    return _form(running, order, {**order.conf, **order.singles})
+    songs = _songs(running, order)
+    began = time.time()
+    run = running.airflow.trigger(DAG, {"music_task_ids": songs, **order.conf})
+    return _archived(running, songs, began, order, [run])
 
 
 def stuck(running: RunningStack, order: Order) -> Outcome:
@@ -120,16 +116,9 @@ RUNS: Mapping[str, Callable[[RunningStack, Order], Outcome]] = {
     "empty": empty,
     "stock": stock,
     "form": form,
-    "singles": singles,
     "events": events,
     "stuck": stuck,
 }
-
-
-def _form(running: RunningStack, order: Order, conf: Mapping[str, Any]) -> Outcome:
-    songs = _songs(running, order)
-    began = time.time()
-    return _archived(running, songs, began, order, [running.airflow.trigger(DAG, {"music_task_ids": songs, **conf})])
 
 
 def _send(running: RunningStack, song: str) -> None:
