@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.operations.suno import COVER
@@ -44,15 +42,8 @@ class PaidRequests:
 
     def _ledgers(self) -> tuple[Ledger, ...]:
         """Return both: a stack has its entries in one of them, and the other one is empty."""
-        settings, secrets = self.running.settings, self.running.secrets
+        settings, stored = self.running.settings, self.running.bucket
         database = Store(self.running.limiter_store)
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.running.state.urls["s3"],
-            aws_access_key_id=secrets.s3_access_key,
-            aws_secret_access_key=secrets.s3_secret_key,
-            region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, proxies={}),
-        )
-        bucket = BucketLedgerStore(Bucket(client, settings.bucket), f"{settings.prefix}/_paid/")
+        keys = ArchiveKeys(settings.prefix)
+        bucket = BucketLedgerStore(Bucket(stored.client, stored.bucket), keys.paid_requests)
         return Ledger(DatabaseLedgerStore(database)), Ledger(bucket)

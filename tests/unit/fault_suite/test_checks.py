@@ -29,6 +29,7 @@ from fault_suite.s3_proxy import S3Proxy
 from fault_suite.stage import Stage
 from kie_simulator.control_client import ControlClient
 from kie_simulator.server import SimulatorServer
+from local_stack.bucket import BucketPath
 from s3_servers import moto_s3
 
 SONG, COVER = "0a" * 16, "0b" * 16
@@ -165,8 +166,7 @@ def test_a_lost_answer_is_read_from_the_ledger_wherever_the_stack_keeps_it(tmp_p
         running: Any = SimpleNamespace(
             settings=SimpleNamespace(bucket="archive", prefix="songs"),
             limiter_store=f"sqlite:///{tmp_path}/kie/creates.db",
-            secrets=SimpleNamespace(s3_access_key=s3.access_key, s3_secret_key=s3.secret_key),
-            state=SimpleNamespace(urls={"s3": s3.endpoint_url}),
+            bucket=BucketPath(s3.client(), "archive"),
         )
         stores = {
             "database": DatabaseLedgerStore(Store(f"sqlite:///{tmp_path}/kie/creates.db")),

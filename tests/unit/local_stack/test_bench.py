@@ -36,9 +36,8 @@ def test_the_table_shows_medians_and_their_ratios_to_the_stock_chain() -> None:
 
 def test_the_conf_of_a_run_leaves_audio_out_unless_it_is_asked_for() -> None:
     assert bench.order(options("--songs", "9")).conf == {"archive_audio": False, "archive_lyrics": False}
-    further = bench.order(options("--audio", "--conf", '{"batch": 2}', "--singles", '{"batch": 1}'))
+    further = bench.order(options("--audio", "--conf", '{"batch": 2}'))
     assert further.conf == {"archive_audio": True, "archive_lyrics": True, "batch": 2}
-    assert further.singles == {"batch": 1}
 
 
 def test_an_unknown_run_is_refused_before_anything_starts() -> None:
