@@ -204,7 +204,7 @@ def test_a_recorded_market_task_is_followed_from_create_to_files() -> None:
 
     with serving(reply) as server:
         transport = KieTransport(KieAccount("recorded-key", api_url=server.url))
-        kie, kind = Kie(transport), OPERATIONS["jobs"]
+        kie, kind = Kie(transport), OPERATIONS["market"]
         assert isinstance(kind, TaskOperation)
         created = kie.create(kind, entries[0].body or {}, {}, "")
         assert isinstance(created, Created)

@@ -62,6 +62,14 @@ def get_kie_commands() -> list[Any]:
             cli.Arg(("--rebuild",), action="store_true", help="Read every manifest and write the index again"),
         ),
         command(
+            "models.models",
+            "List KIE's models, or show one with its fields and prices",
+            "List the models of KIE's catalogue in whose name, title, provider or media all words are, with their "
+            "prices in credits. One model's whole name shows its fields. KIE is not asked.",
+            cli.Arg(("words",), nargs="*", help="Words, or a model's name; by default all models"),
+            as_json,
+        ),
+        command(
             "where.where",
             "Show what is known of a song",
             "Show a song's state, keys, paid covers and runs, why it failed, and what happens next.",

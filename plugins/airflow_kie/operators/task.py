@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.answers.decode import Ended
+from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address
@@ -55,6 +56,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operators.md lists them.
     :param request: the request's fields as KIE names them.
     :param requests: instead of one request, a list of them.
+    :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param idempotency_key: your own name for what is asked for: every request of the account with the same key means
         one KIE task, whatever the run. None: what is made from another KIE task counts by that, everything else is
@@ -84,6 +86,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         operation: str = "",
         request: Mapping[str, Any] | None = None,
         requests: Sequence[Mapping[str, Any]] | None = None,
+        check_fields: bool = True,
         kie_conn_id: str = KieHook.default_conn_name,
         idempotency_key: str | None = None,
         adopt_task_id: str | None = None,
@@ -102,6 +105,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         self.row = task_kind(self.operation)
         self.request = request
         self.requests = requests
+        self.check_fields = check_fields
         self.kie_conn_id = kie_conn_id
         self.idempotency_key = idempotency_key
         self.adopt_task_id = adopt_task_id
@@ -120,17 +124,11 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         return self.request or {}
 
     def check_request(self) -> None:
-        """Check the request before anything is paid.
-
-        :raises KieInvalidRequest: naming what is wrong.
-        """
-        several = self.requests is not None
-        for number, body in enumerate(self.requests or () if several else (self.request_body(),)):
-            missing = [name for name in self.row.required if body.get(name) in (None, "")]
-            if missing:
-                which = f"request no. {number}" if several else "its request"
-                fields = ", ".join(missing)
-                raise KieInvalidRequest(f"{self.row.title} lacks {fields} in {which}; nothing was sent to KIE")
+        """Check the request before anything is paid; KieInvalidRequest names what is wrong."""
+        for number, body in enumerate((self.request_body(),) if self.requests is None else self.requests):
+            if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
+                which = "" if self.requests is None else f" in request no. {number}"
+                raise KieInvalidRequest(f"{'; '.join(problems)}{which}; nothing was sent to KIE")
 
     def source(self) -> Mapping[str, Any]:
         """Return what the task is made from, as it may be stored and shown."""

@@ -47,7 +47,7 @@ with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False):
 
     listed = prompts()
     KieGenerateMusicOperator.partial(task_id="song", **SOON).expand(prompt=listed)
-    KieTaskOperator(task_id="pictures_made", operation="jobs", requests=pictures(listed), **SOON)
+    KieTaskOperator(task_id="pictures_made", operation="market", requests=pictures(listed), **SOON)
 
 with DAG(dag_id="paid_for_all_runs", schedule=None, is_paused_upon_creation=False):
     KieGenerateMusicOperator(task_id="song", prompt="The anthem", idempotency_key="the anthem of 2026", **SOON)

@@ -158,7 +158,7 @@ def test_results_and_request_of_a_market_task_are_decoded_twice() -> None:
         "createTime": 1776862567160,
         "completeTime": 1776862622656,
     }
-    details = read("jobs", data)
+    details = read("market", data)
     assert details.urls == ("https://a/1.png", "https://a/2.png")
     assert details.param == {"model": "z-image", "input": {"prompt": "fox"}}
     assert details.credits_consumed == 12.5
@@ -166,12 +166,12 @@ def test_results_and_request_of_a_market_task_are_decoded_twice() -> None:
 
 @pytest.mark.parametrize("result", ["", None, "{", "[]", "7", '{"resultUrls": null}', {"resultObject": {}}])
 def test_a_market_task_without_results_has_none(result: Any) -> None:
-    assert read("jobs", {"taskId": "j", "state": "generating", "resultJson": result}).urls == ()
+    assert read("market", {"taskId": "j", "state": "generating", "resultJson": result}).urls == ()
 
 
 def test_a_market_request_that_is_an_object_is_kept_as_it_is() -> None:
     param = {"model": "z-image", "input": {"prompt": "fox"}}
-    assert read("jobs", {"taskId": "j", "state": "waiting", "param": param}).param == param
+    assert read("market", {"taskId": "j", "state": "waiting", "param": param}).param == param
 
 
 ORIGIN = "https://a/original.mp3"
@@ -198,7 +198,7 @@ def test_a_stem_beside_the_url_of_the_track_is_a_result() -> None:
 def test_a_market_result_that_repeats_an_input_is_none() -> None:
     param = {"model": "ai-music-api/separate-vocals", "input": {"audio_urls": [f"{ORIGIN}?a=1"]}}
     result = json.dumps({"resultUrls": [ORIGIN, "https://a/v.mp3"]})
-    details = read("jobs", {"state": "success", "param": json.dumps(param), "resultJson": result})
+    details = read("market", {"state": "success", "param": json.dumps(param), "resultJson": result})
     assert details.urls == ("https://a/v.mp3",)
 
 
@@ -230,11 +230,11 @@ RESULTS: list[tuple[str, dict[str, Any], list[tuple[str, int, Any]]]] = [
     ),
     ("voice.generate", {"voiceId": "v-1"}, [("voice_id", 1, "v-1")]),
     (
-        "jobs",
+        "market",
         {"resultJson": json.dumps({"resultUrls": ["https://a/1.mp4"], "lastFrameUrl": "https://a/l.png"})},
         [("result", 1, "https://a/1.mp4"), ("last_frame", 1, "https://a/l.png")],
     ),
-    ("jobs", {"resultJson": json.dumps({"resultObject": {"text": "la"}})}, [("object", 1, {"text": "la"})]),
+    ("market", {"resultJson": json.dumps({"resultObject": {"text": "la"}})}, [("object", 1, {"text": "la"})]),
 ]
 
 
@@ -248,7 +248,7 @@ def test_results_stand_where_the_page_of_the_operation_says(
 
 def test_an_answer_as_a_result_has_no_signature_in_it() -> None:
     data = {"taskId": "t", "resultJson": json.dumps({"files": ["https://a/1.mp4?Signature=s3cret"]})}
-    (answer,) = read("jobs", data).with_answer().results
+    (answer,) = read("market", data).with_answer().results
     assert (answer.role, answer.medium) == ("answer", "json")
     assert answer.value["resultJson"] == '{"files": ["https://a/1.mp4"]}'
 
@@ -299,10 +299,10 @@ def failure(kind: str, data: dict[str, Any]) -> errors.KieError:
         ("suno.music", {"status": "SENSITIVE_WORD_ERROR", "errorCode": 500}, errors.KieContentRejected),
         ("suno.music", {"status": "SUCCESS"}, errors.KieNoFiles),
         ("suno.music", {"status": "CALLBACK_EXCEPTION", "errorCode": 500}, errors.KieNoFiles),
-        ("jobs", {"state": "fail", "failCode": "500", "failMsg": "internal"}, errors.KieGenerationFailed),
-        ("jobs", {"state": "fail", "failCode": "501"}, errors.KieGenerationFailed),
-        ("jobs", {"state": "fail", "failCode": "422", "failMsg": "bad size"}, errors.KieInvalidRequest),
-        ("jobs", {"state": "fail", "failCode": "451"}, errors.KieInvalidRequest),
+        ("market", {"state": "fail", "failCode": "500", "failMsg": "internal"}, errors.KieGenerationFailed),
+        ("market", {"state": "fail", "failCode": "501"}, errors.KieGenerationFailed),
+        ("market", {"state": "fail", "failCode": "422", "failMsg": "bad size"}, errors.KieInvalidRequest),
+        ("market", {"state": "fail", "failCode": "451"}, errors.KieInvalidRequest),
         ("suno.lyrics", {"status": "SENSITIVE_WORD_ERROR"}, errors.KieContentRejected),
     ],
 )
@@ -322,4 +322,4 @@ def test_a_failure_carries_kies_words_without_the_urls_in_them() -> None:
 
 
 def test_the_message_of_a_market_failure_stands_in_failmsg() -> None:
-    assert failure("jobs", {"state": "fail", "failCode": "500", "failMsg": "internal"}).facts.message == "internal"
+    assert failure("market", {"state": "fail", "failCode": "500", "failMsg": "internal"}).facts.message == "internal"

@@ -50,7 +50,7 @@ VALUES = st.recursive(
 @given(row=st.sampled_from(ROWS), data=VALUES, code=st.sampled_from([200, 400, 409, 422, 500]))
 @example(row=OPERATIONS["suno.music"], data={"response": "[" * 100_000}, code=200)
 @example(row=OPERATIONS["suno.stems"], data={"response": {"vocalUrl": {"a": ["b"]}, "originUrl": [None]}}, code=200)
-@example(row=OPERATIONS["jobs"], data={"resultJson": '{"resultUrls": [[["x"]], {}]}', "param": "[]"}, code=200)
+@example(row=OPERATIONS["market"], data={"resultJson": '{"resultUrls": [[["x"]], {}]}', "param": "[]"}, code=200)
 def test_no_answer_raises_whatever_it_holds(row: TaskOperation, data: Any, code: int) -> None:
     read = decode_details(row, "t-1", answer(data, code))
     assert isinstance(read, (Read, Invisible, Unreadable))

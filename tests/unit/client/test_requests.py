@@ -30,7 +30,7 @@ ENDPOINTS: dict[str, tuple[str, str, str | None]] = {
     "suno.cover": ("POST", "/api/v1/suno/cover/generate", "/api/v1/suno/cover/record-info"),
     "voice.generate": ("POST", "/api/v1/voice/generate", "/api/v1/voice/record-info"),
     "voice.regenerate": ("POST", "/api/v1/voice/regenerate", "/api/v1/voice/validate-info"),
-    "jobs": ("POST", "/api/v1/jobs/createTask", "/api/v1/jobs/recordInfo"),
+    "market": ("POST", "/api/v1/jobs/createTask", "/api/v1/jobs/recordInfo"),
     "credit": ("GET", "/api/v1/chat/credit", None),
     "download_url": ("POST", "/api/v1/common/download-url", None),
     "models": ("GET", "/api/v1/models", None),
@@ -53,7 +53,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "suno.cover": {"taskId": "m"},
     "voice.generate": {"taskId": "v", "verifyUrl": "https://a/v.mp3"},
     "voice.regenerate": {"taskId": "v"},
-    "jobs": {"model": "z-image", "input": {"prompt": "fox"}},
+    "market": {"model": "z-image", "input": {"prompt": "fox"}},
 }  # fmt: skip
 KINDS = sorted(BODIES)
 

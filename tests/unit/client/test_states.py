@@ -44,7 +44,7 @@ DOCUMENTED: dict[str, tuple[str, dict[Any, State]]] = {
     "suno.lyrics": ("status", DERIVED_WORDS | {"GENERATE_LYRICS_FAILED": BAD, "SENSITIVE_WORD_ERROR": BAD}),
     "voice.generate": ("status", DERIVED_WORDS),
     "voice.regenerate": ("status", DERIVED_WORDS),
-    "jobs": ("state", {"waiting": RUN, "queuing": RUN, "generating": RUN, "success": OK, "fail": BAD}),
+    "market": ("state", {"waiting": RUN, "queuing": RUN, "generating": RUN, "success": OK, "fail": BAD}),
 }
 TABLE = [(kind, spelled, word, state) for kind, (spelled, words) in DOCUMENTED.items() for word, state in words.items()]
 
@@ -80,11 +80,11 @@ def test_an_unknown_state_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize(
-    "kind", ["suno.music", "suno.cover", "suno.lyrics", "suno.stems", "suno.wav", "suno.midi", "jobs"]
+    "kind", ["suno.music", "suno.cover", "suno.lyrics", "suno.stems", "suno.wav", "suno.midi", "market"]
 )
 def test_null_data_for_an_id_means_that_kie_does_not_show_the_task(kind: str) -> None:
     assert decode_details(task_kind(kind), "t", answer(None)) == Invisible()
 
 
 def test_record_info_is_null_means_that_kie_does_not_show_the_market_task() -> None:
-    assert decode_details(task_kind("jobs"), "t", answer(code=422, msg="recordInfo is null")) == Invisible()
+    assert decode_details(task_kind("market"), "t", answer(code=422, msg="recordInfo is null")) == Invisible()

@@ -75,11 +75,11 @@ def test_a_create_time_in_the_future_is_not_believed() -> None:
 
 def market(result: Any) -> Answer:
     data = {"taskId": "j", "state": "success", "resultJson": json.dumps(result)}
-    return decode_details(task_kind("jobs"), "j", answer(data))
+    return decode_details(task_kind("market"), "j", answer(data))
 
 
 def test_a_success_of_unknown_shape_is_finished_after_two_reads_and_hands_over_kies_answer() -> None:
-    record = TaskRecord.of_known_task("jobs", "j", number=1)
+    record = TaskRecord.of_known_task("market", "j", number=1)
     waits(after(record, (50, market({"scenes": [1]}))))
     action = after(record, (50, market({"scenes": [1]})), (80, market({"scenes": [1]})))
     assert isinstance(action, Done)
@@ -89,7 +89,7 @@ def test_a_success_of_unknown_shape_is_finished_after_two_reads_and_hands_over_k
 
 
 def test_results_that_come_after_the_success_are_taken() -> None:
-    record = TaskRecord.of_known_task("jobs", "j", number=1)
+    record = TaskRecord.of_known_task("market", "j", number=1)
     action = after(record, (50, market({})), (80, market({"resultUrls": ["https://a/1.png"]})))
     assert isinstance(action, Done)
     assert [result.role for result in action.details.results] == ["result"]

@@ -82,7 +82,7 @@ def track_of(kie: SimulatorServer) -> dict[str, Any]:
 
 KINDS = {
     "song": Kind("suno.music", "music", lambda kie: MUSIC, key="order-17"),
-    "image": Kind("jobs", "jobs", lambda kie: MARKET, key="order-17"),
+    "image": Kind("market", "jobs", lambda kie: MARKET, key="order-17"),
     "wav": Kind("suno.wav", "wav", track_of),
     "cover": Kind("suno.cover", "cover", lambda kie: {"taskId": song_of(kie)}, free=True),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -83,6 +84,23 @@ def test_a_field_that_is_missing_is_named_before_anything_is_sent(kie: Simulator
     with pytest.raises(KieInvalidRequest, match=r"lacks model in request no\. 1; nothing was sent"):
         run_of([*requests("rain"), {"prompt": "snow", "customMode": False, "instrumental": False}]).attempt()
     assert not kie.control.ledger("music")
+
+
+def test_what_the_catalogue_knows_to_be_wrong_stops_a_list_before_anything_is_sent_unless_it_is_newer(
+    kie: SimulatorServer,
+) -> None:
+    pictures = [{"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": ratio}} for ratio in ("1:1", "5:7")]
+
+    def run(**options: Any) -> list[Any]:
+        make = functools.partial(KieTaskOperator, task_id="make", operation="market", requests=pictures, **options)
+        return list(TaskRun(functools.partial(make, poll_interval=0.05, deferrable=False)).attempt())
+
+    with pytest.raises(KieInvalidRequest, match=r"in aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; nothing"):
+        run()
+    assert not kie.control.state()["requests"]
+    with pytest.raises(KieSomeFailed, match=r"1 of 2 requests failed"):
+        run(check_fields=False)
+    assert len(kie.control.ledger("jobs")) == 1
 
 
 def test_after_an_outage_a_prompt_that_renders_differently_is_not_paid_again(

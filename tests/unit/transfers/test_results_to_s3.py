@@ -135,7 +135,11 @@ def test_an_invented_operation_is_one_row_and_goes_all_the_way(
         ("suno.stems", lambda kie: {**song(kie), "type": "separate_vocal"}, ["instrumental-1.mp3", "vocals-1.mp3"]),
         ("suno.video", song, ["video-1.mp4"]),
         ("suno.lyrics", lambda kie: {"prompt": "rain"}, ["lyrics-1.txt", "lyrics-2.txt"]),
-        ("jobs", lambda kie: {"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"}}, ["result-1.png"]),
+        (
+            "market",
+            lambda kie: {"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"}},
+            ["result-1.png"],
+        ),
     ],
 )
 def test_each_kind_of_result_goes_the_same_way(

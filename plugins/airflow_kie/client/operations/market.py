@@ -11,8 +11,8 @@ from airflow_kie.client.operations.operation import (
     Timing,
 )
 
-JOBS = TaskOperation(
-    name="jobs",
+TASK = TaskOperation(
+    name="market",
     title="Market: Create Task",
     page="market/quickstart",
     create="/api/v1/jobs/createTask",

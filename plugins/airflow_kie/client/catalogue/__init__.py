@@ -1,0 +1,1 @@
+"""KIE's models as data: their fields, what KIE takes in them, and what they cost."""

@@ -1,0 +1,160 @@
+"""What KIE would refuse of a request, as its catalogue says, before anything is sent or paid."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_kie.client.catalogue.models import Model, models
+from airflow_kie.client.operations.operation import Operation
+from airflow_kie.client.redact import without_urls
+
+log = logging.getLogger(__name__)
+
+LONGEST_VALUE = 40
+"""Characters of a value that a message quotes."""
+MOST_NAMED = 12
+"""Allowed values that a message names."""
+Rule = Mapping[str, Any]
+
+
+def request_errors(operation: Operation, body: Mapping[str, Any], *, by_catalogue: bool = True) -> list[str]:
+    """Return a sentence for everything that KIE would refuse; an empty list where nothing is known to be wrong.
+
+    A model or field that the catalogue does not know is sent to KIE, with one warning in a process.
+
+    :param operation: the row.
+    :param body: the request's fields as KIE names them.
+    :param by_catalogue: False: only the fields without which no request of the operation is one.
+    """
+    missing = [name for name in operation.required if body.get(name) in (None, "")]
+    if missing:
+        return [f"{operation.title} lacks {', '.join(missing)}"]
+    return list(_of_market(body)) if by_catalogue and operation.name == "market" else []
+
+
+def _of_market(body: Mapping[str, Any]) -> Iterator[str]:
+    name, given = body["model"], body["input"]
+    model = models().get(name) if isinstance(name, str) else None
+    if not isinstance(given, Mapping):
+        yield "input is not an object with the model's fields"
+    elif model is None:
+        _warn(f"KIE's catalogue of this version has no model {_shown(name)}; the request is sent unchecked.")
+    elif not model.is_market:
+        how = "a chat model, which makes no task" if model.is_chat else f"called at {model.endpoint}"
+        yield f"model {model.model} is {how}, and not at jobs/createTask"
+    else:
+        if model.status == "discontinued":
+            _warn(f"KIE's pages no longer have the model {model.model}; KIE may refuse it.")
+        yield from _errors(model, {key: value for key, value in given.items() if value is not None})
+
+
+def _errors(model: Model, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a model's fields."""
+    for name in model.required:
+        if given.get(name, "") == "":
+            yield f"{model.model} needs {name}{_allowed(model.fields.get(name, {}))}"
+    if model.one_of and not any(all(given.get(name) for name in names) for names in model.one_of):
+        yield f"{model.model} needs {' or '.join(' and '.join(names) for names in model.one_of)}"
+    for name, others in model.required_if.items():
+        if not given.get(name) and all(given.get(other) == value for other, value in others.items()):
+            yield f"{model.model} needs {name} where {', '.join(f'{o} is {v}' for o, v in others.items())}"
+    for name, value in given.items():
+        rule = model.fields.get(name)
+        if rule is None:
+            _warn(f"KIE's catalogue of this version has no field {name!r:.60} of {model.model}; it is sent unchecked.")
+        elif value != "" and (problem := _problem(rule, value)):
+            yield f"{model.model} takes in {name} {problem}"
+
+
+def _problem(rule: Rule, value: Any) -> str:
+    """Return what a field takes, and what was given instead; empty where that fits.
+
+    A number that is written as a text is let through: fields that are templates hold texts.
+    """
+    if rule.get("enum") and not isinstance(value, list | Mapping):
+        if str(value).lower() in (str(allowed).lower() for allowed in rule["enum"]):
+            return ""
+        return f"{_named(rule['enum'])}, not {_shown(value)}"
+    check = _CHECKS.get(str(rule.get("type")))
+    return check(rule, value) if check else ""
+
+
+def _of_boolean(rule: Rule, value: Any) -> str:
+    return "" if isinstance(value, bool) else f"true or false, not {_shown(value)}"
+
+
+def _of_number(rule: Rule, value: Any) -> str:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return f"a number{_range(rule, '')}, not {_shown(value)}"
+    low, high = rule.get("min", number), rule.get("max", number)
+    return "" if low <= number <= high else f"a number{_range(rule, '')}, not {_shown(value)}"
+
+
+def _of_string(rule: Rule, value: Any) -> str:
+    if isinstance(value, list | Mapping):
+        return f"a text, not {_shown(value)}"
+    text = str(value)
+    if rule.get("format") == "uri" and not text.startswith(("https://", "http://")):
+        return f"an http(s) address, not {_shown(value)}"
+    fits = rule.get("min_length", 0) <= len(text) <= rule.get("max_length", len(text))
+    return "" if fits else f"a text{_range(rule, '_length')} characters long, not of {len(text)}"
+
+
+def _of_array(rule: Rule, value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return f"a list, not {_shown(value)}"
+    if not rule.get("min_items", 0) <= len(value) <= rule.get("max_items", len(value)):
+        return f"a list{_range(rule, '_items')} long, not of {len(value)}"
+    items = rule.get("items", {})
+    found = next((problem for item in value if (problem := _problem(items, item))), "")
+    return f"a list of items, each {found}" if found else ""
+
+
+def _of_object(rule: Rule, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"an object, not {_shown(value)}"
+    missing = [name for name in rule.get("required", ()) if value.get(name) in (None, "")]
+    return f"an object with {', '.join(missing)}" if missing else ""
+
+
+_CHECKS: Mapping[str, Callable[[Rule, Any], str]] = {
+    "boolean": _of_boolean,
+    "integer": _of_number,
+    "number": _of_number,
+    "string": _of_string,
+    "array": _of_array,
+    "object": _of_object,
+}
+
+
+def _range(rule: Rule, suffix: str) -> str:
+    low, high = (rule.get(f"{end}{suffix}") for end in ("min", "max"))
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
+
+
+def _allowed(rule: Rule) -> str:
+    return f" ({_named(rule['enum'])})" if rule.get("enum") else ""
+
+
+def _named(values: Sequence[Any]) -> str:
+    more = f" and {len(values) - MOST_NAMED} more" if len(values) > MOST_NAMED else ""
+    return ", ".join(map(str, values[:MOST_NAMED])) + more
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message may quote it: short, and without addresses."""
+    text = repr(without_urls(value) if isinstance(value, str) else value)
+    return text if isinstance(value, str | int | float) and len(text) <= LONGEST_VALUE else f"a {type(value).__name__}"
+
+
+@functools.lru_cache(maxsize=256)
+def _warn(text: str) -> None:
+    """Log a sentence once in a process."""
+    log.warning(text)
