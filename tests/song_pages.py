@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,18 @@ class SongPages:
     tokens: dict[str, str]
     process: psutil.Process
     client: httpx.Client
+    home: Path
+
+    def change(self, path: str, body: Any, user: str | None = "editor", **headers: str) -> httpx.Response:
+        """Change something as a page of ours does it."""
+        sent = {"X-Kie-Change": "1", "Sec-Fetch-Site": "same-origin", **headers}
+        cookie = {"Cookie": f"_token={self.tokens[user]}"} if user else {}
+        return self.client.post(self.url + path, content=json.dumps(body), headers={**sent, **cookie})
+
+    def stored(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask Airflow's database."""
+        with closing(sqlite3.connect(self.home / "airflow.db")) as base:
+            return base.execute(query).fetchall()
 
     def get(self, path: str, user: str | None = "viewer", **headers: str) -> httpx.Response:
         """Open a page as a browser does: the login is a cookie."""
@@ -72,8 +85,11 @@ class SongPages:
 
 
 @contextmanager
-def song_pages(home: Path) -> Iterator[SongPages]:
-    """Serve the pages from a process of its own, with songs in buckets ``songs`` and ``other``."""
+def song_pages(home: Path, fill: Callable[[Bucket, Bucket], None] | None = None) -> Iterator[SongPages]:
+    """Serve the pages from a process of its own, with songs in buckets ``songs`` and ``other``.
+
+    :param fill: stores them; None: songs in every state.
+    """
     large = home / "s3" / "songs" / "songs" / "large" / "track-1.mp3"
     large.parent.mkdir(parents=True)
     with large.open("wb") as file:
@@ -81,7 +97,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
     with rclone_s3(home) as s3:
         client = s3.client()
         client.create_bucket(Bucket="other")
-        archive_songs(Bucket(client, "songs"), Bucket(client, "other"))
+        (fill or archive_songs)(Bucket(client, "songs"), Bucket(client, "other"))
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parents[1] / 'plugins'}",
@@ -95,7 +111,7 @@ def song_pages(home: Path) -> Iterator[SongPages]:
         }
         with _serving(home, environment) as (started, process), httpx.Client(trust_env=False, timeout=60) as http:
             url = f"http://127.0.0.1:{started['port']}/airflow/kie"
-            yield SongPages(url, started["tokens"], process, http)
+            yield SongPages(url, started["tokens"], process, http, home)
 
 
 @contextmanager

@@ -21,8 +21,12 @@ READS: dict[str, set[str]] = {
     "cover_reader": {"music_cover"},
     "own_reader": {"own_dag"},
     "viewer": {"music_cover", "own_dag", "other_dag"},
+    "editor": {"music_cover", "own_dag"},
+    "own_editor": {"music_cover", "own_dag"},
 }
 """Users, and the DAGs that each may read."""
+TRIGGERS: dict[str, set[str]] = {"editor": {"music_cover", "music_generate"}, "own_editor": {"own_dag"}}
+"""Users, and the DAGs that each may trigger."""
 
 if __name__ != "__main__":
     from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
@@ -31,8 +35,9 @@ if __name__ != "__main__":
         """Airflow's simple login, with rights for each DAG as other auth managers have them."""
 
         def is_authorized_dag(self, *, method: Any, user: Any, access_entity: Any = None, details: Any = None) -> bool:
-            """Say whether a user may read a DAG."""
-            return method == "GET" and details is not None and details.id in READS[user.username]
+            """Say whether a user may read or trigger a DAG."""
+            may = {"GET": READS, "POST": TRIGGERS}.get(method, {})
+            return details is not None and details.id in may.get(user.username, set())
 
 
 def fill(runs: list[dict[str, Any]]) -> None:
@@ -57,7 +62,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
     from airflow.models.xcom import XComModel
     from uuid6 import uuid7
 
-    from airflow_kie.assets import COVER
+    from airflow_kie.assets import CHOSEN, COVER
 
     now = datetime.now(UTC)
     engine = settings.get_engine()
@@ -66,6 +71,8 @@ def fill(runs: list[dict[str, Any]]) -> None:
         connection.execute(text("PRAGMA foreign_keys=OFF"))
         asset = {"id": 1, "name": COVER.name, "uri": COVER.uri, "group": "asset", "extra": {}}
         connection.execute(insert(AssetModel.__table__).values(**asset, created_at=now, updated_at=now))
+        chosen = {"id": 2, "name": CHOSEN.name, "uri": CHOSEN.uri, "group": "asset", "extra": {}}
+        connection.execute(insert(AssetModel.__table__).values(**chosen, created_at=now, updated_at=now))
         for minute, extra in enumerate(extra for run in runs for extra in run.get("archived", [])):
             connection.execute(
                 insert(AssetEvent.__table__).values(

@@ -12,6 +12,10 @@ MUSIC = cheap_asset("kie-suno-music", "kie://api.kie.ai/suno/music")
 COVER = cheap_asset("kie-suno-cover", "kie://api.kie.ai/suno/cover")
 """A song's covers are archived. An event's partition key is its music task id; its extra names the manifest."""
 
+CHOSEN = cheap_asset("kie-suno-chosen", "kie://api.kie.ai/suno/chosen")
+"""Somebody has chosen a cover or a take of a song, or rejected them. An event's partition key is its music task id; its
+extra says what was chosen, and who has chosen it. An event is sent once a DAG schedules on the asset."""
+
 ARCHIVE = AssetAlias(name="kie-suno-archive")
 """The archives: an event for ``s3://<bucket>/<prefix>`` follows when something was archived there.
 

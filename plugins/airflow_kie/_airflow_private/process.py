@@ -1,4 +1,4 @@
-"""Internals of Airflow's processes: the command line, the api-server's login, what a task or a trigger knows of itself.
+"""Internals of Airflow's processes: the command line, what a task or a trigger knows of itself.
 
 Every `airflow` command and every task process loads this module, so it imports nothing heavy.
 """
@@ -12,8 +12,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, cast
-
-from airflow_kie._airflow_private.fallback import switched_off
 
 log = logging.getLogger(__name__)
 
@@ -53,26 +51,6 @@ def audited(function: Callable[[Namespace], int]) -> Callable[[Namespace], int]:
     from airflow.utils.cli import action_cli
 
     return cast("Callable[[Namespace], int]", action_cli(function, check_db=False))  # type: ignore[no-untyped-call]
-
-
-def read_access(dag_id: str | None = None) -> Callable[..., None]:
-    """Return a FastAPI dependency: 401 without a login, 403 without the right to read a DAG.
-
-    Airflow 3.3.2: `api_fastapi.core_api.security.requires_access_dag`. Without it the pages are not served.
-
-    :param dag_id: the DAG; None: the one that the path names as ``dag_id``.
-    """
-    from airflow.api_fastapi.core_api.security import requires_access_dag
-
-    return requires_access_dag(method="GET", param_dag_id=dag_id)
-
-
-@switched_off(lambda: "/", "The page that asks for a login leads to Airflow's first page, which asks for it too.")
-def login_address(next_url: str) -> str:
-    """Return where a person logs in and comes back from (Airflow 3.3.2: the auth manager's `get_url_login`)."""
-    from airflow.api_fastapi.app import get_auth_manager
-
-    return str(get_auth_manager().get_url_login(next_url=next_url))
 
 
 def in_task() -> bool:

@@ -254,7 +254,7 @@ class SongKeys(_Folder):
 
     @property
     def choice(self) -> str:
-        """Return the key that is reserved for a person's choice of cover."""
+        """Return the key of what people have chosen of the song: its cover, its take."""
         return f"{self.folder}choice.json"
 
     @property

@@ -2,7 +2,7 @@
 
 ``manifest.schema.json`` beside this module is the published schema, made from these records. Nulls are written,
 varying keys are lists of pairs, names are snake_case, so that Athena and Snowflake read every manifest alike.
-A person's choice of cover is not part of it: ``choice.json`` is reserved for that.
+What a person chooses of a song is not part of it: see :mod:`airflow_kie.archive.choice`.
 
 A song is archived completely when every kind of file that is asked for is in the manifest: decided here alone. The
 manifest records which positions of each kind KIE has (``available``), so a kind counts as archived only when there is

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
+from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.pages.routes import add_song_pages
 
@@ -30,4 +31,5 @@ def _song_pages() -> FastAPI:
     app = _empty()
     add_song_pages(app)
     add_library(app)
+    add_choosing(app)
     return app

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import fallback, metadata, process, variables
+from airflow_kie._airflow_private import api_server, fallback, metadata, process, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (metadata, process, variables)
+ROOM = (api_server, metadata, process, variables)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",
@@ -102,7 +102,7 @@ GUARDED: dict[str, tuple[Callable[[], Any], Any]] = {
     "airflow.models.variable": (lambda: variables.variable("key"), None),
     "airflow.models.xcom": (lambda: metadata.xcoms_of_run("dag", "run", (), ()), []),
     "airflow.models.renderedtifields": (lambda: metadata.rendered_arguments("dag", "run"), []),
-    "airflow.api_fastapi.app": (lambda: process.login_address("https://airflow.example.com/kie"), "/"),
+    "airflow.api_fastapi.app": (lambda: api_server.login_address("https://airflow.example.com/kie"), "/"),
 }
 """Module of Airflow → a function of the room that needs it, and its answer without it."""
 

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 import airflow_kie.archive
+from airflow_kie.archive.choice import Choice
 from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
 from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending
 from airflow_kie.archive.record_base import Label
@@ -43,7 +44,8 @@ def manifest() -> Manifest:
 
 
 @pytest.mark.parametrize(
-    ("name", "made"), [("manifest", Manifest.published_schema()), ("pending", Pending.published_schema())]
+    ("name", "made"),
+    [(record.__name__.lower(), record.published_schema()) for record in (Manifest, Pending, Choice)],
 )
 def test_the_published_schema_is_the_one_that_the_records_follow(name: str, made: dict[str, Any]) -> None:
     assert json.loads((PUBLISHED / f"{name}.schema.json").read_text()) == made

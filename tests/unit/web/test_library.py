@@ -13,7 +13,7 @@ from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
-from airflow_kie.web.library import routes
+from airflow_kie.web.library import catalogues, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found, Search
 from airflow_kie.web.pages.queries import Place
 
@@ -196,7 +196,7 @@ def test_the_address_of_another_page_has_the_whole_search(search: Search, query:
 
 def test_an_archive_has_one_catalogue_however_many_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Place, "open", lambda place: Bucket(None, place.bucket))
-    monkeypatch.setattr(routes, "_catalogues", {})
+    monkeypatch.setattr(catalogues, "_catalogues", {})
     places = [Place("songs", "music"), Place("songs", "music"), Place("songs", "other")]
-    first, second, other = map(routes._catalogue, places)
+    first, second, other = map(catalogues.catalogue_of, places)
     assert first is second and first is not other

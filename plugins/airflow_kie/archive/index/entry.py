@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from airflow_kie.archive.choice import CHOSEN_KINDS, Choice
 from airflow_kie.archive.manifest import Manifest, TaskManifest
 from airflow_kie.archive.record_base import Label, Record, UtcTime, label_map
 
@@ -23,6 +24,16 @@ class IndexFile(Record):
     content_type: str
     size: int
     duration_seconds: float | None = None
+
+
+class IndexChoice(Record):
+    """What somebody has chosen of a song, as positions of its files."""
+
+    cover: int | None = None
+    track: int | None = None
+    rejected: bool = False
+    by: str
+    at: UtcTime
 
 
 class IndexEntry(Record):
@@ -43,8 +54,9 @@ class IndexEntry(Record):
     dag_id: str | None = None
     run_id: str | None = None
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes the first of its own copies.")
+    choice: IndexChoice | None = Field(default=None, description="Of two lines of one id, the later choice holds.")
     archived_at: UtcTime
-    updated_at: UtcTime = Field(description="Of two lines of one id, the later one holds.")
+    updated_at: UtcTime = Field(description="Of two lines of one id, the later one holds, but for the choice.")
     deleted: bool = Field(default=False, description="It is no longer in the archive.")
 
     def as_deleted(self, now: datetime) -> IndexEntry:
@@ -55,6 +67,26 @@ class IndexEntry(Record):
         return IndexEntry(
             id=self.id, operation=self.operation, archived_at=self.archived_at, updated_at=now, deleted=True
         )
+
+    def merged_with(self, other: IndexEntry) -> IndexEntry:
+        """Return what holds of two lines of one id: archiving again keeps what somebody has chosen.
+
+        :param other: a line of the same id; of equally old ones it holds.
+        """
+        older, newer = sorted((self, other), key=lambda entry: entry.updated_at)
+        choices = [entry.choice for entry in (older, newer) if entry.choice is not None]
+        choice = max(choices, key=lambda choice: choice.at, default=None)
+        return newer if newer.deleted or newer.choice == choice else newer.changed(choice=choice)
+
+    @property
+    def chosen(self) -> str:
+        """``needed``, ``made`` or ``rejected``; empty where there are no two covers or takes to choose from."""
+        if self.choice and self.choice.rejected:
+            return "rejected"
+        if self.choice and (self.choice.cover or self.choice.track):
+            return "made"
+        kinds = [file.kind for file in self.files if self.operation == "suno.music"]
+        return "needed" if any(kinds.count(kind) > 1 for kind in CHOSEN_KINDS.values()) else ""
 
     @property
     def key(self) -> str:
@@ -74,8 +106,11 @@ class IndexEntry(Record):
         return " ".join(part for part in parts if part)
 
 
-def entry_of(manifest: TaskManifest) -> IndexEntry:
-    """Return the line of a manifest."""
+def entry_of(manifest: TaskManifest, choice: Choice | None = None) -> IndexEntry:
+    """Return the line of a manifest.
+
+    :param choice: what is chosen of the song, where it was read: other lines of the index may have it.
+    """
     known: dict[str, Any] = {}
     if isinstance(manifest, Manifest):
         song = manifest.song
@@ -104,9 +139,15 @@ def entry_of(manifest: TaskManifest) -> IndexEntry:
         dag_id=manifest.airflow.dag_id,
         run_id=manifest.airflow.run_id,
         expires_at=min(ends, default=None),
+        choice=_choice(manifest, choice) if choice else None,
         archived_at=manifest.created_at,
         updated_at=manifest.updated_at,
     )
+
+
+def _choice(manifest: TaskManifest, choice: Choice) -> IndexChoice:
+    positions = {name: choice.position_in(manifest.files, name) for name in CHOSEN_KINDS}
+    return IndexChoice(**positions, rejected=choice.rejected, by=choice.by, at=choice.at)
 
 
 def _cut(text: str | None) -> str | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 
+from airflow_kie.archive.choice import Choice
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, TaskManifest
@@ -106,7 +107,7 @@ class Index:
         return sum(map(len, many))
 
     def rebuild(self) -> int:
-        """Write the index again from the manifests, one GET each.
+        """Write the index again from the manifests, one GET each, and one more for what is chosen of a song.
 
         What the old index has and the archive no longer has is marked as deleted.
 
@@ -142,8 +143,8 @@ class Index:
         holds: dict[str, IndexEntry] = {}
         for _, entries in self.read_many(keys):
             for entry in entries:
-                if entry.key not in holds or holds[entry.key].updated_at <= entry.updated_at:
-                    holds[entry.key] = entry
+                known = holds.get(entry.key)
+                holds[entry.key] = known.merged_with(entry) if known else entry
         return sorted(holds.values(), key=lambda entry: entry.archived_at)
 
     def _folders(self) -> Iterator[str]:
@@ -160,14 +161,16 @@ class Index:
         """
         try:
             keys = self.keys.at(folder)
-            record = Manifest if isinstance(keys, SongKeys) else TaskManifest
-            manifest = record.read(self.bucket, keys)[0]
+            if not isinstance(keys, SongKeys):
+                manifest = TaskManifest.read(self.bucket, keys)[0]
+                return entry_of(manifest) if manifest else None
+            song = Manifest.read(self.bucket, keys)[0]
+            return entry_of(song, Choice.read(self.bucket, keys)[0]) if song else None
         except KeyRefused:
             return None  # the archive's own folders
         except ArchiveUnreadable as error:
             log.warning("%s", error)
             return None
-        return entry_of(manifest) if manifest else None
 
 
 def _by_month(entries: Iterable[IndexEntry]) -> Iterator[tuple[str, list[IndexEntry]]]:

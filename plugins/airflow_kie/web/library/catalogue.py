@@ -33,10 +33,11 @@ _WORD = re.compile(r"\w+")
 _MOST_WORDS = 12
 _SCHEMA = """
 create table entry (number integer primary key, key text unique, medium text, model text, archived_at text,
-    expires_at text, updated_at text, title text, line text);
+    expires_at text, chosen text, title text, line text);
 create index by_time on entry (archived_at desc);
 create index by_title on entry (title collate nocase, archived_at desc);
 create index by_model on entry (model);
+create index by_choice on entry (chosen, archived_at desc);
 create virtual table words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
 create table segment (key text primary key);
 """
@@ -49,6 +50,8 @@ ORDERS = {
 }
 """How results can be sorted."""
 MEDIA = ("image", "audio", "video", "text")
+CHOICES = ("needed", "made", "rejected")
+"""What can be known of a choice between a song's covers and takes."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Search:
     :param text: words; each must begin a word of the result, whatever its case and accents.
     :param medium: one of :data:`MEDIA`; empty: any.
     :param model: such as ``V6``; empty: any.
+    :param choice: one of :data:`CHOICES`; empty: any.
     :param since: ISO date, of the archiving; empty: any.
     :param until: the same, that day included.
     :param order: one of :data:`ORDERS`.
@@ -66,6 +70,7 @@ class Search:
     text: str = ""
     medium: str = ""
     model: str = ""
+    choice: str = ""
     since: str = ""
     until: str = ""
     order: str = "newest"
@@ -143,6 +148,15 @@ class Catalogue:
             row = base.execute("select line from entry where key = ?", (key,)).fetchone()
         return IndexEntry.model_validate_json(row[0]) if row else None
 
+    def add(self, entry: IndexEntry) -> None:
+        """Add a line to the index, and to this catalogue, so that the next search finds it.
+
+        :raises S3Error: its subclass says why.
+        """
+        self.index.add([entry])
+        with self._open() as base:
+            _put(base, entry)
+
     # --- how ---
 
     def _refresh(self) -> None:
@@ -196,19 +210,19 @@ class _Transaction:
 
 
 def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
-    """Put a line into the catalogue, unless a later one of the same result is there."""
-    stored = base.execute("select number, updated_at, line from entry where key = ?", (entry.key,)).fetchone()
+    """Put a line into the catalogue, merged with the one of the same result that is there."""
+    stored = base.execute("select number, line from entry where key = ?", (entry.key,)).fetchone()
     if stored:
-        number, updated_at, line = stored
-        if updated_at > entry.updated_at.isoformat():
+        number, known = stored[0], IndexEntry.model_validate_json(stored[1])
+        entry = known.merged_with(entry)
+        if entry == known:
             return
-        words = IndexEntry.model_validate_json(line).words
-        base.execute("insert into words (words, rowid, text) values ('delete', ?, ?)", (number, words))
+        base.execute("insert into words (words, rowid, text) values ('delete', ?, ?)", (number, known.words))
         base.execute("delete from entry where number = ?", (number,))
     if entry.deleted:
         return
     row = base.execute(
-        "insert into entry (key, medium, model, archived_at, expires_at, updated_at, title, line)"
+        "insert into entry (key, medium, model, archived_at, expires_at, chosen, title, line)"
         " values (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key,
@@ -216,7 +230,7 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
             entry.model,
             entry.archived_at.isoformat(),
             entry.expires_at.isoformat() if entry.expires_at else None,
-            entry.updated_at.isoformat(),
+            entry.chosen,
             entry.title or entry.id,
             entry.model_dump_json(),
         ),
@@ -234,6 +248,8 @@ def _conditions(search: Search) -> tuple[str, tuple[Any, ...]]:
         conditions.append(("instr(medium, ?) > 0", search.medium))
     if search.model:
         conditions.append(("model = ?", search.model))
+    if search.choice in CHOICES:
+        conditions.append(("chosen = ?", search.choice))
     if search.since:
         conditions.append(("archived_at >= ?", search.since))
     if search.until:

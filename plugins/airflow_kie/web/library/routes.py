@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict, dataclass
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
-from airflow_kie._airflow_private.process import read_access
+from airflow_kie.archive.choice import CHOSEN_KINDS
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
-from airflow_kie.archive.index.segments import Index
-from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
+from airflow_kie.archive.layout import SongKeys, TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
-from airflow_kie.web.library.catalogue import MEDIA, ORDERS, Catalogue, Search
+from airflow_kie.web.library.catalogue import CHOICES, MEDIA, ORDERS, Search
+from airflow_kie.web.library.catalogues import catalogue_of
 from airflow_kie.web.library.thumbnails import thumbnail
+from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, address, page_answer
@@ -29,8 +29,6 @@ _MUSIC = "suno.music"
 _LONGEST = 200
 """Characters that are searched for."""
 _LAST_PAGE = 2000
-_catalogues: dict[Place, Catalogue] = {}
-_making = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Card:
     :param subtitle: what else is known, in one line.
     :param page: where all of it is shown.
     :param picture: a small picture; empty: it has none.
-    :param sound: its first audio file; empty: it has none.
+    :param sound: its chosen or first audio file; empty: it has none.
+    :param choice: where a choice of its covers is sent; empty: there is nothing to choose.
     """
 
     entry: IndexEntry
@@ -50,11 +49,12 @@ class Card:
     page: str
     picture: str
     sound: str
+    choice: str
 
 
 def add_library(app: FastAPI) -> None:
     """Add the library to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=[Depends(read_access(SONG_PAGES_DAG_ID))])
+    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/library", library)
     router.add_api_route("/library/thumbnails/{operation}/{task_id}", picture)
     router.add_api_route("/tasks/{operation}/{task_id}", task)
@@ -68,19 +68,22 @@ def library(
     q: str = "",
     medium: str = "",
     model: str = "",
+    choice: str = "",
     since: str = "",
     until: str = "",
     sort: str = "newest",
     page: str = "1",
 ) -> Response:
     """Show what is archived and matches the search."""
-    search = Search(q[:_LONGEST], medium, model[:_LONGEST], _date(since), _date(until), sort)
+    search = Search(q[:_LONGEST], medium, model[:_LONGEST], choice, _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
-    found = _catalogue(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
+    found = catalogue_of(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
     return page_answer(
         request,
         "library.html",
-        script="library.js",
+        scripts=("changes.js", "library.js"),
+        may_change=may_change(request),
+        choices=CHOICES,
         cards=[_card(request, entry) for entry in found.entries],
         found=found,
         search=search,
@@ -89,17 +92,17 @@ def library(
         number=number,
         pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
         query=query_of(search),
-        searched=any(asdict(search)[name] for name in ("text", "medium", "model", "since", "until")),
+        searched=any(asdict(search)[name] for name in ("text", "medium", "model", "choice", "since", "until")),
     )
 
 
 def picture(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
     """Send a small picture of a result."""
-    catalogue = _catalogue(place)
+    catalogue = catalogue_of(place)
     entry = catalogue.entry(f"{operation}/{task_id}")
     if entry is None:  # another process of the api-server has read more of the index than this one
         entry = catalogue.index.entry_at(_keys(place, operation, task_id).folder)
-    image = next((file for file in entry.files if _is(file, "image")), None) if entry else None
+    image = _first(entry, "image") if entry else None
     if entry is None or image is None:
         raise NothingToShow("File not found", "The library lists what is archived.")
     tag = f'"{entry.updated_at:%Y%m%d%H%M%S%f}-{quote(image.name)}"'
@@ -124,6 +127,9 @@ def task(request: Request, operation: str, task_id: str, place: Annotated[Place,
         "song.html",
         page=task_page(keys, manifest),
         stored_in=f"s3://{place.bucket}/{keys.folder}",
+        choice=None,
+        may_change=False,
+        of_song="",
         files=address(request, "tasks", operation, task_id, "files"),
         of_run="",
     )
@@ -148,7 +154,7 @@ def file(
 
 def query_of(search: Search) -> str:
     """Return a search as the query of an address, without what is as it is anyway."""
-    names = {"q": "text", "sort": "order"} | {name: name for name in ("medium", "model", "since", "until")}
+    names = {"q": "text", "sort": "order"} | {name: name for name in ("medium", "model", "choice", "since", "until")}
     asked = {name: (getattr(search, field), getattr(Search, field)) for name, field in names.items()}
     return urlencode({name: value for name, (value, usual) in asked.items() if value != usual})
 
@@ -160,14 +166,6 @@ def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
     return manifest
 
 
-def _catalogue(place: Place) -> Catalogue:
-    """Return the catalogue of the configured archive; places come from the configuration, never from a request."""
-    with _making:
-        if place not in _catalogues:
-            _catalogues[place] = Catalogue(Index(place.open(), ArchiveKeys(place.prefix)))
-        return _catalogues[place]
-
-
 def _keys(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:
     return place.keys(task_id) if operation == _MUSIC else TaskKeys(place.prefix, operation, task_id)
 
@@ -175,7 +173,7 @@ def _keys(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:
 def _card(request: Request, entry: IndexEntry) -> Card:
     is_song = entry.operation == _MUSIC
     page = address(request, "songs", entry.id) if is_song else address(request, "tasks", entry.operation, entry.id)
-    sound = next((file.name for file in entry.files if _is(file, "audio")), "")
+    picture, sound = _first(entry, "image"), _first(entry, "audio")
     made = f"{entry.archived_at.day} {entry.archived_at:%b %Y}"
     known = ("" if is_song else entry.operation, entry.model or "", length(entry.duration_seconds), made)
     return Card(
@@ -183,15 +181,19 @@ def _card(request: Request, entry: IndexEntry) -> Card:
         title=cut(entry.title or "").strip() or (f"Song {entry.id}" if is_song else entry.id),
         subtitle=" · ".join(cut(part) for part in known if part),
         page=page,
-        picture=address(request, "library", "thumbnails", entry.operation, entry.id)
-        if any(_is(file, "image") for file in entry.files)
+        picture=f"{address(request, 'library', 'thumbnails', entry.operation, entry.id)}?{quote(picture.name)}"
+        if picture
         else "",
-        sound=f"{page}/files/{quote(sound, safe='')}" if sound else "",
+        sound=f"{page}/files/{quote(sound.name, safe='')}" if sound else "",
+        choice=f"{page}/choice" if entry.chosen else "",
     )
 
 
-def _is(file: IndexFile, medium: str) -> bool:
-    return file.content_type.startswith(f"{medium}/")
+def _first(entry: IndexEntry, medium: str) -> IndexFile | None:
+    """Return the file that represents a result: the chosen one, otherwise the first."""
+    files = [file for file in entry.files if file.content_type.startswith(f"{medium}/")]
+    chosen = [(kind, getattr(entry.choice, name, None)) for name, kind in CHOSEN_KINDS.items()]
+    return next((file for file in files if (file.kind, file.position) in chosen), files[0] if files else None)
 
 
 def _date(text: str) -> str:

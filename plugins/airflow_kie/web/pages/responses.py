@@ -6,6 +6,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -15,12 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from airflow_kie._airflow_private.process import login_address
+from airflow_kie._airflow_private.api_server import login_address
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.errors.base import KieError
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.web.pages.changes import ChangeRefused, message_answer
 from airflow_kie.web.pages.view_model import day, length
 
 log = logging.getLogger(__name__)
@@ -38,23 +40,31 @@ _ENVIRONMENT = Environment(loader=_LOADER, autoescape=True, undefined=StrictUnde
 _ENVIRONMENT.filters.update(day=day, length=length, part=lambda text: quote(str(text), safe=""))
 
 
-def _inline(name: str) -> str:
-    """Put one of our files into the templates; return the source with which a policy allows it, and nothing else."""
-    # Without the last line's end, so that the hash is that of the text between <style> and </style>.
-    text = _LOADER.get_source(_ENVIRONMENT, name)[0].strip()
-    _ENVIRONMENT.globals[name.replace(".", "_")] = Markup(text)  # noqa: S704 - our own file
+def _source(text: str) -> str:
+    """Return the source with which a policy allows one of our texts, and nothing else."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def _text(name: str) -> str:
+    # Without the last line's end, so that the hash is that of the text between <style> and </style>.
+    return _LOADER.get_source(_ENVIRONMENT, name)[0].strip()
+
+
+_ENVIRONMENT.globals["style_css"] = Markup(_text("style.css"))  # noqa: S704 - our own file
 PAGE_POLICY = (
-    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src {_inline('style.css')}; "
+    f"default-src 'none'; img-src 'self'; media-src 'self'; style-src {_source(_text('style.css'))}; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-_REFRESH = "refresh.js"
-_POLICIES = {"": PAGE_POLICY} | {
-    name: f"{PAGE_POLICY}; script-src {_inline(name)}; connect-src 'self'" for name in (_REFRESH, "library.js")
-}
-"""By the page's script: it runs word for word, and can ask nobody else."""
+
+
+@cache
+def _script(names: tuple[str, ...]) -> tuple[Markup, str]:
+    """Return the script of a page, made of some of our files, and the policy with which nothing else runs."""
+    if not names:
+        return Markup(""), PAGE_POLICY
+    text = "\n".join(map(_text, names))
+    policy = f"{PAGE_POLICY}; script-src {_source(text)}; connect-src 'self'"
+    return Markup(text), policy  # noqa: S704 - our own files
 
 
 def _of_request(request: Request) -> dict[str, Any]:
@@ -86,7 +96,7 @@ def page_answer(
     status: int = 200,
     refresh: int = 0,
     *,
-    script: str = "",
+    scripts: tuple[str, ...] = (),
     logged_in: bool = True,
     **shown: Any,
 ) -> Response:
@@ -95,14 +105,13 @@ def page_answer(
     :param template: its template.
     :param status: HTTP status.
     :param refresh: seconds after which it asks again by itself; 0: never.
-    :param script: its script, one of the templates; of a page that refreshes, that which does it.
+    :param scripts: its scripts, of the templates; they can ask nobody but this server.
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
-    script = script or (_REFRESH if refresh else "")
-    text = _ENVIRONMENT.globals[script.replace(".", "_")] if script else ""
-    shown |= {"refresh": refresh, "script": text, "notices": spending_notices() if logged_in else []}
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICIES[script], **HEADERS}
+    script, policy = _script(scripts or (("refresh.js",) if refresh else ()))
+    shown |= {"refresh": refresh, "script": script, "notices": spending_notices() if logged_in else []}
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
     page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)
     tag = page.headers["ETag"] = f'"{hashlib.sha256(page.body).hexdigest()[:32]}"'
     if status == 200 and request.headers.get("if-none-match") == tag:
@@ -135,6 +144,10 @@ def add_refusals(app: FastAPI) -> None:
         heading, sentence = _HTTP.get(error.status_code, _HTTP[404])
         login = login_address(str(request.url)) if error.status_code == 401 else ""
         return _message(request, error.status_code, heading, sentence, login=login, logged_in=False)
+
+    @app.exception_handler(ChangeRefused)
+    def change_refused(request: Request, error: ChangeRefused) -> Response:
+        return message_answer(str(error), 400)
 
     @app.exception_handler(KieError)
     def refused(request: Request, error: KieError) -> Response:

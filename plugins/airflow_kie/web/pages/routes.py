@@ -19,7 +19,6 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from airflow_kie._airflow_private.metadata import run_is_active
-from airflow_kie._airflow_private.process import read_access
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import list_pending
@@ -27,6 +26,8 @@ from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages import queries
+from airflow_kie.web.pages.changes import may_change, page_dependencies
+from airflow_kie.web.pages.choice_view import shown_choice
 from airflow_kie.web.pages.files import file_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, add_refusals, address, page_answer
@@ -50,9 +51,9 @@ _PARALLEL = 8
 
 def add_song_pages(app: FastAPI) -> None:
     """Add the song pages to the app that is mounted in the api-server."""
-    overview = APIRouter(dependencies=[Depends(read_access(SONG_PAGES_DAG_ID))])
+    overview = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     overview.add_api_route("/songs", songs)
-    of_run = APIRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=[Depends(read_access())])
+    of_run = APIRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=page_dependencies())
     of_run.add_api_route("", run)
     of_run.add_api_route("/tasks/{task_id}/{map_index}", task)
     for router in (overview, of_run):
@@ -98,14 +99,20 @@ def file(
 def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     named = request.path_params
     of_run = address(request, "runs", named["dag_id"], named["run_id"]) if "run_id" in named else ""
+    of_song = f"{of_run or address(request)}/songs/{quote(page.music_task_id, safe='')}"
+    choice, changing = shown_choice(place, page), may_change(request)
     return page_answer(
         request,
         "song.html",
         404 if page.state is State.UNKNOWN else 200,
         refresh=SONG_REFRESH if page.state in CHANGING else 0,
+        scripts=("changes.js", "refresh.js") if choice and changing else (),
         page=page,
+        choice=choice,
+        may_change=changing,
         stored_in=f"s3://{place.bucket}/{place.keys(page.music_task_id).folder}",
-        files=f"{of_run or address(request)}/songs/{quote(page.music_task_id, safe='')}/files",
+        of_song=of_song,
+        files=f"{of_song}/files",
         of_run=of_run,
     )
 

@@ -1,6 +1,6 @@
-"use strict";
 // Searches while somebody types, plays from the grid, moves by keys, and shows by itself what is new.
 (() => {
+  "use strict";
   const form = document.querySelector("form.filters");
   const player = document.getElementById("player");
   const audio = player.querySelector("audio");
@@ -83,6 +83,10 @@
       const button = links[at].parentElement.querySelector(".play");
       return button && play(button);
     }
+    const choice = at >= 0 && links[at].closest(".tile").dataset.choice;
+    if (choice && ["1", "2", "0"].includes(event.key)) {
+      return kie.change(choice, event.key === "0" ? { undo: true } : { cover: Number(event.key) });
+    }
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns() }[event.key];
     if (!step || !links.length) return;
     event.preventDefault();
@@ -99,6 +103,7 @@
   document.addEventListener("error", empty, true); // it does not bubble
   form.querySelector("button").hidden = true; // each change searches by itself
 
+  document.addEventListener("kie:changed", () => load(location.href));
   setInterval(() => document.hidden || load(location.href), 10000);
   ready();
 })();

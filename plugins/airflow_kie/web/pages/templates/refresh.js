@@ -1,11 +1,12 @@
-"use strict";
 // Asks for this same page now and then, and shows what is new. A hidden tab does not ask; sound that plays goes on.
 (() => {
+  "use strict";
   const main = document.querySelector("main");
   main.dataset.live = "1"; // stays, while what is in it is replaced
   const headers = window.self === window.top ? {} : { "X-Kie-Framed": "1" };
+  const usual = () => Number(main.dataset.refresh || 0) * 1000;
   let shown = main.innerHTML;
-  let pause = Number(main.dataset.refresh) * 1000;
+  let pause = usual();
   let timer = 0;
 
   const plays = () => [...main.querySelectorAll("audio")].some((audio) => !audio.paused);
@@ -18,11 +19,11 @@
         headers["If-None-Match"] = answer.headers.get("ETag") || "";
         show(new DOMParser().parseFromString(await answer.text(), "text/html"));
       }
-      pause = answer.ok || answer.status === 304 ? Number(main.dataset.refresh) * 1000 : Math.min(2 * pause, 60000);
+      pause = answer.ok || answer.status === 304 ? usual() : Math.min(2 * pause, 60000);
     } catch {
       pause = Math.min(2 * pause, 60000); // away, or asleep: asked again later
     }
-    if (pause) again();
+    again();
   };
 
   const show = (page) => {
@@ -31,14 +32,23 @@
     if (fresh.innerHTML === shown) return;
     shown = fresh.innerHTML;
     document.title = page.title;
-    main.replaceChildren(...document.adoptNode(fresh).childNodes);
+    const at = document.activeElement?.id;
+    if (plays()) {
+      // What plays stays: only the parts around it that change are replaced.
+      for (const part of main.querySelectorAll("[data-part]")) {
+        const other = fresh.querySelector(`#${CSS.escape(part.id)}`);
+        if (other) part.replaceWith(document.adoptNode(other));
+      }
+    } else main.replaceChildren(...document.adoptNode(fresh).childNodes);
+    if (at) document.getElementById(at)?.focus();
   };
 
   const again = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => (document.hidden || plays() ? again() : look()), pause);
+    if (pause) timer = setTimeout(() => (document.hidden || plays() ? again() : look()), pause);
   };
 
+  document.addEventListener("kie:changed", look);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden || !pause || plays()) return;
     clearTimeout(timer);

@@ -1,0 +1,51 @@
+"use strict";
+// Sends what somebody changes, says what became of it, and lets the page show it.
+const kie = (() => {
+  document.documentElement.dataset.scripts = "1"; // buttons that need this are shown
+  const place = document.getElementById("outcome");
+  let timer = 0;
+
+  const say = (text, failed) => {
+    place.textContent = text;
+    place.dataset.failed = failed ? "1" : "";
+    place.hidden = false;
+    clearTimeout(timer);
+    timer = setTimeout(() => (place.hidden = true), failed ? 12000 : 5000);
+  };
+
+  const sentence = async (answer) => {
+    if ((answer.headers.get("content-type") || "").startsWith("application/json")) return await answer.json();
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const parts = [...page.querySelectorAll(".message h1, .message p")].map((part) => part.textContent.trim());
+    return { message: `${parts.filter(Boolean).slice(0, 2).join(". ")}` || `The server answered ${answer.status}.` };
+  };
+
+  // Returns what the server has answered, or null where it refused.
+  const change = async (address, body) => {
+    try {
+      const answer = await fetch(address, {
+        method: "POST",
+        headers: { "X-Kie-Change": "1", "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+        redirect: "error",
+      });
+      const came = await sentence(answer);
+      if (came.message) say(came.message, !answer.ok);
+      if (!answer.ok) return null;
+      document.dispatchEvent(new Event("kie:changed"));
+      return came;
+    } catch {
+      say("The server did not answer. Nothing may have been changed; reload the page to see.", true);
+      return null;
+    }
+  };
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-change]");
+    if (!button || button.disabled) return;
+    button.disabled = true;
+    await change(button.dataset.change, JSON.parse(button.dataset.with || "{}"));
+    button.disabled = false;
+  });
+  return { change, say };
+})();

@@ -1,0 +1,99 @@
+"""An editor's archive: songs with covers and takes that can be seen and heard, and thousands more to search."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_kie.archive.index.entry import IndexEntry, IndexFile
+from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.manifest import AirflowRecord, FileRecord, GeneratorRecord, Manifest, SongRecord
+from airflow_kie.archive.record_base import Label
+from airflow_kie.archive.s3.bucket import Bucket
+from archived_kinds import all_archived
+from kie_simulator.artwork import render_cover
+from kie_simulator.audio import render_mp3
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TITLES = (
+    *("Velvet Harbour", "Paper Lanterns", "Été sans fin", "Glass Mountains", "Northbound", "Salt and Copper"),
+    *("Midnight Greenhouse", "<b>Bold</b> \u202egnos", "שיר של ים", "Slow Machine"),
+)
+PREFIX = "songs"
+
+
+def archive_for_editors(songs: Bucket, other: Bucket, *, listed: int = 10_000) -> None:
+    """Store songs of two covers and two takes, and an index that lists thousands more.
+
+    :param listed: how many more.
+    """
+    keys, index = ArchiveKeys(PREFIX), Index(songs, ArchiveKeys(PREFIX))
+    for number, title in enumerate(TITLES):
+        song = f"{hashlib.sha256(title.encode()).hexdigest()[:32]}"
+        _archive(songs, keys, song, title, NOW - timedelta(hours=3 * number + 1))
+    index.rebuild()
+    index.add(_listed(number) for number in range(listed))
+
+
+def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: datetime) -> None:
+    def stored(kind: str, position: int, ending: str, content: bytes, content_type: str, **known: Any) -> FileRecord:
+        key = keys.song(song).file(kind, position, ending)
+        songs.put_bytes(content, key, content_type=content_type)
+        return FileRecord(
+            key=key,
+            kind=kind,
+            position=position,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            content_type=content_type,
+            archived_at=at,
+            expires_at=at + timedelta(days=14),
+            **known,
+        )
+
+    files = [
+        *(
+            stored("cover", n, "png", render_cover(f"{song}{n}", title), "image/png", width=1024, height=1024)
+            for n in (1, 2)
+        ),
+        *(
+            stored("track", n, "mp3", render_mp3(f"{song}{n}"), "audio/mpeg", duration_seconds=138.0 + n)
+            for n in (1, 2)
+        ),
+    ]
+    manifest = Manifest(
+        music_task_id=song,
+        song=SongRecord(
+            title=title,
+            tags="synthwave, driving, warm pads",
+            prompt="A slow song about a harbour at night",
+            duration_seconds=139.0,
+            model="V6",
+        ),
+        generator=GeneratorRecord(model="V6"),
+        files=files,
+        available=all_archived(*files),
+        airflow=AirflowRecord(dag_id="music_cover", run_id="r+1"),
+        labels=(Label(name="album", value="Harbour Lights"),),
+        created_at=at,
+        updated_at=at,
+    )
+    songs.put_json(manifest.to_json(), keys.song(song).manifest)
+
+
+def _listed(number: int) -> IndexEntry:
+    at = NOW - timedelta(days=1, minutes=7 * number)
+    sound = IndexFile(name="track-1.mp3", kind="track", position=1, content_type="audio/mpeg", size=1)
+    return IndexEntry(
+        id=f"listed{number:06d}",
+        operation="suno.music",
+        title=f"Demo {number:05d}",
+        tags=("lo-fi, rain", "house, bright", "folk, fingerpicked")[number % 3],
+        model=("V6", "V5_5")[number % 2],
+        duration_seconds=120.0 + number % 90,
+        files=(sound,),
+        archived_at=at,
+        updated_at=at,
+    )
