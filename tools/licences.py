@@ -104,7 +104,8 @@ their wheels.
 
 This project itself is [Apache-2.0](../LICENSE). The recordings in `tests/data/kie-recordings` are MIT, with their
 [notice](../tests/data/kie-recordings/LICENSE) beside them; OpenLineage's schemas in `tests/data/openlineage` are
-Apache-2.0. The optional extra `postgres` brings psycopg, which is LGPL-3.0-only.
+Apache-2.0. The optional extra `postgres` brings psycopg, which is LGPL-3.0-only; the optional extra `delivery`
+brings mutagen, which is GPL-2.0-or-later and writes the tags of delivered MP3s. Neither comes without being asked for.
 """
 
 

@@ -26,13 +26,16 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite", "tools")),
     "docs": (docs.SPHINX,),
 }
-TESTS = ("unit", "contract", "integration")
+TESTS = ("unit", "contract", "integration", "delivery")
 FULL = "--full"
 FULL_ONLY = ("faults", "distributed")
 """Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
 STACKS = ("system", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
-NEEDS: Mapping[str, tuple[str, ...]] = {"distributed": ("redis-server",)}
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "delivery": ("exiftool", "eyeD3", "identify", "soxi"),
+    "distributed": ("redis-server",),
+}
 """Programs without which a part is left out, which is reported, unless it is named."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""

@@ -1,4 +1,4 @@
-"""Servers of the operating system's packages that some tests run: where they are, and which package brings them."""
+"""Programs of the operating system's packages that some tests run: where they are, and which package brings them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import shutil
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-PACKAGES: Mapping[str, str] = MappingProxyType({"redis-server": "redis-server"})
+PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "redis-server": "redis-server",
+        "exiftool": "libimage-exiftool-perl",
+        "eyeD3": "eyed3",
+        "identify": "imagemagick",
+        "soxi": "sox",
+    }
+)
 """Debian's package of each program."""
 
 

@@ -18,7 +18,7 @@ from pydantic import WithJsonSchema as JsonSchema
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.layout import SongKeys, TaskKeys
+    from airflow_kie.archive.layout import ReleaseKeys, SongKeys, TaskKeys
     from airflow_kie.archive.s3.bucket import Bucket
 
 
@@ -100,7 +100,7 @@ class StoredRecord(Record):
         }
 
     @classmethod
-    def read(cls, bucket: Bucket, keys: SongKeys | TaskKeys) -> tuple[Self | None, str | None]:
+    def read(cls, bucket: Bucket, keys: SongKeys | TaskKeys | ReleaseKeys) -> tuple[Self | None, str | None]:
         """Return the record of a song or task and its ETag, None for both where there is none.
 
         :raises ArchiveUnreadable: when it is damaged or another one's.
@@ -119,7 +119,7 @@ class StoredRecord(Record):
     def update(
         cls,
         bucket: Bucket,
-        keys: SongKeys | TaskKeys,
+        keys: SongKeys | TaskKeys | ReleaseKeys,
         change: Callable[[Self | None], Self],
         *,
         read_back: bool = True,

@@ -70,6 +70,16 @@ def get_kie_commands() -> list[Any]:
             as_json,
         ),
         command(
+            "deliver.deliver",
+            "Check whether distributors would take a release",
+            "check: read every file of a release, compare it with its manifest and with what distributors ask of "
+            "covers, tracks and metadata, and list what one of them would refuse. Exit code 0: nothing; 1: something; "
+            "2: the release could not be read.",
+            cli.Arg(("action",), choices=("check",), help="What to do"),
+            cli.Arg(("release",), help="The release's name: that of its folder in release/"),
+            cli.Arg(("--archive",), help=default_archive),
+        ),
+        command(
             "where.where",
             "Show what is known of a song",
             "Show a song's state, keys, paid covers and runs, why it failed, and what happens next.",

@@ -24,7 +24,7 @@ def test_fails(): assert False
 """
 
 
-TESTED = ["unit", "contract", "integration", "system"]
+TESTED = ["unit", "contract", "integration", "delivery", "system"]
 
 
 def test_without_names_what_a_person_runs_at_every_step_runs_on_one_airflow() -> None:

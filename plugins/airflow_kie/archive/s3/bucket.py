@@ -169,9 +169,10 @@ class Bucket:
             return None
         return _facts(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
 
-    def read_facts(self, key: str) -> ObjectFacts | None:
+    def read_facts(self, key: str, out: BinaryIO | None = None) -> ObjectFacts | None:
         """Read a whole object, piece by piece, and return what it is, None where it does not exist.
 
+        :param out: binary file that gets its content.
         :return: size and SHA-256 are those of the bytes that were read.
         """
         digest, size = hashlib.sha256(), 0
@@ -183,6 +184,8 @@ class Bucket:
                 for piece in body.iter_chunks(_READ_BYTES):
                     digest.update(piece)
                     size += len(piece)
+                    if out is not None:
+                        out.write(piece)
         return replace(_facts(key, answer, digest.hexdigest()), size=size)
 
     def _found(self, request: Callable[..., Any], key: str) -> Any:

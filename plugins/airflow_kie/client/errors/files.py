@@ -44,6 +44,13 @@ class FileGone(KieError, reason="file_gone"):
     by_when = "It is too late to save it: the 14 days are over."
 
 
+class NotArchived(KieError, reason="not_archived"):
+    """What is to be delivered is not in the archive, or is not what its manifest says."""
+
+    what = "A file that is to be delivered is not in the archive"
+    todo = "Archive the song with its audio (DAG music_cover, or airflow kie redrive), then deliver it again."
+
+
 class FileEmpty(FileDamaged, reason="file_empty"):
     """The file came with 0 bytes (musicfile.kie.ai answered so with HTTP 200)."""
 

@@ -1,0 +1,49 @@
+"""Does a release pass the known distributors' rules? Its files are read, not its records."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+
+from airflow_kie.archive.delivery.audio import sound_of
+from airflow_kie.archive.delivery.cover_image import picture_of
+from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest
+from airflow_kie.archive.delivery.rules import refused_pictures, refused_sounds
+from airflow_kie.archive.layout import ReleaseKeys
+from airflow_kie.archive.s3.bucket import Bucket
+
+
+def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
+    """Return a sentence for each reason why a release is not ready.
+
+    :raises ArchiveUnreadable: when its manifest or metadata is damaged.
+    """
+    manifest = ReleaseManifest.read(bucket, keys)[0]
+    if manifest is None:
+        yield f"{bucket.url(keys.folder)} has no manifest: the release was never finished."
+        return
+    release: Release | None = None
+    for file in manifest.files:
+        with tempfile.SpooledTemporaryFile(8 * 1024 * 1024) as body:
+            facts = bucket.read_facts(keys.file(file.name), body)  # type: ignore[arg-type]
+            if facts is None:
+                yield f"{file.name} is gone."
+                continue
+            if facts.sha256 != file.sha256:
+                yield f"{file.name} is not the file that was delivered: its SHA-256 differs."
+                continue
+            body.seek(0)
+            if file.name == "metadata.json":
+                release = Release.from_json(json.loads(body.read()), bucket.url(keys.file(file.name)))
+            else:
+                yield from _refused(file, body)
+    for name in release.missing if release else ():
+        yield f"metadata.json lacks {name}."
+
+
+def _refused(file: DeliveredFile, body: tempfile.SpooledTemporaryFile[bytes]) -> Iterator[str]:
+    if file.content_type == "image/jpeg":
+        yield from refused_pictures(picture_of(body.read(), upscaled="enlarged" in file.how))
+    elif file.content_type == "audio/wav":
+        yield from refused_sounds(sound_of(body), file.name)  # type: ignore[arg-type]

@@ -1,0 +1,292 @@
+"""Make a release's folder: every file is made, checked and stored, and ``manifest.json`` comes last.
+
+It may be done again at any time, and after a crash it must be: what has not changed is not stored again, and while
+something changes the manifest is gone, so half a release never counts as delivered. Nothing here pays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import ValidationError
+
+from airflow_kie.archive.delivery.audio import tagged_mp3, untagged_wav
+from airflow_kie.archive.delivery.cover_image import delivered_cover
+from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest, Track, credits_from
+from airflow_kie.archive.layout import ReleaseKeys, SongKeys, TaskKeys
+from airflow_kie.archive.manifest import AirflowRecord, FileKind, FileRecord, Manifest, TaskManifest
+from airflow_kie.archive.record_base import label_map
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchived
+
+log = logging.getLogger(__name__)
+_SPOOL = 8 * 1024 * 1024
+MAX_TRACKS = 100
+NO_MUTAGEN = (
+    "its tags are written with mutagen: pip install 'airflow-provider-kie-ai[delivery]', then deliver it again."
+)
+_Described = TypeVar("_Described", Release, Track)
+
+
+@dataclass(frozen=True)
+class TrackSource:
+    """One track of a release: which take of which song.
+
+    :param song: music task id.
+    :param take: position of the take, from 1.
+    :param cover: position of the cover, from 1; the first track's is the release's.
+    :param wav: the task that has made its WAV; None: there is none yet.
+    :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Track` names it.
+    """
+
+    song: str
+    take: int = 1
+    cover: int = 1
+    wav: TaskKeys | None = None
+    credits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def deliver(
+    bucket: Bucket,
+    keys: ReleaseKeys,
+    tracks: Sequence[TrackSource],
+    *,
+    credits: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    upscaled_cover: TaskKeys | None = None,
+    airflow: AirflowRecord | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> tuple[ReleaseManifest, Release, bool]:
+    """Make the folder of a release from what is archived.
+
+    :param bucket: where the archive is.
+    :param keys: the release's keys.
+    :param tracks: in their order.
+    :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Release` names it.
+    :param defaults: what `[kie] release_defaults` says of every release; labels of a song go before it.
+    :param upscaled_cover: the task that has enlarged the cover; None: it is enlarged here.
+    :param airflow: the Airflow task that makes it.
+    :return: its manifest, its metadata, and whether anything was stored now.
+    :raises KieInvalidRequest: for metadata that cannot be used, naming the field.
+    :raises NotArchived: when a take or cover is not archived.
+    """
+    if not 1 <= len(tracks) <= MAX_TRACKS:
+        raise KieInvalidRequest(f"A release has 1 to {MAX_TRACKS} tracks, not {len(tracks)}; nothing was made")
+    with ExitStack() as files:
+        return _deliver(
+            _Folder(bucket, keys, files), tracks, credits or {}, defaults or {}, upscaled_cover, airflow, now
+        )
+
+
+def _deliver(
+    folder: _Folder,
+    tracks: Sequence[TrackSource],
+    credits: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    upscaled_cover: TaskKeys | None,
+    airflow: AirflowRecord | None,
+    now: Callable[[], datetime],
+) -> tuple[ReleaseManifest, Release, bool]:
+    keys = folder.keys
+    songs = [folder.song(chosen) for chosen in tracks]
+    cover, upscaled = folder.cover(_wanted(songs[0], FileKind.COVER, tracks[0].cover), upscaled_cover)
+    pairs = zip(songs, tracks, strict=True)
+    described = [_described(song, chosen, n, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
+    first = described[0]
+    given = {**credits_from(defaults), **credits}
+    release = _checked(
+        Release,
+        {"title": first.title if len(tracks) == 1 else None, "cover": "cover.jpg", "cover_upscaled": upscaled}
+        | {name: value for name, value in given.items() if value not in (None, "")}
+        | {"name": keys.name},
+    )
+    finished = [
+        folder.track(track, release, song, chosen, cover)
+        for track, song, chosen in zip(described, songs, tracks, strict=True)
+    ]
+    release = release.changed(tracks=tuple(finished)).with_missing()
+    text = json.dumps(release.to_json(), ensure_ascii=False, indent=2) + "\n"
+    folder.add("metadata.json", folder.spooled(text.encode()), "application/json", None, "written")
+    manifest = ReleaseManifest(
+        name=keys.name,
+        songs=tuple(chosen.song for chosen in tracks),
+        files=tuple(folder.made),
+        missing=release.missing,
+        airflow=airflow or AirflowRecord(),
+        delivered_at=now(),
+    )
+    return folder.store(manifest), release, folder.changed
+
+
+class _Folder:
+    """The files of a release; each lies in a temporary file until all of them are made."""
+
+    def __init__(self, bucket: Bucket, keys: ReleaseKeys, files: ExitStack) -> None:
+        self._bucket, self.keys, self._files = bucket, keys, files
+        self.made: list[DeliveredFile] = []
+        self._bodies: list[BinaryIO] = []
+        self.changed = False
+
+    def cover(self, source: FileRecord, upscaled: TaskKeys | None) -> tuple[bytes, bool]:
+        """Make the cover; return its content and whether it was enlarged."""
+        if upscaled is not None:
+            manifest = TaskManifest.read(self._bucket, upscaled)[0]
+            if manifest is None or not manifest.files:
+                raise NotArchived(f"{upscaled.name} has no archived picture to deliver")
+            source = manifest.files[0]
+        body, picture = delivered_cover(self._read(source).read())
+        how = "enlarged with Lanczos" if picture.upscaled else "fitted"
+        how = f"enlarged by KIE, {how}" if upscaled is not None else how
+        self.add("cover.jpg", self.spooled(body), "image/jpeg", source, how)
+        return body, picture.upscaled or upscaled is not None
+
+    def track(self, track: Track, release: Release, song: Manifest, chosen: TrackSource, cover: bytes) -> Track:
+        """Make a track's files and return what is known of it now."""
+        take = _wanted(song, FileKind.TRACK, chosen.take)
+        known: dict[str, Any] = {"duration_seconds": take.duration_seconds}
+        if chosen.wav is not None:
+            source = self._wav(chosen.wav)
+            name, out = f"track-{track.position:02}.wav", self.spooled()
+            sound = untagged_wav(self._read(source), out)
+            self.add(name, out, "audio/wav", source, "copied without tags")
+            known |= {"wav": name, "sample_rate": sound.rate, "bit_depth": sound.depth}
+        lyrics = song.file(FileKind.LYRICS, chosen.take)
+        words = self._read(lyrics).read().decode("utf-8", "replace") if lyrics else ""
+        name, out = f"track-{track.position:02}.mp3", self.spooled()
+        try:
+            tagged_mp3(self._read(take), out, _tags(track, release, take), lyrics=words, cover=cover)
+        except (FileWrongType, ImportError) as e:
+            why = NO_MUTAGEN if isinstance(e, ImportError) else str(e)
+            log.warning("Track %d of release %s has no copy for listening: %s", track.position, self.keys.name, why)
+        else:
+            self.add(name, out, "audio/mpeg", take, "tagged")
+            known["mp3"] = name
+        return track.changed(**known)
+
+    def add(self, name: str, body: BinaryIO, content_type: str, source: FileRecord | None, how: str) -> None:
+        """Take a file that was made into the release."""
+        body.seek(0)
+        digest = hashlib.file_digest(body, "sha256").hexdigest()  # type: ignore[arg-type] # it has what is needed
+        made_from, its_digest = (source.key, source.sha256) if source else (None, None)
+        size = body.seek(0, 2)
+        self._bodies.append(body)
+        self.made.append(
+            DeliveredFile(
+                name=name,
+                size=size,
+                sha256=digest,
+                content_type=content_type,
+                made_from=made_from,
+                made_from_sha256=its_digest,
+                how=how,
+            )
+        )
+
+    def store(self, manifest: ReleaseManifest) -> ReleaseManifest:
+        """Store what has changed, then the manifest; return the one that is there."""
+        stored = ReleaseManifest.read(self._bucket, self.keys)[0]
+        if stored and manifest.is_same(stored) and self._is_whole(stored):
+            return stored
+        self.changed = True
+        if stored:
+            self._bucket.delete(self.keys.manifest)
+        for file, body in zip(self.made, self._bodies, strict=True):
+            key = self.keys.file(file.name)
+            self._bucket.put_file(body, key, size=file.size, content_type=file.content_type, sha256=file.sha256)
+        kept = {file.name for file in self.made}
+        for old in stored.files if stored else ():
+            if old.name not in kept:
+                self._bucket.delete(self.keys.file(old.name))
+        self._bucket.put_json(manifest.to_json(), self.keys.manifest)
+        return manifest
+
+    def song(self, chosen: TrackSource) -> Manifest:
+        """Return the manifest of a track's song."""
+        manifest = Manifest.read(self._bucket, SongKeys(self.keys.prefix, chosen.song))[0]
+        if manifest is None:
+            raise NotArchived(f"song {chosen.song} is not archived, so nothing of it can be delivered")
+        return manifest
+
+    def spooled(self, content: bytes = b"") -> BinaryIO:
+        """Return a temporary file, which lies in memory up to 8 MiB."""
+        body = self._files.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 - it is one
+        body.write(content)
+        return body  # type: ignore[return-value]
+
+    def _wav(self, task: TaskKeys) -> FileRecord:
+        manifest = TaskManifest.read(self._bucket, task)[0]
+        file = manifest.file("wav", 1) if manifest else None
+        if file is None:
+            raise NotArchived(f"{task.name} has no archived WAV; archive it first")
+        return file
+
+    def _read(self, file: FileRecord) -> BinaryIO:
+        """Return an archived file, compared with its manifest."""
+        body = self.spooled()
+        facts = self._bucket.read_facts(file.key, body)
+        if facts is None or facts.sha256 != file.sha256:
+            raise NotArchived(f"{self._bucket.url(file.key)} is not the file that its manifest describes")
+        body.seek(0)
+        return body
+
+    def _is_whole(self, stored: ReleaseManifest) -> bool:
+        there = {facts.key: facts.size for facts in self._bucket.list(self.keys.folder)}
+        return all(there.get(self.keys.file(file.name)) == file.size for file in stored.files)
+
+
+def _wanted(song: Manifest, kind: FileKind, position: int) -> FileRecord:
+    file = song.file(kind, position)
+    if file is None:
+        raise NotArchived(f"{kind} {position} of song {song.music_task_id} is not archived; archive it first")
+    return file
+
+
+def _described(song: Manifest, chosen: TrackSource, position: int, defaults: Mapping[str, Any]) -> Track:
+    """Return what is known of a track without its files: KIE's words, the song's labels, a person's."""
+    own = next((track for track in song.tracks if track.position == chosen.take), None)
+    sung = None if song.song.instrumental is None else "none" if song.song.instrumental else "generated"
+    ai = {"music": "generated", "cover": "generated", "vocals": sung}
+    if song.song.instrumental:
+        ai["lyrics"] = "none"
+    labels, given = credits_from(label_map(song.labels)), dict(chosen.credits)
+    ai |= credits_from(defaults).get("ai", {}) | labels.pop("ai", {}) | dict(given.pop("ai", None) or {})
+    values = {"title": (own.title if own else None) or song.song.title, **labels, **given}
+    if song.song.instrumental:
+        values.setdefault("language", "zxx")
+    values |= {"position": position, "music_task_id": chosen.song, "ai": ai}
+    return _checked(Track, {name: value for name, value in values.items() if value not in (None, "")})
+
+
+def _tags(track: Track, release: Release, take: FileRecord) -> dict[str, str]:
+    """Return the ID3 frames of the copy for listening."""
+    title = f"{track.title} ({track.version})" if track.title and track.version else track.title
+    return {
+        "TIT2": title or "",
+        "TPE1": track.artist or release.artist or "",
+        "TALB": release.title or "",
+        "TCON": track.genre or release.genre or "",
+        "TDRC": release.release_date.isoformat() if release.release_date else "",
+        "TRCK": str(track.position),
+        "TSRC": track.isrc or "",
+        "TCOP": track.p_line or release.p_line or "",
+        "COMM": f"KIE task {track.music_task_id}, audio {take.audio_id or 'unknown'}; made with AI",
+    }
+
+
+def _checked(kind: type[_Described], values: Mapping[str, Any]) -> _Described:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as e:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
+            for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
+        )
+        raise KieInvalidRequest(f"The release's metadata cannot be used, {wrong}; nothing was made") from None

@@ -1,0 +1,190 @@
+"""What distributors ask of a release, as a table; each row names the page that says so. Seen in November 2026.
+
+A release is checked against every row: what one of them refuses is found before it is uploaded there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Distributor:
+    """What one distributor asks.
+
+    :param name: as it calls itself.
+    :param source: the page that says so.
+    :param image_types: MIME types of the cover; empty: it does not say.
+    :param pixels: shortest and longest side of the cover; 0: any.
+    :param max_image_bytes: 0 where it names none.
+    :param audio_types: MIME types of a track; empty: it does not say.
+    :param min_rate: samples a second.
+    :param depths: bits a sample; empty: it does not say.
+    :param channels: 0 where it does not say.
+    :param untagged: it refuses files with embedded tags.
+    :param upscaled: False: it asks for pictures that were not enlarged.
+    """
+
+    name: str
+    source: str
+    image_types: tuple[str, ...] = ()
+    pixels: tuple[int, int] = (0, 0)
+    max_image_bytes: int = 0
+    audio_types: tuple[str, ...] = ()
+    min_rate: int = 0
+    depths: tuple[int, ...] = ()
+    channels: int = 0
+    untagged: bool = False
+    upscaled: bool = True
+
+
+_JPEG = ("image/jpeg",)
+_LOSSLESS = ("audio/wav", "audio/flac", "audio/aiff")
+
+DISTRIBUTORS = (
+    Distributor(
+        "iMusician",
+        "https://imusician.pro/en/support/faqs/article/what-kind-of-artwork-should-i-use",
+        image_types=_JPEG,
+        pixels=(3000, 0),
+    ),
+    Distributor(
+        "Ditto",
+        "https://support.dittomusic.com/en/support/solutions/articles/11000070628",
+        image_types=("image/jpeg", "image/png"),
+        pixels=(3000, 0),
+    ),
+    Distributor(
+        "boomkit",
+        "https://support.boomkit.me/docs/what-format-does-my-artwork-need-to-be-in/",
+        image_types=("image/jpeg", "image/png", "image/gif"),
+        pixels=(3000, 0),
+    ),
+    Distributor(
+        "hearyoumusic",
+        "https://hearyoumusic.com/faqs?include_category=distribution-requirements",
+        pixels=(3000, 0),
+        upscaled=False,
+    ),
+    Distributor(
+        "DistroKid (as its users check it)",
+        "https://github.com/elirancv/DistroKid-Release-Packer",
+        pixels=(3000, 3000),
+        max_image_bytes=5 * MB,
+    ),
+    Distributor(
+        "Symphonic",
+        "https://support.symdistro.com/hc/en-us/articles/213074303-Audio-File-Specifications-for-Distribution",
+        audio_types=_LOSSLESS,
+        min_rate=44_100,
+        depths=(16, 24),
+        channels=2,
+        untagged=True,
+    ),
+    Distributor(
+        "Spotify (direct delivery)",
+        "https://providersupport.spotify.com/article/building-a-package",
+        image_types=("image/jpeg", "image/png", "image/tiff"),
+        pixels=(640, 0),
+        audio_types=("audio/wav", "audio/flac"),
+        min_rate=44_100,
+        depths=(16, 24),
+        channels=2,
+        untagged=True,
+    ),
+    Distributor(
+        "musicmyband",
+        "https://help.musicmyband.com/knowledge-base/audio-files-requirements/",
+        audio_types=("audio/wav", "audio/flac"),
+        min_rate=44_100,
+        depths=(16, 24),
+        channels=2,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a cover is.
+
+    :param content_type: MIME type.
+    :param width: pixels.
+    :param height: pixels.
+    :param mode: colour mode as Pillow names it; distributors take RGB.
+    :param size: bytes.
+    :param upscaled: it was enlarged.
+    """
+
+    content_type: str
+    width: int
+    height: int
+    mode: str
+    size: int
+    upscaled: bool
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What a track is.
+
+    :param content_type: MIME type.
+    :param rate: samples a second.
+    :param depth: bits a sample.
+    :param channels: how many.
+    :param tagged: the file holds more than sound.
+    """
+
+    content_type: str
+    rate: int
+    depth: int
+    channels: int
+    tagged: bool
+
+
+def refused_pictures(picture: Picture) -> Iterable[str]:
+    """Return a sentence for each reason why a distributor refuses a cover."""
+    if picture.width != picture.height:
+        yield f"The cover has {picture.width} by {picture.height} pixels; every distributor asks for a square."
+    if picture.mode != "RGB":
+        yield f"The cover's colour mode is {picture.mode}; distributors ask for RGB."
+    side, form = min(picture.width, picture.height), picture.content_type
+    for row in DISTRIBUTORS:
+        least, most = row.pixels
+        if row.image_types and form not in row.image_types:
+            yield f"{row.name} takes covers as {_list(row.image_types)}, not as {form}."
+        if side < least or (most and side > most):
+            asked = f"exactly {least}" if least == most else f"at least {least}" if side < least else f"at most {most}"
+            yield f"{row.name} asks for covers of {asked} pixels a side; this one has {side}."
+        if row.max_image_bytes and picture.size > row.max_image_bytes:
+            yield f"{row.name} takes covers of at most {row.max_image_bytes // MB} MB; this one has {picture.size:,} B."
+        if picture.upscaled and not row.upscaled:
+            yield f"{row.name} asks for pictures that were not enlarged; this one was."
+
+
+def refused_sounds(sound: Sound, where: str) -> Iterable[str]:
+    """Return a sentence for each reason why a distributor refuses a track.
+
+    :param where: which track, at the start of each sentence.
+    """
+    for row in DISTRIBUTORS:
+        if not row.audio_types:
+            continue
+        if sound.content_type not in row.audio_types:
+            yield f"{where}: {row.name} takes {_list(row.audio_types)}, not {sound.content_type}."
+            continue
+        if sound.rate < row.min_rate:
+            yield f"{where}: {row.name} asks for {row.min_rate:,} samples a second; this one has {sound.rate:,}."
+        if sound.depth not in row.depths:
+            yield f"{where}: {row.name} asks for {' or '.join(map(str, row.depths))} bits; this one has {sound.depth}."
+        if sound.channels != row.channels:
+            yield f"{where}: {row.name} asks for {row.channels} channels; this one has {sound.channels}."
+        if sound.tagged and row.untagged:
+            yield f"{where}: {row.name} refuses files with embedded tags."
+
+
+def _list(types: tuple[str, ...]) -> str:
+    names = [name.partition("/")[2].upper() for name in types]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

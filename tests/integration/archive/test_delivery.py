@@ -1,0 +1,147 @@
+"""A release's folder is made whole or not at all, whatever dies, and says what nobody has told it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive.delivery import cover_image
+from airflow_kie.archive.delivery.check import problems
+from airflow_kie.archive.delivery.records import Release
+from airflow_kie.archive.delivery.release import TrackSource, deliver
+from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, ReleaseKeys
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.errors import KieInvalidRequest, NotArchived
+from media_server import wav
+from s3_servers import moto_s3
+from songs_to_deliver import PREFIX, archive_song
+
+KEYS = ReleaseKeys(PREFIX, "My single")
+WRITES = ("put_file", "put_json", "delete")
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with moto_s3() as s3:
+        bucket = Bucket(s3.client(), "songs")
+        bucket.create_on_loopback()
+        yield bucket
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+class Dying(Bucket):
+    """A bucket whose process dies at the n-th write, before or after it."""
+
+    left: int
+    after: bool
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in WRITES:
+            return found
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            object.__setattr__(self, "left", self.left - 1)
+            if self.left == 0 and not self.after:
+                raise Died
+            done = found(*args, **kwargs)
+            if self.left == 0:
+                raise Died
+            return done
+
+        return write
+
+
+def dying(bucket: Bucket, at: int, *, after: bool) -> Dying:
+    other = Dying(bucket.client, bucket.name)
+    object.__setattr__(other, "left", at)
+    object.__setattr__(other, "after", after)
+    return other
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_delivery_that_dies_at_any_write_leaves_no_half_release_and_the_next_one_finishes(
+    bucket: Bucket, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cover_image, "SIDE", 64)  # made some thirty times
+    task = archive_song(bucket, "one")
+    for at in range(1, 30):
+        deliver(bucket, KEYS, [TrackSource("one", wav=task)])
+        try:  # another take: every file of the release changes
+            deliver(dying(bucket, at, after=after), KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
+        except Died:
+            left = list(problems(bucket, KEYS))
+            unfinished = left == [f"There is no manifest in {bucket.url(KEYS.folder)}: the release was never finished."]
+            assert unfinished or not any("gone" in line or "SHA-256" in line for line in left)
+        else:
+            break
+        _, _, changed = deliver(bucket, KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
+        assert changed or after
+        assert not any("manifest" in line or "SHA-256" in line for line in problems(bucket, KEYS))
+    assert at > 5  # it has died at each of its writes
+    _, _, changed = deliver(bucket, KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
+    assert not changed
+
+
+def test_what_nobody_has_said_is_listed_and_not_invented(bucket: Bucket) -> None:
+    archive_song(bucket, "one", artist="Label's own", genre="", explicit="no")
+    archive_song(bucket, "hum", instrumental=True)
+    manifest, release, _ = deliver(
+        bucket, KEYS, [TrackSource("one"), TrackSource("hum")], defaults={"p_line": "2026 Us", "ai_lyrics": "none"}
+    )
+    assert (release.tracks[0].artist, release.tracks[0].explicit, release.artist) == ("Label's own", False, None)
+    assert release.tracks[1].language == "zxx"
+    assert (release.tracks[1].ai.vocals, release.tracks[0].ai.lyrics) == ("none", "none")
+    assert set(manifest.missing) == {
+        *("title", "artist", "genre", "release_date", "c_line"),
+        *(f"tracks[1].{name}" for name in ("genre", "language", "writers", "wav")),
+        *(f"tracks[2].{name}" for name in ("artist", "genre", "explicit", "writers", "wav")),
+    }
+    assert Release.from_json(bucket.get_json(KEYS.file("metadata.json")), "x") == release
+    assert "metadata.json lacks title." in list(problems(bucket, KEYS))
+
+
+def test_a_file_that_was_changed_or_refused_by_distributors_is_named(bucket: Bucket) -> None:
+    task = archive_song(bucket, "one", sound=wav())
+    deliver(bucket, KEYS, [TrackSource("one", wav=task)])
+    bucket.delete(KEYS.file("track-01.mp3"))
+    bucket.put_bytes(b"other", KEYS.file("cover.jpg"), content_type="image/jpeg")
+    found = list(problems(bucket, KEYS))
+    assert "track-01.mp3 is gone." in found
+    assert "cover.jpg is not the file that was delivered: its SHA-256 differs." in found
+    assert "track-01.wav: Symphonic asks for 44,100 samples a second; this one has 8,000." in found
+    assert "track-01.wav: Symphonic asks for 2 channels; this one has 1." in found
+    deliver(bucket, KEYS, [TrackSource("one", wav=task)])
+    assert not any("gone" in line or "SHA-256" in line for line in problems(bucket, KEYS))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "credits", "error", "says"),
+    [
+        ([], {}, KieInvalidRequest, "1 to 100 tracks"),
+        ([TrackSource("nobody")], {}, NotArchived, "song nobody is not archived"),
+        ([TrackSource("one", take=7)], {}, NotArchived, "track 7 of song one is not archived"),
+        ([TrackSource("one")], {"upc": "123"}, KieInvalidRequest, "upc: a UPC or EAN has 12 or 13 digits"),
+        ([TrackSource("one", credits={"isrc": "x"})], {}, KieInvalidRequest, "isrc: an ISRC has two letters"),
+        ([TrackSource("one")], {"release_date": "soon"}, KieInvalidRequest, "release_date: "),
+    ],
+)
+def test_what_cannot_be_delivered_is_named_and_nothing_is_stored(
+    bucket: Bucket, tracks: list[TrackSource], credits: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    archive_song(bucket, "one")
+    with pytest.raises(error, match=re.escape(says)):
+        deliver(bucket, KEYS, tracks, credits=credits)
+    assert list(bucket.list(ArchiveKeys(PREFIX).releases)) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "x" * 101, " x", "x\n", "{{ x }}", "a\\b"])
+def test_a_release_has_a_name_that_can_be_part_of_a_key(name: str) -> None:
+    with pytest.raises(KeyRefused):
+        ReleaseKeys(PREFIX, name)
