@@ -82,6 +82,7 @@ def measure(megabytes: int) -> dict[str, float]:
                     SongArchive(bucket, SongKeys("music", name)),
                     Manifest(music_task_id=name, created_at=now, updated_at=now),
                     [source],
+                    old=None,
                     download=fetch,
                     max_file_bytes=2_000_000_000,
                 )

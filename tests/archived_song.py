@@ -88,6 +88,7 @@ class Case:
             SongArchive(self.bucket, self.keys),
             song,
             sources,
+            old=SongArchive(self.bucket, self.keys).manifest(),
             download=functools.partial(download, settings=LOCAL),
             wanted=wanted,
             refresh=refresh,

@@ -22,6 +22,7 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
     folder = PROJECT / "dags"
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(str(PROJECT / name) for name in ("plugins", "include")),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),

@@ -43,6 +43,7 @@ def archive_song(
     song: Manifest,
     sources: Sequence[Source],
     *,
+    old: Manifest | None,
     download: Download,
     wanted: Wanted | None = None,
     refresh: Refresh | None = None,
@@ -57,6 +58,7 @@ def archive_song(
     :param archive: the song's place in the bucket.
     :param song: what is known of the song, and the Airflow task that archives it: a manifest without files.
     :param sources: the files that are asked for; files that were archived before and are not named stay.
+    :param old: the song's manifest as it was read before; None: it had none.
     :param download: fetches a URL into a file (:func:`airflow_kie.client.http.download.download`).
     :param wanted: the kinds of files that the sources are all of; a kind without a source is one that KIE does not
         have. None: the kinds that the sources are of.
@@ -73,13 +75,14 @@ def archive_song(
     fetcher = Fetcher(archive.bucket, archive.keys, download, refresh, max_file_bytes, now, sleep)
     wanted = wanted or Wanted(*(any(source.kind is kind for source in sources) for kind in FileKind))
     try:
-        old = archive.manifest()
         kept, missing = kept_and_missing(archive.bucket, old, sources)
         replaced = _withdraw(archive, old, kept, now()) if old and len(kept) < len(old.files) else []
         added = tuple(fetcher.archive(source) for source in missing)
         if not kept and not added:
             raise KieNoFiles("there is nothing to archive")
+        known = Pending.read(archive.bucket, archive.keys)
         news = song.changed(
+            first_seen_at=known[0].first_seen_at if known[0] else None,
             files=added,
             available=available(wanted.kinds, sources),
             generator=song.generator.changed(archived_by_version=__version__),
@@ -89,13 +92,13 @@ def archive_song(
         manifest = Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news))
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             archive.bucket.delete(key)
-        pending = archive.settle_pending(manifest, is_new=manifest != old)
+        left = archive.settle_pending(manifest, is_new=manifest != old, known=known)
         if lacking := wanted.missing_in(manifest):
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
     except KieError as e:
         raise e.with_facts(source_id=song.music_task_id, paid=_paid(song)) from e
     archived = Archived(manifest, manifest != old, added)
-    _log(archived, pending)
+    _log(archived, left)
     return archived
 
 

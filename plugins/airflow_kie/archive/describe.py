@@ -24,7 +24,6 @@ def song_of(
     cover: TaskDetails | None,
     kie_conn_id: str,
     labels: Mapping[str, str] | None,
-    first_seen_at: datetime | None = None,
 ) -> Manifest:
     """Return what the manifest says of a song.
 
@@ -50,7 +49,6 @@ def song_of(
         tracks=tuple(TrackRecord.model_validate(track, from_attributes=True) for track in music.tracks),
         labels=label_list(dict(labels or {})),
         generator=GeneratorRecord(model=model),
-        first_seen_at=first_seen_at,
         created_at=now,
         updated_at=now,
         credits_used=tuple(

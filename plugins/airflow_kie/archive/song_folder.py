@@ -56,13 +56,6 @@ class SongArchive:
 
         return Pending.update(self.bucket, self.keys, merged, read_back=False)
 
-    def record_expiry(self, expires_at: str) -> None:
-        """Write into the pending record when KIE deletes the song's files.
-
-        :param expires_at: ISO time.
-        """
-        self.update_pending(received_from="form", expires_at=_time(expires_at))
-
     def record_failure(
         self, reason: str, message: str, title: str | None = None, expires_at: str | None = None
     ) -> None:
@@ -76,7 +69,9 @@ class SongArchive:
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
         self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
-    def settle_pending(self, manifest: Manifest, *, is_new: bool = False) -> Pending | None:
+    def settle_pending(
+        self, manifest: Manifest, *, is_new: bool = False, known: tuple[Pending | None, str | None] | None = None
+    ) -> Pending | None:
         """List the song in the index, and delete the pending record if everything that it asks for is in the manifest.
 
         The record is that of every run of the song: one that asked for covers alone leaves what another waits for. The
@@ -84,10 +79,11 @@ class SongArchive:
 
         :param manifest: as it is in the bucket; it only grows.
         :param is_new: it was changed now; otherwise the song is listed only where its pending record goes.
+        :param known: the record and its ETag as they were read before: where it was written since, it is read again.
         :return: the record that stays, None when nothing is pending.
         :raises ArchiveUnreadable: when the record is damaged.
         """
-        pending, etag = Pending.read(self.bucket, self.keys)
+        pending, etag = known or Pending.read(self.bucket, self.keys)
         if is_new or (pending and not pending.wanted.missing_in(manifest)):
             Index(self.bucket, ArchiveKeys(self.keys.prefix)).add([entry_of(manifest)])
         for _ in range(WRITES):
@@ -98,15 +94,16 @@ class SongArchive:
             pending, etag = Pending.read(self.bucket, self.keys)
         return pending
 
-    def set_waiting(self, reason: str, since: datetime) -> None:
+    def set_waiting(self, reason: str, since: datetime, expires_at: datetime | None = None) -> None:
         """Write into the pending record, if there is one, which outage the song waits for.
 
         :param reason: the error's; empty: it no longer waits.
         :param since: when it began to wait.
+        :param expires_at: when KIE deletes the song's files, if known.
         """
         if self.pending() is not None:
             waiting = WaitingFor(reason=reason, since=since) if reason else None
-            self.merge_pending(self._news("form", waiting_for=waiting), waits=bool(reason))
+            self.merge_pending(self._news("form", waiting_for=waiting, expires_at=expires_at), waits=bool(reason))
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""

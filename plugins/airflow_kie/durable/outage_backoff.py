@@ -186,7 +186,8 @@ class OutageBackoff:
         try:
             song = self.song()
             if song:
-                song.set_waiting(reason, datetime.fromtimestamp(wait.since, tz=UTC))
+                expires_at = self.ends_at and datetime.fromtimestamp(self.ends_at + LAST_DAY, tz=UTC)
+                song.set_waiting(reason, datetime.fromtimestamp(wait.since, tz=UTC), expires_at or None)
         except Exception as refused:  # noqa: BLE001 - the bucket may be what is down; the task does not fail for it
             log.info("The song's pending record could not be changed: %s", refused)
             return wait

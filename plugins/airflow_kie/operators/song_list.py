@@ -58,9 +58,9 @@ class KieSongListOperator(BaseOperator):
     """Says which songs a run works on, and returns one map of arguments for each.
 
     The songs come from the event that made the run (its partition key is the music task id), otherwise from the
-    arguments. Everything is checked first and all problems come in one message. Then the bucket is tried with a small
-    object, and every song gets its pending record, before anything is paid. Songs that have all that is asked for
-    already are left out.
+    arguments. Everything is checked first and all problems come in one message. Then every song gets its pending
+    record, before anything is paid: where the archive cannot be written, nothing is. Songs that have all that is asked
+    for already are left out.
 
     :param music_task_ids: ids as a list or in any text.
     :param kie_conn_id: the connection whose account made the songs; it must be one of `[kie] kie_conn_ids`.
@@ -134,9 +134,10 @@ class KieSongListOperator(BaseOperator):
             with of_account(kie_conn_id):  # a connection that cannot be used is named before any song is recorded
                 KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
         bucket, keys = self._open(self.bucket), ArchiveKeys(self.prefix)
-        bucket.try_to_write(keys.probe)
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            songs = list(pool.map(functools.partial(known_song, bucket, keys), requests))
+            songs = bucket.made_if_missing(
+                lambda: list(pool.map(functools.partial(known_song, bucket, keys), requests))
+            )
             # Before a song is recorded: whatever is recorded is dispatched again later, and that knows no cap.
             if over := over_cap(self.max_covers, songs):
                 raise self._refused(context, over)
@@ -225,8 +226,7 @@ class KieSongListOperator(BaseOperator):
         archive = self._song_of_event(context)
         if archive is None:
             return {}
-        archive.bucket.create_on_loopback()
-        pending = archive.pending()
+        pending = archive.bucket.made_if_missing(archive.pending)
         if pending is None:
             return {}
         return {

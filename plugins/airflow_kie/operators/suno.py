@@ -213,7 +213,6 @@ class KieGenerateCoverOperator(KieTaskOperator):
         self.aws_conn_id = aws_conn_id
         self.song_title = song_title
         self.extra_args = extra_args
-        self._opened: SongArchive | None = None
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the one field of a cover's create."""
@@ -223,27 +222,16 @@ class KieGenerateCoverOperator(KieTaskOperator):
         """Check that a template has rendered to a song."""
         required(self.task_id, music_task_id=self.music_task_id)
 
-    def task_known(self, context: Context, record: TaskRecord) -> None:
-        """Write into the song's pending record when KIE deletes its files: the health check warns before."""
-        archive = self._archive()
-        if archive and self.expires_at and record.last_state is None:
-            archive.record_expiry(self.expires_at)
-
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
         """Return the song's folder in the bucket, if a bucket is given."""
-        return self._archive()
+        if not self.bucket:
+            return None
+        from airflow_kie.hooks.archive import open_song
+
+        return open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
 
     def probe(self) -> None:
         """Try the bucket too: it has to take the id of what is paid for."""
         super().probe()
         if self.bucket:
             try_to_write(self.aws_conn_id, self.bucket, self.prefix, self.extra_args)
-
-    def _archive(self) -> SongArchive | None:
-        if not self.bucket:
-            return None
-        if self._opened is None:  # an S3 client takes a tenth of a second to make
-            from airflow_kie.hooks.archive import open_song
-
-            self._opened = open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
-        return self._opened

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.archiver import Archived
-    from airflow_kie.archive.manifest import Wanted
+    from airflow_kie.archive.manifest import Manifest, Wanted
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
 
@@ -129,12 +129,10 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     def _execute(self, context: Context) -> dict[str, Any]:
         archive = self._open()
-        if archive.bucket.create_on_loopback():
-            self.log.info("Bucket %s was created on this machine's own S3 server.", self.bucket)
         if ".amazonaws.com" in str(archive.bucket.client.meta.endpoint_url):  # other S3 services have no console
             self.console_folder = (self.bucket, archive.keys.folder)
         new = NewFiles(context, self.music_task_id)
-        manifest = archive.manifest()
+        manifest = archive.bucket.made_if_missing(archive.manifest)
         covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
         if manifest and not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids):
             archive.settle_pending(manifest, is_new=bool(new.among(manifest)))
@@ -142,7 +140,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             changed = False
         else:
             new.begin()
-            archived = self._archive(archive, context)
+            archived = self._archive(archive, manifest, context)
             manifest, changed = archived.manifest, archived.changed
         key, added = archive.keys.manifest, new.among(manifest)
         emit_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
@@ -154,7 +152,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         covers = (str(self.cover_task_id),) if self.archive_covers and self.cover_task_id else ()
         return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
-    def _archive(self, archive: SongArchive, context: Context) -> Archived:
+    def _archive(self, archive: SongArchive, old: Manifest | None, context: Context) -> Archived:
         from airflow_kie.archive.archiver import archive_song
         from airflow_kie.archive.describe import song_of, sources_of
         from airflow_kie.archive.layout import ArchiveKeys
@@ -169,15 +167,14 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             required(self.task_id, cover_task_id=self.cover_task_id)
             cover = read_ended(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
             keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
-        pending = archive.pending()
-        song = song_of(music, cover, self.kie_conn_id, self.labels, pending.first_seen_at if pending else None)
         archived = archive_song(
             archive,
-            song.changed(
+            song_of(music, cover, self.kie_conn_id, self.labels).changed(
                 airflow=AirflowRecord.model_validate(context["ti"], from_attributes=True),
                 account=hook.account.account or None,
             ),
             sources_of(music, cover, self._wanted()),
+            old=old,
             wanted=self._wanted(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             refresh=hook.download_url,

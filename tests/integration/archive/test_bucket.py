@@ -62,6 +62,19 @@ def test_a_wrong_stored_size_is_an_error_and_leaves_nothing_behind(bucket: Bucke
     assert bucket.head("a") is None
 
 
+@pytest.mark.parametrize(("etag", "asked"), [(None, 0), ('"of a file encrypted by KMS"', 1)])
+def test_s3_is_asked_for_the_size_only_where_the_etag_is_not_the_md5_of_what_was_sent(
+    s3: S3Server, bucket: Bucket, etag: str | None, asked: int
+) -> None:
+    client, heads = s3.client(), list[str]()
+    client.meta.events.register("before-call.s3.HeadObject", lambda model, **_: heads.append(model.name))
+    client.meta.events.register(
+        "after-call.s3.PutObject", lambda parsed, **_: parsed.update({"ETag": etag} if etag else {})
+    )
+    put(Bucket(client, bucket.name), b"abc", "a")
+    assert len(heads) == asked
+
+
 def test_what_is_not_there_is_none_and_deleting_it_is_no_error(bucket: Bucket) -> None:
     assert bucket.head("nothing") is None
     assert content_of(bucket, "nothing") is None

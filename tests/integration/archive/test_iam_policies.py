@@ -52,14 +52,13 @@ PENDING = f"songs/_pending/{SONG}.json"
 def archive_a_song(bucket: Bucket) -> None:
     """Do what song_list, generate_cover, archive_to_s3 and report do in the bucket."""
     archive = SongArchive(bucket, SongKeys("songs", SONG))
-    archive.bucket.try_to_write(ArchiveKeys("songs").probe)
+    archive.bucket.try_to_write(ArchiveKeys("songs").probe)  # doctor
     archive.update_pending(received_from="form")
     store = BucketLedgerStore(bucket, "songs/_paid/")
     assert store.honours_conditions("_probe")
     request = RequestId("kie_default", "suno.cover", "0" * 32)
     Ledger(store).claim(request, Intent.made_at(0.0))
     assert list(Ledger(store).attempts(request))
-    archive.record_expiry("2026-12-06T10:06:05+00:00")
     archive.record_failure("generation_failed", "KIE could not generate this")
     now = datetime.now(UTC)
     with media_server({"/1": body(picture(1), "image/png")}) as media:
@@ -67,6 +66,7 @@ def archive_a_song(bucket: Bucket) -> None:
             archive,
             Manifest(music_task_id=SONG, cover_task_ids=("cover-task",), created_at=now, updated_at=now),
             [Source(FileKind.COVER, 1, url=media.url("/1"), task_id="cover-task")],
+            old=archive.manifest(),
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
 

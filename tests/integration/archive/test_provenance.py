@@ -101,6 +101,7 @@ def archived(bucket: Bucket, name: str, content: bytes, kind: FileKind) -> tuple
                 updated_at=now,
             ),
             [Source(kind, 1, url=media.url("/file"), task_id="task")],
+            old=None,
             download=functools.partial(download, settings=DownloadSettings(private_hosts=frozenset({"127.0.0.1"}))),
         )
     stored = content_of(bucket, result.manifest.files[0].key)

@@ -120,7 +120,11 @@ def test_a_refusal_of_s3_names_the_song_and_until_when_kie_keeps_it(case: Case) 
     missing = Bucket(case.bucket.client, "gone-bucket")
     with pytest.raises(S3NoSuchBucket) as caught:
         archive_song(
-            SongArchive(missing, case.keys), SONG, [case.cover(1)], download=functools.partial(download, settings=LOCAL)
+            SongArchive(missing, case.keys),
+            SONG,
+            [case.cover(1)],
+            old=None,
+            download=functools.partial(download, settings=LOCAL),
         )
     assert "for abc" in str(caught.value)
     assert "stay at KIE until 2026-12-06" in str(caught.value)

@@ -15,20 +15,17 @@ from kie_simulator.server import SimulatorServer
 from s3_servers import S3Server, moto_s3
 
 CHAIN: Mapping[str, tuple[str, ...]] = {
-    "once a run: can the archive be written?": ("HEAD bucket", "PUT _probe", "DELETE _probe"),
     "song_list: what is known of it, and its pending record": ("GET manifest", "GET pending", "PUT pending"),
     "generate_cover: the ledger's intent": ("PUT intent",),
     "generate_cover: the ledger's task": ("PUT task",),
-    "generate_cover: the pending record says when KIE deletes the files": ("GET pending", "PUT pending"),
-    "cover_details and archive_to_s3: what is there already": (
-        *("HEAD bucket", "GET manifest", "HEAD _raw", "GET pending", "GET manifest"),
-    ),
-    "two covers, and what S3 has stored of them": ("PUT cover", "HEAD cover") * 2,
+    "archive_to_s3: what is there already, and is KIE's answer the first": ("GET manifest", "HEAD _raw"),
+    "two covers: the answers prove that they are whole": ("PUT cover", "PUT cover"),
+    "who asked for more": ("GET pending",),
     "the manifest: merged with what stands there, written, read back": ("GET manifest", "PUT manifest", "GET manifest"),
-    "the song is listed in the index, then its pending record goes": ("GET pending", "PUT index", "DELETE pending"),
+    "the song is listed in the index, then its pending record goes": ("PUT index", "DELETE pending"),
 }
 """What a song of one run asks S3, in this order, where the service honours conditional writes."""
-MOST = 25
+MOST = 15
 """Requests. The ledger's share of them is two, and no read."""
 _LINE = re.compile(r"(?P<method>HEAD|GET|PUT|POST|DELETE) /songs(?P<key>[^ ?]*)\S* HTTP")
 _NAMES = (

@@ -120,18 +120,16 @@ class MemoryS3:
         self.turns.take()
         return self._answer(Key)
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **asked: Any) -> None:
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes | BinaryIO, **asked: Any) -> dict[str, str]:
         self.turns.take()
         self._check(Key, asked)
-        self.objects[Key] = (Body, asked.get("Metadata", {}))
+        self.objects[Key] = (Body if isinstance(Body, bytes) else Body.read(), asked.get("Metadata", {}))
+        return {}
 
     def delete_object(self, *, Bucket: str, Key: str, **asked: Any) -> None:
         self.turns.take()
         self._check(Key, asked)
         self.objects.pop(Key, None)
-
-    def upload_fileobj(self, file: BinaryIO, Bucket: str, Key: str, *, ExtraArgs: dict[str, Any], Config: Any) -> None:
-        self.put_object(Bucket=Bucket, Key=Key, Body=file.read(), Metadata=ExtraArgs["Metadata"])
 
 
 def _etag(body: bytes) -> str:
@@ -152,18 +150,18 @@ def _download(url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts:
 def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:
     """Do what a run does: note what it asks for, archive it, and delete the record if nothing is owed any more."""
     asked = new_pending("abc", received_from="form", now=NOON).changed(options=Options.of(wanted))
-    if wanted.missing_in(SongArchive(bucket, KEYS).manifest()):
-        SongArchive(bucket, KEYS).merge_pending(asked)
-    else:
-        archive = SongArchive(bucket, KEYS)
-        if manifest := archive.manifest():
-            archive.settle_pending(manifest)
+    archive = SongArchive(bucket, KEYS)
+    manifest = archive.manifest()
+    if manifest and not wanted.missing_in(manifest):
+        archive.settle_pending(manifest)
         return
+    archive.merge_pending(asked)
+    manifest = archive.manifest()
     sources = [Source(kind, 1, url=f"https://kie.example/{kind}", task_id=f"task-{kind}") for kind in wanted.kinds]
     song = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)
     clock = iter(range(1_000_000))
     archive_song(
-        SongArchive(bucket, KEYS), song, sources, wanted=wanted, download=_download,
+        archive, song, sources, old=manifest, wanted=wanted, download=_download,
         now=lambda: NOON + timedelta(seconds=next(clock)), sleep=lambda _: None,
     )  # fmt: skip
 

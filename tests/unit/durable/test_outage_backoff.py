@@ -39,7 +39,7 @@ class Record:
     written: list[str] = field(default_factory=list)
     refuses: type[Exception] | None = None
 
-    def set_waiting(self, reason: str, since: datetime) -> None:
+    def set_waiting(self, reason: str, since: datetime, expires_at: datetime | None = None) -> None:
         if self.refuses:
             raise self.refuses("the bucket is down")
         self.written.append(reason)

@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from airflow_connections import kie_connection
 from airflow_kie.archive import pending
@@ -288,17 +289,22 @@ def test_a_try_that_ended_before_it_was_reported_reports_it_at_the_next_try(
     check("the next run").execute()
 
 
-def test_when_kie_deletes_a_song_is_in_its_record_once_its_cover_was_asked_for_or_has_failed(
+def test_when_kie_deletes_a_song_is_in_its_record_once_it_waits_for_an_outage_or_has_failed(
     kie: SimulatorServer, bucket: str, archive: StoredFiles
 ) -> None:
     from airflow_kie.operators.suno import KieGenerateCoverOperator
 
     song = kie.control.make_music("Velvet Harbour")[0].task_id
+    open_song("aws_default", bucket, "songs", song).update_pending(received_from="form")
+    kie.control.set_credits(0)
     facts: dict[str, Any] = {"music_task_id": song, "bucket": bucket, "prefix": "songs", "deferrable": False}
-    ends = "2026-12-06T10:06:05.950000+00:00"
-    TaskRun(lambda: KieGenerateCoverOperator(task_id="cover", poll_interval=0.05, expires_at=ends, **facts)).attempt()
-    stored = archive.json(f"songs/_pending/{song}.json")["expires_at"]
-    assert datetime.fromisoformat(stored) == datetime.fromisoformat(ends)
+    ends = (datetime.now(UTC) + timedelta(days=9)).isoformat(timespec="milliseconds")
+    extra = {"dag_run": SimpleNamespace(run_type="asset_triggered")}
+    run = TaskRun(lambda: KieGenerateCoverOperator(task_id="cover", expires_at=ends, **facts), extra=extra)
+    with pytest.raises(AirflowRescheduleException):
+        run.execute()
+    stored = archive.json(f"songs/_pending/{song}.json")
+    assert datetime.fromisoformat(stored["expires_at"]) == datetime.fromisoformat(ends)
     failed = open_song("aws_default", bucket, "songs", A)
     failed.record_failure("file_damaged", "words", None, ends)
     failed.record_failure("file_damaged", "words", None, "None")

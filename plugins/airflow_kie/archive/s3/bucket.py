@@ -1,19 +1,21 @@
 """One bucket: put, read, list and delete, with S3's refusals as typed errors.
 
 Works with any S3 service, so nothing depends on stored checksums or lasting object metadata: some services ignore or
-forget them. The size is compared after every upload, the SHA-256 is in the manifest.
+forget them. After an upload its ETag is compared, or the size that S3 holds; the SHA-256 is in the manifest.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_kie.archive.s3 import extra_args
@@ -24,6 +26,7 @@ from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error, S3NoSuchBu
 _PART_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _JSON_LIMIT = 16 * 1024 * 1024
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Bucket:
         return f"s3://{self.name}/{key}"
 
     def put_file(self, file: BinaryIO, key: str, *, size: int, content_type: str, sha256: str) -> None:
-        """Upload a checked file part by part, then compare the size that S3 holds.
+        """Upload a checked file, and make sure that S3 holds all of it.
+
+        The answer to an upload in one part proves it where its ETag is the MD5 of the bytes: S3 computes it from what
+        it has received. Otherwise (several parts, encryption by KMS) S3 is asked which size it holds.
 
         :param file: seekable binary file; boto3 may close it.
         :param size: bytes that it has.
@@ -78,13 +84,24 @@ class Bucket:
         :param sha256: hex digest, stored in the object's metadata.
         :raises S3StoredWrong: after a wrong size; the object is deleted again.
         """
-        from boto3.s3.transfer import TransferConfig
-
         arguments = {**self.extra_args, "ContentType": content_type, "Metadata": {"sha256": sha256}}
-        config = TransferConfig(use_threads=False, multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
         file.seek(0)
         with self._errors("PutObject", key):
-            self.client.upload_fileobj(file, self.name, key, ExtraArgs=arguments, Config=config)
+            if size <= _PART_BYTES:
+                answer = self.client.put_object(Bucket=self.name, Key=key, Body=file, **arguments)
+                if answer.get("ETag") == _etag_of(file, size):
+                    return
+            else:
+                self._put_parts(file, key, arguments)
+        self._check_size(key, size)
+
+    def _put_parts(self, file: BinaryIO, key: str, arguments: Mapping[str, Any]) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        config = TransferConfig(use_threads=False, multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
+        self.client.upload_fileobj(file, self.name, key, ExtraArgs=arguments, Config=config)
+
+    def _check_size(self, key: str, size: int) -> None:
         stored = self.head(key)
         if stored is None or stored.size != size:
             has = "nothing" if stored is None else f"{stored.size} bytes"
@@ -255,6 +272,18 @@ class Bucket:
         self.put_bytes(text, key, content_type="text/plain")
         self.delete(key)
 
+    def made_if_missing(self, ask: Callable[[], T]) -> T:
+        """Return what S3 answers; where the bucket is missing on this machine's own server, it is created first.
+
+        :param ask: makes the requests, once more in that case.
+        :raises S3NoSuchBucket: as :meth:`create_on_loopback`.
+        """
+        try:
+            return ask()
+        except S3NoSuchBucket:
+            self.create_on_loopback()
+            return ask()
+
     def try_to_write(self, probe_key: str) -> None:
         """Learn before anything is paid whether the archive can be written; create the bucket on this machine's S3.
 
@@ -310,6 +339,17 @@ def _listed(page: Mapping[str, Any]) -> Iterator[ObjectFacts]:
 
 def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _etag_of(file: BinaryIO, size: int) -> str:
+    """Return the ETag that S3 gives a file in one part, its MD5; empty if the file has another size.
+
+    :param size: bytes that the file must have.
+    """
+    has = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    digest = hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False))  # type: ignore[arg-type]
+    return f'"{digest.hexdigest()}"' if has == size else ""
 
 
 def _is_loopback(endpoint_url: str) -> bool:
