@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
 from airflow_kie.web.library.choosing import add_choosing
+from airflow_kie.web.library.download import add_download
 from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.pages.routes import add_song_pages
 
@@ -32,4 +33,5 @@ def _song_pages() -> FastAPI:
     add_song_pages(app)
     add_library(app)
     add_choosing(app)
+    add_download(app)
     return app

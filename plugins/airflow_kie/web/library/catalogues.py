@@ -1,14 +1,15 @@
-"""One catalogue for each archive that this process serves."""
+"""One catalogue for each archive that this process serves, and where its results are."""
 
 from __future__ import annotations
 
 import threading
 
 from airflow_kie.archive.index.segments import Index
-from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
 from airflow_kie.web.library.catalogue import Catalogue
 from airflow_kie.web.pages.queries import Place
 
+MUSIC = "suno.music"
 _catalogues: dict[Place, Catalogue] = {}
 _making = threading.Lock()
 
@@ -22,3 +23,11 @@ def catalogue_of(place: Place) -> Catalogue:
         if place not in _catalogues:
             _catalogues[place] = Catalogue(Index(place.open(), ArchiveKeys(place.prefix)))
         return _catalogues[place]
+
+
+def keys_of(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:
+    """Return the keys of a result.
+
+    :raises KeyRefused: for an invalid id or operation.
+    """
+    return place.keys(task_id) if operation == MUSIC else TaskKeys(place.prefix, operation, task_id)

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from airflow_kie.archive.choice import CHOSEN_KINDS
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
-from airflow_kie.archive.layout import SongKeys, TaskKeys
+from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogue import CHOICES, MEDIA, ORDERS, Search
-from airflow_kie.web.library.catalogues import catalogue_of
+from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
 from airflow_kie.web.library.thumbnails import thumbnail
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
@@ -25,7 +25,6 @@ from airflow_kie.web.pages.routes import place_of
 from airflow_kie.web.pages.view_model import cut, length, task_page
 
 PER_PAGE = 48
-_MUSIC = "suno.music"
 _LONGEST = 200
 """Characters that are searched for."""
 _LAST_PAGE = 2000
@@ -101,7 +100,7 @@ def picture(request: Request, operation: str, task_id: str, place: Annotated[Pla
     catalogue = catalogue_of(place)
     entry = catalogue.entry(f"{operation}/{task_id}")
     if entry is None:  # another process of the api-server has read more of the index than this one
-        entry = catalogue.index.entry_at(_keys(place, operation, task_id).folder)
+        entry = catalogue.index.entry_at(keys_of(place, operation, task_id).folder)
     image = _first(entry, "image") if entry else None
     if entry is None or image is None:
         raise NothingToShow("File not found", "The library lists what is archived.")
@@ -110,7 +109,7 @@ def picture(request: Request, operation: str, task_id: str, place: Annotated[Pla
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     try:
-        small = thumbnail(place.open(), f"{_keys(place, entry.operation, entry.id).folder}{image.name}", tag)
+        small = thumbnail(place.open(), f"{keys_of(place, entry.operation, entry.id).folder}{image.name}", tag)
     except FileDamaged:
         small = None
     if small is None:
@@ -166,12 +165,8 @@ def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
     return manifest
 
 
-def _keys(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:
-    return place.keys(task_id) if operation == _MUSIC else TaskKeys(place.prefix, operation, task_id)
-
-
 def _card(request: Request, entry: IndexEntry) -> Card:
-    is_song = entry.operation == _MUSIC
+    is_song = entry.operation == MUSIC
     page = address(request, "songs", entry.id) if is_song else address(request, "tasks", entry.operation, entry.id)
     picture, sound = _first(entry, "image"), _first(entry, "audio")
     made = f"{entry.archived_at.day} {entry.archived_at:%b %Y}"

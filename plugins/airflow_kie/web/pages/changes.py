@@ -58,22 +58,37 @@ def change_dependencies(dag_id: str | None = None) -> list[Dependency]:
 
 def from_our_page(request: Request) -> None:
     """Refuse what another site has made the browser send."""
-    headers = request.headers
-    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
-    ours = site == "same-origin" if site else not origin or urlsplit(origin).netloc == headers.get("host")
-    if not ours or HEADER not in headers:
+    from_our_form(request)
+    if HEADER not in request.headers:
         raise HTTPException(403)
 
 
-async def read_body(request: Request) -> None:
-    """Keep the JSON map of a request's body with it."""
+def from_our_form(request: Request) -> None:
+    """Refuse a form that another site has made the browser send: what it asks for is read, and changes nothing."""
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
+    if not (site == "same-origin" if site else not origin or urlsplit(origin).netloc == headers.get("host")):
+        raise HTTPException(403)
+
+
+async def read_content(request: Request) -> None:
+    """Keep a request's body with it.
+
+    :raises ChangeRefused: when it is longer than what our pages send.
+    """
     content = b""
     async for piece in request.stream():
         content += piece
         if len(content) > MOST_BYTES:
             raise ChangeRefused("This is more than a page sends.")
+    request.state.kie_content = content
+
+
+async def read_body(request: Request) -> None:
+    """Keep the JSON map of a request's body with it."""
+    await read_content(request)
     try:
-        body = json.loads(content or b"{}")
+        body = json.loads(request.state.kie_content or b"{}")
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

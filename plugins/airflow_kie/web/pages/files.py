@@ -53,7 +53,7 @@ def file_answer(request: Request, bucket: Bucket, page: SongPage, file: ShownFil
     }
     if part:
         headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{record.size}"
-    return StreamingResponse(_stream(bucket, record, part), 206 if part else 200, headers)
+    return StreamingResponse(stream(bucket, record, part), 206 if part else 200, headers)
 
 
 def part_of(file: FileRecord, range_header: str | None, if_range: str | None) -> range | None:
@@ -87,18 +87,23 @@ def disposition_of(song: SongPage, file: ShownFile, *, download: bool) -> str:
 
 def saved_name(song: SongPage, file: ShownFile) -> str:
     """Return a file name that says whose file it is, without characters that file systems and terminals misread."""
+    return f"{safe_title(song)} - {file.name}"
+
+
+def safe_title(song: SongPage) -> str:
+    """Return what a song's files and folders are called, without such characters; its id where nothing is left."""
     kept = "".join(
         character if not unicodedata.category(character).startswith(("C", "Z")) else " "
         for character in unicodedata.normalize("NFC", song.title)
         if character not in _FORBIDDEN_IN_NAMES
     )
-    title = " ".join(kept.split())[:_NAME_CHARACTERS].strip(" .-")
-    return f"{title or song.music_task_id} - {file.name}"
+    return " ".join(kept.split())[:_NAME_CHARACTERS].strip(" .-") or song.music_task_id
 
 
-def _stream(bucket: Bucket, file: FileRecord, part: range | None) -> Iterator[bytes]:
-    """Ask S3 for a part of a file; return its pieces, which close the connection at their end.
+def stream(bucket: Bucket, file: FileRecord, part: range | None = None) -> Iterator[bytes]:
+    """Ask S3 for a file, or a part of it; return its pieces, which close the connection at their end.
 
+    :raises S3Error: when S3 does not give it; its subclass says why.
     :raises S3StoredWrong: when S3 has another size than the manifest says.
     """
     asked, size = bucket.read_arguments, file.size

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "SAMEORIGIN",
 }
@@ -117,6 +117,15 @@ def page_answer(
     if status == 200 and request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={**headers, "ETag": tag})
     return page
+
+
+def rendered(template: str, **shown: Any) -> str:
+    """Return a page of its own, which leads nowhere.
+
+    :param template: its template.
+    :param shown: what it shows.
+    """
+    return _ENVIRONMENT.get_template(template).render(shown)
 
 
 def spending_notices() -> list[str]:

@@ -16,7 +16,50 @@
       const plays = !audio.paused && audio.getAttribute("src") === button.dataset.sound;
       button.textContent = plays ? "❚❚" : "▶";
     }
+    showSelection();
   };
+
+  // --- what is selected: kept in the address, over pages and searches ---
+  const selection = document.getElementById("selection");
+  const MOST = 500;
+  const selected = new Set(new URLSearchParams(location.hash.slice(1)).getAll("selected"));
+  let last = null;
+
+  const showSelection = () => {
+    for (const box of document.querySelectorAll(".pick")) {
+      box.hidden = false;
+      box.checked = selected.has(box.value);
+    }
+    document.documentElement.toggleAttribute("data-selecting", selected.size > 0);
+    selection.hidden = selected.size === 0;
+    selection.querySelector("strong").textContent = `${selected.size} selected`;
+    const hash = selected.size ? "#" + new URLSearchParams([...selected].map((key) => ["selected", key])) : "";
+    history.replaceState(null, "", location.pathname + location.search + hash);
+    for (const link of document.querySelectorAll(".pages a")) link.hash = hash;
+  };
+
+  const select = (boxes, on) => {
+    for (const box of boxes) on ? selected.size < MOST && selected.add(box.value) : selected.delete(box.value);
+    if (on && selected.size === MOST) kie.say(`A zip holds at most ${MOST} results.`, true);
+    showSelection();
+  };
+
+  document.addEventListener("click", (event) => {
+    if (!event.target.matches(".pick")) return;
+    const boxes = [...document.querySelectorAll(".pick")];
+    const [from, to] = [boxes.findIndex((box) => box.value === last), boxes.indexOf(event.target)];
+    const some = event.shiftKey && from >= 0 ? boxes.slice(Math.min(from, to), Math.max(from, to) + 1) : [event.target];
+    last = event.target.value;
+    select(some, event.target.checked);
+  });
+  selection.addEventListener("submit", () => {
+    selection.querySelectorAll("input").forEach((input) => input.remove());
+    for (const key of selected) selection.append(Object.assign(document.createElement("input"), { type: "hidden", name: "result", value: key }));
+  });
+  selection.addEventListener("reset", () => {
+    selected.clear();
+    showSelection();
+  });
 
   const load = async (address) => {
     const number = ++asked;
@@ -39,7 +82,7 @@
   const search = () => {
     const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "newest")));
     const address = `${form.getAttribute("action")}?${query}`;
-    history.replaceState(null, "", address);
+    history.replaceState(null, "", address + location.hash);
     load(address);
   };
 
@@ -71,7 +114,7 @@
     return tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length || 1;
   };
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input:not(.pick), select, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") {
       event.preventDefault();
       return form.elements.q.focus();
@@ -82,6 +125,10 @@
       event.preventDefault();
       const button = links[at].parentElement.querySelector(".play");
       return button && play(button);
+    }
+    if (event.key === "x" && at >= 0) {
+      const box = links[at].closest(".tile").querySelector(".pick");
+      return select([box], !box.checked);
     }
     const choice = at >= 0 && links[at].closest(".tile").dataset.choice;
     if (choice && ["1", "2", "0"].includes(event.key)) {
@@ -103,7 +150,7 @@
   document.addEventListener("error", empty, true); // it does not bubble
   form.querySelector("button").hidden = true; // each change searches by itself
 
-  document.addEventListener("kie:changed", () => load(location.href));
-  setInterval(() => document.hidden || load(location.href), 10000);
+  document.addEventListener("kie:changed", () => load(location.pathname + location.search));
+  setInterval(() => document.hidden || load(location.pathname + location.search), 10000);
   ready();
 })();
