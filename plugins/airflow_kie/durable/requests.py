@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -70,14 +71,14 @@ def ledger_of(context: Context, hook: KieHook) -> Ledger:
 def paid_request(
     context: Context, hook: KieHook, record: TaskRecord, body: Mapping[str, Any]
 ) -> tuple[PaidRequest, Sender]:
-    """Return a task instance's request in the account's ledger, and what sends it.
+    """Return a task instance's request in the account's ledger, and what sends it; a leg that pays nothing opens none.
 
     :param context: the task's context.
     :param hook: the account.
     :param record: the task.
     :param body: the request's fields as KIE names them.
     """
-    ledger = ledger_of(context, hook)
-    sender = Sender(hook, task_kind(record.kind), body, context["ti"], ledger.store.kind)
+    opened = functools.cache(lambda: ledger_of(context, hook))
+    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened)
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(ledger, request, sender.new_intent, sender.adopted), sender
+    return PaidRequest(opened, request, sender.new_intent, sender.adopted), sender

@@ -21,6 +21,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
     from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.lifecycle.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Sender:
     :param kind: the operation.
     :param body: the request's fields as KIE names them.
     :param ti: the task instance, which a callback wakes.
-    :param kept_in: which store the ledger has, for a callback: ``s3``, ``database`` or ``task``.
+    :param open_ledger: returns the ledger: the callback URL names its store.
     :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
@@ -47,7 +48,7 @@ class Sender:
     kind: TaskOperation
     body: Mapping[str, Any]
     ti: Any
-    kept_in: str
+    open_ledger: Callable[[], Ledger]
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
@@ -130,7 +131,7 @@ class Sender:
             return nonce
         ti = self.ti
         map_index = ti.map_index if ti.map_index is not None else -1
-        request = f"{self.kept_in}/{record.kind}/{record.digest}/{record.number}"
+        request = f"{self.open_ledger().store.kind}/{record.kind}/{record.digest}/{record.number}"
         return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request, self.wakes))
 
 

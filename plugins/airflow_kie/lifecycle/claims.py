@@ -122,9 +122,11 @@ class BeingSent:
     """Somebody else is sending it, or its callback may still come.
 
     :param until: epoch seconds at which to ask again.
+    :param intent: what its sender has written.
     """
 
     until: float
+    intent: Intent | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

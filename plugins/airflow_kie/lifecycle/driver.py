@@ -225,6 +225,7 @@ class TaskDriver:
         paid = self.paid
         if paid is None or self.create is None:
             raise AssertionError("Only a caller that may pay can send.")
+        yield Do(lambda: paid.ledger)  # a ledger that cannot be opened uses up no permit
         try:
             yield Do(self.permit)
         except KieError:

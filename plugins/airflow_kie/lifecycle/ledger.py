@@ -120,8 +120,8 @@ class Ledger:
             known = self._known(request, attempts)
             # A write whose answer was lost is repeated by the store's client, and refused: the first one counts.
             if isinstance(known, BeingSent | InDoubt):
-                number = attempts[-1].number
-                return Claimed(number, intent, failed) if self._intent(request, number).nonce == intent.nonce else known
+                mine = known.intent is not None and known.intent.nonce == intent.nonce
+                return Claimed(attempts[-1].number, intent, failed) if mine else known
             if known is not None:
                 return known
             number = attempts[-1].number + 1 if attempts else 1
@@ -196,7 +196,7 @@ class Ledger:
         intent = self._intent(request, last.number)
         doubt_at = intent.in_doubt_at(self.settle_seconds if "unanswered" in last.endings else None)
         if self.clock() < doubt_at:
-            return BeingSent(doubt_at)
+            return BeingSent(doubt_at, intent)
         return InDoubt(last.number, intent, any("repeated" in attempt.endings for attempt in attempts))
 
     def _intent(self, request: RequestId, number: int) -> Intent:
@@ -214,16 +214,21 @@ class Ledger:
 class PaidRequest:
     """One request in the ledger, as its sender works with it.
 
-    :param ledger: where.
+    :param open_ledger: returns where; it is called when the ledger is first needed.
     :param request: which.
     :param new_intent: makes the intent that is written before it is sent.
     :param adopted: called when a task that was made before is used.
     """
 
-    ledger: Ledger
+    open_ledger: Callable[[], Ledger]
     request: RequestId
     new_intent: Callable[[float], Intent]
     adopted: Callable[[AlreadyMade], None] = lambda made: None
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where it is recorded."""
+        return self.open_ledger()
 
     def claim(self) -> Claim:
         """Take the right to send it, or learn what is known of it."""

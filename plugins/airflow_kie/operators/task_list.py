@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class TaskList:
     :param requests: the bodies, in the caller's order.
     :param digests: what each request goes by.
     :param hook: the account.
-    :param ledger: the account's paid requests.
+    :param open_ledger: returns the account's paid requests.
     :param ti: the task instance.
     :param store: the task state store: what has ended is kept there between two waits.
     :param wait: False: return as soon as KIE has named each task.
@@ -79,7 +80,7 @@ class TaskList:
     requests: Sequence[Mapping[str, Any]]
     digests: Sequence[str]
     hook: KieHook
-    ledger: Ledger
+    open_ledger: Callable[[], Ledger]
     ti: Any
     store: TaskStateStore
     wait: bool
@@ -153,12 +154,11 @@ class TaskList:
         return TaskRecord(self.kind.name, source, self.hook.kie_conn_id, digest=digest)
 
     def _driver(self, digest: str) -> TaskDriver:
-        sender = Sender(
-            self.hook, self.kind, self._bodies[digest], self.ti, self.ledger.store.kind, PERMIT_SECONDS, wakes=False
-        )
+        body = self._bodies[digest]
+        sender = Sender(self.hook, self.kind, body, self.ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
         request = RequestId(self.hook.account.spending_name, self.kind.name, digest)
         return TaskDriver(
-            paid=PaidRequest(self.ledger, request, sender.new_intent, sender.adopted),
+            paid=PaidRequest(self.open_ledger, request, sender.new_intent, sender.adopted),
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
@@ -226,7 +226,7 @@ def run_list(
         requests,
         digests,
         hook,
-        ledger_of(context, hook),
+        functools.cache(lambda: ledger_of(context, hook)),
         ti,
         store,
         wait=operator.wait_for_completion,

@@ -39,7 +39,7 @@ class World:
         """Drive a new record until KIE has named its task."""
         ledger = Ledger(self.store, lambda: self.now)
         driver = TaskDriver(
-            paid=PaidRequest(ledger, REQUEST, Intent.made_at),
+            paid=PaidRequest(lambda: ledger, REQUEST, Intent.made_at),
             create=self.create,
             give_back=self.give_back,
             clock=lambda: self.now,

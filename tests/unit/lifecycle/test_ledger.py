@@ -109,6 +109,13 @@ def test_a_create_takes_two_writes_and_no_read(ledger: Ledger, store: CountingSt
     assert store.asked == ["create 1.intent", "create 1.task.t-1"]
 
 
+def test_who_waits_for_the_sender_reads_the_intent_once(ledger: Ledger, store: CountingStore) -> None:
+    claimed(ledger)
+    store.asked.clear()
+    assert isinstance(ledger.claim(SONG, intent(ledger)), BeingSent)
+    assert store.asked == ["create 1.intent", "list", "read 1.intent"]
+
+
 @pytest.mark.parametrize(
     "other",
     [replace(SONG, account="label"), replace(SONG, operation="suno.extend"), replace(SONG, digest="b" * 32)],
@@ -456,7 +463,7 @@ def test_whatever_is_in_a_folder_only_one_of_two_may_send(endings: list[str]) ->
 
 
 def test_a_paid_request_makes_its_intent_when_it_is_claimed(ledger: Ledger, clock: Clock) -> None:
-    paid = PaidRequest(ledger, SONG, Intent.made_at)
+    paid = PaidRequest(lambda: ledger, SONG, Intent.made_at)
     assert paid.find() is None
     clock.now += 50
     claim = paid.claim()

@@ -259,7 +259,7 @@ class Driven(RuleBasedStateMachine):
 
         return TaskDriver(
             save=save,
-            paid=PaidRequest(self.ledger, self.request, self.new_intent),
+            paid=PaidRequest(lambda: self.ledger, self.request, self.new_intent),
             create=create,
             rules=RULES,
             clock=lambda: self.now,

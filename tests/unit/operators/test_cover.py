@@ -167,6 +167,19 @@ def test_the_ledger_names_the_task_before_it_is_waited_for(
     assert recorded(InBucket(archive)) == ["1.intent", f"1.task.{paid(kie)[0]}"]
 
 
+def test_a_leg_that_pays_nothing_opens_no_bucket_and_no_database(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = song(kie)
+    run = cover_run(music, bucket=bucket, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    for opens in ("airflow_kie.hooks.ledger.open_ledger", "airflow_kie.hooks.archive.open_bucket"):
+        monkeypatch.setattr(opens, lambda *_: pytest.fail("This leg pays nothing."))
+    monkeypatch.setattr("airflow_kie.durable.requests.open_ledger", lambda *_: pytest.fail("This leg pays nothing."))
+    assert run.resume(deferred.value) == paid(kie)[-1]
+
+
 def test_a_task_that_failed_is_not_taken_from_the_ledger_again(
     kie: SimulatorServer, bucket: str, archive: StoredFiles
 ) -> None:
