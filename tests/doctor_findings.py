@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_connections import kie_connection
-from airflow_kie.cli.checks.findings import Finding
 from airflow_kie.cli.doctor import account_findings
+from airflow_kie.monitoring.checks.findings import Finding
 from kie_simulator.server import SimulatorServer
 
 SECRET = "a-webhook-secret-of-this-test-0123456789"

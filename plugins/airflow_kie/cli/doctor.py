@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
 from types import MappingProxyType
@@ -13,28 +12,12 @@ from types import MappingProxyType
 from airflow.sdk import conf
 
 from airflow_kie import settings
-from airflow_kie.cli.checks import account, callbacks, installation
-from airflow_kie.cli.checks.findings import Finding, Level, failed
 from airflow_kie.cli.terminal import command, say, say_json
-from airflow_kie.client.errors import KieError
 from airflow_kie.get_provider_info import PACKAGE
 from airflow_kie.hooks.kie import KieHook
-
-Check = Callable[..., Iterable[Finding]]
-_FREE_READS: Sequence[Check] = (account.key_findings, account.limiter_findings)
-_ACCOUNT: Sequence[Check] = (
-    *_FREE_READS,
-    account.ledger_findings,
-    account.spending_findings,
-    callbacks.callback_findings,
-)
-_INSTALLATION: Sequence[Check] = (
-    installation.bucket_findings,
-    installation.inbox_findings,
-    installation.pool_findings,
-    installation.triggerer_findings,
-    installation.dag_findings,
-)
+from airflow_kie.monitoring.checks.every import FREE_READS, account_findings, installation_findings
+from airflow_kie.monitoring.checks.findings import Finding, Level
+from airflow_kie.monitoring.checks.installation import bucket_findings
 
 
 @command()
@@ -45,7 +28,7 @@ def doctor(args: Namespace) -> int:
     """
     connections = [args.kie_conn_id] if args.kie_conn_id else list(settings.allowed_connections())
     found = chain.from_iterable(account_findings(conn_id) for conn_id in connections)
-    every = chain(found, _made(_INSTALLATION))
+    every = chain(found, installation_findings())
     return int(not report(every, connections, redacted=args.redacted, as_json=args.json, head=_versions()))
 
 
@@ -65,28 +48,7 @@ def default_connection() -> str:
 
 def free_checks(conn_id: str) -> bool:
     """Print the free checks of a connection's account and of the bucket; return whether nothing has failed."""
-    return report(chain(account_findings(conn_id, _FREE_READS), _made([installation.bucket_findings])), [])
-
-
-def account_findings(conn_id: str, checks: Sequence[Check] = _ACCOUNT) -> Iterator[Finding]:
-    """Yield what the checks of one connection find; one that cannot be used has only that finding."""
-    hook = KieHook(conn_id)
-    try:
-        _ = hook.account
-    except KieError as error:
-        yield replace(failed("connection", error), connection=conn_id)
-        return
-    for found in _made(checks, hook):
-        yield replace(found, connection=conn_id)
-
-
-def _made(checks: Iterable[Check], *about: KieHook) -> Iterator[Finding]:
-    """Yield what checks find; one that breaks is a finding too, so that the next one is still made."""
-    for check in checks:
-        try:
-            yield from check(*about)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are worth knowing
-            yield failed(check.__name__.removesuffix("_findings"), error)
+    return report(chain(account_findings(conn_id, FREE_READS), bucket_findings()), [])
 
 
 def report(

@@ -6,18 +6,15 @@ import getpass
 import socket
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_kie import settings
-from airflow_kie._airflow_private import process, variables
+from airflow_kie._airflow_private import process
 from airflow_kie.cli.terminal import command, complain, say
 from airflow_kie.client.account import spending_name
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.spending_switch import Stop, key_of, one_line, stops
-
-DESCRIPTION = "New paid tasks of this KIE account are stopped; `airflow kie spending resume` deletes this."
+from airflow_kie.hooks.spending_switch import resume_spending, stop_spending, stops
 
 
 @command(advice="If money runs away, pause the DAGs in Airflow meanwhile.")
@@ -34,8 +31,7 @@ def kie_spending_stop(args: Namespace) -> int:
     before = stops()
     for account in _chosen(args.account):
         if account not in before or before[account].at is None:
-            stop = Stop(account, _person(), datetime.now(UTC), one_line(args.reason or ""))
-            variables.write_variable(key_of(account), stop.to_text(), DESCRIPTION)
+            stop_spending(account, _person(), args.reason or "")
         say(stops()[account].sentence())  # as tasks read it; without it this fails
     say("Within ten seconds no worker sends a create any more. Nothing fails; what is paid is finished and archived.")
     return 0
@@ -46,7 +42,7 @@ def kie_spending_resume(args: Namespace) -> int:
     before = stops()
     chosen = _chosen(args.account) if args.account else sorted(before)
     for account in chosen:
-        variables.delete_variable(key_of(account))
+        resume_spending(account)
         stopped = f" Until now: {before[account].sentence()}" if account in before else " It was not stopped."
         say(f"Account {account}: new paid tasks may be made again.{stopped}")
     if not chosen:

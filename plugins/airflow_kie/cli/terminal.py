@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from airflow_kie._airflow_private import process
-from airflow_kie.client.errors import KieError
+from airflow_kie.monitoring.checks.findings import error_text
 
 _output: TextIO | None = None
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ def command(
                 try:
                     ended = function(args)
                 except Exception as error:  # noqa: BLE001 - a person reads a sentence, not a traceback
-                    complain(" ".join(part for part in (problem, error_text(error), advice) if part))
+                    complain(" ".join(part for part in (problem, _text(error), advice) if part))
                     ended = code
                 sys.exit(ended)
 
@@ -55,19 +55,8 @@ def command(
     return wrap
 
 
-def error_text(error: Exception, *, quoted: bool = True) -> str:
-    """Return what has happened and what to do about it, in a line.
-
-    :param quoted: with the message of KIE, S3 or a library; without it, the text holds nothing private.
-    """
-    if isinstance(error, InvalidArgument):
-        return str(error)
-    if isinstance(error, KieError):
-        code = f" [code {error.facts.code}]" if error.facts.code is not None else ""
-        message = f": {error.facts.message.rstrip('. ')}" if quoted and error.facts.message else ""
-        return f"{error.what}{message}{code}. {error.todo}"
-    name, first = type(error).__name__, (str(error).splitlines() or [""])[0]
-    return f"Unexpected error: {name}: {first}" if quoted else f"Unexpected error: {name}."
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, InvalidArgument) else error_text(error)
 
 
 @contextlib.contextmanager

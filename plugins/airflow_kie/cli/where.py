@@ -13,7 +13,7 @@ from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive
-from airflow_kie.cli.terminal import InvalidArgument, command, complain, error_text, say
+from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
 from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.suno import COVER
@@ -23,6 +23,7 @@ from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.monitoring.checks.findings import error_text
 from airflow_kie.web.pages.view_model import song_page
 
 Runs = list[tuple[str, str, str]]

@@ -42,6 +42,15 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
             raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
 
 
+def configured_archive() -> tuple[Bucket, ArchiveKeys]:
+    """Return bucket and keys of the archive of `[kie]`, which has to name a bucket.
+
+    :raises S3Error: when the connection gives no credentials.
+    """
+    bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), settings.text("bucket"))
+    return bucket, ArchiveKeys(settings.text("prefix", "songs"))
+
+
 def _principal(hook: S3Hook) -> str:
     """Return whose credentials are used; nobody knows a role by its access key, which changes every hour."""
     credentials = hook.get_session().get_credentials()

@@ -28,6 +28,7 @@ answers, a stop is in force everywhere within ten seconds."""
 SHORTEST_PAUSE = 15.0
 LONGEST_PAUSE = 300.0
 """Seconds until a rescheduled task asks again: a quarter of the time that the stop has lasted, between these."""
+DESCRIPTION = "New paid tasks of this KIE account are stopped; `airflow kie spending resume` deletes this."
 LONGEST_TEXT = 200
 """Characters of a name or reason; people read them in one line."""
 
@@ -112,6 +113,21 @@ def stops() -> dict[str, Stop]:
     found = variables.variables_with_prefix(KEY_PREFIX)
     accounts = {key.removeprefix(KEY_PREFIX): text for key, text in found.items()}
     return {account: stop_in(account, text) for account, text in sorted(accounts.items())}
+
+
+def stop_spending(account: str, by: str, reason: str) -> None:
+    """Stop new paid tasks of an account: for commands and the api-server.
+
+    :param by: who does it.
+    :param reason: why, in that person's words.
+    """
+    stop = Stop(account, one_line(by), datetime.now(UTC), one_line(reason))
+    variables.write_variable(key_of(account), stop.to_text(), DESCRIPTION)
+
+
+def resume_spending(account: str) -> None:
+    """Let new paid tasks of an account be made again: for commands and the api-server."""
+    variables.delete_variable(key_of(account))
 
 
 def read_in_task(account: str) -> Stop | None:

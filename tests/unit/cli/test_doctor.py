@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 
 from airflow_connections import kie_connection
 from airflow_database import dag, make_tables, pool, run, scheduled, stored, triggerer
-from airflow_kie.cli import arguments
-from airflow_kie.cli.checks.account import clock_finding, key_findings, limiter_findings
-from airflow_kie.cli.checks.installation import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from airflow_kie.cli.doctor import account_findings
 from airflow_kie.cli.doctor import doctor as command
+from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.monitoring.checks.account import clock_finding, key_findings, limiter_findings
+from airflow_kie.monitoring.checks.installation import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from answering_server import serving
 from doctor_findings import SECRET, account, connect, looked_at
 from kie_simulator.server import SimulatorServer
@@ -258,7 +258,7 @@ def test_a_bucket_that_can_be_written_and_not_read_is_a_failure(
 
     opened = open_bucket("aws_default", bucket)
     opened.client.meta.events.register(f"before-call.s3.{operation}", refuse)
-    monkeypatch.setattr(arguments, "open_bucket", lambda *_: opened)
+    monkeypatch.setattr(archive, "open_bucket", lambda *_: opened)
     level, said = looked_at(bucket_findings).line("bucket")
     assert (level, f"{action} on bucket {bucket}" in said) == ("FAIL", True)
 

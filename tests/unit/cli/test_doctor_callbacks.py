@@ -9,8 +9,8 @@ import pytest
 
 import asgi_server
 from airflow_database import make_tables, stored
-from airflow_kie.cli.checks.callbacks import callback_findings, is_internal
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.monitoring.checks.callbacks import callback_findings, is_internal
 from airflow_kie.web.receiver.receiver import create_app
 from answering_server import says, serving
 from doctor_findings import called_back, looked_at

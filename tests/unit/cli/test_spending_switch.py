@@ -16,10 +16,10 @@ from airflow_connections import kie_connection
 from airflow_database import make_tables
 from airflow_kie._airflow_private import process, variables
 from airflow_kie.cli import spending
-from airflow_kie.cli.checks.account import spending_findings
 from airflow_kie.client.errors import KieSpendingStopped
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.spending_switch import KEY_PREFIX, SpendingSwitch, key_of
+from airflow_kie.monitoring.checks.account import spending_findings
 from doctor_findings import looked_at
 from kie_simulator.server import SimulatorServer
 

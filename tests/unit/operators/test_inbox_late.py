@@ -10,8 +10,8 @@ import pytest
 from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.cli.checks.findings import Level
-from airflow_kie.cli.checks.installation import inbox_findings
+from airflow_kie.monitoring.checks.findings import Level
+from airflow_kie.monitoring.checks.installation import inbox_findings
 from airflow_kie.monitoring.health import HealthCheck
 from airflow_task import StoredFiles
 from inbox_dag import InboxDag
@@ -34,7 +34,7 @@ class _Later(datetime):
 
 
 def doctor(monkeypatch: pytest.MonkeyPatch) -> list[Level]:
-    monkeypatch.setattr("airflow_kie.cli.checks.installation.datetime", _Later)
+    monkeypatch.setattr("airflow_kie.monitoring.checks.installation.datetime", _Later)
     return [found.level for found in inbox_findings()]
 
 

@@ -10,9 +10,9 @@ from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.bucket import InboxBucket
 from airflow_kie.archive.inbox.objects import shown
-from airflow_kie.cli.arguments import open_archive
-from airflow_kie.cli.checks.findings import Finding, Level, failed, finding
 from airflow_kie.client.errors import KieError
+from airflow_kie.hooks.archive import configured_archive
+from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
 DAGS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,7 +33,7 @@ def bucket_findings() -> Iterator[Finding]:
         yield finding("bucket", Level.WARN, none)
         return
     try:
-        bucket, keys = open_archive()
+        bucket, keys = configured_archive()
         bucket.try_to_write(keys.probe)
         bucket.get_version(keys.probe, max_bytes=0)  # deleted by now: S3 says so only to those who may read and list
         next(bucket.list(keys.pending), None)
@@ -50,7 +50,7 @@ def inbox_findings() -> Iterator[Finding]:
         return
     now = datetime.now(UTC)
     try:
-        late = InboxBucket(*open_archive()).late(now, settings.inbox_interval())
+        late = InboxBucket(*configured_archive()).late(now, settings.inbox_interval())
     except KieError as error:
         yield failed("inbox", error)
         return

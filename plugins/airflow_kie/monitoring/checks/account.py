@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from airflow_kie import settings
-from airflow_kie.cli.checks.findings import Finding, Level, failed, finding
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.api import Kie
 from airflow_kie.client.callbacks.signature import NEWEST
@@ -17,6 +16,7 @@ from airflow_kie.client.requests import Request
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import stops
+from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""

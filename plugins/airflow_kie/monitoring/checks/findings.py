@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_kie.cli.terminal import error_text
+from airflow_kie.client.errors import KieError
 
 
 class Level(StrEnum):
@@ -42,6 +42,19 @@ def finding(check: str, level: Level, sentence: str, **private: object) -> Findi
     """
     hidden = {name: f"<{name.replace('_', ' ')}>" for name in private}
     return Finding(check, level, sentence.format(**private), sentence.format(**hidden))
+
+
+def error_text(error: Exception, *, quoted: bool = True) -> str:
+    """Return what has happened and what to do about it, in a line.
+
+    :param quoted: with the message of KIE, S3 or a library; without it, the text holds nothing private.
+    """
+    if isinstance(error, KieError):
+        code = f" [code {error.facts.code}]" if error.facts.code is not None else ""
+        message = f": {error.facts.message.rstrip('. ')}" if quoted and error.facts.message else ""
+        return f"{error.what}{message}{code}. {error.todo}"
+    name, first = type(error).__name__, (str(error).splitlines() or [""])[0]
+    return f"Unexpected error: {name}: {first}" if quoted else f"Unexpected error: {name}."
 
 
 def failed(check: str, error: Exception) -> Finding:

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import pendulum
 
 from airflow_kie import settings
-from airflow_kie.cli.checks.findings import Finding, Level, finding
 from airflow_kie.client.account import NO_CALLBACK_URL, KieAccount, is_loopback
 from airflow_kie.client.callbacks.url import ROUTE
 from airflow_kie.client.errors import KieUnreachable
 from airflow_kie.client.http.transport import post_anywhere
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.monitoring.callback_health import LastCallback, last_callback, last_poll_hit
+from airflow_kie.monitoring.checks.findings import Finding, Level, finding
 
 _PROBE = {"data": {"taskId": "airflow-kie-doctor"}}
 """An unsigned call that names a task which does not exist: our receiver refuses it with 401 and does nothing."""
