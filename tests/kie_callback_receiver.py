@@ -18,6 +18,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
 
 
 class CallbackReceiver:
@@ -34,8 +35,8 @@ class CallbackReceiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                callback = Received(self.path, dict(self.headers.items()), body)
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                callback = Received(self.path, dict(self.headers.items()), json.loads(raw), raw)
                 if on_receive:
                     on_receive(callback)
                 self.send_response(left.pop(0) if left else 200)

@@ -36,6 +36,7 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "kling-3.0/motion-control": {"720p": ("mode", ["720p", "std"]), "1080p": ("mode", ["1080p", "pro"])},
     # No page describes this field of the unified form; clients send the dedicated form's names in it.
     "veo-3-1": {"lite": ("model", "veo3_lite"), "fast": ("model", "veo3_fast"), "quality": ("model", "veo3")},
+    "veo/extend": {"lite": ("model", "lite"), "fast": ("model", "fast"), "quality": ("model", "quality")},
     "flux1-kontext": {"pro": ("model", "flux-kontext-pro"), "max": ("model", "flux-kontext-max")},
 }
 """Words of the price list that no field of the model names."""

@@ -20,6 +20,7 @@ from kie_simulator.tasks import Task
 
 _1080P_WAIT = "1080P is processing. It should be ready in 1-2 minutes. Please check back shortly."
 _1080P_SECONDS = 60.0
+_1080P_PRICE = 5.0
 _NO_RECORD = "The record does not exist"
 
 
@@ -111,6 +112,8 @@ def _veo_1080p(call: Call) -> Answer:
     reading = sim.reading(task, call.base_url)
     if not reading.succeeded or reading.now < task.ends + _1080P_SECONDS:
         return refusal(400, _1080P_WAIT)
+    if not any(charge.kind == "veo_1080p" and charge.source_id == task.id for charge in sim.ledger):
+        sim.charge_call(call.account, "veo_1080p", sim.new_id(), task.id, _1080P_PRICE, call.given)
     return Answer(data={"resultUrl": reading.links("video")[0]})
 
 
@@ -123,14 +126,15 @@ async def _veo_4k(call: Call) -> Answer:
             reading = sim.reading(task, call.base_url)
             urls = reading.links("video") if reading.succeeded else None
             word = "has been generated" if reading.ended else "is processing"
-            return refusal(422, f"The 4K video {word}.", {"taskId": video.id, "resultUrls": urls, "imageUrls": None})
+            return refusal(422, f"The 4K video {word}.", {"taskId": task.id, "resultUrls": urls, "imageUrls": None})
     if call.account.credits < VEO_4K_OPERATION.credits:
         return refusal(sim.settings.out_of_credits_code, OUT_OF_CREDITS)
     task = make_task(sim, VEO_4K_OPERATION, call.account, call.given, call.base_url)
     task.source_id = video.id
     sim.charge(call.account, task, VEO_4K_OPERATION.credits)
     await call.api.callbacks.expect(task)
-    return Answer(data={"taskId": video.id, "resultUrls": None, "imageUrls": None})
+    # Whether the id is the large video's own, or that of the video that it is made from, no page says.
+    return Answer(data={"taskId": task.id, "resultUrls": None, "imageUrls": None})
 
 
 def _gpt4o_link(call: Call) -> Answer:

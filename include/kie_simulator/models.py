@@ -62,7 +62,8 @@ def _flux_callback(reading: Reading) -> CallbackBody:
 
 
 def _veo_details(reading: Reading) -> Json:
-    response = {"taskId": reading.task.id, "resultUrls": _urls(reading), "originUrls": None, "resolution": "1080p"}
+    resolution = "4k" if reading.task.kind == "veo_4k" else "1080p"
+    response = {"taskId": reading.task.id, "resultUrls": _urls(reading), "originUrls": None, "resolution": resolution}
     return _record(reading, response) | {"fallbackFlag": False}
 
 
@@ -76,7 +77,7 @@ def _veo_callback(reading: Reading) -> CallbackBody:
 
 
 def _veo_4k_callback(reading: Reading) -> CallbackBody:
-    data: Json = {"taskId": reading.task.source_id}
+    data: Json = {"taskId": reading.task.id}
     if not reading.succeeded:
         return CallbackBody("error", 500, "4K video generation failed", data)
     info = {"resultUrls": _urls(reading), "imageUrls": []}

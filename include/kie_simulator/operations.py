@@ -259,8 +259,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     _model("invented", f"{_API}/invented/draw", f"{_API}/invented/drawn", INVENTED, "subject", credits=7.0),
 )
-# Polled by repeating its create, so the table has no row for it; its tasks have a kind all the same.
+# Its create answers otherwise (`calls`), so the table has no row for it. Its details are those of every video of Veo's.
 VEO_4K_OPERATION = _model(
-    "veo_4k", f"{_API}/veo/get-4k-video", f"{_API}/veo/get-4k-video", VEO_4K, "taskId", credits=120.0
+    "veo_4k", f"{_API}/veo/get-4k-video", f"{_API}/veo/record-info", VEO_4K, "taskId", credits=120.0
 )
 BY_KIND = {operation.kind: operation for operation in (*OPERATIONS, VEO_4K_OPERATION)}

@@ -8,6 +8,7 @@ from typing import Any
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import (
     CreateAnswer,
+    Created,
     DetailsAnswer,
     Lost,
     Refused,
@@ -47,6 +48,8 @@ class Kie:
         :raises KieSpendingStopped: when new paid tasks of the account are stopped; nothing was sent then.
         """
         self._before_create()
+        if not kind.create:
+            return Created(str(next(iter(source.values()))))
         try:
             request = create_request(kind, body, callback_url)
             response = self._transport.send(request)

@@ -35,7 +35,7 @@ def request_digest(
     if idempotency_key:
         identity = {"key": idempotency_key}
     elif kind.parent is not None:
-        identity = {"source": kind.source_in(body)}
+        identity = {"source": kind.source_in(body), "request": body if kind.by_request else None}
     else:
         identity = {"asked_by": dict(asked_by), "request": body}
     if force_new:

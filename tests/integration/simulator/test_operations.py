@@ -229,7 +229,9 @@ def test_timestamped_lyrics_are_answered_at_once(simulator: SimulatorServer, kie
     assert unknown["msg"] == "The corresponding record does not exist"
 
 
-def test_veo_4k_is_polled_by_repeating_its_create_and_paid_once(simulator: SimulatorServer, kie: Kie) -> None:
+def test_veo_4k_is_read_at_the_details_of_videos_and_named_by_a_repeated_create_which_is_paid_once(
+    simulator: SimulatorServer, kie: Kie
+) -> None:
     video, _ = create(simulator, kie, "veo")
     simulator.control.advance(200)
     answers = [kie.post("/veo/get-4k-video", taskId=video) for _ in range(2)]
@@ -238,13 +240,17 @@ def test_veo_4k_is_polled_by_repeating_its_create_and_paid_once(simulator: Simul
     assert [answer["code"] for answer in answers] == [200, 422, 422]
     assert [bool(answer["data"]["resultUrls"]) for answer in answers] == [False, False, True]
     assert len(simulator.control.ledger("veo_4k")) == 1
+    details = kie.get("/veo/record-info", taskId=answers[0]["data"]["taskId"])["data"]
+    assert (details["successFlag"], details["response"]["resolution"]) == (1, "4k")
 
 
 def test_veo_1080p_is_a_400_until_it_is_ready(simulator: SimulatorServer, kie: Kie) -> None:
     video, _ = create(simulator, kie, "veo")
     assert kie.get("/veo/get-1080p-video", taskId=video)["code"] == 400
     simulator.control.advance(300)
-    assert kie.get("/veo/get-1080p-video", taskId=video)["data"]["resultUrl"].endswith(".mp4")
+    links = [kie.get("/veo/get-1080p-video", taskId=video)["data"]["resultUrl"] for _ in range(2)]
+    assert links[0].endswith(".mp4")
+    assert [charge["credits"] for charge in simulator.control.ledger("veo_1080p")] == [5]
 
 
 def test_regenerating_a_voice_wants_the_callback_url_in_kies_own_spelling(simulator: SimulatorServer, kie: Kie) -> None:

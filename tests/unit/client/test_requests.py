@@ -31,12 +31,33 @@ ENDPOINTS: dict[str, tuple[str, str, str | None]] = {
     "voice.generate": ("POST", "/api/v1/voice/generate", "/api/v1/voice/record-info"),
     "voice.regenerate": ("POST", "/api/v1/voice/regenerate", "/api/v1/voice/validate-info"),
     "market": ("POST", "/api/v1/jobs/createTask", "/api/v1/jobs/recordInfo"),
+    "suno.add_instrumental": ("POST", "/api/v1/generate/add-instrumental", "/api/v1/generate/record-info"),
+    "suno.add_vocals": ("POST", "/api/v1/generate/add-vocals", "/api/v1/generate/record-info"),
+    "suno.replace_section": ("POST", "/api/v1/generate/replace-section", "/api/v1/generate/record-info"),
+    "suno.mashup": ("POST", "/api/v1/generate/mashup", "/api/v1/generate/record-info"),
+    "suno.sounds": ("POST", "/api/v1/generate/sounds", "/api/v1/generate/record-info"),
+    "suno.recovery": ("POST", "/api/v1/suno/recovery", "/api/v1/suno/recovery/record-info"),
+    "voice.validate": ("POST", "/api/v1/voice/validate", "/api/v1/voice/validate-info"),
+    "veo.generate": ("POST", "/api/v1/veo/generate", "/api/v1/veo/record-info"),
+    "veo.extend": ("POST", "/api/v1/veo/extend", "/api/v1/veo/record-info"),
+    "veo.4k": ("POST", "/api/v1/veo/get-4k-video", "/api/v1/veo/record-info"),
+    "veo.1080p": ("POST", "", "/api/v1/veo/get-1080p-video"),
+    "runway.generate": ("POST", "/api/v1/runway/generate", "/api/v1/runway/record-detail"),
+    "runway.extend": ("POST", "/api/v1/runway/extend", "/api/v1/runway/record-detail"),
+    "runway.aleph": ("POST", "/api/v1/aleph/generate", "/api/v1/aleph/record-info"),
+    "gpt4o.image": ("POST", "/api/v1/gpt4o-image/generate", "/api/v1/gpt4o-image/record-info"),
+    "gpt4o.download_url": ("POST", "/api/v1/gpt4o-image/download-url", None),
+    "flux.kontext": ("POST", "/api/v1/flux/kontext/generate", "/api/v1/flux/kontext/record-info"),
+    "suno.persona": ("POST", "/api/v1/generate/generate-persona", None),
+    "suno.timestamped_lyrics": ("POST", "/api/v1/generate/get-timestamped-lyrics", None),
+    "voice.check": ("POST", "/api/v1/voice/check-voice", None),
     "credit": ("GET", "/api/v1/chat/credit", None),
     "download_url": ("POST", "/api/v1/common/download-url", None),
     "models": ("GET", "/api/v1/models", None),
     "style": ("POST", "/api/v1/style/generate", None),
     "upload.base64": ("POST", "/api/file-base64-upload", None),
     "upload.stream": ("POST", "/api/file-stream-upload", None),
+    "upload.url": ("POST", "/api/file-url-upload", None),
 }
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -54,6 +75,23 @@ BODIES: dict[str, dict[str, Any]] = {
     "voice.generate": {"taskId": "v", "verifyUrl": "https://a/v.mp3"},
     "voice.regenerate": {"taskId": "v"},
     "market": {"model": "z-image", "input": {"prompt": "fox"}},
+    "suno.add_instrumental": {"uploadUrl": "https://a/b.mp3", "title": "x", "negativeTags": "x", "tags": "x"},
+    "suno.add_vocals": {"uploadUrl": "https://a/b.mp3", "prompt": "x", "title": "x", "negativeTags": "x", "style": "x"},
+    "suno.replace_section": {"taskId": "m", "audioId": "a", "prompt": "x", "tags": "x", "title": "x",
+                             "infillStartS": 10, "infillEndS": 20, "fullLyrics": "x"},
+    "suno.mashup": {"uploadUrlList": ["https://a/b.mp3", "https://a/c.mp3"], "customMode": False, "model": "V5"},
+    "suno.sounds": {"prompt": "x"},
+    "suno.recovery": {"task_id": "m"},
+    "voice.validate": {"voiceUrl": "https://a/b.mp3", "vocalStartS": 0, "vocalEndS": 10},
+    "veo.generate": {"prompt": "fox"},
+    "veo.extend": {"taskId": "v", "prompt": "fox"},
+    "veo.4k": {"taskId": "v"},
+    "veo.1080p": {"taskId": "v"},
+    "runway.generate": {"prompt": "fox", "duration": 5, "quality": "720p"},
+    "runway.extend": {"taskId": "r", "prompt": "fox", "quality": "720p"},
+    "runway.aleph": {"prompt": "fox", "videoUrl": "https://a/b.mp4"},
+    "gpt4o.image": {"size": "1:1"},
+    "flux.kontext": {"prompt": "fox"},
 }  # fmt: skip
 KINDS = sorted(BODIES)
 
@@ -158,4 +196,4 @@ def test_only_what_costs_nothing_may_be_sent_again_after_a_lost_answer() -> None
 
 def test_what_kie_says_that_it_has_made_before_is_known_by_its_codes() -> None:
     codes = {name: set(task_kind(name).duplicate_codes) for name in KINDS if task_kind(name).duplicate_codes}
-    assert codes == {"suno.cover": {400, 409}, "suno.wav": {409}}
+    assert codes == {"suno.cover": {400, 409}, "suno.wav": {409}, "veo.4k": {422}}

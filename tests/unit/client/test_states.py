@@ -32,6 +32,12 @@ DOCUMENTED: dict[str, tuple[str, dict[Any, State]]] = {
     "suno.extend": ("status", MUSIC_WORDS),
     "suno.upload_cover": ("status", MUSIC_WORDS),
     "suno.upload_extend": ("status", MUSIC_WORDS),
+    **dict.fromkeys(
+        ("suno.add_instrumental", "suno.add_vocals", "suno.replace_section", "suno.mashup", "suno.sounds"),
+        ("status", MUSIC_WORDS),
+    ),
+    "suno.recovery": ("status", MUSIC_WORDS),
+    "voice.validate": ("status", DERIVED_WORDS),
     "suno.cover": (
         "successFlag",
         {0: RUN, 1: OK, 2: RUN, 3: BAD, "0": RUN, "1": OK, "2": RUN, "3": BAD}
@@ -44,6 +50,15 @@ DOCUMENTED: dict[str, tuple[str, dict[Any, State]]] = {
     "suno.lyrics": ("status", DERIVED_WORDS | {"GENERATE_LYRICS_FAILED": BAD, "SENSITIVE_WORD_ERROR": BAD}),
     "voice.generate": ("status", DERIVED_WORDS),
     "voice.regenerate": ("status", DERIVED_WORDS),
+    **dict.fromkeys(
+        ("veo.generate", "veo.extend", "veo.4k", "runway.aleph", "gpt4o.image", "flux.kontext"),
+        ("successFlag", {0: RUN, 1: OK, 2: BAD, 3: BAD}),
+    ),
+    "veo.1080p": ("resultUrl && 'ready'", {}),
+    **dict.fromkeys(
+        ("runway.generate", "runway.extend"),
+        ("state", {"wait": RUN, "queueing": RUN, "generating": RUN, "success": OK, "fail": BAD}),
+    ),
     "market": ("state", {"waiting": RUN, "queuing": RUN, "generating": RUN, "success": OK, "fail": BAD}),
 }
 TABLE = [(kind, spelled, word, state) for kind, (spelled, words) in DOCUMENTED.items() for word, state in words.items()]
@@ -62,8 +77,8 @@ def test_every_task_kind_with_state_words_is_in_the_table_above() -> None:
     assert worded == set(DOCUMENTED)
 
 
-@pytest.mark.parametrize(("kind", "spelled"), [(kind, spelled) for kind, (spelled, _) in DOCUMENTED.items()])
-@pytest.mark.parametrize("word", ["success!", "wait", "failed", 7, -1, 1.5, "²", "--1", "", None, [], {"a": 1}, [1]])
+@pytest.mark.parametrize(("kind", "spelled"), [(kind, spelled) for kind, (spelled, _) in DOCUMENTED.items() if _])
+@pytest.mark.parametrize("word", ["success!", "waits", "failed", 7, -1, 1.5, "²", "--1", "", None, [], {"a": 1}, [1]])
 def test_an_unknown_state_counts_as_running(kind: str, spelled: str, word: Any) -> None:
     details = read(kind, {"taskId": "t", spelled: word})
     assert details.state is State.RUNNING

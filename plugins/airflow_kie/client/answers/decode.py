@@ -86,6 +86,9 @@ Answer = CreateAnswer | DetailsAnswer | Ended
 _UNDECIDED = frozenset({408, 504})
 """Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
 
+_INVALID = 422
+"""A code of a duplicate only where it names one; otherwise the request is not valid."""
+
 _ID = re.compile(r"(?!\S*://)\S{1,200}")
 
 
@@ -113,7 +116,7 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         return Refused(known) if decided else Lost(known)
     task_id = _named_id(kind, envelope.data)
     refusal = error_in(envelope, kind.name, kind.create_errors)
-    if envelope.code in kind.duplicate_codes:
+    if envelope.code in kind.duplicate_codes and (task_id or envelope.code != _INVALID):
         own = [str(value) for value in source.values()]
         if task_id and task_id not in own:
             return Created(task_id, duplicate=True)

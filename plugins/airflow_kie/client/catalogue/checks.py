@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from airflow_kie.client.catalogue.models import Model, models
+from airflow_kie.client.catalogue.listed import Asked, asked_model
 from airflow_kie.client.operations.operation import Operation
 from airflow_kie.client.redact import without_urls
 
@@ -32,41 +32,46 @@ def request_errors(operation: Operation, body: Mapping[str, Any], *, by_catalogu
     missing = [name for name in operation.required if body.get(name) in (None, "")]
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
-    return list(_of_market(body)) if by_catalogue and operation.name == "market" else []
+    return list(_by_catalogue(operation, body)) if by_catalogue else []
 
 
-def _of_market(body: Mapping[str, Any]) -> Iterator[str]:
-    name, given = body["model"], body["input"]
-    model = models().get(name) if isinstance(name, str) else None
-    if not isinstance(given, Mapping):
+def _by_catalogue(operation: Operation, body: Mapping[str, Any]) -> Iterator[str]:
+    market = operation.name == "market"
+    asked = asked_model(operation, body)
+    if market and not isinstance(body["input"], Mapping):
         yield "input is not an object with the model's fields"
-    elif model is None:
-        _warn(f"KIE's catalogue of this version has no model {_shown(name)}; the request is sent unchecked.")
-    elif not model.is_market:
-        how = "a chat model, which makes no task" if model.is_chat else f"called at {model.endpoint}"
-        yield f"model {model.model} is {how}, and not at jobs/createTask"
+    elif asked is None:
+        if market:
+            named = _shown(body["model"])
+            _warn(f"KIE's catalogue of this version has no model {named}; the request is sent unchecked.")
+    elif not asked.model.is_market:
+        how = "a chat model, which makes no task" if asked.model.is_chat else f"called at {asked.model.endpoint}"
+        yield f"model {asked.model.model} is {how}, and not at jobs/createTask"
     else:
-        if model.status == "discontinued":
-            _warn(f"KIE's pages no longer have the model {model.model}; KIE may refuse it.")
-        yield from _errors(model, {key: value for key, value in given.items() if value is not None})
+        if asked.model.status == "discontinued":
+            _warn(f"KIE's pages no longer have the model {asked.model.model}; KIE may refuse it.")
+        yield from _errors(asked, asked.model.required if market else (), title=operation.title)
 
 
-def _errors(model: Model, given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a model's fields."""
-    for name in model.required:
+def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[str]:
+    """Yield what is wrong with a model's fields, in the request's spelling of them."""
+    model, given = asked.model, asked.given
+    who = model.model if required or not title else title
+    for name in required:
         if given.get(name, "") == "":
-            yield f"{model.model} needs {name}{_allowed(model.fields.get(name, {}))}"
+            yield f"{who} needs {name}{_allowed(model.fields.get(name, {}))}"
     if model.one_of and not any(all(given.get(name) for name in names) for names in model.one_of):
-        yield f"{model.model} needs {' or '.join(' and '.join(names) for names in model.one_of)}"
+        yield f"{who} needs {' or '.join(' and '.join(names) for names in model.one_of)}"
     for name, others in model.required_if.items():
         if not given.get(name) and all(given.get(other) == value for other, value in others.items()):
-            yield f"{model.model} needs {name} where {', '.join(f'{o} is {v}' for o, v in others.items())}"
-    for name, value in given.items():
+            yield f"{who} needs {name} where {', '.join(f'{o} is {v}' for o, v in others.items())}"
+    for name, spelled in asked.names.items():
         rule = model.fields.get(name)
         if rule is None:
-            _warn(f"KIE's catalogue of this version has no field {name!r:.60} of {model.model}; it is sent unchecked.")
-        elif value != "" and (problem := _problem(rule, value)):
-            yield f"{model.model} takes in {name} {problem}"
+            if required:  # the dedicated form has fields of its own
+                _warn(f"KIE's catalogue of this version has no field {spelled!r:.60} of {who}; it is sent unchecked.")
+        elif given[name] != "" and (problem := _problem(rule, given[name])):
+            yield f"{who} takes in {spelled} {problem}"
 
 
 def _problem(rule: Rule, value: Any) -> str:

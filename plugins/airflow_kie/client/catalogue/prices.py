@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kie.client.catalogue.models import Model, Tier, models
+from airflow_kie.client.catalogue.listed import FREE_CALLS, asked_model
+from airflow_kie.client.catalogue.models import Model, Tier
 from airflow_kie.client.operations.operation import Operation
 
 _IMAGES = ("num_images", "max_images", "n")
 _VIDEO = ("video_url", "video_urls", "reference_video_urls", "video_list")
-_MODELS: Mapping[str, str] = {
-    "suno.music": "ai-music-api/generate",
-    "suno.cover": "ai-music-api/cover-generate",
-    "suno.extend": "ai-music-api/extend",
-    "suno.upload_cover": "ai-music-api/upload-and-cover-audio",
-    "suno.upload_extend": "ai-music-api/upload-and-extend-audio",
-    "suno.wav": "ai-music-api/convert-to-wav-format",
-    "suno.stems": "ai-music-api/separate-vocals",
-    "suno.video": "ai-music-api/create-music-video",
-    "suno.midi": "ai-music-api/generate-midi-from-audio",
-    "suno.lyrics": "ai-music-api/generate-lyrics",
-    "voice.generate": "ai-music-api/create-voice",
-    "voice.regenerate": "ai-music-api/regenerate-phrase",
-    "style": "ai-music-api/boost-music-style",
-}
-"""Operation → the model under which KIE's price list has it."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +49,10 @@ def quote(operation: Operation, body: Mapping[str, Any]) -> Quote:
     :param operation: the row.
     :param body: the request's fields as KIE names them.
     """
-    given: Any = body.get("input") if operation.name == "market" else body
-    name = body.get("model") if operation.name == "market" else _MODELS.get(operation.name)
-    model = models().get(name) if isinstance(name, str) else None
-    if model is None or not isinstance(given, Mapping):
-        return UNKNOWN
-    return quote_model(model, {_snake(str(key)): value for key, value in given.items() if value is not None})
+    if operation.name in FREE_CALLS:
+        return FREE
+    asked = asked_model(operation, body)
+    return quote_model(asked.model, asked.given) if asked else UNKNOWN
 
 
 def quote_model(model: Model, given: Mapping[str, Any]) -> Quote:
@@ -169,11 +151,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if 0 < number < math.inf else None
-
-
-def _snake(name: str) -> str:
-    """Return a field's name in the spelling of the catalogue: the dedicated endpoints write ``audioId``."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 def prices(model: Model) -> Iterator[str]:

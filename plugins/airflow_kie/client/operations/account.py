@@ -27,3 +27,11 @@ UPLOAD_STREAM = CallOperation(
     host=Host.UPLOAD,
     file_field="file",
 )
+UPLOAD_URL = CallOperation(
+    "upload.url",
+    "URL File Upload",
+    "file-upload-api/upload-file-url",
+    "/api/file-url-upload",
+    required=("fileUrl", "uploadPath"),
+    host=Host.UPLOAD,
+)

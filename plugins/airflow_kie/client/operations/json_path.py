@@ -1,8 +1,9 @@
 """Paths into KIE's answers, in JMESPath (https://jmespath.org): where an id, a state word or the results are.
 
-Two functions are added to the language. ``from_json(value)`` decodes a string that holds JSON (market tasks encode
+Three functions are added to the language. ``from_json(value)`` decodes a string that holds JSON (market tasks encode
 their results twice) and returns any other value as it is. ``links(value)`` returns the values of an object whose keys
-end in ``Url``. Neither raises for any value, so no answer makes a valid path raise.
+end in ``Url``. ``lower(value)`` returns a text in small letters, and any other value as it is. None raises for any
+value, so no answer makes a valid path raise.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class _Functions(Functions):  # type: ignore[misc]
     @signature(_ANYTHING)  # type: ignore[untyped-decorator]
     def _func_links(self, value: Any) -> list[Any]:
         return [item for key, item in value.items() if key.endswith("Url")] if isinstance(value, dict) else []
+
+    @signature(_ANYTHING)  # type: ignore[untyped-decorator]
+    def _func_lower(self, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())

@@ -11,7 +11,7 @@ from airflow_kie.client.operations.operation import (
     Timing,
 )
 
-TASK = TaskOperation(
+JOBS = TaskOperation(
     name="market",
     title="Market: Create Task",
     page="market/quickstart",

@@ -108,11 +108,12 @@ class TaskOperation:
     :param name: our name, fixed: it is stored (``suno.cover``).
     :param title: KIE's name.
     :param page: the documentation page at docs.kie.ai.
-    :param create: path of the POST that makes a task.
+    :param create: path of the POST that makes a task; empty: reading its source's id asks for it.
     :param details: path of the GET that reads it.
     :param parent: what it is made from at KIE, None for nothing of KIE's.
     :param once_per: fields of the request that tell it from other tasks: requests that agree in them are the same. An
         address among them counts by its digest without query: a signed upload URL is a credential and not an id.
+    :param by_request: the other fields of a request tell it from others too, such as what a video is extended with.
     :param required: fields that KIE refuses to do without.
     :param callback_field: spelling of the callback URL's field.
     :param id_path: where an answer names the task.
@@ -142,6 +143,7 @@ class TaskOperation:
     details: str
     parent: Parent | None = None
     once_per: tuple[str, ...] = ()
+    by_request: bool = False
     required: tuple[str, ...] = ()
     callback_field: str = "callBackUrl"
     id_path: str = "taskId || task_id"

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from airflow_kie.client.operations import account, market, suno
+from airflow_kie.client.operations import account, images, market, runway, suno, suno_answers, suno_music, veo
 from airflow_kie.client.operations.operation import Operation, TaskOperation
 
+_FAMILIES = (suno, suno_music, suno_answers, market, veo, runway, images, account)
+
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {row.name: row for family in (suno, market, account) for row in vars(family).values() if isinstance(row, Operation)}
+    {row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)}
 )
 """Every operation by name."""
 

@@ -84,5 +84,12 @@ def test_every_model_of_the_market_has_a_request_that_passes() -> None:
     """No rule of the catalogue contradicts another one."""
     for model in models().values():
         if model.is_market:
-            given = request_for(model)
-            assert list(checks._errors(model, given)) == [], model.model
+            assert errors(model.model, request_for(model)) == [], model.model
+
+
+def test_an_operation_of_a_dedicated_endpoint_is_checked_in_its_own_spelling() -> None:
+    veo = {"prompt": "a fox", "generationType": "TEXT", "model": "veo3", "seeds": 10_000}
+    (error,) = request_errors(OPERATIONS["veo.generate"], veo)
+    assert error.startswith("Generate Veo3.1 Video takes in generationType TEXT_2_VIDEO, FIRST_AND")
+    assert request_errors(OPERATIONS["gpt4o.image"], {"size": "1:1"}) == ["Generate 4o Image needs prompt or files_url"]
+    assert request_errors(OPERATIONS["suno.stems"], {"taskId": "m", "audioId": "a"}) == []

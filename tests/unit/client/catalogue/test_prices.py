@@ -97,6 +97,7 @@ def test_every_flat_price_is_quoted(model: ListedModel) -> None:
         ("veo-3-1", {"prompt": "a fox"}, 30, 250),  # 720p is the default; the tier is not in KIE's page
         ("veo-3-1", {"model": "veo3_lite", "resolution": "4k"}, 150, 150),
         ("veo/extend", {}, 30, 250),
+        ("veo/extend", {"model": "lite"}, 30, 30),
         ("grok-imagine/upscale", {"resolution": "1080p"}, 20, 30),
         ("topaz/image-upscale", {}, 10, 20),
         ("pixverse-v6/extend", {"quality": "360p"}, 4, 60),  # from 1 to 15 seconds
@@ -125,6 +126,14 @@ def test_an_operation_of_a_dedicated_endpoint_is_quoted_by_its_own_fields() -> N
     stems = OPERATIONS["suno.stems"]
     assert quote(stems, {"taskId": "m", "audioId": "a", "type": "split_stem"}) == Quote(50, 50)
     assert quote(stems, {"taskId": "m", "audioId": "a"}) == Quote(10, 10)
+    veo = OPERATIONS["veo.generate"]
+    assert [quote(veo, {"prompt": "p"} | more).high for more in ({}, {"model": "veo3", "resolution": "4k"})] == [
+        60,
+        370,
+    ]
+    assert quote(OPERATIONS["flux.kontext"], {"prompt": "p", "model": "flux-kontext-max"}) == Quote(10, 10)
+    assert quote(OPERATIONS["veo.extend"], {"prompt": "p", "model": "quality"}) == Quote(250, 250)
+    assert quote(OPERATIONS["credit"], {}) == Quote(0, 0)
     assert str(quote(OPERATIONS["suno.cover"], {"taskId": "m"})) == "0 credits"
     assert str(quote(OPERATIONS["market"], {"model": "newer", "input": {}})) == "unknown"
 

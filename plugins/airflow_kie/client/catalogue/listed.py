@@ -1,0 +1,100 @@
+"""The model of the catalogue that an operation of a dedicated endpoint is listed as, and a request to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kie.client.catalogue.models import Model, models
+from airflow_kie.client.operations.operation import Operation
+
+_SUNO: Mapping[str, str] = {
+    "suno.music": "generate",
+    "suno.cover": "cover-generate",
+    "suno.extend": "extend",
+    "suno.upload_cover": "upload-and-cover-audio",
+    "suno.upload_extend": "upload-and-extend-audio",
+    "suno.add_instrumental": "add-instrumental",
+    "suno.add_vocals": "add-vocals",
+    "suno.replace_section": "replace-section",
+    "suno.mashup": "mashup",
+    "suno.sounds": "sounds",
+    "suno.wav": "convert-to-wav-format",
+    "suno.stems": "separate-vocals",
+    "suno.video": "create-music-video",
+    "suno.midi": "generate-midi-from-audio",
+    "suno.lyrics": "generate-lyrics",
+    "suno.persona": "generate-persona",
+    "suno.timestamped_lyrics": "timeStamped-lyrics",
+    "suno.recovery": "suno-recovery-audio",
+    "voice.validate": "validation-phrase",
+    "voice.regenerate": "regenerate-phrase",
+    "voice.generate": "create-voice",
+    "voice.check": "check-voice",
+    "style": "boost-music-style",
+}
+_LISTED: Mapping[str, str] = {name: f"ai-music-api/{model}" for name, model in _SUNO.items()} | {
+    "veo.generate": "veo-3-1",
+    "veo.extend": "veo/extend",
+    "veo.1080p": "veo/get-1080p-video",
+    "veo.4k": "veo/get-4k-video",
+    "runway.generate": "runway",
+    "runway.extend": "runway/extend-ai-video",
+    "runway.aleph": "runway/gen4-aleph",
+    "gpt4o.image": "4o-image-api",
+    "flux.kontext": "flux1-kontext",
+}
+"""Operation → the model under which KIE's catalogue has it."""
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "veo.generate": {"model": "veo3_fast"},
+    "veo.extend": {"model": "fast"},
+    "flux.kontext": {"model": "flux-kontext-pro"},
+}
+"""Defaults of the dedicated form, in fields that the catalogue's models do not have."""
+FREE_CALLS = frozenset({"credit", "download_url", "models", "upload.base64", "upload.stream", "upload.url"}) | {
+    "gpt4o.download_url"
+}
+"""Operations that no price list has: reads and uploads."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as the catalogue sees it.
+
+    :param model: the model.
+    :param given: its fields, in the catalogue's spelling.
+    :param names: how the request spells them.
+    """
+
+    model: Model
+    given: Mapping[str, Any] = field(repr=False)
+    names: Mapping[str, str]
+
+
+def asked_model(operation: Operation, body: Mapping[str, Any]) -> Asked | None:
+    """Return the model that a request asks, None where the catalogue has none.
+
+    :param operation: the row.
+    :param body: the request's fields as KIE names them.
+    """
+    market = operation.name == "market"
+    name, fields = (body.get("model"), body.get("input")) if market else (_LISTED.get(operation.name), body)
+    model = models().get(name) if isinstance(name, str) else None
+    if model is None or not isinstance(fields, Mapping):
+        return None
+    given = {key: value for key, value in fields.items() if value is not None}
+    names = {key if market else _snake(key): key for key in map(str, given)}
+    named = {name: given[key] for name, key in names.items()}
+    return Asked(model, {**_DEFAULTS.get(operation.name, {}), **named}, names)
+
+
+def operation_of(model: str) -> str | None:
+    """Return the operation of a dedicated endpoint that makes what a model makes, None where only the market does."""
+    return next((operation for operation, name in _LISTED.items() if name == model), None)
+
+
+def _snake(name: str) -> str:
+    """Return a field's name in the spelling of the catalogue: the dedicated endpoints write ``audioId``."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()

@@ -1,0 +1,69 @@
+"""Suno's other ways to make music of something, and what prepares a voice (docs.kie.ai suno-api), dedicated form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from airflow_kie.client.operations.operation import Medium, Parent, ResultRow, State, TaskOperation, Timing
+from airflow_kie.client.operations.suno import MUSIC
+
+
+def _music(name: str, title: str, *required: str, **more: Any) -> TaskOperation:
+    """Return the row of an operation that makes songs, and is read where songs are read."""
+    return replace(
+        MUSIC,
+        name=f"suno.{name}",
+        title=title,
+        page=f"suno-api/{name.replace('_', '-')}",
+        create=f"/api/v1/generate/{name.replace('_', '-')}",
+        required=required,
+        shape_known=False,
+        **more,
+    )
+
+
+ADD_INSTRUMENTAL = _music("add_instrumental", "Add Instrumental to Music", "uploadUrl", "title", "negativeTags", "tags")
+ADD_VOCALS = _music("add_vocals", "Add Vocals to Music", "uploadUrl", "prompt", "title", "negativeTags", "style")
+REPLACE_SECTION = _music(
+    "replace_section",
+    "Replace Music Section",
+    *("taskId", "audioId", "prompt", "tags", "title", "infillStartS", "infillEndS", "fullLyrics"),
+    parent=Parent("taskId", "suno.music"),
+    once_per=("taskId", "audioId"),
+    by_request=True,
+)
+MASHUP = _music("mashup", "Generate Mashup Music", "uploadUrlList", "customMode", "model")
+SOUNDS = _music("sounds", "Generate Sounds", "prompt")
+RECOVERY = TaskOperation(
+    name="suno.recovery",
+    title="Suno Recovery Audio",
+    page="suno-api/recovery",
+    create="/api/v1/suno/recovery",
+    details="/api/v1/suno/recovery/record-info",
+    parent=Parent("task_id", "suno.music"),
+    once_per=("task_id",),
+    required=("task_id",),
+    state_path="status",
+    states=MUSIC.states,
+    # No page shows what it answers: a success in which no song is found is finished with KIE's answer itself.
+    results=(ResultRow("track", "to_array(from_json(response).sunoData)[].audioUrl", Medium.AUDIO, required=False),),
+    unknown_codes=frozenset({201}),  # a client's word for "pending"
+)
+VOICE_VALIDATE = TaskOperation(
+    name="voice.validate",
+    title="Generate Voice Validation Phrase",
+    page="suno-api/voice-validate",
+    create="/api/v1/voice/validate",
+    details="/api/v1/voice/validate-info",
+    required=("voiceUrl", "vocalStartS", "vocalEndS"),
+    state_path="status",
+    states={
+        "PENDING": State.RUNNING,
+        "SUCCESS": State.SUCCEEDED,
+        "CREATE_TASK_FAILED": State.FAILED,
+        "CALLBACK_EXCEPTION": State.UNDELIVERED,
+    },
+    results=(ResultRow("phrase", "validateInfo", Medium.TEXT, inline=True),),
+    timing=Timing(first_read=5, typical=30),
+)
