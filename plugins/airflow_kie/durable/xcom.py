@@ -20,6 +20,10 @@ INCIDENT_CHANGES_KEY = "incident_changes"
 """XCom key of how incidents have changed: the task that sends messages reads it."""
 
 
+MADE_TWICE_KEY = "made_twice"
+"""XCom key of a song whose cover, which costs nothing, was made once more since an answer was lost."""
+
+
 SONG_TITLE_KEY = "song_title"
 """XCom key of the song's title: the next tasks of the chain show it as their label."""
 

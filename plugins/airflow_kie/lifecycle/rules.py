@@ -179,6 +179,8 @@ class _Transition:
         if parent and source and self.kind.parent_path and parent != source:
             return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
         if details.complete and details.state is not State.RUNNING:
+            if self._expired(details):
+                return self.fail(errors.KieResultsExpired(), record)
             return Done(replace(record, doubt=None, doubt_at=None), details)
         if self._says_failed(details):
             action = self._doubt(failure_of(self.kind, details), record)
@@ -245,6 +247,11 @@ class _Transition:
             adopted=answer.duplicate,
             last_state=None,
         )
+
+    def _expired(self, details: TaskDetails) -> bool:
+        """Return whether a request that every run shares was made before, by another one, and its files are gone."""
+        shared = self.kind.parent is not None and self.record.adopted and self.record.digest and details.urls
+        return bool(shared and details.expires_at and self.now >= details.expires_at.timestamp())
 
     def _says_failed(self, details: TaskDetails) -> bool:
         if details.state is not State.RUNNING:

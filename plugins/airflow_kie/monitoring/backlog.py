@@ -26,6 +26,8 @@ MOST_READ = 1000
 """Records that one check reads, those first that have not been written for longest; the others are only counted."""
 FRESH = timedelta(days=1)
 """How long a song's failure is evidence that the key's own limit at KIE is reached, which cannot be probed."""
+GONE = frozenset({"file_gone", "results_expired", "task_unknown"})
+"""Reasons that say that KIE has nothing of it any more."""
 _PARALLEL = 8
 
 
@@ -114,7 +116,7 @@ def expires(pending: Pending) -> bool:
     if pending.last_failure is None:
         return True
     known = error_class(pending.last_failure.reason)
-    return known is None or not (known.by_when == NOTHING_EXPIRES or known.reason in ("file_gone", "task_unknown"))
+    return known is None or not (known.by_when == NOTHING_EXPIRES or known.reason in GONE)
 
 
 def goes_on(pending: Pending) -> bool:

@@ -13,7 +13,7 @@ from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
-from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
+from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY, MADE_TWICE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,8 +30,8 @@ class KieSongReportOperator(BaseOperator):
 
     :param songs: what :class:`KieSongListOperator` returned.
     :param list_task_id: its task id.
-    :param chain_task_ids: every task of a song, in order, the one that archives last; the first one that failed
-        explains the song.
+    :param chain_task_ids: every task of a song, in order: the second one makes its cover, the last one archives; the
+        first one that failed explains the song.
     :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still pending, so that
         DAG `cover_inbox` knows whether starting it again can help.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
@@ -72,10 +72,12 @@ class KieSongReportOperator(BaseOperator):
         failures: dict[str, Mapping[str, Any]] = {}
         for task_id in reversed(self.chain_task_ids):
             failures.update(_pulled(context, task_id, FAILURE_KEY))
+        twice = {name for task_id in self.chain_task_ids[1:2] for name in _pulled(context, task_id, MADE_TWICE_KEY)}
         rows = [_row(song, "archived already") for song in _pulled(context, self.list_task_id, ARCHIVED_KEY).values()]
         for song in songs:
             name = song["music_task_id"]
             rows.append(_row(archived[name], "archived") if name in archived else _not_archived(name, failures))
+        rows = [{**row, "made_twice": row["music_task_id"] in twice} for row in rows]
         context["ti"].xcom_push(key="table", value=rows)
         for row in rows:
             self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
@@ -171,7 +173,10 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     failed = [row for row in rows if row["reason"]]
     archived = len(rows) - len(failed)
     sentence = f"{counted(archived)} {'is' if archived == 1 else 'are'} archived"
+    twice = sum(row["made_twice"] for row in rows)
+    lost = f" {counted(twice, 'cover')} may have been made twice, at no cost: KIE's first answer was lost."
+    made = lost if twice else ""
     if not failed:
-        return f"{sentence}."
+        return f"{sentence}.{made}"
     named = " ".join(one_line(f"[{row['title'] or row['music_task_id']}] {row['reason']}") for row in failed)
-    return f"{sentence}, {len(failed)} failed: {named}"
+    return f"{sentence}, {len(failed)} failed: {named}{made}"

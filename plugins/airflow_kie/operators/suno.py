@@ -12,6 +12,7 @@ from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
+from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
 
@@ -229,6 +230,11 @@ class KieGenerateCoverOperator(KieTaskOperator):
         from airflow_kie.hooks.archive import open_song
 
         return open_song(self.aws_conn_id, self.bucket, self.prefix, self.music_task_id, self.extra_args)
+
+    def finished(self, context: Context, record: TaskRecord) -> None:
+        """Report to the run's last task that the cover was made once more."""
+        if record.repeated and not record.adopted:
+            context["ti"].xcom_push(key=MADE_TWICE_KEY, value={"music_task_id": self.music_task_id})
 
     def probe(self) -> None:
         """Try the bucket too: it has to take the id of what is paid for."""

@@ -52,6 +52,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.FileDamaged: ("file_damaged", TASK, READ),
     errors.FileTooLarge: ("file_too_large", TASK, PERSON),
     errors.FileGone: ("file_gone", TASK, PERSON),
+    errors.KieResultsExpired: ("results_expired", TASK, PERSON),
     errors.NotArchived: ("not_archived", TASK, PERSON),
     errors.FileEmpty: ("file_empty", TASK, READ),
     errors.FileTruncated: ("file_truncated", TASK, READ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,6 +69,21 @@ def test_the_last_state_and_the_time_are_learnt_for_an_id_from_elsewhere() -> No
 def test_a_create_time_in_the_future_is_not_believed() -> None:
     record = TaskRecord.of_known_task("suno.cover", COVER_ID)
     assert after(record, (0, cover(0, createTime=(NOW + 8 * 3600) * 1000))).record.known_at == NOW
+
+
+@pytest.mark.parametrize(("days", "adopted", "gone"), [(13, True, False), (15, True, True), (15, False, False)])
+def test_a_cover_that_another_run_has_made_fails_once_its_files_have_expired(
+    days: int, adopted: bool, gone: bool
+) -> None:
+    record = replace(COVER_SENT, digest="d", number=1, adopted=adopted)
+    made = dict.fromkeys(("createTime", "completeTime"), (NOW - days * 86_400) * 1000)
+    action = after(record, (0, cover(1, IMAGES, **made)))
+    if not gone:
+        assert isinstance(action, Done)
+        return
+    error = failed(action).error
+    assert isinstance(error, errors.KieResultsExpired)
+    assert "expired at KIE" in str(error) and "force_new" in str(error) and "is not paid for again" in str(error)
 
 
 # --- a success of unknown shape ---

@@ -83,6 +83,7 @@ def test_a_cover_is_sent_again_only_where_its_answer_may_have_been_lost(
     assert len(kie.control.ledger("cover")) == (2 if point == "after post" else 1)
     repeated = [name for name in recorded(here()) if name.endswith(".repeated")]
     assert repeated == (["1.repeated"] if point in ("after intent", "before post", "after post") else [])
+    assert again.ti.pushed == ({"made_twice": {"music_task_id": song}} if repeated else {})  # for the run's report
 
 
 @every_point

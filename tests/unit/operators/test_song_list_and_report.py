@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_kie.archive.inbox.song_request import SongsRefused
 from airflow_kie.archive.s3.errors import S3AccessDenied, S3NoSuchBucket
 from airflow_kie.client.errors import KieConnectionInvalid, KieContentRejected
-from airflow_kie.durable.xcom import FAILURE_KEY
+from airflow_kie.durable.xcom import FAILURE_KEY, MADE_TWICE_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.report import KieSongReportOperator, record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
@@ -229,6 +229,7 @@ def report_run(songs: Any, **pulls: Any) -> TaskRun:
         "before": ("song_list", "archived_already"),
         "archived": ("archive_to_s3", "return_value"),
         "failed": ("generate_cover", FAILURE_KEY),
+        "made_twice": ("generate_cover", MADE_TWICE_KEY),
         "failed_later": ("archive_to_s3", FAILURE_KEY),
     }
     return TaskRun(make, ti=TaskInstance(pulls={names[name]: value for name, value in pulls.items()}))
@@ -285,6 +286,13 @@ def test_the_first_task_that_failed_explains_a_song(kie: SimulatorServer, bucket
 def test_a_song_that_was_archived_in_the_end_is_no_failure(kie: SimulatorServer) -> None:
     run = report_run([song_arguments(A)], archived=[archived_song(A)], failed=[failure(A, "an earlier attempt")])
     assert run.execute()[0]["reason"] is None
+
+
+def test_covers_that_were_made_twice_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    songs = [archived_song(A), archived_song(B)]
+    run = report_run([song_arguments(A), song_arguments(B)], archived=songs, made_twice=[{"music_task_id": B}, None])
+    assert [row["made_twice"] for row in run.execute()] == [False, True]
+    assert "2 songs are archived. 1 cover may have been made twice, at no cost: " in capsys.readouterr().out
 
 
 def test_a_song_that_nobody_speaks_of_counts_as_failed() -> None:

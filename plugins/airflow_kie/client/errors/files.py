@@ -44,6 +44,14 @@ class FileGone(KieError, reason="file_gone"):
     by_when = "It is too late to save it: the 14 days are over."
 
 
+class KieResultsExpired(KieError, reason="results_expired"):
+    """What is made once for the account (a song's cover, its WAV) was made before, and KIE has deleted it since."""
+
+    what = "This was made and paid for before, and its files have expired at KIE"
+    todo = "Check the archive; where they are needed and not there, force_new with any new text buys another one."
+    by_when = "It is too late to save them from KIE."
+
+
 class NotArchived(KieError, reason="not_archived"):
     """What is to be delivered is not in the archive, or is not what its manifest says."""
 
