@@ -20,10 +20,10 @@ from airflow_kie.durable import outage_backoff
 from airflow_kie.durable.retry_policy import BUDGETS, OTHER
 from airflow_kie.get_provider_info import get_provider_info
 from airflow_kie.metrics import METRICS
-from tools import parameters
+from tools import operations, parameters
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "settings.md", DOCS / "on-call.md", DOCS / "monitoring.md", DOCS / "operators.md", DOCS / "cli.md")
+PAGES = tuple(DOCS / f"{name}.md" for name in ("settings", "on-call", "monitoring", "operators", "operations", "cli"))
 RULES = DOCS.parent / "include" / "monitoring" / "prometheus_rules.yml"
 
 REACHES: Mapping[Scope, str] = {
@@ -104,6 +104,17 @@ def commands_table() -> str:
     return _table(("command", "what it does"), rows)
 
 
+def operations_table() -> str:
+    """Return one row for each of KIE's operations."""
+    heads = ("operation", "KIE's page", "required", "results", "credits", "kept at KIE", "seen on the real KIE")
+    return _table(heads, operations.operation_rows())
+
+
+def models_table() -> str:
+    """Return one row for each model of the market."""
+    return _table(("model", "title", "makes", "required", "credits"), operations.model_rows())
+
+
 def _options(command: Any) -> str:
     flags = [(arg.flags[-1], arg.kwargs) for arg in command.args]
     positional = [name.upper() for name, known in flags if not name.startswith("-") and known.get("nargs") != "?"]
@@ -113,6 +124,8 @@ def _options(command: Any) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "commands": commands_table,
+    "operations": operations_table,
+    "models": models_table,
     "settings": settings_table,
     "connection": connection_table,
     "song-errors": song_errors_table,

@@ -133,7 +133,7 @@ async def _veo_4k(call: Call) -> Answer:
     task.source_id = video.id
     sim.charge(call.account, task, VEO_4K_OPERATION.credits)
     await call.api.callbacks.expect(task)
-    # Whether the id is the large video's own, or that of the video that it is made from, no page says.
+    # The page of its callback shows an id of its own.
     return Answer(data={"taskId": task.id, "resultUrls": None, "imageUrls": None})
 
 

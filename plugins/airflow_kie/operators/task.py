@@ -53,7 +53,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     it has made: a running one is waited for, a finished one is used, and only a task that KIE says has failed is
     replaced, a limited number of times.
 
-    :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operators.md lists them.
+    :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
     :param requests: instead of one request, a list of them.
     :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.

@@ -90,6 +90,14 @@ def asked_model(operation: Operation, body: Mapping[str, Any]) -> Asked | None:
     return Asked(model, {**_DEFAULTS.get(operation.name, {}), **named}, names)
 
 
+def listed_model(operation: str) -> str:
+    """Return the model that an operation of a dedicated endpoint is listed as.
+
+    :raises KeyError: for one that no price list has.
+    """
+    return _LISTED[operation]
+
+
 def operation_of(model: str) -> str | None:
     """Return the operation of a dedicated endpoint that makes what a model makes, None where only the market does."""
     return next((operation for operation, name in _LISTED.items() if name == model), None)

@@ -10,7 +10,7 @@ _UNKNOWN = frozenset({422})
 GPT4O = TaskOperation(
     name="gpt4o.image",
     title="Generate 4o Image",
-    page="4o-image-api/generate-4-o-image",
+    page="old-model/4o-image-api/generate-4-o-image",
     create="/api/v1/gpt4o-image/generate",
     details="/api/v1/gpt4o-image/record-info",
     required=("size",),
@@ -22,14 +22,14 @@ GPT4O = TaskOperation(
 GPT4O_LINK = CallOperation(
     "gpt4o.download_url",
     "Get Direct Download URL",
-    "4o-image-api/get-4-o-image-download-url",
+    "old-model/4o-image-api/get-4-o-image-download-url",
     "/api/v1/gpt4o-image/download-url",
     required=("taskId", "url"),
 )
 KONTEXT = TaskOperation(
     name="flux.kontext",
     title="Generate or Edit Image",
-    page="flux-kontext-api/generate-or-edit-image",
+    page="old-model/flux-kontext-api/generate-or-edit-image",
     create="/api/v1/flux/kontext/generate",
     details="/api/v1/flux/kontext/record-info",
     required=("prompt",),

@@ -9,7 +9,7 @@ from airflow_kie.client.operations.operation import Medium, Parent, ResultRow, S
 GENERATE = TaskOperation(
     name="runway.generate",
     title="Generate AI Video",
-    page="runway-api/generate-ai-video",
+    page="old-model/runway-api/generate-ai-video",
     create="/api/v1/runway/generate",
     details="/api/v1/runway/record-detail",
     required=("prompt", "duration", "quality"),
@@ -32,7 +32,7 @@ EXTEND = replace(
     GENERATE,
     name="runway.extend",
     title="Extend AI Video",
-    page="runway-api/extend-ai-video",
+    page="old-model/runway-api/extend-ai-video",
     create="/api/v1/runway/extend",
     parent=Parent("taskId", "runway.generate"),
     once_per=("taskId",),
@@ -43,7 +43,7 @@ EXTEND = replace(
 ALEPH = TaskOperation(
     name="runway.aleph",
     title="Generate Aleph Video",
-    page="runway-api/generate-aleph-video",
+    page="old-model/runway-api/generate-aleph-video",
     create="/api/v1/aleph/generate",
     details="/api/v1/aleph/record-info",
     required=("prompt", "videoUrl"),
