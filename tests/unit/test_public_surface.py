@@ -16,8 +16,8 @@ SENSOR = {"kie_conn_id", "deferrable", "poll_interval", "timeout"}
 SURFACE: dict[str, tuple[set[str], set[str]]] = {
     "airflow_kie.hooks.kie.KieHook": ({"kie_conn_id"}, set()),
     "airflow_kie.operators.task.KieTaskOperator": (
-        TASK | {"operation", "request", "requests"},
-        {"kie_conn_id", "adopt_task_id", "idempotency_key", "force_new", "request", "requests"},
+        TASK | {"operation", "request", "requests", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"},
+        {"kie_conn_id", "adopt_task_id", "idempotency_key", "force_new", "request", "requests", "to"},
     ),
     "airflow_kie.operators.suno.KieGenerateMusicOperator": (
         TASK | {"prompt", "model", "custom_mode", "instrumental", "style", "title", "negative_tags", "vocal_gender",
@@ -57,7 +57,7 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
         {"music_task_ids", "kie_conn_id", "bucket", "prefix", "archive_audio", "archive_lyrics", "labels", "songs"},
     ),
     "airflow_kie.triggers.task.KieTaskTrigger": (
-        {"kie_conn_id", "record", "records", "deadline", "poll_interval", "first_read"}, set(),
+        {"kie_conn_id", "record", "records", "deadline", "poll_interval", "first_read", "timeout", "linger"}, set(),
     ),
     "airflow_kie.task_groups.music_cover.archive_covers": (
         {"music_task_ids", "bucket", "prefix", "kie_conn_id", "aws_conn_id", "archive_audio", "archive_lyrics",

@@ -31,6 +31,7 @@ _PAID = "_paid"
 _TASKS = "_tasks"
 _INDEX = "_index"
 _RELEASES = "release"
+_LISTS = "_lists"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -48,7 +49,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX} or part != part.strip():
+        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS} or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -158,6 +159,18 @@ class ArchiveKeys:
     def task(self, operation: str, task_id: str) -> TaskKeys:
         """Return the keys of one task's results."""
         return TaskKeys(self.prefix, operation, task_id)
+
+    @property
+    def lists(self) -> str:
+        """Return the folder with what became of each request of a list."""
+        return f"{self.root}{_LISTS}/"
+
+    def list_of(self, *names: str) -> str:
+        """Return the folder of one list, with its slash.
+
+        :param names: of DAG, run and Airflow task.
+        """
+        return f"{self.lists}{'/'.join(quote(name, safe='') for name in names)}/"
 
     def at(self, folder: str) -> SongKeys | TaskKeys:
         """Return whose folder this is.

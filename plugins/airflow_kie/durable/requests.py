@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.redact import is_address
 from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
 from airflow_kie.hooks.ledger import open_ledger
@@ -32,6 +35,34 @@ def asked_by(ti: Any) -> dict[str, str]:
     :param ti: the task instance.
     """
     return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+
+
+def known_record(
+    stored: TaskRecord | None, new: TaskRecord, *, adopt_task_id: str | None = None, awaited: str | None = None
+) -> TaskRecord:
+    """Return what is known of a task: a person's word first, then the store, then the trigger.
+
+    :param stored: what the task state store holds; a person can empty it while the task is deferred.
+    :param new: the record of a request of which nothing is known.
+    :param adopt_task_id: the id that a person has given.
+    :param awaited: the id that the triggerer has waited for.
+    :raises KieInvalidRequest: when the id that was given is an address.
+    """
+    record = stored if stored and stored.digest == new.digest else new
+    given = (adopt_task_id or "").strip()
+    if is_address(given):
+        raise KieInvalidRequest("adopt_task_id holds an address instead of a task id as kie.ai/logs shows it")
+    if record.task_id and given in ("", record.task_id, *record.failed_ids):
+        return record
+    known = given or awaited
+    if not known or known in record.failed_ids:
+        return record
+    log.info("Adopting KIE task %s for %s; nothing is paid for.", known, record.source_id or record.digest)
+    if not awaited:
+        metrics.ADOPTED.add(kind=task_kind(record.kind).noun, connection=record.connection)
+    return replace(
+        record, task_id=known, number=0, adopted=True, known_at=None, doubt=None, doubt_at=None, last_state=None
+    )
 
 
 def store_of_request(

@@ -95,24 +95,29 @@ def defer_list(
     operator: BaseOperator,
     kie_conn_id: str,
     records: Mapping[str, TaskRecord],
-    deadline: float,
+    timeout: float,
     poll_interval: float | None,
+    *,
+    linger: float | None = None,
 ) -> NoReturn:
     """Leave until many tasks have ended; the operator resumes in its `execute_complete` with ``records``.
 
     :param operator: the operator that waits.
     :param kie_conn_id: the Airflow connection that the trigger reads with.
     :param records: the tasks, by the operator's names for them.
-    :param deadline: epoch seconds at which waiting ends.
+    :param timeout: seconds that each may take from the moment at which it became known.
     :param poll_interval: seconds between reads of one task, None for the usual cadence.
+    :param linger: resume so many seconds after the first of them has ended; None: when all have.
     """
     from airflow_kie.triggers.task import KieTaskTrigger
 
     log.info("Waiting for %d KIE tasks.", len(records))
     stored = {name: record.to_json() for name, record in records.items()}
     operator.defer(
-        trigger=KieTaskTrigger(kie_conn_id, None, deadline, poll_interval, records=stored),
+        trigger=KieTaskTrigger(
+            kie_conn_id, None, time.time() + timeout, poll_interval, records=stored, timeout=timeout, linger=linger
+        ),
         method_name="execute_complete",
         kwargs={"records": stored},
-        timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+        timeout=timedelta(seconds=timeout) + BACKSTOP,
     )

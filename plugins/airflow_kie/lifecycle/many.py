@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from airflow_kie.client.answers.decode import DetailsAnswer, Ended
 from airflow_kie.client.errors import KieError, KieUnexpected
@@ -15,6 +17,11 @@ from airflow_kie.lifecycle.driver import AsyncReader, DriveResult, TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
 
 log = logging.getLogger(__name__)
+
+READS = 16
+"""How many tasks are read at a time."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ async def follow_many(
     driver: Callable[[str], TaskDriver],
     kie: AsyncReader,
     *,
-    at_once: int = 16,
+    at_once: int = READS,
     ended: Mapping[str, Ended] | None = None,
     to_the_end: bool = True,
 ) -> AsyncIterator[Outcome]:
@@ -47,44 +54,83 @@ async def follow_many(
     :param records: what is known of each, by the caller's names for them.
     :param driver: returns the driver of one of them; all share the account's permits and its read budget.
     :param kie: where they are; one HTTP client for all.
-    :param at_once: how many requests are read or sent at a time.
+    :param at_once: how many requests are read at a time.
     :param ended: how the trigger saw those of them end that have failed.
     :param to_the_end: False: only until KIE has named each task.
     """
-    gate = asyncio.Semaphore(at_once)
-    outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+    gated = Gated(kie, asyncio.Semaphore(at_once))
 
-    async def one(key: str, record: TaskRecord) -> None:
-        try:
-            result = await driver(key).afollow(record, _Gated(kie, gate), (ended or {}).get(key), to_the_end=to_the_end)
-            outcome = Outcome(key, result)
-        except WaitEnded as late:
-            outcome = Outcome(key, error=late.error, timed_out=True)
-        except KieError as error:
-            outcome = Outcome(key, error=error)
-        except Exception as error:
-            log.exception("Following KIE task %s ended unexpectedly.", record.task_id)
-            broken = KieUnexpected(f"{type(error).__name__}, see the log", task_id=record.task_id)
-            outcome = Outcome(key, error=broken)
-        outcomes.put_nowait(outcome)
+    async def one(item: tuple[str, TaskRecord]) -> Outcome:
+        key, record = item
+        return await follow_one(key, record, driver(key), gated, (ended or {}).get(key), to_the_end=to_the_end)
 
-    tasks = [asyncio.create_task(one(key, record)) for key, record in records.items()]
+    async for outcome in each(records.items(), one, at_once=len(records)):
+        yield outcome
+
+
+async def follow_one(
+    key: str,
+    record: TaskRecord,
+    driver: TaskDriver,
+    kie: AsyncReader,
+    ended: Ended | None = None,
+    *,
+    to_the_end: bool = True,
+) -> Outcome:
+    """Follow one of many tasks; never raises for what becomes of it.
+
+    :param key: the caller's name for it.
+    :param record: what is known of it.
+    :param driver: carries it along.
+    :param kie: where it is.
+    :param ended: how the trigger saw it fail.
+    :param to_the_end: False: only until KIE has named it.
+    """
     try:
-        for _ in tasks:
-            yield await outcomes.get()
+        return Outcome(key, await driver.afollow(record, kie, ended, to_the_end=to_the_end))
+    except WaitEnded as late:
+        return Outcome(key, error=late.error, timed_out=True)
+    except KieError as error:
+        return Outcome(key, error=error)
+    except Exception as error:
+        log.exception("Following KIE task %s ended unexpectedly.", record.task_id)
+        return Outcome(key, error=KieUnexpected(f"{type(error).__name__}, see the log", task_id=record.task_id))
+
+
+async def each(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, at_once: int
+) -> AsyncIterator[Result]:
+    """Yield what becomes of each item as it ends; the next one is taken when there is room for it.
+
+    :param items: taken one by one.
+    :param work: what is done with one.
+    :param at_once: how many are worked on at a time.
+    """
+    waiting = iter(items)
+    running: set[asyncio.Future[Result]] = set()
+    try:
+        while True:
+            some = itertools.islice(waiting, at_once - len(running))
+            running.update(asyncio.ensure_future(work(item)) for item in some)
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                yield one.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 @dataclass(frozen=True)
-class _Gated:
+class Gated:
     """Reads with at most so many requests at a time."""
 
     kie: AsyncReader
     gate: asyncio.Semaphore
 
     async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
+        """Read a task's details."""
         async with self.gate:
             return await self.kie.details(kind, task_id)

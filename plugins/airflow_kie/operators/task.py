@@ -14,11 +14,10 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.client.redact import is_address
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.requests import paid_request, store_of_request
+from airflow_kie.durable.requests import known_record, paid_request, store_of_request
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.task_state import RecordStore
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
@@ -30,6 +29,7 @@ from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
+from airflow_kie.operators.request_rows import Requests
 from airflow_kie.operators.task_list import run_list
 from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.song_folder import SongArchive
+    from airflow_kie.hooks.archive import ExtraArgs
 
 CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
@@ -46,8 +47,9 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     """Makes any KIE task, or many, and waits until each has ended.
 
     One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
-    reason, error}`` with the status ``done``, ``failed`` or ``timeout``. One that fails never stops another; the task
-    fails at the end if one has, and the rows are in its XCom ``results`` even then.
+    reason, error}``. One that fails never stops another; the task fails at the end if one has, and the rows are in its
+    XCom ``results`` even then. With `to` each result is archived as it ends, and the rows are in S3
+    (docs/guides/tables.md).
 
     A request is paid for once (docs/paying-once.md). A retry, a clear or a crashed worker goes on with the task that
     it has made: a running one is waited for, a finished one is used, and only a task that KIE says has failed is
@@ -55,7 +57,15 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
 
     :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
-    :param requests: instead of one request, a list of them.
+    :param requests: instead of one request, a list of them, or an ``s3://`` address of a CSV, JSON Lines or Parquet
+        table. The fields of `request` are then in each of them, unless it has its own.
+    :param to: archive what a list makes below this address, ``s3://bucket/folder``.
+    :param key_field: the field of each request that is your own name for it, such as ``id``; it is not sent. Another
+        run of the list pays only for new names.
+    :param fail_on: when failed requests of a list fail the task: ``any``, ``never``, or more than this share (0.1).
+        It is decided after everything else is archived.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
+    :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param idempotency_key: your own name for what is asked for: every request of the account with the same key means
@@ -75,7 +85,8 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
 
     kind: ClassVar[str] = ""
     template_fields: Sequence[str] = (
-        *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at", "request", "requests"),
+        *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at"),
+        *("request", "requests", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"),
     )
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
@@ -85,7 +96,12 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         *,
         operation: str = "",
         request: Mapping[str, Any] | None = None,
-        requests: Sequence[Mapping[str, Any]] | None = None,
+        requests: Requests | None = None,
+        to: str | None = None,
+        key_field: str | None = None,
+        fail_on: float | str = "any",
+        aws_conn_id: str | None = "aws_default",
+        extra_args: ExtraArgs = None,
         check_fields: bool = True,
         kie_conn_id: str = KieHook.default_conn_name,
         idempotency_key: str | None = None,
@@ -105,6 +121,11 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         self.row = task_kind(self.operation)
         self.request = request
         self.requests = requests
+        self.to = to
+        self.key_field = key_field
+        self.fail_on = fail_on
+        self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
         self.check_fields = check_fields
         self.kie_conn_id = kie_conn_id
         self.idempotency_key = idempotency_key
@@ -117,18 +138,25 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         self.expires_at = expires_at
         self._completion_source = "at_once"
 
-    # --- what a typed operator adds ---
-
     def request_body(self) -> Mapping[str, Any]:
         """Return the fields of the create as KIE names them."""
         return self.request or {}
 
     def check_request(self) -> None:
-        """Check the request before anything is paid; KieInvalidRequest names what is wrong."""
-        for number, body in enumerate((self.request_body(),) if self.requests is None else self.requests):
-            if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
-                which = "" if self.requests is None else f" in request no. {number}"
-                raise KieInvalidRequest(f"{'; '.join(problems)}{which}; nothing was sent to KIE")
+        """Check the request before anything is paid.
+
+        :raises KieInvalidRequest: naming what is wrong.
+        """
+        self.check_body(self.request_body(), "its request")
+
+    def check_body(self, body: Mapping[str, Any], which: str) -> None:
+        """Check the fields of one request.
+
+        :param which: what a message calls it.
+        :raises KieInvalidRequest: naming what is wrong.
+        """
+        if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
+            raise KieInvalidRequest(f"{'; '.join(problems)} in {which}; it was not sent to KIE")
 
     def source(self) -> Mapping[str, Any]:
         """Return what the task is made from, as it may be stored and shown."""
@@ -155,13 +183,11 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Do what follows when the task has its files."""
 
-    # --- what Airflow calls ---
-
     def execute(self, context: Context) -> Any:
         """Make the task or go on with the one that is known, and wait; return KIE's task id, or a list's rows."""
-        self.check_request()
         if self.requests is not None:
             return self._with_backoff(context, lambda: run_list(self, context))
+        self.check_request()
         return self._with_backoff(context, lambda: self._start(context))
 
     def _start(self, context: Context) -> str:
@@ -202,8 +228,6 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         """Return what the task is made from."""
         record = TaskRecord(self.operation, source=dict(self.source()), connection=self.kie_conn_id)
         return known_of(record, self.request_body())
-
-    # --- how ---
 
     def _with_backoff(self, context: Context, attempt: Callable[[], Any]) -> Any:
         def postpone(seconds: float) -> None:
@@ -287,30 +311,9 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             metrics.WAIT.took(time.time() - record.known_at, kind=self.row.noun, connection=self.kie_conn_id)
 
     def _known(self, stored: TaskRecord | None, digest: str, awaited: str | None = None) -> TaskRecord:
-        """Return what is known of the task here: a person's word first, then the store, then the trigger.
-
-        :param stored: what the task state store holds; a person can empty it while the task is deferred.
-        :param digest: of the request.
-        :param awaited: the id that the triggerer has waited for.
-        """
-        record = stored if stored and stored.digest == digest else None
-        record = record or TaskRecord(
-            self.operation, source=dict(self.source()), connection=self.kie_conn_id, digest=digest
-        )
-        given = (self.adopt_task_id or "").strip()
-        if is_address(given):
-            raise KieInvalidRequest("adopt_task_id holds an address instead of a task id as kie.ai/logs shows it")
-        if record.task_id and given in ("", record.task_id, *record.failed_ids):
-            return record
-        known = given or awaited
-        if not known or known in record.failed_ids:
-            return record
-        self.log.info("Adopting KIE task %s for %s; nothing is paid for.", known, record.source_id or digest)
-        if not awaited:
-            metrics.ADOPTED.add(kind=self.row.noun, connection=self.kie_conn_id)
-        return replace(
-            record, task_id=known, number=0, adopted=True, known_at=None, doubt=None, doubt_at=None, last_state=None
-        )
+        """Return what is known of the task here, with the digest of its request."""
+        new = TaskRecord(self.operation, source=dict(self.source()), connection=self.kie_conn_id, digest=digest)
+        return known_record(stored, new, adopt_task_id=self.adopt_task_id, awaited=awaited)
 
     def _store(self, context: Context) -> tuple[RecordStore, str]:
         """Return where the task's record is stored, and the digest of its request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -42,7 +43,7 @@ class KieTaskTrigger(BaseTrigger):
 
     It ends in one event and never in an exception: Airflow would lose the exception's type and text. Of one task the
     event is ``{outcome, reason, code, message, task_id, last_state, …}``; of many it is ``{outcome: "done", tasks:
-    {name: such an event}}``. Its arguments hold nothing secret, which Airflow stores.
+    {name: such an event}}`` with those that have ended. Its arguments, which Airflow stores, hold nothing secret.
 
     :param kie_conn_id: the Airflow connection.
     :param record: the task, as :meth:`~airflow_kie.lifecycle.record.TaskRecord.to_json` writes it.
@@ -50,6 +51,9 @@ class KieTaskTrigger(BaseTrigger):
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
     :param first_read: epoch seconds of the first read; None or past: at once.
     :param records: instead of one task: many, by the caller's names for them.
+    :param timeout: of many: seconds that each may take from the moment at which it became known; None: all until the
+        deadline.
+    :param linger: of many: end so many seconds after the first of them; None: when all have ended.
     :param unknown: arguments that a newer version has stored; they are left aside.
     """
 
@@ -61,6 +65,8 @@ class KieTaskTrigger(BaseTrigger):
         poll_interval: float | None = None,
         first_read: float | None = None,
         records: Mapping[str, Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+        linger: float | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -70,6 +76,8 @@ class KieTaskTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.first_read = first_read
+        self.timeout = timeout
+        self.linger = linger
         self._resumed = False
         if unknown:
             log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
@@ -85,6 +93,8 @@ class KieTaskTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "first_read": self.first_read,
                 "records": self.records,
+                "timeout": self.timeout,
+                "linger": self.linger,
             },
         )
 
@@ -155,7 +165,7 @@ class KieTaskTrigger(BaseTrigger):
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
             try:
                 # Even after the deadline: the task may have ended while no triggerer ran.
-                result = await self._driver(waiting).afollow(record, kie)
+                result = await self._driver(waiting, record).afollow(record, kie)
             except WaitEnded as ended:
                 return event_of(Outcome.TIMEOUT, record, ended.error)
             return event_of(Outcome.DONE, result.record)
@@ -168,17 +178,24 @@ class KieTaskTrigger(BaseTrigger):
         events: dict[str, Any] = {}
         with _Waiting(kie.account, len(records)) as waiting:
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
-            async for ended in follow_many(records, lambda _: self._driver(waiting), kie):
-                waiting.change(-1)
-                record = ended.result.record if ended.result else records[ended.key]
-                outcome = Outcome.TIMEOUT if ended.timed_out else Outcome.FAILED if ended.error else Outcome.DONE
-                events[ended.key] = event_of(outcome, record, ended.error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as rest:
+                    async for ended in follow_many(records, lambda name: self._driver(waiting, records[name]), kie):
+                        waiting.change(-1)
+                        record = ended.result.record if ended.result else records[ended.key]
+                        outcome = (
+                            Outcome.TIMEOUT if ended.timed_out else Outcome.FAILED if ended.error else Outcome.DONE
+                        )
+                        events[ended.key] = event_of(outcome, record, ended.error)
+                        if self.linger is not None and rest.when() is None:
+                            rest.reschedule(asyncio.get_running_loop().time() + self.linger)
         return events
 
-    def _driver(self, waiting: _Waiting) -> TaskDriver:
-        return TaskDriver(
-            deadline=self.deadline, rules=settings.rules(self.poll_interval), waiting=lambda: waiting.count
-        )
+    def _driver(self, waiting: _Waiting, record: TaskRecord) -> TaskDriver:
+        deadline = self.deadline
+        if self.timeout is not None and record.known_at is not None:
+            deadline = min(deadline, record.known_at + self.timeout)
+        return TaskDriver(deadline=deadline, rules=settings.rules(self.poll_interval), waiting=lambda: waiting.count)
 
 
 def _failed(record: TaskRecord, error: Exception) -> dict[str, Any]:

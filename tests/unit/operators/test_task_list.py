@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
-from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
+from airflow_kie.client.errors import KieSomeFailed
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
@@ -22,7 +22,7 @@ def requests(*prompts: str) -> list[dict[str, Any]]:
     return [{"prompt": prompt, **MUSIC} for prompt in prompts]
 
 
-def run_of(bodies: list[dict[str, Any]], **options: Any) -> TaskRun:
+def run_of(bodies: list[Any], **options: Any) -> TaskRun:
     def make() -> KieTaskOperator:
         settings: dict[str, Any] = {"poll_interval": 0.05, "deferrable": True} | options
         return KieTaskOperator(task_id="make", operation="suno.music", requests=bodies, **settings)
@@ -44,7 +44,7 @@ def test_a_request_that_kie_refuses_stops_no_other_and_the_task_fails_at_the_end
     run = run_of(requests("rain", "snow", "hail"))
     with pytest.raises(KieSomeFailed, match=r"1 of 3 requests failed\. no\. [012]: .*The model does not exist"):
         run.attempt()
-    assert sorted(row["status"] for row in run.ti.pushed["results"]) == ["done", "done", "failed"]
+    assert sorted(row["status"] for row in run.ti.pushed["results"]) == ["done", "done", "refused"]
     assert len(kie.control.ledger("music")) == 2
 
 
@@ -80,13 +80,15 @@ def test_a_song_that_fails_at_kie_is_made_again_and_the_others_are_not(kie: Simu
     assert len(kie.control.ledger("music")) == 4
 
 
-def test_a_field_that_is_missing_is_named_before_anything_is_sent(kie: SimulatorServer) -> None:
-    with pytest.raises(KieInvalidRequest, match=r"lacks model in request no\. 1; nothing was sent"):
-        run_of([*requests("rain"), {"prompt": "snow", "customMode": False, "instrumental": False}]).attempt()
-    assert not kie.control.ledger("music")
+def test_a_request_that_lacks_a_field_is_not_sent_and_stops_no_other(kie: SimulatorServer) -> None:
+    run = run_of([{"prompt": "snow", "customMode": False, "instrumental": False}, "no request", *requests("rain")])
+    with pytest.raises(KieSomeFailed, match=r"2 of 3 .* lacks model in request no\. 0; it was not sent"):
+        run.attempt()
+    assert [row["status"] for row in run.ti.pushed["results"]] == ["refused", "refused", "done"]
+    assert len(kie.control.ledger("music")) == 1
 
 
-def test_what_the_catalogue_knows_to_be_wrong_stops_a_list_before_anything_is_sent_unless_it_is_newer(
+def test_a_request_that_the_catalogue_knows_to_be_wrong_is_not_sent_unless_it_is_newer(
     kie: SimulatorServer,
 ) -> None:
     pictures = [{"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": ratio}} for ratio in ("1:1", "5:7")]
@@ -95,12 +97,13 @@ def test_what_the_catalogue_knows_to_be_wrong_stops_a_list_before_anything_is_se
         make = functools.partial(KieTaskOperator, task_id="make", operation="market", requests=pictures, **options)
         return list(TaskRun(functools.partial(make, poll_interval=0.05, deferrable=False)).attempt())
 
-    with pytest.raises(KieInvalidRequest, match=r"in aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; nothing"):
+    kie.control.set(task_seconds=0)
+    with pytest.raises(KieSomeFailed, match=r"in aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; it was not"):
         run()
-    assert not kie.control.state()["requests"]
+    assert len(kie.control.ledger("jobs")) == kie.control.state()["requests"]["POST /api/v1/jobs/createTask"] == 1
     with pytest.raises(KieSomeFailed, match=r"1 of 2 requests failed"):
         run(check_fields=False)
-    assert len(kie.control.ledger("jobs")) == 1
+    assert kie.control.state()["requests"]["POST /api/v1/jobs/createTask"] > 1
 
 
 def test_after_an_outage_a_prompt_that_renders_differently_is_not_paid_again(

@@ -52,7 +52,8 @@ def test_a_trigger_is_the_same_after_it_was_stored() -> None:
 
 def test_the_names_of_the_arguments_are_fixed() -> None:
     _, arguments = waiting_for(MUSIC_ID).serialize()
-    assert set(arguments) == {"kie_conn_id", "record", "deadline", "poll_interval", "first_read", "records"}
+    of_one = {"kie_conn_id", "record", "deadline", "poll_interval", "first_read"}
+    assert set(arguments) == {*of_one, "records", "timeout", "linger"}
 
 
 def test_arguments_of_a_newer_version_are_left_aside(kie: SimulatorServer) -> None:

@@ -1,0 +1,1 @@
+"""Tables in the bucket: the requests of a list, and what became of each."""

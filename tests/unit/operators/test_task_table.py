@@ -1,0 +1,206 @@
+"""A table of requests in one task: each result is archived as it ends, and one table says what became of each row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
+from airflow_kie.operators import list_archive, task_list
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
+from kie_simulator.server import SimulatorServer
+
+MODEL = {"model": "z-image", "input": {"aspect_ratio": "1:1"}}
+PLANTED = "{{ var.value.get('kie') }} {% if %} ${HOME} 50 %s 007"
+
+
+@pytest.fixture(autouse=True)
+def at_once(kie: SimulatorServer) -> None:
+    """Let KIE end its tasks at once."""
+    kie.control.set(task_seconds=0)
+
+
+def pictures(*prompts: str) -> list[dict[str, Any]]:
+    return [{"id": f"no-{number}", "input": {"prompt": prompt}} for number, prompt in enumerate(prompts)]
+
+
+def run_of(requests: Any, archive: StoredFiles, run_id: str = "monday", **options: Any) -> TaskRun:
+    def make() -> KieTaskOperator:
+        known = {"poll_interval": 0.05, "deferrable": True, "request": MODEL, "to": f"s3://{archive.bucket}/media"}
+        return KieTaskOperator(task_id="make", operation="market", requests=requests, **known | options)
+
+    return TaskRun(make, ti=TaskInstance(dag_id="pictures", run_id=run_id, map_index=-1))
+
+
+def rows_of(value: dict[str, Any], archive: StoredFiles) -> list[dict[str, Any]]:
+    """Return the rows of the table, which are as many as the counts say."""
+    rows = [json.loads(line) for line in archive.body(value["results"].partition(f"{archive.bucket}/")[2]).splitlines()]
+    assert sum(value["counts"].values()) == value["rows"] == len(rows)
+    assert [row["index"] for row in rows] == list(range(len(rows)))
+    return rows
+
+
+def prompts_paid(kie: SimulatorServer) -> list[str]:
+    return sorted(charge["request"]["input"]["prompt"] for charge in kie.control.ledger("jobs"))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_each_result_is_in_the_bucket_and_has_a_row_in_the_order_of_the_requests(
+    kie: SimulatorServer, archive: StoredFiles, deferrable: bool
+) -> None:
+    run = run_of(pictures("rain", "snow", "hail"), archive, deferrable=deferrable, key_field="id")
+    value = run.attempt()
+    assert value["results"] == f"s3://{archive.bucket}/media/_lists/pictures/monday/make/results.jsonl"
+    assert {name: count for name, count in value["counts"].items() if count} == {"archived": 3}
+    rows = rows_of(value, archive)
+    assert [row["key"] for row in rows] == ["no-0", "no-1", "no-2"]
+    assert {charge["task_id"] for charge in kie.control.ledger("jobs")} == {row["task_id"] for row in rows}
+    for row in rows:
+        (file,) = row["files"]
+        assert len(archive.body(file["key"])) == file["size"]
+        assert (row["status"], row["error"], row["quoted"]) == ("archived", None, row["used"])
+    assert value["credits_used"] == sum(row["used"] for row in rows) == sum(c["credits"] for c in kie.control.ledger())
+    assert {entry["id"] for entry in archive.indexed("media")} == {row["task_id"] for row in rows}
+    assert not [key for key in archive.listed() if "/rows/" in key]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "fails"), [("any", True), ("never", False), (0.7, False), ("0.5", True), (0, True)]
+)
+def test_bad_rows_fail_alone_and_fail_on_decides_when_all_else_is_archived(
+    kie: SimulatorServer, archive: StoredFiles, fail_on: Any, fails: bool
+) -> None:
+    kie.control.add_fault("create", "code", kind="jobs", code=422, msg="The prompt is refused", times=1)
+    run = run_of(["no object", *pictures("rain", "hail")], archive, fail_on=fail_on)
+    if fails:
+        with pytest.raises(KieSomeFailed, match=r"2 of 3 requests failed\. no\. 0: "):
+            run.attempt()
+    else:
+        assert run.attempt() == run.ti.pushed["results"]
+    rows = rows_of(run.ti.pushed["results"], archive)
+    assert sorted(row["status"] for row in rows) == ["archived", "refused", "refused"]
+    assert rows[0]["error"].startswith("KIE refused the request")
+
+
+TABLES = {
+    "csv": "id,input.prompt,input.seed:json\n1,{0},7\n2,snow,\n3,,x\n4,a,1,2\n1,again,\n".replace("{0}", PLANTED),
+    "jsonl": "\n".join(
+        [
+            json.dumps({"id": 1, "input": {"prompt": PLANTED, "seed": 7}}),
+            json.dumps({"id": "2", "input": {"prompt": "snow"}}),
+            '{"id": "3"',
+            '["4"]',
+            json.dumps({"id": 1, "input": {"prompt": "again"}}),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_a_table_in_s3_reaches_kie_letter_by_letter_and_another_run_pays_only_for_new_keys(
+    kie: SimulatorServer, archive: StoredFiles, ending: str
+) -> None:
+    archive.put(f"in/table.{ending}", TABLES[ending].encode())
+    address = f"s3://{archive.bucket}/in/table.{ending}"
+    run = run_of(address, archive, key_field="id", fail_on="never")
+    rows = rows_of(run.attempt(), archive)
+    assert [row["status"] for row in rows] == ["archived", "archived", "refused", "refused", "refused"]
+    assert "its key 1 is that of an earlier row too" in rows[4]["error"]
+    assert prompts_paid(kie) == sorted([PLANTED, "snow"])
+    assert {charge["request"]["input"].get("seed") for charge in kie.control.ledger("jobs")} == {7, None}
+    new = {"csv": "9,more,\n", "jsonl": '\n{"id": 9, "input": {"prompt": "more"}}'}[ending]
+    archive.put(f"in/table.{ending}", (TABLES[ending] + new).encode())
+    more = rows_of(run_of(address, archive, "tuesday", key_field="id", fail_on="never").attempt(), archive)
+    assert [row["task_id"] for row in more[:5]] == [row["task_id"] for row in rows]
+    assert prompts_paid(kie) == sorted([PLANTED, "snow", "more"])
+
+
+def test_a_row_of_an_earlier_run_is_not_even_read_at_kie(kie: SimulatorServer, archive: StoredFiles) -> None:
+    first = rows_of(run_of(pictures("rain", "snow"), archive, key_field="id").attempt(), archive)
+    kie.control.add_fault("details", "code", code=500, msg="down")
+    again = rows_of(run_of(pictures("rain", "snow"), archive, "tuesday", key_field="id").attempt(), archive)
+    assert [row["files"] for row in again] == [row["files"] for row in first]
+    assert len(prompts_paid(kie)) == 2
+
+
+def test_a_task_that_is_killed_twice_goes_on_with_what_is_paid_and_archived(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_list, "MAKING", 1)
+    monkeypatch.setattr(task_list, "AT_ONCE", 3)
+    monkeypatch.setattr(list_archive, "ROWS", 2)
+    calls = {"archive": 0}
+    archive_task = list_archive.archive_task
+
+    def killed_twice(*args: Any, **known: Any) -> Any:
+        calls["archive"] += 1
+        if calls["archive"] in (3, 6):
+            raise WorkerCrash
+        return archive_task(*args, **known)
+
+    monkeypatch.setattr(list_archive, "archive_task", killed_twice)
+    run = run_of(pictures(*"abcdefgh"), archive)
+    for _ in range(2):
+        with pytest.raises(WorkerCrash):
+            run.attempt()
+        run = run.retried()
+    rows = rows_of(run.attempt(), archive)
+    assert [row["status"] for row in rows] == ["archived"] * 8
+    assert prompts_paid(kie) == list("abcdefgh")
+    assert calls["archive"] <= 8 + 2 + 2  # at most what was under way is archived again
+
+
+def test_a_slow_task_holds_up_no_result_and_no_later_request(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_list, "AT_ONCE", 2)
+    monkeypatch.setattr(task_list, "LINGER_SECONDS", 0.0)
+    kie.control.add_fault("task", "takes", kind="jobs", seconds=1e6, times=1)
+    run = run_of(pictures("slow", "rain", "snow"), archive, wait_timeout=2.0)
+    try:
+        run.execute()
+    except TaskDeferred as deferred:
+        with pytest.raises(KieSomeFailed):
+            run.resume(deferred)
+    rows = rows_of(run.ti.pushed["results"], archive)
+    assert sorted(row["status"] for row in rows) == ["archived", "archived", "timeout"]
+    assert len([event for event in run.events if event["tasks"]]) >= 2
+
+
+def test_a_table_that_changes_while_it_is_worked_on_is_refused_until_a_clear(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    archive.put("in/table.csv", b"input.prompt\nrain\n")
+    run = run_of(f"s3://{archive.bucket}/in/table.csv", archive)
+    with pytest.raises(TaskDeferred):
+        run.execute()
+    archive.put("in/table.csv", b"input.prompt\nsnow\nrain\n")
+    with pytest.raises(KieInvalidRequest, match="has changed since this task began"):
+        run.retried().attempt()
+    assert len(rows_of(run.cleared().attempt(), archive)) == 2
+    assert prompts_paid(kie) == ["rain", "snow"]
+
+
+@pytest.mark.parametrize(
+    ("requests", "refused"),
+    [
+        ("table.csv", "is not an address such as s3://bucket/folder"),
+        ("s3://{bucket}/in/none.csv", "none.csv does not exist"),
+        ("s3://{bucket}/in/table.xlsx", "ends in none of .csv"),
+        ("s3://{bucket}/in/twice.csv", "does not name each column once"),
+        ({"prompt": "rain"}, "neither a list nor an address"),
+    ],
+)
+def test_what_is_neither_a_list_nor_a_table_is_refused_before_anything_is_paid(
+    kie: SimulatorServer, archive: StoredFiles, requests: Any, refused: str
+) -> None:
+    archive.put("in/table.xlsx")
+    archive.put("in/twice.csv", b"a,a\n1,2\n")
+    asked = requests.format(bucket=archive.bucket) if isinstance(requests, str) else requests
+    with pytest.raises(Exception, match=refused):
+        run_of(asked, archive).attempt()
+    assert not kie.control.ledger()
