@@ -16,6 +16,10 @@ CHOSEN = cheap_asset("kie-suno-chosen", "kie://api.kie.ai/suno/chosen")
 """Somebody has chosen a cover or a take of a song, or rejected them. An event's partition key is its music task id; its
 extra says what was chosen, and who has chosen it. An event is sent once a DAG schedules on the asset."""
 
+DELIVERED = cheap_asset("kie-suno-delivered", "kie://api.kie.ai/suno/delivered")
+"""A release's folder is made, or has changed. An event's partition key is the release's name; its extra names the
+manifest and says how much of the metadata is missing."""
+
 ARCHIVE = AssetAlias(name="kie-suno-archive")
 """The archives: an event for ``s3://<bucket>/<prefix>`` follows when something was archived there.
 

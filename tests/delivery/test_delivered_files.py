@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airflow_kie.archive.delivery.check import problems
-from airflow_kie.archive.delivery.release import TrackSource, deliver
+from airflow_kie.archive.delivery.metadata import TrackSource
+from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from s3_servers import moto_s3

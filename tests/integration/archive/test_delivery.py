@@ -10,8 +10,9 @@ import pytest
 
 from airflow_kie.archive.delivery import cover_image
 from airflow_kie.archive.delivery.check import problems
+from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.records import Release
-from airflow_kie.archive.delivery.release import TrackSource, deliver
+from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived

@@ -119,7 +119,7 @@ def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
     known = metadata(wheel)
     assert (known["Name"], known["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
     assert known["Version"] == airflow_kie.__version__
-    assert set(known.get_all("Provides-Extra") or ()) == {"openlineage", "postgres"}
+    assert set(known.get_all("Provides-Extra") or ()) == {"delivery", "openlineage", "postgres"}
     assert "Framework :: Apache Airflow :: Provider" in (known.get_all("Classifier") or ())
 
 

@@ -175,6 +175,40 @@ def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_no
     assert pending["last_failure"]["reason"] == "task_unknown"  # which the sweep leaves to a person
 
 
+def test_a_release_of_two_songs_pays_each_wav_once_and_names_the_file_that_each_of_its_files_is_made_from(
+    stack: Stack,
+) -> None:
+    songs = [stack.song("Velvet Harbour"), stack.song("{{ ti.task_id }}")]
+    stack.run(*songs, archive_audio=True, archive_lyrics=True)
+    assert stack.s3.root is not None
+    order = {
+        "_dag": "deliver_songs",
+        "release": "Two songs, 2026",
+        "tracks": [{"song": songs[0], "take": 2}, {"song": songs[1], "cover": 2, "isrc": "QZABC2600001"}],
+        "credits": {"title": "Two songs", "genre": "{{ 7 * 7 }}"},
+    }
+    run = stack.run_dag(**order)
+    assert run["state"] == "success", run["log"][-4000:]
+    folder = stack.s3.root / "songs" / "songs" / "release" / "Two songs, 2026"
+    made = ["cover.jpg", "manifest.json", "metadata.json", *(f"track-0{n}.{form}" for n in (1, 2) for form in FORMS)]
+    assert sorted(file.name for file in folder.iterdir()) == made
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert [track["title"] for track in metadata["tracks"]] == ["Velvet Harbour", "{{ ti.task_id }}"]
+    assert (metadata["artist"], metadata["genre"]) == ("The Examples", "{{ 7 * 7 }}")
+    assert "release_date" in metadata["missing"]
+    manifest = (folder / "manifest.json").read_text()
+    again = stack.run_dag(**order)
+    assert (again["state"], (folder / "manifest.json").read_text()) == ("success", manifest)
+    wavs = [charge["source_id"].partition("/")[0] for charge in stack.kie.control.ledger("wav")]
+    assert sorted(wavs) == sorted(songs)
+    refused = stack.run_dag(**{**order, "credits": {"upc": "1"}})
+    assert (refused["state"], states(refused, "wav")) == ("failed", ["upstream_failed"])
+    assert "upc: a UPC or EAN has 12 or 13 digits" in refused["log"]
+
+
+FORMS = ("mp3", "wav")
+
+
 def test_kie_ops_fails_once_for_an_empty_account_and_succeeds_while_it_lasts_and_when_it_is_over(stack: Stack) -> None:
     stack.kie.control.set_credits(0)
     begins, lasts = stack.run_dag(_dag="kie_ops"), stack.run_dag(_dag="kie_ops")

@@ -12,46 +12,23 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, BinaryIO
 
 from airflow_kie.archive.delivery.audio import tagged_mp3, untagged_wav
 from airflow_kie.archive.delivery.cover_image import delivered_cover
-from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest, Track, credits_from
+from airflow_kie.archive.delivery.metadata import MAX_TRACKS, TrackSource, release_of, track_of, wanted
+from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest, Track
 from airflow_kie.archive.layout import ReleaseKeys, SongKeys, TaskKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileKind, FileRecord, Manifest, TaskManifest
-from airflow_kie.archive.record_base import label_map
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchived
 
 log = logging.getLogger(__name__)
 _SPOOL = 8 * 1024 * 1024
-MAX_TRACKS = 100
 NO_MUTAGEN = (
     "its tags are written with mutagen: pip install 'airflow-provider-kie-ai[delivery]', then deliver it again."
 )
-_Described = TypeVar("_Described", Release, Track)
-
-
-@dataclass(frozen=True)
-class TrackSource:
-    """One track of a release: which take of which song.
-
-    :param song: music task id.
-    :param take: position of the take, from 1.
-    :param cover: position of the cover, from 1; the first track's is the release's.
-    :param wav: the task that has made its WAV; None: there is none yet.
-    :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Track` names it.
-    """
-
-    song: str
-    take: int = 1
-    cover: int = 1
-    wav: TaskKeys | None = None
-    credits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def deliver(
@@ -97,20 +74,13 @@ def _deliver(
 ) -> tuple[ReleaseManifest, Release, bool]:
     keys = folder.keys
     songs = [folder.song(chosen) for chosen in tracks]
-    cover, upscaled = folder.cover(_wanted(songs[0], FileKind.COVER, tracks[0].cover), upscaled_cover)
+    cover, upscaled = folder.cover(wanted(songs[0], FileKind.COVER, tracks[0].cover), upscaled_cover)
     pairs = zip(songs, tracks, strict=True)
-    described = [_described(song, chosen, n, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
-    first = described[0]
-    given = {**credits_from(defaults), **credits}
-    release = _checked(
-        Release,
-        {"title": first.title if len(tracks) == 1 else None, "cover": "cover.jpg", "cover_upscaled": upscaled}
-        | {name: value for name, value in given.items() if value not in (None, "")}
-        | {"name": keys.name},
-    )
+    known = [track_of(song, chosen, n, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
+    release = release_of(keys, known, credits, defaults).changed(cover="cover.jpg", cover_upscaled=upscaled)
     finished = [
         folder.track(track, release, song, chosen, cover)
-        for track, song, chosen in zip(described, songs, tracks, strict=True)
+        for track, song, chosen in zip(known, songs, tracks, strict=True)
     ]
     release = release.changed(tracks=tuple(finished)).with_missing()
     text = json.dumps(release.to_json(), ensure_ascii=False, indent=2) + "\n"
@@ -150,7 +120,7 @@ class _Folder:
 
     def track(self, track: Track, release: Release, song: Manifest, chosen: TrackSource, cover: bytes) -> Track:
         """Make a track's files and return what is known of it now."""
-        take = _wanted(song, FileKind.TRACK, chosen.take)
+        take = wanted(song, FileKind.TRACK, chosen.take)
         known: dict[str, Any] = {"duration_seconds": take.duration_seconds}
         if chosen.wav is not None:
             source = self._wav(chosen.wav)
@@ -242,29 +212,6 @@ class _Folder:
         return all(there.get(self.keys.file(file.name)) == file.size for file in stored.files)
 
 
-def _wanted(song: Manifest, kind: FileKind, position: int) -> FileRecord:
-    file = song.file(kind, position)
-    if file is None:
-        raise NotArchived(f"{kind} {position} of song {song.music_task_id} is not archived; archive it first")
-    return file
-
-
-def _described(song: Manifest, chosen: TrackSource, position: int, defaults: Mapping[str, Any]) -> Track:
-    """Return what is known of a track without its files: KIE's words, the song's labels, a person's."""
-    own = next((track for track in song.tracks if track.position == chosen.take), None)
-    sung = None if song.song.instrumental is None else "none" if song.song.instrumental else "generated"
-    ai = {"music": "generated", "cover": "generated", "vocals": sung}
-    if song.song.instrumental:
-        ai["lyrics"] = "none"
-    labels, given = credits_from(label_map(song.labels)), dict(chosen.credits)
-    ai |= credits_from(defaults).get("ai", {}) | labels.pop("ai", {}) | dict(given.pop("ai", None) or {})
-    values = {"title": (own.title if own else None) or song.song.title, **labels, **given}
-    if song.song.instrumental:
-        values.setdefault("language", "zxx")
-    values |= {"position": position, "music_task_id": chosen.song, "ai": ai}
-    return _checked(Track, {name: value for name, value in values.items() if value not in (None, "")})
-
-
 def _tags(track: Track, release: Release, take: FileRecord) -> dict[str, str]:
     """Return the ID3 frames of the copy for listening."""
     title = f"{track.title} ({track.version})" if track.title and track.version else track.title
@@ -279,14 +226,3 @@ def _tags(track: Track, release: Release, take: FileRecord) -> dict[str, str]:
         "TCOP": track.p_line or release.p_line or "",
         "COMM": f"KIE task {track.music_task_id}, audio {take.audio_id or 'unknown'}; made with AI",
     }
-
-
-def _checked(kind: type[_Described], values: Mapping[str, Any]) -> _Described:
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as e:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
-            for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
-        )
-        raise KieInvalidRequest(f"The release's metadata cannot be used, {wrong}; nothing was made") from None

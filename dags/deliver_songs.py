@@ -1,0 +1,71 @@
+"""Make a release for a distributor from archived songs: untagged WAVs, tagged MP3s, a cover of 3000 pixels, metadata.
+
+The takes and covers are those that you have chosen on the songs' pages, else the first ones. A WAV costs 0.4 credits
+and is paid for once; nothing else costs anything. What lies in `release/<name>/` afterwards, and how to compare it with
+distributors' rules: docs/guides/deliver.md.
+"""
+
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+
+from airflow_kie import assets, settings
+from airflow_kie.task_groups.deliver_songs import deliver_songs
+
+with DAG(
+    dag_id="deliver_songs",
+    description="Chosen songs → WAV → a release's folder in S3.",
+    doc_md=__doc__,
+    is_paused_upon_creation=False,  # Airflow drops events for a paused DAG
+    schedule=PartitionedAssetTimetable(assets=assets.CHOSEN) if settings.flag("deliver_chosen") else None,
+    tags=["kie", "suno", "release"],
+    params={  # what may stay empty allows null: the form cannot be sent while a field without it is empty
+        "release": Param(
+            None,
+            type=["string", "null"],
+            title="Name of the release",
+            description="It becomes the name of its folder. Letters, digits, blanks and -_.,&'()+!",
+        ),
+        "songs": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "string"},
+            title="Songs",
+            description="Music task ids, one on each line, in the order of the tracks.",
+        ),
+        "credits": Param(
+            {},
+            type=["object", "null"],
+            title="Metadata",
+            description='Such as {"title": "…", "artist": "…", "genre": "Pop", "language": "en", "explicit": false, '
+            '"writers": [{"name": "…"}], "p_line": "2026 …", "c_line": "2026 …", "release_date": "2026-12-24"}. '
+            "What is missing is listed in metadata.json.",
+        ),
+        "wav": Param(
+            True,
+            type=["boolean", "null"],
+            title="WAV",
+            description="Ask KIE for a WAV of each take: 0.4 credits each, paid for once. Distributors refuse MP3.",
+        ),
+        "tracks": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "object"},
+            title="Tracks with takes, titles and ISRCs of their own",
+            description='Instead of the songs above: [{"song": "…", "take": 2, "cover": 1, "title": "…", "isrc": "…"}]',
+            section="For programs",
+        ),
+        "kie_conn_id": Param(
+            settings.allowed_connections()[0],
+            type="string",
+            examples=list(settings.allowed_connections()),
+            title="KIE connection",
+            description="The Airflow connection of the KIE account that made the songs.",
+        ),
+    },
+):
+    deliver_songs(
+        release="{{ params.release or '' }}",
+        songs="{{ (params.tracks or params.songs or []) | tojson }}",
+        credits="{{ (params.credits or {}) | tojson }}",
+        wav="{{ params.wav }}",
+        kie_conn_id="{{ params.kie_conn_id }}",
+    )

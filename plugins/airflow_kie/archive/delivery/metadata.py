@@ -1,0 +1,90 @@
+"""What a release and its tracks say of themselves: KIE's words, songs' labels, settings, and what people fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from airflow_kie.archive.delivery.records import Release, Track, credits_from
+from airflow_kie.archive.layout import ReleaseKeys, TaskKeys
+from airflow_kie.archive.manifest import FileKind, FileRecord, Manifest
+from airflow_kie.archive.record_base import label_map
+from airflow_kie.client.errors import KieInvalidRequest, NotArchived
+
+MAX_TRACKS = 100
+_Described = TypeVar("_Described", Release, Track)
+
+
+@dataclass(frozen=True)
+class TrackSource:
+    """One track of a release: which take of which song.
+
+    :param song: music task id.
+    :param take: position of the take, from 1.
+    :param cover: position of the cover, from 1; the first track's is the release's.
+    :param wav: the task that has made its WAV; None: there is none yet.
+    :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Track` names it.
+    """
+
+    song: str
+    take: int = 1
+    cover: int = 1
+    wav: TaskKeys | None = None
+    credits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def wanted(song: Manifest, kind: FileKind, position: int) -> FileRecord:
+    """Return an archived file of a song.
+
+    :raises NotArchived: when there is none.
+    """
+    file = song.file(kind, position)
+    if file is None:
+        raise NotArchived(f"{kind} {position} of song {song.music_task_id} is not archived; archive it first")
+    return file
+
+
+def track_of(song: Manifest, chosen: TrackSource, position: int, defaults: Mapping[str, Any]) -> Track:
+    """Return what is known of a track without its files: KIE's words, then the song's labels, then a person's.
+
+    :raises KieInvalidRequest: for metadata that cannot be used, naming the field.
+    """
+    own = next((track for track in song.tracks if track.position == chosen.take), None)
+    sung = None if song.song.instrumental is None else "none" if song.song.instrumental else "generated"
+    ai = {"music": "generated", "cover": "generated", "vocals": sung}
+    if song.song.instrumental:
+        ai["lyrics"] = "none"
+    labels, given = credits_from(label_map(song.labels)), dict(chosen.credits)
+    ai |= credits_from(defaults).get("ai", {}) | labels.pop("ai", {}) | dict(given.pop("ai", None) or {})
+    values = {"title": (own.title if own else None) or song.song.title, **labels, **given}
+    if song.song.instrumental:
+        values.setdefault("language", "zxx")
+    values |= {"position": position, "music_task_id": chosen.song, "ai": ai}
+    return _checked(Track, {name: value for name, value in values.items() if value not in (None, "")})
+
+
+def release_of(
+    keys: ReleaseKeys, tracks: Sequence[Track], credits: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Release:
+    """Return what is known of a release without its files; one of a single track has that track's title.
+
+    :raises KieInvalidRequest: for metadata that cannot be used, naming the field.
+    """
+    given = {**credits_from(defaults), **credits}
+    values = {"title": tracks[0].title if len(tracks) == 1 else None}
+    values |= {name: value for name, value in given.items() if value not in (None, "")}
+    return _checked(Release, values | {"name": keys.name})
+
+
+def _checked(kind: type[_Described], values: Mapping[str, Any]) -> _Described:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as e:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
+            for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
+        )
+        raise KieInvalidRequest(f"The release's metadata cannot be used, {wrong}; nothing was made") from None

@@ -1,0 +1,79 @@
+"""A release as a task group: plan → WAV of each track → archive → release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from airflow.sdk import TriggerRule
+
+from airflow_kie import assets, settings
+from airflow_kie.client.operations.suno import WAV
+from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.delivery import PLAN, KieDeliverReleaseOperator, KieReleasePlanOperator
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.task_groups.music_cover import RETRY_DELAY
+from airflow_kie.transfers.results_to_s3 import KieResultsToS3Operator
+
+
+def deliver_songs(
+    *,
+    release: str = "",
+    songs: Any = None,
+    credits: Any = None,
+    wav: bool | str = True,
+    bucket: str = "",
+    prefix: str = "",
+    kie_conn_id: str = KieHook.default_conn_name,
+    aws_conn_id: str | None = None,
+    extra_args: Mapping[str, Any] | str | None = None,
+    deferrable: bool = True,
+) -> Any:
+    """Add the making of a release to a DAG.
+
+    :param release: its name; not needed in a run that an event "chosen" has made.
+    :param songs: see :class:`~airflow_kie.operators.delivery.KieReleasePlanOperator`, as the next two.
+    :param credits: the release's metadata.
+    :param wav: ask KIE for WAVs, which cost 0.4 credits each and are paid for once.
+    :param bucket: empty: `[kie] bucket`.
+    :param prefix: empty: `[kie] prefix`.
+    :param kie_conn_id: Airflow connection of the KIE account that made the songs.
+    :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
+    :param extra_args: for S3; None: `[kie] s3_extra_args`.
+    :param deferrable: wait in the triggerer.
+    :return: the last task, which makes the folder.
+    """
+    aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
+    s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args}
+    # Of a mapped task Airflow's scheduler knows only what its partial() says.
+    retried: dict[str, Any] = {"retries": RETRIES, "retry_policy": KieRetryPolicy(), "retry_delay": RETRY_DELAY}
+    place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3, **retried}
+    plan = KieReleasePlanOperator(task_id="plan", release=release, songs=songs, credits=credits, wav=wav, **place)
+    made = KieTaskOperator.partial(
+        task_id="wav",
+        operation=WAV.name,
+        kie_conn_id=kie_conn_id,
+        deferrable=deferrable,
+        **retried,
+    ).expand(request=plan.output)
+    stored = KieResultsToS3Operator.partial(
+        task_id="archive_wav",
+        operation=WAV.name,
+        kie_conn_id=kie_conn_id,
+        bucket=bucket or settings.text("bucket"),
+        prefix=prefix or settings.text("prefix", "songs"),
+        **s3,
+        **retried,
+    ).expand(kie_task_id=made.output)
+    delivered = KieDeliverReleaseOperator(
+        task_id="release",
+        plan=cast("Any", plan.output)[PLAN],
+        wav_task_ids=made.output,
+        trigger_rule=TriggerRule.NONE_FAILED,  # without WAVs their tasks are skipped
+        outlets=[assets.DELIVERED],
+        **place,
+    )
+    stored >> delivered
+    return delivered
