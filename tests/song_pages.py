@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieContentRejected
 from archived_kinds import all_archived
 from media_server import picture
-from s3_servers import rclone_s3
+from s3_servers import S3Server, rclone_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture" * 500
@@ -85,18 +85,24 @@ class SongPages:
 
 
 @contextmanager
-def song_pages(home: Path, fill: Callable[[Bucket, Bucket], None] | None = None) -> Iterator[SongPages]:
+def song_pages(
+    home: Path, fill: Callable[[Bucket, Bucket], None] | None = None, server: S3Server | None = None, **variables: str
+) -> Iterator[SongPages]:
     """Serve the pages from a process of its own, with songs in buckets ``songs`` and ``other``.
 
     :param fill: stores them; None: songs in every state.
+    :param server: where; None: rclone over a folder, with a large file.
+    :param variables: further environment variables of the process.
     """
     large = home / "s3" / "songs" / "songs" / "large" / "track-1.mp3"
     large.parent.mkdir(parents=True)
     with large.open("wb") as file:
         file.truncate(LARGE)  # before the server lists it: it remembers folders
-    with rclone_s3(home) as s3:
+    with nullcontext(server) if server else rclone_s3(home) as s3:
         client = s3.client()
         client.create_bucket(Bucket="other")
+        if server:
+            client.create_bucket(Bucket="songs")
         (fill or archive_songs)(Bucket(client, "songs"), Bucket(client, "other"))
         environment = {
             "PATH": os.environ["PATH"],
@@ -108,6 +114,7 @@ def song_pages(home: Path, fill: Callable[[Bucket, Bucket], None] | None = None)
             "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-its-algorithm-0123456789",
             "AIRFLOW__KIE__BUCKET": "songs",
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+            **variables,
         }
         with _serving(home, environment) as (started, process), httpx.Client(trust_env=False, timeout=60) as http:
             url = f"http://127.0.0.1:{started['port']}/airflow/kie"

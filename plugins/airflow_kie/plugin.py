@@ -92,6 +92,13 @@ class KiePlugin(AirflowPlugin):
             "url_route": "kie-library",
         },
         {
+            "name": "KIE status",
+            "href": "kie/status",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "kie-status",
+        },
+        {
             "name": "Songs",
             "href": "kie/runs/{DAG_ID}/{RUN_ID}",
             "destination": "dag_run",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import getpass
-import re
 from argparse import Namespace
 from datetime import UTC, datetime
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.cli.terminal import InvalidArgument, agreed, command, complain, say
-from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import OpenedLedger, open_ledger
+from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, open_ledger, request_named
 from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
-
-_REQUEST = re.compile(r"([a-z0-9_.]+)/([0-9a-f]{32}(?:-[0-9]+)?)")
 
 
 @command()
@@ -78,7 +74,7 @@ def _opened(conn_id: str | None) -> tuple[KieHook, OpenedLedger]:
 
 
 def _request(text: str, hook: KieHook) -> RequestId:
-    found = _REQUEST.fullmatch(text)
-    if not found:
-        raise InvalidArgument(f"{text!r} is not a request, such as suno.music/0123456789abcdef0123456789abcdef.")
-    return RequestId(hook.account.spending_name, task_kind(found[1]).name, found[2])
+    try:
+        return request_named(text, hook)
+    except RequestNameInvalid as error:
+        raise InvalidArgument(str(error)) from error

@@ -6,6 +6,7 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ from urllib.parse import urlsplit
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.client.errors import KieInvalidRequest, KieLimiterUnavailable
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
     from airflow_kie.archive.ledger_store import BucketLedgerStore
     from airflow_kie.hooks.kie import KieHook
+
+_REQUEST = re.compile(r"([a-z0-9_.]+)/([0-9a-f]{32}(?:-[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,24 @@ class OpenedLedger:
     ledger: Ledger
     where: str
     not_covered: str = ""
+
+
+class RequestNameInvalid(ValueError):
+    """A text that names no request."""
+
+
+def request_named(text: str, hook: KieHook) -> RequestId:
+    """Return the request of an account that a person names.
+
+    :param text: ``<operation>/<digest>``, as lists of requests in doubt name it.
+    :param hook: the account.
+    :raises RequestNameInvalid: when it is not such a name.
+    """
+    found = _REQUEST.fullmatch(text)
+    if not found:
+        example = "suno.music/0123456789abcdef0123456789abcdef"
+        raise RequestNameInvalid(f"{text[:80]!r} is not a request, such as {example}.")
+    return RequestId(hook.account.spending_name, task_kind(found[1]).name, found[2])
 
 
 def ledger_address() -> tuple[str, str]:

@@ -202,13 +202,14 @@ def incident_messages(context: Context, changes: Sequence[Mapping[str, str]] | N
     :param context: the context of the task that sends them.
     :param changes: what the health check has pushed; None: it did not finish.
     """
+    status = _base("kie/status")
     if changes is None:
-        text = f"The health check did not finish: its log says why.\n{_run_page(context['ti'])}"
+        text = f"The health check did not finish: its log says why.\n{_run_page(context['ti'])}\n{status}"
         return [Message("kie_ops could not check", text, "ops")]
     return [
         Message(
             f"{one['key'].partition(':')[0]} {one['change']}",
-            one["text"],
+            f"{one['text']}\n{status}",
             one["key"],
             "info" if is_information(one["change"], one["key"]) else "error",
             one["change"] == Change.OVER,

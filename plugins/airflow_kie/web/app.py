@@ -10,6 +10,7 @@ from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.download import add_download
 from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.pages.routes import add_song_pages
+from airflow_kie.web.status.routes import add_status
 
 
 def create_app() -> FastAPI:
@@ -34,4 +35,5 @@ def _song_pages() -> FastAPI:
     add_library(app)
     add_choosing(app)
     add_download(app)
+    add_status(app)
     return app

@@ -28,9 +28,15 @@ def test_each_change_of_an_incident_is_a_message_with_one_key_from_begin_to_end(
     monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER_ARGS", json.dumps(arguments))
     notify(BEGINS, OVER).execute()
     notify().execute()
+    texts = [one.pop("text").split("\n") for one in posted]
+    status = "https://airflow.example.com/kie/status"
+    assert texts == [
+        ["s3 begins: 3 songs wait: the bucket refuses.", status],
+        ["credits is over: Over after 2 hours.", status],
+    ]
     assert posted == [
-        {"text": "s3 begins: 3 songs wait: the bucket refuses.", "key": "s3:covers", "s": "error", "a": "trigger"},
-        {"text": "credits is over: Over after 2 hours.", "key": "credits:main", "s": "info", "a": "resolve"},
+        {"key": "s3:covers", "s": "error", "a": "trigger"},
+        {"key": "credits:main", "s": "info", "a": "resolve"},
     ]
 
 

@@ -109,10 +109,11 @@ def test_a_run_that_failed_before_any_song_is_reported_by_its_exception(posted: 
     )
 
 
-def test_a_stop_of_new_paid_tasks_is_a_message_for_information() -> None:
+def test_a_stop_of_new_paid_tasks_is_a_message_for_information(posted: list[dict[str, Any]]) -> None:
     change = {"change": "begins", "key": "spending:main", "text": "jane has stopped it."}
     (message,) = incident_messages({"ti": TaskInstance(task_id="check")}, [change])
     assert (message.severity, message.over) == ("info", False)
+    assert message.text == "jane has stopped it.\nhttps://airflow.example.com/kie/status"
 
 
 @pytest.mark.parametrize("name", ["Posted", "PostedInTheLoop"])

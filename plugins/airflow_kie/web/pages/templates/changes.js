@@ -40,9 +40,33 @@ const kie = (() => {
     }
   };
 
+  // What costs something is asked twice: frames that allow no dialogs ask in the button itself.
+  const confirmed = (button) => {
+    if (!button?.dataset.confirm || button.dataset.armed) return true;
+    const text = button.textContent;
+    button.textContent = button.dataset.confirm;
+    button.dataset.armed = "1";
+    setTimeout(() => {
+      button.textContent = text;
+      delete button.dataset.armed;
+    }, 6000);
+    return false;
+  };
+
+  document.addEventListener("submit", async (event) => {
+    const address = event.target.dataset.changeForm;
+    if (!address) return;
+    event.preventDefault();
+    const button = event.submitter;
+    if (!confirmed(button)) return;
+    const fields = [...new FormData(event.target)].map(([name, value]) => [name, value === "true" ? true : value]);
+    button.disabled = true;
+    if (await change(address, Object.fromEntries(fields))) event.target.reset();
+    button.disabled = false;
+  });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-change]");
-    if (!button || button.disabled) return;
+    if (!button || button.disabled || !confirmed(button)) return;
     button.disabled = true;
     await change(button.dataset.change, JSON.parse(button.dataset.with || "{}"));
     button.disabled = false;

@@ -29,7 +29,8 @@
   const show = (page) => {
     const fresh = page.querySelector("main");
     main.dataset.refresh = fresh.dataset.refresh || "0";
-    if (fresh.innerHTML === shown) return;
+    const typing = [...main.querySelectorAll("input, textarea")].some((field) => field.value !== field.defaultValue);
+    if (fresh.innerHTML === shown || typing || main.querySelector("[data-armed]")) return;
     shown = fresh.innerHTML;
     document.title = page.title;
     const at = document.activeElement?.id;

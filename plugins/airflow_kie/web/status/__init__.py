@@ -1,0 +1,1 @@
+"""The status page: money, files, and what to do, for somebody who has never seen it."""

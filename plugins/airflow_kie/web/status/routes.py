@@ -1,0 +1,157 @@
+"""`/kie/status`: it needs the right to read DAG `music_cover`, and what is changed there the right to trigger it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from airflow_kie import settings
+from airflow_kie.archive.inbox.song_request import counted
+from airflow_kie.archive.pending import pending_songs
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.client.task_ids import is_task_id
+from airflow_kie.hooks.archive import configured_archive
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, open_ledger, request_named
+from airflow_kie.hooks.spending_switch import resume_spending, stop_spending, stops
+from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
+from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.monitoring.checks.findings import Level
+from airflow_kie.monitoring.restart import NoEvent, NotStarted, no_run_would_follow, reason_of, start_again
+from airflow_kie.web.pages.changes import (
+    ChangeRefused,
+    audit,
+    body_of,
+    change_dependencies,
+    may_change,
+    message_answer,
+    page_dependencies,
+    user_name,
+)
+from airflow_kie.web.pages.responses import page_answer
+from airflow_kie.web.status import summary
+from airflow_kie.web.status.report import StatusBoard, worst
+
+MOST_RETRIED = 200
+"""Songs that one click starts again: each takes some requests to S3 and queries."""
+_REFRESH, _FIRST = 15, 2
+_board = StatusBoard()
+
+
+def add_status(app: FastAPI) -> None:
+    """Add the page to the app that is mounted in the api-server."""
+    pages = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    pages.add_api_route("/status", status)
+    changes = APIRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
+    for name, change in (("spending", spending), ("adopt", adopt), ("release", release), ("retry", retry)):
+        changes.add_api_route(f"/status/{name}", change, methods=["POST"])
+    for router in (pages, changes):
+        app.include_router(router, include_in_schema=False)
+
+
+def status(request: Request) -> Response:
+    """Show the status."""
+    report = _board.report()
+    return page_answer(
+        request,
+        "status.html",
+        refresh=_REFRESH if report else _FIRST,
+        scripts=("changes.js", "refresh.js"),
+        report=report,
+        sentences=[(name, say(report)) for name, say in _SENTENCES.items()] if report else [],
+        worst=worst(report.findings) if report else [],
+        fine=[one for one in report.findings if one.level is Level.OK] if report else [],
+        may_change=may_change(request),
+    )
+
+
+_SENTENCES = {"Money": summary.money, "Files": summary.files, "To do": summary.todo}
+
+
+def spending(request: Request) -> Response:
+    """Stop an account's new paid tasks, or let them be made again."""
+    body = body_of(request)
+    account, stop = _text(body, "account"), body.get("stop") is True
+    known = {one.name for one in report.accounts} if (report := _board.report()) else set()
+    if account not in known | stops().keys():
+        raise ChangeRefused("This account does not exist.")
+    audit(request, "kie_spending_stop" if stop else "kie_spending_resume", account=account)
+    if stop:
+        stop_spending(account, user_name(request), _text(body, "reason"))
+        sentence = f"New paid tasks of {account} are stopped, within ten seconds everywhere. What is paid is archived."
+    else:
+        resume_spending(account)
+        sentence = f"New paid tasks of {account} may be made again. Waiting tasks go on within five minutes."
+    return _changed(sentence)
+
+
+def adopt(request: Request) -> Response:
+    """Record that KIE has made a task for a request in doubt."""
+    task_id = _text(body_of(request), "task_id")
+    if not is_task_id(task_id):
+        raise ChangeRefused("This is not a task id of KIE's; kie.ai/logs has it.")
+    named, opened = _in_doubt(request)
+    audit(request, "kie_adopt", asked=str(named), task_id=task_id)
+    opened.ledger.adopt(named, task_id, by=user_name(request))
+    return _changed(f"The request has KIE task {task_id}. Clear the Airflow task: it goes on without paying again.")
+
+
+def release(request: Request) -> Response:
+    """Record that a request in doubt may be sent, and paid for, again."""
+    named, opened = _in_doubt(request)
+    known = opened.ledger.find(named)
+    if not isinstance(known, AlreadyMade | InDoubt):
+        raise ChangeRefused("Nothing is to be released: the request is neither in doubt nor made.")
+    audit(request, "kie_release", asked=str(named))
+    opened.ledger.record(named, known.number, "released", by=user_name(request))
+    return _changed("Released: the next try of the Airflow task sends the request again, and pays for it.")
+
+
+def retry(request: Request) -> Response:
+    """Start the songs again that are pending for one reason."""
+    reason = _text(body_of(request), "reason")
+    if problem := no_run_would_follow():
+        raise ChangeRefused(problem)
+    audit(request, "kie_redrive", reason=reason)
+    bucket, keys = configured_archive()
+    started, skipped = 0, 0
+    for pending in pending_songs(bucket, keys):
+        if reason_of(pending) != reason or pending.waiting_for or started == MOST_RETRIED:
+            continue
+        try:
+            start_again(SongArchive(bucket, keys.song(pending.music_task_id)))
+        except NotStarted:
+            skipped += 1
+        except NoEvent as error:
+            raise ChangeRefused(f"{error} {counted(started)} started before it.") from error
+        else:
+            started += 1
+    left = f" {counted(skipped)} left alone: a run works on each." if skipped else ""
+    return _changed(f"{counted(started)} started again.{left}")
+
+
+def _in_doubt(request: Request) -> tuple[RequestId, OpenedLedger]:
+    body = body_of(request)
+    connection = _text(body, "connection")
+    if connection not in settings.allowed_connections():
+        raise ChangeRefused("This connection is not one of [kie] kie_conn_ids.")
+    hook = KieHook(connection)
+    try:
+        named = request_named(_text(body, "request"), hook)
+    except RequestNameInvalid as error:
+        raise ChangeRefused(str(error)) from error
+    return named, open_ledger(hook, hook.ledger_database()[0])
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name, "")
+    if not isinstance(value, str):
+        raise ChangeRefused("This is not what a page sends.")
+    return value.strip()
+
+
+def _changed(sentence: str) -> Response:
+    _board.changed()
+    return message_answer(sentence)

@@ -1,0 +1,124 @@
+"""The status page in an Airflow with every kind of trouble: what it says, and what can be done there by whom."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.ledger_store import BucketLedgerStore
+from airflow_kie.archive.pending import Failure, WaitingFor, new_pending
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.lifecycle.claims import Intent, RequestId
+from airflow_kie.lifecycle.ledger import Ledger
+from kie_simulator.server import SimulatorServer
+from s3_servers import moto_s3
+from song_pages import SongPages, song_pages
+
+NOW = datetime.now(UTC)
+LOST, WRONG = (RequestId("kie_default", "suno.music", digit * 32) for digit in "ab")
+
+
+def store(songs: Bucket, other: Bucket) -> None:
+    """Store songs that are pending for some reasons, and requests whose answer was lost."""
+    keys = ArchiveKeys("songs")
+
+    def pending(song: str, title: str, **known: object) -> None:
+        record = new_pending(song, received_from="form", now=NOW - timedelta(hours=2)).changed(title=title, **known)
+        SongArchive(songs, keys.song(song)).merge_pending(record)
+
+    refused = Failure(reason="content_rejected", message="sensitive", at=NOW)
+    for song in ("rude1", "rude2"):
+        pending(song, f"<b>{song}</b>", last_failure=refused, expires_at=NOW + timedelta(days=9))
+    pending("slow", "Slow Machine", waiting_for=WaitingFor(reason="maintenance", since=NOW))
+    ledger = Ledger(BucketLedgerStore(songs, keys.paid_requests))
+    for request in (LOST, WRONG):
+        sent = time.time() - 3600
+        ledger.claim(request, Intent(at=sent, not_after=sent + 30, owner={"dag": "music_generate", "run": "<i>r</i>"}))
+        ledger.record_doubt(request, 1)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
+    with SimulatorServer(credits=812) as kie, moto_s3() as s3:
+        connection = kie_connection(kie)
+        home = tmp_path_factory.mktemp("status")
+        with song_pages(home, store, s3, AIRFLOW_CONN_KIE_DEFAULT=connection) as served:
+            shown(served, "812")
+            yield served
+
+
+def shown(pages: SongPages, sentence: str, user: str = "editor") -> str:
+    """Return the page's text once it holds a sentence: it is gathered in a thread."""
+    deadline, text = time.monotonic() + 60, ""
+    while time.monotonic() < deadline:
+        text = html.unescape(
+            re.sub(r"<(?!b>|/b>|i>|/i>)[^>]*>", " ", pages.get("/status", user).text.partition("<main")[2])
+        )
+        text = " ".join(text.split())
+        if sentence in text:
+            return text
+        time.sleep(0.2)
+    raise AssertionError(f"{sentence!r} is not shown: {text[:4000]}")
+
+
+def test_it_says_in_one_sentence_each_what_money_files_and_people_need(pages: SongPages) -> None:
+    text = shown(pages, "Account kie_default has 812 credits; 2 requests may have been paid for without a result.")
+    assert re.search(r"Files 3 songs are pending; KIE deletes the first of their files on \d", text)
+    assert re.search(r"To do .* And \d more below\.", text)
+    assert "2 KIE rejected the content needs a person" in text
+    assert "No callback of KIE's is known here" in text
+
+
+def test_only_who_may_trigger_the_dag_may_change_anything(pages: SongPages) -> None:
+    page = pages.get("/status", "viewer")
+    assert page.status_code == 200 and 'data-change="' not in page.text and "data-change-form=" not in page.text
+    for user, refused in ((None, 401), ("viewer", 403), ("own_editor", 403)):
+        for name in ("spending", "adopt", "release", "retry"):
+            assert pages.change(f"/status/{name}", {}, user).status_code == refused
+    assert [pages.get("/status", user).status_code for user in (None, "nobody", "own_reader")] == [401, 403, 403]
+
+
+def test_a_request_in_doubt_is_adopted_or_released(pages: SongPages) -> None:
+    def decided(name: str, request: RequestId, **more: str) -> tuple[int, str]:
+        answer = pages.change(f"/status/{name}", {"connection": "kie_default", "request": str(request), **more})
+        return answer.status_code, answer.json()["message"]
+
+    assert decided("adopt", LOST, task_id="../x") == (400, "This is not a task id of KIE's; kie.ai/logs has it.")
+    assert decided("adopt", LOST, task_id="kie1")[0] == 200
+    assert decided("release", WRONG)[0] == 200
+    assert decided("release", WRONG)[0] == 400  # it is not in doubt any more
+    assert str(LOST) not in shown(pages, "Account kie_default has 812 credits;")
+    logged = pages.stored("select event, owner, extra from log where event in ('kie_adopt', 'kie_release') limit 2")
+    assert logged == [
+        ("kie_adopt", "editor", f'{{"asked": "{LOST}", "task_id": "kie1"}}'),
+        ("kie_release", "editor", f'{{"asked": "{WRONG}"}}'),
+    ]
+
+
+def test_new_paid_tasks_are_stopped_and_resumed(pages: SongPages) -> None:
+    stop = {"account": "kie_default", "stop": True, "reason": "a <script>loop</script>"}
+    assert pages.change("/status/spending", stop).status_code == 200
+    assert "editor has stopped new paid tasks of account kie_default" in shown(pages, "new paid tasks of kie_default")
+    assert "<script>loop" not in pages.get("/status").text
+    assert pages.change("/status/spending", {"account": "kie_default"}).status_code == 200
+    shown(pages, "Stop new paid tasks")
+    assert pages.change("/status/spending", {"account": "nobody's", "stop": True}).status_code == 400
+    events = [event for (event,) in pages.stored("select event from log where event like 'kie_spending%' order by id")]
+    assert events == ["kie_spending_stop", "kie_spending_resume"]
+
+
+def test_songs_are_named_by_reason_and_can_be_retried_where_a_run_would_follow(pages: SongPages) -> None:
+    text = shown(pages, "<b>rude1</b>")
+    assert text.index("<b>rude1</b>") < text.index("Slow Machine")  # what needs a person comes first
+    page = pages.get("/status", "editor").text
+    assert 'id="retry-content_rejected"' in page and 'id="retry-maintenance"' not in page
+    answer = pages.change("/status/retry", {"reason": "content_rejected"})
+    assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
