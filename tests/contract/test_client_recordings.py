@@ -137,7 +137,7 @@ def test_recorded_details_are_asked_for_and_read_as_recorded(exchange: Exchange,
     kie, server, _ = replay
     kind = exchange.operation
     assert isinstance(kind, TaskOperation)
-    answered = kie.details(kind, exchange.query["taskId"])
+    answered = kie.details(kind.in_form(kind.form), exchange.query["taskId"])
 
     (seen,) = server.seen
     assert (seen.method, seen.path) == ("GET", f"{exchange.path}?{urlsplit(exchange.url).query}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow_kie.client.errors import KieConnectionInvalid
-from airflow_kie.client.operations.operation import Host
+from airflow_kie.client.operations.operation import Form, Host
 
 API_URL = "https://api.kie.ai"
 UPLOAD_URL = "https://kieai.redpandaai.co"
@@ -32,6 +32,7 @@ class KieAccount:
     :param callback_url: where KIE shall call back; a reserved name where nobody listens.
     :param connection: the Airflow connection id, for messages.
     :param webhook_secret: signs which task a callback shall wake; empty: none is named.
+    :param api: the form in which KIE is asked; empty: each operation's own.
     :param account: the account's name, where the connection gives one.
     :param timeout: seconds in which each piece of an answer has to come.
     :param deadline: seconds for a whole request to the API, from the connection to the answer's last byte.
@@ -46,6 +47,7 @@ class KieAccount:
     connection: str = "kie_default"
     webhook_secret: str = field(default="", repr=False)
     account: str = ""
+    api: str = ""
     timeout: float = 30.0
     deadline: float = 60.0
     upload_deadline: float = 600.0
@@ -59,6 +61,9 @@ class KieAccount:
             raise KieConnectionInvalid(
                 f"The API key of connection {self.connection} holds a blank or a character that no key has"
             )
+        if self.api and self.api not in tuple(Form):
+            takes = f"it takes {' or '.join(Form)}, or stays empty"
+            raise KieConnectionInvalid(f"The field api of connection {self.connection} is {self.api[:40]!r}; {takes}")
         object.__setattr__(self, "api_key", key)  # pasted keys end in a line break
         object.__setattr__(self, "callback_url", self.callback_url or NO_CALLBACK_URL)
         for name, url in (("host", self.api_url), ("upload host", self.upload_url)):

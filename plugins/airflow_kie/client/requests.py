@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.operation import CallOperation, Host, Operation, TaskOperation
+from airflow_kie.client.operations.operation import CallOperation, Host, Operation, TaskOperation, snake_case
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ def create_request(kind: TaskOperation, body: Mapping[str, Any], callback_url: s
 
     :param kind: the row.
     :param body: the fields as KIE names them; None values are left out.
-    :param callback_url: where KIE shall call back. KIE refuses a create without one (422), so there always is one.
+    :param callback_url: where KIE shall call back. The dedicated form refuses a create without one (422), so there
+        always is one.
     :raises KieInvalidRequest: when a field is missing that KIE refuses to do without.
     """
-    fields = {key: value for key, value in body.items() if value is not None}
+    fields = kind.fields(body)
     _check_required(kind, fields)
+    if kind.model:
+        fields = {"model": kind.model, "input": {snake_case(name): value for name, value in fields.items()}}
     return Request("POST", kind.create, json=fields | {kind.callback_field: callback_url or NO_CALLBACK_URL})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import metrics, settings
@@ -60,9 +59,7 @@ def known_record(
     log.info("Adopting KIE task %s for %s; nothing is paid for.", known, record.source_id or record.digest)
     if not awaited:
         metrics.ADOPTED.add(kind=task_kind(record.kind).noun, connection=record.connection)
-    return replace(
-        record, task_id=known, number=0, adopted=True, known_at=None, doubt=None, doubt_at=None, last_state=None
-    )
+    return record.given(known)
 
 
 def store_of_request(

@@ -16,6 +16,7 @@ from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_pa
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.errors import KieDailyCap, KieThrottled
 from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent
 from airflow_kie.lifecycle.record import TaskRecord
 
@@ -53,13 +54,18 @@ class Sender:
     wakes: bool = True
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
 
-    def new_intent(self, now: float) -> Intent:
-        """Return what the ledger says of the request before it is sent."""
+    def new_intent(self, now: float, form: str = "") -> Intent:
+        """Return what the ledger says of the request before it is sent.
+
+        :param now: epoch seconds.
+        :param form: the form in which KIE has to be asked; empty: the connection's, else the operation's.
+        """
         calls_back = self.hook.account.calls_back
         return Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
             owner=_owner(self.ti),
+            form=form or self.hook.account.api or self.kind.default.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
         )
 
@@ -97,8 +103,11 @@ class Sender:
         if callback_url == NO_CALLBACK_URL:
             log.info("Connection %s names no callback URL; KIE's details are polled.", conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
-        log.info("Asking KIE: %s%s.", self.kind.title, what)
-        answer = self.hook.get_conn().create(self.kind, self.body, record.source, callback_url)
+        kind = task_kind(record.kind, record.form)
+        log.info("Asking KIE in its %s form: %s%s.", kind.form, kind.title, what)
+        if (version := kind.named(self.body).get("model")) in kind.discontinued:
+            log.warning("KIE calls %s discontinued; it is sent as it is.", version)
+        answer = self.hook.get_conn().create(kind, self.body, record.source, callback_url)
         if not may_have_paid(answer):
             self._give_back()
         if isinstance(answer, Created):

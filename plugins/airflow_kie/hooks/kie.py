@@ -184,6 +184,7 @@ def account_of(connection: Connection) -> KieAccount:
         webhook_secret=_waking_secret(extra, name),
         connection=name,
         account=str(extra.get("account") or ""),
+        api=str(extra.get("api") or "").strip().lower(),
         simulators=simulator_hosts(),
     )
 

@@ -48,6 +48,7 @@ class Intent:
     :param nonce: unguessable; it travels, signed, in the callback URL, and brings a lost id back.
     :param callback_by: epoch seconds by which a callback would have named the task; None: none is expected.
     :param owner: DAG, run, task, map index and user, as far as they are known.
+    :param form: the form in which KIE is asked.
     :param key: fingerprint of the API key, for messages.
     :param labels: people's own names.
     """
@@ -57,13 +58,14 @@ class Intent:
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     callback_by: float | None = None
     owner: Mapping[str, Any] = field(default_factory=dict)
+    form: str = ""
     key: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def made_at(cls, now: float, **known: Any) -> Intent:
+    def made_at(cls, now: float, form: str = "", **known: Any) -> Intent:
         """Return the intent of a request that is sent now."""
-        return cls(at=now, not_after=now + SEND_WITHIN, **known)
+        return cls(at=now, not_after=now + SEND_WITHIN, form=form, **known)
 
     @classmethod
     def from_bytes(cls, body: bytes | None) -> Intent:
@@ -74,8 +76,10 @@ class Intent:
         except (ValueError, TypeError, AttributeError):
             return cls(at=0.0, not_after=0.0)
         times = (intent.at, intent.not_after, intent.callback_by or 0.0)
-        readable = isinstance(intent.owner, Mapping) and all(
-            isinstance(at, int | float) and abs(at) < 1e12 for at in times
+        readable = (
+            isinstance(intent.owner, Mapping)
+            and isinstance(intent.form, str)
+            and all(isinstance(at, int | float) and abs(at) < 1e12 for at in times)
         )
         return intent if readable else cls(at=0.0, not_after=0.0)
 
@@ -110,11 +114,13 @@ class AlreadyMade:
     :param number: which attempt at this request.
     :param task_id: KIE's id.
     :param owner: who asked for it, as the intent says.
+    :param form: the form in which it was asked for; empty: somebody has named the id, and it is in either.
     """
 
     number: int
     task_id: str
     owner: Mapping[str, Any] = field(default_factory=dict)
+    form: str = ""
 
 
 @dataclass(frozen=True)

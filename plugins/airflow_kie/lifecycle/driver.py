@@ -138,7 +138,7 @@ class TaskDriver:
                     case Do(call):
                         value = call()
                     case Read(record):
-                        value = kie.details(task_kind(record.kind), record.task_id or "")
+                        value = kie.details(task_kind(record.kind, record.form), record.task_id or "")
                     case Sleep(record, until):
                         pause(record, until)
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
@@ -168,7 +168,7 @@ class TaskDriver:
                     case Do(call):
                         value = await asyncio.to_thread(call)
                     case Read(record):
-                        value = await kie.details(task_kind(record.kind), record.task_id or "")
+                        value = await kie.details(task_kind(record.kind, record.form), record.task_id or "")
                     case Sleep(_, until):
                         await asyncio.sleep(max(0.0, until - self.clock()))
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
@@ -236,7 +236,7 @@ class TaskDriver:
         if repeated:
             number = repeated
             yield Do(lambda: paid.record(number, "repeated"))
-        claim: Claim = yield Do(paid.claim)
+        claim: Claim = yield Do(functools.partial(paid.claim, record.form))
         if not isinstance(claim, Claimed):
             yield Do(self.give_back)
             action = self._follow_claim(paid, record, claim)
@@ -244,7 +244,9 @@ class TaskDriver:
                 yield Do(functools.partial(paid.record_doubt, claim.number))
             return action
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
-        sending = replace(record, number=claim.number, failed_ids=failed_ids, repeated=bool(repeated))
+        sending = replace(
+            record, number=claim.number, form=claim.intent.form, failed_ids=failed_ids, repeated=bool(repeated)
+        )
         # One step: between the request and its record nothing else of this process runs.
         answered, at = yield Do(lambda: self._post(paid, sending, claim))
         return next_action(sending, at, answered, self.rules)

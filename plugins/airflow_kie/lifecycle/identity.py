@@ -26,7 +26,7 @@ def request_digest(
     both.
 
     :param kind: the row.
-    :param body: the request's fields as KIE names them.
+    :param body: the request's fields as KIE names them, in either form's spelling: the form does not count.
     :param asked_by: namespace, DAG, run and Airflow task, and the position in a list of equal requests.
     :param idempotency_key: the user's own name for what is asked for, the same over runs.
     :param force_new: a text that was not used before makes another request of it.
@@ -35,9 +35,9 @@ def request_digest(
     if idempotency_key:
         identity = {"key": idempotency_key}
     elif kind.parent is not None:
-        identity = {"source": kind.source_in(body), "request": body if kind.by_request else None}
+        identity = {"source": kind.source_in(body), "request": kind.named(body) if kind.by_request else None}
     else:
-        identity = {"asked_by": dict(asked_by), "request": body}
+        identity = {"asked_by": dict(asked_by), "request": kind.named(body)}
     if force_new:
         identity["force_new"] = force_new
     return digest_of({"operation": kind.name, **identity})

@@ -186,7 +186,10 @@ class Ledger:
     def _known(self, request: RequestId, attempts: list[Attempt]) -> Known | None:
         for attempt in reversed(attempts):
             if attempt.task_id:
-                return AlreadyMade(attempt.number, attempt.task_id, self._intent(request, attempt.number).owner)
+                intent = self._intent(request, attempt.number)
+                # Of several ids one was named by a person: its form is unknown.
+                form = intent.form if len(attempt.task_ids) == 1 else ""
+                return AlreadyMade(attempt.number, attempt.task_id, intent.owner, form)
         failed = [attempt for attempt in attempts if "failed" in attempt.endings and "released" not in attempt.endings]
         if len(failed) >= MOST_FAILED:
             return FailedTooOften(tuple(dict.fromkeys(task_id for attempt in failed for task_id in attempt.task_ids)))
@@ -222,7 +225,7 @@ class PaidRequest:
 
     open_ledger: Callable[[], Ledger]
     request: RequestId
-    new_intent: Callable[[float], Intent]
+    new_intent: Callable[[float, str], Intent]
     adopted: Callable[[AlreadyMade], None] = lambda made: None
 
     @property
@@ -230,9 +233,12 @@ class PaidRequest:
         """Where it is recorded."""
         return self.open_ledger()
 
-    def claim(self) -> Claim:
-        """Take the right to send it, or learn what is known of it."""
-        return self.ledger.claim(self.request, self.new_intent(self.ledger.clock()))
+    def claim(self, form: str = "") -> Claim:
+        """Take the right to send it, or learn what is known of it.
+
+        :param form: the form in which it has to be sent; empty: in the one that it is usually sent in.
+        """
+        return self.ledger.claim(self.request, self.new_intent(self.ledger.clock(), form))
 
     def find(self) -> Known | None:
         """Return what is known of it, None if it may be sent."""

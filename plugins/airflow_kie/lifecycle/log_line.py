@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def about(record: TaskRecord) -> str:
     """Return one line that names a task, what it is made from, and its last state."""
-    kind = task_kind(record.kind)
+    kind = task_kind(record.kind, record.form)
     source = f" for {record.source_id}" if record.source_id else ""
     word = record.last_state or ""
     meaning = kind.states.get(int(word)) if word.isdigit() else None  # a bare 1 says nothing

@@ -19,6 +19,7 @@ class TaskRecord:
     :param kind: the operation, such as ``suno.cover``.
     :param source: what it is made from, ``{"taskId": <music task id>}`` for a cover; see
         :meth:`~airflow_kie.client.operations.operation.TaskOperation.source_in`.
+    :param form: ``dedicated`` or ``unified``: in which it was asked for, or found; empty while that is unknown.
     :param connection: the Airflow connection id whose account pays.
     :param digest: of the request's identity: its folder in the ledger of paid requests.
     :param number: which attempt at that request, 0 while nothing of it is known.
@@ -36,6 +37,7 @@ class TaskRecord:
     kind: str
     source: Mapping[str, Any] = field(default_factory=dict)
     connection: str = ""
+    form: str = ""
     digest: str = ""
     number: int = 0
     task_id: str | None = None
@@ -60,6 +62,11 @@ class TaskRecord:
     def of_known_task(cls, kind: str, task_id: str, **known: Any) -> TaskRecord:
         """Return the record of a task whose id is known already."""
         return cls(kind, task_id=task_id, **known)
+
+    def given(self, task_id: str) -> TaskRecord:
+        """Return the record with an id that a person or a trigger names: nothing else is known of it, nor its form."""
+        kept = ("kind", "source", "connection", "digest", "unrecorded", "repeated", "failed_ids")
+        return TaskRecord(**{name: getattr(self, name) for name in kept}, task_id=task_id, adopted=True)
 
     @property
     def created_here(self) -> bool:

@@ -109,7 +109,7 @@ def next_action(
     :param answer: what KIE just answered or the ledger knows, None when an attempt begins or a wait is over.
     :param rules: how doubtful answers are decided.
     """
-    turn = _Transition(task_kind(record.kind), record, now, rules or Rules())
+    turn = _Transition(task_kind(record.kind, record.form), record, now, rules or Rules())
     match answer:
         case None:
             return turn.begin()
@@ -148,9 +148,10 @@ class _Transition:
     def known(self, known: Known) -> Action:
         """Follow the ledger: what is made is adopted, what is in doubt is never sent again if it costs credits."""
         match known:
-            case AlreadyMade(number, task_id):
+            case AlreadyMade(number, task_id, _, form):
                 same = number == self.record.number
-                return Fetch(replace(self.record, number=number, task_id=task_id, adopted=not same, known_at=None))
+                record = replace(self.record, number=number, task_id=task_id, adopted=not same, known_at=None)
+                return Fetch(replace(record, form=form))
             case BeingSent(until):
                 return Wait(self.record, min(until, self.now + ASK_LEDGER))
             case FailedTooOften(task_ids):
@@ -174,7 +175,7 @@ class _Transition:
     def read(self, details: TaskDetails) -> Action:
         made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
         known_at = self.record.known_at if self.record.known_at is not None else made_at
-        record = replace(self.record, last_state=details.word or None, known_at=known_at)
+        record = replace(self.record, last_state=details.word or None, known_at=known_at, form=details.form.value)
         parent, source = details.parent_id, self.record.parent_id
         if parent and source and self.kind.parent_path and parent != source:
             return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
@@ -227,7 +228,7 @@ class _Transition:
         if len(failed_ids) >= MOST_FAILED:
             reason = f"{len(failed_ids)} tasks failed, the last one with: {error.facts.message or 'no message'}"
             return self.fail(errors.KieFailedForGood(reason, code=error.facts.code), record)
-        return Send(replace(record, task_id=None, adopted=False, known_at=None, doubt=None, doubt_at=None))
+        return Send(replace(record, task_id=None, form="", adopted=False, known_at=None, doubt=None, doubt_at=None))
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_kie import assets, settings
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.suno import WAV
+from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy

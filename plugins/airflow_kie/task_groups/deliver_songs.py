@@ -8,7 +8,7 @@ from typing import Any, cast
 from airflow.sdk import TriggerRule
 
 from airflow_kie import assets, settings
-from airflow_kie.client.operations.suno import WAV
+from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.hooks.kie import KieHook

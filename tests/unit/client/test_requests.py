@@ -136,9 +136,15 @@ def test_none_is_left_out_and_false_and_zero_are_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), [(name, field) for name in KINDS for field in task_kind(name).required]
-)  # fmt: skip
-@pytest.mark.parametrize("value", [None, ""])
+    ("name", "field", "value"),
+    [
+        (name, field, value)
+        for name in KINDS
+        for field in task_kind(name).required
+        for value in (None, "")
+        if value is not None or field not in task_kind(name).defaults
+    ],
+)
 def test_a_create_without_a_required_field_is_refused_before_it_is_sent(name: str, field: str, value: Any) -> None:
     with pytest.raises(KieInvalidRequest, match=f"{field}.*nothing was sent"):
         create_request(task_kind(name), BODIES[name] | {field: value}, CALLBACK)

@@ -201,8 +201,8 @@ class Driven(RuleBasedStateMachine):
 
     # --- what operators do
 
-    def new_intent(self, now: float) -> Intent:
-        return Intent.made_at(now, callback_by=now + 200 if self.calls_back else None)
+    def new_intent(self, now: float, form: str) -> Intent:
+        return Intent.made_at(now, form, callback_by=now + 200 if self.calls_back else None)
 
     def run_leg(self, leg: Leg, inner: Leg | None = None) -> None:
         worker = self.workers[leg.worker]

@@ -81,7 +81,7 @@ def test_a_song_that_fails_at_kie_is_made_again_and_the_others_are_not(kie: Simu
 
 
 def test_a_request_that_lacks_a_field_is_not_sent_and_stops_no_other(kie: SimulatorServer) -> None:
-    run = run_of([{"prompt": "snow", "customMode": False, "instrumental": False}, "no request", *requests("rain")])
+    run = run_of([{"prompt": "snow", "model": ""}, "no request", *requests("rain")])
     with pytest.raises(KieSomeFailed, match=r"2 of 3 .* lacks model in request no\. 0; it was not sent"):
         run.attempt()
     assert [row["status"] for row in run.ti.pushed["results"]] == ["refused", "refused", "done"]

@@ -16,7 +16,7 @@ from airflow_kie.client.answers.details import Result, TaskDetails, Track, parse
 from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import value_at, values_at
-from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Medium, State, TaskOperation
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Form, Medium, State, TaskOperation
 from airflow_kie.client.redact import storable, texts_in, without_urls
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,10 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         return Refused(known) if decided else Lost(known)
     task_id = _named_id(kind, envelope.data)
     refusal = error_in(envelope, kind.name, kind.create_errors)
-    if envelope.code in kind.duplicate_codes and (task_id or envelope.code != _INVALID):
+    # In the unified form such a code says nothing of duplicates, unless it names one.
+    if envelope.code in kind.duplicate_codes and (
+        task_id or (kind.form is Form.DEDICATED and envelope.code != _INVALID)
+    ):
         own = [str(value) for value in source.values()]
         if task_id and task_id not in own:
             return Created(task_id, duplicate=True)
@@ -145,6 +148,9 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     refusal = error_in(envelope, kind.name, kind.details_errors)
     if envelope.code in kind.unknown_codes or (refusal is None and envelope.data is None):
         return Invisible()
+    model = envelope.data.get("model") if isinstance(envelope.data, dict) else None
+    if refusal is None and kind.reads and isinstance(model, str) and model not in kind.reads:
+        return Invisible()  # a task of another operation: one endpoint reads them all
     named = _named_id(kind, envelope.data)
     if refusal is None and not isinstance(envelope.data, dict):
         refusal = errors.KieBadAnswer("Details are not an object", kind=kind.name)
@@ -162,13 +168,14 @@ def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> 
     :param task_id: the id that was asked for.
     :param data: the `data` of KIE's answer.
     """
-    param = _param(data)
+    param = _param(kind, data)
     word = value_at(data, kind.state_path)
     state = _state(kind, word)
     message = value_at(data, kind.error_message_path)
     parent = value_at(data, kind.parent_path) if kind.parent_path else None
     return TaskDetails(
         kind=kind.name,
+        form=kind.form,
         task_id=_named_id(kind, data) or task_id,
         state=state or State.RUNNING,
         word="" if word is None else without_urls(str(word)),
@@ -295,10 +302,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _param(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request that details repeat; market tasks encode its `input` a second time."""
+def _param(kind: TaskOperation, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request that details repeat; the unified form encodes its `input` a second time."""
     param = value_at(data, "from_json(param)")
     if not isinstance(param, dict):
         return {}
     inner = value_at(param, "from_json(input)")
+    if kind.model:
+        return kind.named(inner) if isinstance(inner, dict) else {}
     return {**param, "input": inner} if isinstance(inner, dict) else param

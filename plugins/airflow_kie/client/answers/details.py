@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Medium, State
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Form, Medium, State
 from airflow_kie.client.redact import map_texts, without_queries
 
 _TIME = TypeAdapter(datetime)
@@ -67,6 +67,7 @@ class TaskDetails:
     """A task as KIE's details showed it.
 
     :param kind: the operation, such as ``suno.cover``.
+    :param form: the form in which it was read.
     :param task_id: the id that KIE's answer names, or the one asked for where it names none.
     :param state: what the state word comes to.
     :param word: the state word as KIE wrote it.
@@ -90,6 +91,7 @@ class TaskDetails:
     state: State
     word: str
     known_word: bool = True
+    form: Form = Form.DEDICATED
     parent_id: str | None = None
     results: tuple[Result, ...] = field(default=(), repr=False)
     required: frozenset[str] = frozenset()

@@ -29,7 +29,7 @@ def request_errors(operation: Operation, body: Mapping[str, Any], *, by_catalogu
     :param body: the request's fields as KIE names them.
     :param by_catalogue: False: only the fields without which no request of the operation is one.
     """
-    missing = [name for name in operation.required if body.get(name) in (None, "")]
+    missing = operation.missing(body)
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
     return list(_by_catalogue(operation, body)) if by_catalogue else []

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-LIMITS: Mapping[str, tuple[int, int]] = {"V4": (3000, 200)} | dict.fromkeys(
-    ("V4_5", "V4_5PLUS", "V4_5ALL", "V5", "V5_5"), (5000, 1000)
-)
+DISCONTINUED = frozenset({"V4", "V4_5", "V4_5PLUS", "V4_5ALL", "V5", "V5_5"})
+"""KIE's pages call them so since September 2026, and still list them; V5_5 was measured to work that month."""
+CURRENT = ("V6", "V6_MINI", "V6_WILD")
+LIMITS: Mapping[str, tuple[int, int]] = dict.fromkeys((*CURRENT, *sorted(DISCONTINUED, reverse=True)), (5000, 1000)) | {
+    "V4": (3000, 200)
+}
 """Characters of a custom prompt (the lyrics) and of the style by model; a model that is not listed is left to KIE."""
 SIMPLE_PROMPT = 3000
 """Characters of a prompt without custom mode; pages of spring 2026 had 500, those of August have 3000."""
@@ -18,11 +21,11 @@ MODELS = tuple(LIMITS)
 def music_request_errors(body: Mapping[str, Any]) -> list[str]:
     """Return a sentence for everything that KIE would refuse; an empty list if nothing is known to be wrong.
 
-    :param body: the request's fields as KIE names them.
+    :param body: the request's fields under their one name; the form that is used fills in a model.
     """
     model, prompt = str(body.get("model") or ""), str(body.get("prompt") or "")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
-    problems = [] if model else ["No model is named, such as V5."]
+    problems = []
     if not prompt.strip() and not (custom and instrumental):
         problems.append("The prompt is empty: say what the song is about (in custom mode: give the lyrics).")
     if custom:

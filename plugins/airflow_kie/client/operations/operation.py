@@ -6,8 +6,9 @@ ids and results are, what a state word and a code mean, and whether KIE makes th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -26,6 +27,20 @@ class Host(StrEnum):
 
     API = "api"
     UPLOAD = "upload"
+
+
+class Form(StrEnum):
+    """KIE's two ways of being asked for the same thing."""
+
+    DEDICATED = "dedicated"
+    """An endpoint of its own for each operation (docs.kie.ai old-model)."""
+    UNIFIED = "unified"
+    """``jobs/createTask`` with a model, such as ``ai-music-api/generate``."""
+
+    @property
+    def other(self) -> Form:
+        """The other one."""
+        return Form.UNIFIED if self is Form.DEDICATED else Form.DEDICATED
 
 
 class State(StrEnum):
@@ -95,15 +110,41 @@ class Parent:
 
     :param field: field of the request with its id, or with the id of one of its tracks.
     :param operation: name of the operation that made it.
+    :param readable: the field holds the id of a task, which can be read, and not that of a track.
     """
 
     field: str
     operation: str
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """What KIE asks of a request besides its required fields: one of some, for which the prompt can be taken.
+
+    :param one_of: the fields.
+    :param prompt_as: the field that the prompt is repeated in where none of them is given, by ``customMode``.
+    :param longest: characters that it takes.
+    """
+
+    one_of: tuple[str, ...]
+    prompt_as: Mapping[bool, str]
+    longest: int
+
+    def met(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields with what is missing of the minimum."""
+        prompt = fields.get("prompt")
+        if not prompt or any(fields.get(name) for name in self.one_of):
+            return dict(fields)
+        return {**fields, self.prompt_as[fields.get("customMode") is True]: str(prompt)[: self.longest]}
 
 
 @dataclass(frozen=True)
 class TaskOperation:
     """An operation that makes a task: create → details → callback. Paths into answers are JMESPath (`json_path`).
+
+    A row says how KIE is asked in one form. Of an operation that can be asked for in both, the row of the dedicated
+    form holds that of the unified one; requests, digests and records name the fields as the dedicated form does.
 
     :param name: our name, fixed: it is stored (``suno.cover``).
     :param title: KIE's name.
@@ -115,6 +156,16 @@ class TaskOperation:
         address among them counts by its digest without query: a signed upload URL is a credential and not an id.
     :param by_request: the other fields of a request tell it from others too, such as what a video is extended with.
     :param required: fields that KIE refuses to do without.
+    :param form: the form that the row is for.
+    :param unified: the same operation in the unified form; None where there is one form, or where the form is known.
+    :param both_forms: it can be asked for in both: a field's name is the same in either spelling.
+    :param default: the form in which it is asked for, unless what it is made from or the connection says another.
+    :param model: of the unified form: the model; the fields are its ``input``, in snake_case.
+    :param reads: models whose tasks are read as this operation's; empty: the own one.
+    :param unsent: fields that this form does not have.
+    :param defaults: fields that are sent unless the request has them.
+    :param minimum: what else this form asks of a request.
+    :param discontinued: versions that KIE's pages call discontinued.
     :param callback_field: spelling of the callback URL's field.
     :param id_path: where an answer names the task.
     :param state_path: where details say how the task is.
@@ -145,6 +196,16 @@ class TaskOperation:
     once_per: tuple[str, ...] = ()
     by_request: bool = False
     required: tuple[str, ...] = ()
+    form: Form = Form.DEDICATED
+    unified: TaskOperation | None = field(default=None, repr=False)
+    both_forms: bool = False
+    default: Form = Form.DEDICATED
+    model: str = ""
+    reads: frozenset[str] = frozenset()
+    unsent: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    minimum: Minimum | None = None
+    discontinued: frozenset[str] = frozenset()
     callback_field: str = "callBackUrl"
     id_path: str = "taskId || task_id"
     state_path: str = "successFlag"
@@ -169,12 +230,58 @@ class TaskOperation:
         """The operation without its family: ``cover``."""
         return self.name.rpartition(".")[2]
 
+    def in_form(self, form: str) -> TaskOperation:
+        """Return the row of one form; this one if it has no other, or if no form is named."""
+        if self.unified is None or not form:
+            return self
+        return self.unified if form == Form.UNIFIED else replace(self, unified=None)
+
+    def readings(self, api: str = "") -> tuple[TaskOperation, ...]:
+        """Return the rows by which a task may be read: several while its form is unknown.
+
+        :param api: the form that the connection names; empty: none.
+        """
+        if self.unified is None or api:
+            return (self.in_form(api),)
+        return self.in_form(self.default), self.in_form(self.default.other)
+
+    def named(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's fields under their one name, whichever form's spelling they came in; nulls are left out.
+
+        :param body: the request's fields as KIE names them in either form.
+        """
+        fields = {key: value for key, value in body.items() if value is not None}
+        return {camel_case(key): value for key, value in fields.items()} if self.both_forms else fields
+
+    def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's fields as this form sends them, still under their one name."""
+        fields = {**self.defaults, **self.named(body)}
+        fields = self.minimum.met(fields) if self.minimum else fields
+        return {name: value for name, value in fields.items() if name not in self.unsent}
+
+    def missing(self, body: Mapping[str, Any]) -> list[str]:
+        """Return the required fields that a request lacks in its form, or in the one in which it is usually sent."""
+        row = self.in_form(self.default)
+        fields = row.fields(body)
+        return [name for name in row.required if fields.get(name) in (None, "")]
+
     def source_in(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a request is made from, as it may be stored and shown.
 
         :param body: the request's fields as KIE names them.
         """
-        return {name: storable(body[name]) for name in self.once_per if body.get(name) not in (None, "")}
+        fields = self.named(body)
+        return {name: storable(fields[name]) for name in self.once_per if fields.get(name) not in (None, "")}
+
+
+def camel_case(name: str) -> str:
+    """Return a field's name as the dedicated form spells it: ``task_id`` is ``taskId``."""
+    return re.sub("_([a-z0-9])", lambda found: found.group(1).upper(), name)
+
+
+def snake_case(name: str) -> str:
+    """Return a field's name as the unified form spells it."""
+    return re.sub("(?<!^)([A-Z])", r"_\1", name).lower()
 
 
 @dataclass(frozen=True)
@@ -199,6 +306,10 @@ class CallOperation:
     method: str = "POST"
     host: Host = Host.API
     file_field: str | None = None
+
+    def missing(self, body: Mapping[str, Any]) -> list[str]:
+        """Return the required fields that a request lacks."""
+        return [name for name in self.required if body.get(name) in (None, "")]
 
 
 Operation = TaskOperation | CallOperation

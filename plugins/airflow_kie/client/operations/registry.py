@@ -6,13 +6,25 @@ Sensor, trigger, operator and callback receiver read these rows and have no KIE 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from airflow_kie.client.operations import account, images, market, runway, suno, suno_answers, suno_music, veo
+from airflow_kie.client.operations import (
+    account,
+    images,
+    market,
+    runway,
+    suno,
+    suno_answers,
+    suno_music,
+    suno_tracks,
+    veo,
+    voice,
+)
 from airflow_kie.client.operations.operation import Operation, TaskOperation
 
-_FAMILIES = (suno, suno_music, suno_answers, market, veo, runway, images, account)
+_FAMILIES = (suno, suno_tracks, suno_music, suno_answers, voice, market, veo, runway, images, account)
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)}
@@ -20,14 +32,16 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
 """Every operation by name."""
 
 
-def task_kind(name: str) -> TaskOperation:
+@functools.cache
+def task_kind(name: str, form: str = "") -> TaskOperation:
     """Return the row of a task kind.
 
     :param name: such as ``suno.cover``.
+    :param form: the form in which its task was asked for; empty: unknown, or it does not matter.
     :raises KeyError: with the known names, when no task kind has this one.
     """
     row = OPERATIONS.get(name)
     if not isinstance(row, TaskOperation):
         known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, TaskOperation)))
         raise KeyError(f"Unknown KIE task kind {name!r}. Known: {known}.")
-    return row
+    return row.in_form(form)

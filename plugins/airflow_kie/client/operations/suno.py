@@ -1,4 +1,4 @@
-"""Suno: music, what is made of a song, lyrics and voices (docs.kie.ai suno-api)."""
+"""Suno: music, covers and lyrics, in both forms (docs.kie.ai suno-api and old-model/suno-api)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_kie.client import errors
+from airflow_kie.client.operations.music_limits import DISCONTINUED
 from airflow_kie.client.operations.operation import (
     CallOperation,
     Medium,
+    Minimum,
     Parent,
     ResultRow,
     State,
     TaskOperation,
     Timing,
 )
+from airflow_kie.client.operations.unified import in_both_forms, made
 
 
-def _states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, State]:
+def states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, State]:
     """Return the state words that all of these operations share, and an operation's own."""
     return {
         **dict.fromkeys(("PENDING", *running), State.RUNNING),
@@ -28,13 +31,32 @@ def _states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, S
     }
 
 
-_SONG = Parent("taskId", "suno.music")
-_TRACK = Parent("audioId", "suno.music")
+SONG = Parent("taskId", "suno.music")
+_TRACK = Parent("audioId", "suno.music", readable=False)
 _TRACKS = "to_array(from_json(response).sunoData)"
 _TRACK_FIELDS = """{audio_id: id, audio_url: audioUrl, image_url: imageUrl, lyrics: prompt, title: title, tags: tags,
     model: modelName, duration_seconds: duration}"""
 
-MUSIC = TaskOperation(
+_MADE_TRACKS = f"to_array({made('data')})"
+_MADE_TRACK = """{audio_id: id, audio_url: audio_url, image_url: image_url, lyrics: prompt, title: title, tags: tags,
+    model: model_name, duration_seconds: duration}"""
+SONGS: dict[str, Any] = {
+    "tracks": f"{_MADE_TRACKS}[?type(@) == 'object'].{_MADE_TRACK}",
+    "defaults": {"model": "V6"},
+    "discontinued": DISCONTINUED,
+}
+"""What the unified form of every operation that makes songs has (one recorded task of ``sounds``, 2026-09-27)."""
+_SONG_MODELS = tuple(
+    f"ai-music-api/{name}"
+    for name in (
+        *("generate", "extend", "upload-and-cover-audio", "upload-and-extend-audio", "add-instrumental", "add-vocals"),
+        *("replace-section", "mashup", "sounds", "suno-recovery-audio"),
+    )
+)
+"""Models that make songs: in the dedicated form one endpoint reads them all."""
+MADE_SONGS = ResultRow("track", f"{_MADE_TRACKS}[].audio_url", Medium.AUDIO)
+
+_MUSIC = TaskOperation(
     name="suno.music",
     title="Generate Music",
     page="suno-api/generate-music",
@@ -42,22 +64,41 @@ MUSIC = TaskOperation(
     details="/api/v1/generate/record-info",
     required=("customMode", "instrumental", "model"),  # a custom instrumental has no prompt
     state_path="status",
-    states=_states("GENERATE_AUDIO_FAILED", "SENSITIVE_WORD_ERROR", running=("TEXT_SUCCESS", "FIRST_SUCCESS")),
+    states=states("GENERATE_AUDIO_FAILED", "SENSITIVE_WORD_ERROR", running=("TEXT_SUCCESS", "FIRST_SUCCESS")),
     results=(ResultRow("track", f"{_TRACKS}[].audioUrl", Medium.AUDIO),),
     shape_known=True,
     tracks=f"{_TRACKS}[?type(@) == 'object'].{_TRACK_FIELDS}",
     running_errors=True,
     details_errors={400: errors.KieContentRejected, 413: errors.KieContentRejected},
+    # V5_5 is the newest that was measured in this form (September 2026).
+    defaults={"model": "V5_5", "customMode": False, "instrumental": False},
+    discontinued=DISCONTINUED,
     timing=Timing(first_read=20, typical=120),
 )
+MUSIC = in_both_forms(
+    _MUSIC,
+    "ai-music-api/generate",
+    MADE_SONGS,
+    also_reads=_SONG_MODELS,
+    **SONGS
+    | {
+        "defaults": {**_MUSIC.defaults, **SONGS["defaults"]},
+        # A prompt alone is too little by the wording of the schema; nobody has seen whether KIE minds.
+        "minimum": Minimum(
+            one_of=("style", "lyrics", "negativeTags", "imageUrls", "videoUrls", "audioUrls"),
+            prompt_as={True: "lyrics", False: "style"},
+            longest=1000,
+        ),
+    },
+)
 
-COVER = TaskOperation(
+_COVER = TaskOperation(
     name="suno.cover",
     title="Generate Music Cover",
     page="suno-api/cover-suno",
     create="/api/v1/suno/cover/generate",
     details="/api/v1/suno/cover/record-info",
-    parent=_SONG,
+    parent=SONG,
     once_per=("taskId",),
     required=("taskId",),
     # Here 2 is "generating", unlike MIDI and Veo. The page's schema names the numbers and its prose the words.
@@ -66,7 +107,7 @@ COVER = TaskOperation(
         1: State.SUCCEEDED,
         2: State.RUNNING,
         3: State.FAILED,
-        **_states("GENERATE_COVER_FAILED"),
+        **states("GENERATE_COVER_FAILED"),
     },
     results=(ResultRow("cover", "to_array(response.images)[]", Medium.IMAGE),),
     shape_known=True,
@@ -75,24 +116,53 @@ COVER = TaskOperation(
     duplicate_codes=frozenset({400, 409}),
     timing=Timing(first_read=8, typical=45, timeout=20 * 60),
 )
+COVER = in_both_forms(
+    _COVER,
+    "ai-music-api/cover-generate",
+    # Nobody has recorded one: the first is by analogy with music videos, the others are what clients read.
+    ResultRow("cover", f"to_array({made('resultUrls', 'images', 'data.images', 'data[].image_url')})[]", Medium.IMAGE),
+)
 
 
-def _music_from(name: str, title: str, page: str, *required: str, once_per: str, **more: Any) -> TaskOperation:
-    """Return the row of an operation that makes music of something, and is read where music is read."""
-    return replace(
-        MUSIC,
+def _music_from(
+    name: str, title: str, page: str, *required: str, model: str, once_per: str, unsent: str, **more: Any
+) -> TaskOperation:
+    """Return the row of an operation that makes music of something, and is read where music is read.
+
+    :param model: its model in the unified form, without the family.
+    :param unsent: the field of the dedicated form that the unified one no longer has.
+    """
+    dedicated = replace(
+        _MUSIC,
         name=f"suno.{name}",
         title=title,
         page=f"suno-api/{page}",
         create=f"/api/v1/generate/{name.replace('_', '-')}",
         once_per=(once_per,),
         required=(once_per, *required, "model"),
+        defaults={"model": _MUSIC.defaults["model"]},
         shape_known=False,
         **more,
     )
+    return in_both_forms(
+        dedicated,
+        f"ai-music-api/{model}",
+        MADE_SONGS,
+        unsent=frozenset({unsent}),
+        **SONGS,
+    )
 
 
-EXTEND = _music_from("extend", "Extend Music", "extend-music", "defaultParamFlag", once_per="audioId", parent=_TRACK)
+EXTEND = _music_from(
+    "extend",
+    "Extend Music",
+    "extend-music",
+    "defaultParamFlag",
+    model="extend",
+    once_per="audioId",
+    unsent="defaultParamFlag",
+    parent=_TRACK,
+)
 UPLOAD_COVER = _music_from(
     "upload_cover",
     "Upload And Cover Audio",
@@ -100,91 +170,22 @@ UPLOAD_COVER = _music_from(
     "prompt",
     "customMode",
     "instrumental",
+    model="upload-and-cover-audio",
     once_per="uploadUrl",
+    unsent="customMode",
 )
 UPLOAD_EXTEND = _music_from(
-    "upload_extend", "Upload And Extend Audio", "upload-and-extend-audio", "defaultParamFlag", once_per="uploadUrl"
+    "upload_extend",
+    "Upload And Extend Audio",
+    "upload-and-extend-audio",
+    "defaultParamFlag",
+    model="upload-and-extend-audio",
+    once_per="uploadUrl",
+    unsent="defaultParamFlag",
 )
 
 
-def _of_track(name: str, title: str, page: str, path: str, failed: str, *results: ResultRow) -> TaskOperation:
-    """Return the row of an operation on a finished track, with a state word in `successFlag`."""
-    return TaskOperation(
-        name=f"suno.{name}",
-        title=title,
-        page=f"suno-api/{page}",
-        create=f"/api/v1/{path}/generate",
-        details=f"/api/v1/{path}/record-info",
-        parent=_SONG,
-        once_per=("taskId", "audioId"),
-        required=("taskId", "audioId"),
-        states=_states(failed),
-        results=results,
-    )
-
-
-_STEMS = {
-    "vocals": "vocal",
-    "instrumental": "instrumental",
-    "backing_vocals": "backingVocals",
-    "drums": "drums",
-    "bass": "bass",
-    "guitar": "guitar",
-    "piano": "piano",
-    "keyboard": "keyboard",
-    "percussion": "percussion",
-    "strings": "strings",
-    "synth": "synth",
-    "fx": "fx",
-    "brass": "brass",
-    "woodwinds": "woodwinds",
-}
-"""Role of a stem → its field, without "Url"."""
-WAV = replace(
-    _of_track(
-        "wav",
-        "Convert to WAV",
-        "convert-to-wav",
-        "wav",
-        "GENERATE_WAV_FAILED",
-        ResultRow("wav", "response.audioWavUrl", Medium.AUDIO),
-    ),
-    duplicate_codes=frozenset({409}),
-)
-STEMS = replace(
-    _of_track(
-        "stems",
-        "Vocal and Instrument Separation",
-        "separate-vocals",
-        "vocal-removal",
-        "GENERATE_AUDIO_FAILED",
-        *(ResultRow(role, f"response.{field}Url", Medium.AUDIO, required=False) for role, field in _STEMS.items()),
-        ResultRow("stem", "links(response)", Medium.AUDIO, required=False),  # one that KIE has added since
-    ),
-    inputs="response.originUrl",
-    once_per=("taskId", "audioId", "type"),  # stems of another type are another task
-)
-VIDEO = _of_track(
-    "video",
-    "Create Music Video",
-    "create-music-video",
-    "mp4",
-    "GENERATE_MP4_FAILED",
-    ResultRow("video", "response.videoUrl", Medium.VIDEO),
-)
-MIDI = TaskOperation(
-    name="suno.midi",
-    title="Generate MIDI",
-    page="suno-api/generate-midi",
-    create="/api/v1/midi/generate",
-    details="/api/v1/midi/record-info",
-    parent=Parent("taskId", "suno.stems"),
-    once_per=("taskId",),
-    required=("taskId",),
-    states={0: State.RUNNING, 1: State.SUCCEEDED, 2: State.FAILED, 3: State.FAILED},  # 2: could not be created
-    results=(ResultRow("midi", "[midiData.instruments]", Medium.JSON, inline=True),),
-)
-LYRICS = TaskOperation(
+_LYRICS = TaskOperation(
     name="suno.lyrics",
     title="Generate Lyrics",
     page="suno-api/generate-lyrics",
@@ -192,7 +193,7 @@ LYRICS = TaskOperation(
     details="/api/v1/lyrics/record-info",
     required=("prompt",),
     state_path="status",
-    states=_states("GENERATE_LYRICS_FAILED", "SENSITIVE_WORD_ERROR"),
+    states=states("GENERATE_LYRICS_FAILED", "SENSITIVE_WORD_ERROR"),
     results=(ResultRow("lyrics", "to_array(response.data)[].text", Medium.TEXT, inline=True),),
     create_errors={  # this page has a code list of its own: 405 and 430 are the rate limit, 429 is an empty account
         405: errors.KieRateLimited,
@@ -202,29 +203,10 @@ LYRICS = TaskOperation(
     },
     timing=Timing(first_read=5, typical=20, timeout=10 * 60),
 )
-VOICE = TaskOperation(
-    name="voice.generate",
-    title="Generate Voice",
-    page="suno-api/voice-generate",
-    create="/api/v1/voice/generate",
-    details="/api/v1/voice/record-info",
-    parent=Parent("taskId", "voice.validate"),
-    once_per=("taskId",),
-    required=("taskId", "verifyUrl"),
-    state_path="status",
-    states=_states(),
-    results=(ResultRow("voice_id", "[voiceId, response.voiceId]", Medium.TEXT, inline=True),),
-)
-VOICE_AGAIN = replace(
-    VOICE,
-    name="voice.regenerate",
-    title="Regenerate Voice Validation Phrase",
-    page="suno-api/voice-regenerate",
-    create="/api/v1/voice/regenerate",
-    details="/api/v1/voice/validate-info",
-    required=("taskId",),
-    results=(ResultRow("phrase", "validateInfo", Medium.TEXT, inline=True),),
-    callback_field="calBackUrl",  # KIE's own spelling on this page
+LYRICS = in_both_forms(
+    _LYRICS,
+    "ai-music-api/generate-lyrics",
+    ResultRow("lyrics", f"to_array({made('resultObject.lyricsData')})[].text", Medium.TEXT, inline=True),
 )
 STYLE = CallOperation(
     "style", "Boost Music Style", "suno-api/boost-music-style", "/api/v1/style/generate", required=("content",)

@@ -1,26 +1,33 @@
-"""Suno's other ways to make music of something, and what prepares a voice (docs.kie.ai suno-api), dedicated form."""
+"""Suno's other ways to make music of something, and what prepares a voice (docs.kie.ai suno-api).
+
+What makes songs can be asked for in both forms, the others in the dedicated one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from airflow_kie.client.operations.operation import Medium, Parent, ResultRow, State, TaskOperation, Timing
-from airflow_kie.client.operations.suno import MUSIC
+from airflow_kie.client.operations.operation import Form, Medium, Parent, ResultRow, State, TaskOperation, Timing
+from airflow_kie.client.operations.suno import MADE_SONGS, MUSIC, SONGS
+from airflow_kie.client.operations.unified import in_both_forms
 
 
 def _music(name: str, title: str, *required: str, **more: Any) -> TaskOperation:
     """Return the row of an operation that makes songs, and is read where songs are read."""
-    return replace(
-        MUSIC,
+    dedicated = replace(
+        MUSIC.in_form(Form.DEDICATED),
         name=f"suno.{name}",
         title=title,
         page=f"suno-api/{name.replace('_', '-')}",
         create=f"/api/v1/generate/{name.replace('_', '-')}",
         required=required,
+        defaults={},
         shape_known=False,
         **more,
     )
+    model = f"ai-music-api/{name.replace('_', '-')}"
+    return in_both_forms(dedicated, model, MADE_SONGS, **SONGS, unsent=frozenset({"customMode"}))
 
 
 ADD_INSTRUMENTAL = _music("add_instrumental", "Add Instrumental to Music", "uploadUrl", "title", "negativeTags", "tags")

@@ -1,0 +1,122 @@
+"""The same operation in KIE's two forms: how a task is asked for, and read where its form is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_kie.client.account import KieAccount
+from airflow_kie.client.answers.decode import Created, DetailsAnswer, Invisible, Read, Unreadable
+from airflow_kie.client.api import Kie
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.operations.operation import Form, camel_case, snake_case
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.requests import create_request
+from airflow_kie.lifecycle.identity import request_digest
+from kie_simulator.server import SimulatorServer
+
+FORMS = [Form.DEDICATED, Form.UNIFIED]
+
+
+@pytest.fixture
+def simulator() -> Iterator[SimulatorServer]:
+    with SimulatorServer(music_seconds=0, cover_seconds=0) as server:
+        yield server
+
+
+@pytest.fixture
+def kie_of(simulator: SimulatorServer) -> Iterator[Callable[..., Kie]]:
+    transports: list[KieTransport] = []
+
+    def kie(api: str = "") -> Kie:
+        transports.append(KieTransport(KieAccount(simulator.api_key, api_url=simulator.url, api=api)))
+        return Kie(transports[-1])
+
+    yield kie
+    for transport in transports:
+        transport.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_task_is_made_and_read_in_either_form(form: Form, kie_of: Callable[..., Kie]) -> None:
+    kie, songs, covers = kie_of(), task_kind("suno.music", form), task_kind("suno.cover", form)
+    song = kie.create(songs, {"prompt": "rain"}, {}, "")
+    assert isinstance(song, Created)
+    details = kie.details(songs, song.task_id)
+    assert isinstance(details, Read)
+    assert (details.details.form, details.details.complete, len(details.details.tracks)) == (form, True, 2)
+    cover = kie.create(covers, {"taskId": song.task_id}, {"taskId": song.task_id}, "")
+    assert isinstance(cover, Created)
+    read = kie.details(covers, cover.task_id)
+    assert isinstance(read, Read)
+    assert (read.details.parent_id, len(read.details.urls), read.details.complete) == (song.task_id, 2, True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_id_of_unknown_form_is_read_in_both(
+    form: Form, simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    task_id = simulator.control.make_music("Rain", form=form)[0].task_id
+    found = kie_of().details(task_kind("suno.music"), task_id)
+    assert isinstance(found, Read)
+    assert found.details.form is form
+
+
+def test_only_both_forms_together_say_that_a_task_is_unknown(
+    simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    music = task_kind("suno.music")
+    assert kie_of().details(music, "0" * 32) == Invisible()
+    for form in FORMS:
+        simulator.control.add_fault("details", "code", code=404, path=music.in_form(form).details, times=1)
+        assert isinstance(kie_of().details(music, "0" * 32), Unreadable)
+
+
+def test_the_connection_can_name_the_one_form_that_is_asked(
+    simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    task_id = simulator.control.make_music("Rain", form="unified")[0].task_id
+    answers: dict[str, DetailsAnswer] = {
+        api: kie_of(api).details(task_kind("suno.music"), task_id) for api in map(str, FORMS)
+    }
+    assert isinstance(answers["unified"], Read)
+    assert answers["dedicated"] == Invisible()
+    with pytest.raises(KieConnectionInvalid, match="'old'; it takes dedicated or unified"):
+        kie_of("old")
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ({"prompt": "rain"}, {"style": "rain"}),
+        ({"prompt": "r" * 3000}, {"style": "r" * 1000}),
+        ({"prompt": "la la", "customMode": True, "title": "Rain"}, {"lyrics": "la la"}),
+        ({"prompt": "rain", "style": "pop"}, {"style": "pop"}),
+        ({"prompt": "rain", "image_urls": ["https://a/b.png"]}, {"image_urls": ["https://a/b.png"]}),
+    ],
+)
+def test_a_prompt_alone_is_sent_so_that_the_unified_form_takes_it(body: dict[str, Any], sent: dict[str, Any]) -> None:
+    request = create_request(task_kind("suno.music", Form.UNIFIED), body, "")
+    given = dict(request.json or {})["input"]
+    defaults = {"model": "V6", "custom_mode": body.get("customMode", False), "instrumental": False}
+    assert given == defaults | {snake_case(name): value for name, value in body.items()} | sent
+
+
+def test_a_request_goes_by_the_same_digest_in_either_form_s_spelling() -> None:
+    asked = {"dag": "d", "run": "r", "task": "t"}
+    for name, body in {
+        "suno.music": {"prompt": "rain", "customMode": False, "negativeTags": "metal"},
+        "suno.cover": {"taskId": "t-1"},
+        "suno.stems": {"taskId": "t-1", "audioId": "a-1", "type": "split_stem"},
+    }.items():
+        unified = {snake_case(field): value for field, value in body.items()}
+        assert unified != body
+        digests = {
+            request_digest(task_kind(name, form), fields, asked)
+            for form in ("", *FORMS)
+            for fields in (body, unified, {camel_case(field): value for field, value in unified.items()})
+        }
+        assert len(digests) == 1
