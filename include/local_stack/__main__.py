@@ -32,6 +32,7 @@ COMMANDS = {
     "bench": Command("measure songs by ours and by stock operators, and empty tasks, on one Airflow", "bench"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
     "docs": Command("build the documentation's site, to be read from disk", "docs"),
+    "release": Command("with --dry-run: make and check everything that a release needs, publish nothing", "release"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),
     "test": Command("lint, types and tests, or the parts of them that you name", "checks"),
 }
