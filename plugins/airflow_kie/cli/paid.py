@@ -27,7 +27,7 @@ def doubts(args: Namespace) -> int:
             count += 1
             at = datetime.fromtimestamp(doubt.intent.at, tz=UTC)
             owner = ", ".join(f"{name} {value}" for name, value in sorted(doubt.intent.owner.items()))
-            say(f"{request}, attempt {doubt.number}, sent {at.isoformat(timespec='seconds')} ({owner})")
+            say(f"{request}, attempt {doubt.number}, sent {at.isoformat(timespec='seconds')} ({owner}){doubt.hint}")
     if not count:
         say("No request is in doubt.")
     return 0

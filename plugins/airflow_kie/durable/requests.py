@@ -109,4 +109,4 @@ def paid_request(
     opened = functools.cache(lambda: ledger_of(context, hook))
     sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened)
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(opened, request, sender.new_intent, sender.adopted), sender
+    return PaidRequest(opened, request, sender.new_intent, sender.adopted, sender.balance), sender

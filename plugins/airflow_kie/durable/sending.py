@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cachetools import TTLCache
+
 from airflow_kie import metrics
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.client.errors import KieDailyCap, KieThrottled
+from airflow_kie.client.errors import KieDailyCap, KieError, KieThrottled
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent
@@ -28,6 +32,10 @@ log = logging.getLogger(__name__)
 
 HELD = 1.0
 """Seconds: a permit that comes quicker was not held back; to open the store alone takes a part of that."""
+BALANCE_SECONDS = 10.0
+"""Seconds for which the balance that an intent names as a hint is good."""
+_balances: TTLCache[str, float | None] = TTLCache(64, BALANCE_SECONDS)
+_reading = threading.Lock()
 PERMIT_SECONDS = 5.0
 """Seconds that a worker is held for the limiter where one request is sent."""
 
@@ -53,6 +61,7 @@ class Sender:
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
+    _balance: float | None = field(default=None, init=False)
 
     def new_intent(self, now: float, form: str = "") -> Intent:
         """Return what the ledger says of the request before it is sent.
@@ -67,11 +76,21 @@ class Sender:
             owner=_owner(self.ti),
             form=form or self.hook.account.api or self.kind.default.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
+            balance=self._balance,
         )
+
+    def balance(self) -> float | None:
+        """Return the account's credits, of a request that costs some; None where they cannot be read now."""
+        if self.kind.free:
+            return None
+        with contextlib.suppress(KieError):
+            return self.hook.credits()
+        return None
 
     def permit(self) -> None:
         """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most."""
         self.hook.spending_switch.check()
+        self._balance = _recent(self.hook.account.name, self.balance)
         asked_at = time.monotonic()
         limiter = self.hook.limiter()
         permit = limiter.acquire(self.permit_seconds)
@@ -142,6 +161,14 @@ class Sender:
         map_index = ti.map_index if ti.map_index is not None else -1
         request = f"{self.open_ledger().store.kind}/{record.kind}/{record.digest}/{record.number}"
         return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request, self.wakes))
+
+
+def _recent(account: str, balance: Callable[[], float | None]) -> float | None:
+    """Return what an account has, as this process has read it within the last seconds: a list reads it now and then."""
+    with _reading:
+        if account not in _balances:
+            _balances[account] = balance()
+        return _balances[account]
 
 
 def _owner(ti: Any) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Intent:
     :param owner: DAG, run, task, map index and user, as far as they are known.
     :param form: the form in which KIE is asked.
     :param key: fingerprint of the API key, for messages.
+    :param balance: credits of the account shortly before it is sent, of a request that costs some; a hint in a doubt.
     :param labels: people's own names.
     """
 
@@ -60,6 +61,7 @@ class Intent:
     owner: Mapping[str, Any] = field(default_factory=dict)
     form: str = ""
     key: str = ""
+    balance: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -75,7 +77,7 @@ class Intent:
             intent = cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
         except (ValueError, TypeError, AttributeError):
             return cls(at=0.0, not_after=0.0)
-        times = (intent.at, intent.not_after, intent.callback_by or 0.0)
+        times = (intent.at, intent.not_after, intent.callback_by or 0.0, intent.balance or 0.0)
         readable = (
             isinstance(intent.owner, Mapping)
             and isinstance(intent.form, str)
@@ -142,11 +144,21 @@ class InDoubt:
     :param number: which attempt.
     :param intent: what was written before it.
     :param repeated: it was sent once more already because of such a doubt.
+    :param balance: credits of the account when the doubt was recorded.
     """
 
     number: int
     intent: Intent
     repeated: bool = False
+    balance: float | None = None
+
+    @property
+    def hint(self) -> str:
+        """What the balances say, as the end of a sentence; empty where one is not known."""
+        before, after = self.intent.balance, self.balance
+        if before is None or after is None:
+            return ""
+        return f"; the balance was {before:,.10g} credits before it and {after:,.10g} after it, other tasks included"
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,9 @@ class TaskDriver:
             yield Do(self.give_back)
             action = self._follow_claim(paid, record, claim)
             if isinstance(claim, InDoubt) and isinstance(action, Fail):
-                yield Do(functools.partial(paid.record_doubt, claim.number))
+                claim = replace(claim, balance=(yield Do(paid.balance)))
+                yield Do(functools.partial(paid.record_doubt, claim))
+                action = self._next(record, claim)
             return action
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
         sending = replace(

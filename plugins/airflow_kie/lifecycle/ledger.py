@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote, unquote
 
@@ -154,9 +154,10 @@ class Ledger:
         """
         return self._create(request, number, ending, known)
 
-    def record_doubt(self, request: RequestId, number: int) -> None:
+    def record_doubt(self, request: RequestId, doubt: InDoubt) -> None:
         """Record that a person has to decide about an attempt; :meth:`doubts` lists it until that is done."""
-        self.store.create(f"{DOUBTS}{request.folder}{number}", b"{}")
+        known = {"at": self.clock(), "balance": doubt.balance}
+        self.store.create(f"{DOUBTS}{request.folder}{doubt.number}", json.dumps(known).encode())
 
     def doubts(self, account: str) -> list[tuple[RequestId, InDoubt]]:
         """Return the requests of an account about which a person has to decide."""
@@ -164,7 +165,14 @@ class Ledger:
         known = dict.fromkeys(key.removeprefix(prefix).rpartition("/")[0] for key in self.store.list(prefix))
         requests = (RequestId(account, *name.split("/", 1)) for name in known)
         found = ((request, self.find(request)) for request in requests)
-        return [(request, doubt) for request, doubt in found if isinstance(doubt, InDoubt)]
+        return [(request, self._with_balance(request, doubt)) for request, doubt in found if isinstance(doubt, InDoubt)]
+
+    def _with_balance(self, request: RequestId, doubt: InDoubt) -> InDoubt:
+        try:
+            balance = json.loads(self.store.read(f"{DOUBTS}{request.folder}{doubt.number}") or b"{}")["balance"]
+        except (ValueError, KeyError, TypeError):  # it is a hint; a damaged one stops no listing
+            return doubt
+        return replace(doubt, balance=balance if isinstance(balance, int | float) else None)
 
     def adopt(self, request: RequestId, task_id: str, **known: Any) -> int:
         """Record a task that somebody else has made, or has found after its answer was lost; return its attempt.
@@ -221,12 +229,14 @@ class PaidRequest:
     :param request: which.
     :param new_intent: makes the intent that is written before it is sent.
     :param adopted: called when a task that was made before is used.
+    :param balance: returns the account's credits as a hint, None where they cannot be read now.
     """
 
     open_ledger: Callable[[], Ledger]
     request: RequestId
     new_intent: Callable[[float, str], Intent]
     adopted: Callable[[AlreadyMade], None] = lambda made: None
+    balance: Callable[[], float | None] = lambda: None
 
     @property
     def ledger(self) -> Ledger:
@@ -248,9 +258,9 @@ class PaidRequest:
         """Record a task that was made or found elsewhere; return which attempt it counts as."""
         return self.ledger.adopt(self.request, task_id)
 
-    def record_doubt(self, number: int) -> None:
+    def record_doubt(self, doubt: InDoubt) -> None:
         """Record that a person has to decide about an attempt."""
-        self.ledger.record_doubt(self.request, number)
+        self.ledger.record_doubt(self.request, doubt)
 
     def record_task(self, number: int, task_id: str) -> None:
         """Record the task that KIE has named in its answer."""

@@ -157,13 +157,14 @@ class _Transition:
             case FailedTooOften(task_ids):
                 reason = f"{len(task_ids)} tasks failed: {', '.join(task_ids)}"
                 return self.fail(errors.KieFailedForGood(reason), replace(self.record, failed_ids=task_ids))
-            case InDoubt(number, intent, repeated):
+            case InDoubt(number, intent, repeated) as doubt:
                 if self.kind.free and not repeated:
                     return Send(self.record, repeated=number)
                 who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
                 request = f"request {self.kind.name}/{self.record.digest}, attempt {number}"
                 free = "It costs nothing, and was sent twice already" if self.kind.free else None
-                return self.fail(errors.KieCreateInDoubt(f"{request}{f' ({who})' if who else ''}", paid=free))
+                words = f"{request}{f' ({who})' if who else ''}{doubt.hint}"
+                return self.fail(errors.KieCreateInDoubt(words, paid=free))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:

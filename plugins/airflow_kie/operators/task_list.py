@@ -184,7 +184,7 @@ class TaskList:
         sender = Sender(self.hook, self.kind, request.body, self.ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
         paid = RequestId(self.hook.account.spending_name, self.kind.name, request.digest)
         return TaskDriver(
-            paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted),
+            paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted, sender.balance),
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
