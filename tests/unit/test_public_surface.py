@@ -19,6 +19,9 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
         TASK | {"operation", "request", "requests", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"},
         {"kie_conn_id", "adopt_task_id", "idempotency_key", "force_new", "request", "requests", "to"},
     ),
+    "airflow_kie.operators.call.KieCallOperator": (
+        {"operation", "request", "kie_conn_id", "check_fields"}, {"request", "kie_conn_id"},
+    ),
     "airflow_kie.operators.suno.KieGenerateMusicOperator": (
         TASK | {"prompt", "model", "custom_mode", "instrumental", "style", "title", "negative_tags", "vocal_gender",
                 "extra_fields"},

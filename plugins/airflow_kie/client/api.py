@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import (
@@ -77,7 +77,10 @@ class Kie:
         return of_all_forms(answers)
 
     def call(
-        self, call: CallOperation, body: Mapping[str, Any] | None = None, file: tuple[str, bytes] | None = None
+        self,
+        call: CallOperation,
+        body: Mapping[str, Any] | None = None,
+        file: tuple[str, bytes | BinaryIO] | None = None,
     ) -> Any:
         """Return the `data` of an operation that answers at once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
@@ -29,7 +29,7 @@ class Request:
     host: Host = Host.API
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     json: Mapping[str, Any] | None = field(default=None, repr=False)
-    files: Mapping[str, tuple[str, bytes]] | None = field(default=None, repr=False)
+    files: Mapping[str, tuple[str, bytes | BinaryIO]] | None = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
@@ -59,7 +59,7 @@ def details_request(kind: TaskOperation, task_id: str) -> Request:
 
 
 def call_request(
-    call: CallOperation, body: Mapping[str, Any] | None = None, file: tuple[str, bytes] | None = None
+    call: CallOperation, body: Mapping[str, Any] | None = None, file: tuple[str, bytes | BinaryIO] | None = None
 ) -> Request:
     """Return the request of an operation that answers at once.
 

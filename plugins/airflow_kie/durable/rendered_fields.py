@@ -1,18 +1,27 @@
-"""Rendered fields of an operator hold what the user has given, signed URLs among it: they are hidden in logs."""
+"""Rendered fields of an operator hold what the user has given: only the DAG file's own texts are templates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from airflow_kie._airflow_private.mapped import data_of
 from airflow_kie.client.redact import secrets_in
 
 
 class HidesCredentials:
-    """A base of operators, before Airflow's own: hides the credentials in the URLs of rendered fields."""
+    """A base of operators, before Airflow's own: hides the credentials in the URLs of rendered fields.
+
+    What an XCom gives to a mapped task is data, also where Airflow would render it.
+    """
 
     def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Any,
+        jinja_env: Any,
+        seen_oids: set[int],
     ) -> None:
         """Render the fields, then hide the credentials in their URLs from logs and from the rendered fields.
 
@@ -21,7 +30,15 @@ class HidesCredentials:
         """
         from airflow.sdk.log import mask_secret
 
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)  # type: ignore[misc]
+        seen_oids.update(map(id, data_of(parent, _map_index(context), template_fields)))
+        super()._do_render_template_fields(  # type: ignore[misc]
+            parent, template_fields, context, jinja_env, seen_oids
+        )
         for name in template_fields:
             for secret in secrets_in(getattr(parent, name, None)):
                 mask_secret(secret)
+
+
+def _map_index(context: Any) -> int:
+    index = getattr(context.get("ti"), "map_index", None)
+    return -1 if index is None else int(index)

@@ -11,9 +11,9 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address
-from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
 from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airflow_kie import settings
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.hooks.tasks import ENDED_SECONDS
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 
@@ -25,10 +24,6 @@ log = logging.getLogger(__name__)
 
 BACKSTOP = timedelta(seconds=60)
 """How much longer than our own deadline Airflow lets the trigger live, so that the event with the reason wins."""
-
-
-_DETAILS_SECONDS = 150.0
-"""Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 
 
 class WaitMode(StrEnum):
@@ -83,12 +78,7 @@ def read_ended(hook: KieHook, operation: str, task_id: str, source: Mapping[str,
     :param source: what it must be made from; a task of another parent is refused.
     :raises KieError: when it has failed, or has not ended.
     """
-    driver = TaskDriver(deadline=time.time() + _DETAILS_SECONDS, rules=settings.rules())
-    record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=hook.kie_conn_id)
-    read = driver.follow(record, hook.get_conn(), lambda _, until: time.sleep(max(0.0, until - time.time())))
-    if read.details is None:
-        raise AssertionError("A task that is followed to its end has details.")
-    return read.details
+    return hook.wait(operation, task_id, wait_timeout=ENDED_SECONDS, source=source)
 
 
 def defer_list(

@@ -16,13 +16,12 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
-from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.spending_switch import SpendingSwitch
+from airflow_kie.hooks.tasks import TaskMethods
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_kie.client.answers.decode import DetailsAnswer
     from airflow_kie.client.api import Kie, KieAsync
     from airflow_kie.client.rate_limiter.limiter import CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
@@ -38,7 +37,7 @@ _LOCAL_EXECUTORS = frozenset(_LOCAL) | {
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class KieHook(BaseHook):
+class KieHook(TaskMethods, BaseHook):
     """Talks to KIE with the account of an Airflow connection of type ``kie``.
 
     The connection is read when it is first needed, not when the hook is made.
@@ -106,22 +105,6 @@ class KieHook(BaseHook):
             yield
         except AirflowNotFoundException as error:
             raise KieConnectionInvalid(f"Connection {self.kie_conn_id} does not exist") from error
-
-    def details(self, kind: str, task_id: str) -> DetailsAnswer:
-        """Read a task once.
-
-        :param kind: the operation, such as ``suno.cover``.
-        :param task_id: KIE's id.
-        """
-        return self.get_conn().details(task_kind(kind), task_id)
-
-    def credits(self) -> float:
-        """Return the account's balance in credits; asking is free."""
-        return self.get_conn().credits()
-
-    def download_url(self, url: str) -> str:
-        """Return a fresh link to a result file, valid for 20 minutes; asking is free."""
-        return self.get_conn().download_url(url)
 
     def limiter(self) -> CreateLimiter:
         """Return the limiter of the account's new tasks, shared by all its processes."""

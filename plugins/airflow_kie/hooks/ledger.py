@@ -75,11 +75,11 @@ def ledger_address() -> tuple[str, str]:
     return parts.netloc, f"{path}/" if path else ""
 
 
-def open_ledger(hook: KieHook, otherwise: LedgerStore) -> OpenedLedger:
+def open_ledger(hook: KieHook, otherwise: LedgerStore | None = None) -> OpenedLedger:
     """Return the ledger of an account.
 
     :param hook: the account.
-    :param otherwise: the store that is used where neither S3 nor a database can keep it.
+    :param otherwise: the store that is used where neither S3 nor a shared database can; None: this machine's own.
     :raises S3Error: when the bucket cannot be reached: nothing is sent then.
     :raises KieLimiterUnavailable: when the database cannot be used.
     """
@@ -95,6 +95,8 @@ def open_ledger(hook: KieHook, otherwise: LedgerStore) -> OpenedLedger:
     if shared:
         where = database.store.shown
         return _opened(database, where, f"requests of Airflows with another database: {why}" if bucket else "")
+    if otherwise is None:
+        return _opened(database, database.store.shown, f"requests of other machines: {why}")
     covered = "requests of other runs, and of this one once its task state is emptied"
     return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
 

@@ -29,8 +29,8 @@ from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
-from airflow_kie.operators.request_rows import Requests
-from airflow_kie.operators.task_list import run_list
+from airflow_kie.operators.lists.requests import Requests
+from airflow_kie.operators.lists.task_list import run_list
 from airflow_kie.triggers.event import Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieResultsToS3Operator(LineageMethods, BaseOperator):
+class KieResultsToS3Operator(HidesCredentials, LineageMethods, BaseOperator):
     """Archives what any KIE task has made, and returns what is in the bucket.
 
     It reads KIE's details itself. Every file is downloaded, checked by its content and uploaded byte for byte to

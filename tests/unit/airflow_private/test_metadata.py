@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import api_server, fallback, metadata, process, variables
+from airflow_kie._airflow_private import api_server, fallback, mapped, metadata, process, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (api_server, metadata, process, variables)
+ROOM = (api_server, mapped, metadata, process, variables)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",
     "airflow.sdk.types": "its types (Task SDK reference)",
     "airflow.sdk.observability": "stats: metrics of one's own, since 3.3.0 (Metrics, Custom Metrics)",
+    "airflow.sdk.bases.decorator": "DecoratedOperator and its factory (Creating Custom @task Decorators)",
     "airflow.triggers.base": "BaseTrigger (Public Interface, Triggers)",
     "airflow.sdk.log": "mask_secret (Masking sensitive data)",
     "airflow.plugins_manager": "AirflowPlugin (Plugins)",

@@ -9,7 +9,8 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
-from airflow_kie.operators import list_archive, task_list
+from airflow_kie.operators.lists import archive as list_archive
+from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer

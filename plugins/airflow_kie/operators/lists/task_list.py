@@ -17,17 +17,17 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, KieUnexpected, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.sending import Sender
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.many import READS, Gated, each, follow_one
 from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.operators.list_results import InTaskState, Item, ListResults, Status, check_all
-from airflow_kie.operators.request_rows import ListOperator, Request, RequestRows, open_requests
+from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
+from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all
 from airflow_kie.triggers.event import Outcome
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def run_list(
     with ExitStack() as stack:
         results: ListResults
         if operator.to:
-            from airflow_kie.operators.list_archive import open_archive
+            from airflow_kie.operators.lists.archive import open_archive
 
             results = open_archive(operator, hook, context)
         else:

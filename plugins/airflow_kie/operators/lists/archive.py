@@ -24,8 +24,8 @@ from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook, private_hosts
-from airflow_kie.operators.list_results import Item, Status, row_failure
-from airflow_kie.operators.request_rows import ListOperator, Request
+from airflow_kie.operators.lists.requests import ListOperator, Request
+from airflow_kie.operators.lists.results import Item, Status, row_failure
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieSomeFailed
 from airflow_kie.durable.task_state import TaskStateStore
-from airflow_kie.operators.request_rows import Request
+from airflow_kie.operators.lists.requests import Request
 
 _STORE_KEY = "items"
 

@@ -173,7 +173,8 @@ def _recent(account: str, balance: Callable[[], float | None]) -> float | None:
 
 def _owner(ti: Any) -> dict[str, Any]:
     """Return who asks, for people: DAG, run, Airflow task and map index."""
-    owner: dict[str, Any] = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+    named = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+    owner: dict[str, Any] = {name: value for name, value in named.items() if value}
     if ti.map_index is not None and ti.map_index >= 0:
         owner["map_index"] = ti.map_index
     return owner

@@ -1,0 +1,68 @@
+"""``@task.kie``: a function returns the request, and the task makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
+
+from airflow_kie.client.errors import KieInvalidRequest
+from airflow_kie.operators.task import KieTaskOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
+    """Makes the request, or the list of requests, that a function returns.
+
+    What the function returns reaches KIE letter by letter. It is called in each leg of the task, so it has no effects.
+    """
+
+    custom_operator_name = "@task.kie"
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(name for name in KieTaskOperator.template_fields if name not in ("request", "requests")),
+    )
+
+    def execute(self, context: Context) -> Any:
+        """Call the function, then do as :class:`~airflow_kie.operators.task.KieTaskOperator`."""
+        self._ask(context)
+        return KieTaskOperator.execute(self, context)
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        awaited: str | None = None,
+        records: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call the function again, and go on with what its task has made."""
+        self._ask(context)
+        return super().execute_complete(context, event, awaited, records)
+
+    def _ask(self, context: Context) -> None:
+        known = {**context, **self.op_kwargs}
+        asked = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, known))
+        if isinstance(asked, Mapping):
+            self.request = asked
+        elif isinstance(asked, Sequence) and not isinstance(asked, str | bytes):
+            self.requests = asked
+        else:
+            raise KieInvalidRequest(
+                f"the function of {self.task_id} returned neither a request nor a list of them, but a "
+                f"{type(asked).__name__}; nothing was sent to KIE"
+            )
+
+
+def kie_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """Make a KIE task of the request that a function returns.
+
+    :param python_callable: the function; Airflow's context variables may be among its parameters.
+    :param kwargs: of :class:`~airflow_kie.operators.task.KieTaskOperator`, such as ``operation``.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=KieDecoratedOperator, **kwargs
+    )

@@ -1,0 +1,291 @@
+"""What KieHook offers to your own code: tasks that are paid for once, their results, calls, files for KIE."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from airflow_kie import settings
+from airflow_kie.client.answers.decode import DetailsAnswer
+from airflow_kie.client.answers.details import Result, TaskDetails
+from airflow_kie.client.catalogue.checks import request_errors
+from airflow_kie.client.errors import KieBadAnswer, KieInvalidRequest, KieUnexpected
+from airflow_kie.client.operations.account import UPLOAD_STREAM
+from airflow_kie.client.operations.operation import CallOperation
+from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.hooks.sending import Sender
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.deadline import WaitEnded
+from airflow_kie.lifecycle.driver import DriveResult, TaskDriver
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import PaidRequest
+from airflow_kie.lifecycle.record import TaskRecord
+
+if TYPE_CHECKING:
+    from airflow_kie.client.account import KieAccount
+    from airflow_kie.client.api import Kie, KieAsync
+    from airflow_kie.hooks.kie import KieHook
+
+ENDED_SECONDS = 150.0
+"""Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
+UPLOADS_LIVE = timedelta(hours=24)
+"""KIE's upload pages say three days, its newest ones 24 hours: the shorter counts."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a task where no task instance does, for the ledger.
+
+    :param task_id: the program's name.
+    """
+
+    task_id: str = "KieHook"
+    dag_id: str = ""
+    run_id: str = ""
+    map_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that KIE holds for a day.
+
+    :param url: where KIE reads it; it is a credential, so do not store or log it.
+    :param size: bytes.
+    :param expires_at: when it is to be sent again.
+    """
+
+    url: str = field(repr=False)
+    size: int
+    expires_at: datetime
+
+
+class TaskMethods:
+    """The methods of :class:`~airflow_kie.hooks.kie.KieHook` that make, read and feed tasks."""
+
+    kie_conn_id: str
+    if TYPE_CHECKING:
+
+        @property
+        def account(self) -> KieAccount: ...
+        def get_conn(self) -> Kie: ...
+        async def aget_conn(self, *, fresh: bool = False) -> KieAsync: ...
+
+    def create(
+        self, operation: str, request: Mapping[str, Any], *, idempotency_key: str, check_fields: bool = True
+    ) -> str:
+        """Make a task, or return the one that was made with the same key: it is paid for once.
+
+        :param operation: what to make, such as ``veo.generate``.
+        :param request: the request's fields as KIE names them.
+        :param idempotency_key: your own name for what is asked for. The account's every request with the same operation
+            and key means one KIE task, from wherever it is sent.
+        :param check_fields: False sends what KIE's catalogue of this version would refuse.
+        :return: KIE's task id.
+        :raises KieInvalidRequest: when KIE would refuse the request, or has refused it; nothing is paid.
+        :raises KieCreateInDoubt: when its answer was lost; ``airflow kie doubts`` lists it.
+        :raises KieError: why else none was made; its `remedy` says what helps.
+        """
+        record, driver = self.paid_task(operation, request, idempotency_key, check_fields=check_fields)
+        made = driver.follow(record, self.get_conn(), _sleep, to_the_end=False)
+        return made.record.task_id or ""
+
+    async def acreate(self, operation: str, request: Mapping[str, Any], **known: Any) -> str:
+        """Make a task in an event loop; parameters, result and errors as :meth:`create`."""
+        return await asyncio.to_thread(functools.partial(self.create, operation, request, **known))
+
+    def details(self, operation: str, task_id: str) -> DetailsAnswer:
+        """Read a task once.
+
+        :param operation: what has made it, such as ``suno.cover``.
+        :param task_id: KIE's id.
+        """
+        return self.get_conn().details(task_kind(operation), task_id)
+
+    async def adetails(self, operation: str, task_id: str) -> DetailsAnswer:
+        """Read a task once, in an event loop; see :meth:`details`."""
+        return await (await self.aget_conn()).details(task_kind(operation), task_id)
+
+    def wait(
+        self,
+        operation: str,
+        task_id: str,
+        *,
+        wait_timeout: float | None = None,
+        poll_interval: float | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> TaskDetails:
+        """Wait until a task has its results, and return its details.
+
+        :param operation: what has made it.
+        :param task_id: KIE's id.
+        :param wait_timeout: seconds; None: the operation's own.
+        :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
+        :param source: what it must be made from, such as ``{"taskId": …}``; a task of another parent is refused.
+        :raises KieWaitTimeout: when it has not ended by then.
+        :raises KieError: when it has failed: two reads agree.
+        """
+        record, driver = self._known_task(operation, task_id, wait_timeout, poll_interval, source)
+        return _details(driver.follow(record, self.get_conn(), _sleep))
+
+    async def await_details(
+        self, operation: str, task_id: str, *, wait_timeout: float | None = None, poll_interval: float | None = None
+    ) -> TaskDetails:
+        """Wait for a task in an event loop; parameters, result and errors as :meth:`wait`."""
+        record, driver = self._known_task(operation, task_id, wait_timeout, poll_interval, None)
+        try:
+            return _details(await driver.afollow(record, await self.aget_conn()))
+        except WaitEnded as late:
+            raise late.error from None
+
+    def results(self, operation: str, task_id: str) -> tuple[Result, ...]:
+        """Return what a task that has ended has made: role, position, medium, and a link or the value itself.
+
+        A link can be a credential, and KIE deletes the file after days: archive it, store no link.
+
+        :param operation: what has made it.
+        :param task_id: KIE's id.
+        :raises KieError: when it has failed, or still runs.
+        """
+        return self.wait(operation, task_id, wait_timeout=ENDED_SECONDS).results
+
+    async def aresults(self, operation: str, task_id: str) -> tuple[Result, ...]:
+        """Return what a task has made, in an event loop; see :meth:`results`."""
+        return (await self.await_details(operation, task_id, wait_timeout=ENDED_SECONDS)).results
+
+    def call(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
+        """Return the answer of an operation that answers at once, such as ``suno.timestamped_lyrics``.
+
+        Nothing keeps a call that costs credits from being paid for again when it is repeated.
+
+        :param operation: its name.
+        :param request: the request's fields as KIE names them.
+        :raises KieInvalidRequest: when the operation is not known, or a field is missing.
+        :raises KieError: whatever KIE's code means.
+        """
+        return self.get_conn().call(call_operation(operation), request)
+
+    async def acall(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
+        """Return the answer of an operation that answers at once, in an event loop; see :meth:`call`."""
+        return await asyncio.to_thread(self.call, operation, request)
+
+    def credits(self) -> float:
+        """Return the account's balance in credits; asking is free."""
+        return self.get_conn().credits()
+
+    async def acredits(self) -> float:
+        """Return the account's balance in an event loop."""
+        return await asyncio.to_thread(self.credits)
+
+    def download_url(self, url: str) -> str:
+        """Return a fresh link to a result file, valid for 20 minutes; asking is free.
+
+        :param url: KIE's link to it.
+        :raises KieInvalidRequest: when it is not a file of KIE, or no longer there.
+        """
+        return self.get_conn().download_url(url)
+
+    async def adownload_url(self, url: str) -> str:
+        """Return a fresh link to a result file, in an event loop; see :meth:`download_url`."""
+        return await asyncio.to_thread(self.download_url, url)
+
+    def upload(self, file: str | Path | BinaryIO, *, name: str = "", folder: str = "airflow") -> Upload:
+        """Give KIE a file; that is free. The same folder and name replace what was there.
+
+        :param file: its path, or an open binary file.
+        :param name: under which KIE keeps it, with its ending; empty: the path's own.
+        :param folder: KIE's folder.
+        :raises KieError: whatever KIE's code means.
+        """
+        if isinstance(file, str | Path):
+            with Path(file).open("rb") as opened:
+                return self.upload(opened, name=name or Path(file).name, folder=folder)
+        if not name:
+            raise KieInvalidRequest("the upload has no name; nothing was sent to KIE")
+        body = {"uploadPath": folder.strip("/"), "fileName": name}
+        answer = self.get_conn().call(UPLOAD_STREAM, body, (name, file))
+        url = answer.get("downloadUrl") if isinstance(answer, Mapping) else None
+        if not isinstance(url, str) or not url:
+            raise KieBadAnswer("No address of the file came back", kind=UPLOAD_STREAM.name)
+        return Upload(url, file.tell(), datetime.now(UTC) + UPLOADS_LIVE)
+
+    async def aupload(self, file: str | Path | BinaryIO, **known: Any) -> Upload:
+        """Give KIE a file, in an event loop; parameters, result and errors as :meth:`upload`."""
+        return await asyncio.to_thread(functools.partial(self.upload, file, **known))
+
+    def paid_task(
+        self,
+        operation: str,
+        request: Mapping[str, Any],
+        idempotency_key: str,
+        *,
+        timeout: float | None = None,
+        caller: Caller | None = None,
+        check_fields: bool = True,
+    ) -> tuple[TaskRecord, TaskDriver]:
+        """Return a request's record, and what carries it to its end; nothing is sent yet.
+
+        :param timeout: seconds to wait for its end; None: the operation's own.
+        :param caller: who asks.
+        :raises KieInvalidRequest: when KIE would refuse it.
+        """
+        row = task_kind(operation)
+        if not idempotency_key:
+            raise KieInvalidRequest("the request has no idempotency_key; nothing was sent to KIE")
+        if problems := request_errors(row, request, by_catalogue=check_fields):
+            raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
+        digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
+        hook = cast("KieHook", self)
+        opened = functools.cache(lambda: open_ledger(hook).ledger)
+        sender = Sender(hook, row, request, caller or Caller(), opened, wakes=False)
+        paid = RequestId(self.account.spending_name, row.name, digest)
+        record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
+        driver = TaskDriver(
+            paid=PaidRequest(opened, paid, sender.new_intent, sender.adopted),
+            create=sender.create,
+            permit=sender.permit,
+            give_back=sender.give_back,
+            deadline=time.time() + (timeout or row.timing.timeout),
+            rules=settings.rules(),
+        )
+        return record, driver
+
+    def _known_task(
+        self,
+        operation: str,
+        task_id: str,
+        timeout: float | None,
+        poll_interval: float | None,
+        source: Mapping[str, Any] | None,
+    ) -> tuple[TaskRecord, TaskDriver]:
+        ends_at = time.time() + (timeout or task_kind(operation).timing.timeout)
+        record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=self.kie_conn_id)
+        return record, TaskDriver(deadline=ends_at, rules=settings.rules(poll_interval))
+
+
+def call_operation(name: str) -> CallOperation:
+    """Return the row of an operation that answers at once.
+
+    :raises KieInvalidRequest: with the known names, when none has this one.
+    """
+    row = OPERATIONS.get(name)
+    if not isinstance(row, CallOperation):
+        known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, CallOperation)))
+        raise KieInvalidRequest(f"{name!r} is not an operation that answers at once; those are {known}")
+    return row
+
+
+def _sleep(_: TaskRecord, until: float) -> None:
+    time.sleep(max(0.0, until - time.time()))
+
+
+def _details(followed: DriveResult) -> TaskDetails:
+    if followed.details is None:
+        raise KieUnexpected("a task that was followed to its end has no details")
+    return followed.details

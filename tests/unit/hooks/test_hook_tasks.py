@@ -1,0 +1,105 @@
+"""KieHook as your own code uses it: a task is paid for once by its key, blocking or in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_kie.client.answers.decode import Read
+from airflow_kie.client.errors import KieContentRejected, KieInvalidRequest, KieWaitTimeout
+from airflow_kie.hooks.kie import KieHook
+from airflow_task import StoredFiles, close_shared_clients
+from kie_simulator.server import SimulatorServer
+
+PICTURE = {"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"}}
+
+
+def awaited(work: Awaitable[Any]) -> Any:
+    async def run() -> Any:
+        try:
+            return await work
+        finally:
+            await close_shared_clients()
+
+    return asyncio.run(run())
+
+
+def content_at(url: str) -> bytes:
+    return httpx.get(url, headers={"User-Agent": "Mozilla/5.0"}).content
+
+
+def test_the_same_key_is_one_task_for_blocking_code_and_for_an_event_loop(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    kie.control.set(task_seconds=0)
+    hook = KieHook()
+    made = hook.create("market", PICTURE, idempotency_key="fox of monday")
+    assert awaited(KieHook().acreate("market", PICTURE, idempotency_key="fox of monday")) == made
+    assert hook.create("market", PICTURE, idempotency_key="fox of tuesday") != made
+    assert len(kie.control.ledger("jobs")) == 2
+    details = hook.wait("market", made, poll_interval=0.05)
+    assert awaited(hook.await_details("market", made, poll_interval=0.05)) == details
+    (result,) = hook.results("market", made)
+    assert awaited(hook.aresults("market", made)) == (result,)
+    assert content_at(awaited(hook.adownload_url(result.url or ""))).startswith(b"\x89PNG")
+    assert isinstance(hook.details("market", made), Read) and isinstance(awaited(hook.adetails("market", made)), Read)
+    assert hook.call("credit") == awaited(hook.acall("credit")) == hook.credits() == awaited(hook.acredits())
+
+
+def test_a_wait_ends_at_its_timeout_and_a_task_that_failed_says_why(kie: SimulatorServer, archive: StoredFiles) -> None:
+    kie.control.add_fault("task", "takes", kind="jobs", seconds=1e6, times=1)
+    made = KieHook().create("market", PICTURE, idempotency_key="slow")
+    with pytest.raises(KieWaitTimeout, match=made):
+        KieHook().wait("market", made, wait_timeout=0.2, poll_interval=0.05)
+    with pytest.raises(KieWaitTimeout, match=made):
+        awaited(KieHook().await_details("market", made, wait_timeout=0.2, poll_interval=0.05))
+    (song,) = kie.control.make_music("Rain", state="SENSITIVE_WORD_ERROR")
+    with pytest.raises(KieContentRejected):
+        KieHook().results("suno.music", song.task_id)
+
+
+@pytest.mark.parametrize(
+    ("request_", "key", "refused"),
+    [
+        (PICTURE, "", "has no idempotency_key"),
+        ({"model": "z-image"}, "a", "lacks input"),
+        ({"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "5:7"}}, "a", "not '5:7'"),
+    ],
+)
+def test_a_request_that_kie_would_refuse_is_not_sent(
+    kie: SimulatorServer, request_: dict[str, Any], key: str, refused: str
+) -> None:
+    with pytest.raises(KieInvalidRequest, match=f"{refused}.*nothing was sent"):
+        KieHook().create("market", request_, idempotency_key=key)
+    assert not kie.control.state()["requests"]
+
+
+def test_a_file_is_given_to_kie_and_its_address_is_in_no_repr(
+    kie: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"a song")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"rate_limit": 1000, "upload_host": kie.url})
+    )
+    hook = KieHook()
+    for upload in (
+        hook.upload(tmp_path / "song.mp3"),
+        hook.upload(io.BytesIO(b"a song"), name="song.mp3", folder="/mine/"),
+        awaited(hook.aupload(str(tmp_path / "song.mp3"))),
+    ):
+        assert (content_at(upload.url), upload.size) == (b"a song", 6)
+        assert upload.url not in repr(upload)
+    with pytest.raises(KieInvalidRequest, match="has no name"):
+        hook.upload(io.BytesIO(b"a song"))
+
+
+def test_an_unknown_operation_names_those_that_answer_at_once(kie: SimulatorServer) -> None:
+    with pytest.raises(KieInvalidRequest, match="answers at once; those are credit"):
+        KieHook().call("suno.music")
