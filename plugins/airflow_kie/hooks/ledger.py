@@ -23,7 +23,7 @@ from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
     from airflow_kie.archive.ledger_store import BucketLedgerStore
-    from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.hooks.connected import Connected
 
 _REQUEST = re.compile(r"([a-z0-9_.]+)/([0-9a-f]{32}(?:-[0-9]+)?)")
 
@@ -46,7 +46,7 @@ class RequestNameInvalid(ValueError):
     """A text that names no request."""
 
 
-def request_named(text: str, hook: KieHook) -> RequestId:
+def request_named(text: str, hook: Connected) -> RequestId:
     """Return the request of an account that a person names.
 
     :param text: ``<operation>/<digest>``, as lists of requests in doubt name it.
@@ -75,7 +75,7 @@ def ledger_address() -> tuple[str, str]:
     return parts.netloc, f"{path}/" if path else ""
 
 
-def open_ledger(hook: KieHook, otherwise: LedgerStore | None = None) -> OpenedLedger:
+def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> OpenedLedger:
     """Return the ledger of an account.
 
     :param hook: the account.
@@ -101,7 +101,7 @@ def open_ledger(hook: KieHook, otherwise: LedgerStore | None = None) -> OpenedLe
     return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
 
 
-def ledger_stores(hook: KieHook) -> Mapping[str, LedgerStore]:
+def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:
     """Return the places where an account's ledger can be, by kind, for reading and for callbacks; nothing is asked.
 
     :param hook: the account.

@@ -25,7 +25,7 @@ from airflow_kie.lifecycle.claims import AlreadyMade, Intent
 from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
-    from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.hooks.connected import Connected
     from airflow_kie.lifecycle.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Sender:
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
 
-    hook: KieHook
+    hook: Connected
     kind: TaskOperation
     body: Mapping[str, Any]
     ti: Any

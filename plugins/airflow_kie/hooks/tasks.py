@@ -31,7 +31,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 if TYPE_CHECKING:
     from airflow_kie.client.account import KieAccount
     from airflow_kie.client.api import Kie, KieAsync
-    from airflow_kie.hooks.kie import KieHook
+    from airflow_kie.hooks.connected import Connected
 
 ENDED_SECONDS = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
@@ -241,7 +241,7 @@ class TaskMethods:
         if problems := request_errors(row, request, by_catalogue=check_fields):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
-        hook = cast("KieHook", self)
+        hook = cast("Connected", self)
         opened = functools.cache(lambda: open_ledger(hook).ledger)
         sender = Sender(hook, row, request, caller or Caller(), opened, wakes=False)
         paid = RequestId(self.account.spending_name, row.name, digest)

@@ -1,0 +1,27 @@
+"""What the hooks' own modules use of KieHook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from airflow_kie.client.account import KieAccount
+    from airflow_kie.client.api import Kie
+    from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+    from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+    from airflow_kie.hooks.spending_switch import SpendingSwitch
+
+
+class Connected(Protocol):
+    """A KIE account behind an Airflow connection: see :class:`~airflow_kie.hooks.kie.KieHook`."""
+
+    kie_conn_id: str
+
+    @property
+    def account(self) -> KieAccount: ...
+    @property
+    def spending_switch(self) -> SpendingSwitch: ...
+    def get_conn(self) -> Kie: ...
+    def credits(self) -> float: ...
+    def limiter(self) -> CreateLimiter: ...
+    def ledger_database(self) -> tuple[DatabaseLedgerStore, bool]: ...
