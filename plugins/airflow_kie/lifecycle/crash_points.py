@@ -4,7 +4,8 @@ Nothing happens at a point unless a test has asked for it; production code only 
 
 - ``before intent``, ``after intent``: around the ledger's first write,
 - ``before post``, ``after post``: around the request to KIE,
-- ``before task``, ``after task``: around the ledger's second write.
+- ``before task``, ``after task``: around the ledger's second write, and so around ``refused``, ``unanswered``,
+  ``repeated`` and ``failed``, whichever is written.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy
+from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, naming
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import AlreadyMade, Claim, Claimed, InDoubt, Known
@@ -282,11 +282,13 @@ class TaskDriver:
                             replace(record, task_id=task_id, adopted=answered.duplicate, known_at=at, unrecorded=True)
                         )
                 finally:  # where one of the two cannot be written, the other one brings the id back
-                    paid.record_task(claim.number, task_id)
+                    with naming(paid=f"KIE task {task_id} is made and is not paid for again"):
+                        paid.record_task(claim.number, task_id)
             case Refused(error):
                 paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
-                paid.record(claim.number, "unanswered", reason=error.reason)
+                with naming(paid="KIE may have made and charged one task"):
+                    paid.record(claim.number, "unanswered", reason=error.reason)
         return answered, at
 
     def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Generator[Step, Any, Action]:

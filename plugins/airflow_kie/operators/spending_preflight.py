@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import SongRequest, counted
 from airflow_kie.client.answers.decode import Read, Unreadable
-from airflow_kie.client.errors import KieError, KieOutOfCredits, Scope
+from airflow_kie.client.errors import KieOutOfCredits, Scope, naming
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.requests import ledger_of
@@ -135,10 +135,6 @@ def check_balances(songs: Iterable[KnownSong]) -> None:
             raise KieOutOfCredits(message, connection=kie_conn_id)
 
 
-@contextmanager
-def of_account(kie_conn_id: str) -> Iterator[None]:
+def of_account(kie_conn_id: str) -> AbstractContextManager[None]:
     """Name the account that a failure is about: the other accounts of the run are not affected."""
-    try:
-        yield
-    except KieError as error:
-        raise error.with_facts(connection=kie_conn_id) from error
+    return naming(connection=kie_conn_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import settings
@@ -133,11 +133,24 @@ class FakeKie:
         return decode_create(task_kind(self.kind), SOURCE, response)
 
 
-POINTS = ("before intent", "after intent", "before post", "after post", "before task", "after task")
+STEPS = ("intent", "post", "task", "refused", "unanswered", "repeated", "failed")
+"""Everything that is written, and the request itself."""
+POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
 
 
 class Killed(BaseException):
     """The worker's process ends here."""
+
+
+class Store(MemoryLedgerStore):
+    """The ledger's objects; for a while no id can be written."""
+
+    fails = False
+
+    def create(self, key: str, body: bytes) -> bool:
+        if self.fails and ".task." in key:
+            raise errors.KieLimiterUnavailable("the disk is full")
+        return super().create(key, body)
 
 
 class Left(Exception):
@@ -162,6 +175,7 @@ class Leg:
     :param dies_at: the point at which it is killed.
     :param meets: the point at which the other worker acts.
     :param stalls: seconds that its process stands still at that point.
+    :param unwritable: what cannot be written: the worker's own ``state``, the ``ledger``.
     """
 
     worker: int
@@ -170,6 +184,7 @@ class Leg:
     dies_at: str | None = None
     meets: str | None = None
     stalls: int = 0
+    unwritable: str = ""
 
 
 LEGS = st.builds(
@@ -180,6 +195,7 @@ LEGS = st.builds(
     dies_at=st.sampled_from([None, None, None, *POINTS]),
     meets=st.sampled_from([None, None, *POINTS]),
     stalls=st.sampled_from([0, 0, 40, 200]),
+    unwritable=st.sampled_from(["", "", "", "state", "ledger"]),
 )
 
 
@@ -193,7 +209,7 @@ class Driven(RuleBasedStateMachine):
         self.kie = FakeKie(self.kind, names_failed_again, once and bool(task_kind(self.kind).duplicate_codes))
         self.now = START
         self.calls_back = calls_back
-        self.store = MemoryLedgerStore()
+        self.store = Store()
         self.ledger = Ledger(self.store, lambda: self.now)
         self.request = RequestId("kie", self.kind, "0" * 32)
         self.workers = [Worker(), Worker()]
@@ -206,6 +222,7 @@ class Driven(RuleBasedStateMachine):
 
     def run_leg(self, leg: Leg, inner: Leg | None = None) -> None:
         worker = self.workers[leg.worker]
+        self.store.fails = leg.unwritable == "ledger"
         self.stood_still = 0  # seconds that the process of this leg did not run
         if leg.dies_at:
             crash_points.at(leg.dies_at, _raise_killed)
@@ -227,6 +244,7 @@ class Driven(RuleBasedStateMachine):
         except errors.KieError as error:
             worker.outcome = error.reason
         finally:
+            self.store.fails = False
             for point in POINTS:
                 crash_points.at(point, None)
 
@@ -238,13 +256,16 @@ class Driven(RuleBasedStateMachine):
         for point in POINTS:
             crash_points.at(point, None)
         self.now += leg.stalls
-        self.run_leg(Leg(1 - leg.worker, inner.create, inner.read, inner.dies_at))
+        self.run_leg(replace(inner, worker=1 - leg.worker))
+        self.store.fails = leg.unwritable == "ledger"
         self.stood_still = leg.stalls
         if leg.dies_at:
             crash_points.at(leg.dies_at, _raise_killed)
 
     def _driver(self, worker: Worker, leg: Leg) -> TaskDriver:
         def save(record: TaskRecord) -> None:
+            if leg.unwritable == "state":
+                raise Left
             worker.stored = json.dumps(record.to_json())
             if record.task_id and not record.unrecorded:  # no id is in one place alone for longer than a step
                 known = {task_id for attempt in self.ledger.attempts(self.request) for task_id in attempt.task_ids}

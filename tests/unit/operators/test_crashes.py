@@ -197,9 +197,10 @@ def test_a_ledger_that_fails_after_the_create_is_told_the_id_by_the_next_attempt
     def down() -> None:
         raise KieLimiterUnavailable("the database is down")
 
-    with at_point("before task", down), pytest.raises(KieLimiterUnavailable):
+    with at_point("before task", down), pytest.raises(KieLimiterUnavailable) as error:
         run.execute()
     (charge,) = kie.control.ledger("music")
+    assert f"KIE task {charge['task_id']} is made and is not paid for again." in str(error.value)
     assert recorded(here()) == ["1.intent"]
     assert run.retried().attempt() == charge["task_id"]
     assert recorded(here()) == ["1.intent", f"1.task.{charge['task_id']}"]

@@ -82,6 +82,7 @@ def track_of(kie: SimulatorServer) -> dict[str, Any]:
 
 KINDS = {
     "song": Kind("suno.music", "music", lambda kie: MUSIC, key="order-17"),
+    "clip": Kind("veo.generate", "veo", lambda kie: {"prompt": "rain"}, key="order-17"),
     "image": Kind("market", "jobs", lambda kie: MARKET, key="order-17"),
     "wav": Kind("suno.wav", "wav", track_of),
     "cover": Kind("suno.cover", "cover", lambda kie: {"taskId": song_of(kie)}, free=True),

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -146,6 +148,18 @@ class KieError(Exception):
     def to_event(self) -> dict[str, Any]:
         """Return the error as plain values, for a trigger's event or a store: see :func:`error_from_event`."""
         return {"reason": self.reason, **self.facts.known()}
+
+
+@contextmanager
+def naming(**facts: Any) -> Iterator[None]:
+    """Add facts to an error that is raised inside, where they are unknown.
+
+    :param facts: fields of :class:`Facts`.
+    """
+    try:
+        yield
+    except KieError as error:
+        raise error.with_facts(**facts) from error
 
 
 NEXT: dict[Remedy, str] = {
