@@ -64,6 +64,16 @@ def test_hostile_titles_and_searches_are_text(pages: SongPages) -> None:
         assert answer.status_code == 200 and "<script>alert(2)" not in answer.text
 
 
+def test_the_form_for_a_new_song_is_shown_to_who_may_trigger_its_dag(pages: SongPages) -> None:
+    assert 'id="new-song"' in pages.get("/library", "editor").text
+    assert 'id="new-song"' not in pages.get("/library", "viewer").text
+    shown = pages.get("/library/new-song?song=seen", "editor").json()
+    assert {"name": "V5", "price": "12 credits"} in shown["models"]
+    assert shown["fields"]["title"] == "Été <i>sans</i> fin" and shown["fields"]["style"] == "synthwave, <b>driving</b>"
+    assert pages.get("/library/new-song", "own_reader").status_code == 403
+    assert pages.get("/library/new-song?song=..%2Fx", "editor").status_code == 404
+
+
 def test_the_page_may_load_nothing_foreign_and_run_one_script(pages: SongPages) -> None:
     policy = pages.get("/library").headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "unsafe" not in policy

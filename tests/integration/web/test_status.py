@@ -16,7 +16,7 @@ from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.pending import Failure, WaitingFor, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.lifecycle.claims import Intent, RequestId
+from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
 from kie_simulator.server import SimulatorServer
 from s3_servers import moto_s3
@@ -41,8 +41,10 @@ def store(songs: Bucket, other: Bucket) -> None:
     ledger = Ledger(BucketLedgerStore(songs, keys.paid_requests))
     for request in (LOST, WRONG):
         sent = time.time() - 3600
-        ledger.claim(request, Intent(at=sent, not_after=sent + 30, owner={"dag": "music_generate", "run": "<i>r</i>"}))
-        ledger.record_doubt(request, 1)
+        owner = {"dag": "music_generate", "run": "<i>r</i>"}
+        intent = Intent(at=sent, not_after=sent + 30, owner=owner, balance=824.0)
+        ledger.claim(request, intent)
+        ledger.record_doubt(request, InDoubt(1, intent, balance=812.0))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,7 @@ def test_it_says_in_one_sentence_each_what_money_files_and_people_need(pages: So
     assert re.search(r"Files 3 songs are pending; KIE deletes the first of their files on \d", text)
     assert re.search(r"To do .* And \d more below\.", text)
     assert "2 KIE rejected the content needs a person" in text
+    assert "824" in text  # the balance before it, as a hint
     assert "No callback of KIE's is known here" in text
 
 

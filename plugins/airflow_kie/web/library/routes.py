@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
+from airflow_kie._airflow_private.api_server import may_trigger
 from airflow_kie.archive.choice import CHOSEN_KINDS
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.layout import TaskKeys
@@ -16,6 +17,7 @@ from airflow_kie.client.errors import FileDamaged
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogue import CHOICES, MEDIA, ORDERS, Search
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
+from airflow_kie.web.library.new_song import GENERATE_DAG_ID
 from airflow_kie.web.library.thumbnails import thumbnail
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
@@ -76,11 +78,13 @@ def library(
     """Show what is archived and matches the search."""
     search = Search(q[:_LONGEST], medium, model[:_LONGEST], choice, _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
+    may_generate = may_trigger(request.state.kie_user, GENERATE_DAG_ID)
     found = catalogue_of(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
     return page_answer(
         request,
         "library.html",
-        scripts=("changes.js", "library.js"),
+        scripts=("changes.js", "library.js", *(("new_song.js",) if may_generate else ())),
+        may_generate=may_generate,
         may_change=may_change(request),
         choices=CHOICES,
         cards=[_card(request, entry) for entry in found.entries],

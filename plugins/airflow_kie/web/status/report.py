@@ -51,11 +51,13 @@ class Doubt:
     :param request: its name, such as ``suno.music/0123…``.
     :param sent_at: when it was sent.
     :param owner: who has asked for it: DAG, run, task.
+    :param hint: what the balances before and after it say.
     """
 
     request: str
     sent_at: datetime
     owner: str
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def _doubts(hook: KieHook) -> tuple[Doubt, ...]:
             str(request),
             datetime.fromtimestamp(doubt.intent.at, tz=UTC),
             ", ".join(f"{name} {value}" for name, value in sorted(doubt.intent.owner.items())),
+            doubt.hint,
         )
         for request, doubt in ledger.doubts(hook.account.spending_name)
     )
@@ -240,15 +243,18 @@ class StatusBoard:
     _gathering: bool = field(default=False, init=False)
     _done: threading.Condition = field(default_factory=threading.Condition, init=False, repr=False)
 
-    def report(self) -> Report | None:
-        """Return a report that is about as old as :data:`FRESH`; None: the first one for long is still gathered."""
+    def report(self, patient: float = PATIENT) -> Report | None:
+        """Return a report that is about as old as :data:`FRESH`; None: the first one for long is still gathered.
+
+        :param patient: seconds to wait for that one.
+        """
         with self._done:
             now = time.monotonic()
             if not self._gathering and now - self._made_at > FRESH:
                 self._gathering = True
                 threading.Thread(target=self._gather, name="kie-status", daemon=True).start()
             if now - self._made_at > 2 * FRESH:  # nobody has asked for a while, or something was changed
-                self._done.wait_for(lambda: self._made_at > now, PATIENT)
+                self._done.wait_for(lambda: self._made_at > now, patient)
             if self._report and (datetime.now(UTC) - self._report.at).total_seconds() < OLD:
                 return self._report
             return None
@@ -272,6 +278,10 @@ class StatusBoard:
                     self._report, self._made_at = report or self._report, time.monotonic()
                     self._gathering = False
                     self._done.notify_all()
+
+
+BOARD = StatusBoard()
+"""That of this process."""
 
 
 def worst(findings: Iterable[Finding]) -> list[Finding]:

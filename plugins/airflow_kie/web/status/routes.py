@@ -32,12 +32,11 @@ from airflow_kie.web.pages.changes import (
 )
 from airflow_kie.web.pages.responses import page_answer
 from airflow_kie.web.status import summary
-from airflow_kie.web.status.report import StatusBoard, worst
+from airflow_kie.web.status.report import BOARD, worst
 
 MOST_RETRIED = 200
 """Songs that one click starts again: each takes some requests to S3 and queries."""
 _REFRESH, _FIRST = 15, 2
-_board = StatusBoard()
 
 
 def add_status(app: FastAPI) -> None:
@@ -53,7 +52,7 @@ def add_status(app: FastAPI) -> None:
 
 def status(request: Request) -> Response:
     """Show the status."""
-    report = _board.report()
+    report = BOARD.report()
     return page_answer(
         request,
         "status.html",
@@ -74,7 +73,7 @@ def spending(request: Request) -> Response:
     """Stop an account's new paid tasks, or let them be made again."""
     body = body_of(request)
     account, stop = _text(body, "account"), body.get("stop") is True
-    known = {one.name for one in report.accounts} if (report := _board.report()) else set()
+    known = {one.name for one in report.accounts} if (report := BOARD.report()) else set()
     if account not in known | stops().keys():
         raise ChangeRefused("This account does not exist.")
     audit(request, "kie_spending_stop" if stop else "kie_spending_resume", account=account)
@@ -153,5 +152,5 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _changed(sentence: str) -> Response:
-    _board.changed()
+    BOARD.changed()
     return message_answer(sentence)

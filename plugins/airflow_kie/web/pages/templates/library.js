@@ -68,7 +68,7 @@
       if (answer.status === 401 || answer.status === 403) return location.reload();
       if (!answer.ok || number !== asked) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("results");
-      if (fresh.innerHTML === shown) return;
+      if (fresh.innerHTML === shown) return results().toggleAttribute("data-incomplete", fresh.hasAttribute("data-incomplete"));
       shown = fresh.innerHTML;
       const at = document.activeElement?.closest?.(".tile a")?.getAttribute("href");
       results().replaceWith(document.adoptNode(fresh));
@@ -151,6 +151,11 @@
   form.querySelector("button").hidden = true; // each change searches by itself
 
   document.addEventListener("kie:changed", () => load(location.pathname + location.search));
-  setInterval(() => document.hidden || load(location.pathname + location.search), 10000);
+  let seconds = 0;
+  setInterval(() => {
+    seconds += 2; // more often while the index is still being read
+    if (document.hidden || (seconds % 10 && !results().hasAttribute("data-incomplete"))) return;
+    load(location.pathname + location.search);
+  }, 2000);
   ready();
 })();
