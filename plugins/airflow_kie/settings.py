@@ -37,13 +37,17 @@ def deferrable_by_default() -> bool:
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
-def rules(interval: float | None = None) -> Rules:
+def rules(interval: float | None = None, api: str = "") -> Rules:
     """Return how doubtful answers are decided here.
 
     :param interval: seconds between reads, where the user has set one.
+    :param api: the one form in which the account is asked, where the connection names one.
     """
     return Rules(
-        agree_after=number("confirm_failure_seconds", 30.0), interval=interval, connections=allowed_connections()
+        agree_after=number("confirm_failure_seconds", 30.0),
+        interval=interval,
+        api=api,
+        connections=allowed_connections(),
     )
 
 

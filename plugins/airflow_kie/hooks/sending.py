@@ -16,7 +16,7 @@ from cachetools import TTLCache
 
 from airflow_kie import metrics
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
-from airflow_kie.client.answers.decode import CreateAnswer, Created, may_have_paid
+from airflow_kie.client.answers.decode import CreateAnswer, Created, Read, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.errors import KieDailyCap, KieError, KieThrottled
 from airflow_kie.client.operations.operation import TaskOperation
@@ -67,14 +67,15 @@ class Sender:
         """Return what the ledger says of the request before it is sent.
 
         :param now: epoch seconds.
-        :param form: the form in which KIE has to be asked; empty: the connection's, else the operation's.
+        :param form: the form in which KIE has to be asked; empty: the connection's, else that in which KIE shows what
+            this is made from, else the operation's.
         """
         calls_back = self.hook.account.calls_back
         return Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
             owner=_owner(self.ti),
-            form=form or self.hook.account.api or self.kind.default.value,
+            form=self.kind.in_form(form or self.hook.account.api or self._form_of_source()).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
         )
@@ -86,6 +87,17 @@ class Sender:
         with contextlib.suppress(KieError):
             return self.hook.credits()
         return None
+
+    def _form_of_source(self) -> str:
+        """Return the form in which KIE shows what this is made from; asking is free."""
+        parent = self.kind.parent
+        row = task_kind(parent.operation) if parent and parent.readable and self.kind.both_forms else None
+        source = self.kind.source_in(self.body).get(parent.field) if parent else None
+        if row and source:
+            answer = self.hook.get_conn().details(row, str(source))
+            if isinstance(answer, Read):
+                return answer.details.form.value
+        return self.kind.default.value
 
     def permit(self) -> None:
         """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most."""
@@ -123,7 +135,8 @@ class Sender:
             log.info("Connection %s names no callback URL; KIE's details are polled.", conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         kind = task_kind(record.kind, record.form)
-        log.info("Asking KIE in its %s form: %s%s.", kind.form, kind.title, what)
+        way = f" in its {kind.form} form" if kind.both_forms else ""
+        log.info("Asking KIE%s: %s%s.", way, kind.title, what)
         if (version := kind.named(self.body).get("model")) in kind.discontinued:
             log.warning("KIE calls %s discontinued; it is sent as it is.", version)
         answer = self.hook.get_conn().create(kind, self.body, record.source, callback_url)

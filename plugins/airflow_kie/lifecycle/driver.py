@@ -24,7 +24,7 @@ from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, next_action
+from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, crosses, next_action
 
 
 class Reader(Protocol):
@@ -302,7 +302,8 @@ class TaskDriver:
     def _failed(self, record: TaskRecord, error: KieError) -> Generator[Step, Any, Action]:
         """Record KIE's own failure, and ask for a new task where the rules allow one; otherwise leave by the error."""
         paid = self.paid
-        if paid is not None and error.remedy is Remedy.NEW_TASK and record.task_id:
+        again = error.remedy is Remedy.NEW_TASK or crosses(record, error, self.rules)
+        if paid is not None and again and record.task_id:
             if record.number:
                 yield Do(
                     lambda: paid.record(record.number, "failed", task_id=record.task_id or "", reason=error.reason)

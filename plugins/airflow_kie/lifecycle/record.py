@@ -25,6 +25,7 @@ class TaskRecord:
     :param number: which attempt at that request, 0 while nothing of it is known.
     :param task_id: KIE's id, once known.
     :param unrecorded: the ledger does not have the id yet.
+    :param crossed: the other form was tried because KIE does not know the source in the one.
     :param repeated: it was sent once more because an answer was lost, which only happens where that costs nothing.
     :param adopted: the id was found or given, not created by this record.
     :param known_at: epoch seconds at which the id became known.
@@ -42,6 +43,7 @@ class TaskRecord:
     number: int = 0
     task_id: str | None = None
     unrecorded: bool = False
+    crossed: bool = False
     repeated: bool = False
     adopted: bool = False
     known_at: float | None = None

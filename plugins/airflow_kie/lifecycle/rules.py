@@ -22,7 +22,7 @@ from airflow_kie.client.answers.decode import (
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Remedy, Scope
-from airflow_kie.client.operations.operation import State, TaskOperation
+from airflow_kie.client.operations.operation import Form, State, TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, FailedTooOften, InDoubt, Known
 from airflow_kie.lifecycle.ledger import MOST_FAILED
@@ -43,6 +43,7 @@ class Rules:
     :param visible_after: seconds in which KIE may not show a task yet.
     :param agree_after: seconds that two reads must lie apart for a failure to be believed.
     :param interval: seconds between reads; None: dense near the typical end.
+    :param api: the one form in which the connection is asked; empty: none is named.
     :param waiting: how many tasks of this account wait in this process.
     :param connections: every Airflow connection that may be used, to be named where one does not know a task.
     """
@@ -50,6 +51,7 @@ class Rules:
     visible_after: float = 60.0
     agree_after: float = 30.0
     interval: float | None = None
+    api: str = ""
     waiting: int = 1
     connections: tuple[str, ...] = ()
 
@@ -116,7 +118,7 @@ def next_action(
         case Created():
             return turn.created(answer)
         case Refused(error):
-            return turn.fail(error)
+            return Send(turn.in_other_form()) if crosses(record, error, turn.rules) else turn.fail(error)
         case Lost():
             return turn.begin()  # the ledger says when it is in doubt
         case AlreadyMade() | BeingSent() | InDoubt() | FailedTooOften():
@@ -205,7 +207,9 @@ class _Transition:
         """Return under which connection a task was read, and under which not: nobody else's key is tried."""
         mine = self.record.connection
         others = [name for name in self.rules.connections if name != mine]
-        reason = f"it was read under {mine}" if mine else ""
+        form, both = self.record.form, self.kind.both_forms
+        way = f"in the {form} form" if form else "in both forms, or in the one that the connection's `api` names"
+        reason = f"it was read under {mine}{f' {way}' if both else ''}" if mine else ""
         return f"{reason}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else reason
 
     def unreadable(self, error: KieError) -> Action:
@@ -222,14 +226,23 @@ class _Transition:
 
     def believed(self, error: KieError) -> Action:
         """Start a new task where that helps, the rules allow it, and KIE would make one."""
-        if error.remedy is not Remedy.NEW_TASK or not self.record.task_id:
+        again = crosses(self.record, error, self.rules)
+        if not (again or error.remedy is Remedy.NEW_TASK) or not self.record.task_id:
             return self.fail(_of_a_read(error, self.record))
         failed_ids = tuple(dict.fromkeys((*self.record.failed_ids, self.record.task_id)))
         record = replace(self.record, failed_ids=failed_ids)
+        if again:
+            return Send(replace(self.in_other_form(), failed_ids=failed_ids))
         if len(failed_ids) >= MOST_FAILED:
             reason = f"{len(failed_ids)} tasks failed, the last one with: {error.facts.message or 'no message'}"
             return self.fail(errors.KieFailedForGood(reason, code=error.facts.code), record)
         return Send(replace(record, task_id=None, form="", adopted=False, known_at=None, doubt=None, doubt_at=None))
+
+    def in_other_form(self) -> TaskRecord:
+        """Return the record of a request that goes to the other form, as its source is not known in this one."""
+        other = Form(self.record.form).other.value
+        empty = replace(self.record, task_id=None, adopted=False, known_at=None, doubt=None, doubt_at=None)
+        return replace(empty, form=other, crossed=True, last_state=None)
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record
@@ -283,9 +296,21 @@ class _Transition:
         return Wait(record, self.now + pause + seconds)
 
 
+def crosses(record: TaskRecord, error: KieError, rules: Rules) -> bool:
+    """Return whether a request is sent once more, in the other form: nothing is paid where its source is not known.
+
+    :param record: the task, in the form in which it was asked for.
+    :param error: KIE's refusal, or how the task failed.
+    :param rules: whether the connection names one form.
+    """
+    free = isinstance(error, errors.KieNoRecord) and bool(record.form) and not record.crossed and not rules.api
+    return free and task_kind(record.kind).both_forms
+
+
 def _of_a_read(error: KieError, record: TaskRecord) -> KieError:
     """Return the error of reads that agree: a task that KIE has named to us is there, although it is not shown."""
-    if record.created_here and isinstance(error, errors.KieTaskUnknown | errors.KieInvalidRequest):
+    not_shown = isinstance(error, errors.KieTaskUnknown | errors.KieInvalidRequest) and error.facts.last_state is None
+    if record.created_here and not_shown:
         return errors.KieTaskNotShown(error.facts.message, code=error.facts.code)
     return error
 

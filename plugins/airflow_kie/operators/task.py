@@ -290,7 +290,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             permit=sender.permit,
             give_back=sender.give_back,
             deadline=deadline,
-            rules=settings.rules(interval),
+            rules=settings.rules(interval, hook.account.api),
         )
         pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval)
         result = driver.follow(record, hook.get_conn(), pause, ended, to_the_end=self.wait_for_completion)

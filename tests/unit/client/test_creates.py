@@ -64,8 +64,7 @@ def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
     [
         (401, "Unauthorized", errors.KieUnauthorized),
         (402, CREDITS_TEXT, errors.KieOutOfCredits),
-        (404, "no path", errors.KieInvalidRequest),
-        (422, "Original music record does not exist", errors.KieInvalidRequest),
+        (404, "no path", errors.KieFormGone),
         (422, "Please enter callBackUrl", errors.KieInvalidRequest),
         (429, "Your call frequency is too high. Please try again later.", errors.KieRateLimited),
         (433, "sub-key usage exceeds limit", errors.KieKeyLimit),
@@ -81,6 +80,14 @@ def test_an_error_code_says_that_nothing_was_made(kind: str, code: int, msg: str
     got = decode(answer(None, code, msg), kind)
     assert isinstance(got, Refused)
     assert type(got.error) is expected
+
+
+def test_a_source_that_kie_does_not_know_is_told_from_a_request_that_is_wrong() -> None:
+    missing = answer(None, 422, "Original music record does not exist")
+    for kind, error in {"suno.cover": errors.KieNoRecord, "suno.music": errors.KieInvalidRequest}.items():
+        got = decode_create(task_kind(kind), {}, missing)
+        assert isinstance(got, Refused)
+        assert type(got.error) is error
 
 
 @pytest.mark.parametrize("code", [402, 422, 429, 455, 531])

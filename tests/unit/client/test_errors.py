@@ -35,6 +35,8 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieLimiterUnavailable: ("limiter_unavailable", SERVICE, RETRY),
     errors.KieBadAnswer: ("bad_answer", SERVICE, RETRY),
     errors.KieInvalidRequest: ("invalid_request", TASK, PERSON),
+    errors.KieNoRecord: ("no_record", TASK, PERSON),
+    errors.KieFormGone: ("form_gone", TASK, PERSON),
     errors.KieContentRejected: ("content_rejected", TASK, PERSON),
     errors.KieTaskUnknown: ("task_unknown", TASK, PERSON),
     errors.KieTaskNotShown: ("task_not_shown", TASK, READ),

@@ -10,9 +10,9 @@ import pytest
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, DetailsAnswer, Invisible, Read, Unreadable
 from airflow_kie.client.api import Kie
-from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.client.errors import KieConnectionInvalid, Remedy, Scope
 from airflow_kie.client.http.transport import KieTransport
-from airflow_kie.client.operations.operation import Form, camel_case, snake_case
+from airflow_kie.client.operations.operation import Form, State, camel_case, snake_case
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.requests import create_request
 from airflow_kie.lifecycle.identity import request_digest
@@ -86,6 +86,27 @@ def test_the_connection_can_name_the_one_form_that_is_asked(
     assert answers["dedicated"] == Invisible()
     with pytest.raises(KieConnectionInvalid, match="'old'; it takes dedicated or unified"):
         kie_of("old")
+
+
+@pytest.mark.parametrize("title", ["Rain", 'Rain, "softly"', 'a","paramJson":"b', "{}", "\\"])
+def test_a_record_whose_repeated_request_makes_it_no_json_is_read_without_that(
+    title: str, simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    task_id = simulator.control.make_music(title, form="unified")[0].task_id
+    simulator.control.add_fault("details", "param_unescaped", form="unified")
+    read = kie_of("unified").details(task_kind("suno.music"), task_id)
+    assert isinstance(read, Read)
+    assert (read.details.state, len(read.details.tracks), read.details.complete) == (State.SUCCEEDED, 2, True)
+
+
+def test_a_record_that_cannot_be_read_at_all_says_nothing_of_its_task(
+    simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    task_id = simulator.control.make_music("Rain", form="unified")[0].task_id
+    simulator.control.add_fault("details", "malformed", form="unified")
+    read = kie_of("unified").details(task_kind("suno.music"), task_id)
+    assert isinstance(read, Unreadable)
+    assert (read.error.scope, read.error.remedy) == (Scope.SERVICE, Remedy.RETRY)  # it is read again
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 from airflow_kie.client import errors
 from airflow_kie.client.answers.details import Result, TaskDetails, Track, parse_time
 from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
+from airflow_kie.client.answers.refusals import gone, no_record
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.json_path import value_at, values_at
 from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Form, Medium, State, TaskOperation
@@ -111,8 +112,8 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
     try:
         envelope = decode_envelope(response)
     except KieError as error:
-        known = error.with_facts(kind=kind.name)
         decided = 400 <= response.status < 500 and response.status not in _UNDECIDED
+        known = (gone(kind, kind.create, error) if decided else None) or error.with_facts(kind=kind.name)
         return Refused(known) if decided else Lost(known)
     task_id = _named_id(kind, envelope.data)
     refusal = error_in(envelope, kind.name, kind.create_errors)
@@ -125,6 +126,8 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
             return Created(task_id, duplicate=True)
         facts = {"kind": kind.name, "source_id": next(iter(own), None), "code": envelope.code}
         return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
+    if refusal is not None and (better := gone(kind, kind.create, refusal) or no_record(kind, refusal.facts)):
+        return Refused(better)
     if refusal is None:
         accepted = "KIE accepted the create and named no task"
         return Created(task_id) if task_id else Lost(errors.KieBadAnswer(accepted, kind=kind.name, code=200))
@@ -144,7 +147,8 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     try:
         envelope = decode_envelope(response)
     except KieError as error:
-        return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
+        known = gone(kind, kind.details, error) or error
+        return Unreadable(known.with_facts(kind=kind.name, task_id=task_id))
     refusal = error_in(envelope, kind.name, kind.details_errors)
     if envelope.code in kind.unknown_codes or (refusal is None and envelope.data is None):
         return Invisible()
@@ -157,7 +161,7 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     elif refusal is None and named not in (None, task_id):
         refusal = errors.KieBadAnswer(f"KIE answered with details of task {named}", kind=kind.name)
     if refusal is not None:
-        return Unreadable(refusal.with_facts(task_id=task_id))
+        return Unreadable((gone(kind, kind.details, refusal) or refusal).with_facts(task_id=task_id))
     return Read(task_details(kind, task_id, envelope.data))
 
 
@@ -206,6 +210,8 @@ def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
     message = details.error_message or ""
     if details.state in (State.SUCCEEDED, State.UNDELIVERED):
         return errors.KieNoFiles(message, **facts)
+    if missing := no_record(kind, errors.KieError(message, code=details.error_code, **facts).facts):
+        return missing
     if details.word == "SENSITIVE_WORD_ERROR":
         return errors.KieContentRejected(message, code=details.error_code, **facts)
     meaning = kind.details_errors.get(details.error_code or 0) or COMMON_CODES.get(details.error_code or 0)

@@ -12,6 +12,25 @@ class KieInvalidRequest(KieError, reason="invalid_request"):
     todo = "Correct what KIE names and start the song again; an unknown id may belong to another account."
 
 
+class KieNoRecord(KieInvalidRequest, reason="no_record"):
+    """KIE does not know the task that this is made from, in the form in which it was asked, or in both."""
+
+    what = "KIE does not know what this is made from"
+    todo = (
+        "Check the id at kie.ai/logs of the account whose key the connection holds; the song may be another account's."
+    )
+
+
+class KieFormGone(KieInvalidRequest, reason="form_gone"):
+    """The address at which KIE was asked in one of its two forms is gone (404, 405, 505)."""
+
+    what = "KIE does not answer at this address any more"
+    todo = (
+        "If KIE has ended this form of its API, set the field `api` of the connection to the other one (dedicated or "
+        "unified) and clear the task; what is paid for is read in the form in which it was made."
+    )
+
+
 class KieContentRejected(KieError, reason="content_rejected"):
     """The content is not allowed: sensitive words, moderation, copyrighted lyrics or audio (400, 413)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_kie.client.operations.operation import (
     CallOperation,
+    Form,
     Medium,
     ResultRow,
     State,
@@ -17,6 +18,8 @@ JOBS = TaskOperation(
     page="market/quickstart",
     create="/api/v1/jobs/createTask",
     details="/api/v1/jobs/recordInfo",
+    form=Form.UNIFIED,
+    default=Form.UNIFIED,
     required=("model", "input"),
     state_path="state",
     states={

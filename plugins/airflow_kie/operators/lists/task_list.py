@@ -189,7 +189,7 @@ class TaskList:
             permit=sender.permit,
             give_back=sender.give_back,
             deadline=time.time() + self.timeout,
-            rules=settings.rules(self.poll_interval),
+            rules=settings.rules(self.poll_interval, self.hook.account.api),
         )
 
 

@@ -1,0 +1,37 @@
+"""Refusals that say that another form of KIE's API may be the right one."""
+
+from __future__ import annotations
+
+import re
+
+from airflow_kie.client import errors
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.operations.operation import TaskOperation
+
+_GONE = frozenset({404, 405, 505})
+"""Codes, or HTTP statuses of a page that is none of KIE's answers, that say that there is nothing at this address."""
+_NO_RECORD = re.compile(r"\b(record|music|task|audio)\b.{0,40}\b(does not|doesn't) exist", re.IGNORECASE)
+
+
+def gone(kind: TaskOperation, path: str, error: KieError) -> KieError | None:
+    """Return the error of an address that is gone, of an operation that can be asked for in another form.
+
+    :param kind: the row.
+    :param path: where it was asked.
+    :param error: how that ended.
+    """
+    code = error.facts.code
+    if not kind.both_forms or code not in _GONE or code in kind.create_errors:
+        return None
+    return errors.KieFormGone(f"the {kind.form} form, {path}: {error.facts.message}", code=code, kind=kind.name)
+
+
+def no_record(kind: TaskOperation, facts: errors.Facts) -> KieError | None:
+    """Return the error of a source that KIE does not know: only its message says so.
+
+    :param kind: the row.
+    :param facts: of KIE's refusal, or of a task that has failed.
+    """
+    if kind.parent is None or not kind.both_forms or not _NO_RECORD.search(facts.message):
+        return None
+    return errors.KieNoRecord(**facts.known() | {"kind": kind.name})
