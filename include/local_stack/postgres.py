@@ -33,6 +33,7 @@ SETTINGS: Mapping[str, str] = {
     # A killed scheduler's session goes on, with its row locks: LocalExecutor's workers have inherited its connection.
     # The next scheduler passes over locked rows, so without this their tasks would stay scheduled for ever.
     "idle_in_transaction_session_timeout": "15s",
+    "transaction_timeout": "60s",  # the other one does not count while a request is sent in part
     "io_method": "sync",  # three processes fewer
     "max_logical_replication_workers": "0",
     "jit": "off",
