@@ -63,7 +63,7 @@ def parameters(found: Any) -> Iterator[tuple[str, str, str]]:
     generic = _GENERIC if getattr(found, "kind", "") else frozenset()
     own = {parameter.name: _default(parameter) for each in reversed(classes) for parameter in _own(each)}
     named = {name: own[name] for each in classes for name in (parameter.name for parameter in _own(each))}
-    for name, default in {**named, **dict.fromkeys(meanings.keys() - named.keys(), "Airflow's")}.items():
+    for name, default in {**named, **{one: "Airflow's" for one in meanings if one not in named}}.items():
         if name in generic:
             continue
         templated = " A template." if name in templates else ""

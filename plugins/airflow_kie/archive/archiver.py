@@ -50,6 +50,7 @@ def archive_song(
     max_file_bytes: int = 512 * 1024 * 1024,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] | None = None,
+    one_of_many: bool = False,
 ) -> Archived:
     """Bring every source into the bucket that is not there yet, then write the manifest.
 
@@ -66,13 +67,16 @@ def archive_song(
     :param max_file_bytes: no file may be larger.
     :param now: the clock, UTC.
     :param sleep: waits for seconds between the attempts for one file; ``time.sleep`` if None.
+    :param one_of_many: its caller lists many songs in the index together and deletes their pending records after
+        that; the log has one line of this song.
     :return: the manifest, and whether anything was done.
     :raises KieNoFiles: when KIE names no cover or no track of a song of which they are asked for.
     :raises KieError: FileGone, FileLinkDead, FileDamaged, FileTooLarge, DownloadRefused, FileUnreachable for KIE's
         side, S3Error and ArchiveUnreadable for the bucket's. The files that were stored before stay; there is no
         manifest then, or it names only files that are whole.
     """
-    fetcher = Fetcher(archive.bucket, archive.keys, download, refresh, max_file_bytes, now, sleep)
+    level = logging.DEBUG if one_of_many else logging.INFO
+    fetcher = Fetcher(archive.bucket, archive.keys, download, refresh, max_file_bytes, now, sleep, level)
     wanted = wanted or Wanted(*(any(source.kind is kind for source in sources) for kind in FileKind))
     try:
         kept, missing = kept_and_missing(archive.bucket, old, sources)
@@ -92,8 +96,10 @@ def archive_song(
         manifest = Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news))
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             archive.bucket.delete(key)
-        left = archive.settle_pending(manifest, is_new=manifest != old, known=known)
-        if lacking := wanted.missing_in(manifest):
+        lacking, left = wanted.missing_in(manifest), None
+        if lacking or not one_of_many:
+            left = archive.settle_pending(manifest, is_new=manifest != old, known=known)
+        if lacking:
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
     except KieError as e:
         raise e.with_facts(source_id=song.music_task_id, paid=_paid(song)) from e

@@ -101,6 +101,7 @@ class Fetcher:
     max_file_bytes: int
     now: Callable[[], datetime]
     sleep: Callable[[float], None] | None = None
+    level: int = logging.INFO
 
     def archive(self, source: Source) -> FileRecord:
         """Bring one file into the bucket.
@@ -150,7 +151,7 @@ class Fetcher:
     def _upload(self, source: Source, file: BinaryIO, content: ContentFacts, size: int, digest: str) -> FileRecord:
         key = self.keys.file(source.kind, source.position, content.extension)
         self.bucket.put_file(file, key, size=size, content_type=content.content_type, sha256=digest)
-        log.info("%s: archived %s, %s bytes.", self.keys.name, self.bucket.url(key), f"{size:,}")
+        log.log(self.level, "%s: archived %s, %s bytes.", self.keys.name, self.bucket.url(key), f"{size:,}")
         return FileRecord(
             key=key,
             kind=str(source.kind),

@@ -32,6 +32,7 @@ _TASKS = "_tasks"
 _INDEX = "_index"
 _RELEASES = "release"
 _LISTS = "_lists"
+_RUNS = "_runs"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -49,7 +50,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS} or part != part.strip():
+        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _RUNS} or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -113,6 +114,11 @@ class ArchiveKeys:
     def index(self) -> str:
         """Return the folder of the index, which lists everything that is archived."""
         return f"{self.root}{_INDEX}/"
+
+    @property
+    def runs(self) -> str:
+        """Return the folder with the songs of each run that works on many."""
+        return f"{self.root}{_RUNS}/"
 
     def raw(self, account: str, operation: str) -> str:
         """Return the key of the first answer of an operation that an account has had."""

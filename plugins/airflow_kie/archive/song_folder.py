@@ -70,7 +70,12 @@ class SongArchive:
         self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
 
     def settle_pending(
-        self, manifest: Manifest, *, is_new: bool = False, known: tuple[Pending | None, str | None] | None = None
+        self,
+        manifest: Manifest,
+        *,
+        is_new: bool = False,
+        is_listed: bool = False,
+        known: tuple[Pending | None, str | None] | None = None,
     ) -> Pending | None:
         """List the song in the index, and delete the pending record if everything that it asks for is in the manifest.
 
@@ -79,12 +84,13 @@ class SongArchive:
 
         :param manifest: as it is in the bucket; it only grows.
         :param is_new: it was changed now; otherwise the song is listed only where its pending record goes.
+        :param is_listed: the index has it already: many songs are listed in one request.
         :param known: the record and its ETag as they were read before: where it was written since, it is read again.
         :return: the record that stays, None when nothing is pending.
         :raises ArchiveUnreadable: when the record is damaged.
         """
         pending, etag = known or Pending.read(self.bucket, self.keys)
-        if is_new or (pending and not pending.wanted.missing_in(manifest)):
+        if not is_listed and (is_new or (pending and not pending.wanted.missing_in(manifest))):
             Index(self.bucket, ArchiveKeys(self.keys.prefix)).add([entry_of(manifest)])
         for _ in range(WRITES):
             if pending is None or pending.wanted.missing_in(manifest):

@@ -69,16 +69,19 @@ def wait_strategy(
     return {WaitMode.DEFER: defer, WaitMode.RESCHEDULE: reschedule, WaitMode.POKE: poke}[way]
 
 
-def read_ended(hook: KieHook, operation: str, task_id: str, source: Mapping[str, Any] | None = None) -> TaskDetails:
+def read_ended(
+    hook: KieHook, operation: str, task_id: str, source: Mapping[str, Any] | None = None, *, quiet: bool = False
+) -> TaskDetails:
     """Return the details of a task that has ended.
 
     :param hook: the account.
     :param operation: what has made it.
     :param task_id: its id.
     :param source: what it must be made from; a task of another parent is refused.
+    :param quiet: changes of its state are logged as debug messages.
     :raises KieError: when it has failed, or has not ended.
     """
-    return hook.wait(operation, task_id, wait_timeout=ENDED_SECONDS, source=source)
+    return hook.wait(operation, task_id, wait_timeout=ENDED_SECONDS, source=source, quiet=quiet)
 
 
 def defer_list(

@@ -131,7 +131,7 @@ class Sender:
         """
         conn_id = self.hook.kie_conn_id
         callback_url = with_token(self.hook.account.callback_url, self._wake_token(record, nonce))
-        if callback_url == NO_CALLBACK_URL:
+        if callback_url == NO_CALLBACK_URL and self.wakes:
             log.info("Connection %s names no callback URL; KIE's details are polled.", conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         kind = task_kind(record.kind, record.form)

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -120,6 +120,7 @@ class TaskMethods:
         wait_timeout: float | None = None,
         poll_interval: float | None = None,
         source: Mapping[str, Any] | None = None,
+        quiet: bool = False,
     ) -> TaskDetails:
         """Wait until a task has its results, and return its details.
 
@@ -128,11 +129,12 @@ class TaskMethods:
         :param wait_timeout: seconds; None: the operation's own.
         :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
         :param source: what it must be made from, such as ``{"taskId": …}``; a task of another parent is refused.
+        :param quiet: changes of its state are logged as debug messages.
         :raises KieWaitTimeout: when it has not ended by then.
         :raises KieError: when it has failed: two reads agree.
         """
         record, driver = self._known_task(operation, task_id, wait_timeout, poll_interval, source)
-        return _details(driver.follow(record, self.get_conn(), _sleep))
+        return _details(replace(driver, quiet=quiet).follow(record, self.get_conn(), _sleep))
 
     async def await_details(
         self, operation: str, task_id: str, *, wait_timeout: float | None = None, poll_interval: float | None = None

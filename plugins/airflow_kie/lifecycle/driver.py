@@ -97,6 +97,7 @@ class TaskDriver:
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
     :param waiting: returns how many tasks of the account wait in this process: the more, the slower each is read.
+    :param quiet: changes of the task's state are no news: they are logged as debug messages.
     :param clock: epoch seconds.
     """
 
@@ -108,6 +109,7 @@ class TaskDriver:
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
     waiting: Callable[[], int] = lambda: 1
+    quiet: bool = False
     clock: Callable[[], float] = time.time
 
     def follow(
@@ -147,14 +149,16 @@ class TaskDriver:
                 resume = _sender(steps, value)
 
     async def afollow(
-        self, record: TaskRecord, kie: AsyncReader, answer: Ended | None = None, *, to_the_end: bool = True
+        self, record: TaskRecord, kie: AsyncReader, answer: Ended | None = None, *, waits: bool = True, **upto: bool
     ) -> DriveResult:
         """Follow a task in an event loop: what may block runs in a thread. Parameters as in :meth:`follow`.
 
+        :param waits: False: only until it has to be waited for.
+        :param upto: `to_the_end`.
         :raises KieError: why it has no files.
         :raises WaitEnded: at the deadline.
         """
-        steps = self.steps(record, answer, to_the_end=to_the_end)
+        steps = self.steps(record, answer, **upto)
         resume: Callable[[], Step] = lambda: next(steps)  # noqa: E731
         while True:
             try:
@@ -169,6 +173,8 @@ class TaskDriver:
                         value = await asyncio.to_thread(call)
                     case Read(record):
                         value = await kie.details(task_kind(record.kind, record.form), record.task_id or "")
+                    case Sleep(record, _) if not waits:
+                        return DriveResult(record)
                     case Sleep(_, until):
                         await asyncio.sleep(max(0.0, until - self.clock()))
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
@@ -194,7 +200,7 @@ class TaskDriver:
                     answered = yield Read(record)
                     unread = answered.error if isinstance(answered, Unreadable) else None
                     action = self._next(record, answered)
-                    log_read(record, action.record, unread)
+                    log_read(record, action.record, unread, quiet=self.quiet)
                 case Wait(record, until):
                     action = yield from self._wait(record, until, unread)
                 case Done(record, details):

@@ -22,13 +22,13 @@ def about(record: TaskRecord) -> str:
     return f"{kind.title} task {record.task_id or '(no id yet)'}{source}{state}."
 
 
-def log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None) -> None:
+def log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None, *, quiet: bool = False) -> None:
     """Log a read that failed, and a state that has changed."""
     if unread is not None:
         then = "it is read again" if unread.scope is Scope.SERVICE else "see below"
         log.warning("KIE task %s could not be read (%s); %s.", before.task_id, unread.reason, then)
     elif after.last_state != before.last_state:
-        log.info("%s", about(after))
+        log.log(logging.DEBUG if quiet else logging.INFO, "%s", about(after))
 
 
 def log_unknown_shape(record: TaskRecord, details: TaskDetails) -> None:

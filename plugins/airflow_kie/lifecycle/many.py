@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 READS = 16
 """How many tasks are read at a time."""
+SENDING = 4
+"""How many requests are sent at a time: each takes a thread from its permit to its answer, and these are few."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -48,6 +50,7 @@ async def follow_many(
     at_once: int = READS,
     ended: Mapping[str, Ended] | None = None,
     to_the_end: bool = True,
+    waits: bool = True,
 ) -> AsyncIterator[Outcome]:
     """Follow many tasks and yield each as it ends; one that fails never stops another.
 
@@ -57,12 +60,14 @@ async def follow_many(
     :param at_once: how many requests are read at a time.
     :param ended: how the trigger saw those of them end that have failed.
     :param to_the_end: False: only until KIE has named each task.
+    :param waits: False: only until a task has to be waited for.
     """
-    gated = Gated(kie, asyncio.Semaphore(at_once))
+    gated = Gated(kie, asyncio.Semaphore(at_once), asyncio.Semaphore(SENDING))
 
     async def one(item: tuple[str, TaskRecord]) -> Outcome:
         key, record = item
-        return await follow_one(key, record, driver(key), gated, (ended or {}).get(key), to_the_end=to_the_end)
+        upto = {"to_the_end": to_the_end, "waits": waits}
+        return await follow_one(key, record, driver(key), gated, (ended or {}).get(key), **upto)
 
     async for outcome in each(records.items(), one, at_once=len(records)):
         yield outcome
@@ -72,10 +77,11 @@ async def follow_one(
     key: str,
     record: TaskRecord,
     driver: TaskDriver,
-    kie: AsyncReader,
+    kie: Gated,
     ended: Ended | None = None,
     *,
     to_the_end: bool = True,
+    waits: bool = True,
 ) -> Outcome:
     """Follow one of many tasks; never raises for what becomes of it.
 
@@ -85,9 +91,13 @@ async def follow_one(
     :param kie: where it is.
     :param ended: how the trigger saw it fail.
     :param to_the_end: False: only until KIE has named it.
+    :param waits: False: only until it has to be waited for.
     """
     try:
-        return Outcome(key, await driver.afollow(record, kie, ended, to_the_end=to_the_end))
+        if driver.paid is not None and not record.task_id:
+            async with kie.sending:
+                record = (await driver.afollow(record, kie, ended, to_the_end=False)).record
+        return Outcome(key, await driver.afollow(record, kie, ended, to_the_end=to_the_end, waits=waits))
     except WaitEnded as late:
         return Outcome(key, error=late.error, timed_out=True)
     except KieError as error:
@@ -125,10 +135,11 @@ async def each(
 
 @dataclass(frozen=True)
 class Gated:
-    """Reads with at most so many requests at a time."""
+    """Reads, and sends, with at most so many requests at a time."""
 
     kie: AsyncReader
     gate: asyncio.Semaphore
+    sending: asyncio.Semaphore
 
     async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task's details."""

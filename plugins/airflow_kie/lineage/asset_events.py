@@ -30,28 +30,34 @@ class NewFiles:
     a retry keeps it, and a clear, which may follow a success, begins again.
 
     :param context: the task's context.
-    :param music_task_id: the song.
+    :param name: the song's music task id, or a name for a batch of songs.
     """
 
     context: Context
-    music_task_id: str
+    name: str
 
-    def begin(self) -> None:
-        """Store when this run begins to archive, before anything is written."""
-        if self._since() is None:
-            now = math.floor(time.time() * 1000) / 1000  # the manifest's times are cut to milliseconds
-            stored = {"at": now, "max_tries": self.context["ti"].max_tries}
-            self._store.set(f"archiving/{self.music_task_id}", stored, retention=NEVER_EXPIRE)
+    def begin(self) -> float:
+        """Store when this run begins to archive, before anything is written; return it."""
+        since = self._since()
+        if since is None:
+            since = math.floor(time.time() * 1000) / 1000  # the manifest's times are cut to milliseconds
+            stored = {"at": since, "max_tries": self.context["ti"].max_tries}
+            self._store.set(f"archiving/{self.name}", stored, retention=NEVER_EXPIRE)
+        return since
 
-    def among(self, manifest: Manifest) -> tuple[FileRecord, ...]:
-        """Return the files of a manifest that this run has archived."""
-        since, ti, wrote = self._since(), self.context["ti"], manifest.airflow
+    def among(self, manifest: Manifest, since: float | None = None) -> tuple[FileRecord, ...]:
+        """Return the files of a manifest that this run has archived.
+
+        :param since: what :meth:`begin` returned; None: it is read.
+        """
+        since = self._since() if since is None else since
+        ti, wrote = self.context["ti"], manifest.airflow
         if since is None or (wrote.dag_id, wrote.run_id) != (ti.dag_id, ti.run_id):
             return ()
         return tuple(file for file in manifest.files if file.archived_at.timestamp() >= since)
 
     def _since(self) -> float | None:
-        stored = self._store.get(f"archiving/{self.music_task_id}")
+        stored = self._store.get(f"archiving/{self.name}")
         this_try = isinstance(stored, dict) and stored.get("max_tries") == self.context["ti"].max_tries
         return float(stored["at"]) if this_try else None
 
@@ -65,29 +71,32 @@ def emit_new_files(
     context: Context,
     bucket: str,
     prefix: str,
-    manifest_key: str,
-    manifest: Manifest,
-    added: Sequence[FileRecord],
+    songs: Sequence[tuple[str, Manifest, Sequence[FileRecord]]],
 ) -> None:
     """Send "a cover was archived" and "the archive has changed", for those assets that are among the outlets.
+
+    Of several songs, each has an event with its id as partition; what the events say besides is the same for all.
 
     :param operator: the task; an outlet for which nothing has changed is removed from it, since Airflow sends an event
         for every asset among the outlets of a task that succeeds.
     :param context: its context.
     :param bucket: where the files are.
     :param prefix: the archive's prefix.
-    :param manifest_key: the key of the song's manifest.
-    :param manifest: what the song's folder holds.
-    :param added: the files that this run has archived.
+    :param songs: of each the key of its manifest, what the manifest says, and the files that this run has archived.
     """
-    extra = _extra(bucket, manifest_key, manifest)
-    if not any(file.kind == "cover" for file in added):
+    changed = [song for song in songs if song[2]]
+    covered = [manifest.music_task_id for _, manifest, added in changed if any(file.kind == "cover" for file in added)]
+    if len(songs) == 1:
+        extra = _extra(bucket, *songs[0][:2])
+    else:
+        extra = {"bucket": bucket, "prefix": prefix.strip("/"), "kie_conn_id": songs[0][1].kie_conn_id}
+    if not covered:
         operator.outlets = [outlet for outlet in operator.outlets if outlet != COVER_ASSET]
     elif COVER_ASSET in operator.outlets:
         events = context["outlet_events"][COVER_ASSET]
-        events.add_partitions(manifest.music_task_id)
+        events.add_partitions(covered)
         events.extra = extra
-    if added and ARCHIVE in operator.outlets:
+    if changed and ARCHIVE in operator.outlets:
         uri = f"s3://{bucket}/{prefix.strip('/')}".rstrip("/")
         place = cheap_asset(uri)
         context["outlet_events"][ARCHIVE].add(place, extra=extra)

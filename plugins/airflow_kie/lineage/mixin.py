@@ -20,6 +20,13 @@ class LineageMethods:
 
     _lineage: TaskLineage | None = None
 
+    def set_lineage(self, lineage: TaskLineage) -> None:
+        """Say what the task has read and made.
+
+        :param lineage: of all its songs, where it works on many.
+        """
+        self._lineage = lineage
+
     def lineage_at_start(self) -> TaskLineage:
         """Return what is known before anything is done: ids and texts from the arguments."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, Ai
 from airflow_kie import settings
 from airflow_kie.archive.inbox.objects import InboxUnreadable, shown
 from airflow_kie.archive.inbox.song_request import counted, first_of
+from airflow_kie.archive.run_songs import MOST
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.durable.defaults import RETRIES
@@ -273,7 +274,7 @@ def dispatch(operator: BaseOperator, context: Context, music_task_ids: Sequence[
 
 def _check(item: InboxObject, day: int) -> None:
     """Refuse what can never be taken as a whole, or `song_list` would refuse: the sender reads the reason."""
-    count, limit = len(item.songs), conf.getint("core", "max_map_length")
+    count, limit = len(item.songs), MOST * conf.getint("core", "max_map_length")
     if count > limit:
         raise InboxUnreadable(f"It names {count} songs, and one run takes at most {limit}: split it.")
     if count > day:

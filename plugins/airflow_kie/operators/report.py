@@ -13,6 +13,7 @@ from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.song_batch import TakesSongs, songs_of
 from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY, MADE_TWICE_KEY
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class KieSongReportOperator(BaseOperator):
                 f"Nothing was started: task {self.list_task_id} did not come to an end. {_KEPT} Fix what the log of "
                 f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
+        songs = self._songs(songs)
         archived = _pulled(context, self.chain_task_ids[-1], "return_value")
         failures: dict[str, Mapping[str, Any]] = {}
         for task_id in reversed(self.chain_task_ids):
@@ -87,6 +89,19 @@ class KieSongReportOperator(BaseOperator):
             raise AirflowFailException(_verdict(rows))
         self.log.info("%s", _verdict(rows))
         return rows
+
+    def _songs(self, batches: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return every song of the run's batches, each with where it is archived."""
+        from airflow_kie.hooks.archive import open_bucket
+
+        if not any("list" in batch for batch in batches):
+            return list(batches)
+        bucket = open_bucket(self.aws_conn_id, batches[0]["bucket"], self.extra_args)
+        return [
+            {**song, "bucket": batch["bucket"], "prefix": batch["prefix"]}
+            for batch in batches
+            for song in songs_of(bucket, batch)
+        ]
 
     def _record_failures(self, songs: Sequence[Mapping[str, Any]], failures: Mapping[str, Mapping[str, Any]]) -> None:
         """Write into the pending records why these songs failed."""
@@ -121,15 +136,19 @@ class KieSongReportOperator(BaseOperator):
 
 def record_failure(context: Context) -> None:
     """Push why a song failed, for the run's report: the `on_failure_callback` of the chain's tasks."""
-    error, ti = context.get("exception"), context["ti"]
-    texts = {name: getattr(context["task"], name, None) for name in ("music_task_id", "song_title", "expires_at")}
+    error, ti, task = context.get("exception"), context["ti"], context["task"]
+    reason = error.reason if isinstance(error, KieError) else type(error).__name__
+    if isinstance(task, TakesSongs) and task.has_many:
+        ti.xcom_push(key=FAILURE_KEY, value=task.songs_failed(str(error), reason, ti.task_id))
+        return
+    texts = {name: getattr(task, name, None) for name in ("music_task_id", "song_title", "expires_at")}
     given = {name: text if isinstance(text, str) else None for name, text in texts.items()}
     failure = {
         "music_task_id": given["music_task_id"],
         "title": given["song_title"],
         "expires_at": given["expires_at"],
         "task_id": ti.task_id,
-        "reason": error.reason if isinstance(error, KieError) else type(error).__name__,
+        "reason": reason,
         "message": str(error),
     }
     ti.xcom_push(key=FAILURE_KEY, value=failure)

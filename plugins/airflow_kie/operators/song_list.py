@@ -24,6 +24,7 @@ from airflow_kie.archive.inbox.song_request import (
     songs_in,
 )
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.run_songs import MOST, write_batches
 from airflow_kie.client.task_ids import KeyRefused, is_task_id
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES
@@ -55,7 +56,10 @@ _PARALLEL = 8
 
 
 class KieSongListOperator(BaseOperator):
-    """Says which songs a run works on, and returns one map of arguments for each.
+    """Says which songs a run works on, and returns the batches in which the steps of the chain take them.
+
+    A batch of one song is its arguments. One of many says where the songs are in an object that this task writes:
+    ``{songs, first, list, start, end, bucket, prefix, kie_conn_id}``. A batch's songs are of one account.
 
     The songs come from the event that made the run (its partition key is the music task id), otherwise from the
     arguments. Everything is checked first and all problems come in one message. Then every song gets its pending
@@ -73,6 +77,8 @@ class KieSongListOperator(BaseOperator):
     :param max_covers: refuse the run if it would pay for more covers than this; None or empty: no cap.
     :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
+    :param batch_size: songs that one task instance works on, at most 200; None: one each of up to 20 songs, of more 25
+        in the first batch and more in the next ones.
     """
 
     template_fields: Sequence[str] = (
@@ -103,6 +109,7 @@ class KieSongListOperator(BaseOperator):
         songs: Any = None,
         max_covers: int | str | None = None,
         extra_args: ExtraArgs = None,
+        batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
@@ -117,6 +124,7 @@ class KieSongListOperator(BaseOperator):
         self.songs = songs
         self.max_covers = max_covers
         self.extra_args = extra_args
+        self.batch_size = batch_size
         self._opened: dict[str, Bucket] = {}
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -144,10 +152,12 @@ class KieSongListOperator(BaseOperator):
             results = list(pool.map(functools.partial(_record, context), songs))
         check_balances(songs)
         archived = [result for result in results if result]
-        todo = [song.request.arguments(bucket.name, self.prefix) for song in songs if not song.is_archived]
+        todo = [song.request for song in songs if not song.is_archived]
+        run = f"{context['ti'].dag_id}/{context['ti'].run_id}/{context['ti'].task_id}"
+        batches = write_batches(bucket, keys, run, todo, _limit(), self.batch_size)
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         self.log.info("%s to work on, %s archived already.", counted(len(todo)), counted(len(archived)))
-        return todo
+        return batches
 
     # --- what is asked for ---
 
@@ -168,8 +178,8 @@ class KieSongListOperator(BaseOperator):
         problems += wrong
         if not (requests or problems):
             problems.append("No music task ids were given: paste them, one on a line, from kie.ai/logs.")
-        if len(requests) > (limit := conf.getint("core", "max_map_length")):
-            problems.append(f"{len(requests)} songs were given, and one run takes at most {limit}: split the list.")
+        if len(requests) > (most := MOST * _limit()):
+            problems.append(f"{len(requests)} songs were given, and one run takes at most {most}: split the list.")
         requests = [self._with_options_of_the_run(request) for request in requests]
         problems += settings.connection_errors(request.kie_conn_id for request in requests)
         if not self.bucket:
@@ -283,6 +293,11 @@ def _record(context: Context, song: KnownSong) -> dict[str, Any] | None:
         adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
     log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
     return None
+
+
+def _limit() -> int:
+    """Return how many batches a run may have."""
+    return conf.getint("core", "max_map_length")
 
 
 def _partition_key(context: Context) -> str | None:

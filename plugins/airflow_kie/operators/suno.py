@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
@@ -12,6 +12,8 @@ from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
+from airflow_kie.durable.song_batch import TakesSongs
+from airflow_kie.durable.song_tasks import make_for_songs
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
@@ -173,10 +175,12 @@ class KieGenerateMusicOperator(KieTaskOperator):
         return any(getattr(outlet, "uri", None) == MUSIC_ASSET.uri for outlet in self.outlets)
 
 
-class KieGenerateCoverOperator(KieTaskOperator):
+class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
     """Generates the cover images of a song and returns the cover task id (docs.kie.ai suno-api/cover-suno).
 
     A song has one cover task for the whole account; another run uses it. A cover costs nothing.
+
+    Of a batch of many songs it returns ``[{music_task_id, cover_task_id, title, expires_at}]`` for those that go on.
 
     :param music_task_id: the song's music task id (not an audio id).
     :param bucket: the archive's bucket: the song's pending record says there why the cover has to wait.
@@ -184,11 +188,15 @@ class KieGenerateCoverOperator(KieTaskOperator):
     :param aws_conn_id: Airflow connection for S3.
     :param song_title: for labels in the UI.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
+    :param batch: instead of `music_task_id`: what the task that lists the songs returned of one, or of many.
+    :param music: with `batch`: what the sensor of the songs returned.
     """
 
     kind: ClassVar[str] = COVER.name
     template_fields: Sequence[str] = (
         *KieTaskOperator.template_fields,
+        "batch",
+        "music",
         "music_task_id",
         "bucket",
         "prefix",
@@ -199,15 +207,19 @@ class KieGenerateCoverOperator(KieTaskOperator):
     def __init__(
         self,
         *,
-        music_task_id: str,
+        music_task_id: str = "",
         bucket: str | None = None,
         prefix: str = "",
         aws_conn_id: str | None = "aws_default",
         song_title: str | None = None,
         extra_args: ExtraArgs = None,
+        batch: Any = None,
+        music: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.batch = batch
+        self.music = music
         self.music_task_id = music_task_id
         self.bucket = bucket
         self.prefix = prefix
@@ -219,13 +231,33 @@ class KieGenerateCoverOperator(KieTaskOperator):
         """Return the one field of a cover's create."""
         return {"taskId": self.music_task_id}
 
+    def execute(self, context: Context) -> Any:
+        """Generate the covers of one song or of many, and wait for them."""
+        return self._many(context) if self.has_many else super().execute(context)
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        awaited: str | None = None,
+        records: dict[str, Any] | None = None,
+    ) -> Any:
+        """Go on after the triggerer has seen the covers end."""
+        if self.has_many:
+            return self._many(context, records, event)
+        return super().execute_complete(context, event, awaited, records)
+
+    def _many(self, context: Context, *waited: Any) -> list[dict[str, Any]]:
+        self.requests = []  # no single record of this task instance is asked for its deadline, or whether it is paid
+        return cast("list[dict[str, Any]]", self._with_backoff(context, lambda: make_for_songs(self, context, *waited)))
+
     def check_request(self) -> None:
         """Check that a template has rendered to a song."""
         required(self.task_id, music_task_id=self.music_task_id)
 
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
         """Return the song's folder in the bucket, if a bucket is given."""
-        if not self.bucket:
+        if not self.bucket or self.has_many:
             return None
         from airflow_kie.hooks.archive import open_song
 

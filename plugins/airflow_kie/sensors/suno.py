@@ -8,63 +8,98 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.redact import one_line
+from airflow_kie.durable.song_batch import songs_of
 from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
-from airflow_kie.sensors.task import KieTaskSensor
+from airflow_kie.sensors.song_batch import SongSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_COMMON = ("kie_conn_id", "expires_at")
+_COMMON = ("kie_conn_id", "expires_at", "batch")
 
 
-class KieMusicSensor(KieTaskSensor):
+class KieMusicSensor(SongSensor):
     """Waits until a song is generated and returns its title, number of tracks and when KIE deletes its files.
 
+    Of a batch of many songs it returns a list of such maps, for those that go on.
+
     :param music_task_id: the song's music task id.
+    :param batch: instead of it: what the task that lists the songs returned of one, or of many.
+    :param aws_conn_id: Airflow connection for S3, where the list of many is.
     """
 
     kind: ClassVar[str] = MUSIC.name
     id_field: ClassVar[str] = "music_task_id"
     template_fields: Sequence[str] = (*_COMMON, "music_task_id")
 
-    def __init__(self, *, music_task_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, music_task_id: str = "", batch: Any = None, aws_conn_id: str | None = "aws_default", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.music_task_id = music_task_id
+        self.batch = batch
+        self.aws_conn_id = aws_conn_id
         self.song_title: str | None = None
+
+    def tasks_of_songs(self) -> list[dict[str, Any]]:
+        """Return the songs of the batch, as the task that lists them has written them."""
+        from airflow_kie.hooks.archive import open_bucket
+
+        return songs_of(open_bucket(self.aws_conn_id, self.batch["bucket"]), self.batch)
 
     def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return id, title, number of tracks, seconds, and when KIE's files expire."""
+        row = self.song_row(self.awaited_id, self.awaited_id, details)
         self.song_title = details.title
-        expires_at = details.expires_at.isoformat() if details.expires_at else None
         context["ti"].xcom_push(key=SONG_TITLE_KEY, value=details.title or "")
-        context["ti"].xcom_push(key=EXPIRES_AT_KEY, value=expires_at or "")
-        self.log.info("Song %s (%s) is generated.", one_line(details.title or "without title"), self.awaited_id)
+        context["ti"].xcom_push(key=EXPIRES_AT_KEY, value=row["expires_at"] or "")
+        return row
+
+    def song_row(self, song: str | None, task_id: str, details: TaskDetails) -> dict[str, Any]:
+        """Return id, title, number of tracks, seconds, and when KIE's files expire."""
+        self.log.info("Song %s (%s) is generated.", one_line(details.title or "without title"), task_id)
         return {
-            "music_task_id": self.awaited_id,
+            "music_task_id": task_id,
             "kie_conn_id": self.kie_conn_id,
             "title": details.title,
             "tracks": len(details.tracks),
             "duration_seconds": details.tracks[0].duration_seconds if details.tracks else None,
-            "expires_at": expires_at,
+            "expires_at": details.expires_at.isoformat() if details.expires_at else None,
         }
 
 
-class KieCoverSensor(KieTaskSensor):
+class KieCoverSensor(SongSensor):
     """Waits until a song's cover images are drawn and returns how many there are and when KIE deletes them.
+
+    Of a batch of many songs it returns a list of such maps, for those that go on.
 
     :param cover_task_id: the cover's own task id (not the music task's).
     :param music_task_id: the song that the cover must belong to, if known: another song's cover is refused.
     :param song_title: for labels in the UI.
+    :param batch: instead of these: what the task that lists the songs returned of one, or of many.
+    :param music: with `batch`: what the sensor of the songs returned.
+    :param cover: with `batch`: what the operator that generates the covers returned.
     """
 
     kind: ClassVar[str] = COVER.name
     id_field: ClassVar[str] = "cover_task_id"
-    template_fields: Sequence[str] = (*_COMMON, "cover_task_id", "music_task_id", "song_title")
+    template_fields: Sequence[str] = (*_COMMON, "cover_task_id", "music_task_id", "song_title", "music", "cover")
 
     def __init__(
-        self, *, cover_task_id: str, music_task_id: str | None = None, song_title: str | None = None, **kwargs: Any
+        self,
+        *,
+        cover_task_id: str = "",
+        music_task_id: str | None = None,
+        song_title: str | None = None,
+        batch: Any = None,
+        music: Any = None,
+        cover: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.batch = batch
+        self.music = music
+        self.cover = cover
         self.cover_task_id = cover_task_id
         self.music_task_id = music_task_id
         self.song_title = song_title
@@ -73,12 +108,20 @@ class KieCoverSensor(KieTaskSensor):
         """Return the song, where it is known."""
         return {"taskId": self.music_task_id} if self.music_task_id else {}
 
+    def tasks_of_songs(self) -> list[dict[str, Any]]:
+        """Return the songs of the batch whose covers are made."""
+        return list(self.cover)
+
     def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
         """Return ids, number of images, and when KIE's files expire."""
-        song = details.parent_id or self.music_task_id
-        self.log.info("Cover task %s of song %s has %d images.", self.awaited_id, song, len(details.results))
+        return self.song_row(self.music_task_id, self.awaited_id, details)
+
+    def song_row(self, song: str | None, task_id: str, details: TaskDetails) -> dict[str, Any]:
+        """Return ids, number of images, and when KIE's files expire."""
+        song = details.parent_id or song
+        self.log.info("Cover task %s of song %s has %d images.", task_id, song, len(details.results))
         return {
-            "cover_task_id": self.awaited_id,
+            "cover_task_id": task_id,
             "music_task_id": song,
             "images": len(details.results),
             "expires_at": details.expires_at.isoformat() if details.expires_at else None,

@@ -1,15 +1,14 @@
-"""The chain as a task group: music complete → generate cover → cover details → archive to S3, mapped over songs."""
+"""The chain as a task group: music complete → generate cover → cover details → archive to S3, mapped over batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from airflow.sdk import TriggerRule, task_group
 
 from airflow_kie import assets, settings
-from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
 from airflow_kie.notifications.kie import run_callbacks
 from airflow_kie.operators.report import KieSongReportOperator, record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
@@ -43,6 +42,7 @@ def archive_covers(
     pool: str | None = None,
     deferrable: bool = True,
     weight_rule: str = "upstream",
+    batch_size: int | None = None,
 ) -> Any:
     """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
 
@@ -66,6 +66,8 @@ def archive_covers(
     :param deferrable: wait in the triggerer.
     :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
         default starts all of them first.
+    :param batch_size: songs that one mapped task works on, at most 200; None: one each of up to 20 songs, so that the
+        grid shows each song's own way, and growing batches of more.
     :return: the report: the DAG's last task.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
@@ -83,6 +85,7 @@ def archive_covers(
         labels=labels,
         songs=songs,
         max_covers=max_covers,
+        batch_size=batch_size,
         on_failure_callback=record_failure,
         **s3,
         **common,
@@ -91,40 +94,25 @@ def archive_covers(
     inside = listed.task_id.removesuffix(SONG_LIST)  # the name of a task group around the chain, with its dot
 
     @task_group(group_id=SONG, prefix_group_id=bool(inside))
-    def song(
-        music_task_id: str,
-        kie_conn_id: str,
-        bucket: str,
-        prefix: str,
-        archive_audio: bool,
-        archive_lyrics: bool,
-        labels: dict[str, str],
-    ) -> None:
+    def song(batch: Any) -> None:
         step: dict[str, Any] = {
-            "music_task_id": music_task_id,
-            "kie_conn_id": kie_conn_id,
-            "map_index_template": "{{ task.song_title or task.music_task_id }}",
+            "batch": batch,
+            "map_index_template": "{{ task.song_label }}",
             "on_failure_callback": record_failure,
             **common,
         }
-        place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3}
-        music = KieMusicSensor(task_id="music_complete", deferrable=deferrable, **step)
-        output = cast("Any", music.output)
-        step |= {"song_title": output[SONG_TITLE_KEY], "expires_at": output[EXPIRES_AT_KEY]}
+        music = KieMusicSensor(task_id="music_complete", deferrable=deferrable, aws_conn_id=aws, **step)
+        step["music"] = music.output
         cover = KieGenerateCoverOperator(
-            task_id="generate_cover", deferrable=deferrable, **place, **step, **({"pool": pool} if pool else {})
+            task_id="generate_cover", deferrable=deferrable, **s3, **step, **({"pool": pool} if pool else {})
         )
-        cover_task_id = cast("str", cover.output)
-        details = KieCoverSensor(task_id="cover_details", cover_task_id=cover_task_id, deferrable=deferrable, **step)
+        details = KieCoverSensor(task_id="cover_details", cover=cover.output, deferrable=deferrable, **step)
         archived = KieCoverToS3Operator(
             task_id="archive_to_s3",
-            cover_task_id=cover_task_id,
-            archive_audio=archive_audio,
-            archive_lyrics=archive_lyrics,
-            labels=labels,
+            cover=details.output,
             inlets=[assets.MUSIC],
             outlets=[assets.COVER, assets.ARCHIVE],
-            **place,
+            **s3,
             **step,
         )
         music >> cover >> details >> archived
@@ -140,5 +128,5 @@ def archive_covers(
         **run_callbacks(),
         **common,
     )
-    song.expand_kwargs(listed.output) >> report
+    song.expand(batch=listed.output) >> report
     return report

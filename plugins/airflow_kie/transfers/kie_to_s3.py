@@ -15,13 +15,15 @@ from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
-from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
+from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs, to_archive
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink, KieSongLink, S3ObjectLink
+from airflow_kie.transfers.song_batch import archive_songs
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieCoverToS3Operator(LineageMethods, BaseOperator):
+class KieCoverToS3Operator(TakesSongs, LineageMethods, BaseOperator):
     """Archives a song's covers, and its audio and lyrics if asked, and returns what is in the bucket.
 
     It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
@@ -41,6 +43,8 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
 
     With the asset ``kie://api.kie.ai/suno/cover`` among its outlets, it sends "a cover was archived" with the music
     task id as partition, for a song whose covers this run has archived and for no other.
+
+    Of a batch of many songs it returns a list of what is in the bucket, for those that are archived.
 
     :param music_task_id: the song's music task id.
     :param cover_task_id: the cover's task id; not needed where no covers are asked for.
@@ -57,9 +61,15 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         and the like, as a map or its JSON text; None: `[kie] s3_extra_args`.
     :param song_title: for labels in the UI.
     :param expires_at: ISO time at which KIE deletes the song's files: an outage is waited out until a day before.
+    :param batch: instead of `music_task_id`: what the task that lists the songs returned of one, or of many.
+    :param music: with `batch`: what the sensor of the songs returned.
+    :param cover: with `batch`: what the sensor of the covers returned.
     """
 
     template_fields: Sequence[str] = (
+        "batch",
+        "music",
+        "cover",
         "music_task_id",
         "cover_task_id",
         "bucket",
@@ -80,8 +90,8 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
     def __init__(
         self,
         *,
-        music_task_id: str,
-        bucket: str,
+        music_task_id: str = "",
+        bucket: str = "",
         cover_task_id: str | None = None,
         prefix: str = "",
         kie_conn_id: str = KieHook.default_conn_name,
@@ -94,11 +104,17 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         extra_args: ExtraArgs = None,
         song_title: str | None = None,
         expires_at: str | None = None,
+        batch: Any = None,
+        music: Any = None,
+        cover: Any = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("retries", RETRIES)
         kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
+        self.batch = batch
+        self.music = music
+        self.cover = cover
         self.music_task_id = music_task_id
         self.cover_task_id = cover_task_id
         self.bucket = bucket
@@ -115,8 +131,11 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         self.expires_at = expires_at
         self.console_folder: tuple[str, str] | None = None
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
+        if self.has_many:
+            required(self.task_id, bucket=self.bucket)
+            return run_with_outage_backoff(context, lambda: archive_songs(self, context))
         required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
         return run_with_outage_backoff(
             context, lambda: self._execute(context), expires_at=self.expires_at, song=self._open
@@ -133,26 +152,46 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             self.console_folder = (self.bucket, archive.keys.folder)
         new = NewFiles(context, self.music_task_id)
         manifest = archive.bucket.made_if_missing(archive.manifest)
-        covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
-        if manifest and not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids):
+        if manifest and self.has_all(manifest):
             archive.settle_pending(manifest, is_new=bool(new.among(manifest)))
             self.log.info("Song %s has all files that are asked for already; nothing was done.", self.music_task_id)
             changed = False
         else:
             new.begin()
-            archived = self._archive(archive, manifest, context)
+            archived = self.archive(archive, manifest, context)
             manifest, changed = archived.manifest, archived.changed
         key, added = archive.keys.manifest, new.among(manifest)
-        emit_new_files(self, context, self.bucket, self.prefix, key, manifest, added)
+        emit_new_files(self, context, self.bucket, self.prefix, [(key, manifest, added)])
         self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
         return result_of(self.bucket, key, manifest, changed=changed)
 
     def lineage_at_start(self) -> TaskLineage:
         """Return the song and its covers, which the files are made from."""
+        if self.has_many:
+            rows = [(row["music_task_id"], row["cover_task_id"]) for row in self.cover]
+            return of_archived_songs(self.kie_conn_id, [to_archive(self.kie_conn_id, song, (c,)) for song, c in rows])
         covers = (str(self.cover_task_id),) if self.archive_covers and self.cover_task_id else ()
         return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
-    def _archive(self, archive: SongArchive, old: Manifest | None, context: Context) -> Archived:
+    def has_all(self, manifest: Manifest) -> bool:
+        """Return whether nothing that is asked for is missing in a song's manifest.
+
+        :param manifest: the manifest.
+        """
+        covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
+        return not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids)
+
+    def archive(
+        self, archive: SongArchive, old: Manifest | None, context: Context, hook: KieHook | None = None
+    ) -> Archived:
+        """Archive the song.
+
+        :param archive: the song's place in the bucket.
+        :param old: its manifest as it was read before.
+        :param context: the task's context.
+        :param hook: the account, where the song is one of many.
+        :raises KieError: see :func:`airflow_kie.archive.archiver.archive_song`.
+        """
         from airflow_kie.archive.archiver import archive_song
         from airflow_kie.archive.describe import song_of, sources_of
         from airflow_kie.archive.layout import ArchiveKeys
@@ -160,12 +199,14 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
         from airflow_kie.archive.raw_answers import keep_first_answer
         from airflow_kie.client.http.download import DownloadSettings, download
 
-        hook = KieHook(self.kie_conn_id)
-        music = read_ended(hook, MUSIC.name, self.music_task_id)
+        one_of_many = hook is not None
+        hook = hook or KieHook(self.kie_conn_id)
+        music = read_ended(hook, MUSIC.name, self.music_task_id, quiet=one_of_many)
         cover = None
         if self.archive_covers:
             required(self.task_id, cover_task_id=self.cover_task_id)
-            cover = read_ended(hook, COVER.name, str(self.cover_task_id), {"taskId": self.music_task_id})
+            source = {"taskId": self.music_task_id}
+            cover = read_ended(hook, COVER.name, str(self.cover_task_id), source, quiet=one_of_many)
             keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
         archived = archive_song(
             archive,
@@ -179,6 +220,7 @@ class KieCoverToS3Operator(LineageMethods, BaseOperator):
             download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             refresh=hook.download_url,
             max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+            one_of_many=one_of_many,
         )
         self._count(archived, cover.completed_at if cover else music.completed_at)
         return archived

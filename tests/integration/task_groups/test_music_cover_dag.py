@@ -59,7 +59,7 @@ class Stack:
 STORY = (
     "is recorded; it came from: form",
     "is generated",
-    "Asking KIE: ",
+    "Asking KIE in its ",
     "KIE names task ",
     "Waiting for KIE: ",
     "last state 1 (succeeded)",
@@ -83,6 +83,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         airflow.kill()
 
 
+CHAIN_STEPS = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
+
+
 def states(run: dict[str, Any], task_id: str) -> list[str]:
     return [task["state"] for task in sorted(run["tasks"], key=lambda t: t["map_index"]) if task["task_id"] == task_id]
 
@@ -104,6 +107,23 @@ def test_one_song_that_failed_for_good_does_not_stop_the_others_and_turns_the_ru
         assert stack.files(music_task_id) == ["cover-1.png", "cover-2.png", "manifest.json"]
     paid = [charge["source_id"] for charge in stack.kie.control.ledger("cover")]
     assert [paid.count(music_task_id) for music_task_id in (good, other, bad)] == [1, 1, 0]
+
+
+def test_many_songs_go_through_the_chain_in_batches_and_one_that_failed_turns_the_run_red(stack: Stack) -> None:
+    songs = [stack.song(f"Song {number}") for number in range(27)]
+    bad = stack.song("Bad Words", state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")
+    run = stack.run(*songs[:4], bad, *songs[4:])
+    assert run["state"] == "failed"
+    for step in CHAIN_STEPS:
+        assert states(run, step) == ["success", "success"]  # 25 songs and 3
+    assert "27 songs are archived, 1 failed: " in run["log"]
+    for song in songs:
+        assert stack.files(song) == ["cover-1.png", "cover-2.png", "manifest.json"]
+    paid = [charge["source_id"] for charge in stack.kie.control.ledger("cover")]
+    assert [paid.count(song) for song in (*songs, bad)] == [1] * 27 + [0]
+    again = stack.run(*songs)
+    assert again["state"] == "success"
+    assert len(stack.kie.control.ledger("cover")) == len(paid)
 
 
 def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_third_does_nothing(

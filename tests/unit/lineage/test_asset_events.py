@@ -130,7 +130,7 @@ def test_a_retry_that_finds_another_runs_archive_sends_nothing(
     task, other = archiving(), archiving()
     other.run.ti.run_id = "manual__2"
     with monkeypatch.context() as patched:
-        patched.setattr(kie_to_s3.KieCoverToS3Operator, "_archive", _die)
+        patched.setattr(kie_to_s3.KieCoverToS3Operator, "archive", _die)
         with pytest.raises(WorkerCrash):
             task.sent()
     assert len(other.sent()) == 2

@@ -116,9 +116,17 @@ def test_all_mistakes_come_in_one_message_and_nothing_is_written(
     assert archive.listed() == []
 
 
-def test_more_songs_than_airflow_can_map_are_refused(kie: SimulatorServer, bucket: str) -> None:
-    with pytest.raises(SongsRefused, match="1025 songs were given, and one run takes at most 1024: split"):
-        listed(music_task_ids=[f"{number:032x}" for number in range(1025)])
+def test_more_songs_than_airflow_can_map_come_in_fewer_batches(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+    ids = [f"{number:032x}" for number in range(5)]
+    batches = listed(music_task_ids=ids, batch_size=1)
+    place = {"bucket": bucket, "prefix": "songs", "kie_conn_id": "kie_default"}
+    assert [(batch["first"], batch["songs"]) for batch in batches] == [(1, 3), (4, 2)]
+    assert all(place.items() <= batch.items() for batch in batches)
+    with pytest.raises(SongsRefused, match="401 songs were given, and one run takes at most 400: split"):
+        listed(music_task_ids=[f"{number:032x}" for number in range(401)])
 
 
 def test_labels_of_run_and_song_together_are_at_most_ten(kie: SimulatorServer, archive: StoredFiles) -> None:

@@ -114,6 +114,10 @@ class SongRequest(Labelled):
         """
         return {**self.model_dump(exclude={"cover_task_id", "received_from"}), "bucket": bucket, "prefix": prefix}
 
+    def listed(self) -> dict[str, Any]:
+        """Return what the list of a run's songs says of it: the place and the account are the batch's."""
+        return self.model_dump(exclude={"cover_task_id", "received_from", "kie_conn_id"})
+
     def facts(self) -> dict[str, Any]:
         """Return the fields of the song's pending record that this fills."""
         from airflow_kie.archive.pending import Options

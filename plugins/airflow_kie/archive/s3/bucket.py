@@ -146,13 +146,14 @@ class Bucket:
         with self._errors("DeleteObject", key):
             return if_unchanged(self.client.delete_object, self._object(key), etag)
 
-    def get_version(self, key: str, *, max_bytes: int) -> tuple[ObjectFacts, bytes] | None:
+    def get_version(self, key: str, *, max_bytes: int, **part: str) -> tuple[ObjectFacts, bytes] | None:
         """Return which version of an object is there and its content, None where it does not exist.
 
         :param max_bytes: of a larger object one byte more than this is returned.
+        :param part: ``Range="bytes=0-99"`` for these bytes alone.
         """
         with self._errors("GetObject", key):
-            answer = self._found(self.client.get_object, key)
+            answer = self._found(self.client.get_object, key, **part)
             if answer is None:
                 return None
             with answer["Body"] as body:
@@ -205,12 +206,12 @@ class Bucket:
                         out.write(piece)
         return replace(_facts(key, answer, digest.hexdigest()), size=size)
 
-    def _found(self, request: Callable[..., Any], key: str) -> Any:
+    def _found(self, request: Callable[..., Any], key: str, **arguments: str) -> Any:
         """Return S3's answer about an object, None where it does not exist."""
         from botocore.exceptions import ClientError
 
         try:
-            return request(**self._object(key))
+            return request(**self._object(key), **arguments)
         except ClientError as e:
             if e.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
                 return None

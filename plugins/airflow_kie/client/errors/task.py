@@ -113,6 +113,14 @@ class KieSomeFailed(KieError, reason="some_failed"):
     todo = "Read the XCom results, which has a row for each, and clear the task: only what failed is asked for again."
 
 
+class KieBatchFailed(KieError, reason="batch_failed"):
+    """Every song of a batch has left it."""
+
+    what = "No song of this batch can go on"
+    paid = "What was paid for before is kept and is not paid for again."
+    todo = "The table in this log says why of each song. Clear the task to try all of them again."
+
+
 class KieCreateInDoubt(KieError, reason="create_in_doubt"):
     """A create was sent and no answer came: it may have been paid for, and KIE cannot be asked."""
 

@@ -23,7 +23,7 @@ from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
-from airflow_kie.lifecycle.many import READS, Gated, each, follow_one
+from airflow_kie.lifecycle.many import READS, SENDING, Gated, each, follow_one
 from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
@@ -98,7 +98,7 @@ class TaskList:
     async def _follow(self) -> None:
         """Follow what has not ended: to its end here, or until enough tasks are made that are waited for elsewhere."""
         connection = await self.hook.aget_conn()
-        kie = Gated(connection, asyncio.Semaphore(READS))
+        kie = Gated(connection, asyncio.Semaphore(READS), asyncio.Semaphore(SENDING))
         try:
             with ThreadPoolExecutor(ARCHIVING) as pool:
                 at_once = MAKING if self.defer else AT_ONCE

@@ -1,0 +1,121 @@
+"""The songs of a run that works on many: one object of JSON Lines, of which each batch reads its own part."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from airflow_kie.archive.inbox.song_request import SongRequest
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
+
+Batch = Mapping[str, Any]
+"""Where a batch's songs are, ``{songs, first, list, start, end}``: how many they are, the first one's number in the
+run from 1, the object's key, and the bytes of it that are theirs."""
+
+
+ALONE = 20
+"""Up to so many songs have a batch each."""
+SIZES = (25, 50, 100)
+"""Songs of the first batches of more: the first covers come soon, and what follows costs less a song."""
+MOST = 200
+"""Songs of a batch at most: one trigger waits for all of them."""
+T = TypeVar("T")
+
+
+def write_batches(
+    bucket: Bucket, keys: ArchiveKeys, run: str, songs: Sequence[SongRequest], most_batches: int, size: int | None
+) -> list[dict[str, Any]]:
+    """Return the batches of a run's songs, as its tasks take them, and write the songs of those of many.
+
+    A batch of one song is the arguments of its tasks; of many it is what :func:`write_songs` returns, bucket, prefix
+    and connection: its songs are of one account. Other parameters as in :func:`write_songs` and :func:`in_batches`.
+
+    :param songs: the songs.
+    """
+    if size is None and len(songs) <= ALONE:
+        size = 1
+    accounts = list(dict.fromkeys(song.kie_conn_id for song in songs))
+    batches = [
+        batch
+        for account in accounts
+        for batch in in_batches(
+            [song for song in songs if song.kie_conn_id == account], most_batches // len(accounts), size
+        )
+    ]
+    many = [[song.listed() for song in batch] for batch in batches if len(batch) > 1]
+    written = iter(write_songs(bucket, keys, run, many) if many else ())
+    place = {"bucket": bucket.name, "prefix": keys.prefix}
+    return [
+        batch[0].arguments(bucket.name, keys.prefix)
+        if len(batch) == 1
+        else {**next(written), **place, "kie_conn_id": batch[0].kie_conn_id}
+        for batch in batches
+    ]
+
+
+def in_batches(songs: Sequence[T], most_batches: int, size: int | None = None) -> Iterator[list[T]]:
+    """Yield the batches of a run's songs, in their order.
+
+    :param songs: the songs.
+    :param most_batches: how many there may be at most; batches of a given size are larger where they have to be.
+    :param size: songs of each batch; None: growing batches.
+    """
+    least = min(MOST, math.ceil(len(songs) / max(1, most_batches)))
+    sizes = itertools.repeat(max(size, least)) if size else itertools.chain(SIZES, itertools.repeat(MOST))
+    start = 0
+    while start < len(songs):
+        end = start + min(next(sizes), MOST)
+        yield list(songs[start:end])
+        start = end
+
+
+def write_songs(
+    bucket: Bucket, keys: ArchiveKeys, run: str, batches: Sequence[Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Write the songs of a run, a line each, and return where each batch of them is.
+
+    A list that has changed, as after a clear, is another object: a batch that still works reads what it was given.
+
+    :param bucket: where.
+    :param keys: the archive's keys.
+    :param run: names the task that lists them, over all DAGs and runs.
+    :param batches: the songs, as plain values with a ``music_task_id``.
+    :raises S3Error: its subclass says why it cannot be written.
+    """
+    parts = ["".join(f"{json.dumps(song, ensure_ascii=False)}\n" for song in songs).encode() for songs in batches]
+    body = b"".join(parts)
+    key = f"{keys.runs}{_digest(run.encode())}/{_digest(body)}.jsonl"
+    bucket.put_bytes(body, key, content_type="application/x-ndjson")
+    found, first, start = [], 1, 0
+    for songs, part in zip(batches, parts, strict=True):
+        found.append({"songs": len(songs), "first": first, "list": key, "start": start, "end": start + len(part)})
+        first, start = first + len(songs), start + len(part)
+    return found
+
+
+def read_songs(bucket: Bucket, batch: Batch) -> list[dict[str, Any]]:
+    """Return the songs of a batch.
+
+    :param bucket: where.
+    :param batch: as :func:`write_songs` returned it.
+    :raises ArchiveUnreadable: when the object is gone or is another one.
+    """
+    start, end = batch["start"], batch["end"]
+    found = bucket.get_version(batch["list"], max_bytes=end - start, Range=f"bytes={start}-{end - 1}")
+    try:
+        songs = [json.loads(line) for line in (found[1] if found else b"").splitlines()]
+    except ValueError as error:
+        raise ArchiveUnreadable(f"{bucket.url(batch['list'])} is not JSON Lines: {error}") from error
+    if len(songs) != batch["songs"]:
+        raise ArchiveUnreadable(f"{bucket.url(batch['list'])} has {len(songs)} of {batch['songs']} songs")
+    return songs
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:32]

@@ -1,0 +1,192 @@
+"""The paid tasks of a batch of songs: each song has one of its own, and none waits for another's."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from airflow_kie import settings
+from airflow_kie.client.answers.decode import Ended
+from airflow_kie.client.errors import KieError, Remedy, error_from_event
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.durable.requests import ledger_of
+from airflow_kie.durable.song_batch import SongBatch, batch_seconds
+from airflow_kie.durable.waiting import defer_list
+from airflow_kie.durable.xcom import MADE_TWICE_KEY
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.sending import Sender
+from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.many import follow_many
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lineage.facts import TaskLineage, of_songs
+from airflow_kie.triggers.event import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import BaseOperator, Context
+
+    from airflow_kie.client.api import KieAsync
+
+log = logging.getLogger(__name__)
+
+PERMIT_SECONDS = 600.0
+"""Seconds that one request of a batch waits for the account's permit: a batch is sent at the account's rate."""
+AGAIN_SECONDS = 120.0
+"""Seconds for which what KIE refuses for now is sent again."""
+AGAIN_PAUSE = 10.0
+"""Seconds between such requests: KIE counts new tasks in windows of this length."""
+
+
+class SongOperator(Protocol):
+    """An operator that makes one task of each song, as ``KieGenerateCoverOperator`` does."""
+
+    row: TaskOperation
+    kie_conn_id: str
+    force_new: str | None
+    deferrable: bool
+    poll_interval: float | None
+    task_id: str
+    music: Any
+
+    def begin(
+        self, context: Context, known: Sequence[Mapping[str, Any]], *, resumed: bool, operation: str
+    ) -> SongBatch: ...
+
+    def set_lineage(self, lineage: TaskLineage) -> None: ...
+
+
+def make_for_songs(
+    operator: SongOperator,
+    context: Context,
+    records: Mapping[str, Any] | None = None,
+    event: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Make a task of each song of an operator's batch, or adopt the one that is made, and wait for all of them.
+
+    :param operator: whose batch it is.
+    :param context: the task's context.
+    :param records: the tasks that the trigger has waited for, by song.
+    :param event: how they ended.
+    :return: a map for each song that goes on, with its `cover_task_id`.
+    :raises KieError: an outage that every song has met.
+    """
+    name = operator.task_id.rpartition(".")[2]
+    songs = operator.begin(context, operator.music, resumed=event is not None, operation=name)
+    hook = KieHook(operator.kie_conn_id)
+    hook.account  # noqa: B018 - read here, where code may block
+    making = _Making(operator, context, hook, songs, functools.cache(lambda: ledger_of(context, hook)))
+    known = {song: TaskRecord.from_json(record) for song, record in (records or {}).items()}
+    ended = making.take(event or {})
+    waiting = asyncio.run(making.go(known, ended))
+    if waiting:
+        songs.keep()
+        defer_list(
+            cast("BaseOperator", operator),
+            operator.kie_conn_id,
+            waiting,
+            batch_seconds(operator.row),
+            operator.poll_interval,
+        )
+    if making.made_twice:
+        context["ti"].xcom_push(key=MADE_TWICE_KEY, value=[{"music_task_id": song} for song in making.made_twice])
+    rows = songs.end()
+    operator.set_lineage(of_songs(operator.row.name, operator.kie_conn_id, rows, "cover_task_id"))
+    return rows
+
+
+@dataclass
+class _Making:
+    """The requests of one leg."""
+
+    operator: SongOperator
+    context: Context
+    hook: KieHook
+    songs: SongBatch
+    open_ledger: Callable[[], Ledger]
+    made_twice: list[str] = field(default_factory=list)
+    waiting: dict[str, TaskRecord] = field(default_factory=dict)
+
+    def take(self, event: Mapping[str, Any]) -> dict[str, Ended]:
+        """Take in how tasks ended; return the failures after which a new task may be made."""
+        ended: dict[str, Ended] = {}
+        late: dict[str, KieError] = {}
+        for song, known in event.get("tasks", {}).items():
+            if song not in self.songs.given:
+                continue
+            if known["outcome"] == Outcome.DONE:
+                self._done(song, known["task_id"])
+            elif known["outcome"] == Outcome.FAILED:
+                ended[song] = Ended(known["task_id"], error_from_event(dict(known)))
+            else:
+                late[song] = error_from_event(dict(known))
+        self.songs.leave(late, waiting=bool(ended))
+        return ended
+
+    async def go(self, known: Mapping[str, TaskRecord], ended: Mapping[str, Ended]) -> dict[str, TaskRecord]:
+        """Make what is not made; return what has to be waited for. What is refused for now is sent again."""
+        kie = await self.hook.aget_conn()
+        ends_at = time.monotonic() + AGAIN_SECONDS
+        try:
+            records = {song: known.get(song) or self._record(song) for song in self.songs.left}
+            errors = await self._round(kie, records, ended)
+            while again := [song for song, error in errors.items() if error.remedy is Remedy.RETRY]:
+                if not (self.waiting or self.songs.rows) or time.monotonic() > ends_at:
+                    break
+                log.info("%d requests were refused for now; they are sent again in %.0f s.", len(again), AGAIN_PAUSE)
+                await asyncio.sleep(AGAIN_PAUSE)
+                retried = await self._round(kie, {song: self._record(song) for song in again}, {})
+                errors = {song: error for song, error in errors.items() if song not in again} | retried
+        finally:
+            await kie.close()
+        self.songs.leave(errors, waiting=bool(self.waiting))
+        return self.waiting
+
+    async def _round(
+        self, kie: KieAsync, records: Mapping[str, TaskRecord], ended: Mapping[str, Ended]
+    ) -> dict[str, KieError]:
+        """Send or follow each once; return why some have no task."""
+        errors: dict[str, KieError] = {}
+        wait_here = not self.operator.deferrable
+        async for one in follow_many(records, self._driver, kie, ended=ended, to_the_end=wait_here):
+            if one.result is None:
+                errors[one.key] = one.error or KieError()
+                continue
+            record = one.result.record
+            if record.repeated and not record.adopted:
+                self.made_twice.append(one.key)
+            if wait_here:
+                self._done(one.key, record.task_id)
+            else:
+                self.waiting[one.key] = record
+        return errors
+
+    def _done(self, song: str, task_id: str | None) -> None:
+        self.songs.rows[song] = {"music_task_id": song, "cover_task_id": task_id}
+
+    def _record(self, song: str) -> TaskRecord:
+        return TaskRecord(self.operator.row.name, {"taskId": song}, self.hook.kie_conn_id, digest=self._digest(song))
+
+    def _digest(self, song: str) -> str:
+        return request_digest(self.operator.row, {"taskId": song}, {}, force_new=self.operator.force_new or "")
+
+    def _driver(self, song: str) -> TaskDriver:
+        row, ti = self.operator.row, self.context["ti"]
+        sender = Sender(self.hook, row, {"taskId": song}, ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
+        request = RequestId(self.hook.account.spending_name, row.name, self._digest(song))
+        return TaskDriver(
+            paid=PaidRequest(self.open_ledger, request, sender.new_intent, sender.adopted),
+            create=sender.create,
+            permit=sender.permit,
+            give_back=sender.give_back,
+            deadline=time.time() + PERMIT_SECONDS + batch_seconds(row),
+            rules=settings.rules(self.operator.poll_interval),
+        )

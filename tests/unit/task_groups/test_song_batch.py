@@ -1,0 +1,233 @@
+"""A batch of many songs goes through the four steps: each song by itself, paid once, and none waits for another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
+from airflow_kie.client.errors import KieBatchFailed
+from airflow_kie.durable import song_batch
+from airflow_kie.durable.xcom import FAILURE_KEY
+from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.operators.report import record_failure
+from airflow_kie.operators.song_list import KieSongListOperator
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
+from airflow_kie.transfers import song_batch as archiving
+from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+from airflow_task import StoredFiles, TaskInstance, TaskRun
+from kie_simulator.server import SimulatorServer
+
+
+class Chain:
+    """The steps of one batch, as Airflow calls them one after the other: a step's result is the next one's argument."""
+
+    def __init__(self, bucket: str, songs: list[str], **listed: Any) -> None:
+        listing = KieSongListOperator(
+            task_id="song_list", music_task_ids=songs, bucket=bucket, batch_size=len(songs), **listed
+        )
+        self.ti = TaskInstance()
+        (self.batch,) = TaskRun(lambda: listing, ti=self.ti).attempt()
+        self.results: dict[str, Any] = {}
+        self.runs: dict[str, TaskRun] = {}
+
+    def run(self, step: str) -> TaskRun:
+        """Return the task instance of a step."""
+        common = {"task_id": step, "batch": self.batch, "kie_conn_id": "kie_default"}
+        waits = {"poll_interval": 0.05, "deferrable": True}
+        place = {"bucket": self.batch["bucket"], "prefix": self.batch["prefix"]}
+        known = {"music": self.results.get("music_complete")}
+        make: dict[str, Callable[[], Any]] = {
+            "music_complete": lambda: KieMusicSensor(**common, **waits),
+            "generate_cover": lambda: KieGenerateCoverOperator(**common, **waits, **place, **known),
+            "cover_details": lambda: KieCoverSensor(**common, **waits, cover=self.results.get("generate_cover")),
+            "archive_to_s3": lambda: KieCoverToS3Operator(**common, **place, cover=self.results.get("cover_details")),
+        }
+        ti = TaskInstance(run_id=self.ti.run_id, task_id=step)
+        return self.runs.setdefault(step, TaskRun(make[step], ti=ti))
+
+    def go(self, *steps: str) -> Any:
+        """Run steps and return what the last one returned."""
+        for step in steps or ("music_complete", "generate_cover", "cover_details", "archive_to_s3"):
+            self.results[step] = json.loads(json.dumps(self.run(step).attempt()))
+        return self.results[steps[-1] if steps else "archive_to_s3"]
+
+    def failures(self, step: str) -> dict[str, str]:
+        """Return the reasons for which songs have left at a step."""
+        return {song["music_task_id"]: song["reason"] for song in self.runs[step].ti.pushed.get(FAILURE_KEY, ())}
+
+
+def songs(kie: SimulatorServer, count: int, **order: Any) -> list[str]:
+    return [song.task_id for song in kie.control.make_music(*(f"Song {n}" for n in range(count)), **order)]
+
+
+def covers_paid(kie: SimulatorServer) -> list[str]:
+    return sorted(charge["source_id"] for charge in kie.control.ledger("cover"))
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "PAUSES", (0.0, 0.0))
+
+
+def test_every_song_of_a_batch_is_archived_listed_once_and_paid_once(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 5)
+    rows = Chain(archive.bucket, ids).go()
+    assert [row["music_task_id"] for row in rows] == ids
+    assert [row["title"] for row in rows] == [f"Song {n}" for n in range(5)]
+    assert covers_paid(kie) == sorted(ids)
+    for song in ids:
+        assert {f"songs/{song}/{name}" for name in ("cover-1.png", "cover-2.png", "manifest.json")} <= {
+            *archive.listed()
+        }
+    assert not [key for key in archive.listed() if "_pending" in key]
+    assert sorted(line["id"] for line in archive.indexed()) == sorted(ids)
+    segments = archive.client.list_objects_v2(Bucket=archive.bucket, Prefix="songs/_index/")["KeyCount"]
+    assert segments == 1
+
+
+def test_songs_that_fail_leave_the_batch_where_they_fail_and_the_others_are_archived(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    bad = songs(kie, 1, state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")[0]
+    refused, broken = ids[1], ids[2]
+    kie.control.add_fault("create", "code", source_id=refused, code=422, msg="This song is too long", times=-1)
+    kie.control.add_fault("file", "truncated", source_id=broken, times=-1)
+    chain = Chain(archive.bucket, [bad, *ids])
+    rows = chain.go()
+    assert [row["music_task_id"] for row in rows] == [ids[0]]
+    left = {step: chain.failures(step) for step in chain.runs}
+    assert left["music_complete"] == {bad: "content_rejected"}
+    assert left["generate_cover"] == {refused: "invalid_request"}
+    assert set(left["archive_to_s3"]) == {broken}
+    assert sorted(covers_paid(kie)) == sorted([ids[0], broken])
+    assert {f"songs/_pending/{song}.json" for song in (bad, refused, broken)} <= set(archive.listed())
+
+
+def test_a_song_that_is_late_leaves_the_batch_and_stays_pending_with_its_id_in_the_ledger(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = songs(kie, 3)
+    kie.control.add_fault("task", "takes", source_id=ids[0], seconds=3600, times=-1)
+    monkeypatch.setattr(song_batch, "LATE_SECONDS", -43.0)  # a cover is usually there after 45 s
+    chain = Chain(archive.bucket, ids)
+    assert [row["music_task_id"] for row in chain.go()] == ids[1:]
+    assert chain.failures("generate_cover") == {ids[0]: "timeout"}
+    kie.control.clear_faults()
+    again = Chain(archive.bucket, [ids[0], *songs(kie, 1)])
+    again.go("music_complete", "generate_cover")
+    assert covers_paid(kie).count(ids[0]) == 1
+
+
+def test_a_batch_whose_worker_or_triggerer_dies_goes_on_with_each_song_where_it_was(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 4)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    with pytest.raises(TaskDeferred):
+        chain.run("generate_cover").execute()
+    assert covers_paid(kie) == sorted(ids)
+    chain.runs["generate_cover"] = chain.run("generate_cover").retried()
+    chain.go("generate_cover", "cover_details", "archive_to_s3")
+    kept = len(kie.control.ledger())
+    chain.runs = {step: run.cleared() for step, run in chain.runs.items()}
+    downloads = kie.control.state()["downloads"]
+    rows = chain.go()
+    assert [row["changed"] for row in rows] == [False] * 4
+    assert (len(kie.control.ledger()), kie.control.state()["downloads"]) == (kept, downloads)
+    assert len(archive.indexed()) == 4
+
+
+def test_an_outage_that_every_song_meets_is_waited_out_by_the_whole_batch(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    run = chain.run("generate_cover")
+    run.extra |= {"dag_run": SimpleNamespace(run_type="asset_triggered")}
+    fault = kie.control.add_fault("create", "code", code=402, msg="Insufficient credits", times=-1)
+    with pytest.raises(AirflowRescheduleException):
+        run.execute()
+    kie.control.clear_faults(fault)
+    assert [row["music_task_id"] for row in chain.go("generate_cover")] == ids
+    assert covers_paid(kie) == sorted(ids)
+
+
+def test_where_the_account_pays_for_a_part_of_a_batch_only_that_part_goes_on(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    kie.control.add_fault("create", "code", source_id=ids[1], code=402, msg="Insufficient credits", times=-1)
+    chain = Chain(archive.bucket, ids)
+    assert [row["music_task_id"] for row in chain.go()] == [ids[0], ids[2]]
+    assert chain.failures("generate_cover") == {ids[1]: "out_of_credits"}
+
+
+def test_a_batch_in_which_no_song_goes_on_fails_and_tells_the_report_of_each(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 2, state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")
+    chain = Chain(archive.bucket, ids)
+    run = chain.run("music_complete")
+    made = run.make()
+    object.__setattr__(run, "make", lambda: made)
+    with pytest.raises(KieBatchFailed, match="the word X is not allowed") as failed:
+        run.attempt()
+    record_failure({"exception": failed.value, "ti": run.ti, "task": made})  # type: ignore[typeddict-item]
+    assert chain.failures("music_complete") == dict.fromkeys(ids, "content_rejected")
+
+
+def test_the_log_has_at_most_five_lines_of_a_song_and_ends_with_a_table_failures_first(
+    kie: SimulatorServer, archive: StoredFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = songs(kie, 3)
+    kie.control.add_fault("file", "truncated", source_id=ids[1], times=-1)
+    chain = Chain(archive.bucket, ids, archive_audio=True, archive_lyrics=True)
+    for step in ("music_complete", "generate_cover", "cover_details", "archive_to_s3"):
+        with caplog.at_level("INFO"):
+            caplog.clear()
+            chain.go(step)
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
+        assert max(sum(song in line for line in lines) for song in ids) <= 5, lines
+        assert not [line for line in lines if not any(song in line for song in ids)][6:], lines
+    table = [line for line in lines if " | " in line]
+    assert lines[-3:] == table
+    assert table[0].startswith(f"{ids[1]} | left the batch | ")
+    assert [line.split(" | ")[1] for line in table] == ["left the batch", "goes on", "goes on"]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (1000, None, [25, 50, 100, 200, 200, 200, 200, 25]),
+        (60, 1, [1] * 60),
+        (45, 20, [20, 20, 5]),
+        (2000, 1, [2] * 1000),
+        (900, 500, [200, 200, 200, 200, 100]),
+    ],
+)
+def test_batches_grow_and_their_number_has_a_limit(count: int, size: int | None, sizes: list[int]) -> None:
+    assert [len(batch) for batch in in_batches(range(count), 1024, size)] == sizes
+
+
+def test_a_batch_reads_its_own_songs_of_the_runs_list_whatever_was_listed_since(
+    kie: SimulatorServer, bucket: str
+) -> None:
+    place, keys = open_bucket("aws_default", bucket), ArchiveKeys("songs")
+    lists = [[{"music_task_id": f"{name}é"} for name in names] for names in ("abc", "de")]
+    first, second = write_songs(place, keys, "dag/run/song_list", lists)
+    write_songs(place, keys, "dag/run/song_list", lists[::-1])
+    assert [read_songs(place, batch) for batch in (first, second)] == lists
+    assert (second["first"], second["songs"]) == (4, 2)
