@@ -43,6 +43,20 @@ def get_kie_commands() -> list[Any]:
             connection,
         ),
         command(
+            "run.run",
+            "Make one task and archive what it has made",
+            "Say what an operation costs, ask once, make its task, wait for it, and archive the results in S3 or "
+            "a folder; without a DAG or a scheduler. Ctrl-C, and the same line goes on with the same task: it is paid "
+            "for once.",
+            cli.Arg(("operation",), help="Such as veo.generate, suno.music, market: see docs/operations.md"),
+            cli.Arg(("--request",), required=True, help="Its fields as JSON; @FILE reads a file, - the standard input"),
+            cli.Arg(("--to",), required=True, help="s3://bucket/folder, or a folder of this machine"),
+            cli.Arg(("--key",), help="Your own name for what is asked for: another name is another task"),
+            cli.Arg(("--unchecked",), action="store_true", help="Send also what KIE's catalogue would refuse"),
+            connection,
+            yes,
+        ),
+        command(
             "verify.verify",
             "Compare an archive in S3 with its manifests",
             "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code 0: all "
