@@ -35,7 +35,12 @@ class WaitMode(StrEnum):
 
 
 def wait_strategy(
-    way: WaitMode, operator: BaseOperator, kie_conn_id: str, deadline: float, poll_interval: float | None
+    way: WaitMode,
+    operator: BaseOperator,
+    kie_conn_id: str,
+    deadline: float,
+    poll_interval: float | None,
+    timeout: float = 0.0,
 ) -> Callable[[TaskRecord, float], None]:
     """Return the function that spends the time until a moment, in the way that is asked for.
 
@@ -44,17 +49,19 @@ def wait_strategy(
     :param kie_conn_id: the Airflow connection that the trigger reads with.
     :param deadline: epoch seconds at which waiting ends.
     :param poll_interval: seconds between the trigger's reads, None for the usual cadence.
+    :param timeout: seconds that a task which replaces a failed one may take.
     """
 
     def defer(record: TaskRecord, until: float) -> NoReturn:
         from airflow_kie.triggers.task import KieTaskTrigger
 
+        ends_at = record.own_deadline(deadline, timeout)
         log.info("Waiting for KIE: %s", about(record))
         operator.defer(
-            trigger=KieTaskTrigger(kie_conn_id, record.to_json(), deadline, poll_interval, until),
+            trigger=KieTaskTrigger(kie_conn_id, record.to_json(), ends_at, poll_interval, until),
             method_name="execute_complete",
             kwargs={"awaited": record.task_id},  # a wake-up names no task, and the store can be emptied meanwhile
-            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+            timeout=timedelta(seconds=max(0.0, ends_at - time.time())) + BACKSTOP,
         )
 
     def reschedule(record: TaskRecord, until: float) -> NoReturn:

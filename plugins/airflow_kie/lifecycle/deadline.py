@@ -25,6 +25,7 @@ def end_of_wait(record: TaskRecord, deadline: float, rules: Rules) -> float:
     :param deadline: epoch seconds.
     :param rules: how doubtful answers are decided.
     """
+    deadline = record.own_deadline(deadline, rules.timeout)
     if record.doubt_at is None:
         return deadline
     # Answers that differ each time are not waited for without end.

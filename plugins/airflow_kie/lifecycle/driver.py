@@ -311,9 +311,8 @@ class TaskDriver:
         again = error.remedy is Remedy.NEW_TASK or crosses(record, error, self.rules)
         if paid is not None and again and record.task_id:
             if record.number:
-                yield Do(
-                    lambda: paid.record(record.number, "failed", task_id=record.task_id or "", reason=error.reason)
-                )
+                facts = {"task_id": record.task_id, "reason": error.reason}
+                yield Do(functools.partial(paid.record, record.number, "failed", **facts))
             return self._next(record, Ended(record.task_id, error))
         yield from self._save(record)
         raise error

@@ -75,6 +75,16 @@ class TaskRecord:
         """Whether KIE named the task in its answer to a create of this record: it is there, whatever a read says."""
         return bool(self.number and self.task_id) and not self.adopted
 
+    def own_deadline(self, deadline: float, timeout: float) -> float:
+        """Return when the wait for the task ends: one that replaces a failed task has its own time.
+
+        :param deadline: epoch seconds at which the wait for the first one ends.
+        :param timeout: seconds that each task may take.
+        """
+        if self.failed_ids and self.created_here and self.known_at is not None:
+            return max(deadline, self.known_at + timeout)
+        return deadline
+
     @property
     def source_id(self) -> str | None:
         """The id of what the task is made from, for messages."""

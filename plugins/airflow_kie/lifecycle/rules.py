@@ -30,8 +30,7 @@ from airflow_kie.lifecycle.polling import seconds_to_next_read
 from airflow_kie.lifecycle.record import TaskRecord
 
 ASK_LEDGER = 30.0
-"""Seconds after which a task that waits for the request of another one asks the ledger again: only the sender of that
-request, whose answer was lost, is woken by its callback."""
+"""Seconds after which waiting for another one's request asks the ledger again: a callback wakes its sender alone."""
 RATE_WINDOW = 10.0
 """Seconds of KIE's rate limit window (docs.kie.ai getting-started): a read that hit the limit waits it out."""
 
@@ -43,6 +42,7 @@ class Rules:
     :param visible_after: seconds in which KIE may not show a task yet.
     :param agree_after: seconds that two reads must lie apart for a failure to be believed.
     :param interval: seconds between reads; None: dense near the typical end.
+    :param timeout: seconds that a task which replaces a failed one may take, whatever is left of the wait.
     :param api: the one form in which the connection is asked; empty: none is named.
     :param waiting: how many tasks of this account wait in this process.
     :param connections: every Airflow connection that may be used, to be named where one does not know a task.
@@ -51,6 +51,7 @@ class Rules:
     visible_after: float = 60.0
     agree_after: float = 30.0
     interval: float | None = None
+    timeout: float = 0.0
     api: str = ""
     waiting: int = 1
     connections: tuple[str, ...] = ()
@@ -165,8 +166,7 @@ class _Transition:
                 who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
                 request = f"request {self.kind.name}/{self.record.digest}, attempt {number}"
                 free = "It costs nothing, and was sent twice already" if self.kind.free else None
-                words = f"{request}{f' ({who})' if who else ''}{doubt.hint}"
-                return self.fail(errors.KieCreateInDoubt(words, paid=free))
+                return self.fail(errors.KieCreateInDoubt(f"{request}{who and f' ({who})'}{doubt.hint}", paid=free))
 
     def created(self, answer: Created) -> Action:
         if answer.task_id in self.record.failed_ids:

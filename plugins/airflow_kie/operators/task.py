@@ -290,9 +290,9 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             permit=sender.permit,
             give_back=sender.give_back,
             deadline=deadline,
-            rules=settings.rules(interval, hook.account.api),
+            rules=replace(settings.rules(interval, hook.account.api), timeout=self.timeout_seconds),
         )
-        pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval)
+        pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval, self.timeout_seconds)
         result = driver.follow(record, hook.get_conn(), pause, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(result.record))
         if result.details:

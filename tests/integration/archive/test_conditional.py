@@ -8,9 +8,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.pending import Options, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.conditional import if_unchanged
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from archived_song import NOON
 from s3_servers import S3Server
@@ -61,6 +63,54 @@ def test_what_one_writer_asks_for_stays_when_another_writes_in_the_same_moment(
     pending = SongArchive(bucket, keys).pending()
     assert pending is not None
     assert pending.options.audio
+
+
+def file(kind: str) -> FileRecord:
+    return FileRecord(
+        key=f"songs/abc/{kind}-1.x",
+        kind=kind,
+        position=1,
+        size=1,
+        sha256="0" * 64,
+        content_type="x/y",
+        archived_at=NOON,
+    )
+
+
+@pytest.mark.parametrize("when", ["before it is written", "before it is read back"])
+def test_two_writers_of_a_manifest_lose_nothing_of_each_other(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    keys, written = SongKeys("songs", "abc"), Bucket.put_json_if_unchanged
+    mine, theirs = (
+        Manifest(music_task_id="abc", files=(file(kind),), created_at=NOON, updated_at=NOON)
+        for kind in ("cover", "track")
+    )
+    rivals = [theirs]
+
+    def beside_a_rival(self: Bucket, value: object, key: str, etag: str | None) -> bool:
+        early = when == "before it is written"
+        if rivals and early:
+            self.put_json(rivals.pop().to_json(), key)
+        done = written(self, value, key, etag)
+        if rivals and not early:
+            self.put_json(rivals.pop().to_json(), key)
+        return done
+
+    monkeypatch.setattr(Bucket, "put_json_if_unchanged", beside_a_rival)
+    Manifest.update(bucket, keys, lambda stored: (stored or mine).merged_with(mine))
+    stored, _ = Manifest.read(bucket, keys)
+    ignores_conditions = s3.root is not None
+    overwritten = ignores_conditions and when == "before it is written"  # `airflow kie verify` names such a file
+    assert stored is not None
+    assert [file.kind for file in stored.files] == (["cover"] if overwritten else ["cover", "track"])
+
+
+def test_a_manifest_that_the_bucket_does_not_keep_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bucket, "put_json_if_unchanged", lambda *_: True)
+    manifest = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)
+    with pytest.raises(ArchiveUnreadable, match=r"manifest\.json does not keep what is written to it"):
+        Manifest.update(bucket, SongKeys("songs", "abc"), lambda stored: manifest)
 
 
 def _refusal(status: int, code: str) -> ClientError:

@@ -118,7 +118,8 @@ def test_a_song_of_the_inbox_keeps_its_account_up_to_the_manifest(kie: Simulator
         lambda: KieGenerateCoverOperator(task_id="cover", deferrable=False, poll_interval=0.05, **common)
     ).execute()
     TaskRun(lambda: KieCoverToS3Operator(task_id="archive", cover_task_id=cover, **common)).execute()
-    assert archive.json(f"songs/{song}/manifest.json")["kie_conn_id"] == "kie_label_b"
+    manifest = archive.json(f"songs/{song}/manifest.json")
+    assert (manifest["kie_conn_id"], manifest["account"]) == ("kie_label_b", "label-b")
     assert [charge["account"] for charge in kie.control.ledger("cover")] == ["sim-label-b"]
 
 

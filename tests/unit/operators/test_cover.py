@@ -18,8 +18,11 @@ from airflow_kie.client.errors import (
     KieUnauthorized,
     KieWaitTimeout,
 )
+from airflow_kie.lifecycle.deadline import end_of_wait
+from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.rules import Rules
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
-from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun
+from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, run_trigger, stored_trigger
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
 from paid_requests import InBucket, recorded
@@ -93,6 +96,21 @@ def test_tasks_that_fail_again_and_again_end_it_after_a_limited_number(kie: Simu
         with pytest.raises(KieFailedForGood, match="3 tasks failed"):
             attempt.attempt()
     assert len(paid(kie)) == 3
+
+
+def test_a_task_that_replaces_a_failed_one_has_its_own_time(kie: SimulatorServer) -> None:
+    music = song(kie)
+    kie.control.add_fault("task", "fail", kind="cover")
+    run = cover_run(music, deferrable=True, wait_timeout=600)
+    with pytest.raises(TaskDeferred) as first:
+        run.execute()
+    event = run_trigger(stored_trigger(first.value))
+    with pytest.raises(TaskDeferred) as second:
+        run.wake(first.value.method_name, {**(first.value.kwargs or {}), "event": event})
+    ends = [deferred.value.trigger.deadline for deferred in (first, second)]
+    assert ends[0] == run.store.record(f"deadline/cover/{music}")["at"] < ends[1]
+    record = TaskRecord.from_json(run.store.record(f"cover/{music}"))
+    assert end_of_wait(record, ends[0], Rules(timeout=600)) == ends[1]  # as for one that blocks a worker
 
 
 def test_without_waiting_the_id_comes_back_at_once_and_is_stored(kie: SimulatorServer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -189,6 +191,19 @@ def test_a_store_that_fails_after_the_create_leaves_the_id_in_the_ledger(kie: Si
     run.store.crash = lambda key, value, when: False
     assert run.retried().attempt() == charge["task_id"]
     assert len(kie.control.ledger("music")) == 1
+
+
+def test_a_sigterm_between_post_and_record_leaves_both_records(kie: SimulatorServer) -> None:
+    run = music_run()
+    task = run.make()
+    before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())  # all that Airflow's task runner does at first
+    try:
+        with at_point("after post", lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            made = run.attempt()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert recorded(here()) == ["1.intent", f"1.task.{made}"]
+    assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
 
 
 def test_a_ledger_that_fails_after_the_create_is_told_the_id_by_the_next_attempt(kie: SimulatorServer) -> None:
