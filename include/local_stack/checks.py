@@ -28,11 +28,12 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 TESTS = ("unit", "contract", "integration", "delivery")
 FULL = "--full"
-FULL_ONLY = ("faults", "distributed")
+FULL_ONLY = ("browser", "faults", "distributed")
 """Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
 STACKS = ("system", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {
+    "browser": ("chromium",),
     "delivery": ("exiftool", "eyeD3", "identify", "soxi"),
     "distributed": ("redis-server",),
 }

@@ -9,6 +9,7 @@ from types import MappingProxyType
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "redis-server": "redis-server",
+        "chromium": "chromium",
         "exiftool": "libimage-exiftool-perl",
         "eyeD3": "eyed3",
         "identify": "imagemagick",

@@ -31,9 +31,9 @@ def test_without_names_what_a_person_runs_at_every_step_runs_on_one_airflow() ->
     assert split([]) == (["lint", "types", "docs", *TESTED], [])
 
 
-def test_the_full_run_adds_the_fault_plan_and_the_distributed_stack() -> None:
-    assert split(["--full"]) == (["lint", "types", "docs", *TESTED, "faults", "distributed"], [])
-    assert split(["--full", "-x"]) == ([*TESTED, "faults", "distributed"], ["-x"])
+def test_the_full_run_adds_the_browser_the_fault_plan_and_the_distributed_stack() -> None:
+    assert split(["--full"]) == (["lint", "types", "docs", *TESTED, "browser", "faults", "distributed"], [])
+    assert split(["--full", "-x"]) == ([*TESTED, "browser", "faults", "distributed"], ["-x"])
     assert split(["--full", "-k", "--full"])[1] == ["-k", "--full"]
 
 

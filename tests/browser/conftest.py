@@ -1,0 +1,87 @@
+"""A real api-server with an editor's archive behind it, and Chromium in front of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from airflow_api_server import api_server
+from airflow_connections import aws_connection, kie_connection
+from airflow_kie.archive.s3.bucket import Bucket
+from browser_pages import DESK, Airflow, Opened
+from editors_archive import archive_for_editors
+from kie_simulator.server import SimulatorServer
+from s3_servers import moto_s3
+from unused_ports import unused_port
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    with SimulatorServer(credits=812) as kie, moto_s3() as s3:
+        s3.client().create_bucket(Bucket="songs")
+        bucket = Bucket(s3.client(), "songs")
+        archive_for_editors(bucket, bucket)
+        environment = {
+            "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+            "AIRFLOW__KIE__BUCKET": "songs",
+            "AIRFLOW__KIE__RECEIVER": "False",
+        }
+        with api_server(tmp_path_factory.mktemp("browser") / "home", DAGS, unused_port(), **environment) as server:
+            with httpx.Client(trust_env=False, timeout=60) as http:
+                tokens = {name: _login(http, server.url, name) for name in ("admin", "vic", "receiver")}
+            yield Airflow(server.url, tokens, s3)
+
+
+def _login(http: httpx.Client, url: str, name: str) -> str:
+    answer = http.post(f"{url}/auth/token", json={"username": name, "password": name})
+    return str(answer.raise_for_status().json()["access_token"])
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)  # a busy machine
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(airflow: Airflow, chromium: Browser) -> Opened:
+    """Give a function that opens a page as a user; it may ask nobody else, and its scripts must not fail."""
+
+    @contextmanager
+    def open_page(path: str, user: str | None = "receiver", **known: Any) -> Iterator[Page]:
+        context = chromium.new_context(viewport=known.pop("viewport", DESK), accept_downloads=True, **known)
+        if user:
+            context.add_cookies([{"name": "_token", "value": airflow.tokens[user], "url": airflow.url}])
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda one: one.url.startswith(("blob:", "data:", airflow.url)) or errors.append(one.url))
+        page.on("console", lambda line: "Content Security Policy" in line.text and errors.append(line.text))
+        page.set_default_timeout(60_000)
+        page.goto(airflow.kie + path)
+        yield page
+        context.close()
+        assert errors == []
+
+    return open_page
+
+
+@pytest.fixture
+def offline(chromium: Browser) -> Iterator[Page]:
+    """Give a page without a network."""
+    context = chromium.new_context(offline=True)
+    yield context.new_page()
+    context.close()

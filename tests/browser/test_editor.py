@@ -1,0 +1,197 @@
+"""An editor's way through the library, in Chromium, in front of a real api-server."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from browser_pages import DESK, PHONE, Airflow, Opened
+
+ALL = "10,010 results"
+
+
+def loaded(page: Page) -> Page:
+    """Wait until the library lists everything."""
+    expect(page.locator("#results")).to_contain_text(ALL)
+    return page
+
+
+def test_search_among_ten_thousand_while_typing_is_in_the_address(opened: Opened) -> None:
+    with opened("/library") as page:
+        loaded(page).get_by_role("searchbox").type("demo 0012")
+        expect(page.locator("#results > .subtitle")).to_have_text("10 of 10,010 results")
+        assert page.url.endswith("/library?q=demo+0012")
+        page.get_by_role("searchbox").fill("ete")
+        expect(page.locator(".tile strong")).to_have_text(["Été sans fin"])
+        page.locator(".tile a").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Été sans fin")
+        page.go_back()
+        expect(page.locator(".tile strong")).to_have_text(["Été sans fin"])
+
+
+def test_a_login_leads_back_to_the_search(opened: Opened) -> None:
+    with opened("/library?q=northbound", user=None) as page:
+        page.get_by_role("link", name="Log in").click()
+        page.get_by_role("textbox").first.fill("vic")
+        page.get_by_role("textbox").nth(1).fill("vic")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator(".tile strong")).to_have_text(["Northbound"])
+        assert page.url.endswith("/kie/library?q=northbound")
+
+
+def test_hostile_titles_are_text(opened: Opened) -> None:
+    with opened("/library?q=bold") as page:
+        expect(page.locator(".tile strong")).to_contain_text("<b>Bold</b>")
+        assert page.locator(".tile b").count() == 0
+        page.locator(".tile a").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("<b>Bold</b>")
+
+
+def test_a_cover_and_a_take_are_chosen_on_the_page_and_a_cover_by_key(opened: Opened) -> None:
+    with opened("/library?q=northbound") as page:
+        page.locator(".tile a").click()
+        page.get_by_role("button", name="Choose").nth(1).click()
+        expect(page.locator("#choice")).to_contain_text("Cover 2 is chosen, by receiver")
+        page.locator("#choose-track-1").click()
+        expect(page.locator("#choice")).to_contain_text("Cover 2 and take 1 are chosen")
+        page.locator("#undo").click()
+        expect(page.locator("#choice")).to_contain_text("Cover 2 is chosen")
+        page.goto(re.sub(r"/songs/.*", "/library?q=glass", page.url))
+        expect(page.locator(".tile .mark")).to_have_text("choose")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("1")
+        expect(page.locator(".tile .mark")).to_have_text("✓ chosen")
+        page.keyboard.press("0")
+        expect(page.locator(".tile .mark")).to_have_text("choose")
+
+
+def test_sound_goes_on_while_something_is_chosen(opened: Opened) -> None:
+    with opened("/library?q=paper+lanterns") as page:
+        page.locator(".tile a").click()
+        page.evaluate("document.querySelector('audio').play()")
+        page.locator("#choose-cover-1").click()
+        expect(page.locator("#choice")).to_contain_text("Cover 1 is chosen")
+        expect(page.locator("#choose-cover-1")).to_have_attribute("aria-pressed", "true")
+        assert page.evaluate("document.querySelector('audio').played.length") == 1
+
+
+def test_a_selection_over_searches_is_a_zip_that_shows_and_plays_offline(
+    opened: Opened, offline: Page, tmp_path: Path
+) -> None:
+    with opened("/library") as page:
+        loaded(page)
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("x")
+        page.locator(".pick").nth(3).click(modifiers=["Shift"])
+        page.get_by_role("searchbox").fill("slow machine")
+        expect(page.locator(".tile strong")).to_have_text(["Slow Machine"])
+        page.locator(".pick").click()
+        page.reload()
+        expect(page.locator("#selection strong")).to_have_text(re.compile(r"[2-5] selected"))
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download as zip").click()
+        download.value.save_as(tmp_path / "songs.zip")
+    with zipfile.ZipFile(tmp_path / "songs.zip") as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "songs")
+    offline.goto((tmp_path / "songs" / "index.html").as_uri())
+    sizes = offline.evaluate(
+        "Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))))"
+    )
+    assert sizes and set(sizes) == {1024}
+    assert offline.evaluate("document.querySelector('audio').play().then(() => 'plays', String)") == "plays"
+
+
+def test_a_new_song_is_asked_for_with_the_persons_own_rights_and_has_a_card_at_once(
+    opened: Opened, airflow: Airflow
+) -> None:
+    with opened("/library") as page:
+        page.get_by_role("button", name="New song").click()
+        expect(page.locator("#price")).to_contain_text("Costs 12 credits; its cover is free. 812 credits are left.")
+        page.get_by_label("What the song is about").fill("A song <b>of</b> the sea")
+        page.get_by_role("button", name="Make it").click()
+        expect(page.locator("#being-made li")).to_contain_text("A song <b>of</b> the sea")
+        expect(page.locator("#being-made li")).to_contain_text("waits for a worker")
+        page.reload()
+        expect(page.locator("#being-made li")).to_have_count(1)
+        page.get_by_role("button", name="Use again").click()
+        expect(page.get_by_label("What the song is about")).to_have_value("A song <b>of</b> the sea")
+    headers = {"Authorization": f"Bearer {airflow.tokens['admin']}"}
+    runs = httpx.get(f"{airflow.url}/api/v2/dags/music_generate/dagRuns", headers=headers, trust_env=False).json()
+    (run,) = runs["dag_runs"]
+    assert run["triggering_user_name"] == "receiver" and run["dag_run_id"].startswith("library__")
+    assert run["conf"]["prompt"] == "A song <b>of</b> the sea" and run["conf"]["style"] is None
+
+
+def test_an_archived_songs_words_are_used_again(opened: Opened) -> None:
+    with opened("/library?q=velvet") as page:
+        page.locator(".tile a").click()
+        page.get_by_role("link", name="Use its words for a new song").click()
+        expect(page.get_by_label("What the song is about")).to_have_value("A slow song about a harbour at night")
+
+
+def test_a_viewer_sees_everything_and_may_change_nothing(opened: Opened) -> None:
+    with opened("/library", user="vic") as page:
+        loaded(page)
+        expect(page.get_by_role("button", name="New song")).to_have_count(0)
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("1")
+        expect(page.locator("#outcome")).to_be_hidden()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.locator("[data-change]")).to_have_count(0)
+        page.goto(re.sub(r"/kie/.*", "/kie/status", page.url))
+        expect(page.locator(".summary")).to_contain_text("812 credits")
+        expect(page.locator("[data-change], [data-change-form]")).to_have_count(0)
+
+
+PAGES = {
+    "library": "/library",
+    "new": "/library?new=",
+    "song": "/library?q=velvet",
+    "status": "/status",
+    "songs": "/songs",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_fits_and_axe_finds_nothing_serious(
+    opened: Opened, name: str, viewport: Any, scheme: str, tmp_path: Path
+) -> None:
+    with opened(PAGES[name], viewport=viewport, color_scheme=scheme) as page:
+        if name == "song":
+            page.locator(".tile a").click()
+            expect(page.locator("#choice")).to_be_visible()
+        elif name == "status":
+            expect(page.locator(".summary")).to_contain_text("812 credits")
+        elif name != "songs":
+            loaded(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+        assert serious == []
+        if folder := os.environ.get("KIE_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{'phone' if viewport is PHONE else 'desk'}-{scheme}.png")
+
+
+def test_in_airflows_own_page_the_library_is_a_frame_that_works(opened: Opened, airflow: Airflow) -> None:
+    with opened("/library") as page:
+        page.goto(f"{airflow.url}/plugin/kie-library")
+        frame = page.frame_locator("iframe")
+        expect(frame.locator("#results")).to_contain_text(ALL)
+        frame.get_by_role("searchbox").fill("northbound")
+        expect(frame.locator(".tile strong")).to_have_text(["Northbound"])
+        frame.locator(".pick").click()
+        with page.expect_download() as download:
+            frame.get_by_role("button", name="Download as zip").click()
+        assert zipfile.is_zipfile(download.value.path())
