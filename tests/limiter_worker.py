@@ -16,7 +16,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
+from airflow_kie.client.rate_limiter.limiter import FREE, Cost, CreateLimiter, Permit
 
 CREATE = json.dumps(
     {
@@ -34,10 +34,10 @@ class TimedLimiter(CreateLimiter):
 
     asked = 0.0
 
-    def take(self) -> Permit:
+    def take(self, cost: Cost = FREE) -> Permit:
         """Note the time and take a permit."""
         self.asked = time.monotonic()
-        return super().take()
+        return super().take(cost)
 
 
 def main(order: dict[str, Any]) -> None:

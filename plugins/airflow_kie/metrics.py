@@ -141,7 +141,7 @@ THROTTLED = _timer(
     "kie.throttled",
     "seconds",
     "connection over",
-    "How long our own limiter delayed a create: over the `rate`, or over the `day`'s cap.",
+    "How long our own limiter delayed a create: over the `rate`, or over a cap on credits (such as `day`).",
 )
 ARCHIVED = _counter(
     "kie.archived", "songs", "connection", "A song's manifest was written, or written again with more files."
@@ -191,7 +191,7 @@ INCIDENT = _gauge(
     "kie.incident",
     "1 or 0",
     "cause",
-    "Whether `kie_ops` found such an incident: `credits`, `daily_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
+    "Whether `kie_ops` found such an incident: `credits`, `spending_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
     "`record` or `spending` (a person has stopped new paid tasks, which is not a fault).",
 )
 HEALTH_CHECK_TIME = _gauge(

@@ -23,8 +23,6 @@ SOONER = 30
 """How many times sooner the rules speak here: half an hour is a minute."""
 CREDITS_ALERT = 100
 """`[kie] credits_alert` here."""
-CAPPED = "kie_capped"
-"""A connection in Airflow's database, where its daily cap can be changed while all runs."""
 End = Callable[[], None]
 _TAKES_PERMITS = """
 import sys, time
@@ -145,24 +143,6 @@ def no_credits(scene: Scene) -> End:
     return end
 
 
-def cap(stage: Stage, per_day: int | None, method: str = "PATCH") -> None:
-    """Change the daily cap of connection :data:`CAPPED`.
-
-    :param per_day: new tasks within 24 hours; None: no cap.
-    :param method: POST makes the connection.
-    """
-    extra = {"account": "capped", **({} if per_day is None else {"max_creates_per_day": per_day})}
-    connection = {
-        "connection_id": CAPPED,
-        "conn_type": "kie",
-        "host": stage.running.state.urls["simulator"],
-        "password": SIMULATOR_KEY,
-        "extra": json.dumps(extra),
-    }
-    path = "/connections" if method == "POST" else f"/connections/{CAPPED}"
-    stage.ask(lambda: stage.airflow.call(method, path, connection))
-
-
 def few_credits(scene: Scene) -> End:
     """The balance is below the threshold; songs go on."""
     songs = scene.songs(1)
@@ -172,19 +152,6 @@ def few_credits(scene: Scene) -> End:
     def end() -> None:
         scene.wait_archived(songs)
         scene.stage.running.simulator.set_credits(10_000)
-
-    return end
-
-
-def cap_is_reached(scene: Scene) -> End:
-    """A song is to be covered under a connection whose cap allows none; a person raises it, and clears the task."""
-    (song,) = scene.songs(1)
-    scene.stage.send_event(song, kie_conn_id=CAPPED)
-
-    def end() -> None:
-        cap(scene.stage, None)
-        scene.clear_cover(song)
-        scene.wait_archived([song])
 
     return end
 
@@ -377,7 +344,6 @@ CAUSES: Mapping[str, Cause] = {
     "few credits are left": Cause(
         {"KieSongsBlocked credits": "songs go on, and soon will not: below [kie] credits_alert"}, few_credits
     ),
-    "the daily cap is reached": Cause({"KieSongsBlocked daily_cap": BLOCKED}, cap_is_reached),
     "a record is damaged": Cause({"KieSongsBlocked record": "its song would be forgotten"}, record_is_damaged),
     "the key is refused": Cause(
         {"KieSongsBlocked account": BLOCKED}, kie_answers(401, "You do not have access permissions")
@@ -403,7 +369,7 @@ TOGETHER: Sequence[Sequence[str]] = (
     ("the exporter is restarted",),
     ("KIE is down",),
     ("no credits",),
-    ("few credits are left", "the daily cap is reached", "a record is damaged"),
+    ("few credits are left", "a record is damaged"),
     ("the key is refused",),
     ("the bucket refuses",),
     (

@@ -13,7 +13,7 @@ import pytest
 
 from fault_suite.stage import stage
 from local_stack.settings import PROJECT
-from monitoring.causes import CAPPED, CAUSES, CREDITS_ALERT, SOONER, TOGETHER, End, Scene, cap
+from monitoring.causes import CAUSES, CREDITS_ALERT, SOONER, TOGETHER, End, Scene
 from monitoring_programs import HOW_TO_GET, Alert, program, prometheus, statsd_exporter
 from song_stack import eventually
 from sped_up_rules import sped_up
@@ -99,11 +99,9 @@ def scene(folder: Path) -> Iterator[Scene]:
             "AIRFLOW__KIE__OPS_EVERY_MINUTES": str(10 / SOONER),
             "AIRFLOW__KIE__EXPIRY_ALERT_DAYS": str(3 / SOONER),
             "AIRFLOW__KIE__CREDITS_ALERT": str(CREDITS_ALERT),
-            "AIRFLOW__KIE__KIE_CONN_IDS": f"kie_default,{CAPPED}",
             **statsd_environment(exporter.statsd_port),
         }
         there = running.enter_context(stage(folder / "stack", settings))
-        cap(there, 0, "POST")
         there.running.airflow.wait_for_dag("kie_ops")
         eventually(lambda: has_checked(exporter.target), "kie_ops has checked, and found every connection")
         seeing = running.enter_context(prometheus(sped_up(RULES, SOONER), exporter.target, folder))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,7 @@ from airflow_kie import metrics
 from airflow_kie.client.errors import KieContentRejected, KieServerError
 from airflow_kie.durable.retry_policy import BUDGETS, KieRetryPolicy
 from airflow_kie.hooks import archive
-from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
@@ -188,16 +187,16 @@ def test_a_try_that_airflow_has_replaced_counts_no_failure_and_decides_as_before
 def test_a_create_that_our_limiter_holds_back_is_timed_and_rescheduled(
     kie: SimulatorServer, bucket: str, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    no_creates = {"rate_limit": 1000, "max_creates_per_day": 0}
+    no_creates = {"rate_limit": 1000, "max_credits_per_day": 0}
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=no_creates))
-    run = replace(
-        cover_run(kie.control.make_music("Velvet Harbour")[0].task_id, bucket, deferrable=False),
+    run = TaskRun(
+        lambda: KieGenerateMusicOperator(task_id="generate_music", prompt="rain", deferrable=False),
         extra={"dag_run": type("Run", (), {"run_type": "scheduled"})()},
     )
     with pytest.raises(AirflowRescheduleException):
         run.attempt()
     assert [sample.tags for sample in sent.of("kie.throttled")] == [{"connection": "kie_default", "over": "day"}]
-    assert [sample.tags for sample in sent.of("kie.rescheduled")] == [{"reason": "daily_cap"}]
+    assert [sample.tags for sample in sent.of("kie.rescheduled")] == [{"reason": "spending_cap"}]
 
 
 def test_a_backend_that_fails_fails_nothing_and_is_logged_once(

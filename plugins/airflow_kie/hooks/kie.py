@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_kie.client.api import Kie, KieAsync
-    from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+    from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
     from airflow_kie.client.rate_limiter.store import Store
 
@@ -111,17 +112,39 @@ class KieHook(TaskMethods, BaseHook):
         from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, CreateLimiter
 
         extra = self._limits()
-        per_day = extra.get("max_creates_per_day")
         limiter = CreateLimiter(
             self.account.name,
             store=self._limiter_store(str(extra.get("limiter_conn_id") or "")),
             creates=int(extra.get("rate_limit") or CREATES),
             seconds=SECONDS,
-            per_day=None if per_day in (None, "") else int(per_day),
+            caps=self.caps,
         )
         if not self._is_shared(limiter.store):
             _warn_of_local_limiter(self.kie_conn_id)
         return limiter
+
+    @property
+    def caps(self) -> Caps:
+        """The connection's caps in credits."""
+        from airflow_kie.client.rate_limiter.limiter import Caps
+
+        return Caps(**{name: self._credits(f"max_credits_per_{name}") for name in ("request", "run", "day", "month")})
+
+    @property
+    def unknown_price(self) -> float | None:
+        """What a request counts as under a cap if its price is not known; None: it is refused then."""
+        return self._credits("unknown_price_credits")
+
+    def _credits(self, field: str) -> float | None:
+        """Return an amount of the connection; a cap that cannot be read is an error and never no cap."""
+        value = self._limits().get(field)
+        try:
+            credits = None if value in (None, "") else float(value)
+        except (TypeError, ValueError):
+            credits = math.nan
+        if credits is not None and not credits >= 0:
+            raise KieConnectionInvalid(f"{field} of connection {self.kie_conn_id} is not an amount of credits")
+        return credits
 
     def ledger_database(self) -> tuple[DatabaseLedgerStore, bool]:
         """Return the ledger's rows in the limiter's database, and whether every worker shares them."""

@@ -18,9 +18,11 @@ from airflow_kie import metrics
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers.decode import CreateAnswer, Created, Read, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
-from airflow_kie.client.errors import KieDailyCap, KieError, KieThrottled
+from airflow_kie.client.catalogue.prices import quote
+from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.hooks.cost import cost_of, refusal, request_name, settle
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent
 from airflow_kie.lifecycle.record import TaskRecord
 
@@ -62,6 +64,7 @@ class Sender:
     wakes: bool = True
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
+    _name: Callable[[str], None] = field(default=lambda _: None, init=False)
 
     def new_intent(self, now: float, form: str = "") -> Intent:
         """Return what the ledger says of the request before it is sent.
@@ -105,8 +108,10 @@ class Sender:
         self._balance = _recent(self.hook.account.name, self.balance)
         asked_at = time.monotonic()
         limiter = self.hook.limiter()
-        permit = limiter.acquire(self.permit_seconds)
+        cost = cost_of(self.hook, self.kind, self.body, self.ti)
+        permit = limiter.acquire(self.permit_seconds, cost)
         self._give_back = functools.partial(limiter.give_back, permit)
+        self._name = functools.partial(limiter.name, permit) if limiter.caps.any else lambda _: None
         held = time.monotonic() - asked_at + permit.wait_seconds
         if not permit.granted or held >= HELD:
             metrics.THROTTLED.took(held, connection=self.hook.kie_conn_id, over=permit.over or "rate")
@@ -114,9 +119,7 @@ class Sender:
             return
         source = self.kind.source_in(self.body)
         facts: dict[str, Any] = {"kind": self.kind.name, "source_id": next(iter(source.values()), None)}
-        if permit.over == "day":
-            raise KieDailyCap(retry_after=permit.wait_seconds, **facts)
-        raise KieThrottled(retry_after=permit.wait_seconds, **facts)
+        raise refusal(permit, cost, self.hook.kie_conn_id, **facts)
 
     def give_back(self) -> None:
         """Return the permit of a request that was not sent: another task may have it."""
@@ -139,6 +142,7 @@ class Sender:
         log.info("Asking KIE%s: %s%s.", way, kind.title, what)
         if (version := kind.named(self.body).get("model")) in kind.discontinued:
             log.warning("KIE calls %s discontinued; it is sent as it is.", version)
+        self._name(request_name(record))
         answer = self.hook.get_conn().create(kind, self.body, record.source, callback_url)
         if not may_have_paid(answer):
             self._give_back()
@@ -148,6 +152,10 @@ class Sender:
             counter = metrics.ADOPTED if again else metrics.MADE_TWICE if record.repeated else metrics.CREATED
             counter.add(kind=self.kind.noun, connection=conn_id)
         return answer
+
+    def settle(self, record: TaskRecord, used: float | None) -> None:
+        """Count what a task has used; see :func:`~airflow_kie.hooks.cost.settle`."""
+        settle(self.hook, quote(self.kind, self.body), record, used)
 
     def adopted(self, made: AlreadyMade) -> None:
         """Count and log that a task is used which was made before, and warn where that may not be what is meant.

@@ -253,6 +253,7 @@ class TaskMethods:
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
+            settle=sender.settle,
             deadline=time.time() + (timeout or row.timing.timeout),
             rules=settings.rules(),
         )

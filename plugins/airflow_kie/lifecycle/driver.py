@@ -94,6 +94,7 @@ class TaskDriver:
     :param create: sends it.
     :param permit: called before a request is claimed; raises when it may not be sent now.
     :param give_back: returns the permit of a request that was not sent.
+    :param settle: called with what a task that was paid for here has used: KIE's credits, 0 where it has failed.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
     :param waiting: returns how many tasks of the account wait in this process: the more, the slower each is read.
@@ -106,6 +107,7 @@ class TaskDriver:
     create: Create | None = None
     permit: Callable[[], None] = lambda: None
     give_back: Callable[[], None] = lambda: None
+    settle: Callable[[TaskRecord, float | None], None] = lambda record, used: None
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
     waiting: Callable[[], int] = lambda: 1
@@ -206,6 +208,7 @@ class TaskDriver:
                 case Done(record, details):
                     log_unknown_shape(record, details)
                     yield from self._save(record)
+                    yield from self._settle(record, details.credits_consumed)
                     return DriveResult(record, details)
                 case Fail(record, error):
                     action = yield from self._failed(record, error)
@@ -216,6 +219,10 @@ class TaskDriver:
     def _save(self, record: TaskRecord) -> Generator[Step, Any, None]:
         if self.save is not None:
             yield Do(functools.partial(self.save, record))
+
+    def _settle(self, record: TaskRecord, used: float | None) -> Generator[Step, Any, None]:
+        if self.paid is not None and record.number:
+            yield Do(lambda: self.settle(record, used))
 
     def _begin(self, record: TaskRecord, answer: Ended | None) -> Generator[Step, Any, Action]:
         if self.paid is not None and record.unrecorded and record.task_id:
@@ -313,6 +320,7 @@ class TaskDriver:
             if record.number:
                 facts = {"task_id": record.task_id, "reason": error.reason}
                 yield Do(functools.partial(paid.record, record.number, "failed", **facts))
+                yield from self._settle(record, 0.0)  # KIE gives the credits of failed tasks back
             return self._next(record, Ended(record.task_id, error))
         yield from self._save(record)
         raise error

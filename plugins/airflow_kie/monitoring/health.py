@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from airflow_kie import metrics, settings
-from airflow_kie.client.errors import KieConnectionInvalid, KieDailyCap, KieError, KieKeyLimit, Remedy, Scope
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieKeyLimit, KieSpendingCap, Remedy, Scope
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.spending_switch import read_anywhere
 from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of
@@ -38,7 +38,7 @@ _CAUSES = MappingProxyType(
     {
         "out_of_credits": "credits",
         KieKeyLimit.reason: "account",
-        KieDailyCap.reason: "daily_cap",
+        KieSpendingCap.reason: "spending_cap",
         "unauthorized": "account",
         "wrong_connection": "account",
     }
@@ -194,11 +194,11 @@ class HealthCheck:
         if backlog and (limited := backlog.key_limit_since(hook.kie_conn_id, self._time)):
             self._unusable(hook, KieKeyLimit, limited.timestamp())
         try:
-            if self.report.waiting(hook.kie_conn_id) != 0 and hook.limiter().day_is_full():
-                self._unusable(hook, KieDailyCap)
+            if self.report.waiting(hook.kie_conn_id) != 0 and hook.limiter().cap_is_reached():
+                self._unusable(hook, KieSpendingCap)
         except KieError as error:
-            self.report.unknown.add("daily_cap")
-            log.warning("The daily cap of connection %s could not be checked. %s", hook.kie_conn_id, error)
+            self.report.unknown.add("spending_cap")
+            log.warning("The caps of connection %s could not be checked. %s", hook.kie_conn_id, error)
 
     def _check_spending(self, hook: KieHook) -> None:
         """Check whether a person has stopped the account's new paid tasks."""

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 CAUSES: Mapping[str, str] = MappingProxyType(
     {
         "credits": "a KIE account has too few credits",
-        "daily_cap": "a connection's own cap on new tasks is reached",
+        "spending_cap": "a connection's own cap on credits is reached",
         "account": "a KIE account cannot be used",
         "kie": "KIE is down",
         "s3": "the bucket refuses",

@@ -289,6 +289,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
+            settle=sender.settle,
             deadline=deadline,
             rules=replace(settings.rules(interval, hook.account.api), timeout=self.timeout_seconds),
         )

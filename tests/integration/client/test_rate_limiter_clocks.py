@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_kie.client.rate_limiter import limiter as limiters_module
-from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 from airflow_kie.client.rate_limiter.store import Store
+from capped_limiter import CreateLimiter
 from integration.databases import postgres_url  # noqa: F401 - a fixture
 
 TWO_DAYS = 2 * 24 * 3600.0
@@ -71,7 +71,7 @@ def test_a_clock_that_was_ahead_for_a_moment_does_not_lift_the_daily_cap(limiter
     assert make(per_day=10).take().granted
     clock.shift = 0.0
     after = make(per_day=4)
-    assert after.day_is_full(), "three before and the one of the wrong moment are counted"
+    assert after.cap_is_reached(), "three before and the one of the wrong moment are counted"
     assert (after.take().granted, after.take().over) == (False, "day")
 
 
@@ -87,17 +87,19 @@ def test_creates_of_a_clock_that_was_ahead_count_for_one_day_from_then_on(limite
     assert granted(limiter, 3) == [True, True, False]
 
 
-def test_the_store_keeps_as_many_creates_as_a_day_can_hold_and_no_more(
+def test_the_store_keeps_of_creates_older_than_a_month_as_many_as_a_day_can_hold(
     limiters: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limiters_module, "MOST_A_DAY", 5)
     monkeypatch.setattr(limiters_module, "_TRIM_EVERY", 1)
+    monkeypatch.setattr(limiters_module, "MONTH_MS", -1)
     make, _ = limiters
     assert all(granted(make(), 8))
     monkeypatch.setattr(limiters_module, "MOST_A_DAY", 100)
+    monkeypatch.setattr(limiters_module, "MONTH_MS", 30 * limiters_module.DAY_MS)
     assert make(per_day=6).take().granted, "five were left"
-    assert make(per_day=7).day_is_full() is False
-    assert make(per_day=6).day_is_full() is True
+    assert make(per_day=7).cap_is_reached() is False
+    assert make(per_day=6).cap_is_reached() is True
 
 
 def test_a_create_that_kie_refused_is_given_back_to_the_day_and_not_to_the_window(limiters: Any) -> None:
@@ -107,7 +109,7 @@ def test_a_create_that_kie_refused_is_given_back_to_the_day_and_not_to_the_windo
         permit = limiter.take()
         assert permit.granted
         limiter.give_back(permit)
-    assert not limiter.day_is_full()
+    assert not limiter.cap_is_reached()
     assert limiter.take().granted
     assert limiter.take().over == "rate"
 
@@ -118,7 +120,7 @@ def test_giving_back_twice_or_what_was_refused_gives_nothing(limiters: Any) -> N
     first = limiter.acquire(5)
     assert limiter.acquire(5).granted
     limiter.give_back(limiter.take())
-    assert limiter.day_is_full()
+    assert limiter.cap_is_reached()
     limiter.give_back(first)
     limiter.give_back(first)
     assert granted(limiter, 2) == [True, False]

@@ -47,7 +47,7 @@ from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 limiter = CreateLimiter("account", store=sys.argv[1], creates=1)
 with limiter._locked() as locked:
     locked.connection.exec_driver_sql(
-        f"INSERT INTO kie_creates (account, at_ms) VALUES ('{limiter._account}', {locked.now})"
+        f"INSERT INTO kie_new_tasks (account, at_ms) VALUES ('{limiter._account}', {locked.now})"
     )
     print("held", flush=True)
     time.sleep(600)
@@ -63,14 +63,14 @@ def test_a_process_that_is_killed_with_the_lock_keeps_nobody_out(store: str) -> 
     finally:
         holder.kill()
         holder.communicate()
-    limiter = CreateLimiter("account", store=store, creates=1, per_day=1)
+    limiter = CreateLimiter("account", store=store, creates=1)
     assert limiter.take().granted, "what the killed process wrote under the lock is gone too"
 
 
 FORK = """
 import os, sys
 from airflow_kie.client.rate_limiter.limiter import CreateLimiter
-limiter = CreateLimiter("fork", store=sys.argv[1], creates=4, seconds=600, per_day=10)
+limiter = CreateLimiter("fork", store=sys.argv[1], creates=4, seconds=600)
 assert limiter.take().granted
 child = os.fork()
 if child == 0:
@@ -90,7 +90,7 @@ FORKS_WHILE_A_THREAD_TAKES = """
 import os, sys, threading, warnings
 from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks of a process with threads
-limiter = CreateLimiter("threads", store=sys.argv[1], creates=1_000_000, seconds=1.0, per_day=100_000)
+limiter = CreateLimiter("threads", store=sys.argv[1], creates=1_000_000, seconds=1.0)
 limiter.take()
 ended = threading.Event()
 def take():
@@ -121,7 +121,7 @@ import os, sys, threading, warnings
 from airflow_kie.client.rate_limiter import store as stores
 from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about forks of a process with threads
-limiter = CreateLimiter("account", store=sys.argv[1], per_day=5)
+limiter = CreateLimiter("account", store=sys.argv[1])
 limiter.take()
 asks, answers = threading.Event(), threading.Event()
 def use():

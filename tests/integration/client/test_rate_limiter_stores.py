@@ -12,7 +12,7 @@ import pytest
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
 from airflow_kie.client.rate_limiter import store as stores
-from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+from capped_limiter import CreateLimiter
 from integration.databases import PASSWORD, postgres_url  # noqa: F401 - fixtures
 
 Make = Callable[..., CreateLimiter]
@@ -51,8 +51,8 @@ def test_a_server_counts_and_says_how_long_to_wait(make: Make, url: str) -> None
 
 def test_a_server_counts_the_day(make: Make, url: str) -> None:
     limiter = make(url, creates=20, per_day=2)
-    assert granted(limiter, 1) == [True] and not limiter.day_is_full()
-    assert granted(limiter, 2) == [True, False] and limiter.day_is_full()
+    assert granted(limiter, 1) == [True] and not limiter.cap_is_reached()
+    assert granted(limiter, 2) == [True, False] and limiter.cap_is_reached()
     assert limiter.take().over == "day"
 
 
@@ -92,12 +92,12 @@ def test_a_limiter_that_waits_holds_no_connection(make: Make, url: str) -> None:
         assert server.execute(clients).fetchone() == (1,)
 
 
-@pytest.mark.parametrize("lock", ["LOCK TABLE kie_creates IN SHARE MODE", "LOCK TABLE kie_creates"])
+@pytest.mark.parametrize("lock", ["LOCK TABLE kie_new_tasks IN SHARE MODE", "LOCK TABLE kie_new_tasks"])
 def test_a_table_that_something_else_has_locked_is_waited_for_and_not_endlessly(
     make: Make, url: str, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limiter = make(url, creates=1)
-    limiter.day_is_full()
+    limiter.cap_is_reached()
     with psycopg.connect(url) as server:
         server.execute(lock)
         threading.Timer(0.3, server.rollback).start()
@@ -121,7 +121,7 @@ def test_what_the_last_holder_wrote_is_seen_at_any_isolation_level_of_the_server
 ) -> None:
     setting = f"?options=-c%20default_transaction_isolation%3D{level.replace(' ', '%5C%20')}"
     first, second = make(url, creates=1), make(url + setting, creates=1)
-    second.day_is_full()
+    second.cap_is_reached()
     taken = list[bool]()
     with first.store.locked(first._account) as (connection, now):
         waiting = threading.Thread(target=lambda: taken.append(second.take().granted))
@@ -154,7 +154,7 @@ def test_machines_whose_clocks_differ_count_by_the_clock_of_the_server(
 
 def test_processes_that_create_the_tables_at_the_same_time_do_not_fail(make: Make, url: str) -> None:
     with psycopg.connect(url) as server:
-        server.execute("DROP TABLE IF EXISTS kie_creates")
+        server.execute("DROP TABLE IF EXISTS kie_new_tasks")
     taken = list[bool]()
     others = [make(f"{url}?application_name=process_{number}", next(accounts)) for number in range(8)]
     threads = [threading.Thread(target=lambda one=one: taken.append(one.take().granted)) for one in others]

@@ -14,8 +14,9 @@ import pytest
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailable
 from airflow_kie.client.rate_limiter import store as stores
-from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
+from airflow_kie.client.rate_limiter.limiter import Caps, Cost, Permit
 from airflow_kie.client.rate_limiter.store import Store, default_store, store_at
+from capped_limiter import CreateLimiter
 
 Make = Callable[..., CreateLimiter]
 
@@ -49,7 +50,7 @@ def query(file: Path, statement: str, *values: object) -> Any:
 
 def age(file: Path, seconds: float) -> None:
     """Make all counted creates older."""
-    query(file, "UPDATE kie_creates SET at_ms = at_ms - ?", int(seconds * 1000))
+    query(file, "UPDATE kie_new_tasks SET at_ms = at_ms - ?", int(seconds * 1000))
 
 
 def test_it_grants_what_a_window_allows_and_then_says_how_long_to_wait(make: Make) -> None:
@@ -75,7 +76,7 @@ def test_the_window_is_longer_than_kies_by_the_margin(make: Make, file: Path) ->
 
 def test_only_what_is_granted_counts(make: Make, file: Path) -> None:
     granted(make(creates=2), 10)
-    assert query(file, "SELECT COUNT(*) FROM kie_creates") == 2
+    assert query(file, "SELECT COUNT(*) FROM kie_new_tasks") == 2
 
 
 def test_two_accounts_do_not_count_together(make: Make) -> None:
@@ -112,14 +113,14 @@ def test_a_daily_cap_of_zero_grants_nothing(make: Make) -> None:
     assert make(per_day=0).take() == Permit(False, 86_400.0, "day")
 
 
-def test_whether_the_day_is_full_is_known_without_counting_anything(make: Make, file: Path) -> None:
-    assert (make().day_is_full(), make(per_day=0).day_is_full()) == (False, True)
+def test_whether_the_cap_is_reached_is_known_without_counting_anything(make: Make, file: Path) -> None:
+    assert (make().cap_is_reached(), make(per_day=0).cap_is_reached()) == (False, True)
     limiter = make(creates=20, per_day=2)
-    assert [limiter.day_is_full() for _ in range(3)] == [False] * 3
+    assert [limiter.cap_is_reached() for _ in range(3)] == [False] * 3
     granted(limiter, 2)
-    assert (limiter.day_is_full(), make(creates=20, per_day=3).day_is_full()) == (True, False)
+    assert (limiter.cap_is_reached(), make(creates=20, per_day=3).cap_is_reached()) == (True, False)
     age(file, 25 * 3600)
-    assert not limiter.day_is_full()
+    assert not limiter.cap_is_reached()
 
 
 def test_a_connection_without_a_daily_cap_keeps_the_creates_that_another_counts_by_the_day(
@@ -189,7 +190,7 @@ def test_without_a_daily_cap_a_store_that_cannot_be_used_stops_nobody(
     with contextlib.closing(held(file)):
         permits = [limiter.take() for _ in range(2)]
     assert [permit.granted for permit in permits] == [True, True]
-    assert "so this create is not counted" in caplog.text and "Nothing was sent" not in caplog.text
+    assert "so it is not counted" in caplog.text and "Nothing was sent" not in caplog.text
     limiter.give_back(permits[0])
     assert granted(limiter, 2) == [True, False]
 
@@ -226,7 +227,7 @@ def test_an_exception_within_a_transaction_takes_back_what_it_wrote(file: Path) 
     with pytest.raises(ZeroDivisionError), store.locked("account") as (connection, now):
         connection.execute(stores.CREATE_LOG.insert().values(account="account", at_ms=now))
         raise ZeroDivisionError
-    assert query(file, "SELECT COUNT(*) FROM kie_creates") == 0
+    assert query(file, "SELECT COUNT(*) FROM kie_new_tasks") == 0
 
 
 def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(
@@ -242,7 +243,7 @@ def test_a_create_is_counted_at_the_time_of_its_permit_and_not_before_the_lock(
         time.sleep(0.05)  # in which a time that is taken before the lock would be taken
         freed = time.time()
     thread.join()
-    assert query(file, "SELECT MAX(at_ms) FROM kie_creates") >= int(freed * 1000)
+    assert query(file, "SELECT MAX(at_ms) FROM kie_new_tasks") >= int(freed * 1000)
 
 
 def test_a_process_has_one_store_for_a_url(file: Path) -> None:
@@ -297,3 +298,56 @@ def test_threads_of_a_process_share_a_limiter(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert (len(taken), sum(taken)) == (40, 20)
+
+
+@pytest.mark.parametrize(("cap", "waits"), [("request", False), ("run", False), ("day", True), ("month", True)])
+def test_each_cap_refuses_what_exceeds_it_and_only_the_days_and_the_months_are_worth_waiting_for(
+    make: Make, cap: str, waits: bool
+) -> None:
+    limiter = make(caps=Caps(**{cap: 10.0}))
+    assert limiter.take(Cost(10.0, "run 1")).granted
+    refused = limiter.take(Cost(10.1, "run 1"))
+    assert (refused.granted, refused.over, refused.wait_seconds > 0) == (False, cap, waits)
+    assert limiter.acquire(600, Cost(10.1, "run 1")).over == cap
+    assert limiter.take(Cost(0.0, "run 1")).granted, "what costs nothing is under no cap"
+
+
+def test_a_run_has_its_own_cap_and_the_account_counts_all_runs(make: Make) -> None:
+    limiter = make(caps=Caps(run=10.0, day=25.0))
+    assert [limiter.take(Cost(10.0, f"run {n}")).over for n in range(3)] == ["", "", "day"]
+    assert limiter.take(Cost(1.0, "run 0")).over == "run"
+
+
+def test_what_is_reserved_becomes_what_was_used(make: Make) -> None:
+    limiter = make(caps=Caps(day=100.0))
+    for number in range(2):
+        limiter.name(limiter.take(Cost(50.0)), f"suno.music/{number}")
+    assert limiter.cap_is_reached()
+    limiter.settle("suno.music/0", 12.0)
+    limiter.settle("suno.music/1", 0.0)
+    limiter.settle("suno.music/of another Airflow", 1000.0)
+    assert not limiter.cap_is_reached()
+    assert limiter.take(Cost(88.0)).granted
+    assert limiter.cap_is_reached()
+
+
+def test_a_month_counts_what_a_day_no_longer_does(make: Make, file: Path) -> None:
+    limiter = make(caps=Caps(day=10.0, month=25.0))
+    assert limiter.take(Cost(10.0)).granted
+    age(file, 25 * 3600)
+    assert limiter.take(Cost(10.0)).granted
+    assert limiter.take(Cost(6.0)).over == "day"
+    age(file, 25 * 3600)
+    assert limiter.take(Cost(6.0)).over == "month"
+    age(file, 30 * 24 * 3600)
+    assert limiter.take(Cost(6.0)).granted
+
+
+def test_eight_threads_never_reserve_more_than_a_cap(make: Make) -> None:
+    limiter, taken = make(creates=1000, caps=Caps(day=10.0)), list[bool]()
+    threads = [threading.Thread(target=lambda: taken.append(limiter.take(Cost(3.0)).granted)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(taken), sum(taken)) == (8, 3)

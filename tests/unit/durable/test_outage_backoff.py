@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from airflow_kie.client.errors import (
     KieContentRejected,
-    KieDailyCap,
     KieError,
     KieMaintenance,
     KieOutOfCredits,
     KieServerError,
+    KieSpendingCap,
     KieSpendingStopped,
     KieUnauthorized,
     KieUnreachable,
@@ -111,7 +111,7 @@ def down(error: type[KieError], hours: float, **options: object) -> Song:
     return Song(error, 1_000_000.0 + hours * HOUR, **options)  # type: ignore[arg-type]
 
 
-WAITED_FOR = [KieMaintenance, KieUnreachable, KieOutOfCredits, KieUnauthorized, KieServerError, KieDailyCap]
+WAITED_FOR = [KieMaintenance, KieUnreachable, KieOutOfCredits, KieUnauthorized, KieServerError, KieSpendingCap]
 
 
 @settings(max_examples=30)

@@ -86,7 +86,7 @@ def test_where_all_is_well_it_succeeds_sets_the_gauges_and_lists_nothing_but_pen
     assert (values["credits"], values["unarchived"], values["callbacks_expected"]) == (750, 2, 0)
     assert 4.9 < values["next_expiry"] <= 5
     assert {sample.tags["cause"]: sample.value for sample in sent.of("kie.incident")} == dict.fromkeys(
-        ("credits", "daily_cap", "account", "kie", "s3", "expiry", "inbox", "record", "spending"), 0
+        ("credits", "spending_cap", "account", "kie", "s3", "expiry", "inbox", "record", "spending"), 0
     )
 
 
@@ -157,7 +157,7 @@ def test_a_balance_below_the_threshold_is_reported_and_again_when_it_is_used_up(
 
 
 def capped(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, per_day: int) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"max_creates_per_day": per_day}))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"max_credits_per_day": per_day}))
 
 
 def test_a_cap_is_reported_as_long_as_it_refuses_with_the_songs_of_that_connection(
@@ -167,9 +167,9 @@ def test_a_cap_is_reported_as_long_as_it_refuses_with_the_songs_of_that_connecti
     add_pending(bucket, A)
     add_pending(bucket, B, kie_conn_id="another")
     add_pending(bucket, C, last_failure=Failure(reason="content_rejected", message="words", at=datetime.now(UTC)))
-    assert "1 song waits: The connection's max_creates_per_day is reached (connection kie_default) since " in alarm("1")
+    assert "1 song waits: The connection's cap on credits is reached (connection kie_default) since " in alarm("1")
     (lasts,) = check("2").execute()
-    assert "max_creates_per_day is reached" in lasts
+    assert "cap on credits is reached" in lasts
     capped(kie, monkeypatch, 500)
     assert check("3").execute() == []
 

@@ -43,11 +43,12 @@ class KieThrottled(KieRateLimited, reason="throttled"):
     todo = "Nothing: it is sent when its turn comes."
 
 
-class KieDailyCap(KieError, reason="daily_cap", scope=Scope.ACCOUNT):
-    """The connection's own cap of new tasks in 24 hours is reached; nothing was sent."""
+class KieSpendingCap(KieError, reason="spending_cap", scope=Scope.ACCOUNT):
+    """The connection's own cap of credits in 24 hours or 30 days is reached; nothing was sent."""
 
-    what = "The connection's max_creates_per_day is reached"
-    todo = "Raise max_creates_per_day in the connection, or wait: songs that are paid are still finished."
+    what = "The connection's cap on credits is reached"
+    todo = "Raise max_credits_per_day or max_credits_per_month in the connection, or wait: what is paid is finished."
+    paid = "Nothing was sent, so nothing was paid for by this."
 
 
 class KieSpendingStopped(KieError, reason="spending_stopped", scope=Scope.ACCOUNT, remedy=Remedy.RETRY):

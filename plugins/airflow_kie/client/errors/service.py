@@ -33,7 +33,7 @@ class KieNotSent(KieUnreachable, reason="not_sent"):
 
 
 class KieLimiterUnavailable(KieError, reason="limiter_unavailable", scope=Scope.SERVICE, remedy=Remedy.RETRY):
-    """The store that counts the account's creates cannot be used, and its daily cap allows none that is not counted."""
+    """The store that counts the account's creates cannot be used, and its caps allow none that is not counted."""
 
     what = "The store that counts this account's new tasks cannot be used"
     todo = "Start or free the store, or name another one in the connection; a file needs a folder that can be written."

@@ -40,6 +40,15 @@ class KieContentRejected(KieError, reason="content_rejected"):
     by_when = NOTHING_EXPIRES
 
 
+class KieOverCap(KieError, reason="over_cap"):
+    """A request exceeds a cap in credits for one request or one run, or its price is not known and a cap holds."""
+
+    what = "A cap on credits does not allow this request"
+    paid = "Nothing was sent, so nothing was paid for by this."
+    todo = "Ask for less, or raise the cap that is named in the connection; then clear the task."
+    by_when = NOTHING_EXPIRES
+
+
 class KieTaskUnknown(KieError, reason="task_unknown"):
     """KIE knows no task with this id, still after the time in which a new task can be invisible."""
 

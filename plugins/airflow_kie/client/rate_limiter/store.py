@@ -27,16 +27,21 @@ from airflow_kie.client.errors import KieConnectionInvalid, KieLimiterUnavailabl
 TABLES = sa.MetaData()
 
 CREATE_LOG = sa.Table(
-    "kie_creates",
+    "kie_new_tasks",
     TABLES,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("account", sa.String(16), nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("refused", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("kie_creates_by_time", "account", "at_ms"),
+    sa.Column("credits", sa.Float, nullable=False, server_default="0"),
+    sa.Column("run", sa.String(64), nullable=False, server_default=""),
+    sa.Column("request", sa.String(200), nullable=False, server_default=""),
+    sa.Index("kie_new_tasks_by_time", "account", "at_ms"),
+    sa.Index("kie_new_tasks_by_request", "account", "request"),
 )
-"""Requests for new tasks: a digest of the account's name, the time in epoch milliseconds of the store's clock, and
-whether KIE refused it, so that it counts against KIE's rate but not against the daily cap."""
+"""Requests for new tasks: a digest of the account's name, the time in epoch milliseconds of the store's clock, whether
+KIE refused it, so that it counts against KIE's rate but not against the caps, the credits that it is quoted at or has
+used, and a digest of the run and the request that it is for."""
 
 PAID_REQUESTS = sa.Table(
     "kie_paid_requests",

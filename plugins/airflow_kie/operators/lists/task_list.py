@@ -188,6 +188,7 @@ class TaskList:
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
+            settle=sender.settle,
             deadline=time.time() + self.timeout,
             rules=settings.rules(self.poll_interval, self.hook.account.api),
         )

@@ -1,0 +1,79 @@
+"""What a request costs: quoted before it is sent, held against the account's caps, and settled when its task ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie.client.catalogue.prices import Quote, quote
+from airflow_kie.client.errors import KieError, KieOverCap, KieSpendingCap, KieThrottled
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.rate_limiter.limiter import Cost
+
+if TYPE_CHECKING:
+    from airflow_kie.client.rate_limiter.limiter import Permit
+    from airflow_kie.hooks.connected import Connected
+    from airflow_kie.lifecycle.record import TaskRecord
+
+log = logging.getLogger(__name__)
+
+
+def cost_of(hook: Connected, kind: TaskOperation, body: Mapping[str, Any], ti: Any) -> Cost:
+    """Return what a request is held against the caps with: the most that it can cost.
+
+    :param hook: the account.
+    :param kind: the operation.
+    :param body: the request's fields as KIE names them.
+    :param ti: the task instance, whose run pays it.
+    :raises KieOverCap: where a cap holds, the price is not known, and the connection names none for such a request.
+    """
+    high = quote(kind, body).high
+    if high is None:
+        high = hook.unknown_price
+    if high is None and hook.caps.any:
+        raise KieOverCap(
+            f"the price of {kind.title} is not known, and connection {hook.kie_conn_id} has a cap. Its field "
+            "unknown_price_credits can say what such a request counts as",
+            kind=kind.name,
+        )
+    return Cost(high or 0.0, f"{ti.dag_id}/{ti.run_id}")
+
+
+def refusal(permit: Permit, cost: Cost, kie_conn_id: str, **facts: Any) -> KieError:
+    """Return the error of a permit that was not granted.
+
+    :param permit: the answer.
+    :param cost: of the request.
+    :param kie_conn_id: the connection, whose caps hold.
+    :param facts: of the request, for the error.
+    """
+    if permit.over == "rate":
+        return KieThrottled(retry_after=permit.wait_seconds, **facts)
+    amount = (
+        f"it is quoted at {cost.credits:g} credits, and max_credits_per_{permit.over} of {kie_conn_id} allows fewer"
+    )
+    if permit.over in ("day", "month"):
+        return KieSpendingCap(f"{amount} now", retry_after=permit.wait_seconds, **facts)
+    return KieOverCap(amount, **facts)
+
+
+def settle(hook: Connected, quoted: Quote, record: TaskRecord, used: float | None) -> None:
+    """Count what a task has used in place of what it was quoted at; more than that is a warning.
+
+    :param hook: the account.
+    :param quoted: what the request was quoted at.
+    :param record: the task.
+    :param used: credits that KIE says; None: it does not say.
+    """
+    if used is None:
+        return
+    if quoted.high is not None and used > quoted.high:
+        log.warning("KIE task %s has used %g credits, and was quoted at %s.", record.task_id, used, quoted)
+    if hook.caps.any:
+        hook.limiter().settle(request_name(record), used)
+
+
+def request_name(record: TaskRecord) -> str:
+    """Return the name under which a record's request is counted."""
+    return f"{record.kind}/{record.digest}"

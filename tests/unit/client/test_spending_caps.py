@@ -1,0 +1,148 @@
+"""What made no task does not count against the caps on credits, and what it has used replaces what it was quoted at."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_kie.client.catalogue import prices
+from airflow_kie.client.errors import (
+    KieConnectionInvalid,
+    KieCreateInDoubt,
+    KieOutOfCredits,
+    KieOverCap,
+    KieSpendingCap,
+)
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_task import FakeTaskStateStore, TaskRun
+from kie_simulator.server import SimulatorServer
+
+Run = Callable[..., TaskRun]
+
+
+@pytest.fixture
+def run(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Give a maker of attempts at a song, under an account that may spend what two songs cost in 24 hours."""
+    extra = {"max_credits_per_day": 24, "rate_limit": 1000, "account": f"capped {uuid.uuid4().hex}"}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
+
+    def make(**options: Any) -> TaskRun:
+        def operator() -> KieGenerateMusicOperator:
+            return KieGenerateMusicOperator(task_id="generate_music", prompt="rain on a roof", **options)
+
+        return TaskRun(operator, FakeTaskStateStore())
+
+    return make
+
+
+def test_a_balance_below_the_price_does_not_use_up_the_cap(kie: SimulatorServer, run: Run) -> None:
+    kie.control.set_credits(0.5)
+    for _ in range(4):
+        with pytest.raises(KieOutOfCredits):
+            run(wait_for_completion=False).execute()
+    assert not KieHook().limiter().cap_is_reached()
+    kie.control.set_credits(1000)
+    assert [bool(run(wait_for_completion=False).execute()) for _ in range(2)] == [True, True]
+    with pytest.raises(KieSpendingCap):
+        run(wait_for_completion=False).execute()
+
+
+def test_a_cover_that_kie_has_made_before_does_not_count(kie: SimulatorServer, run: Run) -> None:
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+
+    def operator() -> KieGenerateCoverOperator:
+        return KieGenerateCoverOperator(task_id="generate_cover", music_task_id=song, wait_for_completion=False)
+
+    named = {TaskRun(operator, FakeTaskStateStore()).execute() for _ in range(4)}
+    assert len(named) == 1
+    assert not KieHook().limiter().cap_is_reached()
+
+
+def test_a_create_whose_answer_was_lost_counts(kie: SimulatorServer, run: Run) -> None:
+    kie.control.add_fault("create", "reset_after", times=2)
+    for _ in range(2):
+        with pytest.raises(KieCreateInDoubt):
+            run(wait_for_completion=False).execute()
+    assert KieHook().limiter().cap_is_reached()
+
+
+@pytest.fixture
+def capped(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give what sets the caps of the connection, each time for an account of its own."""
+
+    kie.control.set(task_seconds=0)
+
+    def cap(**caps: float) -> None:
+        extra = {"rate_limit": 1000, "account": f"capped {uuid.uuid4().hex}", **caps}
+        monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
+
+    return cap
+
+
+def picture(model: str = "nano-banana-2", **fields: Any) -> TaskRun:
+    request = {"model": model, "input": {"prompt": "a fox", "aspect_ratio": "1:1", "resolution": "4K", **fields}}
+    return making(request)
+
+
+def making(request: dict[str, Any], **options: Any) -> TaskRun:
+    arguments: dict[str, Any] = {"operation": "market", "request": request, "poll_interval": 0.05} | options
+    return TaskRun(lambda: KieTaskOperator(task_id="make", deferrable=False, **arguments))
+
+
+def test_a_request_and_a_run_have_caps_that_name_the_price(kie: SimulatorServer, capped: Callable[..., None]) -> None:
+    capped(max_credits_per_request=17)
+    with pytest.raises(KieOverCap, match="quoted at 18 credits, and max_credits_per_request of kie_def"):
+        picture().attempt()
+    capped(max_credits_per_run=30)
+    first, second, elsewhere = picture(), picture(prompt="two foxes"), picture()
+    second.ti.run_id = first.ti.run_id
+    assert first.attempt()
+    with pytest.raises(KieOverCap, match="max_credits_per_run"):
+        second.attempt()
+    assert elsewhere.attempt()
+    assert [charge["credits"] for charge in kie.control.ledger("jobs")] == [18, 18]
+
+
+def test_under_a_cap_an_unknown_price_is_refused_unless_the_connection_says_what_it_counts_as(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    unknown = {"model": "elevenlabs/audio-isolation", "input": {"audio_url": "https://files.example/in.mp3"}}
+    run = making(unknown)
+    capped(max_credits_per_day=100)
+    with pytest.raises(KieOverCap, match="price of Market: Create Task is not known"):
+        run.attempt()
+    assert not kie.control.ledger()
+    capped(max_credits_per_day=100, unknown_price_credits=20)
+    assert run.attempt()
+    capped()
+    assert run.attempt(), "without a cap nothing is asked"
+
+
+def test_what_a_task_has_used_replaces_what_it_was_quoted_at_and_more_is_a_warning(
+    kie: SimulatorServer, capped: Callable[..., None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped(max_credits_per_day=250)
+    request = {"model": "veo-3-1", "input": {"prompt": "a fox"}}  # the tier is not in KIE's page: 30 to 250 credits
+
+    assert making(request).attempt()
+    assert [charge["credits"] for charge in kie.control.ledger("veo")] == [60]
+    limiter = KieHook().limiter()
+    assert not limiter.cap_is_reached(), "250 were reserved, and 60 were used"
+    monkeypatch.setattr(prices, "quote_model", lambda *_: prices.Quote(1.0, 1.0))
+    with caplog.at_level("WARNING"):
+        making(request, force_new="once more").attempt()
+    assert "has used 60 credits, and was quoted at 1 credit." in caplog.text
+
+
+def test_a_cap_that_cannot_be_read_is_an_error(kie: SimulatorServer, capped: Callable[..., None]) -> None:
+    for value in ("ten", -1, "nan"):
+        capped(max_credits_per_day=value)  # type: ignore[arg-type]
+        with pytest.raises(KieConnectionInvalid, match="max_credits_per_day of connection kie_default"):
+            picture().attempt()
+    assert not kie.control.ledger()
