@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from airflow_kie.client.account import KieAccount
     from airflow_kie.client.api import Kie
-    from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+    from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
     from airflow_kie.hooks.spending_switch import SpendingSwitch
 
@@ -19,6 +19,10 @@ class Connected(Protocol):
 
     @property
     def account(self) -> KieAccount: ...
+    @property
+    def caps(self) -> Caps: ...
+    @property
+    def unknown_price(self) -> float | None: ...
     @property
     def spending_switch(self) -> SpendingSwitch: ...
     def get_conn(self) -> Kie: ...

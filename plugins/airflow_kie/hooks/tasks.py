@@ -23,10 +23,11 @@ from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.deadline import WaitEnded
-from airflow_kie.lifecycle.driver import DriveResult, TaskDriver
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.steps import DriveResult
 
 if TYPE_CHECKING:
     from airflow_kie.client.account import KieAccount

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Ended, Lost, Refused, Unreadable
-from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieSpendingStopped, Remedy, naming
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
@@ -25,6 +24,7 @@ from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, crosses, next_action
+from airflow_kie.lifecycle.steps import Do, DriveResult, Read, Sleep, Step, Steps, sender, thrower
 
 
 class Reader(Protocol):
@@ -45,44 +45,6 @@ Create = Callable[[TaskRecord, str], CreateAnswer]
 """Sends a create; the second argument is the attempt's nonce, which travels in the callback URL."""
 Pause = Callable[[TaskRecord, float], None]
 Save = Callable[[TaskRecord], None]
-
-
-@dataclass(frozen=True)
-class DriveResult:
-    """Where following a task has led.
-
-    :param record: what is known, as stored.
-    :param details: its details, None where nobody waited for the end.
-    """
-
-    record: TaskRecord
-    details: TaskDetails | None = None
-
-
-@dataclass(frozen=True)
-class Do:
-    """Call something that may block; its result comes back."""
-
-    call: Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Read:
-    """Read a task's details; the answer comes back."""
-
-    record: TaskRecord
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """Spend the time until then (epoch seconds). The record is stored: a later leg knows what this one has read."""
-
-    record: TaskRecord
-    until: float
-
-
-Step = Do | Read | Sleep
-Steps = Generator[Step, Any, DriveResult]
 
 
 @dataclass(frozen=True)
@@ -146,9 +108,9 @@ class TaskDriver:
                     case Sleep(record, until):
                         pause(record, until)
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
-                resume = _thrower(steps, error)
+                resume = thrower(steps, error)
             else:
-                resume = _sender(steps, value)
+                resume = sender(steps, value)
 
     async def afollow(
         self, record: TaskRecord, kie: AsyncReader, answer: Ended | None = None, *, waits: bool = True, **upto: bool
@@ -180,9 +142,9 @@ class TaskDriver:
                     case Sleep(_, until):
                         await asyncio.sleep(max(0.0, until - self.clock()))
             except BaseException as error:  # noqa: BLE001 - the generator's own handlers decide
-                resume = _thrower(steps, error)
+                resume = thrower(steps, error)
             else:
-                resume = _sender(steps, value)
+                resume = sender(steps, value)
 
     def steps(self, record: TaskRecord, answer: Ended | None = None, *, to_the_end: bool = True) -> Steps:
         """Yield what is to be done, one step at a time; returns where it has led.
@@ -324,11 +286,3 @@ class TaskDriver:
             return self._next(record, Ended(record.task_id, error))
         yield from self._save(record)
         raise error
-
-
-def _thrower(steps: Steps, error: BaseException) -> Callable[[], Step]:
-    return lambda: steps.throw(error)
-
-
-def _sender(steps: Steps, value: Any) -> Callable[[], Step]:
-    return lambda: steps.send(value)

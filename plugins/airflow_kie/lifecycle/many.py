@@ -13,8 +13,9 @@ from airflow_kie.client.answers.decode import DetailsAnswer, Ended
 from airflow_kie.client.errors import KieError, KieUnexpected
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.lifecycle.deadline import WaitEnded
-from airflow_kie.lifecycle.driver import AsyncReader, DriveResult, TaskDriver
+from airflow_kie.lifecycle.driver import AsyncReader, TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.steps import DriveResult
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.client.answers.decode import CreateAnswer, Created
 from airflow_kie.lifecycle import crash_points
 from airflow_kie.lifecycle.claims import SEND_WITHIN, Intent, RequestId
-from airflow_kie.lifecycle.driver import Do, TaskDriver
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.steps import Do
 from ledgers import MemoryLedgerStore
 
 REQUEST = RequestId("kie", "suno.music", "0" * 32)
