@@ -187,6 +187,7 @@ class _Making:
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
+            settle=sender.settle,
             deadline=time.time() + PERMIT_SECONDS + batch_seconds(row),
             rules=settings.rules(self.operator.poll_interval),
         )

@@ -39,6 +39,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieFormGone: ("form_gone", TASK, PERSON),
     errors.KieContentRejected: ("content_rejected", TASK, PERSON),
     errors.KieOverCap: ("over_cap", TASK, PERSON),
+    errors.KieBatchFailed: ("batch_failed", TASK, PERSON),
     errors.KieTaskUnknown: ("task_unknown", TASK, PERSON),
     errors.KieTaskNotShown: ("task_not_shown", TASK, READ),
     errors.KieGenerationFailed: ("generation_failed", TASK, NEW),
