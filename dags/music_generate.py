@@ -27,7 +27,7 @@ with DAG(
             ),
         ),
         "model": Param(
-            "V5",
+            "V6",
             type="string",
             examples=list(MODELS),
             title="Model",

@@ -10,9 +10,12 @@ from s3_servers import S3Server
 
 
 def kie_connection(simulator: SimulatorServer, **changes: Any) -> str:
-    """Return an Airflow connection to the simulator."""
+    """Return an Airflow connection to the simulator.
+
+    It asks in the dedicated form, where an id is read once; tests of both forms, or of the default, set `api`.
+    """
     # The limiter has tests of its own; here it would make every test wait for the tests before it.
-    extra = {"rate_limit": 1000}
+    extra = {"api": "dedicated"} | changes.pop("extra", {"rate_limit": 1000})
     base = {"conn_type": "kie", "host": simulator.url, "password": simulator.api_key, "extra": extra}
     return json.dumps(base | changes)
 

@@ -40,7 +40,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
     """Generates a song and returns its music task id (docs.kie.ai suno-api/generate-music).
 
     :param prompt: what the song is about; in custom mode with vocals, the exact lyrics.
-    :param model: such as ``V5``; a model that KIE does not know is refused by KIE.
+    :param model: such as ``V6``; None: V6, or V5_5 in the dedicated form. KIE refuses one that it does not know.
     :param custom_mode: take `style` and `title` (and the prompt as lyrics) literally.
     :param instrumental: no vocals.
     :param style: genre and mood; custom mode only.
@@ -79,7 +79,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self,
         *,
         prompt: str,
-        model: str = "V5",
+        model: str | None = None,
         custom_mode: bool | str = False,
         instrumental: bool | str = False,
         style: str | None = None,
@@ -118,7 +118,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         }
         return {
             "prompt": self.prompt,
-            "model": self.model,
+            "model": self.model or None,
             "customMode": is_true(self.custom_mode),
             "instrumental": is_true(self.instrumental),
             **{name: value for name, value in optional.items() if value},

@@ -93,9 +93,13 @@ for_all_runs = pytest.mark.parametrize("paid_in", ["bucket", "database"], indire
 """A task's own state says nothing to another run, and no callback gets there."""
 
 
-@pytest.fixture(autouse=True)
-def every_create_makes_a_task(kie: SimulatorServer) -> None:
+@pytest.fixture(autouse=True, params=["dedicated", "unified"])
+def form(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Let KIE be asked in each form, and make, and charge, a task for each create."""
     kie.control.set(duplicate="none", task_seconds=0)
+    api = str(request.param)
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"rate_limit": 1000, "api": api}))
+    return api
 
 
 # --- the four cases, of which three lose an answer ---
@@ -150,12 +154,13 @@ class Gateway(AirflowGateway):
 
 
 @pytest.fixture
-def callbacks(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def callbacks(kie: SimulatorServer, form: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let KIE call the receiver back."""
     monkeypatch.setattr("airflow.sdk.Variable", Variables())
     with serving(create_app(Gateway())) as port:
         extra = {
             "rate_limit": 1000,
+            "api": form,
             "webhook_secret": SECRET,
             "callback_url": f"http://127.0.0.1:{port}/callback/kie_default",
         }

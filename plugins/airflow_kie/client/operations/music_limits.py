@@ -23,7 +23,7 @@ def music_request_errors(body: Mapping[str, Any]) -> list[str]:
 
     :param body: the request's fields under their one name; the form that is used fills in a model.
     """
-    model, prompt = str(body.get("model") or ""), str(body.get("prompt") or "")
+    model, prompt = str(body.get("model") or CURRENT[0]), str(body.get("prompt") or "")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
     problems = []
     if not prompt.strip() and not (custom and instrumental):
@@ -36,5 +36,5 @@ def music_request_errors(body: Mapping[str, Any]) -> list[str]:
     for name, limit in {"prompt": lyrics if custom else SIMPLE_PROMPT, "style": style, "title": TITLE}.items():
         length = len(str(body.get(name) or ""))
         if limit is not None and length > limit:
-            problems.append(f"The {name} has {length} characters; {model or 'KIE'} takes at most {limit}.")
+            problems.append(f"The {name} has {length} characters; {model} takes at most {limit}.")
     return problems

@@ -59,4 +59,4 @@ def in_both_forms(
         "details_errors": {400: errors.KieGenerationFailed},
         "defaults": {},
     }
-    return replace(dedicated, both_forms=True, unified=replace(dedicated, **{**fields, **more}))
+    return replace(dedicated, both_forms=True, default=Form.UNIFIED, unified=replace(dedicated, **{**fields, **more}))
