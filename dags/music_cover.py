@@ -71,6 +71,15 @@ with DAG(
             title="At most so many covers",
             description="The run is refused if it would pay for more. Empty: no cap.",
         ),
+        "batch_size": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=200,
+            title="Songs in a batch",
+            description="Songs that one task instance works on. Empty: one each of up to 20 songs, more of many.",
+            section="For programs",
+        ),
         "songs": Param(
             [],
             type=["array", "null"],
@@ -90,5 +99,6 @@ with DAG(
         labels="{{ (params.labels or {}) | tojson }}",
         kie_conn_id="{{ params.kie_conn_id }}",
         max_covers="{{ '' if params.max_covers is none else params.max_covers }}",
+        batch_size="{{ params.batch_size or '' }}",
         songs="{{ (params.songs or []) | tojson }}",
     )

@@ -85,6 +85,11 @@ def form(running: RunningStack, order: Order) -> Outcome:
     return _archived(running, songs, began, order, [run])
 
 
+def singles(running: RunningStack, order: Order) -> Outcome:
+    """Run music_cover for all songs at once, each in a batch of its own."""
+    return form(running, replace(order, conf={**order.conf, "batch_size": 1}))
+
+
 def stuck(running: RunningStack, order: Order) -> Outcome:
     """Run music_cover for all songs, of which KIE does not end one within an hour; the others are counted."""
     songs = _songs(running, order)
@@ -116,6 +121,7 @@ RUNS: Mapping[str, Callable[[RunningStack, Order], Outcome]] = {
     "empty": empty,
     "stock": stock,
     "form": form,
+    "singles": singles,
     "events": events,
     "stuck": stuck,
 }

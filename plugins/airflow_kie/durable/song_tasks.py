@@ -35,8 +35,14 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
     from airflow_kie.client.api import KieAsync
+    from airflow_kie.client.rate_limiter.turns import CreateTurn
 
 log = logging.getLogger(__name__)
+
+TURN_SECONDS = 30.0
+"""Seconds after which the create turn of a worker that has died is free."""
+TURN_PAUSE = 2.0
+"""Seconds between two questions whether the turn is free, where a worker waits for it."""
 
 PERMIT_SECONDS = 600.0
 """Seconds that one request of a batch waits for the account's permit: a batch is sent at the account's rate."""
@@ -83,7 +89,10 @@ def make_for_songs(
     songs = operator.begin(context, operator.music, resumed=event is not None, operation=name)
     hook = KieHook(operator.kie_conn_id)
     hook.account  # noqa: B018 - read here, where code may block
-    making = _Making(operator, context, hook, songs, functools.cache(lambda: ledger_of(context, hook)))
+    turn = None
+    if event is None or event.get("outcome") == Outcome.YOUR_TURN:
+        turn = _take_turn(operator, context["ti"], hook, songs)
+    making = _Making(operator, context, hook, songs, functools.cache(lambda: ledger_of(context, hook)), turn)
     known = {song: TaskRecord.from_json(record) for song, record in (records or {}).items()}
     ended = making.take(event or {})
     waiting = asyncio.run(making.go(known, ended))
@@ -103,6 +112,25 @@ def make_for_songs(
     return rows
 
 
+def _take_turn(operator: SongOperator, ti: Any, hook: KieHook, songs: SongBatch) -> CreateTurn:
+    """Return the account's create turn once it is ours; where others hold it, the Airflow task waits in the triggerer.
+
+    So the batches of an account are sent one after the other, and those that wait take no worker.
+    """
+    holder = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
+    turn = hook.limiter(bulk=True).turn(holder)
+    while wait := turn.take(TURN_SECONDS):
+        if operator.deferrable:
+            from airflow_kie.triggers.turn import KieCreateTurnTrigger
+
+            log.info("Another batch of this account sends its requests now; this one waits for its turn.")
+            songs.keep()
+            trigger = KieCreateTurnTrigger(operator.kie_conn_id, holder)
+            cast("BaseOperator", operator).defer(trigger=trigger, method_name="execute_complete")
+        time.sleep(min(wait, TURN_PAUSE))
+    return turn
+
+
 @dataclass
 class _Making:
     """The requests of one leg."""
@@ -112,6 +140,7 @@ class _Making:
     hook: KieHook
     songs: SongBatch
     open_ledger: Callable[[], Ledger]
+    turn: CreateTurn | None
     made_twice: list[str] = field(default_factory=list)
     waiting: dict[str, TaskRecord] = field(default_factory=dict)
 
@@ -135,6 +164,7 @@ class _Making:
         """Make what is not made; return what has to be waited for. What is refused for now is sent again."""
         kie = await self.hook.aget_conn()
         ends_at = time.monotonic() + AGAIN_SECONDS
+        keeping = asyncio.create_task(self._keep_turn())
         try:
             records = {song: known.get(song) or self._record(song) for song in self.songs.left}
             errors = await self._round(kie, records, ended)
@@ -146,9 +176,17 @@ class _Making:
                 retried = await self._round(kie, {song: self._record(song) for song in again}, {})
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
         finally:
+            keeping.cancel()
             await kie.close()
+            if self.turn:
+                await asyncio.to_thread(self.turn.give_back)
         self.songs.leave(errors, waiting=bool(self.waiting))
         return self.waiting
+
+    async def _keep_turn(self) -> None:
+        while self.turn:
+            await asyncio.sleep(TURN_SECONDS / 3)
+            await asyncio.to_thread(self.turn.take, TURN_SECONDS)
 
     async def _round(
         self, kie: KieAsync, records: Mapping[str, TaskRecord], ended: Mapping[str, Ended]

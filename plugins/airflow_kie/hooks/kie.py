@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
     from airflow_kie.client.rate_limiter.store import Store
+    from airflow_kie.client.rate_limiter.turns import CreateTurn
 
 
 _LOCAL = {"LocalExecutor": "local", "SequentialExecutor": "sequential", "DebugExecutor": "debug"}
@@ -107,8 +108,11 @@ class KieHook(TaskMethods, BaseHook):
         except AirflowNotFoundException as error:
             raise KieConnectionInvalid(f"Connection {self.kie_conn_id} does not exist") from error
 
-    def limiter(self) -> CreateLimiter:
-        """Return the limiter of the account's new tasks, shared by all its processes."""
+    def limiter(self, *, bulk: bool = False) -> CreateLimiter:
+        """Return the limiter of the account's new tasks, shared by all its processes.
+
+        :param bulk: of a task that sends many: it takes `[kie] bulk_share` of the rate while another one waits.
+        """
         from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, CreateLimiter
 
         extra = self._limits()
@@ -118,6 +122,7 @@ class KieHook(TaskMethods, BaseHook):
             creates=int(extra.get("rate_limit") or CREATES),
             seconds=SECONDS,
             caps=self.caps,
+            bulk_share=settings.number("bulk_share", 0.7) if bulk else None,
         )
         if not self._is_shared(limiter.store):
             _warn_of_local_limiter(self.kie_conn_id)
@@ -145,6 +150,18 @@ class KieHook(TaskMethods, BaseHook):
         if credits is not None and not credits >= 0:
             raise KieConnectionInvalid(f"{field} of connection {self.kie_conn_id} is not an amount of credits")
         return credits
+
+    async def create_turn(self, holder: str) -> CreateTurn:
+        """Return the turn to send many new tasks of the account, for an event loop.
+
+        :param holder: who wants it.
+        """
+        from airflow_kie.client.rate_limiter.limiter import CreateLimiter
+
+        connection = await self.aget_connection(self.kie_conn_id)
+        conn_id = str((connection.extra_dejson or {}).get("limiter_conn_id") or "")
+        address = (await self.aget_connection(conn_id)).get_uri() if conn_id else ""
+        return CreateLimiter(account_of(connection).name, store=address).turn(holder)
 
     def ledger_database(self) -> tuple[DatabaseLedgerStore, bool]:
         """Return the ledger's rows in the limiter's database, and whether every worker shares them."""

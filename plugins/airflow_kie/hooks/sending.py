@@ -107,7 +107,7 @@ class Sender:
         self.hook.spending_switch.check()
         self._balance = _recent(self.hook.account.name, self.balance)
         asked_at = time.monotonic()
-        limiter = self.hook.limiter()
+        limiter = self.hook.limiter(bulk=not self.wakes)
         cost = cost_of(self.hook, self.kind, self.body, self.ti)
         permit = limiter.acquire(self.permit_seconds, cost)
         self._give_back = functools.partial(limiter.give_back, permit)

@@ -92,6 +92,7 @@ class KieSongListOperator(BaseOperator):
         "songs",
         "max_covers",
         "extra_args",
+        "batch_size",
     )
     ui_color = "#eeeeee"
 
@@ -109,7 +110,7 @@ class KieSongListOperator(BaseOperator):
         songs: Any = None,
         max_covers: int | str | None = None,
         extra_args: ExtraArgs = None,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
@@ -154,7 +155,7 @@ class KieSongListOperator(BaseOperator):
         archived = [result for result in results if result]
         todo = [song.request for song in songs if not song.is_archived]
         run = f"{context['ti'].dag_id}/{context['ti'].run_id}/{context['ti'].task_id}"
-        batches = write_batches(bucket, keys, run, todo, _limit(), self.batch_size)
+        batches = write_batches(bucket, keys, run, todo, _limit(), _number(self.batch_size))
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         self.log.info("%s to work on, %s archived already.", counted(len(todo)), counted(len(archived)))
         return batches
@@ -293,6 +294,11 @@ def _record(context: Context, song: KnownSong) -> dict[str, Any] | None:
         adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
     log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
     return None
+
+
+def _number(given: int | str | None) -> int | None:
+    text = str(given or "").strip()
+    return int(text) if text else None
 
 
 def _limit() -> int:

@@ -42,7 +42,7 @@ def archive_covers(
     pool: str | None = None,
     deferrable: bool = True,
     weight_rule: str = "upstream",
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
 ) -> Any:
     """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow_kie.client.errors import KieError, KieUnexpected, Remedy
 from airflow_kie.durable.song_batch import SongBatch, songs_of
@@ -18,12 +18,13 @@ from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
+    from airflow_kie.archive.archiver import Archived
     from airflow_kie.archive.manifest import FileRecord, Manifest
     from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.archive.song_folder import SongArchive
-    from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+    from airflow_kie.hooks.archive import ExtraArgs
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,33 @@ AT_ONCE = 8
 """Songs that are archived at a time: each holds one file in memory, or on disk where it is large."""
 PAUSES = (5.0, 15.0, 40.0)
 """Seconds before what has failed is tried again; a song that still fails then leaves the batch."""
+
+
+class SongTransfer(Protocol):
+    """An operator that archives songs, as ``KieCoverToS3Operator`` does."""
+
+    batch: Any
+    music_task_id: str
+    cover_task_id: str | None
+    bucket: str
+    prefix: str
+    kie_conn_id: str
+    aws_conn_id: str | None
+    archive_audio: bool | str
+    archive_lyrics: bool | str
+    labels: Mapping[str, str] | None
+    cover: Any
+    extra_args: ExtraArgs
+
+    def begin(
+        self, context: Context, known: Sequence[Mapping[str, Any]], *, resumed: bool, operation: str
+    ) -> SongBatch: ...
+    def has_all(self, manifest: Manifest) -> bool: ...
+    def archive(
+        self, archive: SongArchive, old: Manifest | None, context: Context, hook: KieHook | None = None
+    ) -> Archived: ...
+    def lineage_at_start(self) -> TaskLineage: ...
+    def set_lineage(self, lineage: TaskLineage) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,7 @@ class _Song:
     added: tuple[FileRecord, ...] = ()
 
 
-def archive_songs(operator: KieCoverToS3Operator, context: Context) -> list[dict[str, Any]]:
+def archive_songs(operator: SongTransfer, context: Context) -> list[dict[str, Any]]:
     """Archive the songs of an operator's batch, and return what is in the bucket for those that are archived.
 
     The index gets one object for all of them, before their pending records go: where the task dies in between, the next
@@ -70,7 +98,7 @@ def archive_songs(operator: KieCoverToS3Operator, context: Context) -> list[dict
     done = [progress.done[song] for song in songs.ids if song in progress.done]
     if done:
         found = [(song.archive.keys.manifest, song.manifest, song.added) for song in done]
-        emit_new_files(operator, context, operator.bucket, operator.prefix, found)
+        emit_new_files(cast("BaseOperator", operator), context, operator.bucket, operator.prefix, found)
         operator.set_lineage(of_archived_songs(operator.kie_conn_id, [progress.lineage(song) for song in done]))
     return songs.end()
 
@@ -80,7 +108,7 @@ class _Archiving:
 
     def __init__(
         self,
-        operator: KieCoverToS3Operator,
+        operator: SongTransfer,
         context: Context,
         hook: KieHook,
         bucket: Bucket,
@@ -131,7 +159,7 @@ class _Archiving:
         key = song.archive.keys.manifest
         return of_archive(mine.lineage_at_start(), self.bucket.name, key, song.manifest, song.added)
 
-    def _operator(self, song: str) -> KieCoverToS3Operator:
+    def _operator(self, song: str) -> SongTransfer:
         """Return the operator as it would be for this song alone."""
         one, asked = copy.copy(self.operator), self.asked[song]
         one.batch, one.music_task_id = None, song

@@ -19,6 +19,8 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     ASK_AGAIN = "ask_again"
     """KIE has not named the task yet: the time after which the ledger is asked again is over."""
+    YOUR_TURN = "your_turn"
+    """Nobody else sends many requests of the account now."""
     RESUMED = "resumed"
     """Somebody else has resumed the Airflow task before the wait ended; the event says nothing and wakes nobody."""
 

@@ -351,3 +351,22 @@ def test_eight_threads_never_reserve_more_than_a_cap(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert (len(taken), sum(taken)) == (8, 3)
+
+
+def test_one_that_sends_many_leaves_a_part_of_the_rate_while_a_single_one_waits(make: Make, file: Path) -> None:
+    single, bulk = make(creates=10), make(creates=10, bulk_share=0.7)
+    assert granted(bulk, 11) == [True] * 10 + [False]  # nobody else wants any of it
+    assert not single.take().granted
+    age(file, 601.0)
+    assert granted(bulk, 8) == [True] * 7 + [False]
+    assert granted(single, 4) == [True] * 3 + [False]
+
+
+def test_one_holder_has_the_create_turn_until_it_is_given_back_or_its_time_is_over(make: Make) -> None:
+    first, second = make().turn("first"), make().turn("second")
+    assert first.take(60.0) == 0.0
+    assert 0 < second.take(60.0) <= 60.0
+    assert first.take(0.0) == 0.0  # it keeps its turn for this long
+    assert second.take(60.0) == 0.0
+    second.give_back()
+    assert make("another account").turn("third").take(60.0) == first.take(60.0) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -10,18 +11,22 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
+from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
 from airflow_kie.client.errors import KieBatchFailed
 from airflow_kie.durable import song_batch
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.report import record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers import song_batch as archiving
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+from airflow_kie.triggers.turn import KieCreateTurnTrigger
+from airflow_kie.web.pages import queries
 from airflow_task import StoredFiles, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
 
@@ -208,6 +213,16 @@ def test_the_log_has_at_most_five_lines_of_a_song_and_ends_with_a_table_failures
     assert [line.split(" | ")[1] for line in table] == ["left the batch", "goes on", "goes on"]
 
 
+def test_the_pages_of_a_run_know_the_songs_of_its_batches(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = songs(kie, 3)
+    batch = Chain(bucket, ids).batch
+    monkeypatch.setattr(metadata, "xcoms_of_run", lambda *asked: [[batch]])
+    monkeypatch.setattr(metadata, "rendered_arguments", lambda *asked, **named: [])
+    assert queries.songs_of_run("music_cover", "run") == dict.fromkeys(ids, queries.Place(bucket, "songs"))
+
+
 @pytest.mark.parametrize(
     ("count", "size", "sizes"),
     [
@@ -231,3 +246,29 @@ def test_a_batch_reads_its_own_songs_of_the_runs_list_whatever_was_listed_since(
     write_songs(place, keys, "dag/run/song_list", lists[::-1])
     assert [read_songs(place, batch) for batch in (first, second)] == lists
     assert (second["first"], second["songs"]) == (4, 2)
+
+
+def test_one_batch_of_an_account_sends_at_a_time_and_the_next_one_takes_its_turn_in_the_triggerer(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    other = KieHook().limiter(bulk=True).turn("another batch")
+    assert other.take(0.5) == 0.0
+    run = chain.run("generate_cover")
+    with pytest.raises(TaskDeferred) as waits:
+        run.execute()
+    assert covers_paid(kie) == []
+    trigger = waits.value.trigger
+    assert isinstance(trigger, KieCreateTurnTrigger)
+    (event,) = asyncio.run(_events(KieCreateTurnTrigger(**trigger.serialize()[1])))
+    with pytest.raises(TaskDeferred) as made:
+        run.wake(waits.value.method_name, {"event": event})
+    assert covers_paid(kie) == sorted(ids)
+    assert [row["music_task_id"] for row in run.resume(made.value)] == ids
+    assert other.take(60.0) == 0.0  # the batch has given it back
+
+
+async def _events(trigger: KieCreateTurnTrigger) -> list[dict[str, Any]]:
+    return [event.payload async for event in trigger.run()]

@@ -29,6 +29,7 @@ from sqlalchemy import Column, ColumnElement, Select, delete, func, insert, sele
 
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieLimiterUnavailable
 from airflow_kie.client.rate_limiter.store import CREATE_LOG, Locked, store_at
+from airflow_kie.client.rate_limiter.turns import CreateTurn, record_waiting, somebody_waits
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class CreateLimiter:
     :param seconds: length of KIE's window in seconds.
     :param margin: seconds that are added to the window.
     :param caps: our own caps in credits.
+    :param bulk_share: of one that sends many: the share of the rate that it takes at most while somebody else waits.
     :raises KieConnectionInvalid: if a limit is impossible or the store's URL is wrong.
     """
 
@@ -129,6 +131,7 @@ class CreateLimiter:
         seconds: float = SECONDS,
         margin: float = MARGIN,
         caps: Caps = NO_CAPS,
+        bulk_share: float | None = None,
     ) -> None:
         lowest = min((cap for cap in vars(caps).values() if cap is not None), default=0)
         if not account or creates < 1 or not 0 < seconds <= 3600 or margin < 0 or lowest < 0:
@@ -141,6 +144,11 @@ class CreateLimiter:
         self._account = hashlib.sha256(account.encode()).hexdigest()[:16]
         self._creates, self._window_ms = creates, math.ceil((seconds + margin) * 1000)
         self.caps = caps
+        self._bulk_share = bulk_share
+
+    def turn(self, holder: str) -> CreateTurn:
+        """Return the turn to send many new tasks of the account, for one who wants it."""
+        return CreateTurn(self.store, self._account, holder)
 
     def take(self, cost: Cost = FREE) -> Permit:
         """Take a permit if there is one now, without waiting for one.
@@ -171,6 +179,8 @@ class CreateLimiter:
             if over := self._over_cap(locked, cost):
                 return over
             if wait := self._wait_ms(locked):
+                if self._bulk_share is None:
+                    record_waiting(locked, self._account)
                 return Permit(False, wait / 1000, "rate")
             row = insert(CREATE_LOG).values(
                 account=self._account, at_ms=locked.now, credits=cost.credits, run=_digest(cost.run)
@@ -294,7 +304,9 @@ class CreateLimiter:
 
     def _wait_ms(self, locked: Locked) -> int:
         """Return the milliseconds until KIE's window holds fewer creates than it allows; 0 when it does now."""
-        blocking = locked.connection.execute(self._newest(CREATE_LOG.c.at_ms, self._creates)).scalar()
+        shared = self._bulk_share is not None and somebody_waits(locked, self._account)
+        creates = max(1, int(self._creates * (self._bulk_share or 0.0))) if shared else self._creates
+        blocking = locked.connection.execute(self._newest(CREATE_LOG.c.at_ms, creates)).scalar()
         return 0 if blocking is None else max(0, blocking + self._window_ms - locked.now)
 
     def _newest(self, column: Column[int], number: int) -> Select[int]:

@@ -51,6 +51,15 @@ PAID_REQUESTS = sa.Table(
 )
 """The ledger of paid requests, where S3 cannot keep it, and what is known of S3 services; rows are never changed."""
 
+LEASES = sa.Table(
+    "kie_leases",
+    TABLES,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("holder", sa.String(1000), nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+)
+"""Who sends many new tasks of an account now, and whether a single one waits; see ``turns.py``."""
+
 LOCK_SECONDS = 5.0
 """How long to wait for a connection, for the lock and for each answer. A holder of the lock needs milliseconds."""
 

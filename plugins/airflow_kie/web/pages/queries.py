@@ -7,7 +7,7 @@ of a run have stored: never one that an address names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,9 @@ from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.pending import Failure
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.assets import COVER
-from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.client.task_ids import KeyRefused
+from airflow_kie.durable.song_batch import songs_of
 from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY
 from airflow_kie.web.cache import cached_for_a_minute
 
@@ -66,12 +67,26 @@ def configured_place() -> Place | None:
 def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
     """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
     pushed = metadata.xcoms_of_run(dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
-    listed = [item for value in pushed for item in (value if isinstance(value, list) else [value])]
+    listed = [
+        song for value in pushed for item in (value if isinstance(value, list) else [value]) for song in _each(item)
+    ]
     songs: dict[str, Place] = {}
     for value in (*listed, *metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)):
         if found := _place_in(value):
             songs.setdefault(*found)
     return songs
+
+
+def _each(item: Any) -> Sequence[Any]:
+    """Return each song of what a task has pushed: of a batch of many it has pushed where they are."""
+    if not (isinstance(item, Mapping) and isinstance(item.get("list"), str)):
+        return [item]
+    place = {name: item.get(name) for name in ("bucket", "prefix")}
+    try:
+        return [{**song, **place} for song in songs_of(_bucket(str(place["bucket"])), item)]
+    except KieError as error:
+        log.warning("The songs of a batch cannot be read, and its page does not list them: %s", error)
+        return []
 
 
 def failure_of_run(dag_id: str, run_id: str) -> Failure | None:
