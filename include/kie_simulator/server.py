@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -140,11 +142,33 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def serve(sim: Simulation, *, host: str, port: int, port_file: Path | None = None, access_log: bool = False) -> None:
+def connection_to(url: str, api_key: str) -> dict[str, str]:
+    """Return the environment that leads an Airflow to a simulator.
+
+    :param url: the simulator's.
+    :param api_key: of one of its accounts.
+    """
+    connection = {"conn_type": "kie", "host": url, "password": api_key, "extra": {"upload_host": url}}
+    return {
+        "AIRFLOW_CONN_KIE_DEFAULT": json.dumps(connection),
+        "AIRFLOW__KIE__SIMULATOR_HOSTS": url.partition("://")[2],
+    }
+
+
+def serve(
+    sim: Simulation,
+    *,
+    host: str,
+    port: int,
+    port_file: Path | None = None,
+    print_connection: bool = False,
+    access_log: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :param port: 0 for a free one.
     :param port_file: where to write the port once it listens.
+    :param print_connection: print what leads an Airflow to it, for a shell.
     :raises OSError: if the port is taken.
     """
     listener = _listen(host, port)
@@ -157,6 +181,9 @@ def serve(sim: Simulation, *, host: str, port: int, port_file: Path | None = Non
         if port_file is not None:
             write_atomically(port_file, f"{listener.getsockname()[1]}\n")
         print(f"KIE simulator: {_url(host, listener)}", flush=True)
+        if print_connection:
+            known = connection_to(_url(host, listener), next(iter(sim.accounts.all())).name)
+            print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in known.items()), flush=True)
 
     threading.Thread(target=announce, daemon=True).start()
     try:

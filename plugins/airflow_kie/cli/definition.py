@@ -57,6 +57,15 @@ def get_kie_commands() -> list[Any]:
             yes,
         ),
         command(
+            "simulator.simulator",
+            "Start a simulated KIE, which costs nothing",
+            "Serve KIE's API on this machine until Ctrl-C, and print the connection that leads to it. Needs the extra "
+            "simulator of this package.",
+            cli.Arg(("--port",), type=int, default=8765, help="Port on 127.0.0.1; 0 takes a free one"),
+            cli.Arg(("--speed",), type=float, default=1.0, help="Simulated seconds in a real second"),
+            cli.Arg(("--credits",), type=float, default=10_000.0, help="The account's credits"),
+        ),
+        command(
             "verify.verify",
             "Compare an archive in S3 with its manifests",
             "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code 0: all "

@@ -67,6 +67,22 @@ class OwnAirflow:
         (answer,) = [line for line in done(command, own | environment, self.home, stdin) if line.startswith("{")]
         return json.loads(answer)
 
+    def install(self, folder: Path, lock: str, *packages: str) -> None:
+        """Install packages there, in the versions of a lock."""
+        command = [_uv(), "pip", "install", "--python", str(self.python), "--constraints", lock, *packages]
+        environment = _uv_environment()
+        if subprocess.run([*command, "--offline"], cwd=folder, env=environment, capture_output=True).returncode:
+            done(command, environment, folder)  # uv's cache does not hold everything
+
+
+def _uv() -> str:
+    return str(Path(sys.executable).with_name("uv"))
+
+
+def _uv_environment() -> dict[str, str]:
+    settings = pip_settings([sys.executable, "-m", "pip"])
+    return uv_environment(settings, {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"})
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,17 +95,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def own_airflow(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> OwnAirflow:
     folder = tmp_path_factory.mktemp("own airflow")
-    uv = str(Path(sys.executable).with_name("uv"))
-    settings = pip_settings([sys.executable, "-m", "pip"])
-    environment = uv_environment(settings, {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"})
-    done([uv, "venv", "--no-project", "--python", sys.executable, str(folder / "venv")], environment, folder)
-    python = folder / "venv" / "bin" / "python"
-    lock = str(PROJECT / "requirements.txt")
-    install = [uv, "pip", "install", "--python", str(python), "--constraints", lock, str(wheel)]
-    if subprocess.run([*install, "--offline"], cwd=folder, env=environment, capture_output=True).returncode:
-        done(install, environment, folder)  # uv's cache does not hold everything
+    own = OwnAirflow(wheel, folder / "venv" / "bin" / "python", folder / "home")
+    done([_uv(), "venv", "--no-project", "--python", sys.executable, str(folder / "venv")], _uv_environment(), folder)
+    own.install(folder, str(PROJECT / "requirements.txt"), str(wheel))
     (folder / "home").mkdir()
-    return OwnAirflow(wheel, python, folder / "home")
+    return own
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +118,8 @@ def metadata(wheel: Path) -> Message:
 def test_the_wheel_holds_every_file_of_the_package_and_the_licence_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    files = {str(file.relative_to(PACKAGE.parent)) for file in PACKAGE.rglob("*") if file.is_file()}
+    packages = (PACKAGE, PROJECT / "include" / "kie_simulator")
+    files = {str(file.relative_to(p.parent)) for p in packages for file in p.rglob("*") if file.is_file()}
     assert {name for name in names if ".dist-info/" not in name} == {f for f in files if "__pycache__" not in f}
     published = {"airflow_kie/archive/manifest.schema.json", "airflow_kie/lineage/openlineage.schema.json"}
     assert {"airflow_kie/py.typed", *published} <= names
@@ -119,7 +130,7 @@ def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
     known = metadata(wheel)
     assert (known["Name"], known["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
     assert known["Version"] == airflow_kie.__version__
-    assert set(known.get_all("Provides-Extra") or ()) == {"delivery", "openlineage", "postgres"}
+    assert set(known.get_all("Provides-Extra") or ()) == {"delivery", "openlineage", "postgres", "simulator"}
     assert "Framework :: Apache Airflow :: Provider" in (known.get_all("Classifier") or ())
 
 
@@ -133,6 +144,7 @@ def test_what_runs_is_the_wheel_and_not_the_project(own_airflow: OwnAirflow, ins
     assert installed["entry points"] == [
         ["airflow.plugins", "airflow_kie.plugin:KiePlugin"],
         ["apache_airflow_provider", "airflow_kie.get_provider_info:get_provider_info"],
+        ["pytest11", "kie_simulator.pytest_plugin"],
     ]
 
 
@@ -157,6 +169,18 @@ def test_the_settings_and_their_defaults_are_in_airflows_configuration(installed
     defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", installed["config"], re.M))
     for name, option in get_provider_info()["config"]["kie"]["options"].items():
         assert defaults[name] == option["default"]
+
+
+def test_the_extra_simulator_is_all_that_ones_own_tests_need(own_airflow: OwnAirflow, tmp_path: Path) -> None:
+    extra = [str(PROJECT / "requirements-dev.txt"), f"{own_airflow.wheel}[simulator]", "pytest"]
+    own_airflow.install(tmp_path, *extra)
+    text = (PROJECT / "docs" / "guides" / "test-without-paying.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- tested -->\n(.*?)<!-- end -->", text, re.S)
+    (tmp_path / "test_own.py").write_text(re.sub(r"^    ", "", block, flags=re.M))
+    (tmp_path / "conftest.py").write_text((PROJECT / "tests" / "airflow_database.py").read_text() + "\nmake_tables()\n")
+    environment = {"AIRFLOW_HOME": str(tmp_path / "home"), "PATH": os.defpath}
+    told = done([str(own_airflow.python), "-m", "pytest", "-q", "test_own.py"], environment, tmp_path)
+    assert told[-1].startswith("2 passed")
 
 
 def readme_blocks(language: str) -> list[str]:

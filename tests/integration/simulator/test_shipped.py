@@ -1,0 +1,81 @@
+"""What the extra `simulator` gives to others: a pytest fixture, and a command that prints the connection."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[3]
+GUIDE = PROJECT / "docs" / "guides" / "test-without-paying.md"
+
+
+def own_environment(home: Path) -> dict[str, str]:
+    paths = os.pathsep.join(str(PROJECT / name) for name in ("plugins", "include"))
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": paths,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+
+
+def guides_test() -> str:
+    """Return the test that the guide shows."""
+    (block,) = re.findall(r"<!-- tested -->\n(.*?)<!-- end -->", GUIDE.read_text(encoding="utf-8"), re.S)
+    return re.sub(r"^    ", "", str(block), flags=re.M)
+
+
+def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: Path) -> None:
+    environment = own_environment(tmp_path / "home")
+    tables = f"import sys; sys.path.append({str(PROJECT / 'tests')!r}); import airflow_database as a; a.make_tables()"
+    subprocess.run([sys.executable, "-c", tables], env=environment, check=True, capture_output=True)
+    (tmp_path / "test_own.py").write_text(guides_test())
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "kie_simulator.pytest_plugin", "test_own.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "2 passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
+
+
+def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_ends_in_order(tmp_path: Path) -> None:
+    environment = own_environment(tmp_path / "home")
+    with subprocess.Popen(
+        [sys.executable, "-m", "airflow", "kie", "simulator", "--port", "0", "--credits", "7"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(3)]
+        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines[1:])
+        asking = "from airflow_kie.hooks.kie import KieHook; print('credits', KieHook().credits())"
+        asked = subprocess.run(
+            [sys.executable, "-c", asking], env=environment | exported, capture_output=True, text=True
+        )
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 0
+    assert lines[0] == f"KIE simulator: http://{exported['AIRFLOW__KIE__SIMULATOR_HOSTS']}"
+    assert "credits 7.0" in asked.stdout, asked.stderr
+
+
+def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['lameenc'] = None; import importlib.util as u; f = u.find_spec\n"
+        "u.find_spec = lambda name: None if name == 'lameenc' else f(name)\n"
+        "from argparse import Namespace; from airflow_kie.cli.simulator import simulator\n"
+        "simulator(Namespace(port=0, speed=1.0, credits=1.0))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=own_environment(tmp_path / "home"), capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert "The simulator needs lameenc: pip install 'airflow-provider-kie-ai[simulator]'" in ran.stderr
