@@ -136,6 +136,16 @@ def get_kie_commands() -> list[Any]:
             cli.Arg(("--reason",), default="", help="With stop: why, for everybody who wonders"),
         ),
         command(
+            "spend.spend",
+            "Show what a month has cost, by KIE's answers and by its price list",
+            "Add up the ledger's requests of a month: credits quoted and used by operation, DAG, user or label, and "
+            "how that compares with the account's balance; what the ledger does not explain is a line of its own.",
+            cli.Arg(("--month",), help="Such as 2026-11; by default this month (UTC)"),
+            cli.Arg(("--by",), choices=("operation", "dag", "user", "label"), default="operation", help="How to split"),
+            cli.Arg(("--csv",), action="store_true", help="Print CSV instead of lines"),
+            connection,
+        ),
+        command(
             "paid.doubts",
             "List requests that may have been paid for",
             "List the requests whose answer was lost: it is not known whether KIE has made and charged a task.",

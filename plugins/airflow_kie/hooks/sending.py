@@ -23,7 +23,7 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.cost import cost_of, refusal, request_name, settle
-from airflow_kie.lifecycle.claims import AlreadyMade, Intent
+from airflow_kie.lifecycle.claims import AlreadyMade, Intent, RequestId
 from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Sender:
             form=self.kind.in_form(form or self.hook.account.api or self._form_of_source()).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
+            quoted=(quoted.low, quoted.high) if (quoted := quote(self.kind, self.body)).known else (),
         )
 
     def balance(self) -> float | None:
@@ -154,8 +155,12 @@ class Sender:
         return answer
 
     def settle(self, record: TaskRecord, used: float | None) -> None:
-        """Count what a task has used; see :func:`~airflow_kie.hooks.cost.settle`."""
-        settle(self.hook, quote(self.kind, self.body), record, used)
+        """Count what a task has used, and record it where the quote does not say it already."""
+        quoted = quote(self.kind, self.body)
+        settle(self.hook, quoted, record, used)
+        if used is not None and (quoted.low, quoted.high) != (used, used):
+            request = RequestId(self.hook.account.spending_name, record.kind, record.digest)
+            self.open_ledger().record(request, record.number, "used", credits=used)
 
     def adopted(self, made: AlreadyMade) -> None:
         """Count and log that a task is used which was made before, and warn where that may not be what is meant.

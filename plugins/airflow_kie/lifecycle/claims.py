@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -51,6 +51,7 @@ class Intent:
     :param form: the form in which KIE is asked.
     :param key: fingerprint of the API key, for messages.
     :param balance: credits of the account shortly before it is sent, of a request that costs some; a hint in a doubt.
+    :param quoted: credits that it costs, at least and at most; empty: the price is not known.
     :param labels: people's own names.
     """
 
@@ -62,6 +63,7 @@ class Intent:
     form: str = ""
     key: str = ""
     balance: float | None = None
+    quoted: Sequence[float] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -77,7 +79,8 @@ class Intent:
             intent = cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
         except (ValueError, TypeError, AttributeError):
             return cls(at=0.0, not_after=0.0)
-        times = (intent.at, intent.not_after, intent.callback_by or 0.0, intent.balance or 0.0)
+        quoted = intent.quoted if isinstance(intent.quoted, list | tuple) and len(intent.quoted) in (0, 2) else ("",)
+        times = (intent.at, intent.not_after, intent.callback_by or 0.0, intent.balance or 0.0, *quoted)
         readable = (
             isinstance(intent.owner, Mapping)
             and isinstance(intent.form, str)

@@ -6,7 +6,8 @@ Two invariants that must not be relaxed:
 - The listing of a folder is its whole state. Nothing is changed or deleted, so two readers never disagree for long.
 
 ``<n>.intent`` is created before the POST, then ``<n>.task.<KIE's id>`` or ``<n>.refused`` (nothing was made); later
-``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.unanswered`` says that the POST is
+``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.used`` has the credits that a task
+has used, where that is not what it was quoted at. ``<n>.unanswered`` says that the POST is
 over and its answer was lost, ``<n>.repeated`` that an operation that costs nothing was sent once more because of that.
 An intent alone means that somebody is sending, until it expires; from then on it is in doubt.
 """

@@ -1,0 +1,160 @@
+"""What an account has spent, as its ledger of paid requests says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+from urllib.parse import quote
+
+from airflow_kie.lifecycle.claims import Intent
+from airflow_kie.lifecycle.ledger import Attempt, Ledger, attempts_in
+
+READERS = 16
+"""Objects of the ledger that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One request that KIE has accepted, or may have.
+
+    :param operation: such as ``suno.music``.
+    :param at: epoch seconds at which it was sent.
+    :param owner: DAG, run, Airflow task and user, as far as they are known.
+    :param labels: people's own names.
+    :param low: credits that it was quoted at, at least; None: the price is not known.
+    :param high: the same, at most.
+    :param used: credits that it has used; None: neither KIE nor an exact quote says.
+    :param in_doubt: it is not known whether KIE has made its task.
+    :param balance: credits of the account shortly before it was sent.
+    """
+
+    operation: str
+    at: float
+    owner: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    low: float | None = None
+    high: float | None = None
+    used: float | None = None
+    in_doubt: bool = False
+    balance: float | None = None
+
+
+@dataclass(frozen=True)
+class Total:
+    """What some requests come to.
+
+    :param tasks: how many they are.
+    :param low: credits that they were quoted at, at least.
+    :param high: the same, at most.
+    :param used: credits that they have used, as far as it is known.
+    :param unknown: requests of which it is not known.
+    """
+
+    tasks: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    used: float = 0.0
+    unknown: int = 0
+
+
+def total(requests: Iterable[Spent]) -> Total:
+    """Add requests up."""
+    them = list(requests)
+    low, high, used = (round(sum(map(amount, them)), 4) for amount in (_low, _high, _used_credits))
+    return Total(len(them), low, high, used, sum(one.used is None for one in them))
+
+
+def _low(one: Spent) -> float:
+    return one.low or 0.0
+
+
+def _high(one: Spent) -> float:
+    return one.high or 0.0
+
+
+def _used_credits(one: Spent) -> float:
+    return one.used or 0.0
+
+
+GROUPS: Mapping[str, Callable[[Spent], list[str]]] = {
+    "operation": lambda one: [one.operation],
+    "dag": lambda one: [str(one.owner.get("dag") or "(no DAG)")],
+    "user": lambda one: [str(one.owner.get("user") or "(no user)")],
+    "label": lambda one: [f"{name}={value}" for name, value in sorted(one.labels.items())] or ["(no label)"],
+}
+"""By what a month can be split; a request with several labels counts under each."""
+
+
+def by_group(requests: Iterable[Spent], group: str) -> dict[str, Total]:
+    """Return what each DAG, user, label or operation has spent, the most first.
+
+    :param group: a key of :data:`GROUPS`.
+    """
+    found: dict[str, list[Spent]] = {}
+    for one in requests:
+        for name in GROUPS[group](one):
+            found.setdefault(name, []).append(one)
+    totals = {name: total(them) for name, them in found.items()}
+    return dict(sorted(totals.items(), key=lambda item: (-item[1].used, item[0])))
+
+
+def spent(ledger: Ledger, account: str, since: float, until: float) -> list[Spent]:
+    """Return the account's requests of a time, in the order in which they were sent.
+
+    :param ledger: where.
+    :param account: whose.
+    :param since: epoch seconds.
+    :param until: epoch seconds, exclusive.
+    """
+    prefix = f"{quote(account, safe='')}/"
+    keys = sorted(ledger.store.list(prefix))
+    asked = [
+        (folder, attempt)
+        for folder, names in groupby(keys, key=lambda key: key.rpartition("/")[0])
+        for attempt in attempts_in(name.rpartition("/")[2] for name in names)
+        if "refused" not in attempt.endings
+    ]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda one: _spent(ledger, *one), asked)
+        return sorted((one for one in found if since <= one.at < until), key=lambda one: one.at)
+
+
+def balances(requests: Iterable[Spent]) -> Iterator[tuple[float, float]]:
+    """Yield the times and balances that requests name."""
+    for one in requests:
+        if one.balance is not None:
+            yield one.at, one.balance
+
+
+def _spent(ledger: Ledger, folder: str, attempt: Attempt) -> Spent:
+    intent = Intent.from_bytes(ledger.store.read(f"{folder}/{attempt.number}.intent"))
+    low, high = (*intent.quoted, None, None)[:2]
+    used = low if low == high else None
+    if "failed" in attempt.endings:
+        used = 0.0
+    elif "used" in attempt.endings:
+        used = _used(ledger.store.read(f"{folder}/{attempt.number}.used"))
+    elif not attempt.task_ids:
+        used = None
+    return Spent(
+        folder.split("/")[1],
+        intent.at,
+        intent.owner,
+        intent.labels if isinstance(intent.labels, Mapping) else {},
+        low,
+        high,
+        used,
+        in_doubt=not attempt.task_ids,
+        balance=intent.balance,
+    )
+
+
+def _used(body: bytes | None) -> float | None:
+    try:
+        return float(json.loads(body or b"{}")["credits"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,101 @@
+"""`airflow kie spend`: a month of the ledger, compared with KIE's balance."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_connections import kie_connection
+from airflow_kie.cli.spend import compare, spend
+from airflow_kie.client.errors import KieCreateInDoubt
+from airflow_kie.lifecycle.spent import Spent, by_group
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_task import TaskRun
+from kie_simulator.server import SimulatorServer
+
+SONG = {"prompt": "rain", "customMode": False, "instrumental": False, "model": "V5"}
+FILM = {"model": "veo-3-1", "input": {"prompt": "a fox"}}  # 30 to 250 credits: KIE's page has no tier
+Told = Callable[..., str]
+
+
+@pytest.fixture
+def told(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    """Give what the command says of an account that nobody else uses."""
+    extra = {"rate_limit": 1000, "account": f"spends {uuid.uuid4().hex}"}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
+    kie.control.set(task_seconds=0)
+    kie.control.set_credits(1000)
+
+    def command(**options: Any) -> str:
+        arguments = {"month": None, "by": "operation", "csv": False, "kie_conn_id": None} | options
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            spend(Namespace(**arguments))
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+def make(operation: str, request: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"poll_interval": 0.05, "deferrable": False}
+    TaskRun(lambda: KieTaskOperator(task_id="make", operation=operation, request=request, **arguments)).attempt()
+
+
+def test_the_ledger_adds_up_to_kies_balance_and_what_others_spent_is_a_line_of_its_own(
+    kie: SimulatorServer, told: Told
+) -> None:
+    make("suno.music", {**SONG, "prompt": "snow"})
+    make("market", FILM)
+    out = told()
+    charged = sum(charge["credits"] for charge in kie.control.ledger())
+    assert charged == 72
+    assert "  suno.music: 12 credits used, 12 quoted, 1 task" in out
+    assert "  market: 60 credits used, 30 to 250 quoted, 1 task" in out
+    assert "  all: 72 credits used, 42 to 262 quoted, 2 tasks" in out
+    assert "KIE's balance: 1000 at " in out
+    assert "not explained by the ledger: 0 (" in out
+    kie.control.set_credits(1000 - charged - 40)
+    assert "not explained by the ledger: 40 (" in told()
+
+
+def test_csv_has_a_row_for_each_dag_the_sum_and_the_rest(kie: SimulatorServer, told: Told) -> None:
+    make("suno.music", SONG)
+    rows = list(csv.DictReader(io.StringIO(told(by="dag", csv=True))))
+    assert [row["dag"] for row in rows] == ["music_cover", "(all)", "(not explained)"]
+    assert [row["used"] for row in rows] == ["12", "12", "0"]
+    assert told(month="2020-02", csv=True).splitlines()[1] == "(all),0,0,0,0,0"
+
+
+def test_a_request_in_doubt_counts_as_not_known_and_a_failed_one_as_nothing(kie: SimulatorServer, told: Told) -> None:
+    kie.control.add_fault("create", "reset_after", kind="music", times=1)
+    with pytest.raises(KieCreateInDoubt):
+        make("suno.music", SONG)
+    kie.control.add_fault("task", "fail", kind="music", times=1)
+    make("suno.music", {**SONG, "prompt": "hail"})
+    out = told()
+    assert "  suno.music: 12 credits used, 36 quoted, 3 tasks, not known of 1" in out
+
+
+def test_a_month_that_is_over_is_compared_between_the_balances_that_its_requests_name() -> None:
+    month = [Spent("a", at=at, used=12.0, balance=balance) for at, balance in ((1.0, 100.0), (2.0, None), (3.0, 70.0))]
+    compared = compare(month, None)
+    assert compared is not None
+    assert (compared.before, compared.after, compared.used, compared.unexplained) == (100.0, 70.0, 24.0, 6.0)
+    assert compare(month[1:2], None) is None
+
+
+def test_labels_and_users_are_counted_each() -> None:
+    asked = [Spent("a", 1.0, {"user": "ada"}, {"film": "x", "unit": "2"}, used=3.0), Spent("a", 2.0, used=1.0)]
+    assert {name: one.used for name, one in by_group(asked, "label").items()} == {
+        "film=x": 3.0,
+        "unit=2": 3.0,
+        "(no label)": 1.0,
+    }
+    assert {name: one.used for name, one in by_group(asked, "user").items()} == {"ada": 3.0, "(no user)": 1.0}
