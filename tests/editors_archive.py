@@ -31,10 +31,14 @@ def archive_for_editors(songs: Bucket, other: Bucket, *, listed: int = 10_000) -
     """
     keys, index = ArchiveKeys(PREFIX), Index(songs, ArchiveKeys(PREFIX))
     for number, title in enumerate(TITLES):
-        song = f"{hashlib.sha256(title.encode()).hexdigest()[:32]}"
-        _archive(songs, keys, song, title, NOW - timedelta(hours=3 * number + 1))
+        _archive(songs, keys, song_named(title), title, NOW - timedelta(hours=3 * number + 1))
     index.rebuild()
     index.add(_listed(number) for number in range(listed))
+
+
+def song_named(title: str) -> str:
+    """Return the id of the song with a title."""
+    return hashlib.sha256(title.encode()).hexdigest()[:32]
 
 
 def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: datetime) -> None:

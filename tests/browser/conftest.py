@@ -14,9 +14,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from airflow_api_server import api_server
 from airflow_connections import aws_connection, kie_connection
+from airflow_kie.archive.delivery.metadata import TrackSource
+from airflow_kie.archive.delivery.release import deliver
+from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, Airflow, Opened
-from editors_archive import archive_for_editors
+from editors_archive import PREFIX, TITLES, archive_for_editors, song_named
 from kie_simulator.server import SimulatorServer
 from s3_servers import moto_s3
 from unused_ports import unused_port
@@ -30,6 +33,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         s3.client().create_bucket(Bucket="songs")
         bucket = Bucket(s3.client(), "songs")
         archive_for_editors(bucket, bucket)
+        chosen = [TrackSource(song_named(title), take=2) for title in TITLES[:2]]
+        deliver(bucket, ReleaseKeys(PREFIX, "Two harbours"), chosen, credits={"artist": "<b>The</b> Examples"})
         environment = {
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
             "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),

@@ -13,7 +13,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from airflow_kie.archive.delivery.metadata import TrackSource
+from airflow_kie.archive.delivery.release import deliver
+from airflow_kie.archive.layout import ReleaseKeys
+from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, PHONE, Airflow, Opened
+from editors_archive import PREFIX, song_named
 
 ALL = "10,010 results"
 
@@ -138,10 +143,59 @@ def test_an_archived_songs_words_are_used_again(opened: Opened) -> None:
         expect(page.get_by_label("What the song is about")).to_have_value("A slow song about a harbour at night")
 
 
+def test_a_release_of_three_songs_is_asked_for_and_its_page_shows_plays_and_downloads_it(
+    opened: Opened, airflow: Airflow
+) -> None:
+    with opened("/library?q=album") as page:
+        titles = ["Northbound", "Glass Mountains", "Slow Machine"]
+        for title in titles:
+            page.get_by_label(f"Select {title}", exact=True).click()
+        page.get_by_role("button", name="Make a release").click()
+        expect(page.locator("#release-price")).to_have_text(
+            "3 tracks, in the order of your selection. Costs 1.2 credits for WAVs, paid for once."
+        )
+        page.get_by_label("Name of the release").fill("Three songs, 2026")
+        page.get_by_label("Artist").fill("The Examples")
+        page.get_by_label("Writers, legal names").fill("Ada Example, Bo Example")
+        page.get_by_label("Explicit").select_option("no")
+        page.get_by_label("A WAV of each take").uncheck()
+        page.get_by_role("button", name="Make the release", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("This release is not finished")
+        headers = {"Authorization": f"Bearer {airflow.tokens['admin']}"}
+        runs = httpx.get(f"{airflow.url}/api/v2/dags/deliver_songs/dagRuns", headers=headers, trust_env=False).json()
+        (run,) = runs["dag_runs"]
+        assert run["triggering_user_name"] == "receiver"
+        assert run["conf"] == {
+            "release": "Three songs, 2026",
+            "songs": [song_named(title) for title in titles],
+            "credits": {"artist": "The Examples", "explicit": False, "writers": [{"name": n} for n in WRITERS]},
+            "wav": False,
+        }
+        bucket = Bucket(airflow.s3.client(), "songs")  # what the DAG does, which runs nowhere here
+        tracks = [TrackSource(song) for song in run["conf"]["songs"]]
+        deliver(bucket, ReleaseKeys(PREFIX, "Three songs, 2026"), tracks, credits=run["conf"]["credits"])
+        page.reload()
+        expect(page.locator(".warning")).to_contain_text(["metadata.json lacks title."])
+        expect(page.locator(".track")).to_contain_text(["1. Northbound (MP3)", "2. Glass Mountains (MP3)"])
+        played = page.evaluate("document.querySelector('audio').play().then(() => 'plays', String)")
+        assert played == "plays"
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download as zip").click()
+        assert download.value.suggested_filename == "Three songs, 2026.zip"
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert archive.testzip() is None
+            names = {name.partition("/")[2] for name in archive.namelist()}
+        assert names == {"cover.jpg", "metadata.json", "track-01.mp3", "track-02.mp3", "track-03.mp3"}
+
+
+WRITERS = ("Ada Example", "Bo Example")
+
+
 def test_a_viewer_sees_everything_and_may_change_nothing(opened: Opened) -> None:
     with opened("/library", user="vic") as page:
         loaded(page)
         expect(page.get_by_role("button", name="New song")).to_have_count(0)
+        expect(page.locator("#new-release")).to_have_count(0)
         page.keyboard.press("ArrowRight")
         page.keyboard.press("1")
         expect(page.locator("#outcome")).to_be_hidden()
@@ -157,6 +211,7 @@ PAGES = {
     "library": "/library",
     "new": "/library?new=",
     "song": "/library?q=velvet",
+    "release": "/releases/Two%20harbours",
     "status": "/status",
     "songs": "/songs",
 }
@@ -174,7 +229,7 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
             expect(page.locator("#choice")).to_be_visible()
         elif name == "status":
             expect(page.locator(".summary")).to_contain_text("812 credits")
-        elif name != "songs":
+        elif name not in ("songs", "release"):
             loaded(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]

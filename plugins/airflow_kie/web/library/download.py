@@ -87,7 +87,7 @@ def zipped(bucket: Bucket, results: list[SongKeys | TaskKeys]) -> Iterator[bytes
     :param results: the keys of the results in it.
     :raises S3Error: in the middle of a file; the zip then ends without its directory, and is not a zip.
     """
-    sink, folders, lost = _Sink(), [], []
+    sink, folders, lost = Sink(), [], []
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for keys in results:
             try:
@@ -98,7 +98,7 @@ def zipped(bucket: Bucket, results: list[SongKeys | TaskKeys]) -> Iterator[bytes
                 continue
             folders.append(folder)
             for file in folder.page.files:
-                yield from _file(archive, sink, bucket, folder, file)
+                yield from put_file(archive, sink, bucket, folder, file)
         archive.writestr("index.html", rendered("zip_index.html", folders=folders, lost=lost))
     yield sink.taken()
 
@@ -123,8 +123,14 @@ def _begin(archive: zipfile.ZipFile, bucket: Bucket, keys: SongKeys | TaskKeys) 
     return folder
 
 
-def _file(archive: zipfile.ZipFile, sink: _Sink, bucket: Bucket, folder: ZipFolder, file: ShownFile) -> Iterator[bytes]:
-    """Put a file into the zip, and yield its pieces."""
+def put_file(
+    archive: zipfile.ZipFile, sink: Sink, bucket: Bucket, folder: ZipFolder, file: ShownFile
+) -> Iterator[bytes]:
+    """Put a file into a zip, and yield the zip's pieces; what is missing is recorded in the folder.
+
+    :param archive: the zip, which is written to the sink.
+    :param folder: the file's folder in it.
+    """
     record, digest = file.record, hashlib.sha256()
     try:
         pieces = stream(bucket, record)
@@ -143,20 +149,23 @@ def _file(archive: zipfile.ZipFile, sink: _Sink, bucket: Bucket, folder: ZipFold
         folder.missing.append(f"{file.name}: the bucket has another content than was archived")
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """Keeps what was written until it is taken; it cannot go back, so the zip is written in one pass."""
 
     def __init__(self) -> None:
         self._pieces = bytearray()
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def write(self, piece: Any, /) -> int:
+        """Keep a piece."""
         self._pieces += piece
         return len(piece)
 
     def taken(self) -> bytes:
+        """Return what was written since."""
         pieces, self._pieces = bytes(self._pieces), bytearray()
         return pieces
 

@@ -18,6 +18,7 @@ from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogue import CHOICES, MEDIA, ORDERS, Search
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
 from airflow_kie.web.library.new_song import GENERATE_DAG_ID
+from airflow_kie.web.library.releases import DELIVER_DAG_ID
 from airflow_kie.web.library.thumbnails import thumbnail
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
@@ -79,11 +80,18 @@ def library(
     search = Search(q[:_LONGEST], medium, model[:_LONGEST], choice, _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
     may_generate = may_trigger(request.state.kie_user, GENERATE_DAG_ID)
+    may_deliver = may_trigger(request.state.kie_user, DELIVER_DAG_ID)
     found = catalogue_of(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
     return page_answer(
         request,
         "library.html",
-        scripts=("changes.js", "library.js", *(("new_song.js",) if may_generate else ())),
+        scripts=(
+            "changes.js",
+            "library.js",
+            *(("new_song.js",) if may_generate else ()),
+            *(("release.js",) if may_deliver else ()),
+        ),
+        may_deliver=may_deliver,
         may_generate=may_generate,
         may_change=may_change(request),
         choices=CHOICES,

@@ -82,7 +82,17 @@ def etag(file: FileRecord) -> str:
 def disposition_of(song: SongPage, file: ShownFile, *, download: bool) -> str:
     """Return how a browser takes the file, with the name under which it is saved (RFC 6266, RFC 5987)."""
     how = "attachment" if download or file.record.kind == "lyrics" else "inline"
-    return f"{how}; filename=\"{file.name}\"; filename*=UTF-8''{quote(saved_name(song, file), safe='')}"
+    return disposition(file.name, saved_name(song, file), how)
+
+
+def disposition(plain: str, name: str, how: str = "attachment") -> str:
+    """Return how a browser takes a file.
+
+    :param plain: its name for browsers that know ASCII alone.
+    :param name: the name under which it is saved.
+    :param how: attachment or inline.
+    """
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def saved_name(song: SongPage, file: ShownFile) -> str:

@@ -1,0 +1,145 @@
+"""The page of a release: what is missing, its cover and tracks, and all of it as a zip.
+
+A release is asked for on the library's page, which triggers DAG `deliver_songs` through Airflow's public API, with the
+rights of who uses it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from airflow_kie.archive.delivery.records import Release, ReleaseManifest
+from airflow_kie.archive.layout import ReleaseKeys
+from airflow_kie.archive.manifest import FileRecord
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.task_ids import KeyRefused
+from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.web.library.download import Sink, ZipFolder, put_file
+from airflow_kie.web.pages.changes import page_dependencies
+from airflow_kie.web.pages.files import disposition, file_answer
+from airflow_kie.web.pages.queries import Place
+from airflow_kie.web.pages.responses import HEADERS, NothingToShow, address, page_answer
+from airflow_kie.web.pages.routes import place_of
+from airflow_kie.web.pages.view_model import ShownFile, SongPage, State, cut, day
+
+DELIVER_DAG_ID = "deliver_songs"
+_SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line", "c_line")
+
+
+def add_releases(app: FastAPI) -> None:
+    """Add the routes to the app that is mounted in the api-server."""
+    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    router.add_api_route("/releases/{name}", release)
+    router.add_api_route("/releases/{name}/zip", whole)
+    router.add_api_route("/releases/{name}/files/{file}", one_file)
+    app.include_router(router, include_in_schema=False)
+
+
+def release(request: Request, name: str, place: Annotated[Place, Depends(place_of)]) -> Response:
+    """Show a release."""
+    keys, page = _page(place, name)
+    return page_answer(
+        request,
+        "song.html",
+        page=page,
+        stored_in=f"s3://{place.bucket}/{keys.folder}",
+        choice=None,
+        may_change=False,
+        of_song="",
+        files=address(request, "releases", name, "files"),
+        whole=address(request, "releases", name, "zip"),
+        of_run="",
+    )
+
+
+def one_file(
+    request: Request, name: str, file: str, place: Annotated[Place, Depends(place_of)], download: str = ""
+) -> Response:
+    """Send a file of a release."""
+    _, page = _page(place, name)
+    found = next((shown for shown in page.files if shown.name == file), None)
+    if found is None:
+        raise NothingToShow("File not found", "The release's page lists its files.")
+    return file_answer(request, place.open(), page, found, download=bool(download))
+
+
+def whole(name: str, place: Annotated[Place, Depends(place_of)]) -> Response:
+    """Send a release as a zip."""
+    _, page = _page(place, name)
+    headers = {"Content-Disposition": disposition("release.zip", f"{name}.zip"), "Cache-Control": "no-store", **HEADERS}
+    return StreamingResponse(_zipped(place.open(), page), 200, headers, "application/zip")
+
+
+def _zipped(bucket: Bucket, page: SongPage) -> Iterator[bytes]:
+    sink, folder = Sink(), ZipFolder(page.music_task_id, page)
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for file in page.files:
+            yield from put_file(archive, sink, bucket, folder, file)
+        if folder.missing:
+            archive.writestr(f"{folder.name}/MISSING.txt", "\n".join([*folder.missing, ""]))
+    yield sink.taken()
+
+
+def _page(place: Place, name: str) -> tuple[ReleaseKeys, SongPage]:
+    """Return a release's keys and what is shown of it."""
+    try:
+        keys = ReleaseKeys(place.prefix, name)
+    except KeyRefused as error:
+        raise NothingToShow("Not a release's name", str(error.facts.message)) from error
+    bucket = place.open()
+    manifest = ReleaseManifest.read(bucket, keys)[0]
+    if manifest is None:
+        raise NothingToShow(
+            "This release is not finished", "DAG deliver_songs makes it. This page shows it as soon as it is whole."
+        )
+    where = keys.file("metadata.json")
+    known = Release.from_json(bucket.get_json(where), bucket.url(where))
+    return keys, _view(keys, manifest, known)
+
+
+def _view(keys: ReleaseKeys, manifest: ReleaseManifest, known: Release) -> SongPage:
+    titles = {
+        name: f"{track.position}. {track.title or track.music_task_id}"
+        for track in known.tracks
+        for name in (track.wav, track.mp3)
+        if name
+    }
+    files = tuple(
+        ShownFile(
+            FileRecord(
+                key=keys.file(file.name),
+                kind="delivered",
+                position=n,
+                size=file.size,
+                sha256=file.sha256,
+                content_type=file.content_type,
+                archived_at=manifest.delivered_at,
+            ),
+            file.name,
+            f"{cut(titles[file.name])} ({file.name.rpartition('.')[2].upper()})" if file.name in titles else file.name,
+        )
+        for n, file in enumerate(manifest.files, 1)
+    )
+    facts = [(name.replace("_", " ").capitalize(), str(getattr(known, name) or "")) for name in _SHOWN]
+    facts.append(("Delivered", day(manifest.delivered_at)))
+    lacks = len(manifest.missing)
+    return SongPage(
+        music_task_id=keys.name,
+        title=cut(known.title or keys.name),
+        state=State.ARCHIVED,
+        sentence=f"{lacks} fields that distributors ask for are empty; metadata.json lists them, and so does this page."
+        if lacks
+        else "Every field that distributors ask for is filled in.",
+        subtitle=f"Release {keys.name}, {len(known.tracks)} {'track' if len(known.tracks) == 1 else 'tracks'}",
+        files=files,
+        facts=tuple((name, cut(text)) for name, text in facts if text),
+        warnings=tuple(f"metadata.json lacks {cut(name)}." for name in manifest.missing),
+        run=(manifest.airflow.dag_id, manifest.airflow.run_id)
+        if manifest.airflow.dag_id and manifest.airflow.run_id
+        else None,
+    )
