@@ -106,6 +106,11 @@ class SongStack:
         paid = Counter(charge["source_id"] for charge in self.running.simulator.ledger("cover"))
         return {task_id: paid[task_id] for task_id in music_task_ids}
 
+    def forms(self, music_task_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return in which form KIE was asked for the cover of each song."""
+        paid = {charge["source_id"]: charge["form"] for charge in self.running.simulator.ledger("cover")}
+        return {task_id: paid[task_id] for task_id in music_task_ids}
+
     def cover_task_of(self, music_task_id: str) -> str:
         """Return the cover task that was paid for a song."""
         (charge,) = [c for c in self.running.simulator.ledger("cover") if c["source_id"] == music_task_id]

@@ -148,7 +148,7 @@ def test_songs_handed_on_twice_by_the_inbox_cost_and_change_nothing(songs: SongS
     assert not any(songs.pending(song).exists() for song in twice)
 
 
-def test_a_prompt_leads_to_a_song_and_its_covers_in_s3(songs: SongStack, begun: Begun) -> None:
+def test_a_prompt_leads_to_a_v6_song_and_its_covers_in_s3_in_the_unified_form(songs: SongStack, begun: Begun) -> None:
     assert songs.ended("music_generate", begun.generate_run) == "success"
     song = songs.airflow.xcom("music_generate", begun.generate_run, "generate_music")
     songs.wait_archived([song])
@@ -156,7 +156,22 @@ def test_a_prompt_leads_to_a_song_and_its_covers_in_s3(songs: SongStack, begun: 
     assert paid == [song]
     assert songs.charges([song]) == {song: 1}
     assert len(songs.event_runs(song)) == 1
-    assert songs.manifest(song)["song"]["prompt"] == "A slow waltz for two tired robots"
+    made = songs.manifest(song)["song"]
+    assert (made["prompt"], made["model"]) == ("A slow waltz for two tired robots", "V6")
+    assert songs.forms([song]) == {song: "unified"}
+    assert [charge["form"] for charge in songs.running.simulator.ledger("music")] == ["unified"]
+
+
+def test_songs_from_outside_get_their_covers_in_the_form_in_which_each_was_made(songs: SongStack) -> None:
+    """KIE's forms may know nothing of each other's songs; nobody says in which form these were made."""
+    songs.running.simulator.set(ids_between_forms="separate")
+    made = {songs.songs(f"Made in {form}", form=form)[0]: form for form in ("dedicated", "unified")}
+    run = songs.trigger("music_cover", {"music_task_ids": [*made], "archive_audio": True})
+    assert songs.ended("music_cover", run) == "success"
+    songs.running.simulator.set(ids_between_forms="shared")
+    assert all(songs.archived(song).whole for song in made)
+    assert songs.charges([*made]) == dict.fromkeys(made, 1)
+    assert songs.forms([*made]) == made
 
 
 def test_audio_asked_for_later_is_added_and_the_covers_stay_as_they_are(songs: SongStack, begun: Begun) -> None:

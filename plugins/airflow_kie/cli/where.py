@@ -72,15 +72,17 @@ def _song_of_cover(cover_task_id: str) -> tuple[str | None, dict[str, KieError]]
     return None, unread
 
 
-def _in_ledger(music_task_id: str) -> list[str]:
-    """Return the cover tasks of a song that the accounts' ledgers name."""
+def _in_ledger(music_task_id: str) -> dict[str, str]:
+    """Return the cover tasks of a song that the accounts' ledgers name, and in which form KIE was asked for each."""
     digest = request_digest(COVER, {"taskId": music_task_id}, {})
-    found: list[str] = []
+    found: dict[str, str] = {}
     for conn_id in settings.allowed_connections():
         hook = KieHook(conn_id)
         request = RequestId(hook.account.spending_name, COVER.name, digest)
         for store in ledger_stores(hook).values():
-            found += [task_id for attempt in Ledger(store).attempts(request) for task_id in attempt.task_ids]
+            ledger = Ledger(store)
+            for attempt in ledger.attempts(request):
+                found |= dict.fromkeys(attempt.task_ids, ledger.form(request, attempt.number))
     return found
 
 
@@ -119,5 +121,7 @@ def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | N
             known.setdefault((working.dag_id, working.run_id), "as the pending record says")
     if manifest and manifest.airflow.dag_id and manifest.airflow.run_id:
         known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
-    yield f"cover tasks: {', '.join(covers or _in_ledger(archive.keys.music_task_id)) or 'none'}"
+    asked = _in_ledger(archive.keys.music_task_id)
+    yield f"cover tasks: {', '.join(covers or asked) or 'none'}"
+    yield from (f"asked for in KIE's {form} form: {task_id}" for task_id, form in asked.items() if form)
     yield from (f"run: {dag_id} {run_id}, {state}" for (dag_id, run_id), state in known.items())

@@ -138,6 +138,10 @@ class Ledger:
         folder = request.folder
         return attempts_in(key.removeprefix(folder) for key in self.store.list(folder))
 
+    def form(self, request: RequestId, number: int) -> str:
+        """Return the form in which KIE was asked in an attempt; empty where that is unknown."""
+        return self._intent(request, number).form
+
     def record_task(self, request: RequestId, number: int, task_id: str, **known: Any) -> None:
         """Record the task that KIE has made for an attempt.
 

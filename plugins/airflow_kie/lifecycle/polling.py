@@ -9,7 +9,7 @@ from airflow_kie.client.operations.operation import Timing
 LONGEST = 30.0
 """Seconds; KIE's own advice for covers (suno-api/cover-suno-callbacks)."""
 SHORTEST = 1.0
-"""Seconds; far below KIE's limit of 3 reads a second for a task, whatever is configured."""
+"""Seconds; far below KIE's limit of 10 reads a second for a task (3 on its older pages), whatever is configured."""
 READS_PER_SECOND = 10.0
 """What all waiting tasks of one account and process may read together."""
 _JITTER = 0.15

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -95,6 +96,25 @@ def test_a_finished_foreign_song_is_recorded_before_the_answer_and_announced_aft
     assert ("register", "kie_default", SONG) in served.world.asked
     assert served.eventually_called("announce") == [("announce", "kie_default", SONG)]
     assert served.world.asked.index(("register", "kie_default", SONG)) < len(served.world.asked) - 1
+
+
+WRITTEN = Path(__file__).parents[2] / "data" / "unified" / "callbacks"
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_the_market_s_body_of_a_finished_foreign_song_is_taken_as_one_and_that_of_a_cover_or_failure_is_not(
+    served: Served, escaped: bool
+) -> None:
+    """KIE has repeated a request without escaping its quotes: such a body is no JSON."""
+    for name, songs in {"market-cover": 0, "market-failure": 0, "market-song": 1}.items():
+        body = json.loads((WRITTEN / f"{name}.json").read_text())["body"]
+        body["data"]["taskId"] = SONG
+        text = json.dumps(body)
+        if not escaped:
+            text = text.replace(json.dumps(body["data"]["param"]), f'"{body["data"]["param"]}"')
+        assert served.post(text.encode()).status_code == 200
+        assert len(served.eventually_called("announce", songs)) == songs
+        assert served.calls("wake_sensors")[-1] == ("wake_sensors", SONG)
 
 
 def test_a_song_that_cannot_be_recorded_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:

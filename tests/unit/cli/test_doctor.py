@@ -22,7 +22,7 @@ from airflow_kie.cli.doctor import doctor as command
 from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.monitoring.checks.account import clock_finding, key_findings, limiter_findings
+from airflow_kie.monitoring.checks.account import api_findings, clock_finding, key_findings, limiter_findings
 from airflow_kie.monitoring.checks.installation import bucket_findings, dag_findings, pool_findings, triggerer_findings
 from answering_server import serving
 from doctor_findings import SECRET, account, connect, looked_at
@@ -77,6 +77,7 @@ def test_where_all_is_in_order_every_line_is_ok_and_so_is_the_exit_code(doctor: 
             "credits",
             "clock",
             "limiter",
+            "api",
             "ledger",
             "spending",
             "callbacks",
@@ -116,10 +117,24 @@ def test_a_key_that_kie_refuses_is_a_failure(kie: SimulatorServer, monkeypatch: 
         "key": "",
         "clock": "ok",
         "limiter": "ok",
+        "api": "ok",
         "ledger": "ok",
         "spending": "ok",
         "callbacks": "ok",
     }
+
+
+def test_it_is_told_in_which_form_kie_is_asked(kie: SimulatorServer, monkeypatch: Any) -> None:
+    for api, told in {
+        "": "unified form, and for what is made from a song in the form of that song",
+        "dedicated": "dedicated form alone.*KIE documents V6 for the other one only",
+        "unified": "unified form alone",
+    }.items():
+        connect(monkeypatch, kie, extra={"api": api})
+        level, seen = looked_at(api_findings, KieHook()).line("api")
+        assert level == "ok"
+        assert re.search(told, seen)
+        assert "No cover of either form has been published" in seen
 
 
 def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkeypatch: Any) -> None:
@@ -139,7 +154,14 @@ def test_a_kie_that_cannot_be_reached_is_told_and_the_rest_is_still_looked_at(
 ) -> None:
     connect(monkeypatch, kie, host=f"http://127.0.0.1:{unused_port()}")
     looked = account()
-    assert looked.levels == {"key": "FAIL", "limiter": "ok", "ledger": "ok", "spending": "ok", "callbacks": "ok"}
+    assert looked.levels == {
+        "key": "FAIL",
+        "limiter": "ok",
+        "api": "ok",
+        "ledger": "ok",
+        "spending": "ok",
+        "callbacks": "ok",
+    }
     assert "KIE could not be reached" in looked.line("key")[1]
 
 

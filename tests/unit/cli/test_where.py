@@ -11,6 +11,8 @@ from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, WaitingFor, Working
 from airflow_kie.client.errors import error_class
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_task import TaskRun
 from cli_songs import COVER, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
 
@@ -36,6 +38,17 @@ def test_a_cover_that_only_kie_knows_leads_to_its_song(songs: Songs, kie: Simula
     created: Any = KieHook().get_conn().create(KIND, {"taskId": song}, {"taskId": song}, "")
     songs.owed(song)
     assert f"music task {song}" in songs.where(created.task_id).out
+
+
+@pytest.mark.parametrize("form", ["dedicated", "unified"])
+def test_it_is_told_in_which_form_kie_was_asked_for_a_cover(
+    songs: Songs, kie: SimulatorServer, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"api": ""}))
+    song = kie.control.make_music("Paper Boats", form=form)[0].task_id
+    cover = TaskRun(lambda: KieTaskOperator(task_id="make", operation="suno.cover", request={"taskId": song})).attempt()
+    songs.owed(song)
+    assert f"asked for in KIE's {form} form: {cover}" in songs.where(song).out
 
 
 def test_a_song_that_failed_says_why_and_what_to_do(songs: Songs) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_kie.client import errors
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import CodeTable
-from airflow_kie.client.untrusted import decode_json
+from airflow_kie.client.untrusted import decode_record
 
 COMMON_CODES: CodeTable = {
     **dict.fromkeys((400, 404, 409, 422, 451, 505), errors.KieInvalidRequest),
@@ -26,12 +26,6 @@ COMMON_CODES: CodeTable = {
 
 _CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
 _CREDITS_CODES = frozenset({402, 429, 500})
-_MEMBERS = (
-    b"param|paramJson|resultJson|response|state|successFlag|status|failCode|failMsg|costTime|createTime|completeTime|"
-    b"updateTime|creditsConsumed|operationType|type|parentMusicId|progress"
-)
-_ECHO = re.compile(rb'"param(?:Json)?"\s*:\s*".*?"\s*,\s*(?="(?:' + _MEMBERS + rb')"\s*:)', re.DOTALL)
-"""The repeated request in a record, up to the next of its members."""
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 LONGEST_RETRY_AFTER = 3600.0
@@ -78,7 +72,7 @@ def decode_envelope(response: Response) -> Envelope:
     """
     retry_after = _seconds(response.headers.get("retry-after"))
     try:
-        body = _body(response.content)
+        body = decode_record(response.content)
     except ValueError:
         raise _without_envelope(response, retry_after) from None
     code = _whole(body.get("code")) if isinstance(body, dict) else None
@@ -87,17 +81,6 @@ def decode_envelope(response: Response) -> Envelope:
     if code == 200 and response.status >= 400:
         code = response.status
     return Envelope(code, str(body.get("msg") or ""), body.get("data"), response.status, retry_after)
-
-
-def _body(content: bytes) -> Any:
-    """Return what a body holds; where it is not JSON, without the request that it repeats.
-
-    KIE has repeated requests without escaping their quotes (recorded 2026-09-27): the rest of the record is whole.
-    """
-    try:
-        return decode_json(content)
-    except ValueError:
-        return decode_json(_ECHO.sub(b"", content))
 
 
 def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None:

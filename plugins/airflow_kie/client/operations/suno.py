@@ -46,7 +46,7 @@ SONGS: dict[str, Any] = {
     "discontinued": DISCONTINUED,
 }
 """What the unified form of every operation that makes songs has (one recorded task of ``sounds``, 2026-09-27)."""
-_SONG_MODELS = tuple(
+SONG_MODELS = tuple(
     f"ai-music-api/{name}"
     for name in (
         *("generate", "extend", "upload-and-cover-audio", "upload-and-extend-audio", "add-instrumental", "add-vocals"),
@@ -79,7 +79,7 @@ MUSIC = in_both_forms(
     _MUSIC,
     "ai-music-api/generate",
     MADE_SONGS,
-    also_reads=_SONG_MODELS,
+    also_reads=SONG_MODELS,
     **SONGS
     | {
         "defaults": {**_MUSIC.defaults, **SONGS["defaults"]},

@@ -12,6 +12,7 @@ from airflow_kie.client.api import Kie
 from airflow_kie.client.callbacks.signature import NEWEST
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.operations.operation import Form
 from airflow_kie.client.requests import Request
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
 from airflow_kie.hooks.ledger import open_ledger
@@ -51,6 +52,18 @@ def key_findings(hook: KieHook) -> Iterator[Finding]:
         transport.close()
     if transport.clock:
         yield transport.clock
+
+
+def api_findings(hook: KieHook) -> Iterator[Finding]:
+    """Say in which of KIE's forms the account asks, and what is known of it; KIE is not asked."""
+    seen = "No cover of either form has been published: the page seen-on-kie of the documentation says what has been."
+    if not (api := hook.account.api):
+        usual = "KIE is asked in its unified form, and for what is made from a song in the form of that song."
+        yield finding("api", Level.OK, f"{usual} {seen}")
+        return
+    alone = f"KIE is asked in its {api} form alone, as its `api` says; ids of the other form are not found."
+    newest = " KIE documents V6 for the other one only." if api == Form.DEDICATED else ""
+    yield finding("api", Level.OK, f"{alone}{newest} {seen}")
 
 
 def _credits(credits: float) -> Finding:

@@ -14,6 +14,7 @@ Check = Callable[..., Iterable[Finding]]
 FREE_READS: Sequence[Check] = (account.key_findings, account.limiter_findings)
 _ACCOUNT: Sequence[Check] = (
     *FREE_READS,
+    account.api_findings,
     account.ledger_findings,
     account.spending_findings,
     callbacks.callback_findings,

@@ -26,6 +26,7 @@ from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.auth import prove
 from airflow_kie.client.callbacks.signature import SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
+from airflow_kie.client.operations.suno import SONG_MODELS
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import WRITE_EVERY
 from airflow_kie.web.receiver.gateway import AirflowGateway
@@ -232,6 +233,10 @@ async def bounded_body(request: Request) -> bytes:
 
 
 def _stage(body: Mapping[str, Any]) -> str:
+    """Return how far a task is: Suno's own pages name stages, the market's body the state and the model."""
     data = body.get("data")
-    stage = data.get("callbackType") if isinstance(data, dict) else None
-    return stage if isinstance(stage, str) else ""
+    if not isinstance(data, dict):
+        return ""
+    stage = data.get("callbackType")
+    is_song = data.get("state") == "success" and str(data.get("model")) in SONG_MODELS
+    return stage if isinstance(stage, str) else FINAL if is_song else ""
