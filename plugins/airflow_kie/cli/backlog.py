@@ -30,7 +30,7 @@ DAG = SONG_PAGES_DAG_ID
 def redrive(args: Namespace) -> int:
     """List the pending songs, say what starting them can cost at most, ask once, and start them.
 
-    :param args: `reason`, `since`, `dry_run`, `yes`.
+    :param args: `reason`, `since`, `run`, `dry_run`, `yes`.
     """
     since = moment_of(args.since)
     bucket, keys = open_archive()
@@ -40,7 +40,8 @@ def redrive(args: Namespace) -> int:
         failure, reason = pending.last_failure, reason_of(pending)
         reasons[reason] += 1
         at = failure.at if failure else pending.first_seen_at
-        if args.reason in (None, reason) and (since is None or at >= since):
+        of_run = args.run in (None, pending.working and pending.working.run_id)
+        if of_run and args.reason in (None, reason) and (since is None or at >= since):
             skipped = why_skipped(pending)
             say(_line(pending, skipped))
             if not skipped:

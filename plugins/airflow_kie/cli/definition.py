@@ -119,6 +119,7 @@ def get_kie_commands() -> list[Any]:
                 help="Only songs with this reason: of docs/on-call.md, a Python exception, or 'never failed'",
             ),
             cli.Arg(("--since",), help="Only songs that failed, or were first received, at this date or later"),
+            cli.Arg(("--run",), help="Only songs on which this run was the last one to work: a run id"),
             cli.Arg(("--dry-run",), action="store_true", help="Only list them"),
             yes,
         ),

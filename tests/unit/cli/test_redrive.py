@@ -99,6 +99,14 @@ def test_reason_and_date_choose_songs(songs: Songs) -> None:
     assert songs.redrive(since="last week").code == 1
 
 
+def test_a_run_chooses_the_songs_that_it_has_left_pending(songs: Songs) -> None:
+    songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__1"))
+    songs.owed(OTHER, working=Working(dag_id="music_cover", run_id="manual__2"))
+    songs.owed(THIRD)
+    chosen = songs.redrive(dry_run=True, run="manual__1").out
+    assert (f"start: {SONG}" in chosen, OTHER in chosen, THIRD in chosen) == (True, False, False)
+
+
 @pytest.mark.usefixtures("asset")
 def test_a_damaged_record_is_told_of_and_holds_up_no_other_song(songs: Songs, caplog: Any) -> None:
     songs.owed(SONG)
