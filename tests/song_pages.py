@@ -229,6 +229,7 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
     own_run = RUN.rpartition("/")[2]
     _pending(other, "deep/er", "waits", title="Waits", working=Working(dag_id="own_dag", run_id=own_run))
     _song(other, "deep/er", "private", "Of no run")
+    other.put_bytes("".join(_LINES).encode(), _LIST, content_type="application/x-ndjson")
     _library(songs)
 
 
@@ -264,6 +265,22 @@ def _pending(bucket: Bucket, prefix: str, song: str, **facts: Any) -> None:
 
 
 # --- what is in Airflow's database ---
+
+
+SONGS_OF_BATCHES = (["inother", "early"], ["waits"])
+_LIST = f"deep/er/_runs/{'a' * 32}/{'b' * 32}.jsonl"
+_LINES = ["".join(json.dumps({"music_task_id": song}) + "\n" for song in songs) for songs in SONGS_OF_BATCHES]
+
+
+def _batches() -> list[dict[str, Any]]:
+    """Return batches of songs as a list of many pushes them, and some that name what is not theirs."""
+    place, start = {"bucket": "other", "prefix": "deep/er"}, 0
+    found = []
+    for lines, songs in zip(_LINES, SONGS_OF_BATCHES, strict=True):
+        found.append({"songs": len(songs), "list": _LIST, "start": start, "end": start + len(lines), **place})
+        start += len(lines)
+    wrong = ({"list": "secret/x.jsonl"}, {"end": 1 << 40}, {"start": "x"}, {"songs": 7}, {"prefix": "../.."})
+    return [*({**found[0], **change} for change in wrong), *found]
 
 
 def _runs() -> list[dict[str, Any]]:
@@ -306,6 +323,19 @@ def _runs() -> list[dict[str, Any]]:
                 },
                 {**archive, "map_index": 0, "xcoms": {"return_value": listed[1]}},
                 {**archive, "map_index": 1, "rendered": {"music_task_id": "inother", "bucket": "other"}},
+            ],
+        },
+        {
+            "dag_id": "own_dag",
+            "run_id": "batches",
+            "state": "success",
+            "tasks": [
+                {
+                    "operator": "KieSongListOperator",
+                    "task_id": "song_list",
+                    "map_index": -1,
+                    "xcoms": {"return_value": _batches()},
+                }
             ],
         },
         {

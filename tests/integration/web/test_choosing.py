@@ -25,7 +25,7 @@ def test_an_editor_chooses_and_the_page_the_library_the_audit_log_and_other_dags
     assert answer.json()["message"].startswith("Cover 2 is chosen, by editor on ")
     for user in ("editor", "viewer"):
         assert "Cover 2 is chosen, by editor on " in pages.get("/songs/whole", user).text
-    library = pages.get("/library?choice=made").text
+    library = pages.get("/library?state=chosen").text
     assert "Velvet Harbour" in library and "1 of " in library
     assert "/library/thumbnails/suno.music/whole?cover-2.png" in library
     logged = pages.stored("select event, owner, dag_id, extra from log where event like 'kie%'")
@@ -39,7 +39,7 @@ def test_an_editor_chooses_and_the_page_the_library_the_audit_log_and_other_dags
 def test_reject_and_undo(pages: SongPages) -> None:
     pages.change(CHOICE, {"cover": 1})
     assert pages.change(CHOICE, {"rejected": True}).json()["message"].startswith("Rejected by editor")
-    assert pages.get("/library?choice=rejected").text.count('class="tile"') == 1
+    assert pages.get("/library?state=rejected").text.count('class="tile"') == 1
     assert pages.change(CHOICE, {"undo": True}).json()["message"].startswith("Cover 1 is chosen")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from airflow_kie.client.errors import KieContentRejected
-from song_pages import LARGE, LYRICS, MP3, PNG, RUN, TITLES, SongPages, song_pages
+from song_pages import LARGE, LYRICS, MP3, PNG, RUN, SONGS_OF_BATCHES, TITLES, SongPages, song_pages
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def test_where_the_receiver_is_off_every_route_wants_a_login(pages: SongPages) -
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/songs/whole/files", "/songs/whole/files/"])
 def test_nothing_else_is_served(pages: SongPages, path: str) -> None:
     assert pages.get(path).status_code == 404
+
+
+def test_a_run_of_batches_shows_their_songs(pages: SongPages) -> None:
+    text = pages.get("/runs/own_dag/batches").text
+    shown = re.findall(r'href="/airflow/kie/runs/own_dag/batches/songs/([^"]+)"', text)
+    assert shown == [song for songs in SONGS_OF_BATCHES for song in songs]
+    assert pages.get("/runs/own_dag/batches/songs/inother/files/cover-1.png").status_code == 200
 
 
 # --- stopped spending ---

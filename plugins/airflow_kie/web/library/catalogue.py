@@ -15,7 +15,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,19 @@ FIRST_LINES = 0.6
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 12
 _SCHEMA = """
-create table entry (number integer primary key, key text unique, medium text, model text, archived_at text,
-    expires_at text, chosen text, title text, line text);
+create table entry (number integer primary key, key text unique, operation text, medium text, model text,
+    archived_at text, expires_at text, chosen text, title text, line text);
 create index by_time on entry (archived_at desc);
 create index by_title on entry (title collate nocase, archived_at desc);
 create index by_model on entry (model);
 create index by_choice on entry (chosen, archived_at desc);
+create table label (entry integer, text text, primary key (text, entry)) without rowid;
+create index label_of on label (entry);
 create virtual table words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
 create table segment (key text primary key);
 """
 _MODELS = "select model from entry where model is not null group by model order by count(*) desc limit 30"
+_LABELS = "select text from label group by text order by count(*) desc, text limit 100"
 ORDERS = {
     "newest": "archived_at desc, number desc",
     "oldest": "archived_at, number",
@@ -50,8 +54,16 @@ ORDERS = {
 }
 """How results can be sorted."""
 MEDIA = ("image", "audio", "video", "text")
-CHOICES = ("needed", "made", "rejected")
-"""What can be known of a choice between a song's covers and takes."""
+STATES = {
+    "needs a choice": "chosen = 'needed'",
+    "chosen": "chosen = 'made'",
+    "rejected": "chosen = 'rejected'",
+    "no audio yet": "operation = 'suno.music' and instr(medium, 'audio') = 0",
+    "KIE deletes soon": "expires_at between :now and :soon",
+}
+"""What is known of a result, and its condition in SQL."""
+SOON = timedelta(days=3)
+"""How long before KIE deletes its own copies that counts as soon."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,8 @@ class Search:
     :param text: words; each must begin a word of the result, whatever its case and accents.
     :param medium: one of :data:`MEDIA`; empty: any.
     :param model: such as ``V6``; empty: any.
-    :param choice: one of :data:`CHOICES`; empty: any.
+    :param state: one of :data:`STATES`; empty: any.
+    :param label: such as ``album: A-17``; empty: any.
     :param since: ISO date, of the archiving; empty: any.
     :param until: the same, that day included.
     :param order: one of :data:`ORDERS`.
@@ -70,7 +83,8 @@ class Search:
     text: str = ""
     medium: str = ""
     model: str = ""
-    choice: str = ""
+    state: str = ""
+    label: str = ""
     since: str = ""
     until: str = ""
     order: str = "newest"
@@ -84,6 +98,7 @@ class Found:
     :param count: how many there are.
     :param total: how many results the catalogue has.
     :param models: the models that there are, most used first.
+    :param labels: the same of labels.
     :param complete: False: objects of the index are still being read.
     """
 
@@ -91,6 +106,7 @@ class Found:
     count: int
     total: int
     models: tuple[str, ...]
+    labels: tuple[str, ...]
     complete: bool
 
 
@@ -134,10 +150,11 @@ class Catalogue:
             counting = f"select count(*) from entry {where}"  # noqa: S608
             matches = base.execute(counting, values).fetchone()[0] if where else total
             order = ORDERS.get(search.order, ORDERS["newest"])
-            paging = f"select line from entry {where} order by {order} limit ? offset ?"  # noqa: S608
-            lines = base.execute(paging, (*values, count, first))
+            paging = f"select line from entry {where} order by {order} limit :count offset :first"  # noqa: S608
+            lines = base.execute(paging, {**values, "count": count, "first": first})
             entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
-            return Found(entries, matches, total, tuple(model for (model,) in base.execute(_MODELS)), self._complete)
+            models, labels = (tuple(name for (name,) in base.execute(query)) for query in (_MODELS, _LABELS))
+            return Found(entries, matches, total, models, labels, self._complete)
 
     def entry(self, key: str) -> IndexEntry | None:
         """Return one result; None where the index does not list it, as far as it was read.
@@ -219,13 +236,15 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
             return
         base.execute("insert into words (words, rowid, text) values ('delete', ?, ?)", (number, known.words))
         base.execute("delete from entry where number = ?", (number,))
+        base.execute("delete from label where entry = ?", (number,))
     if entry.deleted:
         return
     row = base.execute(
-        "insert into entry (key, medium, model, archived_at, expires_at, chosen, title, line)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into entry (key, operation, medium, model, archived_at, expires_at, chosen, title, line)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key,
+            entry.operation,
             " ".join(entry.media),
             entry.model,
             entry.archived_at.isoformat(),
@@ -236,26 +255,31 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
         ),
     )
     base.execute("insert into words (rowid, text) values (?, ?)", (row.lastrowid, entry.words))
+    labels = [(row.lastrowid, f"{label.name}: {label.value}") for label in entry.labels]
+    base.executemany("insert or ignore into label values (?, ?)", labels)
 
 
-def _conditions(search: Search) -> tuple[str, tuple[Any, ...]]:
-    """Return the condition of a search in SQL, and its values."""
-    conditions: list[tuple[str, Any]] = []
-    words = _WORD.findall(search.text)[:_MOST_WORDS]
-    if words:
-        conditions.append(("entry.number in (select rowid from words where words match ?)", _phrase(words)))
-    if search.medium in MEDIA:
-        conditions.append(("instr(medium, ?) > 0", search.medium))
-    if search.model:
-        conditions.append(("model = ?", search.model))
-    if search.choice in CHOICES:
-        conditions.append(("chosen = ?", search.choice))
-    if search.since:
-        conditions.append(("archived_at >= ?", search.since))
-    if search.until:
-        conditions.append(("archived_at < ?", f"{search.until}T~"))
-    where = " and ".join(condition for condition, _ in conditions)
-    return f"where {where}" if where else "", tuple(value for _, value in conditions)
+def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
+    """Return the condition of a search in SQL, and its values by name."""
+    now, words = datetime.now(UTC), _WORD.findall(search.text)[:_MOST_WORDS]
+    conditions = {
+        "entry.number in (select rowid from words where words match :phrase)": words,
+        "instr(medium, :medium) > 0": search.medium in MEDIA,
+        "model = :model": search.model,
+        "entry.number in (select entry from label where text = :label)": search.label,
+        "archived_at >= :since": search.since,
+        "archived_at < :until": search.until,
+        STATES.get(search.state, ""): search.state in STATES,
+    }
+    values = {
+        **asdict(search),
+        "phrase": _phrase(words),
+        "until": f"{search.until}T~",
+        "now": now.isoformat(),
+        "soon": (now + SOON).isoformat(),
+    }
+    where = " and ".join(condition for condition, is_asked in conditions.items() if is_asked)
+    return f"where {where}" if where else "", values
 
 
 def _phrase(searched: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
-from airflow_kie.web.library.catalogue import CHOICES, MEDIA, ORDERS, Search
+from airflow_kie.web.library.catalogue import MEDIA, ORDERS, STATES, Search
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
 from airflow_kie.web.library.new_song import GENERATE_DAG_ID
 from airflow_kie.web.library.releases import DELIVER_DAG_ID
@@ -31,6 +31,7 @@ PER_PAGE = 48
 _LONGEST = 200
 """Characters that are searched for."""
 _LAST_PAGE = 2000
+_FILTERS = ("text", "medium", "model", "state", "label", "since", "until")
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,15 @@ def library(
     q: str = "",
     medium: str = "",
     model: str = "",
-    choice: str = "",
+    state: str = "",
+    label: str = "",
     since: str = "",
     until: str = "",
     sort: str = "newest",
     page: str = "1",
 ) -> Response:
     """Show what is archived and matches the search."""
-    search = Search(q[:_LONGEST], medium, model[:_LONGEST], choice, _date(since), _date(until), sort)
+    search = Search(q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST], _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
     may_generate = may_trigger(request.state.kie_user, GENERATE_DAG_ID)
     may_deliver = may_trigger(request.state.kie_user, DELIVER_DAG_ID)
@@ -94,7 +96,7 @@ def library(
         may_deliver=may_deliver,
         may_generate=may_generate,
         may_change=may_change(request),
-        choices=CHOICES,
+        states=tuple(STATES),
         cards=[_card(request, entry) for entry in found.entries],
         found=found,
         search=search,
@@ -103,7 +105,7 @@ def library(
         number=number,
         pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
         query=query_of(search),
-        searched=any(asdict(search)[name] for name in ("text", "medium", "model", "choice", "since", "until")),
+        searched=any(asdict(search)[name] for name in _FILTERS),
     )
 
 
@@ -165,7 +167,7 @@ def file(
 
 def query_of(search: Search) -> str:
     """Return a search as the query of an address, without what is as it is anyway."""
-    names = {"q": "text", "sort": "order"} | {name: name for name in ("medium", "model", "choice", "since", "until")}
+    names = {"q": "text", "sort": "order"} | {name: name for name in _FILTERS[1:]}
     asked = {name: (getattr(search, field), getattr(Search, field)) for name, field in names.items()}
     return urlencode({name: value for name, (value, usual) in asked.items() if value != usual})
 

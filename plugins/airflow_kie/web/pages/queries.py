@@ -7,10 +7,13 @@ of a run have stored: never one that an address names.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from cachetools import LRUCache
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
@@ -28,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: the one that lists gives the order
 _KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
+_MOST_BATCH_BYTES = 4 * 1024 * 1024
+_batches: LRUCache[tuple[str, str, int, int, int], list[str]] = LRUCache(1000)
+"""The ids of batches that were read, of 200 songs at most."""
+_reading = threading.Lock()
 _EVENTS_FOR_EACH = 4
 """Events that are read for each song that is shown: some are of other buckets, or of a song again."""
 
@@ -78,15 +85,27 @@ def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
 
 
 def _each(item: Any) -> Sequence[Any]:
-    """Return each song of what a task has pushed: of a batch of many it has pushed where they are."""
+    """Return each song of what a task has pushed: of a batch of many it has pushed where they are.
+
+    The object's key has a digest of it, so what was read once is not read again.
+    """
     if not (isinstance(item, Mapping) and isinstance(item.get("list"), str)):
         return [item]
-    place = {name: item.get(name) for name in ("bucket", "prefix")}
     try:
-        return [{**song, **place} for song in songs_of(_bucket(str(place["bucket"])), item)]
-    except KieError as error:
+        bucket, prefix, key = str(item["bucket"]), str(item["prefix"]), item["list"]
+        part = (bucket, key, int(item["start"]), int(item["end"]), int(item["songs"]))
+        if not key.startswith(ArchiveKeys(prefix).runs) or part[3] - part[2] > _MOST_BATCH_BYTES:
+            return []
+        with _reading:
+            known: list[str] | None = _batches.get(part)
+        if known is None:
+            known = [str(song.get("music_task_id")) for song in songs_of(_bucket(bucket), item)]
+            with _reading:
+                _batches[part] = known
+    except (KeyError, TypeError, ValueError, AttributeError, KieError) as error:
         log.warning("The songs of a batch cannot be read, and its page does not list them: %s", error)
         return []
+    return [{"music_task_id": song, "bucket": bucket, "prefix": prefix} for song in known]
 
 
 def failure_of_run(dag_id: str, run_id: str) -> Failure | None:

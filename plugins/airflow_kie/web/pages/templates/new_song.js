@@ -42,7 +42,7 @@
     if (!(await learn(song))) return kie.say("Models and prices could not be read. Reload the page.", true);
     const chosen = form.elements.model.value;
     form.elements.model.replaceChildren(...known.models.map(({ name }) => new Option(name, name)));
-    form.elements.model.value = chosen || known.models.at(-1).name;
+    form.elements.model.value = chosen || known.models[0].name;
     fill(fields || known.fields);
     form.elements.prompt.focus();
   };
