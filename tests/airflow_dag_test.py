@@ -27,7 +27,7 @@ def main(file: str, dag_id: str, *others: str) -> None:
 
     vars(rules)["seconds_to_next_read"] = lambda *age, **cadence: 0.3
     configured = settings.rules
-    vars(settings)["rules"] = lambda interval=None: replace(configured(interval), visible_after=2.0)
+    vars(settings)["rules"] = lambda *asked: replace(configured(*asked), visible_after=2.0)
     initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(file, bundle_path=Path(file).parent, bundle_name="dags-folder")

@@ -337,7 +337,7 @@ def test_an_id_that_kie_does_not_know_pays_for_nothing(
 ) -> None:
     from airflow_kie.lifecycle.rules import Rules
 
-    monkeypatch.setattr("airflow_kie.settings.rules", lambda interval=None: Rules(0.0, 0.0, interval))
+    monkeypatch.setattr("airflow_kie.settings.rules", lambda interval=None, api="": Rules(0.0, 0.0, interval, api=api))
     run = song_run(adopt_task_id="0" * 32)
     for attempt in (run, run.retried(), run.cleared()):
         with pytest.raises(KieTaskUnknown):

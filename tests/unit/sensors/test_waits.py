@@ -313,7 +313,7 @@ def test_an_id_that_kie_never_shows_fails_as_unknown(
     from airflow_kie import settings
     from airflow_kie.lifecycle.rules import Rules
 
-    monkeypatch.setattr(settings, "rules", lambda interval=None: Rules(0.3, 0.0, 2, interval))
+    monkeypatch.setattr(settings, "rules", lambda interval=None, api="": Rules(0.3, 0.0, 2, api=api))
     with pytest.raises(KieTaskUnknown, match="wrong account"):
         outcome(music_run("0123456789abcdef0123456789abcdef", way))
 
