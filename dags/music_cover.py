@@ -64,12 +64,12 @@ with DAG(
             title="KIE connection",
             description="The Airflow connection of the KIE account that made the songs.",
         ),
-        "max_covers": Param(
+        "max_credits": Param(
             None,
-            type=["null", "integer"],
+            type=["null", "number"],
             minimum=0,
-            title="At most so many covers",
-            description="The run is refused if it would pay for more. Empty: no cap.",
+            title="At most so many credits",
+            description="The run is refused if its covers cost more, by KIE's price list. Empty: no cap.",
         ),
         "batch_size": Param(
             None,
@@ -98,7 +98,7 @@ with DAG(
         archive_lyrics="{{ params.archive_lyrics }}",
         labels="{{ (params.labels or {}) | tojson }}",
         kie_conn_id="{{ params.kie_conn_id }}",
-        max_covers="{{ '' if params.max_covers is none else params.max_covers }}",
+        max_credits="{{ '' if params.max_credits is none else params.max_credits }}",
         batch_size="{{ params.batch_size or '' }}",
         songs="{{ (params.songs or []) | tojson }}",
     )

@@ -46,6 +46,6 @@ def test_an_empty_flag_is_the_documented_default(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_number_and_a_flag_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "2.5")
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "2.5")
     monkeypatch.setenv("AIRFLOW__KIE__RECEIVER", "True")
-    assert (settings.number("credits_per_cover", 0.0), settings.flag("receiver")) == (2.5, True)
+    assert (settings.number("credits_alert", 0.0), settings.flag("receiver")) == (2.5, True)

@@ -21,7 +21,9 @@ from airflow_kie._airflow_private import process
 from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.cli.doctor import default_connection, free_checks
 from airflow_kie.cli.terminal import INTERRUPTED, agreed, complain, output_for_answers, say
+from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieError
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.hooks.kie import KieHook
 from tools.live_contract_check.assumptions import ASSUMPTIONS
@@ -172,7 +174,7 @@ def _record(recording: Path, exchanges: Sequence[Exchange]) -> None:
 
 
 def _question(experiment: CoverExperiment, balance: float) -> str:
-    price = settings.number("credits_per_cover", 0)
+    price = quote(COVER, {}).high or 0.0
     cost = f"{price:g} credits" if price else "nothing, by KIE's list of October 2026"
     return (
         f"One cover will be made for {experiment.title or 'the song'} ({experiment.music_task_id}) on the account of "

@@ -232,5 +232,5 @@ ASSUMPTIONS: tuple[Assumption[Seen], ...] = (
     Assumption("The images come whole, without the key, for a browser's User-Agent.", _fetched),
     Assumption(f"KIE makes a fresh link for a file, which lives {LINK_MINUTES} minutes.", _link),
     Assumption(f"A cover is done within {COVER.timing.timeout / 60:.0f} minutes.", _duration),
-    Assumption("A cover costs nothing, or at most [kie] credits_per_cover.", _price),
+    Assumption("A cover costs what KIE's price list says: nothing.", _price),
 )

@@ -26,6 +26,7 @@ from airflow_kie.client.answers.decode import (
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.api import Kie
+from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieError, KieInvalidRequest, KieNotSent, KieTaskUnknown
 from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.suno import COVER, MUSIC
@@ -80,7 +81,7 @@ class CoverExperiment:
     @property
     def seen(self) -> Seen:
         """Everything that was seen so far."""
-        price = settings.number("credits_per_cover", 0)
+        price = quote(COVER, {}).high or 0.0
         return Seen(self.music_task_id, tuple(self.transport.exchanges), tuple(self.files), price)
 
     def refusal(self) -> str | None:

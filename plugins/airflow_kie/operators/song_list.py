@@ -74,7 +74,7 @@ class KieSongListOperator(BaseOperator):
     :param archive_audio: archive the audio files too; `[kie] archive_audio` asks for it in any run.
     :param archive_lyrics: archive the lyrics too; `[kie] archive_lyrics` asks for it in any run.
     :param labels: people's own names for the songs, kept in the manifest.
-    :param max_covers: refuse the run if it would pay for more covers than this; None or empty: no cap.
+    :param max_credits: refuse the run if its covers cost more credits than this; None or empty: no cap.
     :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     :param batch_size: songs that one task instance works on, at most 200; None: one each of up to 20 songs, of more 25
@@ -90,7 +90,7 @@ class KieSongListOperator(BaseOperator):
         "archive_lyrics",
         "labels",
         "songs",
-        "max_covers",
+        "max_credits",
         "extra_args",
         "batch_size",
     )
@@ -108,7 +108,7 @@ class KieSongListOperator(BaseOperator):
         archive_lyrics: bool | str = False,
         labels: Any = None,
         songs: Any = None,
-        max_covers: int | str | None = None,
+        max_credits: float | str | None = None,
         extra_args: ExtraArgs = None,
         batch_size: int | str | None = None,
         **kwargs: Any,
@@ -123,7 +123,7 @@ class KieSongListOperator(BaseOperator):
         self.archive_lyrics = archive_lyrics
         self.labels = labels
         self.songs = songs
-        self.max_covers = max_covers
+        self.max_credits = max_credits
         self.extra_args = extra_args
         self.batch_size = batch_size
         self._opened: dict[str, Bucket] = {}
@@ -148,7 +148,7 @@ class KieSongListOperator(BaseOperator):
                 lambda: list(pool.map(functools.partial(known_song, bucket, keys), requests))
             )
             # Before a song is recorded: whatever is recorded is dispatched again later, and that knows no cap.
-            if over := over_cap(self.max_covers, songs):
+            if over := over_cap(self.max_credits, songs):
                 raise self._refused(context, over)
             results = list(pool.map(functools.partial(_record, context), songs))
         check_balances(songs)

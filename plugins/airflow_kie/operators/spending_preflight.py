@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import SongRequest, counted
 from airflow_kie.client.answers.decode import Read, Unreadable
+from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieOutOfCredits, Scope, naming
 from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.suno import COVER
@@ -106,26 +106,32 @@ def adopt_cover(context: Context, kie_conn_id: str, music_task_id: str, cover_ta
     ledger_of(context, hook).adopt(RequestId(hook.account.spending_name, COVER.name, digest), cover_task_id)
 
 
-def over_cap(cap: int | str | None, songs: Iterable[KnownSong]) -> str:
-    """Return in a sentence that a run would make more covers than it may; empty if it would not.
+def cover_price() -> float:
+    """Return what a cover costs in credits, by KIE's price list."""
+    return quote(COVER, {}).high or 0.0
 
-    :param cap: how many it may make; None or empty: any number.
+
+def over_cap(cap: float | str | None, songs: Iterable[KnownSong]) -> str:
+    """Return in a sentence that a run would spend more credits than it may; empty if it would not.
+
+    :param cap: how many it may spend; None or empty: any number.
     :param songs: the songs of the run.
     """
     most = str(cap if cap is not None else "").strip()
     covers = sum(song.needs_cover for song in songs)
-    if not most or covers <= int(most):
+    cost = covers * cover_price()
+    if not most or cost <= float(most):
         return ""
-    return f"The run would make {counted(covers, 'cover')}, and its cap max_covers is {most}."
+    return f"The run would make {counted(covers, 'cover')} for {cost:g} credits, and its cap max_credits is {most}."
 
 
 def check_balances(songs: Iterable[KnownSong]) -> None:
     """Check that each account can pay for its covers.
 
     :param songs: the songs of the run.
-    :raises KieOutOfCredits: when a balance is empty, or less than `[kie] credits_per_cover` for each cover.
+    :raises KieOutOfCredits: when a balance is empty, or less than what the covers cost.
     """
-    price = settings.number("credits_per_cover", 0.0)
+    price = cover_price()
     for kie_conn_id, covers in Counter(song.request.kie_conn_id for song in songs if song.needs_cover).items():
         with of_account(kie_conn_id):
             balance = KieHook(kie_conn_id).credits()

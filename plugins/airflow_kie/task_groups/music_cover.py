@@ -37,7 +37,7 @@ def archive_covers(
     archive_lyrics: bool | str = False,
     labels: Any = None,
     songs: Any = None,
-    max_covers: int | str | None = None,
+    max_credits: float | str | None = None,
     extra_args: Mapping[str, Any] | str | None = None,
     pool: str | None = None,
     deferrable: bool = True,
@@ -58,7 +58,7 @@ def archive_covers(
     :param archive_lyrics: archive the lyrics too.
     :param labels: people's own names for the songs.
     :param songs: songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
-    :param max_covers: refuse the run if it would pay for more covers than this.
+    :param max_credits: refuse the run if its covers cost more credits than this, by KIE's price list.
     :param extra_args: for S3, as S3Hook's: ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": …}``, storage class,
         tags, expected bucket owner; None: `[kie] s3_extra_args`.
     :param pool: Airflow pool of the tasks that create covers, such as one with *Include Deferred* whose slots cap how
@@ -84,7 +84,7 @@ def archive_covers(
         archive_lyrics=archive_lyrics,
         labels=labels,
         songs=songs,
-        max_covers=max_covers,
+        max_credits=max_credits,
         batch_size=batch_size,
         on_failure_callback=record_failure,
         **s3,

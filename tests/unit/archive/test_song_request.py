@@ -65,9 +65,9 @@ def test_an_address_that_was_pasted_is_told_as_one() -> None:
     assert problem.startswith("An address was pasted: give the task id alone")
 
 
-@pytest.mark.parametrize("name", ["music_task_id", "max_cover", "maxCovers", "label"])
+@pytest.mark.parametrize("name", ["music_task_id", "max_credit", "maxCredits", "label"])
 def test_a_field_that_is_almost_one_of_the_dags_is_named(name: str) -> None:
-    known = ["music_task_ids", "max_covers", "labels", "songs"]
+    known = ["music_task_ids", "max_credits", "labels", "songs"]
     (problem,) = name_errors([name, "songs", "requested_by"], known)
     assert problem.startswith(f"This DAG has no field {name!r}; is '")
 

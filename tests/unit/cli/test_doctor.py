@@ -140,12 +140,10 @@ def test_it_is_told_in_which_form_kie_is_asked(kie: SimulatorServer, monkeypatch
 def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkeypatch: Any) -> None:
     kie.control.set_credits(0)
     assert looked_at(key_findings, KieHook()).line("credits")[0] == "FAIL"
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "5")
-    kie.control.set_credits(4)
-    assert looked_at(key_findings, KieHook()).line("credits")[0] == "FAIL"
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "100")
     kie.control.set_credits(52)
     assert looked_at(key_findings, KieHook()).line("credits") == (
-        "warn", "52 credits are left: enough for 10 covers at [kie] credits_per_cover. Top up soon."
+        "warn", "52 credits are left, fewer than [kie] credits_alert (100). Top up soon."
     )  # fmt: skip
 
 
@@ -286,7 +284,7 @@ def test_a_bucket_that_can_be_written_and_not_read_is_a_failure(
 
 
 def test_a_check_that_breaks_does_not_stop_the_others(kie: SimulatorServer, monkeypatch: Any) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "many")
     looked = account()
     assert [level for level, _ in looked.lines("key")] == ["ok", "FAIL"]
     assert looked.line("limiter")[0] == "ok"
@@ -306,7 +304,7 @@ def test_redacted_it_names_nothing_that_only_the_owner_may_see(
         monkeypatch, kie, "kie_label_b", password=private["key"],
         extra=extra | {"callback_url": f"http://127.0.0.1:{unused_port()}"},
     )  # fmt: skip
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "many")
+    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_ALERT", "many")
     with stored(triggerer()):
         texts = [doctor(redacted=True)[1], doctor(redacted=True, json=True)[1]]
     for text in texts:

@@ -12,6 +12,7 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.errors import KieOutOfCredits
 from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.operators import spending_preflight
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_task import StoredFiles, TaskRun
@@ -33,12 +34,18 @@ def noted(bucket: str, song: str, **known: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("cap", [0, 1, "1"])
+@pytest.fixture(autouse=True)
+def five_credits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give covers a price: by KIE's list of October 2026 they are free."""
+    monkeypatch.setattr(spending_preflight, "cover_price", lambda: 5.0)
+
+
+@pytest.mark.parametrize("cap", [0, 9.5, "5"])
 def test_a_run_over_its_cap_is_refused_and_leaves_nothing_that_the_sweep_would_start(
     kie: SimulatorServer, archive: StoredFiles, cap: int | str
 ) -> None:
-    with pytest.raises(SongsRefused, match=f"would make 2 covers, and its cap max_covers is {cap}"):
-        listed(music_task_ids=[A, B], max_covers=cap)
+    with pytest.raises(SongsRefused, match=f"would make 2 covers for 10 credits, and its cap max_credits is {cap}"):
+        listed(music_task_ids=[A, B], max_credits=cap)
     assert [key for key in archive.listed() if "_pending/" in key] == []
     assert kie.control.ledger() == []
 
@@ -48,21 +55,21 @@ def test_a_cover_that_a_song_has_already_does_not_count_against_the_cap(kie: Sim
     options = {"music_task_id": song, "deferrable": False, "poll_interval": 0.05}
     known = TaskRun(lambda: KieGenerateCoverOperator(task_id="generate_cover", **options)).attempt()
     adopted = [{"music_task_id": song, "cover_task_id": known}]
-    assert listed(music_task_ids=[A], songs=adopted, max_covers=1) == [A, song]
+    assert listed(music_task_ids=[A], songs=adopted, max_credits=5) == [A, song]
     with pytest.raises(SongsRefused, match="would make 2 covers"):
-        listed(music_task_ids=[A], songs=[{"music_task_id": C, "cover_task_id": known}], max_covers=1)
+        listed(music_task_ids=[A], songs=[{"music_task_id": C, "cover_task_id": known}], max_credits=5)
     with pytest.raises(SongsRefused, match="would make 1 cover"):
-        listed(music_task_ids=[A], songs=adopted, max_covers=0)
+        listed(music_task_ids=[A], songs=adopted, max_credits=0)
 
 
-@pytest.mark.parametrize("cap", [None, "", 2])
+@pytest.mark.parametrize("cap", [None, "", 10])
 def test_a_run_within_its_cap_or_without_one_goes_on(kie: SimulatorServer, bucket: str, cap: Any) -> None:
-    assert listed(music_task_ids=[A, B], max_covers=cap) == [A, B]
+    assert listed(music_task_ids=[A, B], max_credits=cap) == [A, B]
 
 
 def test_a_cap_that_is_misspelt_in_a_runs_conf_is_refused_not_left_out(kie: SimulatorServer, bucket: str) -> None:
-    run, dag = SimpleNamespace(conf={"max_cover": 0}), SimpleNamespace(params={"max_covers": None})
-    with pytest.raises(SongsRefused, match="This DAG has no field 'max_cover'; is 'max_covers' meant"):
+    run, dag = SimpleNamespace(conf={"max_credit": 0}), SimpleNamespace(params={"max_credits": None})
+    with pytest.raises(SongsRefused, match="This DAG has no field 'max_credit'; is 'max_credits' meant"):
         listed({"dag_run": run, "dag": dag}, music_task_ids=[A])
     assert listed({"dag_run": SimpleNamespace(conf=None), "dag": dag}, music_task_ids=[A]) == [A]
 
@@ -74,18 +81,18 @@ def test_an_events_song_that_is_over_the_cap_waits_for_a_person(kie: SimulatorSe
         "triggering_asset_events": {"kie://api.kie.ai/suno/music": [SimpleNamespace(extra={})]},
     }
     with pytest.raises(SongsRefused):
-        listed(event, max_covers=0)
+        listed(event, max_credits=0)
     pending = SongArchive(open_bucket("aws_default", bucket), ArchiveKeys("songs").song(A)).pending()
     assert pending is not None
     assert pending.last_failure is not None
     assert pending.last_failure.reason == SongsRefused.reason
 
 
-@pytest.mark.parametrize(("credits", "price"), [(0, "0"), (19.5, "10")])
+@pytest.mark.parametrize(("credits", "price"), [(0, 0.0), (19.5, 10.0)])
 def test_a_balance_that_does_not_cover_the_run_stops_it_before_anything_is_paid(
-    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch, credits: float, price: str
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch, credits: float, price: float
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", price)
+    monkeypatch.setattr(spending_preflight, "cover_price", lambda: price)
     kie.control.set_credits(credits)
     with pytest.raises(KieOutOfCredits, match=rf"connection kie_default has {credits:g} credits left"):
         TaskRun(
@@ -94,9 +101,6 @@ def test_a_balance_that_does_not_cover_the_run_stops_it_before_anything_is_paid(
     assert kie.control.ledger() == []
 
 
-def test_a_balance_that_covers_the_run_stops_nothing(
-    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "10")
-    kie.control.set_credits(20)
+def test_a_balance_that_covers_the_run_stops_nothing(kie: SimulatorServer, bucket: str) -> None:
+    kie.control.set_credits(10)
     assert listed(music_task_ids=[A, B]) == [A, B]

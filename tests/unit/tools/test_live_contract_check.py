@@ -124,7 +124,7 @@ def test_one_cover_is_made_and_every_assumption_that_kie_documents_holds(
     assert flags and len(flags) == len(set(flags)), "each is named once, however often it is read"
     assert set(checked.verdicts) == {one.sentence for one in ASSUMPTIONS}
     assert checked.broken == {ABOUT_FILES}, "the simulator serves its files itself"
-    assert checked.seen("A cover costs nothing, or at most [kie] credits_per_cover.").startswith("0 credits")
+    assert checked.seen("A cover costs what KIE's price list says: nothing.").startswith("0 credits")
     unseen = {sentence for sentence, verdict in checked.verdicts.items() if verdict == "not seen"}
     assert unseen <= {
         "successFlag 2 means that the cover is being generated.",
@@ -176,10 +176,9 @@ def test_nothing_is_sent_without_an_agreement(check: Check, song: str, kie: Simu
     terminal = io.StringIO("no\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
-    monkeypatch.setenv("AIRFLOW__KIE__CREDITS_PER_COVER", "4")
     asked = check(song)
     assert "Velvet Harbour" in asked.out
-    assert "4 credits; the balance is 10000" in asked.out
+    assert "nothing, by KIE's list of October 2026; the balance is 10000" in asked.out
     assert "a second one is charged" in asked.out
     assert kie.control.ledger() == []
 
@@ -291,7 +290,7 @@ def test_the_recording_replays_through_the_client(check: Check, song: str, tmp_p
             sent = entry["request"]["body"] or {}
             if entry["step"] == "details":
                 task_id = urlsplit(entry["request"]["url"]).query.removeprefix("taskId=")
-                read["details"] = kie.details(COVER, task_id)
+                read["details"] = kie.details(COVER.in_form("dedicated"), task_id)
             elif "create" in entry["step"] and "balance" not in entry["step"]:
                 source = {"taskId": sent["taskId"]}
                 read[entry["step"]] = kie.create(COVER, source, source, sent.get("callBackUrl", ""))

@@ -21,8 +21,6 @@ from airflow_kie.monitoring.checks.findings import Finding, Level, failed, findi
 
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""
-FEW_COVERS = 20
-"""A balance for fewer covers is a warning."""
 
 
 class _TimedTransport(KieTransport):
@@ -67,13 +65,13 @@ def api_findings(hook: KieHook) -> Iterator[Finding]:
 
 
 def _credits(credits: float) -> Finding:
-    price = settings.number("credits_per_cover", 0)
+    few = settings.number("credits_alert", 0)
     left = f"{credits:g}"
-    if credits <= 0 or credits < price:
+    if credits <= 0:
         return finding("credits", Level.FAIL, "{credits} credits are left: nothing can be made. Top up.", credits=left)
-    if price and credits < FEW_COVERS * price:
-        few = "{credits} credits are left: enough for {covers} covers at [kie] credits_per_cover. Top up soon."
-        return finding("credits", Level.WARN, few, credits=left, covers=int(credits // price))
+    if credits < few:
+        below = "{credits} credits are left, fewer than [kie] credits_alert ({few}). Top up soon."
+        return finding("credits", Level.WARN, below, credits=left, few=f"{few:g}")
     return finding("credits", Level.OK, "{credits} credits are left.", credits=left)
 
 
