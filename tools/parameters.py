@@ -15,6 +15,7 @@ DOCUMENTED = (
     "airflow_kie.operators.suno.KieGenerateCoverOperator",
     "airflow_kie.operators.task.KieTaskOperator",
     "airflow_kie.operators.call.KieCallOperator",
+    "airflow_kie.operators.upload.KieUploadOperator",
     "airflow_kie.sensors.task.KieTaskSensor",
     "airflow_kie.transfers.results_to_s3.KieResultsToS3Operator",
     "airflow_kie.sensors.suno.KieMusicSensor",

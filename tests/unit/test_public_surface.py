@@ -22,6 +22,9 @@ SURFACE: dict[str, tuple[set[str], set[str]]] = {
     "airflow_kie.operators.call.KieCallOperator": (
         {"operation", "request", "kie_conn_id", "check_fields"}, {"request", "kie_conn_id"},
     ),
+    "airflow_kie.operators.upload.KieUploadOperator": (
+        {"source", "kie_conn_id", "aws_conn_id"}, {"source", "kie_conn_id", "aws_conn_id"},
+    ),
     "airflow_kie.operators.suno.KieGenerateMusicOperator": (
         TASK | {"prompt", "model", "custom_mode", "instrumental", "style", "title", "negative_tags", "vocal_gender",
                 "extra_fields"},

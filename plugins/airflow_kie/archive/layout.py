@@ -32,7 +32,9 @@ _TASKS = "_tasks"
 _INDEX = "_index"
 _RELEASES = "release"
 _LISTS = "_lists"
+_UPLOADS = "_uploads"
 _RUNS = "_runs"
+_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS}
 
 
 def checked_prefix(prefix: str) -> str:
@@ -50,7 +52,7 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _RUNS} or part != part.strip():
+        if part in _RESERVED or part != part.strip():
             raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
@@ -170,6 +172,20 @@ class ArchiveKeys:
     def lists(self) -> str:
         """Return the folder with what became of each request of a list."""
         return f"{self.root}{_LISTS}/"
+
+    @property
+    def uploads(self) -> str:
+        """Return the folder of the records of files that KIE was given."""
+        return f"{self.root}{_UPLOADS}/"
+
+    def upload(self, account: str, digest: str) -> str:
+        """Return the key of the record of a file that an account was given.
+
+        :raises KeyRefused: for anything but a digest.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise KeyRefused("An upload is named by the 32 hex digits of its digest.")
+        return f"{self.uploads}{quote(account, safe='')}/{digest}.json"
 
     def list_of(self, *names: str) -> str:
         """Return the folder of one list, with its slash.

@@ -100,7 +100,7 @@ def _songs(
 
     records = {archive.probe, archive.inbox_taken}
     folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, archive.index, INBOX}
-    folders.add(archive.lists)
+    folders |= {archive.lists, archive.uploads}
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"

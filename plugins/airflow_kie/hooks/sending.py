@@ -20,8 +20,10 @@ from airflow_kie.client.answers.decode import CreateAnswer, Created, Read, may_h
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieError
+from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.redact import texts_in
 from airflow_kie.hooks.cost import cost_of, refusal, request_name, settle
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent, RequestId
 from airflow_kie.lifecycle.record import TaskRecord
@@ -62,6 +64,7 @@ class Sender:
     open_ledger: Callable[[], Ledger]
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
+    _sent: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
     _name: Callable[[str], None] = field(default=lambda _: None, init=False)
@@ -104,8 +107,15 @@ class Sender:
         return self.kind.default.value
 
     def permit(self) -> None:
-        """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most."""
+        """Take the account's permit for one create unless creates are stopped; a worker is held for seconds at most.
+
+        Files of S3 that the request names are given to KIE before: nothing is claimed yet.
+        """
         self.hook.spending_switch.check()
+        if any(text.startswith(UPLOADED) for text in texts_in(self.body)):
+            from airflow_kie.hooks.uploads import resolved
+
+            self._sent = resolved(self.hook, self.body)
         self._balance = _recent(self.hook.account.name, self.balance)
         asked_at = time.monotonic()
         limiter = self.hook.limiter(bulk=not self.wakes)
@@ -144,7 +154,7 @@ class Sender:
         if (version := kind.named(self.body).get("model")) in kind.discontinued:
             log.warning("KIE calls %s discontinued; it is sent as it is.", version)
         self._name(request_name(record))
-        answer = self.hook.get_conn().create(kind, self.body, record.source, callback_url)
+        answer = self.hook.get_conn().create(kind, self._sent or self.body, record.source, callback_url)
         if not may_have_paid(answer):
             self._give_back()
         if isinstance(answer, Created):

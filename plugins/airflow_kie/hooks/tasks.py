@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -19,6 +19,7 @@ from airflow_kie.client.errors import KieBadAnswer, KieInvalidRequest, KieUnexpe
 from airflow_kie.client.operations.account import UPLOAD_STREAM
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.hooks.connected import Upload
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import RequestId
@@ -51,20 +52,6 @@ class Caller:
     dag_id: str = ""
     run_id: str = ""
     map_index: int | None = None
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file that KIE holds for a day.
-
-    :param url: where KIE reads it; it is a credential, so do not store or log it.
-    :param size: bytes.
-    :param expires_at: when it is to be sent again.
-    """
-
-    url: str = field(repr=False)
-    size: int
-    expires_at: datetime
 
 
 class TaskMethods:

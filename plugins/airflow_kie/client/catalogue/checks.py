@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_kie.client.catalogue.listed import Asked, asked_model
+from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.operations.operation import Operation
 from airflow_kie.client.redact import without_urls
 
@@ -104,7 +105,7 @@ def _of_string(rule: Rule, value: Any) -> str:
     if isinstance(value, list | Mapping):
         return f"a text, not {_shown(value)}"
     text = str(value)
-    if rule.get("format") == "uri" and not text.startswith(("https://", "http://")):
+    if rule.get("format") == "uri" and not text.startswith(("https://", "http://", UPLOADED)):
         return f"an http(s) address, not {_shown(value)}"
     fits = rule.get("min_length", 0) <= len(text) <= rule.get("max_length", len(text))
     return "" if fits else f"a text{_range(rule, '_length')} characters long, not of {len(text)}"

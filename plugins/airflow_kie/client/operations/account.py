@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from airflow_kie.client.operations.operation import CallOperation, Host
 
+UPLOADED = "kie-upload:"
+"""How a request names a file of S3 that KIE is given: its address takes this reference's place when it is sent."""
 CREDIT = CallOperation(
     "credit", "Get Remaining Credits", "common-api/get-account-credits", "/api/v1/chat/credit", method="GET"
 )

@@ -1,0 +1,54 @@
+"""KieUploadOperator: a file in S3 as the input of KIE's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
+from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.hooks.kie import KieHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class KieUploadOperator(HidesCredentials, BaseOperator):
+    """Gives KIE an object of S3, and returns a reference that requests name instead of an address.
+
+    The reference may be in any field of a request where KIE takes an address. KIE deletes the file after a day: a
+    request that is sent later gives it to KIE again by itself. Uploads are free, and one that KIE still has is used.
+
+    :param source: the object, ``s3://bucket/key``.
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
+    """
+
+    template_fields: Sequence[str] = ("source", "kie_conn_id", "aws_conn_id")
+    ui_color = "#fff4d6"
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        kie_conn_id: str = KieHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", KieRetryPolicy())
+        super().__init__(**kwargs)
+        self.source = source
+        self.kie_conn_id = kie_conn_id
+        self.aws_conn_id = aws_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Upload the object unless KIE has it; return the reference."""
+        from airflow_kie.hooks.uploads import give
+
+        required(self.task_id, source=self.source)
+        return run_with_outage_backoff(context, lambda: give(KieHook(self.kie_conn_id), self.source, self.aws_conn_id))
