@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from airflow_api_server import api_server
 from airflow_connections import aws_connection, kie_connection
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, Airflow, Opened
 from editors_archive import PREFIX, TITLES, archive_for_editors, song_named

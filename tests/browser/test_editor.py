@@ -13,9 +13,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, PHONE, Airflow, Opened
 from editors_archive import PREFIX, song_named

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from airflow_kie.archive.delivery.check import problems
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from s3_servers import moto_s3
 from songs_to_deliver import PREFIX, archive_song, stereo_wav

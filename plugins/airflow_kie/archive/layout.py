@@ -22,8 +22,6 @@ _REASON = ".reason.txt"
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
 _OPERATION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
-_RELEASE = re.compile(r"[\w \-.,&'()+!]{1,100}")
-_RELEASE_FILE = re.compile(r"(track-\d{2,3}\.(wav|mp3)|cover\.jpg|metadata\.json)")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PENDING = "_pending"
 _RAW = "_raw"
@@ -159,10 +157,6 @@ class ArchiveKeys:
     def releases(self) -> str:
         """Return the folder of the releases."""
         return f"{self.root}{_RELEASES}/"
-
-    def release(self, name: str) -> ReleaseKeys:
-        """Return the keys of one release."""
-        return ReleaseKeys(self.prefix, name)
 
     def task(self, operation: str, task_id: str) -> TaskKeys:
         """Return the keys of one task's results."""
@@ -308,47 +302,6 @@ class SongKeys(_Folder):
     def pending(self) -> str:
         """Return the key of the record that is there while something of the song is not archived."""
         return f"{ArchiveKeys(self.prefix).pending}{self.music_task_id}.json"
-
-
-@dataclass(frozen=True)
-class ReleaseKeys:
-    """The keys of one release.
-
-    :param prefix: folder of the archive inside the bucket; empty for the bucket's root.
-    :param name: what people call it: letters, digits, blanks, and ``-_.,&'()+!``, at most 100 characters.
-    :raises KeyRefused: when one of them cannot be part of a key.
-    """
-
-    prefix: str
-    name: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "prefix", checked_prefix(self.prefix))
-        if not _RELEASE.fullmatch(self.name) or self.name != self.name.strip(" ."):
-            raise KeyRefused(
-                f"{self.name[:200]!r} cannot be a release's name: give 1 to 100 letters, digits, blanks, -_.,&'()+!"
-            )
-
-    @property
-    def task_id(self) -> str:
-        """Return what its manifest must name."""
-        return self.name
-
-    @property
-    def folder(self) -> str:
-        """Return the release's folder, with its slash."""
-        return f"{ArchiveKeys(self.prefix).releases}{self.name}/"
-
-    @property
-    def manifest(self) -> str:
-        """Return the key that is written last: a folder without it was not delivered."""
-        return f"{self.folder}manifest.json"
-
-    def file(self, name: str) -> str:
-        """Return the key of a file."""
-        if not _RELEASE_FILE.fullmatch(name):
-            raise KeyRefused(f"{name[:200]!r} is not a file of a release.")
-        return f"{self.folder}{name}"
 
 
 def _inbox_name(inbox_key: str, most: int) -> str:

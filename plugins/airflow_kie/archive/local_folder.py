@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.objects import ObjectFacts
 
 
 @dataclass(frozen=True)

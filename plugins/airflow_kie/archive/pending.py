@@ -20,7 +20,8 @@ from pydantic import Field
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Wanted
 from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
-from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.objects import ObjectFacts
 from airflow_kie.client.errors import KieError, Scope
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic import WithJsonSchema as JsonSchema
@@ -18,7 +18,6 @@ from pydantic import WithJsonSchema as JsonSchema
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.layout import ReleaseKeys, SongKeys, TaskKeys
     from airflow_kie.archive.s3.bucket import Bucket
 
 
@@ -79,6 +78,14 @@ class Record(BaseModel):
         return record
 
 
+class FolderKeys(Protocol):
+    """The keys of a folder: a song's, a task's, a release's."""
+
+    @property
+    def task_id(self) -> str:
+        """Return what the folder's record must name."""
+
+
 class StoredRecord(Record):
     """A record of a song or of another task, an object of its own in the bucket."""
 
@@ -100,7 +107,7 @@ class StoredRecord(Record):
         }
 
     @classmethod
-    def read(cls, bucket: Bucket, keys: SongKeys | TaskKeys | ReleaseKeys) -> tuple[Self | None, str | None]:
+    def read(cls, bucket: Bucket, keys: FolderKeys) -> tuple[Self | None, str | None]:
         """Return the record of a song or task and its ETag, None for both where there is none.
 
         :raises ArchiveUnreadable: when it is damaged or another one's.
@@ -119,7 +126,7 @@ class StoredRecord(Record):
     def update(
         cls,
         bucket: Bucket,
-        keys: SongKeys | TaskKeys | ReleaseKeys,
+        keys: FolderKeys,
         change: Callable[[Self | None], Self],
         *,
         read_back: bool = True,

@@ -17,8 +17,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incr
 
 from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys, TaskKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
-from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
+from airflow_kie.archive.s3.objects import ObjectFacts
 from airflow_kie.client.errors import Remedy
 from airflow_kie.client.task_ids import KeyRefused
 

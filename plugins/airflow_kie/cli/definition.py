@@ -77,7 +77,7 @@ def get_kie_commands() -> list[Any]:
             as_json,
         ),
         command(
-            "index.index",
+            "library.index",
             "Show or rebuild the index of the library",
             "Say how many objects the index of an archive has. With --rebuild, read every manifest and write the "
             "index again: for an archive that is older than the library, or was changed by hand.",
@@ -93,7 +93,7 @@ def get_kie_commands() -> list[Any]:
             as_json,
         ),
         command(
-            "deliver.deliver",
+            "library.deliver",
             "Check whether distributors would take a release",
             "check: read every file of a release, compare it with its manifest and with what distributors ask of "
             "covers, tracks and metadata, and list what one of them would refuse. Exit code 0: nothing; 1: something; "

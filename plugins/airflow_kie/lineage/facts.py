@@ -16,7 +16,6 @@ from airflow_kie import settings
 from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
-    from airflow_kie.archive.delivery.records import ReleaseManifest
     from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
     from airflow_kie.client.answers.details import TaskDetails
     from airflow_kie.lifecycle.record import TaskRecord
@@ -288,45 +287,6 @@ def of_archived_task(
     model, changed = manifest.generator.model, bool(added)
     facts = replace(begun.facts, model=model, credits=manifest.credits, changed=changed)
     return TaskLineage(begun.inputs, _archived(bucket, manifest_key, added, manifest.operation), facts)
-
-
-def to_release(songs: Sequence[str]) -> TaskLineage:
-    """Return the songs that a release is made from.
-
-    :param songs: their music task ids.
-    """
-    return TaskLineage(tuple(at_kie(MUSIC.name, song) for song in songs), (), Facts("release", ""))
-
-
-def of_release(
-    begun: TaskLineage, bucket: str, folder: str, manifest: ReleaseManifest, *, changed: bool
-) -> TaskLineage:
-    """Return the lineage of a release: archived files in, delivered files out.
-
-    :param begun: of :func:`to_release`.
-    :param bucket: where both are.
-    :param folder: the release's, with its slash.
-    :param manifest: the release's.
-    :param changed: something was stored now; otherwise nothing was made.
-    """
-    place = f"s3://{bucket}"
-    sources = {file.made_from: Dataset(place, file.made_from) for file in manifest.files if file.made_from}
-    made = tuple(
-        Dataset(
-            place,
-            f"{folder}{file.name}",
-            Made(
-                "delivered",
-                made_from=sources.get(file.made_from or ""),
-                size=file.size,
-                sha256=file.sha256,
-                content_type=file.content_type,
-            ),
-        )
-        for file in manifest.files
-    )
-    facts = replace(begun.facts, changed=changed)
-    return TaskLineage((*begun.inputs, *sources.values()), made if changed else (), facts)
 
 
 def _archived(

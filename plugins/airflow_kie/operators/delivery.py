@@ -13,13 +13,14 @@ from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
-from airflow_kie.lineage.facts import TaskLineage, of_release, to_release
+from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.lineage.releases import of_release, to_release
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.archive.layout import ReleaseKeys
+    from airflow_kie.archive.delivery.keys import ReleaseKeys
     from airflow_kie.archive.s3.bucket import Bucket
     from airflow_kie.hooks.archive import ExtraArgs
 
@@ -47,13 +48,13 @@ class _OfRelease(BaseOperator):
 
     def open(self, release: str) -> tuple[Bucket, ReleaseKeys]:
         """Return the bucket and the keys of a release."""
-        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.delivery.keys import ReleaseKeys
         from airflow_kie.hooks.archive import open_bucket
 
         self.bucket = self.bucket or settings.text("bucket")
         self.prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
         required(self.task_id, release=release, bucket=self.bucket)
-        keys = ArchiveKeys(self.prefix).release(release)
+        keys = ReleaseKeys(self.prefix, release)
         return open_bucket(self.aws_conn_id, self.bucket, self.extra_args), keys
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_kie.archive.inbox.bucket import InboxBucket, InboxObject
-    from airflow_kie.archive.s3.bucket import ObjectFacts
+    from airflow_kie.archive.s3.objects import ObjectFacts
 
 AT_A_TIME = 200
 """Objects, and lost songs, that one run starts; the rest wait for the next run."""

@@ -10,10 +10,11 @@ import pytest
 
 from airflow_kie.archive.delivery import cover_image
 from airflow_kie.archive.delivery.check import problems
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.records import Release
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, ReleaseKeys
+from airflow_kie.archive.layout import ArchiveKeys, KeyRefused
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
 from media_server import wav

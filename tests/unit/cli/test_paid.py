@@ -10,7 +10,7 @@ import pytest
 
 from airflow_kie.cli import paid
 from airflow_kie.client.errors import KieCreateInDoubt
-from airflow_kie.durable import sending
+from airflow_kie.hooks import sending
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_task import TaskRun, WorkerCrash

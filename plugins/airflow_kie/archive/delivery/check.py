@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from airflow_kie.archive.delivery.audio import sound_of
 from airflow_kie.archive.delivery.cover_image import picture_of
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest
 from airflow_kie.archive.delivery.rules import refused_pictures, refused_sounds
-from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.s3.bucket import Bucket
 
 

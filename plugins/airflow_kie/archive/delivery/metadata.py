@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.records import Release, Track, credits_from
-from airflow_kie.archive.layout import ReleaseKeys, TaskKeys
+from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import FileKind, FileRecord, Manifest
 from airflow_kie.archive.record_base import label_map
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_kie.archive.choice import Choice
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import MAX_TRACKS, TrackSource, release_of, track_of, wanted
 from airflow_kie.archive.inbox.song_request import ids_in
-from airflow_kie.archive.layout import ReleaseKeys, SongKeys
+from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileKind, Manifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 
 from airflow_kie.archive.delivery.audio import tagged_mp3, untagged_wav
 from airflow_kie.archive.delivery.cover_image import delivered_cover
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import MAX_TRACKS, TrackSource, release_of, track_of, wanted
 from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest, Track
-from airflow_kie.archive.layout import ReleaseKeys, SongKeys, TaskKeys
+from airflow_kie.archive.layout import SongKeys, TaskKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileKind, FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchived

@@ -31,8 +31,9 @@ from airflow_kie.archive.layout import (
     is_waiting_in_inbox,
 )
 from airflow_kie.archive.record_base import Record, UtcTime
-from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.s3.objects import ObjectFacts
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.operations.operation import MEDIA_LIFETIME
 

@@ -21,8 +21,9 @@ from airflow_kie.archive.choice import Choice
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest, TaskManifest
-from airflow_kie.archive.s3.bucket import Bucket, ObjectFacts
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.s3.objects import ObjectFacts
 from airflow_kie.client.task_ids import KeyRefused
 
 log = logging.getLogger(__name__)

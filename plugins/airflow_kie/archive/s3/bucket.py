@@ -6,47 +6,23 @@ forget them. After an upload its ETag is compared, or the size that S3 holds; th
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
-import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
 from airflow_kie.archive.s3 import extra_args
 from airflow_kie.archive.s3.conditional import if_unchanged
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
+from airflow_kie.archive.s3.objects import ObjectFacts, etag_of, facts_of, is_loopback, json_bytes, listed
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _JSON_LIMIT = 16 * 1024 * 1024
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ObjectFacts:
-    """What S3 says of an object.
-
-    :param key: its key.
-    :param size: bytes.
-    :param last_modified: when it was written, by the S3 service's clock.
-    :param content_type: MIME type; None in a listing.
-    :param sha256: hex digest from the metadata, where the service kept it; None in a listing.
-    :param etag: S3's name of this version of the object, with its quotes; None in a listing.
-    """
-
-    key: str
-    size: int
-    last_modified: datetime
-    content_type: str | None = None
-    sha256: str | None = None
-    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,7 @@ class Bucket:
         with self._errors("PutObject", key):
             if size <= _PART_BYTES:
                 answer = self.client.put_object(Bucket=self.name, Key=key, Body=file, **arguments)
-                if answer.get("ETag") == _etag_of(file, size):
+                if answer.get("ETag") == etag_of(file, size):
                     return
             else:
                 self._put_parts(file, key, arguments)
@@ -115,7 +91,7 @@ class Bucket:
 
     def put_json(self, value: object, key: str) -> None:
         """Write a value as UTF-8 JSON with a stable layout, as people and diffs like to read it."""
-        self.put_bytes(_json_bytes(value), key, content_type="application/json")
+        self.put_bytes(json_bytes(value), key, content_type="application/json")
 
     def put_json_if_unchanged(self, value: object, key: str, etag: str | None) -> bool:
         """Write a value as JSON unless another client has written the object meanwhile.
@@ -125,7 +101,7 @@ class Bucket:
         :param etag: of the object as it was read; None: it did not exist.
         :return: False if the object has changed, and nothing was written.
         """
-        arguments = {**self._record(key), "Body": _json_bytes(value), "ContentType": "application/json"}
+        arguments = {**self._record(key), "Body": json_bytes(value), "ContentType": "application/json"}
         with self._errors("PutObject", key):
             return if_unchanged(self.client.put_object, arguments, etag)
 
@@ -157,7 +133,7 @@ class Bucket:
             if answer is None:
                 return None
             with answer["Body"] as body:
-                return _facts(key, answer), body.read(max_bytes + 1)
+                return facts_of(key, answer), body.read(max_bytes + 1)
 
     def get_json(self, key: str) -> Any:
         """Return an object's JSON value, None where it does not exist; see :meth:`get_json_and_etag`."""
@@ -185,7 +161,7 @@ class Bucket:
             answer = self._found(self.client.head_object, key)
         if answer is None:
             return None
-        return _facts(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
+        return facts_of(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
 
     def read_facts(self, key: str, out: BinaryIO | None = None) -> ObjectFacts | None:
         """Read a whole object, piece by piece, and return what it is, None where it does not exist.
@@ -204,7 +180,7 @@ class Bucket:
                     size += len(piece)
                     if out is not None:
                         out.write(piece)
-        return replace(_facts(key, answer, digest.hexdigest()), size=size)
+        return replace(facts_of(key, answer, digest.hexdigest()), size=size)
 
     def _found(self, request: Callable[..., Any], key: str, **arguments: str) -> Any:
         """Return S3's answer about an object, None where it does not exist."""
@@ -248,7 +224,7 @@ class Bucket:
     def list(self, prefix: str) -> Iterator[ObjectFacts]:
         """Return the objects under a prefix, page by page, in the order of their keys."""
         for page in self._pages(prefix):
-            yield from _listed(page)
+            yield from listed(page)
 
     def list_folder(self, folder: str) -> Iterator[ObjectFacts | str]:
         """Return what is in a folder itself, page by page: its objects, and the names of the folders in it.
@@ -256,7 +232,7 @@ class Bucket:
         :param folder: with its slash; what the folders in it hold is not listed.
         """
         for page in self._pages(folder, Delimiter="/"):
-            yield from _listed(page)
+            yield from listed(page)
             yield from (inner["Prefix"] for inner in page.get("CommonPrefixes", ()))
 
     def _pages(self, prefix: str, **arguments: str) -> Iterator[Any]:
@@ -306,7 +282,7 @@ class Bucket:
         except S3Error as e:
             if e.facts.code != 404:
                 raise
-            if not _is_loopback(self.client.meta.endpoint_url):
+            if not is_loopback(self.client.meta.endpoint_url):
                 raise S3NoSuchBucket(f"HeadBucket on bucket {self.name}", code=404) from e
             with self._errors("CreateBucket"):
                 self.client.create_bucket(Bucket=self.name)
@@ -326,36 +302,3 @@ class Bucket:
     def read_arguments(self) -> dict[str, Any]:
         """What goes with every request, of the arguments that objects are written with."""
         return extra_args.for_every_request(self.extra_args)
-
-
-def _facts(key: str, answer: Mapping[str, Any], sha256: str | None = None) -> ObjectFacts:
-    size, written = answer["ContentLength"], answer["LastModified"]
-    return ObjectFacts(key, size, written, answer.get("ContentType"), sha256, answer.get("ETag"))
-
-
-def _listed(page: Mapping[str, Any]) -> Iterator[ObjectFacts]:
-    for item in page.get("Contents", ()):
-        yield ObjectFacts(item["Key"], item["Size"], item["LastModified"])
-
-
-def _json_bytes(value: object) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _etag_of(file: BinaryIO, size: int) -> str:
-    """Return the ETag that S3 gives a file in one part, its MD5; empty if the file has another size.
-
-    :param size: bytes that the file must have.
-    """
-    has = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    digest = hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False))  # type: ignore[arg-type]
-    return f'"{digest.hexdigest()}"' if has == size else ""
-
-
-def _is_loopback(endpoint_url: str) -> bool:
-    host = urlsplit(endpoint_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

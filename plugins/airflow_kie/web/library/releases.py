@@ -13,8 +13,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.records import Release, ReleaseManifest
-from airflow_kie.archive.layout import ReleaseKeys
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.task_ids import KeyRefused
