@@ -17,11 +17,12 @@ from airflow_kie.client.answers.decode import (
     decode_details,
 )
 from airflow_kie.client.answers.envelope import decode_envelope, error_in
-from airflow_kie.client.answers.forms import of_all_forms, says_all
+from airflow_kie.client.answers.forms import inline_answer, of_all_forms, says_all
+from airflow_kie.client.answers.refusals import says_no_record
 from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
-from airflow_kie.client.operations.operation import CallOperation, TaskOperation
+from airflow_kie.client.operations.operation import CallOperation, Form, TaskOperation
 from airflow_kie.client.requests import call_request, create_request, details_request
 
 
@@ -89,11 +90,25 @@ class Kie:
         :param file: (file name, bytes) where the row uploads one as multipart.
         :raises KieError: whatever KIE's code means.
         """
-        envelope = decode_envelope(self._transport.send(call_request(call, body, file)))
+        try:
+            return self._called(call, body, file, self.account.api or Form.DEDICATED)
+        except errors.KieInvalidRequest as error:
+            if not call.model or self.account.api or not says_no_record(error.facts.message):
+                raise
+        return self._called(call, body, file, Form.UNIFIED)  # nothing was paid: its song may be of the other form
+
+    def _called(
+        self,
+        call: CallOperation,
+        body: Mapping[str, Any] | None,
+        file: tuple[str, bytes | BinaryIO] | None,
+        form: str,
+    ) -> Any:
+        envelope = decode_envelope(self._transport.send(call_request(call, body, file, form)))
         error = error_in(envelope, call.name, {})
         if error is not None:
             raise error
-        return envelope.data
+        return inline_answer(call.name, envelope.data) if call.model and form == Form.UNIFIED else envelope.data
 
     def credits(self) -> float:
         """Return the account's balance in credits (a float, though the page says integer)."""

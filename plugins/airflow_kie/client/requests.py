@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 
 from airflow_kie.client.account import NO_CALLBACK_URL
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.operation import CallOperation, Host, Operation, TaskOperation, snake_case
+from airflow_kie.client.operations.market import JOBS
+from airflow_kie.client.operations.operation import CallOperation, Form, Host, Operation, TaskOperation, snake_case
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,24 @@ def details_request(kind: TaskOperation, task_id: str) -> Request:
 
 
 def call_request(
-    call: CallOperation, body: Mapping[str, Any] | None = None, file: tuple[str, bytes | BinaryIO] | None = None
+    call: CallOperation,
+    body: Mapping[str, Any] | None = None,
+    file: tuple[str, bytes | BinaryIO] | None = None,
+    form: str = Form.DEDICATED,
 ) -> Request:
     """Return the request of an operation that answers at once.
 
     :param call: the row.
     :param body: the fields as KIE names them.
     :param file: (file name, bytes) where the row sends multipart.
+    :param form: the form in which KIE is asked, of a row that has a model.
     :raises KieInvalidRequest: when a field is missing that KIE refuses to do without.
     """
     fields = dict(body or {})
     _check_required(call, fields)
+    if call.model and form == Form.UNIFIED:
+        given = {snake_case(name): value for name, value in fields.items()}
+        return Request("POST", JOBS.create, json={"model": call.model, "input": given})
     if call.method == "GET":
         return Request("GET", call.path, call.host, params={name: str(value) for name, value in fields.items()})
     if call.file_field is None:

@@ -9,11 +9,19 @@ import pytest
 
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, DetailsAnswer, Invisible, Read, Unreadable
+from airflow_kie.client.answers.forms import inline_answer
 from airflow_kie.client.api import Kie
-from airflow_kie.client.errors import KieConnectionInvalid, Remedy, Scope
+from airflow_kie.client.errors import (
+    KieBadAnswer,
+    KieConnectionInvalid,
+    KieInvalidRequest,
+    KieOutOfCredits,
+    Remedy,
+    Scope,
+)
 from airflow_kie.client.http.transport import KieTransport
-from airflow_kie.client.operations.operation import Form, State, camel_case, snake_case
-from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.operations.operation import CallOperation, Form, State, camel_case, snake_case
+from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.client.requests import create_request
 from airflow_kie.lifecycle.identity import request_digest
 from kie_simulator.server import SimulatorServer
@@ -141,3 +149,35 @@ def test_a_request_goes_by_the_same_digest_in_either_form_s_spelling() -> None:
             for fields in (body, unified, {camel_case(field): value for field, value in unified.items()})
         }
         assert len(digests) == 1
+
+
+@pytest.mark.parametrize("shape", ["data", "nested"])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_answered_at_once_is_read_in_either_form_and_shape(
+    form: Form, shape: str, simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    """The song's form is not known: "does not exist" costs nothing, and the other one is asked."""
+    simulator.control.set(ids_between_forms="separate", inline_shape=shape)
+    song = simulator.control.make_music("Rain", form=form)[0].task_id
+    read = kie_of().details(task_kind("suno.music"), song)
+    assert isinstance(read, Read)
+    row = OPERATIONS["suno.timestamped_lyrics"]
+    assert isinstance(row, CallOperation)
+    request = {"taskId": song, "audioId": read.details.tracks[0].audio_id}
+    answered = kie_of().call(row, request)
+    assert {"word", "startS", "endS"} <= set(answered["alignedWords"][0])
+    with pytest.raises(KieInvalidRequest, match="does not exist"):
+        kie_of(form.other.value).call(row, request)
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"taskId": "t-1", "recordId": "t-1"}, {"code": 200, "msg": "", "data": None}]
+)
+def test_an_answer_without_a_result_is_none(data: Any) -> None:
+    with pytest.raises(KieBadAnswer):
+        inline_answer("style", data)
+
+
+def test_an_error_within_an_answer_is_that_error() -> None:
+    with pytest.raises(KieOutOfCredits):
+        inline_answer("style", {"code": 402, "msg": "no credits", "data": {}})

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_connections import kie_connection
+from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieFormGone, KieNoRecord
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.sensors.task import KieTaskSensor
 from airflow_task import TaskInstance, TaskRun
@@ -128,3 +130,63 @@ def test_an_id_from_elsewhere_is_found_in_either_form_and_its_record_says_in_whi
     assert run.attempt() == music
     assert [record["form"] for key in run.store.rows if (record := run.store.record(key)).get("task_id")] == [form]
     assert not kie.control.ledger("music")
+
+
+# --- what the unified form may do that no page promises ---
+
+
+def test_a_task_that_kie_does_not_show_at_first_is_waited_for(kie: SimulatorServer, api: SetApi) -> None:
+    api("unified")
+    kie.control.set(first_reads_null=3)
+    made = run_of("suno.music", SONG).attempt()
+    assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
+
+
+def test_a_failure_with_code_400_that_asks_to_try_again_is_replaced_once_and_only_what_was_made_is_paid(
+    kie: SimulatorServer, api: SetApi
+) -> None:
+    api("unified")
+    kie.control.add_fault("task", "try_again", kind="music", times=1)
+    made = run_of("suno.music", SONG).attempt()
+    charges = kie.control.ledger("music")
+    assert [charge["refunded"] for charge in charges] == [True, False]
+    assert charges[1]["task_id"] == made
+
+
+@pytest.mark.parametrize("operation", ["suno.music", "suno.cover", "suno.wav", "suno.stems", "suno.lyrics"])
+def test_a_success_of_unknown_shape_is_paid_and_finished_and_nothing_is_asked_for_again(
+    kie: SimulatorServer, api: SetApi, operation: str
+) -> None:
+    api("unified")
+    music = song(kie, "unified")
+    track = KieHook().details("suno.music", music)
+    assert isinstance(track, Read)
+    of_track = {"taskId": music, "audioId": track.details.tracks[0].audio_id}
+    body = {
+        "suno.music": SONG,
+        "suno.cover": {"taskId": music},
+        "suno.lyrics": {"prompt": "rain"},
+        "suno.stems": {**of_track, "type": "separate_vocal"},
+    }.get(operation, of_track)
+    kie.control.add_fault("details", "unknown_shape", times=-1)
+    run = run_of(operation, body)
+    made = run.attempt()
+    assert run.retried().attempt() == run.cleared().attempt() == made
+    assert [charge["task_id"] for charge in kie.control.ledger()] == [made]
+
+
+def test_a_record_that_is_no_json_loses_no_task_that_is_paid(kie: SimulatorServer, api: SetApi) -> None:
+    api("unified")
+    kie.control.add_fault("details", "malformed", form="unified", times=3)
+    kie.control.add_fault("details", "param_unescaped", form="unified", times=-1)
+    made = run_of("suno.music", {**SONG, "prompt": 'she said "rain", and "snow"'}).attempt()
+    assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
+
+
+def test_a_discontinued_version_is_sent_as_it_is_with_one_warning(
+    kie: SimulatorServer, api: SetApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_of("suno.music", {**SONG, "model": "V4_5"}).attempt()
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "KIE calls V4_5 discontinued; it is sent as it is."
+    ]

@@ -26,12 +26,17 @@ def gone(kind: TaskOperation, path: str, error: KieError) -> KieError | None:
     return errors.KieFormGone(f"the {kind.form} form, {path}: {error.facts.message}", code=code, kind=kind.name)
 
 
+def says_no_record(message: str) -> bool:
+    """Return whether a refusal says that KIE does not know what something is made from."""
+    return bool(_NO_RECORD.search(message))
+
+
 def no_record(kind: TaskOperation, facts: errors.Facts) -> KieError | None:
     """Return the error of a source that KIE does not know: only its message says so.
 
     :param kind: the row.
     :param facts: of KIE's refusal, or of a task that has failed.
     """
-    if kind.parent is None or not kind.both_forms or not _NO_RECORD.search(facts.message):
+    if kind.parent is None or not kind.both_forms or not says_no_record(facts.message):
         return None
     return errors.KieNoRecord(**facts.known() | {"kind": kind.name})

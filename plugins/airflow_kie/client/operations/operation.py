@@ -295,6 +295,7 @@ class CallOperation:
     :param required: fields that KIE refuses to do without.
     :param method: GET or POST.
     :param host: which of KIE's hosts.
+    :param model: its model in the unified form, which answers in the answer to ``createTask``; empty: it has none.
     :param file_field: the multipart field of a file's bytes; None: the body is JSON.
     """
 
@@ -305,6 +306,7 @@ class CallOperation:
     required: tuple[str, ...] = ()
     method: str = "POST"
     host: Host = Host.API
+    model: str = ""
     file_field: str | None = None
 
     def missing(self, body: Mapping[str, Any]) -> list[str]:

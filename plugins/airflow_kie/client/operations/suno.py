@@ -209,5 +209,10 @@ LYRICS = in_both_forms(
     ResultRow("lyrics", f"to_array({made('resultObject.lyricsData')})[].text", Medium.TEXT, inline=True),
 )
 STYLE = CallOperation(
-    "style", "Boost Music Style", "suno-api/boost-music-style", "/api/v1/style/generate", required=("content",)
+    "style",
+    "Boost Music Style",
+    "suno-api/boost-music-style",
+    "/api/v1/style/generate",
+    required=("content",),
+    model="ai-music-api/boost-music-style",
 )

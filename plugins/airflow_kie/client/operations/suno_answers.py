@@ -10,6 +10,7 @@ PERSONA = CallOperation(
     "suno-api/generate-persona",
     "/api/v1/generate/generate-persona",
     required=("taskId", "audioId", "name", "description"),
+    model="ai-music-api/generate-persona",
 )
 """Free; KIE makes one for a track and refuses a second (409)."""
 TIMESTAMPED_LYRICS = CallOperation(
@@ -18,6 +19,7 @@ TIMESTAMPED_LYRICS = CallOperation(
     "suno-api/get-timestamped-lyrics",
     "/api/v1/generate/get-timestamped-lyrics",
     required=("taskId", "audioId"),
+    model="ai-music-api/timeStamped-lyrics",
 )
 CHECK_VOICE = CallOperation(
     "voice.check",
@@ -25,4 +27,5 @@ CHECK_VOICE = CallOperation(
     "suno-api/voice-check",
     "/api/v1/voice/check-voice",
     required=("task_id",),
+    model="ai-music-api/check-voice",
 )
