@@ -14,6 +14,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_kie import settings
+
 log = logging.getLogger(__name__)
 
 FORKING = (["scheduler"], ["dag-processor"], ["celery", "worker"])
@@ -77,6 +79,23 @@ class LateApp:
         await self._app(scope, receive, send)
 
 
+TABS = (
+    {
+        "name": "Songs",
+        "href": "kie/runs/{DAG_ID}/{RUN_ID}",
+        "destination": "dag_run",
+        "url_route": "kie-run",
+    },
+    {
+        "name": "Song",
+        "href": "kie/runs/{DAG_ID}/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
+        "destination": "task_instance",
+        "url_route": "kie-song",
+    },
+)
+"""On the pages of a run and of a task, of every DAG: Airflow 3.3 cannot show them on some alone."""
+
+
 class KiePlugin(AirflowPlugin):
     """Mounts the song pages and, if `[kie] receiver` is on, the receiver at ``/kie``."""
 
@@ -98,16 +117,5 @@ class KiePlugin(AirflowPlugin):
             "category": "browse",
             "url_route": "kie-status",
         },
-        {
-            "name": "Songs",
-            "href": "kie/runs/{DAG_ID}/{RUN_ID}",
-            "destination": "dag_run",
-            "url_route": "kie-run",
-        },
-        {
-            "name": "Song",
-            "href": "kie/runs/{DAG_ID}/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
-            "destination": "task_instance",
-            "url_route": "kie-song",
-        },
+        *(TABS if settings.flag("tabs", True) else ()),
     ]

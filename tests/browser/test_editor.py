@@ -239,6 +239,17 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
             page.screenshot(path=Path(folder) / f"{name}-{'phone' if viewport is PHONE else 'desk'}-{scheme}.png")
 
 
+def test_the_theme_that_was_chosen_in_airflow_holds_in_its_frame(opened: Opened, airflow: Airflow) -> None:
+    with opened("/library", color_scheme="light") as page:
+        page.goto(f"{airflow.url}/plugin/kie-library")
+        ground = page.frame_locator("iframe").locator("body")
+        expect(ground).to_have_css("background-color", "rgb(247, 247, 248)")
+        page.evaluate("localStorage.setItem('theme', 'dark')")
+        expect(ground).to_have_css("background-color", "rgb(20, 22, 27)")  # at once, without loading it again
+        page.goto(airflow.kie + "/library")
+        expect(page.locator("body")).to_have_css("background-color", "rgb(20, 22, 27)")
+
+
 def test_in_airflows_own_page_the_library_is_a_frame_that_works(opened: Opened, airflow: Airflow) -> None:
     with opened("/library") as page:
         page.goto(f"{airflow.url}/plugin/kie-library")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -30,6 +31,19 @@ def test_a_process_that_forks_tasks_has_imported_what_they_use() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"True"}
     assert "more slowly" not in done.stderr
+
+
+def test_the_tabs_on_every_dag_can_be_switched_off() -> None:
+    program = "import airflow_kie.plugin as it; print(*[view['name'] for view in it.KiePlugin.external_views], sep=',')"
+
+    def names(**environment: str) -> str:
+        environment = {**os.environ, **environment}
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        ).stdout.splitlines()[-1]
+
+    assert names() == "KIE library,KIE status,Songs,Song"
+    assert names(AIRFLOW__KIE__TABS="False") == "KIE library,KIE status"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from airflow_kie._airflow_private.fallback import switched_off
 from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.download import add_download
 from airflow_kie.web.library.new_song import add_new_song
+from airflow_kie.web.library.pending import add_pending
 from airflow_kie.web.library.releases import add_releases
 from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.pages.routes import add_song_pages
@@ -39,5 +40,6 @@ def _song_pages() -> FastAPI:
     add_download(app)
     add_status(app)
     add_new_song(app)
+    add_pending(app)
     add_releases(app)
     return app

@@ -43,6 +43,19 @@ def test_reject_and_undo(pages: SongPages) -> None:
     assert pages.change(CHOICE, {"undo": True}).json()["message"].startswith("Cover 1 is chosen")
 
 
+def test_a_pending_song_is_given_up_and_started_again_only_where_a_run_would_follow(pages: SongPages) -> None:
+    text = pages.get("/songs/strange", "editor").text
+    assert 'id="retry"' in text and 'id="forget"' in text
+    assert 'id="retry"' not in pages.get("/songs/strange", "viewer").text
+    answer = pages.change("/songs/strange/retry", {})
+    assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
+    assert pages.change("/songs/strange/forget", {}, "viewer").status_code == 403
+    assert pages.change("/songs/strange/forget", {}).status_code == 200
+    assert pages.get("/songs/strange").status_code == 404
+    assert pages.change("/songs/strange/forget", {}).json()["message"] == "It is not pending any more."
+    assert pages.stored("select extra from log where event = 'kie_forget'") == [(json.dumps({"song": "strange"}),)]
+
+
 def test_only_who_may_trigger_the_dag_may_choose(pages: SongPages) -> None:
     refused = {user: pages.change(CHOICE, {"cover": 1}, user).status_code for user in (None, "viewer", "own_editor")}
     assert refused == {None: 401, "viewer": 403, "own_editor": 403}

@@ -368,7 +368,7 @@ def test_a_run_whose_list_was_refused_says_why_and_what_to_do(pages: SongPages) 
     text = pages.get("/runs/own_dag/refused").text
     assert "<h2>Nothing was started, because what was asked for is not complete</h2>" in text
     assert "&lt;b&gt;&#39; is no id." in text and "Correct it and trigger the run again." in text
-    assert "it has not listed them yet" in pages.get("/runs/own_dag/none").text
+    assert "has not listed them yet" in pages.get("/runs/own_dag/none").text
 
 
 def test_no_address_names_a_bucket_or_a_song_that_the_run_has_not_stored(pages: SongPages) -> None:
@@ -381,7 +381,7 @@ def test_no_address_names_a_bucket_or_a_song_that_the_run_has_not_stored(pages: 
 def test_a_run_that_is_not_ours_gets_one_sentence_whatever_its_tasks_have_stored(pages: SongPages) -> None:
     answer = pages.get("/runs/other_dag/r")
     assert answer.status_code == 200
-    assert "No songs are archived by this run" in answer.text
+    assert "This run has no songs of KIE" in answer.text
     assert pages.get("/runs/other_dag/r/songs/whole").status_code == 404
 
 

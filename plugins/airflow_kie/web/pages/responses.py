@@ -69,10 +69,13 @@ def _script(names: tuple[str, ...]) -> tuple[Markup, str]:
 
 def _of_request(request: Request) -> dict[str, Any]:
     """Return what every template shows of a request."""
-    # In Airflow's frame, links out of it lead nowhere. The script in a framed page says so: its requests have no frame.
-    framed = request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
     root = address(request)
-    return {"root": root, "airflow": root.removesuffix("/kie"), "framed": framed}
+    return {"root": root, "airflow": root.removesuffix("/kie"), "framed": _is_framed(request)}
+
+
+def _is_framed(request: Request) -> bool:
+    """Return whether a page is in Airflow's frame, out of which links lead nowhere; a script in such a page says so."""
+    return request.headers.get("sec-fetch-dest", "") == "iframe" or "x-kie-framed" in request.headers
 
 
 _TEMPLATES = Jinja2Templates(env=_ENVIRONMENT, context_processors=[_of_request])
@@ -109,7 +112,8 @@ def page_answer(
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
-    script, policy = _script(scripts or (("refresh.js",) if refresh else ()))
+    scripts = scripts or (("refresh.js",) if refresh else ())
+    script, policy = _script(("theme.js", *scripts) if scripts or _is_framed(request) else ())
     shown |= {"refresh": refresh, "script": script, "notices": spending_notices() if logged_in else []}
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
     page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)

@@ -101,12 +101,14 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     of_run = address(request, "runs", named["dag_id"], named["run_id"]) if "run_id" in named else ""
     of_song = f"{of_run or address(request)}/songs/{quote(page.music_task_id, safe='')}"
     choice, changing = shown_choice(place, page), may_change(request)
+    can_be_retried = page.state in (State.FAILED, State.WAITING) and not of_run
     return page_answer(
         request,
         "song.html",
         404 if page.state is State.UNKNOWN else 200,
         refresh=SONG_REFRESH if page.state in CHANGING else 0,
-        scripts=("changes.js", "refresh.js") if choice and changing else (),
+        scripts=("changes.js", "refresh.js") if changing and (choice or can_be_retried) else (),
+        can_be_retried=can_be_retried and changing,
         page=page,
         choice=choice,
         may_change=changing,
