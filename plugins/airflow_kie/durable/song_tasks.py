@@ -27,7 +27,7 @@ from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, of_songs
-from airflow_kie.triggers.event import Outcome
+from airflow_kie.triggers.event import Outcome, ended_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ class _Making:
         """Take in how tasks ended; return the failures after which a new task may be made."""
         ended: dict[str, Ended] = {}
         late: dict[str, KieError] = {}
-        for song, known in event.get("tasks", {}).items():
+        for song, known in ended_tasks(event).items():
             if song not in self.songs.given:
                 continue
             if known["outcome"] == Outcome.DONE:

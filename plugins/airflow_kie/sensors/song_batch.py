@@ -20,7 +20,7 @@ from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import of_songs
 from airflow_kie.sensors.task import KieTaskSensor
-from airflow_kie.triggers.event import Outcome
+from airflow_kie.triggers.event import Outcome, ended_tasks
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,7 +90,7 @@ class SongSensor(TakesSongs, KieTaskSensor):
         """Take in which songs the trigger has seen fail, or run too long."""
         failed = {
             song: error_from_event(dict(known))
-            for song, known in event.get("tasks", {}).items()
+            for song, known in ended_tasks(event).items()
             if known["outcome"] != Outcome.DONE and song in songs.given
         }
         songs.leave(failed, waiting=len(failed) < len(songs.left))

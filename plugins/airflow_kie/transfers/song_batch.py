@@ -87,6 +87,7 @@ def archive_songs(operator: SongTransfer, context: Context) -> list[dict[str, An
     bucket, keys = open_bucket(operator.aws_conn_id, operator.bucket, operator.extra_args), ArchiveKeys(operator.prefix)
     asked = {song["music_task_id"]: song for song in songs_of(bucket, operator.batch)}
     songs = operator.begin(context, operator.cover, resumed=False, operation="archive_to_s3")
+    songs.rows.clear()  # the manifests say what is archived, also after a clear
     hook = KieHook(operator.kie_conn_id)
     hook.account  # noqa: B018 - read once, not in each thread
     progress = _Archiving(operator, context, hook, bucket, keys, asked, songs)

@@ -41,6 +41,19 @@ def ended_by(event: Mapping[str, Any], *outcomes: Outcome) -> Ended | None:
     return Ended(event.get("task_id"), error_from_event(dict(event)))
 
 
+def ended_tasks(event: Mapping[str, Any] | None) -> Mapping[str, Mapping[str, Any]]:
+    """Return how many tasks have ended, by the caller's names for them.
+
+    :param event: as `execute_complete` gets it; None: nothing was waited for.
+    :raises KieError: why the triggerer could not wait for them.
+    """
+    known = event or {}
+    if known.get("outcome") == Outcome.FAILED:
+        raise error_from_event(dict(known))
+    tasks: Mapping[str, Mapping[str, Any]] = known.get("tasks", {})
+    return tasks
+
+
 def event_of(outcome: Outcome, record: TaskRecord, error: KieError | None = None) -> dict[str, Any]:
     """Return the event in which a wait ends: plain values, read by `execute_complete` of this or a later version."""
     facts = error.to_event() if error else {}

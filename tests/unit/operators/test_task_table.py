@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_kie.client.errors import KieInvalidRequest, KieSomeFailed
+from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieSomeFailed
+from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.lists import archive as list_archive
 from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
 
@@ -205,3 +207,28 @@ def test_what_is_neither_a_list_nor_a_table_is_refused_before_anything_is_paid(
     with pytest.raises(Exception, match=refused):
         run_of(asked, archive).attempt()
     assert not kie.control.ledger()
+
+
+def test_what_is_paid_is_archived_while_the_account_can_pay_for_nothing_more(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    bodies = pictures("rain", "snow")
+    run = run_of(bodies, archive, key_field="id")
+    with pytest.raises(TaskDeferred):
+        run.execute()
+    bodies[:] = pictures("rain", "snow", "hail")
+    kie.control.add_fault("create", "code", code=402, msg="Insufficient credits", times=-1)
+    with pytest.raises(KieOutOfCredits):
+        run.retried().attempt()
+    paid = {charge["task_id"] for charge in kie.control.ledger("jobs")}
+    assert len(paid) == 2
+    assert {entry["id"] for entry in archive.indexed("media")} == paid
+
+
+def test_a_triggerer_that_cannot_wait_ends_the_attempt(kie: SimulatorServer, archive: StoredFiles) -> None:
+    run = run_of(pictures("rain"), archive)
+    with pytest.raises(TaskDeferred) as left:
+        run.execute()
+    event = event_of(Outcome.FAILED, TaskRecord(""), KieConnectionInvalid("the key cannot be read"))
+    with pytest.raises(KieConnectionInvalid, match="the key cannot be read"):
+        run.wake(left.value.method_name, {**(left.value.kwargs or {}), "event": event})

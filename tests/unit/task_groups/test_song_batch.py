@@ -14,17 +14,19 @@ from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
-from airflow_kie.client.errors import KieBatchFailed
+from airflow_kie.client.errors import KieBatchFailed, KieConnectionInvalid
 from airflow_kie.durable import song_batch
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.report import record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers import song_batch as archiving
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
+from airflow_kie.triggers.event import Outcome, event_of
 from airflow_kie.triggers.turn import KieCreateTurnTrigger
 from airflow_kie.web.pages import queries
 from airflow_task import StoredFiles, TaskInstance, TaskRun
@@ -272,3 +274,34 @@ def test_one_batch_of_an_account_sends_at_a_time_and_the_next_one_takes_its_turn
 
 async def _events(trigger: KieCreateTurnTrigger) -> list[dict[str, Any]]:
     return [event.payload async for event in trigger.run()]
+
+
+@pytest.mark.parametrize("step", ["music_complete", "generate_cover"])
+def test_a_triggerer_that_cannot_wait_for_a_batch_ends_the_attempt(
+    kie: SimulatorServer, archive: StoredFiles, step: str
+) -> None:
+    if step == "music_complete":
+        kie.control.add_fault("task", "takes", kind="music", seconds=3600, times=-1)
+    chain = Chain(archive.bucket, songs(kie, 2, state="TEXT_SUCCESS" if step == "music_complete" else "SUCCESS"))
+    if step == "generate_cover":
+        chain.go("music_complete")
+    run = chain.run(step)
+    with pytest.raises(TaskDeferred) as left:
+        run.execute()
+    event = event_of(Outcome.FAILED, TaskRecord(""), KieConnectionInvalid("the key cannot be read"))
+    with pytest.raises(KieConnectionInvalid, match="the key cannot be read"):
+        run.wake(left.value.method_name, {**(left.value.kwargs or {}), "event": event})
+
+
+def test_a_song_that_was_archived_once_and_is_incomplete_now_is_not_called_archived(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 2)
+    chain = Chain(archive.bucket, ids)
+    chain.go()
+    archive.client.delete_object(Bucket=archive.bucket, Key=f"songs/{ids[0]}/manifest.json")
+    archive.client.delete_object(Bucket=archive.bucket, Key=f"songs/{ids[0]}/cover-1.png")
+    kie.control.add_fault("file", "truncated", source_id=ids[0], times=-1)
+    chain.runs["archive_to_s3"] = chain.run("archive_to_s3").cleared()
+    assert [row["music_task_id"] for row in chain.go("archive_to_s3")] == ids[1:]
+    assert set(chain.failures("archive_to_s3")) == {ids[0]}

@@ -28,7 +28,7 @@ from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
 from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all
-from airflow_kie.triggers.event import Outcome
+from airflow_kie.triggers.event import Outcome, ended_tasks
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -87,13 +87,13 @@ class TaskList:
         """
         # A new attempt asks again for what has failed; the ledger says what may be sent.
         self.results.begin(again=waited is None)
-        self._waited, self._events = waited or {}, (event or {}).get("tasks", {})
+        self._waited, self._events = waited or {}, ended_tasks(event)
         asyncio.run(self._follow())
         self.results.flush()
+        if self._waiting and self.defer:  # also in an outage: what is paid is waited for and archived
+            self.defer(self._waiting)
         if self._outages:
             raise self._outages[0]
-        if self._waiting and self.defer:
-            self.defer(self._waiting)
 
     async def _follow(self) -> None:
         """Follow what has not ended: to its end here, or until enough tasks are made that are waited for elsewhere."""
