@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
     hook = KieHook(args.kie_conn_id or settings.allowed_connections()[0])
     key = args.key or digest_of({"command": "airflow kie run", "request": row.named(body)})
     record, driver = hook.paid_task(
-        row.name, body, key, caller=Caller(f"airflow kie run by {getpass.getuser()}"), check_fields=not args.unchecked
+        row.name, body, key, caller=Caller("airflow kie run", user=getpass.getuser()), check_fields=not args.unchecked
     )
     bucket, keys = _archive(args.to)
     known = driver.paid.find() if driver.paid else None

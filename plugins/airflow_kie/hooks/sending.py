@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import get_current_context
 from cachetools import TTLCache
 
 from airflow_kie import metrics
@@ -208,9 +209,18 @@ def _recent(account: str, balance: Callable[[], float | None]) -> float | None:
 
 
 def _owner(ti: Any) -> dict[str, Any]:
-    """Return who asks, for people: DAG, run, Airflow task and map index."""
-    named = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
+    """Return who asks, for people: DAG, run, Airflow task, map index, and the user who has started the run."""
+    named = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "user": getattr(ti, "user", "") or _user()}
     owner: dict[str, Any] = {name: value for name, value in named.items() if value}
     if ti.map_index is not None and ti.map_index >= 0:
         owner["map_index"] = ti.map_index
     return owner
+
+
+def _user() -> str:
+    """Return who has started this run, if a person has and Airflow knows the name."""
+    try:
+        run = get_current_context().get("dag_run")
+    except RuntimeError:  # outside of a task
+        return ""
+    return str(getattr(run, "triggering_user_name", None) or "")

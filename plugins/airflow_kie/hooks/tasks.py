@@ -46,12 +46,14 @@ class Caller:
     """Who asks for a task where no task instance does, for the ledger.
 
     :param task_id: the program's name.
+    :param user: who has started it.
     """
 
     task_id: str = "KieHook"
     dag_id: str = ""
     run_id: str = ""
     map_index: int | None = None
+    user: str = ""
 
 
 class TaskMethods:

@@ -7,6 +7,7 @@ import io
 import uuid
 from argparse import Namespace
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from airflow_connections import kie_connection
 from airflow_kie.cli.spend import compare, spend
 from airflow_kie.client.errors import KieCreateInDoubt
+from airflow_kie.hooks import sending
 from airflow_kie.lifecycle.spent import Spent, by_group
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import TaskRun
@@ -89,6 +91,15 @@ def test_a_month_that_is_over_is_compared_between_the_balances_that_its_requests
     assert compared is not None
     assert (compared.before, compared.after, compared.used, compared.unexplained) == (100.0, 70.0, 24.0, 6.0)
     assert compare(month[1:2], None) is None
+
+
+def test_the_user_who_has_started_a_run_is_known(
+    kie: SimulatorServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = SimpleNamespace(triggering_user_name="ada")
+    monkeypatch.setattr(sending, "get_current_context", lambda: {"dag_run": run})
+    make("suno.music", SONG)
+    assert "  ada: 12 credits used, 12 quoted, 1 task" in told(by="user")
 
 
 def test_labels_and_users_are_counted_each() -> None:

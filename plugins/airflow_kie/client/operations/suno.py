@@ -162,6 +162,7 @@ EXTEND = _music_from(
     once_per="audioId",
     unsent="defaultParamFlag",
     parent=_TRACK,
+    by_request=True,  # with other words, or from another second on, it is another task
 )
 UPLOAD_COVER = _music_from(
     "upload_cover",
