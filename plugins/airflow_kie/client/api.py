@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -24,6 +26,16 @@ from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
 from airflow_kie.client.operations.operation import CallOperation, Form, TaskOperation
 from airflow_kie.client.requests import call_request, create_request, details_request
+
+_last_turns: dict[str, float] = {}
+_turn = threading.Lock()
+
+
+def _take_turn(account: str, pace: float) -> None:
+    """Wait until the account's last call of this kind in this process is so many seconds ago."""
+    with _turn:
+        time.sleep(max(0.0, _last_turns.get(account, -pace) + pace - time.monotonic()))
+        _last_turns[account] = time.monotonic()
 
 
 class Kie:
@@ -104,6 +116,8 @@ class Kie:
         file: tuple[str, bytes | BinaryIO] | None,
         form: str,
     ) -> Any:
+        if call.pace:
+            _take_turn(self.account.name, call.pace)
         envelope = decode_envelope(self._transport.send(call_request(call, body, file, form)))
         error = error_in(envelope, call.name, {})
         if error is not None:

@@ -181,3 +181,13 @@ def test_an_answer_without_a_result_is_none(data: Any) -> None:
 def test_an_error_within_an_answer_is_that_error() -> None:
     with pytest.raises(KieOutOfCredits):
         inline_answer("style", {"code": 402, "msg": "no credits", "data": {}})
+
+
+def test_calls_that_kie_allows_once_a_second_are_that_far_apart(
+    simulator: SimulatorServer, kie_of: Callable[..., Kie]
+) -> None:
+    """The simulator refuses a quicker one, as KIE does."""
+    row = OPERATIONS["models"]
+    assert isinstance(row, CallOperation)
+    first, second = (kie_of().call(row, {"q": "cover"})["total"] for _ in range(2))
+    assert first == second > 0

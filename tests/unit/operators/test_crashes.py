@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+from airflow_connections import kie_connection
 from airflow_kie.client.errors import KieCreateInDoubt, KieLimiterUnavailable, KieWrongParent
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
@@ -63,6 +64,14 @@ def song(kie: SimulatorServer) -> str:
     return kie.control.make_music("Velvet Harbour")[0].task_id
 
 
+@pytest.fixture(params=["dedicated", "unified"])
+def form(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Let KIE be asked in each of its forms."""
+    extra = {"rate_limit": 1000, "api": request.param}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
+    return str(request.param)
+
+
 @every_point
 def test_a_cover_is_paid_once_wherever_the_worker_dies(
     kie: SimulatorServer, paid_in: PaidIn, song: str, point: str
@@ -76,7 +85,7 @@ def test_a_cover_is_paid_once_wherever_the_worker_dies(
 
 @every_point
 def test_a_cover_is_sent_again_only_where_its_answer_may_have_been_lost(
-    kie: SimulatorServer, song: str, point: str
+    kie: SimulatorServer, form: str, song: str, point: str
 ) -> None:
     kie.control.set(duplicate="none")
     again = crash(cover_run(song), point)
@@ -89,7 +98,9 @@ def test_a_cover_is_sent_again_only_where_its_answer_may_have_been_lost(
 
 
 @every_point
-def test_a_song_is_paid_once_wherever_the_worker_dies(kie: SimulatorServer, paid_in: PaidIn, point: str) -> None:
+def test_a_song_is_paid_once_wherever_the_worker_dies(
+    kie: SimulatorServer, form: str, paid_in: PaidIn, point: str
+) -> None:
     again = crash(music_run(), point)
     sent = len(kie.control.ledger("music"))
     become_old(paid_in(again))

@@ -38,4 +38,5 @@ JOBS = TaskOperation(
     unknown_codes=frozenset({422}),  # "recordInfo is null", also directly after the create
     timing=Timing(first_read=5),
 )
-MODELS = CallOperation("models", "List Models", "market/models", "/api/v1/models", method="GET")
+MODELS = CallOperation("models", "List Models", "market/models", "/api/v1/models", method="GET", pace=1.1)
+"""KIE's text for agents: one call a second for an account, more are refused and not queued."""

@@ -296,6 +296,7 @@ class CallOperation:
     :param method: GET or POST.
     :param host: which of KIE's hosts.
     :param model: its model in the unified form, which answers in the answer to ``createTask``; empty: it has none.
+    :param pace: seconds that KIE wants between two such calls of an account.
     :param file_field: the multipart field of a file's bytes; None: the body is JSON.
     """
 
@@ -307,6 +308,7 @@ class CallOperation:
     method: str = "POST"
     host: Host = Host.API
     model: str = ""
+    pace: float = 0.0
     file_field: str | None = None
 
     def missing(self, body: Mapping[str, Any]) -> list[str]:
