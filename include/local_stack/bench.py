@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long KIE takes for a cover (default: 20)")
     parser.add_argument("--within", type=float, default=60.0, help="seconds over which events are spread (default: 60)")
     parser.add_argument("--unlimited", action="store_true", help="a simulator without KIE's rate, 20 creates in 10 s")
+    parser.add_argument("--plain", action="store_true", help="pictures of 18 KB, which cost the simulator nothing")
     parser.add_argument("--delay", action="store_true", help="40 ms before each answer of S3, 200 ms before KIE's")
     parser.add_argument("--audio", action="store_true", help="archive audio and lyrics too")
     parser.add_argument("--sqlite", action="store_true", help="only on SQLite")
@@ -152,6 +153,7 @@ def prepare(running: RunningStack, options: argparse.Namespace) -> None:
     simulator.add_fault("task", "takes", kind="cover", seconds=options.seconds, times=-1)
     if options.unlimited:
         simulator.set(rate_limit=1_000_000)
+    simulator.set(plain_images=options.plain)
     if options.delay:
         for phase in ("create", "details"):
             simulator.add_fault(phase, "slow", seconds=_KIE_DELAY, times=-1)

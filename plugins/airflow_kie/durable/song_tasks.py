@@ -92,7 +92,10 @@ def make_for_songs(
     turn = None
     if event is None or event.get("outcome") == Outcome.YOUR_TURN:
         turn = _take_turn(operator, context["ti"], hook, songs)
-    making = _Making(operator, context, hook, songs, functools.cache(lambda: ledger_of(context, hook)), turn)
+    open_ledger = functools.cache(lambda: ledger_of(context, hook))
+    if turn:
+        open_ledger()  # once, before several threads need it
+    making = _Making(operator, context, hook, songs, open_ledger, turn)
     known = {song: TaskRecord.from_json(record) for song, record in (records or {}).items()}
     ended = making.take(event or {})
     waiting = asyncio.run(making.go(known, ended))
