@@ -50,6 +50,7 @@ def release(request: Request, name: str, place: Annotated[Place, Depends(place_o
         stored_in=f"s3://{place.bucket}/{keys.folder}",
         choice=None,
         may_change=False,
+        can_be_retried=False,
         of_song="",
         files=address(request, "releases", name, "files"),
         whole=address(request, "releases", name, "zip"),
