@@ -230,5 +230,5 @@ class _Making:
             give_back=sender.give_back,
             settle=sender.settle,
             deadline=time.time() + PERMIT_SECONDS + batch_seconds(row),
-            rules=settings.rules(self.operator.poll_interval),
+            rules=settings.rules(self.operator.poll_interval, self.hook.account.api),
         )

@@ -245,7 +245,7 @@ class TaskMethods:
             give_back=sender.give_back,
             settle=sender.settle,
             deadline=time.time() + (timeout or row.timing.timeout),
-            rules=settings.rules(),
+            rules=settings.rules(api=self.account.api),
         )
         return record, driver
 

@@ -207,19 +207,18 @@ class TaskDriver:
             known = yield Do(paid.find)
             if known is None or repeated:
                 raise
-            return self._follow_claim(paid, record, known)
-        if repeated:
-            number = repeated
-            yield Do(lambda: paid.record(number, "repeated"))
-        claim: Claim = yield Do(functools.partial(paid.claim, record.form))
+            return (yield from self._follow_claim(paid, record, known))
+        try:
+            if repeated:
+                number = repeated
+                yield Do(lambda: paid.record(number, "repeated"))
+            claim: Claim = yield Do(functools.partial(paid.claim, record.form))
+        except KieError:  # nothing is sent: the permit, and what it counts against the caps, is another one's
+            yield Do(self.give_back)
+            raise
         if not isinstance(claim, Claimed):
             yield Do(self.give_back)
-            action = self._follow_claim(paid, record, claim)
-            if isinstance(claim, InDoubt) and isinstance(action, Fail):
-                claim = replace(claim, balance=(yield Do(paid.balance)))
-                yield Do(functools.partial(paid.record_doubt, claim))
-                action = self._next(record, claim)
-            return action
+            return (yield from self._follow_claim(paid, record, claim))
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
         sending = replace(
             record, number=claim.number, form=claim.intent.form, failed_ids=failed_ids, repeated=bool(repeated)
@@ -228,10 +227,15 @@ class TaskDriver:
         answered, at = yield Do(lambda: self._post(paid, sending, claim))
         return next_action(sending, at, answered, self.rules)
 
-    def _follow_claim(self, paid: PaidRequest, record: TaskRecord, known: Known) -> Action:
+    def _follow_claim(self, paid: PaidRequest, record: TaskRecord, known: Known) -> Generator[Step, Any, Action]:
         if isinstance(known, AlreadyMade):
             paid.adopted(known)
-        return self._next(record, known)
+        action = self._next(record, known)
+        if isinstance(known, InDoubt) and isinstance(action, Fail):
+            known = replace(known, balance=(yield Do(paid.balance)))
+            yield Do(functools.partial(paid.record_doubt, known))
+            action = self._next(record, known)
+        return action
 
     def _post(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> tuple[CreateAnswer | None, float]:
         """Send a claimed request and record what came back and when; None: it was too late to send it."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.client.answers.decode import CreateAnswer, Created
+from airflow_kie.client.errors import KieCreateInDoubt, KieSpendingStopped
 from airflow_kie.lifecycle import crash_points
 from airflow_kie.lifecycle.claims import SEND_WITHIN, Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lifecycle.steps import Do
 from ledgers import MemoryLedgerStore
 
 REQUEST = RequestId("kie", "suno.music", "0" * 32)
@@ -28,6 +29,11 @@ class World:
     store: MemoryLedgerStore = field(default_factory=MemoryLedgerStore)
     made: list[str] = field(default_factory=list)
     given_back: int = 0
+    permit: Callable[[], None] = lambda: None
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.store, lambda: self.now)
 
     def create(self, record: TaskRecord, nonce: str) -> CreateAnswer:
         self.made.append(f"task-{len(self.made) + 1}")
@@ -38,21 +44,15 @@ class World:
 
     def make(self) -> str | None:
         """Drive a new record until KIE has named its task."""
-        ledger = Ledger(self.store, lambda: self.now)
         driver = TaskDriver(
-            paid=PaidRequest(lambda: ledger, REQUEST, Intent.made_at),
+            paid=PaidRequest(lambda: self.ledger, REQUEST, Intent.made_at),
             create=self.create,
+            permit=self.permit,
             give_back=self.give_back,
             clock=lambda: self.now,
         )
-        steps = driver.steps(TaskRecord("suno.music", digest=REQUEST.digest), to_the_end=False)
-        step = next(steps)
-        while True:
-            assert isinstance(step, Do)
-            try:
-                step = steps.send(step.call())
-            except StopIteration as end:
-                return str(end.value.record.task_id)
+        record, nothing = TaskRecord("suno.music", digest=REQUEST.digest), cast("Any", None)
+        return driver.follow(record, nothing, nothing, to_the_end=False).record.task_id
 
     @property
     def names(self) -> list[str]:
@@ -89,4 +89,16 @@ def test_nothing_is_sent_where_the_intent_cannot_be_written(monkeypatch: pytest.
     monkeypatch.setattr(world.store, "create", denied)
     with pytest.raises(S3AccessDenied):
         world.make()
-    assert world.made == []
+    assert (world.made, world.given_back) == ([], 1)
+
+
+def test_a_doubt_is_recorded_for_a_person_also_while_nothing_may_be_sent() -> None:
+    def refuse() -> None:
+        raise KieSpendingStopped("a loop")
+
+    world = World(permit=refuse)
+    world.ledger.claim(REQUEST, Intent.made_at(world.now))
+    world.now += 3600
+    with pytest.raises(KieCreateInDoubt):
+        world.make()
+    assert [request for request, _ in world.ledger.doubts(REQUEST.account)] == [REQUEST]

@@ -91,6 +91,18 @@ def test_a_song_that_the_one_form_does_not_know_is_tried_once_in_the_other(
     assert (charge["task_id"], charge["form"]) == (made, form)
 
 
+@every_form
+def test_where_the_connection_names_a_form_your_own_code_asks_in_no_other(
+    kie: SimulatorServer, api: SetApi, form: str
+) -> None:
+    kie.control.set(ids_between_forms="separate", reads_across_forms=True)
+    music = song(kie, OTHER[form])
+    api(form)
+    with pytest.raises(KieNoRecord):
+        KieHook().create("suno.cover", {"taskId": music}, idempotency_key=music)
+    assert not kie.control.ledger("cover")
+
+
 @pytest.mark.parametrize("missing", ["refused", "failed_task"])
 @pytest.mark.parametrize("named", ["", *FORMS])
 def test_a_song_that_neither_form_knows_fails_and_nothing_is_paid(

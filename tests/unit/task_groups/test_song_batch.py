@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
+from airflow_connections import kie_connection
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
@@ -305,3 +306,16 @@ def test_a_song_that_was_archived_once_and_is_incomplete_now_is_not_called_archi
     chain.runs["archive_to_s3"] = chain.run("archive_to_s3").cleared()
     assert [row["music_task_id"] for row in chain.go("archive_to_s3")] == ids[1:]
     assert set(chain.failures("archive_to_s3")) == {ids[0]}
+
+
+def test_where_the_connection_names_a_form_a_batch_asks_in_no_other(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kie.control.set(ids_between_forms="separate", reads_across_forms=True)
+    chain = Chain(archive.bucket, songs(kie, 2, form="unified"))
+    chain.go("music_complete")
+    extra = {"rate_limit": 1000, "api": "dedicated"}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra=extra))
+    with pytest.raises(KieBatchFailed, match="does not exist"):
+        chain.go("generate_cover")
+    assert not covers_paid(kie)
