@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie.client.catalogue.prices import Quote, quote
-from airflow_kie.client.errors import KieError, KieOverCap, KieSpendingCap, KieThrottled
-from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.errors import (
+    KieError,
+    KieLimiterUnavailable,
+    KieMaintenance,
+    KieNotSent,
+    KieOverCap,
+    KieSpendingCap,
+    KieThrottled,
+    Scope,
+)
+from airflow_kie.client.operations.operation import CallOperation, Operation
 from airflow_kie.client.rate_limiter.limiter import Cost
 
 if TYPE_CHECKING:
@@ -18,8 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CALL_PERMIT_SECONDS = 5.0
+"""How long a worker is held for the limiter where a call costs credits."""
 
-def cost_of(hook: Connected, kind: TaskOperation, body: Mapping[str, Any], ti: Any) -> Cost:
+
+def cost_of(hook: Connected, kind: Operation, body: Mapping[str, Any], ti: Any) -> Cost:
     """Return what a request is held against the caps with: the most that it can cost.
 
     :param hook: the account.
@@ -37,7 +50,7 @@ def cost_of(hook: Connected, kind: TaskOperation, body: Mapping[str, Any], ti: A
             "unknown_price_credits can say what such a request counts as",
             kind=kind.name,
         )
-    return Cost(high or 0.0, f"{ti.dag_id}/{ti.run_id}")
+    return Cost(high or 0.0, f"{ti.dag_id}/{ti.run_id}" if ti.run_id else "")
 
 
 def refusal(permit: Permit, cost: Cost, kie_conn_id: str, **facts: Any) -> KieError:
@@ -56,6 +69,34 @@ def refusal(permit: Permit, cost: Cost, kie_conn_id: str, **facts: Any) -> KieEr
     if permit.over in ("day", "month"):
         return KieSpendingCap(f"{amount} now", retry_after=permit.wait_seconds, **facts)
     return KieOverCap(amount, **facts)
+
+
+@contextlib.contextmanager
+def counted(hook: Connected, call: CallOperation, body: Mapping[str, Any], ti: Any) -> Iterator[None]:
+    """Hold a call that costs credits against the account's switch and caps while it is made.
+
+    :param hook: the account.
+    :param call: the operation.
+    :param body: the request's fields as KIE names them.
+    :param ti: the task instance, whose run pays it.
+    :raises KieError: which of them does not allow it; nothing is sent.
+    """
+    hook.spending_switch.check()
+    cost, limiter = cost_of(hook, call, body, ti), hook.limiter()
+    permit = limiter.acquire(CALL_PERMIT_SECONDS, cost)
+    if not permit.granted:
+        raise refusal(permit, cost, hook.kie_conn_id, kind=call.name)
+    try:
+        yield
+    except KieError as error:
+        if not may_be_charged(error):
+            limiter.give_back(permit)
+        raise
+
+
+def may_be_charged(error: KieError) -> bool:
+    """Return whether KIE may have charged a call that ended in an error: its answer was lost."""
+    return error.scope is Scope.SERVICE and not isinstance(error, KieNotSent | KieMaintenance | KieLimiterUnavailable)
 
 
 def settle(hook: Connected, quoted: Quote, record: TaskRecord, used: float | None) -> None:

@@ -15,11 +15,13 @@ from airflow_kie import settings
 from airflow_kie.client.answers.decode import DetailsAnswer
 from airflow_kie.client.answers.details import Result, TaskDetails
 from airflow_kie.client.catalogue.checks import request_errors
+from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieBadAnswer, KieInvalidRequest, KieUnexpected
 from airflow_kie.client.operations.account import UPLOAD_STREAM
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.connected import Upload
+from airflow_kie.hooks.cost import counted
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import RequestId
@@ -43,9 +45,9 @@ UPLOADS_LIVE = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for a task where no task instance does, for the ledger.
+    """Who asks for a task, for the ledger and the cap of a run.
 
-    :param task_id: the program's name.
+    :param task_id: the Airflow task, or the program's name.
     :param user: who has started it.
     """
 
@@ -154,14 +156,19 @@ class TaskMethods:
     def call(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
         """Return the answer of an operation that answers at once, such as ``suno.timestamped_lyrics``.
 
-        Nothing keeps a call that costs credits from being paid for again when it is repeated.
+        Nothing keeps a call that costs credits from being paid for again when it is repeated. It is held against the
+        account's caps and its switch.
 
         :param operation: its name.
         :param request: the request's fields as KIE names them.
         :raises KieInvalidRequest: when the operation is not known, or a field is missing.
         :raises KieError: whatever KIE's code means.
         """
-        return self.get_conn().call(call_operation(operation), request)
+        call, body, conn = call_operation(operation), request or {}, self.get_conn()
+        if quote(call, body).high == 0:
+            return conn.call(call, body)
+        with counted(cast("Connected", self), call, body, _caller()):
+            return conn.call(call, body)
 
     async def acall(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
         """Return the answer of an operation that answers at once, in an event loop; see :meth:`call`."""
@@ -235,7 +242,7 @@ class TaskMethods:
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
         hook = cast("Connected", self)
         opened = functools.cache(lambda: open_ledger(hook).ledger)
-        sender = Sender(hook, row, request, caller or Caller(), opened, wakes=False)
+        sender = Sender(hook, row, request, caller or _caller(), opened, wakes=False)
         paid = RequestId(self.account.spending_name, row.name, digest)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
         driver = TaskDriver(
@@ -272,6 +279,17 @@ def call_operation(name: str) -> CallOperation:
         known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, CallOperation)))
         raise KieInvalidRequest(f"{name!r} is not an operation that answers at once; those are {known}")
     return row
+
+
+def _caller() -> Caller:
+    """Return the task instance in whose code this runs; outside of one, a program."""
+    from airflow.sdk import get_current_context
+
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return Caller()
+    return Caller(ti.task_id, ti.dag_id, ti.run_id, ti.map_index)
 
 
 def _sleep(_: TaskRecord, until: float) -> None:

@@ -9,13 +9,14 @@ from airflow.sdk import NEVER_EXPIRE, BaseOperator  # type: ignore[attr-defined]
 
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.catalogue.prices import quote
-from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieInvalidRequest, KieMaintenance, KieNotSent, Scope
+from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.hooks.cost import may_be_charged
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import call_operation
 
@@ -81,12 +82,11 @@ class KieCallOperator(HidesCredentials, BaseOperator):
         store, max_tries = context["task_state_store"], context["ti"].max_tries
         if store.get(_STORE_KEY) == max_tries:
             raise KieCreateInDoubt(f"{self.row.title} was called by an earlier try")
-        hook.spending_switch.check()
         _mark(store, max_tries)
         try:
             answer = hook.call(self.operation, body)
         except KieError as error:
-            if error.scope is Scope.SERVICE and not isinstance(error, KieNotSent | KieMaintenance):
+            if may_be_charged(error):
                 raise KieCreateInDoubt(f"{self.row.title}: {error.facts.message}") from error
             _mark(store, -1)  # KIE has refused it, or was not asked
             raise

@@ -7,20 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_connections import kie_connection
 from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import (
     KieConnectionInvalid,
     KieCreateInDoubt,
+    KieInvalidRequest,
     KieOutOfCredits,
     KieOverCap,
     KieSpendingCap,
 )
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
-from airflow_task import FakeTaskStateStore, TaskRun
+from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
 
 Run = Callable[..., TaskRun]
@@ -146,3 +149,36 @@ def test_a_cap_that_cannot_be_read_is_an_error(kie: SimulatorServer, capped: Cal
         with pytest.raises(KieConnectionInvalid, match="max_credits_per_day of connection kie_default"):
             picture().attempt()
     assert not kie.control.ledger()
+
+
+def test_what_your_own_code_asks_for_counts_for_the_run_that_it_is_part_of_and_elsewhere_for_none(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    capped(max_credits_per_run=30)
+    picture = {"model": "nano-banana-2", "input": {"prompt": "a fox", "aspect_ratio": "1:1", "resolution": "4K"}}
+    for key in ("a", "b"):  # a program's requests are no run
+        KieHook().create("market", picture, idempotency_key=key)
+    with set_current_context({"ti": TaskInstance(dag_id="foxes", run_id="monday")}):  # type: ignore[typeddict-item]
+        KieHook().create("market", picture, idempotency_key="c")
+        with pytest.raises(KieOverCap, match="max_credits_per_run"):
+            KieHook().create("market", picture, idempotency_key="d")
+    assert len(kie.control.ledger("jobs")) == 3
+
+
+def test_what_kie_answers_at_once_counts_where_it_costs_credits_and_was_not_refused(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    ask = lambda: KieHook().call("style", {"content": "rain"})  # noqa: E731
+    capped(max_credits_per_day=1)
+    kie.control.add_fault("call", "code", code=422, msg="no", times=3)
+    for _ in range(3):
+        with pytest.raises(KieInvalidRequest):
+            ask()
+    assert ask() and ask()
+    with pytest.raises(KieSpendingCap):
+        ask()
+    run = TaskRun(lambda: KieCallOperator(task_id="ask", operation="style", request={"content": "rain"}))
+    with pytest.raises(KieSpendingCap):
+        run.attempt()
+    capped()
+    assert run.retried().attempt(), "what a cap refused was not sent"

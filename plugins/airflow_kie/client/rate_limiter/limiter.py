@@ -78,7 +78,7 @@ class Cost:
     """What a create is quoted at.
 
     :param credits: at most; what costs nothing is under no cap.
-    :param run: the Airflow run that pays it.
+    :param run: the Airflow run that pays it; empty: none does.
     """
 
     credits: float = 0.0
@@ -208,8 +208,8 @@ class CreateLimiter:
 
     def _windows(self, run: str) -> tuple[tuple[Any, ...], ...]:
         """Return each cap's name, window and further condition."""
-        mine = CREATE_LOG.c.run == _digest(run)
-        return ("run", MONTH_MS, mine), ("day", DAY_MS), ("month", MONTH_MS)
+        of_run = (("run", MONTH_MS, CREATE_LOG.c.run == _digest(run)),) if run else ()
+        return (*of_run, ("day", DAY_MS), ("month", MONTH_MS))
 
     def _spent(self, locked: Locked, window_ms: int, *only: ColumnElement[bool]) -> tuple[float, int]:
         """Return what is reserved and used in a window, and when the oldest of it was made."""
