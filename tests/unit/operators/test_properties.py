@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http import transport
 from airflow_kie.client.operations.suno import COVER
-from airflow_kie.client.rate_limiter.limiter import Permit
+from airflow_kie.client.rate_limiter.limiter import NO_CAPS, Cost, Permit
 from airflow_kie.durable import requests
 from airflow_kie.durable.task_state import TaskStateLedgerStore
 from airflow_kie.hooks.kie import KieHook
@@ -45,7 +45,9 @@ CRASHES = st.sampled_from([*[None] * 8, *POINTS])
 class Granted:
     """A limiter that always grants."""
 
-    def acquire(self, patience: float) -> Permit:
+    caps = NO_CAPS
+
+    def acquire(self, patience: float, cost: Cost) -> Permit:
         """Grant."""
         return Permit(granted=True)
 
@@ -235,7 +237,7 @@ def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", '{"conn_type": "kie", "password": "key"}')
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setattr(transport, "shared_transport", lambda account: CURRENT["kie"])
-    monkeypatch.setattr(KieHook, "limiter", lambda hook: Granted())
+    monkeypatch.setattr(KieHook, "limiter", lambda hook, **_: Granted())
     monkeypatch.setattr(requests, "open_ledger", account_ledger)
 
 

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_connections import kie_connection
 from airflow_kie.client.errors import KieCreateInDoubt, KieMaintenance, KieSpendingStopped
+from airflow_kie.client.rate_limiter.limiter import NO_CAPS, Caps, Cost
 from airflow_kie.hooks import spending_switch
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
@@ -77,7 +78,7 @@ def test_a_stopped_create_is_rescheduled_and_nothing_is_sent(
 
 
 def test_a_stop_takes_no_permit_of_the_limiter(kie: SimulatorServer, switch: Variables, monkeypatch: Any) -> None:
-    monkeypatch.setattr(KieHook, "limiter", lambda self: pytest.fail("a permit was asked for"))
+    monkeypatch.setattr(KieHook, "limiter", lambda self, **_: pytest.fail("a permit was asked for"))
     stop(switch)
     with pytest.raises(AirflowRescheduleException):
         cover_run(song(kie)).execute()
@@ -90,12 +91,13 @@ class StopsWhileWaiting:
     switch: Variables
     monkeypatch: pytest.MonkeyPatch
     given_back: list[Any] = field(default_factory=list)
+    caps: Caps = NO_CAPS
 
     def give_back(self, permit: Any, *, sent: bool = True) -> None:
         assert not sent, "nothing reached KIE"
         self.given_back.append(permit)
 
-    def acquire(self, seconds: float) -> Any:
+    def acquire(self, seconds: float, cost: Cost) -> Any:
         stop(self.switch)
         self.monkeypatch.setattr(spending_switch, "FRESH", 0.0)  # the seconds of the wait are over
         return SimpleNamespace(granted=True, wait_seconds=0.0, over=None)
@@ -108,7 +110,7 @@ def test_a_running_task_sees_a_stop_after_its_permit_and_is_not_in_doubt(
     run = cover_run(song(kie)) if kind == "cover" else music_run()
     with monkeypatch.context() as slow:
         limiter = StopsWhileWaiting(switch, slow)
-        slow.setattr(KieHook, "limiter", lambda self: limiter)
+        slow.setattr(KieHook, "limiter", lambda self, **_: limiter)
         with pytest.raises(AirflowRescheduleException):
             run.execute()
     assert (creates(kie), len(limiter.given_back)) == (0, 1)
