@@ -68,7 +68,14 @@ def archive_song(
     bucket.put_json(manifest.to_json(), keys.manifest)
     task = TaskKeys(PREFIX, "suno.wav", f"wav-of-{song}")
     stored = _store(bucket, task.file("wav", 1, "wav"), "wav", 1, tagged(sound or stereo_wav()))
-    made = TaskManifest(operation="suno.wav", task_id=task.task_id, files=(stored,), created_at=NOON, updated_at=NOON)
+    made = TaskManifest(
+        operation="suno.wav",
+        task_id=task.task_id,
+        files=(stored,),
+        available=(AvailableRecord(kind="wav", positions=(1,)),),
+        created_at=NOON,
+        updated_at=NOON,
+    )
     bucket.put_json(made.to_json(), task.manifest)
     return task
 

@@ -13,6 +13,7 @@ from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.durable.defaults import RETRIES, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.lineage.releases import of_release, to_release
@@ -61,10 +62,11 @@ class _OfRelease(BaseOperator):
 class KieReleasePlanOperator(_OfRelease):
     """Says what a release is made of, checks its metadata, and pays nothing.
 
-    Returns one request for a WAV a track, in their order, none where no WAV is asked for; its XCom ``plan`` is
-    ``{"release": …, "tracks": [{"song", "take", "cover", …}], "credits": {…}}``. A track that names no take or
-    cover gets those that a person has chosen on the song's page (``choice.json``), else the first ones. In a run that
-    an event of the asset ``kie://api.kie.ai/suno/chosen`` has made, the release is that song alone, named by its id.
+    Returns one request for the WAV of each track whose WAV is not archived yet, in their order, none where no WAV is
+    asked for; its XCom ``plan`` is ``{"release": …, "tracks": [{"song", "take", "cover", …}], "credits": {…}}``. A
+    track that names no take or cover gets those that a person has chosen on the song's page (``choice.json``), else the
+    first ones. In a run that an event of the asset ``kie://api.kie.ai/suno/chosen`` has made, the release is that song
+    alone, named by its id.
 
     :param release: the release's name, which is that of its folder: letters, digits, blanks, and ``-_.,&'()+!``.
     :param songs: music task ids in the order of the tracks, as a list or in any text; or maps such as
@@ -72,13 +74,17 @@ class KieReleasePlanOperator(_OfRelease):
     :param credits: the release's metadata: title, artist, genre, language, explicit, writers, p_line, c_line, label,
         upc, release_date, ai.
     :param wav: ask KIE for a WAV of each take (0.4 credits each); False makes a release without them.
+    :param kie_conn_id: the KIE account that makes the WAVs: its ledger says which are made.
     :param bucket: empty: `[kie] bucket`.
     :param prefix: empty: `[kie] prefix`.
     :param aws_conn_id: Airflow connection for S3.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     """
 
-    template_fields: Sequence[str] = ("release", "songs", "credits", "wav", "bucket", "prefix", "extra_args")
+    template_fields: Sequence[str] = (
+        *("release", "songs", "credits", "wav", "kie_conn_id"),
+        *("bucket", "prefix", "extra_args"),
+    )
     template_fields_renderers = {"credits": "json"}
     ui_color = "#eeeeee"
 
@@ -89,9 +95,11 @@ class KieReleasePlanOperator(_OfRelease):
         songs: Any = None,
         credits: Mapping[str, Any] | str | None = None,
         wav: bool | str = True,
+        kie_conn_id: str = KieHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.kie_conn_id = kie_conn_id
         self.release = release
         self.songs = songs
         self.credits = credits
@@ -114,12 +122,35 @@ class KieReleasePlanOperator(_OfRelease):
         credits = as_map(self.credits, "The release's metadata")
         tracks = tracks_in([{"song": chosen}] if chosen else self.songs)
         plan = planned(bucket, keys, tracks, credits, defaults())
-        requests = (
-            [{"taskId": track["song"], "audioId": track["audio_id"]} for track in plan] if is_true(self.wav) else []
-        )
+        requests = []
+        if is_true(self.wav):
+            wavs = [{"taskId": track["song"], "audioId": track["audio_id"]} for track in plan]
+            known = self._archived(context, bucket, wavs)
+            plan = [{**track, "wav_task_id": wav} for track, wav in zip(plan, known, strict=True)]
+            requests = [request for request, wav in zip(wavs, known, strict=True) if wav is None]
         context["ti"].xcom_push(key=PLAN, value={"release": keys.name, "tracks": plan, "credits": credits})
         self.log.info("Release %r: %d tracks; %d WAVs are asked for.", keys.name, len(plan), len(requests))
         return requests
+
+    def _archived(self, context: Context, bucket: Bucket, wavs: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return KIE's task of each WAV that is archived, also one that KIE itself has deleted since."""
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.manifest import TaskManifest
+        from airflow_kie.archive.task_archiver import is_archived
+        from airflow_kie.durable.requests import ledger_of
+        from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
+        from airflow_kie.lifecycle.identity import request_digest
+
+        hook, keys = KieHook(self.kie_conn_id), ArchiveKeys(self.prefix)
+        ledger, account = ledger_of(context, hook), hook.account.spending_name
+
+        def archived(request: Mapping[str, Any]) -> str | None:
+            made = ledger.find(RequestId(account, WAV.name, request_digest(WAV, request, {})))
+            task_id = made.task_id if isinstance(made, AlreadyMade) else None
+            manifest = TaskManifest.read(bucket, keys.task(WAV.name, task_id))[0] if task_id else None
+            return task_id if is_archived(bucket, manifest, None) else None
+
+        return [archived(request) for request in wavs]
 
 
 class KieDeliverReleaseOperator(LineageMethods, _OfRelease):
@@ -130,7 +161,8 @@ class KieDeliverReleaseOperator(LineageMethods, _OfRelease):
     as partition, where something has changed.
 
     :param plan: the XCom ``plan`` of :class:`KieReleasePlanOperator`.
-    :param wav_task_ids: KIE's ids of the tasks that have made the WAVs, in the order of the tracks; archived before.
+    :param wav_task_ids: KIE's ids of the tasks that have made the WAVs that the plan has asked for, in its order;
+        archived before.
     :param bucket: empty: `[kie] bucket`.
     :param prefix: empty: `[kie] prefix`.
     :param aws_conn_id: Airflow connection for S3.
@@ -158,8 +190,10 @@ class KieDeliverReleaseOperator(LineageMethods, _OfRelease):
 
         bucket, keys = self.open(str(self.plan["release"]))
         tracks, wavs = self.plan["tracks"], list(self.wav_task_ids or ())
-        if wavs and len(wavs) != len(tracks):
-            raise KieInvalidRequest(f"{len(tracks)} tracks have {len(wavs)} WAVs; nothing was made")
+        asked = sum(not track.get("wav_task_id") for track in tracks)
+        if wavs and len(wavs) != asked:
+            raise KieInvalidRequest(f"{asked} tracks have {len(wavs)} WAVs; nothing was made")
+        made = iter(wavs)
         archive = ArchiveKeys(self.prefix)
         sources = [
             TrackSource(
@@ -169,7 +203,8 @@ class KieDeliverReleaseOperator(LineageMethods, _OfRelease):
                 wav=archive.task(WAV.name, str(wav)) if wav else None,
                 credits=track["credits"],
             )
-            for track, wav in zip(tracks, wavs or [None] * len(tracks), strict=True)
+            for track in tracks
+            for wav in [track.get("wav_task_id") or next(made, None)]
         ]
         manifest, release, changed = deliver(
             bucket,

@@ -50,7 +50,9 @@ def deliver_songs(
     # Of a mapped task Airflow's scheduler knows only what its partial() says.
     retried: dict[str, Any] = {"retries": RETRIES, "retry_policy": KieRetryPolicy(), "retry_delay": RETRY_DELAY}
     place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3, **retried}
-    plan = KieReleasePlanOperator(task_id="plan", release=release, songs=songs, credits=credits, wav=wav, **place)
+    plan = KieReleasePlanOperator(
+        task_id="plan", release=release, songs=songs, credits=credits, wav=wav, kie_conn_id=kie_conn_id, **place
+    )
     made = KieTaskOperator.partial(
         task_id="wav",
         operation=WAV.name,
