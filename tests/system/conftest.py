@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import invented_operation
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
 from openlineage_events import of_run, read_events
@@ -37,6 +38,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(900))
+
+
+def package_with_one_row_more(into: Path) -> dict[str, str]:
+    """Return the settings of a package that is this one, with one row more among its operations.
+
+    :param into: an empty folder.
+    """
+    plugins = into / "plugins"
+    shutil.copytree(PROJECT / "plugins", plugins)
+    row = Path(invented_operation.__file__).read_text().partition("\nfrom airflow_kie")
+    with (plugins / "airflow_kie" / "client" / "operations" / "account.py").open("a") as family:
+        family.write(f"\n{row[1]}{row[2]}")
+    return {"PYTHONPATH": str(plugins), "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}
 
 
 def lineage_into(home: Path) -> dict[str, str]:
@@ -66,7 +80,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdListener) -> I
         shutil.copy(file, dags)
     shutil.copy(PROJECT / "docs" / "examples" / "each_archived_song.py", dags)
     home = tmp_path_factory.mktemp("a stack")
-    airflow = {**AIRFLOW, **lineage_into(home), **statsd_environment(statsd.port)}
+    package = package_with_one_row_more(tmp_path_factory.mktemp("the package"))
+    airflow = {**AIRFLOW, **package, **lineage_into(home), **statsd_environment(statsd.port)}
     with running_stack(home, speed=8.0, dags=dags, airflow=airflow) as running:
         yield running
 

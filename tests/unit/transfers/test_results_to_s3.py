@@ -13,39 +13,19 @@ import pytest
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import FileTruncated, KieInvalidRequest, KieNoFiles
 from airflow_kie.client.operations import registry
-from airflow_kie.client.operations.operation import Medium, ResultRow, State, TaskOperation, Timing
+from airflow_kie.client.operations.operation import Medium, ResultRow, TaskOperation
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.sensors.task import KieTaskSensor
 from airflow_kie.transfers.results_to_s3 import KieResultsToS3Operator
 from airflow_task import StoredFiles, TaskRun
+from invented_operation import INVENTED
 from kie_simulator.server import SimulatorServer
-
-INVENTED = TaskOperation(
-    name="invented.draw",
-    title="Draw A Story",
-    page="nowhere",
-    create="/api/v1/invented/draw",
-    details="/api/v1/invented/drawn",
-    required=("subject",),
-    id_path="taskId || id",
-    state_path="progress.phase",
-    states={"sketching": State.RUNNING, "shown": State.SUCCEEDED, "torn": State.FAILED},
-    error_code_path="progress.code",
-    error_message_path="progress.text",
-    results=(
-        ResultRow("clip", "made.clip", Medium.VIDEO),
-        ResultRow("poster", "made.posters", Medium.IMAGE),
-        ResultRow("caption", "made.caption", Medium.TEXT, inline=True),
-        ResultRow("scenes", "[made.scenes]", Medium.JSON, inline=True),
-        ResultRow("sound", "made.sound", Medium.AUDIO, required=False),
-    ),
-    timing=Timing(first_read=1),
-)
 
 
 def with_row(row: TaskOperation, monkeypatch: pytest.MonkeyPatch) -> TaskOperation:
     monkeypatch.setattr(registry, "OPERATIONS", MappingProxyType({**registry.OPERATIONS, row.name: row}))
+    registry.task_kind.cache_clear()
     return row
 
 
