@@ -97,7 +97,11 @@ def ledger_of(context: Context, hook: KieHook) -> Ledger:
 
 
 def paid_request(
-    context: Context, hook: KieHook, record: TaskRecord, body: Mapping[str, Any]
+    context: Context,
+    hook: KieHook,
+    record: TaskRecord,
+    body: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[PaidRequest, Sender]:
     """Return a task instance's request in the account's ledger, and what sends it; a leg that pays nothing opens none.
 
@@ -105,8 +109,9 @@ def paid_request(
     :param hook: the account.
     :param record: the task.
     :param body: the request's fields as KIE names them.
+    :param labels: people's own names for it.
     """
     opened = functools.cache(lambda: ledger_of(context, hook))
-    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened)
+    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened, labels=labels or {})
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
     return PaidRequest(opened, request, sender.new_intent, sender.adopted, sender.balance), sender

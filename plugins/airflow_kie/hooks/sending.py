@@ -24,7 +24,7 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.client.redact import texts_in
+from airflow_kie.client.redact import one_line, texts_in
 from airflow_kie.hooks.cost import cost_of, refusal, request_name, settle
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent, RequestId
 from airflow_kie.lifecycle.record import TaskRecord
@@ -55,6 +55,7 @@ class Sender:
     :param ti: the task instance, which a callback wakes.
     :param open_ledger: returns the ledger: the callback URL names its store.
     :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
+    :param labels: people's own names for what is asked for.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
 
@@ -65,6 +66,7 @@ class Sender:
     open_ledger: Callable[[], Ledger]
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
     _sent: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
@@ -85,6 +87,7 @@ class Sender:
             form=self.kind.in_form(form or self.hook.account.api or self._form_of_source()).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
+            labels={one_line(str(name))[:100]: one_line(str(text))[:100] for name, text in self.labels.items()},
             quoted=(quoted.low, quoted.high) if (quoted := quote(self.kind, self.body)).known else (),
         )
 

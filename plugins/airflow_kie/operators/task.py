@@ -74,6 +74,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     :param adopt_task_id: an id of KIE that is known from elsewhere: it is used instead of making a task.
     :param force_new: any text that was not used before makes one new paid task; retries and clears with the same text
         make none.
+    :param labels: people's own names for what is asked for; `airflow kie spend --by label` adds up by them.
     :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
     :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end, and
@@ -86,7 +87,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
     kind: ClassVar[str] = ""
     template_fields: Sequence[str] = (
         *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at"),
-        *("request", "requests", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"),
+        *("request", "requests", "labels", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"),
     )
     operator_extra_links = (KieLogsLink(),)
     ui_color = "#f3e8ff"
@@ -107,6 +108,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         idempotency_key: str | None = None,
         adopt_task_id: str | None = None,
         force_new: str | None = None,
+        labels: Mapping[str, str] | None = None,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
         poll_interval: float | None = None,
@@ -114,9 +116,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
-        super().__init__(**kwargs)
+        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
         self.operation = operation or self.kind
         self.row = task_kind(self.operation)
         self.request = request
@@ -131,6 +131,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         self.idempotency_key = idempotency_key
         self.adopt_task_id = adopt_task_id
         self.force_new = force_new
+        self.labels = labels
         self.wait_for_completion = wait_for_completion
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
@@ -166,10 +167,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         """Do what must be done once the task's id is known and stored, before anything else can fail."""
 
     def archive_of(self, record: TaskRecord | None) -> SongArchive | None:
-        """Return the song's folder in the bucket, if the task works with one.
-
-        :param record: what is stored of the task.
-        """
+        """Return the song's folder in the bucket, if the task that is stored works with one."""
         return None
 
     def probe(self) -> None:
@@ -272,8 +270,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout_seconds)
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
-        mode = WaitMode.DEFER if self.deferrable else WaitMode.POKE
-        paid, sender = paid_request(context, hook, record, self.request_body())
+        paid, sender = paid_request(context, hook, record, self.request_body(), self.labels)
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
             record = replace(record, number=paid.adopt(record.task_id))
 
@@ -293,6 +290,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
             deadline=deadline,
             rules=replace(settings.rules(interval, hook.account.api), timeout=self.timeout_seconds),
         )
+        mode = WaitMode.DEFER if self.deferrable else WaitMode.POKE
         pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval, self.timeout_seconds)
         result = driver.follow(record, hook.get_conn(), pause, ended, to_the_end=self.wait_for_completion)
         self.log.info("%s", about(result.record))

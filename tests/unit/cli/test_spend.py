@@ -45,8 +45,8 @@ def told(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     return command
 
 
-def make(operation: str, request: dict[str, Any]) -> None:
-    arguments: dict[str, Any] = {"poll_interval": 0.05, "deferrable": False}
+def make(operation: str, request: dict[str, Any] | None, **options: Any) -> None:
+    arguments: dict[str, Any] = {"poll_interval": 0.05, "deferrable": False} | options
     TaskRun(lambda: KieTaskOperator(task_id="make", operation=operation, request=request, **arguments)).attempt()
 
 
@@ -100,6 +100,13 @@ def test_the_user_who_has_started_a_run_is_known(
     monkeypatch.setattr(sending, "get_current_context", lambda: {"dag_run": run})
     make("suno.music", SONG)
     assert "  ada: 12 credits used, 12 quoted, 1 task" in told(by="user")
+
+
+def test_labels_of_a_request_and_of_a_list_are_in_the_ledger(kie: SimulatorServer, told: Told) -> None:
+    make("suno.music", SONG, labels={"film": "The\nFox"})
+    make("suno.music", None, requests=[{**SONG, "prompt": "hail"}], labels={"film": "The Fox"})
+    out = told(by="label")
+    assert "  film=The Fox: 24 credits used, 24 quoted, 2 tasks" in out
 
 
 def test_labels_and_users_are_counted_each() -> None:

@@ -16,7 +16,6 @@ from airflow_kie.client.operations import (
     market,
     runway,
     suno,
-    suno_answers,
     suno_music,
     suno_tracks,
     veo,
@@ -24,7 +23,7 @@ from airflow_kie.client.operations import (
 )
 from airflow_kie.client.operations.operation import Operation, TaskOperation
 
-_FAMILIES = (suno, suno_tracks, suno_music, suno_answers, voice, market, veo, runway, images, account)
+_FAMILIES = (suno, suno_tracks, suno_music, voice, market, veo, runway, images, account)
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)}

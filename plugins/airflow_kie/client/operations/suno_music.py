@@ -1,6 +1,6 @@
-"""Suno's other ways to make music of something, and what prepares a voice (docs.kie.ai suno-api).
+"""Suno's other ways to make music of something (docs.kie.ai suno-api).
 
-What makes songs can be asked for in both forms, the others in the dedicated one.
+They can be asked for in both forms, the recovery in the dedicated one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from airflow_kie.client.operations.operation import Form, Medium, Parent, ResultRow, State, TaskOperation, Timing
+from airflow_kie.client.operations.operation import Form, Medium, Parent, ResultRow, TaskOperation
 from airflow_kie.client.operations.suno import MADE_SONGS, MUSIC, SONGS
 from airflow_kie.client.operations.unified import in_both_forms
 
@@ -56,21 +56,4 @@ RECOVERY = TaskOperation(
     # No page shows what it answers: a success in which no song is found is finished with KIE's answer itself.
     results=(ResultRow("track", "to_array(from_json(response).sunoData)[].audioUrl", Medium.AUDIO, required=False),),
     unknown_codes=frozenset({201}),  # a client's word for "pending"
-)
-VOICE_VALIDATE = TaskOperation(
-    name="voice.validate",
-    title="Generate Voice Validation Phrase",
-    page="suno-api/voice-validate",
-    create="/api/v1/voice/validate",
-    details="/api/v1/voice/validate-info",
-    required=("voiceUrl", "vocalStartS", "vocalEndS"),
-    state_path="status",
-    states={
-        "PENDING": State.RUNNING,
-        "SUCCESS": State.SUCCEEDED,
-        "CREATE_TASK_FAILED": State.FAILED,
-        "CALLBACK_EXCEPTION": State.UNDELIVERED,
-    },
-    results=(ResultRow("phrase", "validateInfo", Medium.TEXT, inline=True),),
-    timing=Timing(first_read=5, typical=30),
 )

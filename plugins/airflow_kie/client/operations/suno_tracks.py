@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_kie.client.operations.operation import Medium, Parent, ResultRow, State, TaskOperation
+from airflow_kie.client.operations.operation import CallOperation, Medium, Parent, ResultRow, State, TaskOperation
 from airflow_kie.client.operations.suno import SONG, states
 from airflow_kie.client.operations.unified import in_both_forms, made
 
@@ -103,4 +103,22 @@ MIDI = in_both_forms(
     _MIDI,
     "ai-music-api/generate-midi-from-audio",
     ResultRow("midi", f"[{made('resultObject')}]", Medium.JSON, inline=True),
+)
+# These two answer at once, without a task: each call is paid for.
+PERSONA = CallOperation(
+    "suno.persona",
+    "Generate Persona",
+    "suno-api/generate-persona",
+    "/api/v1/generate/generate-persona",
+    required=("taskId", "audioId", "name", "description"),
+    model="ai-music-api/generate-persona",
+)
+"""Free; KIE makes one for a track and refuses a second (409)."""
+TIMESTAMPED_LYRICS = CallOperation(
+    "suno.timestamped_lyrics",
+    "Get Timestamped Lyrics",
+    "suno-api/get-timestamped-lyrics",
+    "/api/v1/generate/get-timestamped-lyrics",
+    required=("taskId", "audioId"),
+    model="ai-music-api/timeStamped-lyrics",
 )

@@ -59,6 +59,7 @@ class ListOperator(Protocol):
     extra_args: ExtraArgs
     idempotency_key: str | None
     force_new: str | None
+    labels: Mapping[str, str] | None
     wait_for_completion: bool
     deferrable: bool
     poll_interval: float | None

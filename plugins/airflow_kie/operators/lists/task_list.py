@@ -61,6 +61,7 @@ class TaskList:
     :param defer: leaves until some of these tasks have ended; None: they are waited for here.
     :param timeout: seconds to wait for the end of a task.
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
+    :param labels: people's own names for what is asked for.
     """
 
     kind: TaskOperation
@@ -73,6 +74,7 @@ class TaskList:
     defer: Callable[[Mapping[str, TaskRecord]], None] | None
     timeout: float
     poll_interval: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     _waited: Mapping[str, TaskRecord] = field(default_factory=dict, init=False)
     _events: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _waiting: dict[str, TaskRecord] = field(default_factory=dict, init=False)
@@ -181,7 +183,9 @@ class TaskList:
         return found.task_id if isinstance(found, AlreadyMade) else None
 
     def _driver(self, request: Request) -> TaskDriver:
-        sender = Sender(self.hook, self.kind, request.body, self.ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
+        sender = Sender(
+            self.hook, self.kind, request.body, self.ti, self.open_ledger, PERMIT_SECONDS, False, self.labels
+        )
         paid = RequestId(self.hook.account.spending_name, self.kind.name, request.digest)
         return TaskDriver(
             paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted, sender.balance),
@@ -245,6 +249,7 @@ def run_list(
             defer=defer if operator.deferrable and operator.wait_for_completion else None,
             timeout=operator.timeout_seconds,
             poll_interval=operator.poll_interval,
+            labels=operator.labels or {},
         )
         waited = {digest: TaskRecord.from_json(record) for digest, record in (records or {}).items()}
         tasks.run(None if records is None else waited, event)
