@@ -14,7 +14,7 @@ from airflow_kie.operators.lists import archive as list_archive
 from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.triggers.event import Outcome, event_of
-from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
+from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash, run_trigger, stored_trigger
 from kie_simulator.server import SimulatorServer
 
 MODEL = {"model": "z-image", "input": {"aspect_ratio": "1:1"}}
@@ -172,6 +172,18 @@ def test_a_slow_task_holds_up_no_result_and_no_later_request(
     rows = rows_of(run.ti.pushed["results"], archive)
     assert sorted(row["status"] for row in rows) == ["archived", "archived", "timeout"]
     assert len([event for event in run.events if event["tasks"]]) >= 2
+
+
+@pytest.mark.parametrize("to", [None, "media"])
+def test_a_list_goes_on_where_the_records_that_it_waited_for_are_lost(
+    kie: SimulatorServer, archive: StoredFiles, to: str | None
+) -> None:
+    run = run_of(pictures("rain", "snow"), archive, to=to and f"s3://{archive.bucket}/{to}")
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    event = run_trigger(stored_trigger(deferred.value))
+    run.wake("execute_complete", {"event": event})  # as dag.test() does it
+    assert len(prompts_paid(kie)) == 2
 
 
 def test_a_table_that_changes_while_it_is_worked_on_is_refused_until_a_clear(

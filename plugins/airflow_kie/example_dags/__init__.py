@@ -1,0 +1,1 @@
+"""DAGs to copy from, one a topic; each runs in a test on the simulator."""

@@ -1,0 +1,21 @@
+"""Requests that a function makes of another task's output: each text reaches KIE letter by letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+with DAG("example_kie_decorator", schedule=None):
+
+    @task
+    def scenes() -> list[str]:
+        """Return what is to be painted; in life it comes from a database, say."""
+        return ["a fox, 50 % in shadow", "a {{ curly }} tail"]
+
+    @task.kie(operation="market", to="s3://my-bucket/media", deferrable=True)
+    def paint(texts: list[str]) -> list[dict[str, Any]]:
+        """Return a request for each."""
+        return [{"model": "z-image", "input": {"prompt": text, "aspect_ratio": "1:1"}} for text in texts]
+
+    paint(scenes())

@@ -1,0 +1,38 @@
+"""Every night the songs of a table of prompts, then their covers, archived in S3.
+
+The table is that of the night: ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` a line. A
+backfill of a night that has run pays for nothing again; a night that never ran is paid for when it is backfilled, so
+``catchup`` is off: turn it on where old nights are wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.task_groups.music_cover import archive_covers
+
+with DAG("example_kie_nightly_songs", schedule="@daily", catchup=False):
+    songs = KieTaskOperator(
+        task_id="songs",
+        operation="suno.music",
+        request={"customMode": False, "instrumental": False, "model": "V6"},
+        requests="s3://my-bucket/prompts/{{ dag_run.run_after | ds }}.jsonl",
+        key_field="id",
+        to="s3://my-bucket/media",
+        fail_on="never",  # covers of those that are there
+        deferrable=True,
+    )
+
+    @task
+    def song_ids(summary: dict[str, Any]) -> list[str]:
+        """Return the ids of the songs that are archived."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        rows = map(json.loads, S3Hook().read_key(summary["results"]).splitlines())
+        return [row["task_id"] for row in rows if row["status"] == "archived"]
+
+    archive_covers(music_task_ids=song_ids(songs.output), bucket="my-bucket", prefix="songs")
