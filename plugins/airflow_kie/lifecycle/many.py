@@ -96,8 +96,10 @@ async def follow_one(
     """
     try:
         if driver.paid is not None and not record.task_id:
-            async with kie.sending:
-                record = (await driver.afollow(record, kie, ended, to_the_end=False)).record
+            async with kie.sending:  # it is waited for outside: another one's request holds back no third
+                record = (await driver.afollow(record, kie, ended, to_the_end=False, waits=False)).record
+            if not (waits or record.task_id):
+                return Outcome(key, DriveResult(record))
         return Outcome(key, await driver.afollow(record, kie, ended, to_the_end=to_the_end, waits=waits))
     except WaitEnded as late:
         return Outcome(key, error=late.error, timed_out=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +18,7 @@ from airflow_kie.lifecycle import crash_points
 from airflow_kie.lifecycle.claims import SEND_WITHIN, Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.many import SENDING, Outcome, follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from ledgers import MemoryLedgerStore
 
@@ -102,3 +106,24 @@ def test_a_doubt_is_recorded_for_a_person_also_while_nothing_may_be_sent() -> No
     with pytest.raises(KieCreateInDoubt):
         world.make()
     assert [request for request, _ in world.ledger.doubts(REQUEST.account)] == [REQUEST]
+
+
+def test_requests_that_others_are_sending_hold_no_third_one_back() -> None:
+    world = World()
+    ledger = Ledger(world.store, lambda: world.now)
+    names = [f"{number:032x}" for number in range(SENDING + 1)]
+    requests = {name: replace(REQUEST, digest=name) for name in names}
+    for name in names[:SENDING]:
+        ledger.claim(requests[name], Intent.made_at(world.now))
+
+    def driver(name: str) -> TaskDriver:
+        paid = PaidRequest(lambda: ledger, requests[name], Intent.made_at)
+        return TaskDriver(paid=paid, create=world.create, clock=lambda: world.now)
+
+    async def first() -> str:
+        records = {name: TaskRecord("suno.music", digest=name) for name in names}
+        outcomes = follow_many(records, driver, Mock(), to_the_end=False)
+        async with aclosing(cast("AsyncGenerator[Outcome]", outcomes)):
+            return (await anext(outcomes)).key
+
+    assert asyncio.run(first()) == names[-1]

@@ -6,6 +6,7 @@ memory. Two runs ask for the same thing; each can die at every named point, and 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from airflow_kie.lifecycle import crash_points
 from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Rules
 from kie_answers import answer
@@ -200,9 +202,13 @@ LEGS = st.builds(
 
 
 class Driven(RuleBasedStateMachine):
-    """One request, its folder in the ledger, and two runs that ask for it."""
+    """One request, its folder in the ledger, and two runs that ask for it.
+
+    :param many: the driver for many carries it along, and not the one for one.
+    """
 
     kind = ""
+    many = False
 
     @initialize(names_failed_again=st.booleans(), once=st.booleans(), calls_back=st.booleans())
     def begin(self, names_failed_again: bool, once: bool, calls_back: bool) -> None:
@@ -235,7 +241,10 @@ class Driven(RuleBasedStateMachine):
         )
         try:
             kie = _Reads(self.kie, leg.read, lambda: self.now)
-            self._driver(worker, leg).follow(record, kie, self._pause)
+            if self.many:
+                asyncio.run(_one_of_many(self._driver(worker, leg), record, kie))
+            else:
+                self._driver(worker, leg).follow(record, kie, self._pause)
             worker.outcome = "done"
         except Left:
             pass
@@ -365,6 +374,22 @@ class _Reads:
         return self.kie.read(task_id, self.how, self.clock())
 
 
+@dataclass
+class _AsyncReads:
+    reads: _Reads
+
+    async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
+        return self.reads.details(kind, task_id)
+
+
+async def _one_of_many(driver: TaskDriver, record: TaskRecord, reads: _Reads) -> None:
+    async for outcome in follow_many({"it": record}, lambda _: driver, _AsyncReads(reads), waits=False):
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.result is None or outcome.result.details is None:
+            raise Left
+
+
 class Cover(Driven):
     kind = "suno.cover"
 
@@ -378,3 +403,18 @@ TestCoverIsPaidForOnce = Cover.TestCase
 TestCoverIsPaidForOnce.settings = _SETTINGS
 TestMusicIsPaidForOnce = Music.TestCase
 TestMusicIsPaidForOnce.settings = _SETTINGS
+
+
+class CoverOfMany(Cover):
+    many = True
+
+
+class MusicOfMany(Music):
+    many = True
+
+
+_FEWER = settings(max_examples=40, stateful_step_count=20)
+TestCoverOfManyIsPaidForOnce = CoverOfMany.TestCase
+TestCoverOfManyIsPaidForOnce.settings = _FEWER
+TestMusicOfManyIsPaidForOnce = MusicOfMany.TestCase
+TestMusicOfManyIsPaidForOnce.settings = _FEWER
