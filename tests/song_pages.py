@@ -327,6 +327,20 @@ def _runs() -> list[dict[str, Any]]:
         },
         {
             "dag_id": "own_dag",
+            "run_id": "generated",
+            "state": "success",
+            "tasks": [
+                {
+                    "operator": "KieGenerateMusicOperator",
+                    "task_id": "generate_music",
+                    "map_index": -1,
+                    "xcoms": {"return_value": "waits"},
+                    "rendered": {"prompt": "a <b>song</b>", "bucket": "other", "prefix": "deep/er"},
+                }
+            ],
+        },
+        {
+            "dag_id": "own_dag",
             "run_id": "batches",
             "state": "success",
             "tasks": [

@@ -68,6 +68,13 @@ def test_nothing_else_is_served(pages: SongPages, path: str) -> None:
     assert pages.get(path).status_code == 404
 
 
+def test_a_run_that_has_generated_a_song_leads_to_it_and_to_the_run_of_its_cover(pages: SongPages) -> None:
+    assert 'href="/airflow/kie/runs/own_dag/generated/songs/waits"' in pages.get("/runs/own_dag/generated").text
+    text = pages.get("/runs/own_dag/generated/tasks/generate_music/-1").text
+    assert "<h1><bdi>Waits</bdi></h1>" in text
+    assert f"/airflow/dags/own_dag/runs/{quote(RUN[14:], safe='')}" in text
+
+
 def test_a_run_of_batches_shows_their_songs(pages: SongPages) -> None:
     text = pages.get("/runs/own_dag/batches").text
     shown = re.findall(r'href="/airflow/kie/runs/own_dag/batches/songs/([^"]+)"', text)

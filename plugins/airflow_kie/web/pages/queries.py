@@ -30,6 +30,7 @@ from airflow_kie.web.cache import cached_for_a_minute
 log = logging.getLogger(__name__)
 
 _LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: the one that lists gives the order
+_GENERATES = ("KieGenerateMusicOperator",)
 _KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
 _MOST_BATCH_BYTES = 4 * 1024 * 1024
 _batches: LRUCache[tuple[str, str, int, int, int], list[str]] = LRUCache(1000)
@@ -78,10 +79,22 @@ def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
         song for value in pushed for item in (value if isinstance(value, list) else [value]) for song in _each(item)
     ]
     songs: dict[str, Place] = {}
-    for value in (*listed, *metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)):
+    arguments = metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)
+    for value in (*listed, *arguments, *_generated(dag_id, run_id)):
         if found := _place_in(value):
             songs.setdefault(*found)
     return songs
+
+
+def _generated(dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    """Return the songs that a run has generated; none where its tasks store them in several places."""
+    made = metadata.xcoms_of_run(dag_id, run_id, _GENERATES, ("return_value",))
+    arguments = metadata.rendered_arguments(dag_id, run_id, operators=_GENERATES) if made else []
+    places = {(one.get("bucket"), one.get("prefix")) for one in arguments}
+    if len(places) != 1:
+        return []
+    ((bucket, prefix),) = places
+    return [{"music_task_id": song, "bucket": bucket, "prefix": prefix} for song in made]
 
 
 def _each(item: Any) -> Sequence[Any]:

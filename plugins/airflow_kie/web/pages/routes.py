@@ -176,8 +176,10 @@ def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response
 
 def task(request: Request, dag_id: str, run_id: str, task_id: str, map_index: str) -> Response:
     """Show the song of a task instance, or all of its run."""
+    songs = queries.songs_of_run(dag_id, run_id)
     song = queries.song_of_task(dag_id, run_id, task_id, _number(map_index, -1))
-    place = queries.songs_of_run(dag_id, run_id).get(song) if song else None
+    song = song or (next(iter(songs)) if len(songs) == 1 else None)
+    place = songs.get(song) if song else None
     if song is None or place is None:
         return run(request, dag_id, run_id)
     return _song_answer(request, _read(place, song), place)
