@@ -20,15 +20,14 @@ with DAG(
 
     @task(inlets=[COVER])
     def use_song(*, partition_key, triggering_asset_events):
-        """Do what is yours with an archived song; the event says where its manifest is.
+        """Do what is yours with an archived song; the event says where its manifest is, which says the rest.
 
         Do it so that a second time does no harm: after a crash at the wrong moment an event may be sent again.
         """
         told = triggering_asset_events[COVER][-1].extra
-        manifest = f"s3://{told['bucket']}/{told['manifest_key']}"
-        log.info("Song %s (%s): %s", told["title"], partition_key, manifest)
-        for file in told["files"]:
-            log.info("%s, %d bytes: %s", file["kind"], file["size"], file["key"])
+        parts = (told["bucket"], told["prefix"], partition_key, "manifest.json")
+        manifest = f"s3://{'/'.join(part for part in parts if part)}"
+        log.info("Song %s: %s", partition_key, manifest)
         return {"music_task_id": partition_key, "manifest": manifest}
 
     use_song()

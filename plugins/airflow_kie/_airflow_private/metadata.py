@@ -256,9 +256,13 @@ def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any)
 @switched_off(list[Any], "The songs' first page shows only pending songs, not what was archived lately.")
 @with_session
 def latest_extras(session: Session, uri: str, count: int) -> list[Any]:
-    """Return the extra of the newest events of an asset, newest first (Airflow 3.3.2: `models.asset.AssetEvent`)."""
+    """Return the extra of an asset's newest events, newest first, with the partition as `music_task_id` if it has none.
+
+    Airflow 3.3.2: `models.asset.AssetEvent`.
+    """
     from airflow.models.asset import AssetEvent, AssetModel
 
     asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()
-    newest = select(AssetEvent.extra).where(AssetEvent.asset_id == asset).order_by(AssetEvent.timestamp.desc())
-    return list(session.scalars(newest.limit(count)))
+    newest = select(AssetEvent.partition_key, AssetEvent.extra).where(AssetEvent.asset_id == asset)
+    found = session.execute(newest.order_by(AssetEvent.timestamp.desc()).limit(count))
+    return [{"music_task_id": key, **extra} if isinstance(extra, dict) else extra for key, extra in found]

@@ -87,9 +87,9 @@ def emit_new_files(
     changed = [song for song in songs if song[2]]
     covered = [manifest.music_task_id for _, manifest, added in changed if any(file.kind == "cover" for file in added)]
     if len(songs) == 1:
-        extra = _extra(bucket, *songs[0][:2])
+        extra = {"prefix": prefix.strip("/"), **_extra(bucket, *songs[0][:2])}
     else:
-        extra = {"bucket": bucket, "prefix": prefix.strip("/"), "kie_conn_id": songs[0][1].kie_conn_id}
+        extra = {"prefix": prefix.strip("/"), "bucket": bucket, "kie_conn_id": songs[0][1].kie_conn_id}
     if not covered:
         operator.outlets = [outlet for outlet in operator.outlets if outlet != COVER_ASSET]
     elif COVER_ASSET in operator.outlets:

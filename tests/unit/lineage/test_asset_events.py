@@ -80,6 +80,7 @@ def test_an_archived_song_sends_one_event_with_its_id_as_partition_and_its_manif
     manifest = archive.json(key)
     assert event["partition_key"] == task.song
     assert event["extra"] == {
+        "prefix": "songs",
         "music_task_id": task.song,
         "kie_conn_id": "kie_default",
         "title": "Café Été",

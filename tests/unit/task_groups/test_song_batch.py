@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_connections import kie_connection
+from airflow_kie import assets
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
@@ -319,3 +321,17 @@ def test_where_the_connection_names_a_form_a_batch_asks_in_no_other(
     with pytest.raises(KieBatchFailed, match="does not exist"):
         chain.go("generate_cover")
     assert not covers_paid(kie)
+
+
+def test_each_song_of_a_batch_has_its_own_event_which_leads_to_its_manifest(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete", "generate_cover", "cover_details")
+    run, sent = chain.run("archive_to_s3"), OutletEventAccessors()
+    transfer = run.make()
+    transfer.outlets = [assets.COVER]
+    transfer.execute({**run.context(transfer), "outlet_events": sent})
+    assert sent[assets.COVER].partition_keys == set(ids)
+    assert sent[assets.COVER].extra == {"bucket": archive.bucket, "prefix": "songs", "kie_conn_id": "kie_default"}
