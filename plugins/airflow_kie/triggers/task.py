@@ -186,7 +186,9 @@ class KieTaskTrigger(BaseTrigger):
                         outcome = (
                             Outcome.TIMEOUT if ended.timed_out else Outcome.FAILED if ended.error else Outcome.DONE
                         )
-                        events[ended.key] = event_of(outcome, record, ended.error)
+                        details = ended.result.details if ended.result else None
+                        used = details.credits_consumed if details else None
+                        events[ended.key] = {**event_of(outcome, record, ended.error), "used": used}
                         if self.linger is not None and rest.when() is None:
                             rest.reschedule(asyncio.get_running_loop().time() + self.linger)
         return events

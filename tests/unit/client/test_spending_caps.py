@@ -182,3 +182,15 @@ def test_what_kie_answers_at_once_counts_where_it_costs_credits_and_was_not_refu
         run.attempt()
     capped()
     assert run.retried().attempt(), "what a cap refused was not sent"
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_the_tasks_of_a_list_have_used_replaces_what_they_were_quoted_at(
+    kie: SimulatorServer, capped: Callable[..., None], deferrable: bool
+) -> None:
+    capped(max_credits_per_day=250)
+    request = {"model": "veo-3-1", "input": {"prompt": "a fox"}}
+    many = {"operation": "market", "requests": [request], "deferrable": deferrable, "poll_interval": 0.05}
+    assert TaskRun(lambda: KieTaskOperator(task_id="make", **many)).attempt()  # type: ignore[arg-type]
+    assert [charge["credits"] for charge in kie.control.ledger("veo")] == [60]
+    assert not KieHook().limiter().cap_is_reached(), "250 were reserved, and 60 were used"

@@ -145,10 +145,10 @@ class TaskList:
             return Item.of_error(error or KieError(), timed_out=True)
         ended = event is not None and error is None
         archive = self.results.archive
-        if ended and archive is None and event:
-            return Item(Status.DONE, event["task_id"])
         loop = asyncio.get_running_loop()
         driver = self._driver(request)
+        if ended and archive is None and known and event:
+            return await asyncio.to_thread(_settled, driver, known, event)
         if known is None and archive:
             made = await loop.run_in_executor(pool, self._made, driver)
             if made and (item := await loop.run_in_executor(pool, archive.archived_before, made)):
@@ -196,6 +196,13 @@ class TaskList:
             deadline=time.time() + self.timeout,
             rules=settings.rules(self.poll_interval, self.hook.account.api),
         )
+
+
+def _settled(driver: TaskDriver, record: TaskRecord, event: Mapping[str, Any]) -> Item:
+    """Count what a task has used that the trigger saw end, and return its item."""
+    if record.number:
+        driver.settle(record, event.get("used"))
+    return Item(Status.DONE, event["task_id"])
 
 
 def _done(followed: Followed) -> Item:
