@@ -7,6 +7,7 @@ own, or KIE makes one for each create and all share the account's ledger.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_kie.client.errors import KieError
+from airflow_kie.client.errors import KieError, KieSpendingStopped
 from airflow_kie.client.http import transport
 from airflow_kie.client.operations.suno import COVER
 from airflow_kie.client.rate_limiter.limiter import NO_CAPS, Cost, Permit
@@ -30,7 +31,7 @@ from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.triggers.event import Outcome, event_of
-from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, WorkerCrash
+from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun, Variables, WorkerCrash
 from ledgers import MemoryLedgerStore
 from lying_kie import CREATES, READS, FakeKie
 from paid_requests import POINTS, InMemory, InTaskState, become_old, dying_at
@@ -163,6 +164,7 @@ class Covers(RuleBasedStateMachine):
             ended = self.waiting[index] = deferred
         except (KieError, WorkerCrash) as error:
             ended = error
+        assert not isinstance(ended, KieSpendingStopped), "nothing was tried"
         if self.kie.owed and not isinstance(ended, WorkerCrash):
             assert [type(ended)] == self.kie.owed, ended
 
@@ -232,9 +234,10 @@ def account_ledger(hook: KieHook, otherwise: TaskStateLedgerStore) -> OpenedLedg
 
 
 @pytest.fixture(autouse=True)
-def fake_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_transport(switch: Variables, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the fake KIE behind every connection."""
-    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", '{"conn_type": "kie", "password": "key"}')
+    connection = {"conn_type": "kie", "password": "key", "extra": {"api": "dedicated"}}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "0")
     monkeypatch.setattr(transport, "shared_transport", lambda account: CURRENT["kie"])
     monkeypatch.setattr(KieHook, "limiter", lambda hook, **_: Granted())
