@@ -49,7 +49,7 @@ class KieResultsExpired(KieError, reason="results_expired"):
 
     what = "This was made and paid for before, and its files have expired at KIE"
     todo = "Check the archive; where they are needed and not there, force_new with any new text buys another one."
-    by_when = "It is too late to save them from KIE."
+    by_when = "It is too late to save it: the 14 days are over."
 
 
 class NotArchived(KieError, reason="not_archived"):
