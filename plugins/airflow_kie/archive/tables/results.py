@@ -16,6 +16,8 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.reading import read_into
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024
+MANY = 20
+"""Objects with rows from which on they are joined."""
 _NDJSON = "application/x-ndjson"
 
 
@@ -52,7 +54,13 @@ class ResultTable:
     def statuses(self) -> dict[str, str]:
         """Return the status of each request that has a row."""
         with self._rows() as (file, _):
-            return {row["request"]: row["status"] for row in map(json.loads, _lines(file))}
+            known = {row["request"]: row["status"] for row in map(json.loads, _lines(file))}
+            if len(parts := self._parts()) > MANY:  # each wait of a long list ends with reading them
+                file.seek(0)
+                self.add(map(json.loads, _lines(file)))
+                for key in parts:
+                    self.bucket.delete(key)
+        return known
 
     def finish(self, requests: Iterable[tuple[int, str]], count: Callable[[Mapping[str, Any]], None]) -> None:
         """Write the table, one row for each request and in their order, then delete the single rows.

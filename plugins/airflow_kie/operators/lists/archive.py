@@ -120,7 +120,7 @@ class ListArchive:
             "results": self.bucket.url(self.table.key),
             "rows": counts.total(),
             "counts": {status.value: counts[status] for status in Status},
-            "credits_used": sum(used.values()),
+            "credits_used": round(sum(used.values()), 4),
         }
         return value, counts, failures
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from airflow_kie import settings
 from airflow_kie.archive.tables.requests import MAX_BYTES, TableRow, read_rows
-from airflow_kie.client.errors import KieError, KieInvalidRequest
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.redact import without_queries
 from airflow_kie.durable.requests import asked_by
@@ -109,10 +109,6 @@ class RequestRows:
             if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
                 return Request(index, unsent, problem=_sentence(index, f"it has no {operator.key_field}"))
             key = without_queries(str(value))
-        try:
-            operator.check_body(body, f"request no. {index}")
-        except KieError as error:
-            return Request(index, unsent, key=key, problem=str(error))
         return Request(index, _digest(operator, self.ti, body, key), body, key)
 
 

@@ -126,6 +126,8 @@ class TaskList:
     async def _one(self, request: Request, kie: Gated, pool: Executor) -> tuple[Request, Item | None]:
         """Return what has become of a request; None where that is not known yet."""
         try:
+            if not request.problem and request.digest not in self._waited:
+                self.requests.operator.check_body(request.body, f"request no. {request.index}")
             return request, await self._item(request, kie, pool)
         except KieError as error:
             return request, self._failed(error)
