@@ -247,3 +247,20 @@ def test_a_triggerer_that_cannot_wait_ends_the_attempt(kie: SimulatorServer, arc
     event = event_of(Outcome.FAILED, TaskRecord(""), KieConnectionInvalid("the key cannot be read"))
     with pytest.raises(KieConnectionInvalid, match="the key cannot be read"):
         run.wake(left.value.method_name, {**(left.value.kwargs or {}), "event": event})
+
+
+def test_what_is_waited_for_is_archived_also_behind_requests_that_cannot_be_sent(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_list, "MAKING", 1)
+    bodies = [{"id": "snow", "input": {"prompt": "snow"}}]
+    run = run_of(bodies, archive, key_field="id")
+    with pytest.raises(TaskDeferred) as left:
+        run.execute()
+    bodies[:0] = pictures("hail", "rain")
+    kie.control.add_fault("create", "code", code=402, msg="Insufficient credits", times=-1)
+    with pytest.raises(KieOutOfCredits):
+        run.resume(left.value)
+    assert [entry["id"] for entry in archive.indexed("media")] == [
+        paid["task_id"] for paid in kie.control.ledger("jobs")
+    ]

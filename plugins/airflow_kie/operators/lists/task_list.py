@@ -115,10 +115,14 @@ class TaskList:
     def _open_requests(self) -> Iterator[Request]:
         """Yield the requests that have not ended, one by one."""
         begun: set[str] = set()
+        waited = set(self._waited)  # what is waited for goes on, wherever it stands in the list
         for request in self.requests:
+            waited.discard(request.digest)
             full = self._outages or len(self._waiting) >= AT_ONCE
             if full and request.digest not in self._waited:
-                return
+                if not waited:
+                    return
+                continue
             if request.digest not in begun and not self.results.has(request.digest):
                 begun.add(request.digest)
                 yield request
