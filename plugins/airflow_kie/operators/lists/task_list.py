@@ -115,7 +115,7 @@ class TaskList:
     def _open_requests(self) -> Iterator[Request]:
         """Yield the requests that have not ended, one by one."""
         begun: set[str] = set()
-        waited = set(self._waited)  # what is waited for goes on, wherever it stands in the list
+        waited = set(self._waited)  # what is waited for goes on, whatever its place in the list
         for request in self.requests:
             waited.discard(request.digest)
             full = self._outages or len(self._waiting) >= AT_ONCE
