@@ -67,9 +67,10 @@
   form.addEventListener("keydown", (event) => event.key === "Escape" && close());
   form.addEventListener("input", limit);
 
-  // --- the run: its id is ours, so a second try of one that was sent starts no second song ---
+  // --- the run: its id is ours, so a second try of the same words starts no second song ---
   const newId = () => `library__${new Date().toISOString()}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
   let run = newId();
+  form.addEventListener("input", () => (run = newId())); // other words are another song
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

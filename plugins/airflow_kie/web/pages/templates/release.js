@@ -28,9 +28,10 @@
   form.addEventListener("keydown", (event) => event.key === "Escape" && close());
   form.addEventListener("input", describe);
 
-  // Its id is ours, so a second try of one that was sent starts no second run.
+  // Its id is ours, so a second try of the same form starts no second run.
   const newId = () => `library__${new Date().toISOString()}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
   let run = newId();
+  form.addEventListener("input", () => (run = newId()));
   const credits = () => {
     const given = Object.fromEntries([...new FormData(form)].filter(([name, text]) => !["release", "wav", "writers", "explicit"].includes(name) && text.trim()));
     const writers = form.elements.writers.value.split(",").map((name) => name.trim()).filter(Boolean);
