@@ -194,7 +194,7 @@ def test_a_bucket_that_is_missing_is_named_and_not_created_elsewhere(
 ) -> None:
     from airflow_kie.archive.s3 import bucket as buckets
 
-    monkeypatch.setattr(buckets, "_is_loopback", lambda url: False)  # as if the server were another machine
+    monkeypatch.setattr(buckets, "is_loopback", lambda url: False)  # as if the server were another machine
     answer = b"<Error><Code>NoSuchBucket</Code></Error>"
     with serving(lambda s: (404, {"Content-Type": "application/xml"}, b"" if s.method == "HEAD" else answer)) as s3:
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_at(s3.url))
