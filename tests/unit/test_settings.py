@@ -39,10 +39,12 @@ def test_an_empty_number_is_the_documented_default(
     assert settings.number(option, fallback) == float(OPTIONS[option]["default"])
 
 
-@pytest.mark.parametrize("option", sorted({option for option, _ in fallbacks("flag")}))
-def test_an_empty_flag_is_the_documented_default(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+@pytest.mark.parametrize(("option", "fallback"), sorted(set(fallbacks("flag")), key=str))
+def test_an_empty_flag_is_the_documented_default(
+    monkeypatch: pytest.MonkeyPatch, option: str, fallback: bool | None
+) -> None:
     monkeypatch.setenv(f"AIRFLOW__KIE__{option.upper()}", "")
-    assert str(settings.flag(option)) == OPTIONS[option]["default"]
+    assert str(settings.flag(option, bool(fallback))) == OPTIONS[option]["default"]
 
 
 def test_a_number_and_a_flag_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def whole(body: bytes, *headers: str) -> bytes:
 
 
 def create(url: str, **account: Any) -> CreateAnswer:
-    transport = KieTransport(KieAccount("key", api_url=url, **account))
+    transport = KieTransport(KieAccount("key", api_url=url, api="dedicated", **account))
     try:
         return Kie(transport).create(MUSIC, _music(), {}, "https://callback.example/kie")
     finally:
@@ -49,14 +49,14 @@ def create(url: str, **account: Any) -> CreateAnswer:
 
 def details(url: str, **account: Any) -> tuple[DetailsAnswer, DetailsAnswer]:
     """Read a task in both ways: blocking, and on an event loop."""
-    transport = KieTransport(KieAccount("key", api_url=url, **account))
+    transport = KieTransport(KieAccount("key", api_url=url, api="dedicated", **account))
     try:
         blocking = Kie(transport).details(COVER, RECORD.task_id or "")
     finally:
         transport.close()
 
     async def read() -> DetailsAnswer:
-        shell = KieAsyncTransport(KieAccount("key", api_url=url, **account))
+        shell = KieAsyncTransport(KieAccount("key", api_url=url, api="dedicated", **account))
         try:
             return await KieAsync(shell).details(COVER, RECORD.task_id or "")
         finally:

@@ -31,7 +31,7 @@ OK = {"code": 200, "msg": "success", "data": 5916.25}
 
 @contextmanager
 def client(url: str, **account: Any) -> Iterator[Kie]:
-    transport = KieTransport(KieAccount(KEY, **({"api_url": url, "upload_url": url} | account)))
+    transport = KieTransport(KieAccount(KEY, **({"api_url": url, "upload_url": url, "api": "dedicated"} | account)))
     try:
         yield Kie(transport)
     finally:

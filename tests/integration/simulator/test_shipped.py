@@ -36,7 +36,7 @@ def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: P
     subprocess.run([sys.executable, "-c", tables], env=environment, check=True, capture_output=True)
     (tmp_path / "test_own.py").write_text(guides_test())
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "kie_simulator.pytest_plugin", "test_own.py"],
+        [sys.executable, "-m", "pytest", "-q", "test_own.py"],  # the installed package brings the plugin
         cwd=tmp_path,
         env=environment,
         capture_output=True,

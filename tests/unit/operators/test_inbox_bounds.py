@@ -122,8 +122,9 @@ def test_a_damaged_count_takes_nothing(archive: StoredFiles) -> None:
 
 def test_an_object_that_airflow_cannot_map_is_rejected(archive: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__INBOX_SONGS_PER_DAY", "5000")
-    assert look(archive, large=ids(1025)) == []
-    assert "one run takes at most 1024: split it" in archive.body("inbox/rejected/large.json.reason.txt").decode()
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")  # batches of 200 songs
+    assert look(archive, large=ids(401)) == []
+    assert "one run takes at most 400: split it" in archive.body("inbox/rejected/large.json.reason.txt").decode()
 
 
 @pytest.mark.parametrize(
