@@ -80,8 +80,14 @@ def double_payments(ledger: Sequence[Mapping[str, Any]], tasks: Mapping[str, Map
     A song is known by its title, of which each one that the suite asks for has its own.
     """
     charged = [charge for charge in ledger if charge["kind"] != "cover"]
-    paid = _kept(charged, tasks, lambda charge: charge["source_id"] or charge["request"].get("title", ""))
+    paid = _kept(charged, tasks, lambda charge: charge["source_id"] or title_of(charge))
     return [f"{what}: {', '.join(made)}" for what, made in paid.items() if len(made) > 1]
+
+
+def title_of(charge: Mapping[str, Any]) -> str:
+    """Return the title of a song that was asked for, in either of KIE's forms."""
+    request = charge["request"]
+    return str(request.get("input", request).get("title", ""))
 
 
 def covers_made_again(

@@ -44,7 +44,6 @@ STEPS = (
     Step("music complete, deferred", "music_complete", "deferred", takes="music"),
     Step("cover, before the create", "generate_cover", s3=(r"/{song}/manifest\.json", "GET")),
     Step("cover, create in flight", "generate_cover", kie=("create", _COVER)),
-    Step("cover, id stored", "generate_cover", s3=(r"/_pending/{song}\.json", "PUT")),
     Step("cover, deferred", "generate_cover", "deferred", takes="cover"),
     Step("cover details", "cover_details", kie=("details", _COVER)),
     Step("archive, download", "archive_to_s3", kie=("file", {**_COVER, "role": "image"})),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from fault_suite.catalogue import KieFault, target
-from fault_suite.checks import Findings, findings
+from fault_suite.checks import Findings, findings, title_of
 from fault_suite.episodes import EPISODES, Episode
 from fault_suite.kills import GAP, Killer
 from fault_suite.plan import Plan, SongPlan
@@ -224,7 +224,7 @@ class Suite:
     def _made(self) -> dict[str, str]:
         """Return the songs that KIE has made for credits: title and id."""
         charges = self.stage.running.simulator.ledger("music") if self._generated else []
-        return {charge["request"].get("title", ""): charge["task_id"] for charge in charges}
+        return {title_of(charge): charge["task_id"] for charge in charges}
 
     def _not_made(self) -> list[str]:
         made = self._made()

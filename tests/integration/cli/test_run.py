@@ -28,6 +28,9 @@ def kie() -> Iterator[SimulatorServer]:
         yield server
 
 
+TESTS = Path(__file__).parents[2]
+
+
 @pytest.fixture
 def start(kie: SimulatorServer, tmp_path: Path) -> Start:
     """Give what starts the command in a new Airflow home."""
@@ -39,7 +42,8 @@ def start(kie: SimulatorServer, tmp_path: Path) -> Start:
         "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
     }
 
-    tables = "import airflow_database; airflow_database.make_tables()"  # `airflow db migrate` takes many seconds
+    # `airflow db migrate` takes many seconds.
+    tables = f"import sys; sys.path.append({str(TESTS)!r}); import airflow_database as a; a.make_tables()"
     subprocess.run([sys.executable, "-c", tables], env=environment, check=True, capture_output=True)
 
     def started(*words: str) -> subprocess.Popen[str]:
