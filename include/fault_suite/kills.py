@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fault_suite.paid import cover_request
 from fault_suite.plan import Kill
-from fault_suite.s3_proxy import Rule
+from fault_suite.s3_proxy import Action, Rule
 from fault_suite.stage import RunningTask, Stage
 from fault_suite.steps import HOLD, NO_PROCESS, REPORT
 
@@ -150,8 +151,9 @@ class Killer:
         held.since = time.monotonic()
         if step.s3:
             path, method = step.s3
-            where = path.format(song=held.song, doomed=held.doomed)
-            rule = self.stage.proxy.add(Rule("slow", where, (method,), times=-1, seconds=HOLD))
+            where = path.format(song=held.song, doomed=held.doomed, request=cover_request(held.song).digest)
+            action: Action = "slow_answer" if step.done else "slow"
+            rule = self.stage.proxy.add(Rule(action, where, (method,), times=-1, seconds=HOLD))
             held.release = lambda: self.stage.proxy.remove(rule)
         elif step.kie:
             phase, fields = step.kie

@@ -22,6 +22,14 @@ ACCOUNT = "kie_default"
 """The one account of a local stack: its connection names no other."""
 
 
+def cover_request(song: str) -> RequestId:
+    """Return what the ledger calls the request for a song's cover.
+
+    :param song: its music task id.
+    """
+    return RequestId(ACCOUNT, COVER.name, request_digest(COVER, {"taskId": song}, {}))
+
+
 @dataclass(frozen=True)
 class PaidRequests:
     """What the stack says that it has asked KIE for.
@@ -36,8 +44,7 @@ class PaidRequests:
 
         :param song: its music task id.
         """
-        request = RequestId(ACCOUNT, COVER.name, request_digest(COVER, {"taskId": song}, {}))
-        attempts = (attempt for ledger in self._ledgers() for attempt in ledger.attempts(request))
+        attempts = (attempt for ledger in self._ledgers() for attempt in ledger.attempts(cover_request(song)))
         return sum("repeated" in attempt.endings for attempt in attempts)
 
     def _ledgers(self) -> tuple[Ledger, ...]:

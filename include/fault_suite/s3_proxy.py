@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-Action = Literal["error", "slow", "reset", "reset_mid_upload"]
+Action = Literal["error", "slow", "slow_answer", "reset", "reset_mid_upload"]
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect"})
 _PIECE = 64 * 1024
 
@@ -24,7 +24,8 @@ _PIECE = 64 * 1024
 class Rule:
     """One fault: the requests that it means, and what becomes of them.
 
-    :param action: answer with an error, wait first, reset at once, or reset after half of the body was taken.
+    :param action: answer with an error, wait first, wait with the answer of S3, reset at once, or reset after half of
+        the body was taken.
     :param path: regular expression that must match a part of ``/bucket/key``.
     :param methods: HTTP methods; all if empty.
     :param times: how often it strikes; -1: for ever.
@@ -32,7 +33,7 @@ class Rule:
     :param until: monotonic second at which it ends.
     :param status: HTTP status of an error.
     :param code: S3's word for it.
-    :param seconds: how long ``slow`` waits.
+    :param seconds: how long ``slow`` and ``slow_answer`` wait.
     :param struck: how often it has struck.
     """
 
@@ -147,23 +148,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif rule and rule.action == "error":
             self._refuse(rule)
             return
-        elif rule:
+        elif rule and rule.action != "slow_answer":
             self._reset(rule)
             return
-        self._pass_on(self._body())
+        self._pass_on(self._body(), rule.seconds if rule and rule.action == "slow_answer" else 0.0)
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _pass_on(self, body: bytes) -> None:
+    def _pass_on(self, body: bytes, pause: float) -> None:
         address = urlsplit(self.s3())
         upstream = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         try:
             upstream.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
-            self._answer(upstream.getresponse())
+            answer = upstream.getresponse()
+            time.sleep(pause)
+            self._answer(answer)
         except OSError:
             self._abort()
         finally:

@@ -22,7 +22,9 @@ class Step:
     :param task_id: the task that is at the step.
     :param state: ``running`` or ``deferred``.
     :param kie: phase and fields of a slow answer of KIE that holds the song there; ``{song}`` is its id.
-    :param s3: regular expression and method of a slow answer of S3.
+    :param s3: regular expression and method of a slow answer of S3; ``{request}`` is what the ledger calls the cover's
+        request.
+    :param done: S3 has done it, and its answer alone is slow.
     :param takes: the kind of KIE task that takes long until the kill is done.
     """
 
@@ -31,6 +33,7 @@ class Step:
     state: str = "running"
     kie: tuple[str, Mapping[str, Any]] | None = None
     s3: tuple[str, str] | None = None
+    done: bool = False
     takes: str | None = None
 
 
@@ -42,8 +45,9 @@ STEPS = (
     Step("song list", "song_list", s3=(r"/_pending/{song}\.json", "GET")),
     Step("music complete", "music_complete", kie=("details", {"kind": "music", "task_id": "{song}"})),
     Step("music complete, deferred", "music_complete", "deferred", takes="music"),
-    Step("cover, before the create", "generate_cover", s3=(r"/{song}/manifest\.json", "GET")),
+    Step("cover, before the create", "generate_cover", s3=(r"/{request}/\d+\.intent", "PUT")),
     Step("cover, create in flight", "generate_cover", kie=("create", _COVER)),
+    Step("cover, id stored", "generate_cover", s3=(r"/{request}/\d+\.task\.", "PUT"), done=True),
     Step("cover, deferred", "generate_cover", "deferred", takes="cover"),
     Step("cover details", "cover_details", kie=("details", _COVER)),
     Step("archive, download", "archive_to_s3", kie=("file", {**_COVER, "role": "image"})),
