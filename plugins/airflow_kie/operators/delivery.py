@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_kie import assets, settings
 from airflow_kie.client.errors import KieInvalidRequest
@@ -66,7 +67,7 @@ class KieReleasePlanOperator(_OfRelease):
     asked for; its XCom ``plan`` is ``{"release": …, "tracks": [{"song", "take", "cover", …}], "credits": {…}}``. A
     track that names no take or cover gets those that a person has chosen on the song's page (``choice.json``), else the
     first ones. In a run that an event of the asset ``kie://api.kie.ai/suno/chosen`` has made, the release is that song
-    alone, named by its id.
+    alone, named by its id; while its take or its cover is not chosen, or it is rejected, the run is skipped.
 
     :param release: the release's name, which is that of its folder: letters, digits, blanks, and ``-_.,&'()+!``.
     :param songs: music task ids in the order of the tracks, as a list or in any text; or maps such as
@@ -114,11 +115,13 @@ class KieReleasePlanOperator(_OfRelease):
         return run_with_outage_backoff(context, lambda: self._plan(context))
 
     def _plan(self, context: Context) -> list[dict[str, Any]]:
-        from airflow_kie.archive.delivery.plan import as_map, planned, tracks_in
+        from airflow_kie.archive.delivery.plan import as_map, is_chosen, planned, tracks_in
         from airflow_kie.client.untrusted import is_true
 
         chosen = str(context.get("partition_key") or "")
         bucket, keys = self.open(chosen or self.release)
+        if chosen and not is_chosen(bucket, keys, chosen):
+            raise AirflowSkipException(f"Song {chosen} has no chosen take and cover, so nothing is delivered or paid.")
         credits = as_map(self.credits, "The release's metadata")
         tracks = tracks_in([{"song": chosen}] if chosen else self.songs)
         plan = planned(bucket, keys, tracks, credits, defaults())

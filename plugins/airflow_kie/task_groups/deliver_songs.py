@@ -73,7 +73,7 @@ def deliver_songs(
         task_id="release",
         plan=cast("Any", plan.output)[PLAN],
         wav_task_ids=made.output,
-        trigger_rule=TriggerRule.NONE_FAILED,  # without WAVs their tasks are skipped
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # without WAVs their tasks are skipped, not the plan
         outlets=[assets.DELIVERED],
         **place,
     )

@@ -1,32 +1,52 @@
-"""A release that is made again uses the WAVs that are archived, whatever KIE still has."""
+"""A release that an event has asked for: it waits for both a take and a cover that a person has chosen."""
 
 from __future__ import annotations
 
-from airflow_kie.client.operations.suno_tracks import WAV
-from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
-from airflow_kie.lifecycle.claims import RequestId
-from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.operators.delivery import PLAN, KieDeliverReleaseOperator, KieReleasePlanOperator
-from airflow_task import StoredFiles, TaskRun
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_kie.archive.choice import Choice, changed_choice
+from airflow_kie.archive.layout import SongKeys
+from airflow_kie.archive.manifest import Manifest
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.operators.delivery import KieReleasePlanOperator
+from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
+from s3_servers import S3Server
 from songs_to_deliver import PREFIX, archive_song
 
 
-def test_a_wav_that_is_archived_is_not_asked_for_again_after_kie_has_deleted_it(
-    kie: SimulatorServer, archive: StoredFiles
+@pytest.mark.parametrize(
+    ("chosen", "asks"),
+    [
+        ((), False),
+        (({"cover": 2},), False),
+        (({"track": 2},), False),
+        (({"cover": 2, "track": 2}, {"rejected": True}), False),
+        (({"cover": 2, "track": 2}, {"undo": True}), False),
+        (({"cover": 2, "track": 2},), True),
+    ],
+    ids=["nothing", "a cover alone", "a take alone", "rejected", "undone", "both"],
+)
+def test_an_event_asks_for_a_wav_only_once_a_take_and_a_cover_are_chosen(
+    kie: SimulatorServer, s3_server: S3Server, bucket: str, chosen: tuple[dict[str, Any], ...], asks: bool
 ) -> None:
-    place = {"bucket": archive.bucket, "prefix": PREFIX}
-    bucket = open_bucket("aws_default", archive.bucket)
-    made, hook = archive_song(bucket, "rain"), KieHook()
-    archive_song(bucket, "snow")  # somebody else's WAV: this account's ledger does not have it
-    request = RequestId(
-        hook.account.spending_name, WAV.name, request_digest(WAV, {"taskId": "rain", "audioId": "rain-1"}, {})
+    stored, keys = Bucket(s3_server.client(), bucket), SongKeys(PREFIX, "one")
+    archive_song(stored, "one")
+    manifest, choice = Manifest.read(stored, keys)[0], None
+    assert manifest
+    for changes in chosen:
+        choice = changed_choice(choice, manifest, changes, by="Ada", now=datetime.now(UTC))
+    if choice:
+        stored.put_json(choice.to_json(), Choice.key_of(keys))
+    run = TaskRun(
+        lambda: KieReleasePlanOperator(task_id="plan", bucket=bucket, prefix=PREFIX), extra={"partition_key": "one"}
     )
-    open_ledger(hook).ledger.adopt(request, made.task_id)
-    plan = TaskRun(lambda: KieReleasePlanOperator(task_id="plan", release="Single", songs=["snow", "rain"], **place))
-    assert plan.attempt() == [{"taskId": "snow", "audioId": "snow-1"}]
-    wavs = {"plan": plan.ti.pushed[PLAN], "wav_task_ids": ["wav-of-snow"]}
-    TaskRun(lambda: KieDeliverReleaseOperator(task_id="release", **wavs, **place)).attempt()
-    assert {"music/release/Single/track-01.wav", "music/release/Single/track-02.wav"} <= set(archive.listed())
+    if asks:
+        assert run.execute() == [{"taskId": "one", "audioId": "one-2"}]
+    else:
+        with pytest.raises(AirflowSkipException, match="Song one has no chosen take and cover"):
+            run.execute()

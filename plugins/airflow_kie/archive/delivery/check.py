@@ -13,6 +13,8 @@ from airflow_kie.archive.delivery.records import DeliveredFile, Release, Release
 from airflow_kie.archive.delivery.rules import refused_pictures, refused_sounds
 from airflow_kie.archive.s3.bucket import Bucket
 
+METADATA = "metadata.json"
+
 
 def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
     """Return a sentence for each reason why a release is not ready.
@@ -24,7 +26,7 @@ def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
         yield f"{bucket.url(keys.folder)} has no manifest: the release was never finished."
         return
     release: Release | None = None
-    for file in manifest.files:
+    for file in sorted(manifest.files, key=lambda file: file.name != METADATA):  # it says what was enlarged
         with tempfile.SpooledTemporaryFile(8 * 1024 * 1024) as body:
             facts = bucket.read_facts(keys.file(file.name), body)  # type: ignore[arg-type]
             if facts is None:
@@ -34,16 +36,16 @@ def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
                 yield f"{file.name} is not the file that was delivered: its SHA-256 differs."
                 continue
             body.seek(0)
-            if file.name == "metadata.json":
+            if file.name == METADATA:
                 release = Release.from_json(json.loads(body.read()), bucket.url(keys.file(file.name)))
             else:
-                yield from _refused(file, body)
+                yield from _refused(file, body, upscaled=bool(release and release.cover_upscaled))
     for name in release.missing if release else ():
         yield f"metadata.json lacks {name}."
 
 
-def _refused(file: DeliveredFile, body: tempfile.SpooledTemporaryFile[bytes]) -> Iterator[str]:
+def _refused(file: DeliveredFile, body: tempfile.SpooledTemporaryFile[bytes], *, upscaled: bool) -> Iterator[str]:
     if file.content_type == "image/jpeg":
-        yield from refused_pictures(picture_of(body.read(), upscaled="enlarged" in file.how))
+        yield from refused_pictures(picture_of(body.read(), upscaled=upscaled))
     elif file.content_type == "audio/wav":
         yield from refused_sounds(sound_of(body), file.name)  # type: ignore[arg-type]

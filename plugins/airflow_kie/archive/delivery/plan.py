@@ -99,6 +99,16 @@ def planned(
     return plan
 
 
+def is_chosen(bucket: Bucket, keys: ReleaseKeys, song: str) -> bool:
+    """Return whether somebody has chosen both a take and a cover of a song.
+
+    :param keys: of any release of the archive.
+    :param song: its music task id.
+    """
+    choice = Choice.read(bucket, SongKeys(keys.prefix, song))[0]
+    return choice is not None and choice.track is not None and choice.cover is not None
+
+
 def _chosen(bucket: Bucket, keys: SongKeys, song: Manifest, track: Mapping[str, Any]) -> tuple[int, int]:
     """Return which take and cover are delivered: those asked for, else those chosen, else the first."""
     choice = None

@@ -39,7 +39,6 @@ def deliver(
     *,
     credits: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
-    upscaled_cover: TaskKeys | None = None,
     airflow: AirflowRecord | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[ReleaseManifest, Release, bool]:
@@ -50,7 +49,6 @@ def deliver(
     :param tracks: in their order.
     :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Release` names it.
     :param defaults: what `[kie] release_defaults` says of every release; labels of a song go before it.
-    :param upscaled_cover: the task that has enlarged the cover; None: it is enlarged here.
     :param airflow: the Airflow task that makes it.
     :return: its manifest, its metadata, and whether anything was stored now.
     :raises KieInvalidRequest: for metadata that cannot be used, naming the field.
@@ -59,9 +57,7 @@ def deliver(
     if not 1 <= len(tracks) <= MAX_TRACKS:
         raise KieInvalidRequest(f"A release has 1 to {MAX_TRACKS} tracks, not {len(tracks)}; nothing was made")
     with ExitStack() as files:
-        return _deliver(
-            _Folder(bucket, keys, files), tracks, credits or {}, defaults or {}, upscaled_cover, airflow, now
-        )
+        return _deliver(_Folder(bucket, keys, files), tracks, credits or {}, defaults or {}, airflow, now)
 
 
 def _deliver(
@@ -69,13 +65,12 @@ def _deliver(
     tracks: Sequence[TrackSource],
     credits: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    upscaled_cover: TaskKeys | None,
     airflow: AirflowRecord | None,
     now: Callable[[], datetime],
 ) -> tuple[ReleaseManifest, Release, bool]:
     keys = folder.keys
     songs = [folder.song(chosen) for chosen in tracks]
-    cover, upscaled = folder.cover(wanted(songs[0], FileKind.COVER, tracks[0].cover), upscaled_cover)
+    cover, upscaled = folder.cover(wanted(songs[0], FileKind.COVER, tracks[0].cover))
     pairs = zip(songs, tracks, strict=True)
     known = [track_of(song, chosen, n, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
     release = release_of(keys, known, credits, defaults).changed(cover="cover.jpg", cover_upscaled=upscaled)
@@ -106,18 +101,12 @@ class _Folder:
         self._bodies: list[BinaryIO] = []
         self.changed = False
 
-    def cover(self, source: FileRecord, upscaled: TaskKeys | None) -> tuple[bytes, bool]:
+    def cover(self, source: FileRecord) -> tuple[bytes, bool]:
         """Make the cover; return its content and whether it was enlarged."""
-        if upscaled is not None:
-            manifest = TaskManifest.read(self._bucket, upscaled)[0]
-            if manifest is None or not manifest.files:
-                raise NotArchived(f"{upscaled.name} has no archived picture to deliver")
-            source = manifest.files[0]
         body, picture = delivered_cover(self._read(source).read())
         how = "enlarged with Lanczos" if picture.upscaled else "fitted"
-        how = f"enlarged by KIE, {how}" if upscaled is not None else how
         self.add("cover.jpg", self.spooled(body), "image/jpeg", source, how)
-        return body, picture.upscaled or upscaled is not None
+        return body, picture.upscaled
 
     def track(self, track: Track, release: Release, song: Manifest, chosen: TrackSource, cover: bytes) -> Track:
         """Make a track's files and return what is known of it now."""
