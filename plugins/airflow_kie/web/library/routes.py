@@ -13,7 +13,9 @@ from airflow_kie.archive.choice import CHOSEN_KINDS
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
+from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import FileDamaged
+from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogue import MEDIA, ORDERS, STATES, Search
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
@@ -94,6 +96,7 @@ def library(
             *(("release.js",) if may_deliver else ()),
         ),
         may_deliver=may_deliver,
+        wav_credits=prices.quote(WAV, {}).high,
         may_generate=may_generate,
         may_change=may_change(request),
         states=tuple(STATES),

@@ -40,6 +40,31 @@ const kie = (() => {
     }
   };
 
+  // Triggers a DAG through Airflow's own API, with the rights of who uses the page; returns the run, or why there is none.
+  // The run's id is ours and stays until Airflow has answered: a second try of the same starts no second run.
+  let sent = {};
+  const newRun = () => `library__${new Date().toISOString()}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
+  const trigger = async (airflow, dag, conf) => {
+    const what = JSON.stringify([dag, conf]);
+    if (sent.what !== what) sent = { what, run: newRun() };
+    const { run } = sent;
+    try {
+      const answer = await fetch(`${airflow}/api/v2/dags/${dag}/dagRuns`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ dag_run_id: run, logical_date: null, conf }),
+      });
+      sent = {};
+      if (answer.ok || answer.status === 409) return { run }; // 409: it was there already, our first try has arrived
+      const { detail } = await answer.json().catch(() => ({}));
+      if (answer.status === 401) return { problem: "You are not logged in any more. Log in to Airflow in another tab, then try again." };
+      if (answer.status === 404) return { problem: `This Airflow has no DAG ${dag}.` };
+      return { problem: `Airflow refused it: ${typeof detail === "string" ? detail : answer.status}` };
+    } catch {
+      return { problem: "Airflow did not answer. Try again: what was asked for already is not made twice." };
+    }
+  };
+
   // What costs something is asked twice: frames that allow no dialogs ask in the button itself.
   const confirmed = (button) => {
     if (!button?.dataset.confirm || button.dataset.armed) return true;
@@ -71,5 +96,5 @@ const kie = (() => {
     await change(button.dataset.change, JSON.parse(button.dataset.with || "{}"));
     button.disabled = false;
   });
-  return { change, say };
+  return { change, say, trigger };
 })();

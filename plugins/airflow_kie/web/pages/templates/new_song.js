@@ -67,44 +67,21 @@
   form.addEventListener("keydown", (event) => event.key === "Escape" && close());
   form.addEventListener("input", limit);
 
-  // --- the run: its id is ours, so a second try of the same words starts no second song ---
-  const newId = () => `library__${new Date().toISOString()}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
-  let run = newId();
-  form.addEventListener("input", () => (run = newId())); // other words are another song
-
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const fields = Object.fromEntries(["prompt", "style", "title", "model"].map((name) => [name, form.elements[name].value.trim()]));
     for (const name of ["custom_mode", "instrumental"]) fields[name] = form.elements[name].checked;
     const conf = { ...fields, style: (fields.custom_mode && fields.style) || null, title: (fields.custom_mode && fields.title) || null };
     event.submitter.disabled = true;
-    const problem = await ask(conf);
+    const { run, problem } = await kie.trigger(airflow, "music_generate", conf);
     event.submitter.disabled = false;
     if (problem) return kie.say(problem, true);
     runs = [{ run, fields, state: "queued" }, ...runs].slice(0, MOST);
-    run = newId();
     form.reset();
     close();
     draw();
     follow();
   });
-
-  const ask = async (conf) => {
-    try {
-      const answer = await fetch(api, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ dag_run_id: run, logical_date: null, conf }),
-      });
-      if (answer.ok || answer.status === 409) return ""; // 409: it was there already, our first try has arrived
-      const { detail } = await answer.json().catch(() => ({}));
-      if (answer.status === 401) return "You are not logged in any more. Log in to Airflow in another tab, then try again.";
-      if (answer.status === 404) return "This Airflow has no DAG music_generate.";
-      return `Airflow refused it: ${typeof detail === "string" ? detail : answer.status}`;
-    } catch {
-      return "Airflow did not answer. Try again: a song that was asked for already is not made twice.";
-    }
-  };
 
   // --- what becomes of it ---
   const STATES = { queued: "waits for a worker", running: "is being made", success: "is made; covers follow", failed: "failed" };
