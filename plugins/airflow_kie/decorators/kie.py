@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from airflow_kie.client.errors import KieInvalidRequest
+from airflow_kie.durable.retried import with_retries
 from airflow_kie.operators.task import KieTaskOperator
 
 if TYPE_CHECKING:
@@ -64,5 +65,5 @@ def kie_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -
     :param kwargs: of :class:`~airflow_kie.operators.task.KieTaskOperator`, such as ``operation``.
     """
     return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=KieDecoratedOperator, **kwargs
+        python_callable=python_callable, decorated_operator_class=KieDecoratedOperator, **with_retries(kwargs)
     )

@@ -12,10 +12,9 @@ from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.redact import map_texts, without_urls
-from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.cost import may_be_charged
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import call_operation
@@ -30,7 +29,7 @@ _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 """Operations whose answer is a link to a file: a credential, which XCom must not hold."""
 
 
-class KieCallOperator(HidesCredentials, BaseOperator):
+class KieCallOperator(HidesCredentials, Retried, BaseOperator):
     """Asks KIE for something that it answers at once, and returns the answer.
 
     Addresses in the answer are left out: they are credentials. A call that costs credits is not repeated
@@ -55,8 +54,6 @@ class KieCallOperator(HidesCredentials, BaseOperator):
         check_fields: bool = True,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.operation = operation
         self.row = call_operation(operation)

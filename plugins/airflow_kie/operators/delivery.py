@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_kie import assets, settings
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.suno_tracks import WAV
-from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.mixin import LineageMethods
@@ -30,7 +30,7 @@ PLAN = "plan"
 """XCom key of a release's plan. The return value is what Airflow can map over: the requests for WAVs."""
 
 
-class _OfRelease(BaseOperator):
+class _OfRelease(Retried, BaseOperator):
     """What both operators share: where the archive is."""
 
     def __init__(
@@ -42,7 +42,7 @@ class _OfRelease(BaseOperator):
         extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
+        super().__init__(**kwargs)
         self.bucket = bucket
         self.prefix = prefix
         self.aws_conn_id = aws_conn_id

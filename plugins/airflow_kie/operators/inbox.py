@@ -20,7 +20,7 @@ from airflow_kie.archive.run_songs import MOST
 from airflow_kie.assets import MUSIC
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.durable.defaults import RETRIES
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _LOGGED = 500
 """Characters of a reason that the log shows; the whole of it is beside the object."""
 
 
-class InboxTask(BaseOperator):
+class InboxTask(Retried, BaseOperator):
     """What the tasks of DAG cover_inbox that use the bucket share. Without `[kie] bucket` they are skipped.
 
     :param aws_conn_id: Airflow connection for S3.
@@ -50,7 +50,7 @@ class InboxTask(BaseOperator):
     ui_color = "#eeeeee"
 
     def __init__(self, *, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
+        super().__init__(**kwargs)
         self.aws_conn_id = aws_conn_id
 
     def inbox(self) -> InboxBucket:

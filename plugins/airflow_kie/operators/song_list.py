@@ -27,9 +27,8 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import MOST, write_batches
 from airflow_kie.client.task_ids import KeyRefused, is_task_id
 from airflow_kie.client.untrusted import is_true
-from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.xcom import ARCHIVED_KEY
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.inbox import ORDER_FIELD
@@ -55,7 +54,7 @@ _PARALLEL = 8
 """Songs that are read, or recorded, at a time."""
 
 
-class KieSongListOperator(BaseOperator):
+class KieSongListOperator(Retried, BaseOperator):
     """Says which songs a run works on, and returns the batches in which the steps of the chain take them.
 
     A batch of one song is its arguments. One of many says where the songs are in an object that this task writes:
@@ -113,7 +112,7 @@ class KieSongListOperator(BaseOperator):
         batch_size: int | str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
+        super().__init__(**kwargs)
         self.music_task_ids = music_task_ids
         self.kie_conn_id = kie_conn_id
         self.bucket = bucket

@@ -14,11 +14,10 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import known_record, paid_request, store_of_request
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.task_state import RecordStore
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
@@ -43,7 +42,7 @@ CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
 
 
-class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
+class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """Makes any KIE task, or many, and waits until each has ended.
 
     One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
@@ -116,7 +115,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, BaseOperator):
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs})
+        super().__init__(**kwargs)
         self.operation = operation or self.kind
         self.row = task_kind(self.operation)
         self.request = request

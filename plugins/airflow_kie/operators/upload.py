@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class KieUploadOperator(HidesCredentials, BaseOperator):
+class KieUploadOperator(HidesCredentials, Retried, BaseOperator):
     """Gives KIE an object of S3, and returns a reference that requests name instead of an address.
 
     The reference may be in any field of a request where KIE takes an address. KIE deletes the file after a day: a
@@ -39,8 +39,6 @@ class KieUploadOperator(HidesCredentials, BaseOperator):
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.source = source
         self.kie_conn_id = kie_conn_id

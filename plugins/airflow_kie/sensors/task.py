@@ -15,9 +15,9 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.task_state import RecordStore, source_key
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.kie import KieHook
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_kie.archive.song_folder import SongArchive
 
 
-class KieTaskSensor(LineageMethods, BaseSensorOperator):
+class KieTaskSensor(LineageMethods, Retried, BaseSensorOperator):
     """Waits until a KIE task has its results, and returns what they are: ids and counts, no addresses of files.
 
     It returns ``{operation, task_id, kie_conn_id, expires_at, results: [{role, count}]}``.
@@ -72,8 +72,6 @@ class KieTaskSensor(LineageMethods, BaseSensorOperator):
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
         row = task_kind(operation or self.kind)
         super().__init__(timeout=timeout or row.timing.timeout, **kwargs)
         self.operation, self.row = row.name, row

@@ -9,8 +9,6 @@ from airflow.sdk import TriggerRule
 
 from airflow_kie import assets, settings
 from airflow_kie.client.operations.suno_tracks import WAV
-from airflow_kie.durable.defaults import RETRIES
-from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.delivery import PLAN, KieDeliverReleaseOperator, KieReleasePlanOperator
 from airflow_kie.operators.task import KieTaskOperator
@@ -46,10 +44,8 @@ def deliver_songs(
     :return: the last task, which makes the folder.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
-    s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args}
-    # Of a mapped task Airflow's scheduler knows only what its partial() says.
-    retried: dict[str, Any] = {"retries": RETRIES, "retry_policy": KieRetryPolicy(), "retry_delay": RETRY_DELAY}
-    place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3, **retried}
+    s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args, "retry_delay": RETRY_DELAY}
+    place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3}
     plan = KieReleasePlanOperator(
         task_id="plan", release=release, songs=songs, credits=credits, wav=wav, kie_conn_id=kie_conn_id, **place
     )
@@ -58,7 +54,7 @@ def deliver_songs(
         operation=WAV.name,
         kie_conn_id=kie_conn_id,
         deferrable=deferrable,
-        **retried,
+        retry_delay=RETRY_DELAY,
     ).expand(request=plan.output)
     stored = KieResultsToS3Operator.partial(
         task_id="archive_wav",
@@ -67,7 +63,6 @@ def deliver_songs(
         bucket=bucket or settings.text("bucket"),
         prefix=prefix or settings.text("prefix", "songs"),
         **s3,
-        **retried,
     ).expand(kie_task_id=made.output)
     delivered = KieDeliverReleaseOperator(
         task_id="release",

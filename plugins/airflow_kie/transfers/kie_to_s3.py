@@ -12,9 +12,9 @@ from airflow.sdk import BaseOperator
 from airflow_kie import metrics, settings
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
-from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieCoverToS3Operator(TakesSongs, LineageMethods, BaseOperator):
+class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
     """Archives a song's covers, and its audio and lyrics if asked, and returns what is in the bucket.
 
     It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
@@ -109,8 +109,6 @@ class KieCoverToS3Operator(TakesSongs, LineageMethods, BaseOperator):
         cover: Any = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.batch = batch
         self.music = music

@@ -12,10 +12,10 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.answers.details import ANSWER
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import RETRIES, required
+from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieResultsToS3Operator(HidesCredentials, LineageMethods, BaseOperator):
+class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """Archives what any KIE task has made, and returns what is in the bucket.
 
     It reads KIE's details itself. Every file is downloaded, checked by its content and uploaded byte for byte to
@@ -78,8 +78,6 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, BaseOperator):
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_policy", KieRetryPolicy())
         super().__init__(**kwargs)
         self.operation = operation
         self.row = task_kind(operation)
