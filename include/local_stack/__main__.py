@@ -31,6 +31,7 @@ COMMANDS = {
     "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
     "bench": Command("measure songs by ours and by stock operators, and empty tasks, on one Airflow", "bench"),
     "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
+    "matrix": Command("the tests on other versions of Airflow and of everything else", "matrix"),
     "docs": Command("build the documentation's site, to be read from disk", "docs"),
     "release": Command("with --dry-run: make and check everything that a release needs, publish nothing", "release"),
     "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),

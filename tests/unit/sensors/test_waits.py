@@ -327,10 +327,10 @@ def test_a_sensor_without_an_id_says_so_and_asks_nobody(kie: SimulatorServer) ->
     assert kie.control.state()["requests"] == {}
 
 
-def test_a_music_sensor_pushes_the_title_for_the_labels_of_the_next_tasks(kie: SimulatorServer) -> None:
+def test_a_music_sensor_returns_the_title_and_pushes_nothing_else(kie: SimulatorServer) -> None:
     run = music_run(song(kie), "poke")
-    run.execute()
-    assert run.ti.pushed["song_title"] == "Velvet Harbour"
+    assert run.execute()["title"] == "Velvet Harbour"
+    assert run.ti.pushed == {}  # each is a request to the api-server
 
 
 def test_what_a_sensor_returns_holds_no_address_of_a_file(kie: SimulatorServer) -> None:
