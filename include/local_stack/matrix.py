@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_stack.checks import TESTS, Count, clean_environment, pytest_command, read_report
+from local_stack.checks import Count, clean_environment, pytest_command, read_report
 from local_stack.guardian import fork_guardian
 from local_stack.install import pip_settings, uv_environment
 from local_stack.settings import PROJECT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was asked for before the run began."""
 
