@@ -93,7 +93,9 @@ def archive_song(
             created_at=now(),
             updated_at=now(),
         )
-        manifest = Manifest.update(archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news))
+        manifest = Manifest.update(
+            archive.bucket, archive.keys, lambda stored: (stored or news).merged_with(news), is_new=old is None
+        )
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             archive.bucket.delete(key)
         lacking, left = wanted.missing_in(manifest), None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.objects import ObjectFacts
@@ -24,6 +24,7 @@ class LocalFolder:
     """
 
     root: Path
+    creates_once: ClassVar[bool] = False
 
     @classmethod
     def as_bucket(cls, root: Path) -> Bucket:

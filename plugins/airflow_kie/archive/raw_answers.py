@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3Error
 from airflow_kie.client.task_ids import is_task_id
@@ -19,24 +18,23 @@ _KIES_TEXTS = frozenset({"status", "type", "operationType", "createTime", "compl
 """Fields whose texts are KIE's own; every other text may be a person's, unless it is an id or a link."""
 
 
-def keep_first_answer(
-    bucket: Bucket, keys: ArchiveKeys, account: str, operation: str, answer: Mapping[str, Any]
-) -> None:
+def keep_first_answer(bucket: Bucket, key: str, operation: str, answer: Mapping[str, Any]) -> str:
     """Write KIE's answer below `_raw/`, unless one of this account and operation is there; never fails.
 
     :param bucket: where.
-    :param keys: the archive's keys.
-    :param account: name of the account.
+    :param key: of this account's and operation's answer, see :meth:`airflow_kie.archive.layout.ArchiveKeys.raw`.
     :param operation: such as ``suno.cover``.
     :param answer: the `data` of KIE's details.
+    :return: ``kept`` or ``failed``.
     """
-    key = keys.raw(account, operation)
     try:
         if bucket.head(key) is None:
             bucket.put_json({"operation": operation, "data": redacted(answer)}, key)
             log.info("KIE's first answer of this kind is kept in %s, without links, prompts and keys.", bucket.url(key))
     except (S3Error, ValueError, RecursionError) as error:
         log.warning("KIE's answer could not be kept in %s; the song is archived all the same: %s", key, error)
+        return "failed"
+    return "kept"
 
 
 def redacted(value: Any, name: str = "") -> Any:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic import WithJsonSchema as JsonSchema
 
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.s3.objects import json_bytes
 
 if TYPE_CHECKING:
     from airflow_kie.archive.s3.bucket import Bucket
@@ -130,6 +131,7 @@ class StoredRecord(Record):
         change: Callable[[Self | None], Self],
         *,
         read_back: bool = True,
+        is_new: bool = False,
     ) -> Self:
         """Change the record that is in the bucket, and return what is there now.
 
@@ -138,9 +140,15 @@ class StoredRecord(Record):
 
         :param change: returns the new record for the stored one; it may be called several times.
         :param read_back: read it again, and write it again if it is not what was written.
+        :param is_new: there was none a moment ago. Where the service lets one of two writers create an object, it is
+            created without reading it again: a rival that writes later reads it first.
         :raises ArchiveUnreadable: when the stored record is damaged, or does not keep what is written to it.
         :raises S3Error: its subclass says why.
         """
+        if is_new and bucket.creates_once:
+            new = change(None)
+            if bucket.create(cls.key_of(keys), json_bytes(new.to_json())):
+                return new
         stored, etag = cls.read(bucket, keys)
         for _ in range(WRITES):
             new = change(stored)

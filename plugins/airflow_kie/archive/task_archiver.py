@@ -78,7 +78,9 @@ def archive_task(
             TaskManifest.update(bucket, keys, lambda stored: (stored or news).without(replaced))
         added = tuple(fetcher.archive(source) for source in missing)
         whole = news.changed(files=added, updated_at=now())
-        manifest = TaskManifest.update(bucket, keys, lambda stored: (stored or whole).merged_with(whole))
+        manifest = TaskManifest.update(
+            bucket, keys, lambda stored: (stored or whole).merged_with(whole), is_new=old is None
+        )
         for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
             bucket.delete(key)
         if roles is not None and (lacking := [role for role in roles if role not in asked]) and ANSWER not in named:

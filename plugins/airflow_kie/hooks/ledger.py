@@ -5,19 +5,18 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.client.errors import KieInvalidRequest, KieLimiterUnavailable
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.hooks.once_a_day import HONOURED, IGNORED, conditional_writes, once_a_day
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
@@ -87,7 +86,7 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
     bucket, prefix = ledger_address()
     if bucket:
         store = _bucket_store(bucket, prefix)
-        if _honours_conditions(store, database):
+        if _honours_conditions(store, hook):
             return _opened(store, f"s3://{bucket}/{prefix}")
         why = f"the S3 service of bucket {bucket} does not honour conditional writes"
     else:
@@ -122,16 +121,11 @@ def _bucket_store(bucket: str, prefix: str) -> BucketLedgerStore:
     return BucketLedgerStore(open_bucket(settings.text("aws_conn_id", "aws_default"), bucket), prefix)
 
 
-def _honours_conditions(store: BucketLedgerStore, database: LedgerStore) -> bool:
+def _honours_conditions(store: BucketLedgerStore, hook: Connected) -> bool:
     """Return whether two writers cannot both create one object in a bucket; asked once a day."""
-    where = hashlib.sha256(f"{store.bucket.client.meta.endpoint_url} {store.bucket.url(store.prefix)}".encode())
-    key = f"_conditional_writes/{where.hexdigest()[:16]}/{datetime.now(UTC):%Y-%m-%d}/"
-    probe = f"_probe/{secrets.token_hex(8)}"  # of its own: another process may ask in the same moment
-    try:
-        known = next(iter(database.list(key)), "")
-        if not known:
-            known = f"{key}{'honoured' if store.honours_conditions(probe) else 'ignored'}"
-            database.create(known, b"")
-    except KieLimiterUnavailable:  # the ledger does not need the database
-        return store.honours_conditions(probe)
-    return known.endswith("/honoured")
+
+    def ask() -> str:
+        probe = f"_probe/{secrets.token_hex(8)}"  # of its own: another process may ask in the same moment
+        return HONOURED if store.honours_conditions(probe) else IGNORED
+
+    return once_a_day(hook, conditional_writes(store.bucket), ask) == HONOURED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.once_a_day import as_known, digest_of, once_a_day
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs, to_archive
 from airflow_kie.lineage.mixin import LineageMethods
@@ -156,7 +158,8 @@ class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
             changed = False
         else:
             new.begin()
-            archived = self.archive(archive, manifest, context)
+            bucket = as_known(KieHook(self.kie_conn_id), archive.bucket)
+            archived = self.archive(replace(archive, bucket=bucket), manifest, context)
             manifest, changed = archived.manifest, archived.changed
         key, added = archive.keys.manifest, new.among(manifest)
         emit_new_files(self, context, self.bucket, self.prefix, [(key, manifest, added)])
@@ -205,7 +208,9 @@ class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
             required(self.task_id, cover_task_id=self.cover_task_id)
             source = {"taskId": self.music_task_id}
             cover = read_ended(hook, COVER.name, str(self.cover_task_id), source, quiet=one_of_many)
-            keep_first_answer(archive.bucket, ArchiveKeys(self.prefix), self.kie_conn_id, COVER.name, cover.raw)
+            key = ArchiveKeys(self.prefix).raw(self.kie_conn_id, COVER.name)
+            keep = functools.partial(keep_first_answer, archive.bucket, key, COVER.name, cover.raw)
+            once_a_day(hook, f"raw/{digest_of(archive.bucket.url(key))}", keep)
         archived = archive_song(
             archive,
             song_of(music, cover, self.kie_conn_id, self.labels).changed(

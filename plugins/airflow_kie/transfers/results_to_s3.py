@@ -19,6 +19,7 @@ from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
 from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.lineage.facts import TaskLineage, of_archived_task, to_archive_task
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink, S3ObjectLink
@@ -147,7 +148,7 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
 
         hook = KieHook(self.kie_conn_id)
         return archive_task(
-            bucket,
+            as_known(hook, bucket),
             keys,
             read_ended(hook, self.operation, keys.task_id),
             AirflowRecord.model_validate(context["ti"], from_attributes=True),

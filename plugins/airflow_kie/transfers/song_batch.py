@@ -14,6 +14,7 @@ from airflow_kie.client.errors import KieError, KieUnexpected, Remedy
 from airflow_kie.durable.song_batch import SongBatch, songs_of
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs
 
@@ -84,11 +85,11 @@ def archive_songs(operator: SongTransfer, context: Context) -> list[dict[str, An
     from airflow_kie.archive.layout import ArchiveKeys
     from airflow_kie.hooks.archive import open_bucket
 
-    bucket, keys = open_bucket(operator.aws_conn_id, operator.bucket, operator.extra_args), ArchiveKeys(operator.prefix)
+    hook, keys = KieHook(operator.kie_conn_id), ArchiveKeys(operator.prefix)
+    bucket = as_known(hook, open_bucket(operator.aws_conn_id, operator.bucket, operator.extra_args))
     asked = {song["music_task_id"]: song for song in songs_of(bucket, operator.batch)}
     songs = operator.begin(context, operator.cover, resumed=False, operation="archive_to_s3")
     songs.rows.clear()  # the manifests say what is archived, also after a clear
-    hook = KieHook(operator.kie_conn_id)
     hook.account  # noqa: B018 - read once, not in each thread
     progress = _Archiving(operator, context, hook, bucket, keys, asked, songs)
     for pause in (0.0, *PAUSES):

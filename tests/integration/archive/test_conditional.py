@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,32 @@ def test_two_writers_of_a_manifest_lose_nothing_of_each_other(
     overwritten = ignores_conditions and when == "before it is written"  # `airflow kie verify` names such a file
     assert stored is not None
     assert [file.kind for file in stored.files] == (["cover"] if overwritten else ["cover", "track"])
+
+
+@pytest.mark.parametrize("rival", [False, True])
+def test_a_new_manifest_is_created_without_another_look_and_one_that_is_there_after_all_is_merged_with(
+    bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch, rival: bool
+) -> None:
+    keys, read = SongKeys("songs", "abc"), Bucket.get_version
+    mine, theirs = (
+        Manifest(music_task_id="abc", files=(file(kind),), created_at=NOON, updated_at=NOON)
+        for kind in ("cover", "track")
+    )
+    looked: list[str] = []
+
+    def counted(self: Bucket, key: str, **options: Any) -> Any:
+        looked.append(key)
+        return read(self, key, **options)
+
+    if rival:
+        bucket.put_json(theirs.to_json(), keys.manifest)
+    monkeypatch.setattr(Bucket, "get_version", counted)
+    known = replace(bucket, creates_once=s3.root is None)  # moto honours conditions, rclone ignores them
+    Manifest.update(known, keys, lambda stored: (stored or mine).merged_with(mine), is_new=True)
+    assert (looked == []) is (known.creates_once and not rival)
+    stored, _ = Manifest.read(bucket, keys)
+    assert stored is not None
+    assert [file.kind for file in stored.files] == (["cover", "track"] if rival else ["cover"])
 
 
 def test_a_manifest_that_the_bucket_does_not_keep_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tenacity import wait_none
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.pending import Options
 from airflow_kie.client.errors import DownloadRefused, FileGone, KieError, KieInvalidRequest, KieWrongParent
+from airflow_kie.client.rate_limiter import store
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
@@ -309,6 +311,16 @@ def test_the_first_cover_answer_of_an_account_is_kept_without_links_and_texts(
     assert not [word for word in (b"?", b"private", b"Caf", kie.api_key.encode()) if word in archive.body(RAW)]
     archived(another := song(kie), cover_of(another), archive.bucket)
     assert archive.json(RAW)["data"]["taskId"] == cover
+
+
+def test_a_limiters_database_that_cannot_be_used_keeps_no_song_from_being_archived(
+    kie: SimulatorServer, archive: StoredFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(store, "default_store", lambda: f"sqlite:///{tmp_path}/file/kie.db")
+    music = song(kie)
+    assert archived(music, cover_of(music), archive.bucket)["changed"] is True
+    assert archive.json(RAW)
 
 
 def test_a_raw_answer_that_cannot_be_kept_fails_nothing(

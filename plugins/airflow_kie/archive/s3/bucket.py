@@ -33,6 +33,7 @@ class Bucket:
     :param name: name of the bucket.
     :param extra_args: boto3's own arguments, see :mod:`airflow_kie.archive.s3.extra_args`.
     :param principal: whose credentials these are (an access key id), named when S3 refuses.
+    :param creates_once: the service is known to let one of two writers create an object.
     :raises S3ArgumentsRefused: for an extra argument that is not one of them.
     """
 
@@ -40,6 +41,7 @@ class Bucket:
     name: str
     extra_args: Mapping[str, Any] = field(default_factory=dict)
     principal: str = ""
+    creates_once: bool = False
 
     def __post_init__(self) -> None:
         extra_args.check(self.extra_args)

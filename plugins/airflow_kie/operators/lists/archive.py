@@ -24,6 +24,7 @@ from airflow_kie.client.http.download import DownloadSettings, download
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.operators.lists.requests import ListOperator, Request
 from airflow_kie.operators.lists.results import Item, Status, row_failure
 
@@ -173,7 +174,7 @@ def open_archive(operator: ListOperator, hook: KieHook, context: Context) -> Lis
     mapped = [str(ti.map_index)] if ti.map_index is not None and ti.map_index >= 0 else []
     table = ResultTable(bucket, keys.list_of(ti.dag_id, ti.run_id, ti.task_id, *mapped))
     airflow = AirflowRecord.model_validate(ti, from_attributes=True)
-    archive = ListArchive(operator.row, hook, bucket, keys, table, airflow)
+    archive = ListArchive(operator.row, hook, as_known(hook, bucket), keys, table, airflow)
     if store.get(_STORE_KEY) != ti.max_tries:  # no retry: what is recorded is of an earlier list
         bucket.try_to_write(keys.probe)
         table.clear()
