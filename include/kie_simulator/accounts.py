@@ -51,10 +51,25 @@ class Accounts:
 
     def __init__(self, keys: list[str], credits: float) -> None:
         self._by_key: dict[str, Account] = {}
-        for number, key in enumerate(keys, start=1):
-            # A made-up key may name its account; anything else may be somebody's real key and is never shown.
-            name = key if key.startswith("sim-") else f"account-{number}"
-            self._by_key[key] = Account(name, credits)
+        self._credits = credits
+        for key in keys:
+            self.accept(key)
+
+    def accept(self, key: str, account: str | None = None) -> Account:
+        """Accept one more key and return its account.
+
+        :param key: the key.
+        :param account: name or key of the account that it is of; None: of a new one.
+        :raises KeyError: if there is no such account.
+        """
+        # A made-up key may name its account; anything else may be somebody's real key and is never shown.
+        name = key if key.startswith("sim-") else f"account-{len(self._by_key) + 1}"
+        self._by_key[key] = self.named(account) if account else Account(name, self._credits)
+        return self._by_key[key]
+
+    def revoke(self, key: str) -> None:
+        """Accept a key no longer; its account stays with its other keys."""
+        self._by_key.pop(key, None)
 
     def of(self, authorization: str | None) -> Account | None:
         """Return the account that an Authorization header belongs to, or None."""
@@ -75,4 +90,4 @@ class Accounts:
 
     def all(self) -> list[Account]:
         """Return all accounts."""
-        return list(self._by_key.values())
+        return list({id(account): account for account in self._by_key.values()}.values())

@@ -66,6 +66,14 @@ class AccountChange(BaseModel):
     account: str | None = None
 
 
+class KeyChange(BaseModel):
+    """A key that is accepted from now on, of a new account unless one is named, or no longer."""
+
+    key: str
+    account: str | None = None
+    revoked: bool = False
+
+
 class CallbackOrder(BaseModel):
     """A callback to be sent now: the task's own once more, or one with parts of it changed.
 
@@ -105,6 +113,7 @@ class Control:
             ("GET", "/settings", self.settings),
             ("PATCH", "/settings", self.change_settings),
             ("PATCH", "/credits", self.set_credits),
+            ("PATCH", "/keys", self.change_key),
             ("POST", "/callbacks/{task_id}", self.send_callback),
         ):
             self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
@@ -259,6 +268,14 @@ class Control:
         account = self._account(change.account)
         account.credits = change.credits
         return {"account": account.name, "credits": account.credits}
+
+    async def change_key(self, change: KeyChange) -> dict[str, Any]:
+        """Accept a key, or accept it no longer."""
+        if change.revoked:
+            self._sim.accounts.revoke(change.key)
+            return {}
+        account = self._account(change.account).name if change.account else None
+        return {"account": self._sim.accounts.accept(change.key, account).name}
 
 
 def _age(sim: Simulation, task: Task, order: MusicOrder) -> None:

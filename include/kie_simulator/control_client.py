@@ -99,6 +99,14 @@ class ControlClient:
         """Set an account's credits."""
         self.call("PATCH", "/credits", {"credits": credits, "account": account})
 
+    def accept_key(self, key: str, account: str | None = None) -> None:
+        """Accept one more API key: of an account that is named, otherwise of a new one."""
+        self.call("PATCH", "/keys", {"key": key, "account": account})
+
+    def revoke_key(self, key: str) -> None:
+        """Accept an API key no longer."""
+        self.call("PATCH", "/keys", {"key": key, "revoked": True})
+
     def send_callback(self, task_id: str, **order: Any) -> dict[str, Any]:
         """Send a task's callback now and return what became of it.
 

@@ -265,10 +265,11 @@ def test_a_key_that_is_rotated_in_the_middle_of_a_run_changes_nothing(
     run = song_run()
     with pytest.raises(TaskDeferred) as waiting:
         run.execute()
-    connect(monkeypatch, kie, password="revoked")
+    kie.control.accept_key("sim-new-key", kie.api_key)
+    kie.control.revoke_key(kie.api_key)
     with pytest.raises(KieUnauthorized):
         run.resume(waiting.value)
-    connect(monkeypatch, kie)  # the new key of the same account
+    connect(monkeypatch, kie, password="sim-new-key")
     run.store.rows.clear()
     song = run.cleared().attempt()
     assert paid(kie) == [song]
