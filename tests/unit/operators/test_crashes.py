@@ -217,7 +217,7 @@ def test_a_sigterm_between_post_and_record_leaves_both_records(kie: SimulatorSer
     assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
 
 
-def test_a_ledger_that_fails_after_the_create_is_told_the_id_by_the_next_attempt(kie: SimulatorServer) -> None:
+def test_a_ledger_that_fails_after_the_create_gets_the_id_from_the_next_attempt(kie: SimulatorServer) -> None:
     run = music_run()
 
     def down() -> None:
@@ -233,7 +233,7 @@ def test_a_ledger_that_fails_after_the_create_is_told_the_id_by_the_next_attempt
     assert len(kie.control.ledger("music")) == 1
 
 
-def test_a_process_that_stood_still_between_claim_and_post_does_not_send(
+def test_a_process_that_was_frozen_between_claim_and_post_does_not_send(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_kie.lifecycle import claims
