@@ -26,6 +26,7 @@ from airflow_kie.archive.s3.errors import (
     S3Unreachable,
 )
 from airflow_kie.archive.song_folder import SongArchive
+from answering_server import serving
 from archived_song import content_of
 from s3_servers import S3Server, rclone_s3
 
@@ -103,6 +104,20 @@ def test_an_object_larger_than_expected_is_not_read_into_memory(
     monkeypatch.setattr("airflow_kie.archive.s3.bucket._JSON_LIMIT", 100)
     with pytest.raises(ArchiveUnreadable, match="larger"):
         bucket.get_json("a")
+
+
+def test_an_object_that_is_cut_off_is_an_error_and_not_a_shorter_object() -> None:
+    head = b"HTTP/1.1 200 OK\r\nLast-Modified: Sun, 22 Nov 2026 12:00:00 GMT\r\nContent-Length: 1000\r\n\r\n"
+    with serving(lambda _: head + b'{"at": 1}') as lying:
+        server = S3Server(lying.url, "key", "secret")
+        bucket = Bucket(server.client(retries={"max_attempts": 1}), "b")
+        for read in (
+            lambda: bucket.get_version("a", max_bytes=65_536),
+            lambda: bucket.get_json("a"),
+            lambda: bucket.read_facts("a"),
+        ):
+            with pytest.raises(S3Unreachable):
+                read()
 
 
 def test_a_listing_goes_over_all_pages(s3: S3Server, bucket: Bucket) -> None:

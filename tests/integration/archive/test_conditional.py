@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest
 from airflow_kie.archive.pending import Options, new_pending
+from airflow_kie.archive.s3 import conditional
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.conditional import if_unchanged
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
@@ -164,6 +165,26 @@ def test_another_refusal_is_an_error(status: int, code: str) -> None:
 
     with pytest.raises(ClientError, match=code):
         if_unchanged(put_object, {"Key": "a"}, None)
+
+
+@pytest.mark.parametrize(("conflicts", "created"), [(1, True), (5, True), (6, None)])
+def test_an_object_that_another_client_is_writing_is_there_only_once_that_has_succeeded(
+    conflicts: int, created: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id of a paid task was taken for recorded, and was nowhere when the other write failed."""
+    monkeypatch.setattr(conditional, "PAUSE", 0.0)
+    asked: list[Any] = []
+
+    def put_object(**arguments: Any) -> None:
+        asked.append(arguments["IfNoneMatch"])
+        if len(asked) <= conflicts:
+            raise _refusal(409, "ConditionalRequestConflict")
+
+    try:
+        assert if_unchanged(put_object, {"Key": "a"}, None, only_then=True) is created
+    except ClientError:
+        assert created is None
+    assert asked == ["*"] * min(conflicts + 1, 6)
 
 
 def test_an_object_is_moved_on_a_service_that_refuses_conditions(

@@ -65,6 +65,13 @@ def test_a_probe_of_another_process_changes_nothing(moto: S3Server) -> None:
     assert found == [True] * 8
 
 
+def test_a_repeated_request_does_not_make_a_service_one_that_ignores_conditions(moto: S3Server) -> None:
+    """The ledger would be kept elsewhere for a day, where nothing of what was paid before is known."""
+    store = store_in(moto)
+    store.create("_probe", b"{}")  # what the client has sent before its answer was lost
+    assert store.honours_conditions("_probe")
+
+
 def test_an_object_is_created_once_and_never_changed(moto: S3Server) -> None:
     store = store_in(moto)
     assert store.create("a/1.intent", b'{"at": 1}')

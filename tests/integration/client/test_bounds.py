@@ -148,7 +148,7 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
         yield server.url
 
 
-def test_an_answer_that_never_stands_still_ends_at_the_deadline(trickle: str) -> None:
+def test_an_answer_that_trickles_without_end_ends_at_the_deadline(trickle: str) -> None:
     in_doubt(trickle, errors.KieUnreachable, deadline=0.3)
 
 
@@ -223,7 +223,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("wire", UNREADABLE.values(), ids=list(UNREADABLE))
-def test_an_answer_that_is_no_http_is_in_doubt(wire: bytes) -> None:
+def test_an_answer_that_does_not_speak_http_is_in_doubt(wire: bytes) -> None:
     with serving(lambda _: wire) as server:
         in_doubt(server.url, errors.KieUnreachable)
 

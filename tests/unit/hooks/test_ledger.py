@@ -113,7 +113,7 @@ def test_without_a_bucket_the_limiters_database_has_it(kie: SimulatorServer) -> 
     assert ledger.not_covered == ""
 
 
-def test_a_service_that_ignores_conditions_leaves_it_to_the_database_and_it_is_said(
+def test_a_service_that_ignores_conditions_leaves_it_to_the_database_and_names_what_is_not_covered(
     without_conditions: None,
 ) -> None:
     ledger = opened()

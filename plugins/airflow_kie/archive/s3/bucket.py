@@ -134,8 +134,11 @@ class Bucket:
             answer = self._found(self.client.get_object, key, **part)
             if answer is None:
                 return None
-            with answer["Body"] as body:
-                return facts_of(key, answer), body.read(max_bytes + 1)
+            with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
+                content = body.read(max_bytes + 1)
+                if len(content) <= max_bytes:
+                    body.read(1)  # only at its end it is known whether all of it has come
+                return facts_of(key, answer), content
 
     def get_json(self, key: str) -> Any:
         """Return an object's JSON value, None where it does not exist; see :meth:`get_json_and_etag`."""
