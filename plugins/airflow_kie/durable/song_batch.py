@@ -7,7 +7,7 @@ leaves the batch and stays pending, and the others go on. What is known of each 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,9 +26,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LATE_SECONDS = 120.0
-"""How much longer than usual a song of a batch is waited for: then it leaves, and the next run goes on with it."""
+LATE_SECONDS = 75.0
+"""How much longer than usual a song of a batch is waited for: then it leaves, and the next run goes on with it.
+
+So the others of a batch are archived within two minutes of the end of their covers."""
 _STORE_KEY = "songs"
+
+
+def returned_by(task_id: str) -> Callable[..., Any]:
+    """Return what a step is given of another one of the same song or batch: a callable, which Airflow calls.
+
+    It asks the api-server once. An XComArg asks three times, twice to find out which map index is meant.
+
+    :param task_id: the other step's, in the same mapped task group.
+    """
+
+    def pull(context: Context, jinja_env: object) -> Any:
+        return context["ti"].xcom_pull(task_ids=task_id, map_indexes=context["ti"].map_index)
+
+    return pull
 
 
 def batch_seconds(row: TaskOperation) -> float:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Any
 
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was asked for before the run began."""
@@ -22,14 +18,6 @@ INCIDENT_CHANGES_KEY = "incident_changes"
 
 MADE_TWICE_KEY = "made_twice"
 """XCom key of a song whose cover, which costs nothing, was made once more since an answer was lost."""
-
-
-SONG_TITLE_KEY = "song_title"
-"""XCom key of the song's title: the next tasks of the chain show it as their label."""
-
-
-EXPIRES_AT_KEY = "expires_at"
-"""XCom key of the time at which KIE deletes the song's files."""
 
 
 def result_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) -> dict[str, Any]:

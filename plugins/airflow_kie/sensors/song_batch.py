@@ -30,7 +30,7 @@ class SongSensor(TakesSongs, KieTaskSensor):
     """Waits for one song's task, or for those of a batch of songs.
 
     Every song's task is read once; those that still run are waited for in one trigger. A song that fails, or does not
-    end in its usual time and two minutes more, leaves the batch.
+    end in its usual time and 75 seconds more, leaves the batch.
     """
 
     def tasks_of_songs(self) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.redact import one_line
 from airflow_kie.durable.song_batch import songs_of
-from airflow_kie.durable.xcom import EXPIRES_AT_KEY, SONG_TITLE_KEY
 from airflow_kie.sensors.song_batch import SongSensor
 
 if TYPE_CHECKING:
@@ -51,8 +50,6 @@ class KieMusicSensor(SongSensor):
         """Return id, title, number of tracks, seconds, and when KIE's files expire."""
         row = self.song_row(self.awaited_id, self.awaited_id, details)
         self.song_title = details.title
-        context["ti"].xcom_push(key=SONG_TITLE_KEY, value=details.title or "")
-        context["ti"].xcom_push(key=EXPIRES_AT_KEY, value=row["expires_at"] or "")
         return row
 
     def song_row(self, song: str | None, task_id: str, details: TaskDetails) -> dict[str, Any]:

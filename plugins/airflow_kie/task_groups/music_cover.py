@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, task_group
 
 from airflow_kie import assets, settings
+from airflow_kie.durable.song_batch import returned_by
 from airflow_kie.notifications.kie import run_callbacks
 from airflow_kie.operators.report import KieSongReportOperator, record_failure
 from airflow_kie.operators.song_list import KieSongListOperator
@@ -102,14 +103,16 @@ def archive_covers(
             **common,
         }
         music = KieMusicSensor(task_id="music_complete", deferrable=deferrable, aws_conn_id=aws, **step)
-        step["music"] = music.output
+        step["music"] = returned_by(music.task_id)
         cover = KieGenerateCoverOperator(
             task_id="generate_cover", deferrable=deferrable, **s3, **step, **({"pool": pool} if pool else {})
         )
-        details = KieCoverSensor(task_id="cover_details", cover=cover.output, deferrable=deferrable, **step)
+        details = KieCoverSensor(
+            task_id="cover_details", cover=returned_by(cover.task_id), deferrable=deferrable, **step
+        )
         archived = KieCoverToS3Operator(
             task_id="archive_to_s3",
-            cover=details.output,
+            cover=returned_by(details.task_id),
             inlets=[assets.MUSIC],
             outlets=[assets.COVER, assets.ARCHIVE],
             **s3,
