@@ -21,6 +21,13 @@ class Received:
     raw: bytes = b""
 
 
+def _decoded(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:  # as KIE may send one
+        return None
+
+
 class CallbackReceiver:
     """Takes callbacks at ``url``; a context manager.
 
@@ -36,7 +43,7 @@ class CallbackReceiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
-                callback = Received(self.path, dict(self.headers.items()), json.loads(raw), raw)
+                callback = Received(self.path, dict(self.headers.items()), _decoded(raw), raw)
                 if on_receive:
                     on_receive(callback)
                 self.send_response(left.pop(0) if left else 200)

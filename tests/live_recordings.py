@@ -1,4 +1,4 @@
-"""Recordings of the live check of the unified form: holding the simulator against what KIE answered."""
+"""Recordings of the live check of the unified form: holding the simulator and the client against what KIE answered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Any
 
 import httpx
 
+from airflow_kie.client.answers.decode import Read, decode_details
+from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.registry import OPERATIONS
+from kie_answers import answer
 from kie_simulator.server import SimulatorServer
 from kie_traffic import ask, opened, shape
 from tools.live_contract_check.recording import NOT_JSON
@@ -36,6 +40,23 @@ def differences(server: SimulatorServer, http: httpx.Client, entries: Entries) -
             found[step] = (shape(opened(told)), shape(opened(recorded)))
         if not reads and isinstance(recorded.get("data"), dict) and "taskId" in recorded["data"]:
             ids[recorded["data"]["taskId"]] = (told["data"] or {}).get("taskId", "")
+    return found
+
+
+def unread(entries: Entries) -> list[str]:
+    """Return the steps at which KIE shows a finished task and the client finds no result in its record."""
+    rows = {
+        row.unified.model: row.unified for row in OPERATIONS.values() if isinstance(row, TaskOperation) and row.unified
+    }
+    found = []
+    for entry in entries:
+        body = entry["response"]["body"]
+        data = body.get("data") if isinstance(body, dict) else None
+        row = rows.get(data.get("model")) if isinstance(data, dict) and data.get("state") == "success" else None
+        if row is not None and entry["step"].startswith("details"):
+            read = decode_details(row, data["taskId"], answer(data))
+            if not (isinstance(read, Read) and read.details.complete):
+                found.append(entry["step"])
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from kie_simulator.operations import BY_KIND
 from kie_simulator.readings import CallbackBody, Family
 from kie_simulator.signing import signature
 from kie_simulator.simulation import Simulation
+from kie_simulator.spoiling import unescaped
 from kie_simulator.tasks import Task
 from kie_simulator.unified.rows import SUNO, operation_of
 
@@ -164,24 +166,27 @@ class Callbacks:
     async def _deliver(self, task: Task, body: CallbackBody, delivery: Delivery, actions: set[str]) -> None:
         settings = self._sim.settings
         headers = self._headers(task.id, actions)
+        # That a callback repeats the request unescaped, as recorded records did, is a guess.
+        content = unescaped(body.json()) if "param_unescaped" in actions else json.dumps(body.json())
         for attempt in range(1 + settings.callback_retries):
             if attempt:
                 await asyncio.sleep(settings.callback_backoff * 2 ** (attempt - 1))
                 if settings.callback_signs_again:
                     headers = self._headers(task.id, actions)
-            status = await self._try(task.callback_url, body, headers)
+            status = await self._try(task.callback_url, content, headers)
             delivery.statuses.append(status)
             if status == 200:
                 delivery.outcome = "delivered"
                 return
         delivery.outcome = "gave_up"
 
-    async def _try(self, url: str, body: CallbackBody, headers: dict[str, str]) -> int | str:
+    async def _try(self, url: str, content: str, headers: dict[str, str]) -> int | str:
         if self._client is None:
             return "not started"
         try:
             async with asyncio.timeout(self._sim.settings.callback_timeout):
-                response = await self._client.post(url, json=body.json(), headers=headers, timeout=None)
+                headers = {"Content-Type": "application/json", **headers}
+                response = await self._client.post(url, content=content, headers=headers, timeout=None)
         except TimeoutError:
             return "timeout"
         except httpx.HTTPError as error:

@@ -60,7 +60,10 @@ ACTIONS: Mapping[str, frozenset[str]] = {
         ]
     ),
     "callback": frozenset(
-        ["lost", "double", "before_answer", "early_success", "forged_signature", "no_signature", "late"],
+        [
+            *("lost", "double", "before_answer", "early_success", "forged_signature", "no_signature", "late"),
+            "param_unescaped",
+        ],
     ),
 }
 # These come before the task has ended, the others when a callback is due.

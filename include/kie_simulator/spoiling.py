@@ -42,14 +42,21 @@ def _gone(fault: Fault, answer: Answer) -> Spoilt:
     return _GONE.get(fault.gone) or HTMLResponse("<html><body><h1>404 Not Found</h1></body></html>", 404)
 
 
-def _param_unescaped(fault: Fault, answer: Answer) -> Spoilt:
-    """Echo the request as KIE does: quotes within it end the string, and the body is no JSON (recorded)."""
-    text = json.dumps(answer.body(), ensure_ascii=False)
+def unescaped(body: Mapping[str, Any]) -> str:
+    """Echo the request as KIE does: quotes within it end the string, and the body is no JSON (recorded).
+
+    :param body: of an answer, or of a callback.
+    """
+    text, data = json.dumps(body, ensure_ascii=False), body.get("data")
     for name in ("param", "paramJson"):
-        echo = (answer.data or {}).get(name)
+        echo = data.get(name) if isinstance(data, dict) else None
         if isinstance(echo, str):
             text = text.replace(json.dumps(echo, ensure_ascii=False), f'"{echo}"')
-    return Response(text, media_type=answer.media_type)
+    return text
+
+
+def _param_unescaped(fault: Fault, answer: Answer) -> Spoilt:
+    return Response(unescaped(answer.body()), media_type=answer.media_type)
 
 
 def _missing_fields(fault: Fault, answer: Answer) -> Spoilt:

@@ -28,6 +28,8 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 TESTS = ("unit", "contract", "integration", "delivery")
 FULL = "--full"
+BOTH_FORMS = "KIE_BOTH_FORMS"
+"""Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
 FULL_ONLY = ("browser", "faults", "distributed")
 """Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
 STACKS = ("system", *FULL_ONLY)
@@ -114,9 +116,10 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     tests = [pytest_command(quick, further, folder)] if quick else []
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
+    forms = {BOTH_FORMS: "1"} if set(FULL_ONLY) & set(parts) else {}
     return [
         Lane(stacks, clean_environment(mark, folder / "airflow-stacks")),
-        Lane([*tools, *tests], clean_environment(mark, folder / "airflow-quick"), yields=True),
+        Lane([*tools, *tests], {**clean_environment(mark, folder / "airflow-quick"), **forms}, yields=True),
     ]
 
 

@@ -19,6 +19,7 @@ from airflow_kie.client.operations.operation import Form, State, TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.client.requests import create_request, details_request
 from kie_answers import answer
+from live_recordings import unread
 
 FOLDER = Path(__file__).parents[1] / "data" / "unified"
 CALLBACK = "https://example.com/callback"
@@ -111,6 +112,11 @@ def test_a_record_is_read_as_its_page_says(exchange: Exchange) -> None:
     assert [track.audio_url for track in details.tracks] == [url for url in details.urls if roles[0] == "track"]
     if exchange.row.parent_path:
         assert details.parent_id in json.loads(data["param"])["input"]
+
+
+def test_the_client_finds_the_results_in_every_recording_of_the_live_check() -> None:
+    for recording in sorted((FOLDER / "recorded").glob("*.json")):
+        assert unread(json.loads(recording.read_text())) == [], recording.name
 
 
 @named([one for one in ALL if one.file == "failed-and-refunded" and not one.sent])

@@ -24,7 +24,9 @@ def _pending_error(fault: Fault, data: Json) -> Json:
 
 
 def _without_files(fault: Fault, data: Json) -> Json:
-    return data | _made({"resultUrls": []} if fault.shape == "empty" else None)
+    """Say success before the result shows; the flag may lag too."""
+    made = _made({"resultUrls": []} if fault.shape == "empty" else None)
+    return data | made | ({} if fault.state is None else {"successFlag": fault.state})
 
 
 def _unknown_shape(fault: Fault, data: Json) -> Json:

@@ -9,8 +9,8 @@ from typing import ClassVar
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3Error
 
-MAX_BYTES = 65_536
-"""Bytes that are read of one entry; ours have a few hundred."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Bytes that are read of one entry: ours have a few hundred, a kept answer of KIE's a few million at most."""
 
 
 @dataclass(frozen=True)

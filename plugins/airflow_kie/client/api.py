@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,20 +14,29 @@ from airflow_kie.client.answers.decode import (
     Created,
     DetailsAnswer,
     Lost,
+    Read,
     Refused,
     Unreadable,
     decode_create,
     decode_details,
+    failure_of,
 )
 from airflow_kie.client.answers.envelope import decode_envelope, error_in
-from airflow_kie.client.answers.forms import inline_answer, of_all_forms, says_all
+from airflow_kie.client.answers.forms import of_all_forms, says_all
+from airflow_kie.client.answers.inline import inline_answer, kept_details, kept_under, only_id
 from airflow_kie.client.answers.refusals import says_no_record
 from airflow_kie.client.errors import KieError, KieNotSent
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
-from airflow_kie.client.operations.operation import CallOperation, Form, TaskOperation
+from airflow_kie.client.operations.json_path import value_at
+from airflow_kie.client.operations.market import JOBS
+from airflow_kie.client.operations.operation import CallOperation, Form, State, TaskOperation
 from airflow_kie.client.requests import call_request, create_request, details_request
 
+CALL_SECONDS = 120.0
+"""Seconds for which a call waits that KIE has made a task of."""
+CALL_PAUSE = 2.0
+"""Seconds between its reads."""
 _last_turns: dict[str, float] = {}
 _turn = threading.Lock()
 
@@ -38,16 +48,44 @@ def _take_turn(account: str, pace: float) -> None:
         _last_turns[account] = time.monotonic()
 
 
+KeptAnswer = Callable[[str, str], bytes | None]
+"""Returns what is kept of an operation's answer that was its result; the second argument is the answer's id."""
+
+
+def _none_kept(operation: str, task_id: str) -> bytes | None:
+    return None
+
+
+def _read_kept(kind: TaskOperation, task_id: str, kept: KeptAnswer) -> DetailsAnswer:
+    """Return a kept answer as details; KIE itself shows it nowhere."""
+    try:
+        body = kept(kind.name, task_id)
+        if body is None:
+            raise errors.KieResultsExpired("KIE has answered with the result itself, and that answer is not kept here")
+        return Read(kept_details(kind, task_id, body))
+    except KieError as error:
+        return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Unreadable(errors.KieResultsExpired("the kept answer is damaged", kind=kind.name, task_id=task_id))
+
+
 class Kie:
     """KIE for code that may block.
 
     :param transport: sends for one account.
     :param before_create: called directly before each create; raises KieSpendingStopped when it may not be sent now.
+    :param kept: finds the answers that were results themselves.
     """
 
-    def __init__(self, transport: KieTransport, before_create: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        transport: KieTransport,
+        before_create: Callable[[], None] = lambda: None,
+        kept: KeptAnswer = _none_kept,
+    ) -> None:
         self._transport = transport
         self._before_create = before_create
+        self._kept = kept
         self.account = transport.account
 
     def create(
@@ -79,6 +117,8 @@ class Kie:
         :param kind: its row; one that holds both forms is read in both until one shows the task.
         :param task_id: KIE's id.
         """
+        if kept_under(task_id):
+            return _read_kept(kind, task_id, self._kept)
         answers: list[DetailsAnswer] = []
         for row in kind.readings(self.account.api):
             try:
@@ -122,7 +162,26 @@ class Kie:
         error = error_in(envelope, call.name, {})
         if error is not None:
             raise error
-        return inline_answer(call.name, envelope.data) if call.model and form == Form.UNIFIED else envelope.data
+        if not call.model or form != Form.UNIFIED:
+            return envelope.data
+        task_id = only_id(envelope.data)
+        return inline_answer(call.name, self._made(call, task_id) if task_id else envelope.data)
+
+    def _made(self, call: CallOperation, task_id: str) -> Any:
+        """Return what a task has made where KIE has made one instead of answering: the pages leave both open.
+
+        :raises KieError: when it has failed, or has not ended in time; the message names it.
+        """
+        ends_at = time.monotonic() + CALL_SECONDS
+        while time.monotonic() < ends_at:
+            time.sleep(CALL_PAUSE)
+            read = self.details(JOBS, task_id)
+            if isinstance(read, Read) and read.details.state is State.FAILED:
+                raise failure_of(JOBS, read.details)
+            if isinstance(read, Read) and read.details.state is State.SUCCEEDED:
+                return value_at(read.details.raw, "from_json(resultJson) || from_json(response)")
+        late = f"KIE has made task {task_id} of this call, which has not ended yet; operation `market` reads it"
+        raise errors.KieBadAnswer(late, kind=call.name, task_id=task_id)
 
     def credits(self) -> float:
         """Return the account's balance in credits (a float, though the page says integer)."""
@@ -146,14 +205,18 @@ class KieAsync:
     """KIE for event loops: what a trigger needs.
 
     :param transport: sends for one account.
+    :param kept: finds the answers that were results themselves; it may block.
     """
 
-    def __init__(self, transport: KieAsyncTransport) -> None:
+    def __init__(self, transport: KieAsyncTransport, kept: KeptAnswer = _none_kept) -> None:
         self._transport = transport
+        self._kept = kept
         self.account = transport.account
 
     async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task, as :meth:`Kie.details` does."""
+        if kept_under(task_id):
+            return await asyncio.to_thread(_read_kept, kind, task_id, self._kept)
         answers: list[DetailsAnswer] = []
         for row in kind.readings(self.account.api):
             try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
 from airflow_kie.client.errors import KieBatchFailed, KieError, Scope
-from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.operation import Form, TaskOperation
 from airflow_kie.client.redact import one_line
 from airflow_kie.durable.task_state import TaskStateStore
 from airflow_kie.durable.xcom import FAILURE_KEY
@@ -219,6 +219,15 @@ class SongBatch:
 
 def _set(known: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value}
+
+
+def form_of(song: Any) -> str:
+    """Return the form in which a song was found, as the sensor that has read it passes it on; empty: unknown.
+
+    :param song: what the sensor returned of it.
+    """
+    known = song.get("form") if isinstance(song, Mapping) else None
+    return known if known in tuple(Form) else ""
 
 
 def songs_of(bucket: Bucket, batch: Mapping[str, Any]) -> list[dict[str, Any]]:

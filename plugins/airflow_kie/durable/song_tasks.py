@@ -15,7 +15,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, Remedy, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.song_batch import SongBatch, batch_seconds
+from airflow_kie.durable.song_batch import SongBatch, batch_seconds, form_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.hooks.kie import KieHook
@@ -214,7 +214,8 @@ class _Making:
         self.songs.rows[song] = {"music_task_id": song, "cover_task_id": task_id}
 
     def _record(self, song: str) -> TaskRecord:
-        return TaskRecord(self.operator.row.name, {"taskId": song}, self.hook.kie_conn_id, digest=self._digest(song))
+        row, form = self.operator.row, form_of(self.songs.given[song])
+        return TaskRecord(row.name, {"taskId": song}, self.hook.kie_conn_id, form, digest=self._digest(song))
 
     def _digest(self, song: str) -> str:
         return request_digest(self.operator.row, {"taskId": song}, {}, force_new=self.operator.force_new or "")

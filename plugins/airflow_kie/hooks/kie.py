@@ -17,6 +17,7 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
+from airflow_kie.hooks.ledger import kept_answers
 from airflow_kie.hooks.spending_switch import SpendingSwitch
 from airflow_kie.hooks.tasks import TaskMethods
 
@@ -75,7 +76,7 @@ class KieHook(TaskMethods, BaseHook):
         from airflow_kie.client.api import Kie
         from airflow_kie.client.http.transport import shared_transport
 
-        return Kie(shared_transport(self.account), self.spending_switch.check)
+        return Kie(shared_transport(self.account), self.spending_switch.check, kept_answers(self))
 
     @property
     def spending_switch(self) -> SpendingSwitch:
@@ -96,7 +97,7 @@ class KieHook(TaskMethods, BaseHook):
         if account is None or fresh:
             with self._missing_connection():
                 account = self._account = account_of(await self.aget_connection(self.kie_conn_id))
-        return KieAsync(await shared_async_transport(account))
+        return KieAsync(await shared_async_transport(account), kept_answers(self))
 
     @contextmanager
     def _missing_connection(self) -> Iterator[None]:

@@ -5,19 +5,22 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.client.answers.inline import kept_under
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.hooks.once_a_day import HONOURED, IGNORED, conditional_writes, once_a_day
 from airflow_kie.lifecycle.claims import RequestId
+from airflow_kie.lifecycle.kept_answers import KeptAnswers
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 if TYPE_CHECKING:
@@ -84,20 +87,26 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
     """
     database, shared = hook.ledger_database()
     bucket, prefix = ledger_address()
-    if bucket:
-        store = _bucket_store(bucket, prefix)
-        if _honours_conditions(store, hook):
-            return _opened(store, f"s3://{bucket}/{prefix}")
+    in_bucket = _bucket_store(bucket, prefix) if bucket else None
+
+    def opened(store: LedgerStore, where: str, not_covered: str = "") -> OpenedLedger:
+        answers = (in_bucket, database) if in_bucket else (database,)  # any task reads them: never one's own state
+        ledger = Ledger(store, settle_seconds=settings.rules().agree_after, answers=answers)
+        return OpenedLedger(ledger, where, not_covered)
+
+    if in_bucket:
+        if _honours_conditions(in_bucket, hook):
+            return opened(in_bucket, f"s3://{bucket}/{prefix}")
         why = f"the S3 service of bucket {bucket} does not honour conditional writes"
     else:
         why = "[kie] bucket and [kie] ledger are not set"
     if shared:
         where = database.store.shown
-        return _opened(database, where, f"requests of Airflows with another database: {why}" if bucket else "")
+        return opened(database, where, f"requests of Airflows with another database: {why}" if bucket else "")
     if otherwise is None:
-        return _opened(database, database.store.shown, f"requests of other machines: {why}")
+        return opened(database, database.store.shown, f"requests of other machines: {why}")
     covered = "requests of other runs, and of this one once its task state is emptied"
-    return _opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
+    return opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
 
 
 def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:
@@ -110,8 +119,18 @@ def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:
     return {database.kind: database} | ({"s3": _bucket_store(bucket, prefix)} if bucket else {})
 
 
-def _opened(store: LedgerStore, where: str, not_covered: str = "") -> OpenedLedger:
-    return OpenedLedger(Ledger(store, settle_seconds=settings.rules().agree_after), where, not_covered)
+def kept_answers(hook: Connected) -> Callable[[str, str], bytes | None]:
+    """Return what finds the answers of KIE that were results themselves, by their operation and id.
+
+    :param hook: the account.
+    """
+    stores = functools.cache(lambda: tuple(ledger_stores(hook).values())[::-1])
+
+    def read(operation: str, task_id: str) -> bytes | None:
+        digest, number = kept_under(task_id) or ("", 0)
+        return KeptAnswers(stores()).read(RequestId(hook.account.spending_name, operation, digest), number)
+
+    return read
 
 
 def _bucket_store(bucket: str, prefix: str) -> BucketLedgerStore:

@@ -76,15 +76,15 @@ class Sender:
         """Return what the ledger says of the request before it is sent.
 
         :param now: epoch seconds.
-        :param form: the form in which KIE has to be asked; empty: the connection's, else that in which KIE shows what
-            this is made from, else the operation's.
+        :param form: the form in which what this is made from was found, unless the connection names one; empty: KIE is
+            asked in which it shows that, else it is the operation's.
         """
         calls_back = self.hook.account.calls_back
         return Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
             owner=_owner(self.ti),
-            form=self.kind.in_form(form or self.hook.account.api or self._form_of_source()).form.value,
+            form=self.kind.in_form(self.hook.account.api or form or self._form_of_source()).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
             labels={one_line(str(name))[:100]: one_line(str(text))[:100] for name, text in self.labels.items()},
@@ -163,7 +163,10 @@ class Sender:
             self._give_back()
         if isinstance(answer, Created):
             again = answer.duplicate
-            log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
+            if answer.answer is None:
+                log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
+            else:
+                log.info("KIE names no task%s: its answer is the result itself, and is kept.", what)
             counter = metrics.ADOPTED if again else metrics.MADE_TWICE if record.repeated else metrics.CREATED
             counter.add(kind=self.kind.noun, connection=conn_id)
         return answer

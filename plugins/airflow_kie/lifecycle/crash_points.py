@@ -4,6 +4,7 @@ Nothing happens at a point unless a test has asked for it; production code only 
 
 - ``before intent``, ``after intent``: around the ledger's first write,
 - ``before post``, ``after post``: around the request to KIE,
+- ``before answer``, ``after answer``: around keeping an answer that is the result itself,
 - ``before task``, ``after task``: around the ledger's second write, and so around ``refused``, ``unanswered``,
   ``repeated`` and ``failed``, whichever is written.
 """

@@ -253,6 +253,9 @@ class TaskDriver:
             raise
         at = self.clock()
         reached("after post")
+        if isinstance(answered, Created) and answered.answer is not None:
+            with naming(paid="KIE has answered with the result itself, and may have charged it"):
+                answered = replace(answered, task_id=paid.keep_answer(claim, answered.answer))
         match answered:
             case Created(task_id):
                 try:

@@ -9,6 +9,7 @@ Two invariants that must not be relaxed:
 ``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.used`` has the credits that a task
 has used, where that is not what it was quoted at. ``<n>.unanswered`` says that the POST is
 over and its answer was lost, ``<n>.repeated`` that an operation that costs nothing was sent once more because of that.
+Where KIE has answered with the result itself, the task is the kept answer (`kept_answers`).
 An intent alone means that somebody is sending, until it expires; from then on it is in doubt.
 """
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote, unquote
 
+from airflow_kie.client.answers.inline import kept_id
 from airflow_kie.lifecycle.claims import (
     AlreadyMade,
     BeingSent,
@@ -33,6 +35,7 @@ from airflow_kie.lifecycle.claims import (
     RequestId,
 )
 from airflow_kie.lifecycle.crash_points import reached
+from airflow_kie.lifecycle.kept_answers import KeptAnswers
 
 DOUBTS = "_doubt/"
 """Where the requests are named about which a person has to decide."""
@@ -102,11 +105,18 @@ class Ledger:
     :param store: where.
     :param clock: returns epoch seconds.
     :param settle_seconds: after which a request whose answer was lost counts as in doubt.
+    :param answers: where answers are kept that were results themselves; empty: in the same place.
     """
 
     store: LedgerStore
     clock: Callable[[], float] = time.time
     settle_seconds: float = 30.0
+    answers: Sequence[LedgerStore] = ()
+
+    @property
+    def kept_answers(self) -> KeptAnswers:
+        """The answers that were results themselves."""
+        return KeptAnswers(self.answers or (self.store,))
 
     def claim(self, request: RequestId, intent: Intent) -> Claim:
         """Take the right to send a request, or learn what is known of it.
@@ -213,6 +223,10 @@ class Ledger:
         doubt_at = intent.in_doubt_at(self.settle_seconds if "unanswered" in last.endings else None)
         if self.clock() < doubt_at:
             return BeingSent(doubt_at, intent)
+        if self.kept_answers.read(request, last.number):  # the process ended before it had named it here
+            task_id = kept_id(request.digest, last.number)
+            self.record_task(request, last.number, task_id)
+            return AlreadyMade(last.number, task_id, intent.owner, intent.form)
         return InDoubt(last.number, intent, any("repeated" in attempt.endings for attempt in attempts))
 
     def _intent(self, request: RequestId, number: int) -> Intent:
@@ -270,6 +284,11 @@ class PaidRequest:
     def record_task(self, number: int, task_id: str) -> None:
         """Record the task that KIE has named in its answer."""
         self.ledger.record_task(self.request, number, task_id)
+
+    def keep_answer(self, claimed: Claimed, answer: Any) -> str:
+        """Keep an answer of KIE's that is the result itself; return the id by which it goes from now on."""
+        kept, at = self.ledger.kept_answers, self.ledger.clock()
+        return kept.keep(self.request, claimed.number, answer, form=claimed.intent.form, at=at)
 
     def record(self, number: int, ending: str, **known: Any) -> bool:
         """Record how an attempt ended; see :meth:`Ledger.record`."""

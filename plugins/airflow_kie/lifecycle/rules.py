@@ -173,7 +173,7 @@ class _Transition:
             again = f"a new request was answered with the failed task {answer.task_id}"
             return self.fail(errors.KieFailedForGood(again, task_id=answer.task_id), self._sent(answer))
         record = self._sent(answer)
-        return Fetch(record) if answer.duplicate else self._wait(record)
+        return Fetch(record) if answer.duplicate or answer.answer is not None else self._wait(record)
 
     def read(self, details: TaskDetails) -> Action:
         made_at = min(details.created_at.timestamp(), self.now) if details.created_at else self.now
@@ -310,7 +310,7 @@ def crosses(record: TaskRecord, error: KieError, rules: Rules) -> bool:
 def _of_a_read(error: KieError, record: TaskRecord) -> KieError:
     """Return the error of reads that agree: a task that KIE has named to us is there, although it is not shown."""
     not_shown = isinstance(error, errors.KieTaskUnknown | errors.KieInvalidRequest) and error.facts.last_state is None
-    if record.created_here and not_shown:
+    if record.created_here and not_shown and not isinstance(error, errors.KieFormGone):
         return errors.KieTaskNotShown(error.facts.message, code=error.facts.code)
     return error
 

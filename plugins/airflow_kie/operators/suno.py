@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_kie import settings
@@ -12,7 +13,7 @@ from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
-from airflow_kie.durable.song_batch import TakesSongs
+from airflow_kie.durable.song_batch import TakesSongs, form_of
 from airflow_kie.durable.song_tasks import make_for_songs
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.lifecycle.record import TaskRecord
@@ -250,6 +251,10 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
     def _many(self, context: Context, *waited: Any) -> list[dict[str, Any]]:
         self.requests = []  # no single record of this task instance is asked for its deadline, or whether it is paid
         return cast("list[dict[str, Any]]", self._with_backoff(context, lambda: make_for_songs(self, context, *waited)))
+
+    def _known(self, stored: TaskRecord | None, digest: str, awaited: str | None = None) -> TaskRecord:
+        record = super()._known(stored, digest, awaited)
+        return record if record.task_id or record.form else replace(record, form=form_of(self.music))
 
     def check_request(self) -> None:
         """Check that a template has rendered to a song."""

@@ -62,6 +62,7 @@ class KieMusicSensor(SongSensor):
             "tracks": len(details.tracks),
             "duration_seconds": details.tracks[0].duration_seconds if details.tracks else None,
             "expires_at": details.expires_at.isoformat() if details.expires_at else None,
+            "form": details.form.value,  # what follows the song goes in it, and need not ask for it again
         }
 
 

@@ -15,9 +15,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kie import metrics, settings
 from airflow_kie._airflow_private import process
-from airflow_kie.client.answers.decode import DetailsAnswer, Unreadable
+from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
+from airflow_kie.client.answers.details import Result, TaskDetails
+from airflow_kie.client.answers.inline import kept_under
 from airflow_kie.client.errors import KieError, KieUnauthorized, KieUnexpected
-from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.operation import Medium, State, TaskOperation
 from airflow_kie.client.redact import storable
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.deadline import WaitEnded
@@ -229,6 +231,9 @@ class _Reads:
         return self.kie.account.connection
 
     async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
+        if kept_under(task_id):  # it has ended: the Airflow task reads it, where connections may be read
+            result = Result("kept", 1, Medium.JSON)
+            return Read(TaskDetails(kind.name, task_id, State.SUCCEEDED, "", form=kind.form, results=(result,)))
         answer = await self.kie.details(kind, task_id)
         if isinstance(answer, Unreadable) and isinstance(answer.error, KieUnauthorized):
             self.kie = await self.hook.aget_conn(fresh=True)

@@ -14,6 +14,7 @@ import pytest
 
 from dag_runner import dag_runner
 from kie_simulator.server import SimulatorServer
+from kie_simulator_client import Kie
 from openlineage_events import of_run, read_events
 from openlineage_graph import AROUND, CHAIN, Logged, expected, graph, lost_or_doubled
 from openlineage_schema import check
@@ -124,6 +125,23 @@ def test_many_songs_go_through_the_chain_in_batches_and_one_that_failed_turns_th
     again = stack.run(*songs)
     assert again["state"] == "success"
     assert len(stack.kie.control.ledger("cover")) == len(paid)
+
+
+def test_covers_that_kie_answers_at_once_are_archived_of_one_song_and_of_a_batch(stack: Stack) -> None:
+    songs = [stack.song(f"At once {number}") for number in range(3)]
+    client = Kie(stack.kie)
+    for song in songs:
+        pictures = [track["imageUrl"] for track in client.music(song)["response"]["sunoData"]]
+        known = {"kind": "cover", "source_id": song, "after": True}
+        stack.kie.control.add_fault("create", "code", code=200, msg="success", data={"images": pictures}, **known)
+    client.close()
+    assert stack.run(songs[0])["state"] == "success"
+    assert stack.run(*songs[1:], batch_size=2)["state"] == "success"
+    for song in songs:
+        assert [name.partition(".")[0] for name in stack.files(song)] == ["cover-1", "cover-2", "manifest"]
+        assert stack.manifest(song)["cover_task_ids"][0].startswith("answer-")
+    paid = [charge["source_id"] for charge in stack.kie.control.ledger("cover")]
+    assert [paid.count(song) for song in songs] == [1, 1, 1]
 
 
 def test_a_second_run_keeps_every_songs_cover_adds_audio_and_pays_nothing_and_a_third_does_nothing(

@@ -108,6 +108,11 @@ def test_a_decision_under_a_real_http_error_is_still_a_decision(code: int) -> No
         answer({"taskId": True}, 200),
         answer({"taskId": "two words"}, 200),
         answer([COVER_ID], 200),
+        answer({"taskId": None, "state": "waiting", "resultJson": ""}, 200),
+        answer({"status": "PENDING", "successFlag": 0, "state": "queuing", "note": "soon"}, 200),
+        answer({"success": True, "message": "accepted"}, 200),
+        answer({"code": 501, "msg": "failed", "data": {"resultUrls": ["https://h.example/1.png"]}}, 200),
+        answer("it will be made soon", 200),
         raw(b"<html>bad gateway</html>", 502),
         raw(b"<html>timeout</html>", 524),
         raw(b"<html>welcome</html>", 200),
@@ -123,6 +128,24 @@ def test_an_answer_that_does_not_tell_leaves_the_create_in_doubt(kind: str, resp
     assert isinstance(got, Lost)
     assert got.error.facts.kind == kind
     assert got.error.scope is errors.Scope.SERVICE
+
+
+@pytest.mark.parametrize("form", ["dedicated", "unified"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"resultUrls": ["https://h.example/1.png"]},
+        {"taskId": None, "images": ["https://h.example/1.png"], "state": "success", "successFlag": 1},
+        {"code": 200, "msg": "success", "data": {"resultUrls": ["https://h.example/1.png"]}},
+        [{"url": "https://h.example/1.png"}],
+        ["https://h.example/1.png"],
+        "https://h.example/1.png",
+    ],
+)
+def test_an_answer_that_is_the_result_itself_is_kept_whole_and_hidden(form: str, data: Any) -> None:
+    got = decode_create(task_kind("suno.cover", form), SOURCE, answer(data))
+    assert got == Created("", answer=data)
+    assert "h.example" not in repr(got)
 
 
 @pytest.mark.parametrize("http", [400, 401, 403, 404, 413, 429])

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from airflow_kie.client import api
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, DetailsAnswer, Invisible, Read, Unreadable
-from airflow_kie.client.answers.forms import inline_answer
+from airflow_kie.client.answers.inline import inline_answer
 from airflow_kie.client.api import Kie
 from airflow_kie.client.errors import (
     KieBadAnswer,
     KieConnectionInvalid,
+    KieGenerationFailed,
     KieInvalidRequest,
     KieOutOfCredits,
     Remedy,
@@ -168,6 +170,25 @@ def test_what_is_answered_at_once_is_read_in_either_form_and_shape(
     assert {"word", "startS", "endS"} <= set(answered["alignedWords"][0])
     with pytest.raises(KieInvalidRequest, match="does not exist"):
         kie_of(form.other.value).call(row, request)
+
+
+def test_a_call_that_kie_makes_a_task_of_returns_what_that_has_made_or_why_it_has_failed(
+    simulator: SimulatorServer, kie_of: Callable[..., Kie], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages leave open which of the two happens; two clients tell of an answer at once."""
+    monkeypatch.setattr(api, "CALL_PAUSE", 0.01)
+    simulator.control.set(inline_models=[], task_seconds=0)
+    row, kie = OPERATIONS["style"], kie_of("unified")
+    assert isinstance(row, CallOperation)
+    assert kie.call(row, {"content": "rain"})["result"].startswith("rain: ")
+    simulator.control.add_fault("task", "fail", kind="style")
+    with pytest.raises(KieGenerationFailed):
+        kie.call(row, {"content": "rain"})
+    simulator.control.set(task_seconds=600)
+    monkeypatch.setattr(api, "CALL_SECONDS", 0.05)
+    with pytest.raises(KieBadAnswer) as late:
+        kie.call(row, {"content": "snow"})
+    assert simulator.control.ledger("style")[-1]["task_id"] in str(late.value)
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import (
     CreateAnswer,
+    Created,
     DetailsAnswer,
     Invisible,
     Lost,
+    Read,
     Unreadable,
     decode_create,
     decode_details,
 )
+from airflow_kie.client.answers.inline import kept_details, kept_under
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle import crash_points
@@ -36,6 +39,7 @@ from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Rules
 from kie_answers import answer
+from kie_forms import FORMS
 from ledgers import MemoryLedgerStore
 
 SOURCE = {"taskId": "the-song"}
@@ -45,7 +49,7 @@ START = 1_776_862_600.0
 HONEST = "honest"
 CREATES = st.sampled_from(
     [HONEST, HONEST, HONEST, "refused", "out of credits", "never arrives", "answer lost",
-     "gateway page after it was made", "success without id", "duplicate without id"]
+     "gateway page after it was made", "success without id", "duplicate without id", "answered at once"]
 )  # fmt: skip
 READS = st.sampled_from(
     [HONEST, HONEST, HONEST, "not shown", "unreachable", "429", "gateway page", "no JSON", "unknown word", "no access",
@@ -69,6 +73,7 @@ class FakeKie:
     """KIE, lying as told. A create is paid when a task is made, and only then."""
 
     kind: str
+    form: str
     names_failed_again: bool
     once: bool
     tasks: list[FakeTask] = field(default_factory=list)
@@ -93,6 +98,9 @@ class FakeKie:
             return self._decoded(answer(None, 500, "oops", http=502))
         if how == "success without id":
             return self._decoded(answer({}))
+        if how == "answered at once" and self.tasks[-1] is not there:
+            self.tasks[-1].state = "done"
+            return self._decoded(answer({"resultUrls": ["https://h.example/1"]}))
         return self._decoded(made)
 
     def read(self, task_id: str, how: str, now: float) -> DetailsAnswer:
@@ -106,7 +114,7 @@ class FakeKie:
             data = data | {"taskId": "another-task"}
         refusals = {f"refused {refused}": refused for refused in (400, 404, 422, 451, 505)}
         code = ({"429": 429, "no access": 401, "gateway page": 502} | refusals).get(how, 200)
-        return decode_details(task_kind(self.kind), task_id, answer(data if code == 200 else None, code, "words"))
+        return decode_details(self._row, task_id, answer(data if code == 200 else None, code, "words"))
 
     def _details(self, task: FakeTask, how: str, now: float) -> dict[str, Any]:
         state, code, parent = task.state, None, SOURCE["taskId"]
@@ -123,6 +131,8 @@ class FakeKie:
         if state == "failed" or (code and self.kind == "suno.music"):
             task.said_failed_at.append(now)
         files = ["https://h.example/1"] if task.state == "done" and state != "empty" else []
+        if self.form == "unified":
+            return self._record(task, state, code, parent, files)
         common = {"taskId": task.task_id, "errorCode": code, "createTime": task.made_at * 1000}
         if self.kind == "suno.cover":
             flag = {"running": 0, "done": 1, "empty": 1, "failed": 3, "undelivered": 2}.get(state, 9)
@@ -131,11 +141,28 @@ class FakeKie:
         word = words.get(state, "CALLBACK_EXCEPTION" if state == "undelivered" else "UNHEARD_OF")
         return common | {"status": word, "response": {"sunoData": [{"audioUrl": url} for url in files]}}
 
+    def _record(self, task: FakeTask, state: str, code: int | None, parent: str, files: list[str]) -> dict[str, Any]:
+        words = {"running": "generating", "done": "success", "empty": "success", "failed": "fail"}
+        made = {"resultUrls": files} if self.kind == "suno.cover" else {"data": [{"audio_url": url} for url in files]}
+        return {
+            "taskId": task.task_id,
+            "model": self._row.model,
+            "state": words.get(state, "unheard of"),
+            "param": json.dumps({"model": self._row.model, "input": json.dumps({"task_id": parent})}),
+            "resultJson": json.dumps(made) if files else "",
+            "failCode": str(code) if code else None,
+            "createTime": task.made_at * 1000,
+        }
+
+    @property
+    def _row(self) -> TaskOperation:
+        return task_kind(self.kind, self.form)
+
     def _decoded(self, response: Any) -> CreateAnswer:
-        return decode_create(task_kind(self.kind), SOURCE, response)
+        return decode_create(self._row, SOURCE, response)
 
 
-STEPS = ("intent", "post", "task", "refused", "unanswered", "repeated", "failed")
+STEPS = ("intent", "post", "answer", "task", "refused", "unanswered", "repeated", "failed")
 """Everything that is written, and the request itself."""
 POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
 
@@ -208,11 +235,14 @@ class Driven(RuleBasedStateMachine):
     """
 
     kind = ""
+    form = ""
     many = False
 
     @initialize(names_failed_again=st.booleans(), once=st.booleans(), calls_back=st.booleans())
     def begin(self, names_failed_again: bool, once: bool, calls_back: bool) -> None:
-        self.kie = FakeKie(self.kind, names_failed_again, once and bool(task_kind(self.kind).duplicate_codes))
+        self.kie = FakeKie(
+            self.kind, self.form, names_failed_again, once and bool(task_kind(self.kind).duplicate_codes)
+        )
         self.now = START
         self.calls_back = calls_back
         self.store = Store()
@@ -224,7 +254,7 @@ class Driven(RuleBasedStateMachine):
     # --- what operators do
 
     def new_intent(self, now: float, form: str) -> Intent:
-        return Intent.made_at(now, form, callback_by=now + 200 if self.calls_back else None)
+        return Intent.made_at(now, form or self.form, callback_by=now + 200 if self.calls_back else None)
 
     def run_leg(self, leg: Leg, inner: Leg | None = None) -> None:
         worker = self.workers[leg.worker]
@@ -240,7 +270,7 @@ class Driven(RuleBasedStateMachine):
             else TaskRecord(self.kind, SOURCE, "kie", digest=self.request.digest)
         )
         try:
-            kie = _Reads(self.kie, leg.read, lambda: self.now)
+            kie = _Reads(self.kie, leg.read, lambda: self.now, self._kept)
             if self.many:
                 asyncio.run(_one_of_many(self._driver(worker, leg), record, kie))
             else:
@@ -256,6 +286,9 @@ class Driven(RuleBasedStateMachine):
             self.store.fails = False
             for point in POINTS:
                 crash_points.at(point, None)
+
+    def _kept(self, number: int) -> bytes | None:
+        return self.ledger.kept_answers.read(self.request, number)
 
     def _pause(self, record: TaskRecord, until: float) -> None:
         assert until > self.now - self.stood_still
@@ -283,7 +316,8 @@ class Driven(RuleBasedStateMachine):
         def create(record: TaskRecord, nonce: str) -> CreateAnswer:
             before = len(self.kie.tasks)
             answered = self.kie.create(leg.create, self.now)
-            for task in self.kie.tasks[before:]:
+            named = not (isinstance(answered, Created) and answered.answer)
+            for task in self.kie.tasks[before:] if named else ():
                 self.callbacks.append((record.number, task.task_id))
             return answered
 
@@ -369,8 +403,13 @@ class _Reads:
     kie: FakeKie
     how: str
     clock: Callable[[], float]
+    kept: Callable[[int], bytes | None]
 
     def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
+        if under := kept_under(task_id):
+            body = self.kept(under[1])
+            assert body is not None
+            return Read(kept_details(kind, task_id, body))
         return self.kie.read(task_id, self.how, self.clock())
 
 
@@ -390,31 +429,16 @@ async def _one_of_many(driver: TaskDriver, record: TaskRecord, reads: _Reads) ->
             raise Left
 
 
-class Cover(Driven):
-    kind = "suno.cover"
+def _machine(kind: str, form: str, *, many: bool) -> type[Any]:
+    """Return the tests of one operation in one form."""
+    name = f"{kind.title().replace('.', '')}{form.title()}{'OfMany' if many else ''}"
+    tests: type[Any] = type(name, (Driven,), {"kind": kind, "form": form, "many": many}).TestCase  # type: ignore[attr-defined]
+    tests.settings = settings(max_examples=40 if many else 120, stateful_step_count=20 if many else 30)
+    return tests
 
 
-class Music(Driven):
-    kind = "suno.music"
-
-
-_SETTINGS = settings(max_examples=120, stateful_step_count=30)
-TestCoverIsPaidForOnce = Cover.TestCase
-TestCoverIsPaidForOnce.settings = _SETTINGS
-TestMusicIsPaidForOnce = Music.TestCase
-TestMusicIsPaidForOnce.settings = _SETTINGS
-
-
-class CoverOfMany(Cover):
-    many = True
-
-
-class MusicOfMany(Music):
-    many = True
-
-
-_FEWER = settings(max_examples=40, stateful_step_count=20)
-TestCoverOfManyIsPaidForOnce = CoverOfMany.TestCase
-TestCoverOfManyIsPaidForOnce.settings = _FEWER
-TestMusicOfManyIsPaidForOnce = MusicOfMany.TestCase
-TestMusicOfManyIsPaidForOnce.settings = _FEWER
+for _form in FORMS:
+    for _kind in ("suno.cover", "suno.music"):
+        for _many in (False, True):
+            _tests = _machine(_kind, _form, many=_many)
+            globals()[f"Test{_tests.__name__}"] = _tests

@@ -37,6 +37,14 @@ def test_the_full_run_adds_the_browser_the_fault_plan_and_the_distributed_stack(
     assert split(["--full", "-k", "--full"])[1] == ["-k", "--full"]
 
 
+def test_paying_once_is_tried_in_both_of_kies_forms_by_the_full_run_alone(tmp_path: Path) -> None:
+    for arguments, both in (["--full"], True), ([], False), (["unit"], False):
+        folder = tmp_path / str(len(arguments)) / str(both)
+        folder.mkdir(parents=True)
+        _, quick = checks.lanes_of(split(arguments)[0], [], folder, "mark")
+        assert (checks.BOTH_FORMS in quick.environment) is both
+
+
 def test_the_full_run_is_that_of_the_continuous_integration() -> None:
     assert (PROJECT / ".ci" / "run").read_text().splitlines()[-1] == 'exec ./run test "${@:---full}"'
 

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_kie.archive.describe import song_of
 from airflow_kie.archive.manifest import CreditsRecord, Manifest, credits_of
-from airflow_kie.client.answers.decode import task_details
+from airflow_kie.client.answers.reading import task_details
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.operators.report import KieSongReportOperator

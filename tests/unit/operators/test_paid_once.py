@@ -29,6 +29,7 @@ from airflow_kie.web.receiver.gateway import AirflowGateway
 from airflow_kie.web.receiver.receiver import create_app
 from airflow_task import TaskInstance, TaskRun, Variables, WorkerCrash
 from asgi_server import serving
+from kie_forms import FORMS
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
 from paid_requests import POINTS, Entries, at_point, become_old, dying_at, recorded
@@ -93,7 +94,7 @@ for_all_runs = pytest.mark.parametrize("paid_in", ["bucket", "database"], indire
 """A task's own state says nothing to another run, and no callback gets there."""
 
 
-@pytest.fixture(autouse=True, params=["dedicated", "unified"])
+@pytest.fixture(autouse=True, params=FORMS)
 def form(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """Let KIE be asked in each form, and make, and charge, a task for each create."""
     kie.control.set(duplicate="none", task_seconds=0)

@@ -11,7 +11,9 @@ from airflow_connections import kie_connection
 from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieFormGone, KieNoRecord
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.sensors.task import KieTaskSensor
 from airflow_task import TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
@@ -131,6 +133,54 @@ def test_a_form_that_is_gone_is_an_error_that_names_the_setting_and_nothing_chan
     assert forms_of(kie, "cover") == [OTHER[form]]
 
 
+def test_a_model_that_kie_no_longer_has_is_a_form_that_is_gone(kie: SimulatorServer, api: SetApi) -> None:
+    kie.control.set(unsupported_models=["ai-music-api/generate"])
+    with pytest.raises(KieFormGone, match=r"unified form.*field `api` of the connection"):
+        run_of("suno.music", SONG).attempt()
+    api("dedicated")
+    run_of("suno.music", SONG, "tuesday").attempt()
+    assert forms_of(kie, "music") == ["dedicated"]
+
+
+@every_form
+def test_an_address_of_details_that_is_gone_is_that_error_too_and_what_is_paid_is_read_once_it_is_back(
+    kie: SimulatorServer, api: SetApi, form: str
+) -> None:
+    api(form)
+    run = run_of("suno.music", SONG)
+    kie.control.add_fault("details", "gone", gone="html", form=form, times=-1)
+    with pytest.raises(KieFormGone, match="field `api` of the connection"):
+        run.attempt()
+    kie.control.clear_faults()
+    made = run.retried().attempt()
+    assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
+
+
+@every_form
+def test_a_cover_does_not_ask_for_a_song_whose_form_the_sensor_has_found(
+    kie: SimulatorServer, api: SetApi, form: str
+) -> None:
+    music = song(kie, form)
+    found = TaskRun(lambda: KieMusicSensor(task_id="music_complete", music_task_id=music)).attempt()
+    reads = kie.control.state()["reads"][music]
+    run = TaskRun(
+        lambda: KieGenerateCoverOperator(
+            task_id="generate_cover", music_task_id=music, music=found, poll_interval=0.05, deferrable=True
+        )
+    )
+    run.attempt()
+    assert (found["form"], forms_of(kie, "cover")) == (form, [form])
+    assert kie.control.state()["reads"][music] == reads
+    api(OTHER[form])  # the connection's word counts more
+    other = song(kie, form)
+    known = {**found, "music_task_id": other}
+    make = lambda: KieGenerateCoverOperator(  # noqa: E731
+        task_id="generate_cover", music_task_id=other, music=known, poll_interval=0.05, deferrable=True
+    )
+    TaskRun(make).attempt()
+    assert forms_of(kie, "cover") == [form, OTHER[form]]
+
+
 @every_form
 def test_an_id_from_elsewhere_is_found_in_either_form_and_its_record_says_in_which(
     kie: SimulatorServer, api: SetApi, form: str
@@ -151,6 +201,14 @@ def test_a_task_that_kie_does_not_show_at_first_is_waited_for(kie: SimulatorServ
     api("unified")
     kie.control.set(first_reads_null=3)
     made = run_of("suno.music", SONG).attempt()
+    assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
+
+
+def test_a_success_that_shows_before_its_result_is_read_again(kie: SimulatorServer, api: SetApi) -> None:
+    api("unified")
+    kie.control.add_fault("details", "without_files", kind="music", shape="null", state=0)
+    made = run_of("suno.music", SONG).attempt()
+    assert [result.role for result in KieHook().results("suno.music", made)] == ["track", "track"]
     assert [charge["task_id"] for charge in kie.control.ledger("music")] == [made]
 
 

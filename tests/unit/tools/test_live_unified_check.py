@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from kie_simulator.server import SimulatorServer
-from live_recordings import differences
+from live_recordings import differences, unread
 from tools.live_contract_check import experiment
 from tools.live_contract_check.__main__ import main
 from tools.live_contract_check.unified_assumptions import UNIFIED_ASSUMPTIONS
@@ -183,5 +183,6 @@ def test_the_recording_names_nobody_and_another_server_can_be_held_against_it(
 
     with httpx.Client(base_url=fresh.url, headers={"Authorization": f"Bearer {fresh.api_key}"}, timeout=200) as http:
         assert differences(fresh, http, json.loads(text)) == {}
+        assert unread(json.loads(text)) == []
         fresh.control.set(cover_result="images", prompt_only="refuse")
         assert set(differences(fresh, http, json.loads(text))) == {"details", "pay song", "details of song"}

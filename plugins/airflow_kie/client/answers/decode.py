@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import logging
-import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.details import Result, TaskDetails, Track, parse_time
+from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
+from airflow_kie.client.answers.inline import checked_result
+from airflow_kie.client.answers.reading import named_id, task_details
 from airflow_kie.client.answers.refusals import gone, no_record
 from airflow_kie.client.errors import KieError, Remedy, Scope
-from airflow_kie.client.operations.json_path import value_at, values_at
-from airflow_kie.client.operations.operation import MEDIA_LIFETIME, Form, Medium, State, TaskOperation
-from airflow_kie.client.redact import storable, texts_in, without_urls
-
-log = logging.getLogger(__name__)
+from airflow_kie.client.operations.operation import Form, State, TaskOperation
 
 
 @dataclass(frozen=True)
 class Created:
-    """KIE named the task.
+    """KIE named the task, or made and answered it at once.
 
-    :param task_id: its id.
+    :param task_id: its id; empty where there is only an answer.
     :param duplicate: KIE made it before and names it now: it was adopted, not paid for.
+    :param answer: the result itself, of a task that KIE does not name: it is paid and finished.
     """
 
     task_id: str
     duplicate: bool = False
+    answer: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -90,8 +85,6 @@ _UNDECIDED = frozenset({408, 504})
 _INVALID = 422
 """A code of a duplicate only where it names one; otherwise the request is not valid."""
 
-_ID = re.compile(r"(?!\S*://)\S{1,200}")
-
 
 def may_have_paid(answer: CreateAnswer) -> bool:
     """Return whether a create may have made a new task: KIE neither refused it nor named an earlier one."""
@@ -102,8 +95,8 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
     """Return what a create's answer says.
 
     An envelope with an error code, and a real HTTP 4xx, say that nothing was made. A gateway's page, a server error
-    under a real HTTP 5xx, and a success without an id say nothing about whether a task was made: lost. A duplicate
-    that names no id, or that names the source's own id, cannot be adopted.
+    under a real HTTP 5xx, and a success without id and result say nothing about whether a task was made: lost. A
+    duplicate that names no id, or that names the source's own id, cannot be adopted.
 
     :param kind: the row.
     :param source: what the task is made from.
@@ -115,7 +108,7 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         decided = 400 <= response.status < 500 and response.status not in _UNDECIDED
         known = (gone(kind, kind.create, error) if decided else None) or error.with_facts(kind=kind.name)
         return Refused(known) if decided else Lost(known)
-    task_id = _named_id(kind, envelope.data)
+    task_id = named_id(kind, envelope.data)
     refusal = error_in(envelope, kind.name, kind.create_errors)
     # In the unified form such a code says nothing of duplicates, unless it names one.
     if envelope.code in kind.duplicate_codes and (
@@ -129,12 +122,19 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
     if refusal is not None and (better := gone(kind, kind.create, refusal) or no_record(kind, refusal.facts)):
         return Refused(better)
     if refusal is None:
-        accepted = "KIE accepted the create and named no task"
-        return Created(task_id) if task_id else Lost(errors.KieBadAnswer(accepted, kind=kind.name, code=200))
+        return Created(task_id) if task_id else _answered_at_once(kind, envelope.data)
     if envelope.code in _UNDECIDED:
         return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
     undecided = envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError)
     return Lost(refusal) if undecided else Refused(refusal)
+
+
+def _answered_at_once(kind: TaskOperation, data: Any) -> CreateAnswer:
+    """Return what an accepted create without a task's id comes to: the result itself is paid and finished."""
+    try:
+        return Created("", answer=checked_result(kind, data))
+    except KieError as error:  # an error within an accepted answer does not say that nothing was made
+        return Lost(errors.KieBadAnswer(error.facts.message, kind=kind.name, code=error.facts.code))
 
 
 def decode_details(kind: TaskOperation, task_id: str, response: Response) -> DetailsAnswer:
@@ -155,7 +155,7 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     model = envelope.data.get("model") if isinstance(envelope.data, dict) else None
     if refusal is None and kind.reads and isinstance(model, str) and model not in kind.reads:
         return Invisible()  # a task of another operation: one endpoint reads them all
-    named = _named_id(kind, envelope.data)
+    named = named_id(kind, envelope.data)
     if refusal is None and not isinstance(envelope.data, dict):
         refusal = errors.KieBadAnswer("Details are not an object", kind=kind.name)
     elif refusal is None and named not in (None, task_id):
@@ -163,40 +163,6 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     if refusal is not None:
         return Unreadable((gone(kind, kind.details, refusal) or refusal).with_facts(task_id=task_id))
     return Read(task_details(kind, task_id, envelope.data))
-
-
-def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> TaskDetails:
-    """Return details as a typed record.
-
-    :param kind: the row.
-    :param task_id: the id that was asked for.
-    :param data: the `data` of KIE's answer.
-    """
-    param = _param(kind, data)
-    word = value_at(data, kind.state_path)
-    state = _state(kind, word)
-    message = value_at(data, kind.error_message_path)
-    parent = value_at(data, kind.parent_path) if kind.parent_path else None
-    return TaskDetails(
-        kind=kind.name,
-        form=kind.form,
-        task_id=_named_id(kind, data) or task_id,
-        state=state or State.RUNNING,
-        word="" if word is None else without_urls(str(word)),
-        known_word=state is not None or word is None,
-        parent_id=None if parent is None else storable(str(parent)),
-        results=tuple(_results(kind, data, param)),
-        required=frozenset(row.role for row in kind.results if row.required),
-        kept=min((row.kept for row in kind.results), default=MEDIA_LIFETIME),
-        tracks=_tracks(kind, data),
-        error_code=_error_code(value_at(data, kind.error_code_path)),
-        error_message=_text(message) if message else None,
-        param=param,
-        created_at=parse_time(value_at(data, "createTime")),
-        completed_at=parse_time(value_at(data, "completeTime")),
-        credits_consumed=_credits(value_at(data, "creditsConsumed || consumeCredits")),
-        raw=data,
-    )
 
 
 def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
@@ -218,102 +184,3 @@ def failure_of(kind: TaskOperation, details: TaskDetails) -> KieError:
     hopeless = meaning is not None and meaning.scope is Scope.TASK and meaning.remedy is Remedy.PERSON
     error = meaning if meaning is not None and hopeless else errors.KieGenerationFailed
     return error(message, code=details.error_code, **facts)
-
-
-def _results(kind: TaskOperation, data: Mapping[str, Any], param: Any) -> Iterator[Result]:
-    """Yield the results that details name, without links that an earlier row or the request has named.
-
-    A separation that failed can name the track itself beside its success (``originUrl``), and no stem.
-    """
-    given = [*(values_at(data, kind.inputs) if kind.inputs else ()), *texts_in(param)]
-    known = {_bare(value) for value in given} - {None}
-    for row in kind.results:
-        found = values_at(data, row.path)
-        if row.inline:
-            values = ({"value": value if row.medium is Medium.JSON else _text(value)} for value in found)
-        else:
-            urls = [value for value in found if isinstance(value, str) and _bare(value) not in known]
-            known |= {_bare(url) for url in urls} - {None}
-            values = ({"url": url} for url in urls)
-        for position, result in enumerate(values, start=1):
-            yield Result(row.role, position, row.medium, **result)
-
-
-def _bare(value: Any) -> str | None:
-    """Return a URL without its query, as signatures differ from one answer to the next; None for anything else."""
-    is_url = isinstance(value, str) and value.startswith(("https://", "http://"))
-    return value.partition("?")[0] if is_url else None
-
-
-def _named_id(kind: TaskOperation, data: Any) -> str | None:
-    """Return the task id that an answer names, or None; an id is one word and not an address."""
-    named = value_at(data, kind.id_path) or data
-    if isinstance(named, bool) or not isinstance(named, (str, int)):
-        return None
-    return str(named) if _ID.fullmatch(str(named)) else None
-
-
-def _state(kind: TaskOperation, word: Any) -> State | None:
-    """Return the state that a word names, None for no word and for one that no page documents."""
-    if isinstance(word, str) and re.fullmatch("[0-9]{1,4}", word):
-        word = int(word)
-    state = kind.states.get(word) if isinstance(word, (str, int)) else None
-    if state is None and word is not None:
-        _warn_unknown(kind.name, without_urls(str(word)))
-    return state
-
-
-@functools.lru_cache(maxsize=256)
-def _warn_unknown(kind: str, word: str) -> None:
-    """Log a state word that no page documents, once for a process."""
-    log.warning("KIE names a state that its pages do not document: %s is %r; it counts as running.", kind, word[:60])
-
-
-def _error_code(value: Any) -> int | None:
-    """Return an error code, or None for none: a successful cover carries 200, others null, 0 or an empty text."""
-    try:
-        code = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if code in (0, 200) else code
-
-
-def _credits(value: Any) -> float | None:
-    """Return credits as KIE reports them; what is not an amount is None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
-
-
-def _tracks(kind: TaskOperation, data: Mapping[str, Any]) -> tuple[Track, ...]:
-    found = values_at(data, kind.tracks) if kind.tracks else ()
-    return tuple(
-        Track(position=number, **{name: _field(name, value) for name, value in track.items()})
-        for number, track in enumerate(found, start=1)
-    )
-
-
-def _field(name: str, value: Any) -> Any:
-    """Return a track's field in its type, None for empty and for what is of another type."""
-    if name != "duration_seconds":
-        return value.strip() or None if isinstance(value, str) else None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        return None
-    return seconds if math.isfinite(seconds) and seconds else None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _param(kind: TaskOperation, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request that details repeat; the unified form encodes its `input` a second time."""
-    param = value_at(data, "from_json(param)")
-    if not isinstance(param, dict):
-        return {}
-    inner = value_at(param, "from_json(input)")
-    if kind.model:
-        return kind.named(inner) if isinstance(inner, dict) else {}
-    return {**param, "input": inner} if isinstance(inner, dict) else param

@@ -10,6 +10,8 @@ from airflow_kie.client.operations.operation import TaskOperation
 
 _GONE = frozenset({404, 405, 505})
 """Codes, or HTTP statuses of a page that is none of KIE's answers, that say that there is nothing at this address."""
+_NO_MODEL = re.compile(r"model name you specified is not supported", re.IGNORECASE)
+"""What ``createTask`` says of a model that it does not have, with code 422 (observed); of these rows it is ours."""
 _NO_RECORD = re.compile(r"\b(record|music|task|audio)\b.{0,40}\b(does not|doesn't) exist", re.IGNORECASE)
 
 
@@ -21,7 +23,9 @@ def gone(kind: TaskOperation, path: str, error: KieError) -> KieError | None:
     :param error: how that ended.
     """
     code = error.facts.code
-    if not kind.both_forms or code not in _GONE or code in kind.create_errors:
+    no_path = code in _GONE and code not in kind.create_errors
+    no_model = bool(kind.model and _NO_MODEL.search(error.facts.message))
+    if not kind.both_forms or not (no_path or no_model):
         return None
     return errors.KieFormGone(f"the {kind.form} form, {path}: {error.facts.message}", code=code, kind=kind.name)
 

@@ -22,7 +22,7 @@ class KieNoRecord(KieInvalidRequest, reason="no_record"):
 
 
 class KieFormGone(KieInvalidRequest, reason="form_gone"):
-    """The address at which KIE was asked in one of its two forms is gone (404, 405, 505)."""
+    """The address at which KIE was asked in one of its two forms is gone (404, 405, 505), or its model."""
 
     what = "KIE does not answer at this address any more"
     todo = (

@@ -12,6 +12,16 @@ from airflow_kie.client.operations.operation import (
     Timing,
 )
 
+
+def made(*names: str) -> str:
+    """Return the path of the first of these that a finished task has: in ``resultJson``, else in ``response``.
+
+    :param names: paths within what was made, the likeliest first.
+    """
+    places = ("from_json(resultJson)", "from_json(response)")
+    return " || ".join(f"{place}.{name}" for place in places for name in names)
+
+
 JOBS = TaskOperation(
     name="market",
     title="Market: Create Task",
@@ -28,10 +38,10 @@ JOBS = TaskOperation(
         "fail": State.FAILED,
     },
     results=(
-        ResultRow("result", "to_array(from_json(resultJson).resultUrls)[]", Medium.ANY, required=False),
-        ResultRow("first_frame", "to_array(from_json(resultJson).firstFrameUrl)[]", Medium.IMAGE, required=False),
-        ResultRow("last_frame", "to_array(from_json(resultJson).lastFrameUrl)[]", Medium.IMAGE, required=False),
-        ResultRow("object", "[from_json(resultJson).resultObject]", Medium.JSON, inline=True, required=False),
+        ResultRow("result", f"to_array({made('resultUrls')})[]", Medium.ANY, required=False),
+        ResultRow("first_frame", f"to_array({made('firstFrameUrl')})[]", Medium.IMAGE, required=False),
+        ResultRow("last_frame", f"to_array({made('lastFrameUrl')})[]", Medium.IMAGE, required=False),
+        ResultRow("object", f"[{made('resultObject')}]", Medium.JSON, inline=True, required=False),
     ),
     error_code_path="failCode",
     error_message_path="failMsg",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_kie.client import errors
+from airflow_kie.client.operations.market import made
 from airflow_kie.client.operations.music_limits import DISCONTINUED
 from airflow_kie.client.operations.operation import (
     CallOperation,
@@ -18,7 +19,7 @@ from airflow_kie.client.operations.operation import (
     TaskOperation,
     Timing,
 )
-from airflow_kie.client.operations.unified import in_both_forms, made
+from airflow_kie.client.operations.unified import in_both_forms
 
 
 def states(*failed: str, running: tuple[str, ...] = ()) -> Mapping[str | int, State]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from airflow_kie.client.operations.market import made
 from airflow_kie.client.operations.operation import CallOperation, Medium, Parent, ResultRow, State, TaskOperation
 from airflow_kie.client.operations.suno import SONG, states
-from airflow_kie.client.operations.unified import in_both_forms, made
+from airflow_kie.client.operations.unified import in_both_forms
 
 
 def _of_track(name: str, title: str, page: str, path: str, failed: str, *results: ResultRow) -> TaskOperation:

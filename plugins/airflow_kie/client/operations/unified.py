@@ -11,15 +11,6 @@ from airflow_kie.client.operations.market import JOBS
 from airflow_kie.client.operations.operation import Form, ResultRow, TaskOperation, snake_case
 
 
-def made(*names: str) -> str:
-    """Return the path of the first of these that a finished task has: in ``resultJson``, else in ``response``.
-
-    :param names: paths within what was made, the likeliest first.
-    """
-    places = ("from_json(resultJson)", "from_json(response)")
-    return " || ".join(f"{place}.{name}" for place in places for name in names)
-
-
 def in_both_forms(
     dedicated: TaskOperation, model: str, *results: ResultRow, also_reads: Iterable[str] = (), **more: Any
 ) -> TaskOperation:

@@ -227,6 +227,31 @@ def test_callbacks_of_the_unified_form_are_lost_and_doubled_like_others(
         assert receiver.next().body["code"] == 200
 
 
+def test_a_callback_may_repeat_the_request_unescaped_and_is_no_json_then(simulator: SimulatorServer, kie: Kie) -> None:
+    simulator.control.set(cover_seconds=0)
+    simulator.control.add_fault("callback", "param_unescaped", kind="cover")
+    with CallbackReceiver() as receiver:
+        task_id = kie.create(COVER, {"task_id": kie.song_ids(simulator)["task_id"]}, callBackUrl=receiver.url)
+        raw = receiver.next().raw
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(raw)
+    assert f'"taskId": "{task_id["data"]["taskId"]}"'.encode() in raw
+
+
+def test_a_success_may_show_before_its_result_and_its_flag_do(simulator: SimulatorServer, kie: Kie) -> None:
+    task_id = cover_of(simulator, kie)
+    simulator.control.advance(100)
+    simulator.control.add_fault("details", "without_files", task_id=task_id, shape="null", state=0)
+    record = kie.record(task_id)
+    assert (record["state"], record["successFlag"], record["resultJson"], record["response"]) == (
+        "success",
+        0,
+        "",
+        None,
+    )
+    assert kie.record(task_id)["response"]["resultUrls"]
+
+
 @pytest.mark.parametrize("action", ["wrong_parent", "without_files", "unknown_state", "pending_error", "flag_message"])
 def test_the_lies_of_the_dedicated_form_are_told_in_this_one_too(
     simulator: SimulatorServer, kie: Kie, action: str
