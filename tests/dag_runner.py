@@ -50,6 +50,7 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
             "music_cover",
             str(folder / "kie_ops.py"),
             str(folder / "deliver_songs.py"),
+            str(folder / "song_extras.py"),
         ],
         cwd=home,
         env=environment,

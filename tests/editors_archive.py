@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import AirflowRecord, FileRecord, GeneratorRecord, Manifest, SongRecord
+from airflow_kie.archive.manifest import AirflowRecord, FileRecord, GeneratorRecord, Manifest, SongRecord, TrackRecord
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from archived_kinds import all_archived
 from kie_simulator.artwork import render_cover
 from kie_simulator.audio import render_mp3
+from songs_to_deliver import stereo_wav
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TITLES = (
@@ -57,7 +59,7 @@ def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: dateti
             **known,
         )
 
-    files = [
+    files: list[FileRecord] = [
         *(
             stored("cover", n, "png", render_cover(f"{song}{n}", title), "image/png", width=1024, height=1024)
             for n in (1, 2)
@@ -67,6 +69,24 @@ def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: dateti
             for n in (1, 2)
         ),
     ]
+    if title == TITLES[0]:  # it has extras
+        words = [
+            {"word": word, "startS": n * 0.6}
+            for n, word in enumerate(("[Verse 1]\nThe", "tide", "\nis", "a", "slow", "\nmachine"))
+        ]
+        made = {"audio_id": f"{song}-1", "task_id": f"extra-of-{song}"}
+        files += [
+            stored("extras/wav", 1, "wav", stereo_wav(), "audio/wav", duration_seconds=0.5, **made),
+            stored(
+                "extras/timed_lyrics",
+                1,
+                "json",
+                json.dumps({"alignedWords": words}).encode(),
+                "application/json",
+                **made,
+            ),
+        ]
+        files = [file.changed(kind=file.kind.removeprefix("extras/")) for file in files]
     manifest = Manifest(
         music_task_id=song,
         song=SongRecord(
@@ -78,6 +98,7 @@ def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: dateti
         ),
         generator=GeneratorRecord(model="V6"),
         files=files,
+        tracks=tuple(TrackRecord(position=n, audio_id=f"{song}-{n}", title=title) for n in (1, 2)),
         available=all_archived(*files),
         airflow=AirflowRecord(dag_id="music_cover", run_id="r+1"),
         labels=(Label(name="album", value="Harbour Lights"),),

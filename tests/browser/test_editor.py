@@ -19,6 +19,7 @@ from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, PHONE, Airflow, Opened
 from editors_archive import PREFIX, song_named
+from kie_simulator.artwork import render_cover
 
 ALL = "10,010 results"
 
@@ -189,6 +190,77 @@ def test_a_release_of_three_songs_is_asked_for_and_its_page_shows_plays_and_down
 
 
 WRITERS = ("Ada Example", "Bo Example")
+
+
+def test_extras_play_read_and_are_asked_for_with_their_price(opened: Opened, airflow: Airflow) -> None:
+    with opened("/library?q=velvet") as page:
+        page.locator(".tile a").click()
+        extras = page.locator("#extras")
+        played = page.evaluate("document.querySelector('#extras audio').play().then(() => 'plays', String)")
+        assert played == "plays"
+        page.evaluate("document.querySelector('#extras audio').pause()")
+        extras.get_by_text("Timestamped lyrics, take 1").click()
+        expect(extras.locator("pre")).to_contain_text("0:00  [Verse 1]\n0:00  The tide")
+        expect(page.locator("#extra-wav")).to_be_disabled()  # take 1 has it
+        page.get_by_label("Of take").select_option("2")
+        page.locator("#extra-wav").click()
+        expect(page.locator("#extra-wav")).to_have_text("Yes, 0.4 credits")
+        page.locator("#extra-wav").click()
+        expect(page.locator("#extras-state")).to_contain_text("WAV: being made.")
+        page.locator("#draw").click()
+        page.get_by_role("button", name="Yes, 0.8 credits").click()
+        expect(page.locator("#extras-state")).to_contain_text("WAV, Another cover: being made.")
+        page.reload()
+        page.get_by_label("Of take").select_option("2")
+        expect(page.locator("#extra-wav")).to_be_disabled()
+    headers = {"Authorization": f"Bearer {airflow.tokens['admin']}"}
+    runs = httpx.get(f"{airflow.url}/api/v2/dags/song_extras/dagRuns", headers=headers, trust_env=False).json()
+    asked = sorted(
+        (run["conf"]["extras"], run["conf"]["take"], run["triggering_user_name"]) for run in runs["dag_runs"]
+    )
+    assert asked == [(["another_cover"], "2", "receiver"), (["wav"], "2", "receiver")]
+    assert {*runs["dag_runs"][0]["conf"]["songs"]} == {song_named("Velvet Harbour")}
+
+
+def test_labels_on_a_selection_and_a_song_and_a_picture_of_ones_own(opened: Opened, tmp_path: Path) -> None:
+    with opened("/library?q=harbour") as page:
+        page.locator(".tile").first.hover()
+        page.locator(".pick").first.click()
+        page.get_by_role("button", name="Label", exact=True).click()
+        page.get_by_label("Label", exact=True).fill("shelf")
+        page.get_by_label("Value").fill("top <b>left</b>")
+        page.get_by_role("button", name="Set on the selection").click()
+        expect(page.locator("#outcome")).to_contain_text("Label shelf: top <b>left</b> is set on 1 result.")
+        page.goto(page.url.split("#")[0].replace("q=harbour", "label=shelf:+top+%3Cb%3Eleft%3C/b%3E"))
+        expect(page.locator(".tile")).to_have_count(1)
+        page.locator(".tile a").click()
+        expect(page.locator("#labels .label")).to_contain_text(["album: Harbour Lights", "shelf: top <b>left</b>"])
+        page.get_by_role("button", name="Remove the label shelf").click()
+        expect(page.locator("#labels .label")).to_have_count(1)
+        picture = tmp_path / "own.png"
+        picture.write_bytes(render_cover("own", "My own"))
+        page.locator("[data-upload]").set_input_files(picture)
+        expect(page.get_by_text("Uploaded cover")).to_be_visible()
+        page.locator("figure", has_text="Uploaded cover").get_by_role("button", name="Choose").click()
+        expect(page.locator("#choice")).to_contain_text("Another cover is chosen, by receiver")
+        page.locator("#undo").click()
+        page.get_by_text("History").click()
+        expect(page.locator("#history")).to_contain_text("Archived: cover (2), take (2)")
+
+
+def test_a_song_leads_to_its_neighbours_in_the_search_and_back(opened: Opened) -> None:
+    with opened("/library?q=demo&sort=title") as page:
+        expect(page.locator(".tile strong").first).to_have_text("Demo 00000")
+    with opened("/library?label=album:+Harbour+Lights&sort=title") as page:
+        expect(page.locator(".tile")).to_have_count(10)
+        titles = page.locator(".tile strong").all_inner_texts()
+        page.locator(".tile a").nth(1).click()
+        expect(page.locator("[rel=prev]")).to_contain_text(titles[0])
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("heading", level=1)).to_have_text(titles[2])
+        expect(page.locator("[rel=prev]")).to_contain_text(titles[1])
+        page.keyboard.press("Escape")
+        expect(page.locator(".tile")).to_have_count(10)
 
 
 def test_a_viewer_sees_everything_and_may_change_nothing(opened: Opened) -> None:

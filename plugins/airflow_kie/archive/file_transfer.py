@@ -58,6 +58,7 @@ class Source:
     :param duration_seconds: length that KIE's details name.
     :param expires_at: when KIE deletes its copy, None where that is unknown.
     :param medium: what it is; None: what a song's file of this kind is.
+    :param origin: see :class:`~airflow_kie.archive.manifest.FileRecord`.
     :raises ValueError: unless exactly one of url and text is given.
     """
 
@@ -70,6 +71,7 @@ class Source:
     duration_seconds: float | None = None
     expires_at: datetime | None = None
     medium: Medium | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.text is None):
@@ -165,6 +167,7 @@ class Fetcher:
             task_id=source.task_id,
             audio_id=source.audio_id,
             expires_at=source.expires_at if source.url else None,
+            origin=source.origin,
             archived_at=self.now(),
             warning=_warning(content),
         )

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from airflow_kie.archive.layout import SongKeys, TaskKeys
-from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
+from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, merged_labels
 
 
 class FileKind(StrEnum):
@@ -86,7 +87,10 @@ class FileRecord(Record):
     """One archived file."""
 
     key: str = Field(description="Key in the bucket.")
-    kind: str = Field(description="cover, track or lyrics of a song; of another task the result's role.")
+    kind: str = Field(
+        description="cover, track or lyrics of a song, or what an extra has made, such as wav or stems_drums; of "
+        "another task the result's role."
+    )
     position: int = Field(description="Position in KIE's answer, from 1.", ge=1)
     size: int = Field(description="Bytes.", ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -97,6 +101,12 @@ class FileRecord(Record):
     task_id: str | None = Field(default=None, description="The KIE task that made the file.")
     audio_id: str | None = None
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its own copy.")
+    origin: str | None = Field(
+        default=None,
+        description="Where a file comes from that KIE has not made with the song: another_cover (drawn by an image "
+        "model), or upload.",
+    )
+    by: str | None = Field(default=None, description="Who has uploaded it.")
     archived_at: UtcTime
     warning: str | None = Field(default=None, description="Why a person may want to listen to the file or view it.")
 
@@ -196,7 +206,7 @@ class TaskManifest(StoredRecord):
             account=news.account or self.account,
             files=files,
             available=tuple({known.kind: known for known in (*self.available, *news.available)}.values()),
-            labels=label_list(label_map(self.labels) | label_map(news.labels)),
+            labels=merged_labels(self.labels, news.labels),
             airflow=news.airflow if _known(news.airflow) else self.airflow,
             generator=self.generator.changed(model=news.generator.model or self.generator.model),
             warnings=_warnings(files),
@@ -205,6 +215,16 @@ class TaskManifest(StoredRecord):
             **self._more(news),
         )
         return self if new.changed(updated_at=self.updated_at, airflow=self.airflow) == self else new
+
+    def labelled(self, name: str, value: str, *, by: str, at: datetime) -> Self:
+        """Return this manifest with a label that a person sets.
+
+        :param value: empty: it is removed.
+        :param by: name of the person.
+        :param at: the time.
+        """
+        label = Label(name=name, value=value, by=by, at=at)
+        return self.changed(labels=merged_labels(self.labels, [label]), updated_at=at)
 
     def _more(self, news: Self) -> Mapping[str, Any]:
         return {}

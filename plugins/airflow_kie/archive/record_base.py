@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
@@ -173,6 +173,13 @@ class Label(Record):
 
     name: str
     value: str
+    by: str | None = Field(default=None, description="Who has set it in the library; with an empty value, removed it.")
+    at: UtcTime | None = Field(default=None, description="When.")
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether a person has removed it: it stays in the record, so that no later run brings it back."""
+        return not self.value and self.by is not None
 
 
 def label_list(labels: dict[str, str]) -> tuple[Label, ...]:
@@ -180,6 +187,15 @@ def label_list(labels: dict[str, str]) -> tuple[Label, ...]:
     return tuple(Label(name=name, value=value) for name, value in sorted(labels.items()))
 
 
-def label_map(labels: tuple[Label, ...]) -> dict[str, str]:
+def label_map(labels: Iterable[Label]) -> dict[str, str]:
     """Return the stored list as a map."""
-    return {label.name: label.value for label in labels}
+    return {label.name: label.value for label in labels if not label.is_removed}
+
+
+def merged_labels(stored: Iterable[Label], news: Iterable[Label]) -> tuple[Label, ...]:
+    """Return labels with newer ones; what a person has set in the library holds against what a run was given."""
+    labels = {label.name: label for label in stored}
+    for label in news:
+        if label.by or not (known := labels.get(label.name)) or not known.by:
+            labels[label.name] = label
+    return tuple(labels[name] for name in sorted(labels))

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from airflow_kie import __version__
 from airflow_kie.archive.archiver import available, is_stored, kept_and_missing
@@ -17,6 +18,7 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.answers.details import ANSWER, TaskDetails
 from airflow_kie.client.errors import KieError, KieNoFiles
 
+Stored = TypeVar("Stored", bound=TaskManifest)
 log = logging.getLogger(__name__)
 
 
@@ -70,25 +72,44 @@ def archive_task(
     news = _described(details, labels, airflow, now()).changed(kie_conn_id=kie_conn_id, account=account)
     fetcher = Fetcher(bucket, keys, download, refresh, max_file_bytes, now, sleep)
     try:
-        old = TaskManifest.read(bucket, keys)[0]
-        kept, missing = kept_and_missing(bucket, old, sources)
-        replaced = [file for file in old.files if file not in kept] if old else []
-        if replaced:  # a manifest never names what it does not describe
-            log.warning("%s: these files are not what the manifest says: %s.", keys.name, [f.key for f in replaced])
-            TaskManifest.update(bucket, keys, lambda stored: (stored or news).without(replaced))
-        added = tuple(fetcher.archive(source) for source in missing)
-        whole = news.changed(files=added, updated_at=now())
-        manifest = TaskManifest.update(
-            bucket, keys, lambda stored: (stored or whole).merged_with(whole), is_new=old is None
-        )
-        for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
-            bucket.delete(key)
+        manifest, added = store_files(fetcher, TaskManifest, sources, news)
         if roles is not None and (lacking := [role for role in roles if role not in asked]) and ANSWER not in named:
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; what it names is archived")
     except KieError as e:
-        until = f" until {utc_text(details.expires_at)}" if details.expires_at else ""
-        raise e.with_facts(task_id=keys.task_id, paid=f"The task is paid for, and its files stay at KIE{until}") from e
+        raise e.with_facts(task_id=keys.task_id, paid=paid_for(details)) from e
     log.info("%s: %d files were archived now; it has %d.", keys.name, len(added), len(manifest.files))
+    return manifest, added
+
+
+def paid_for(details: TaskDetails) -> str:
+    """Return what is safe of a task for how long, as a sentence for the errors."""
+    until = f" until {utc_text(details.expires_at)}" if details.expires_at else ""
+    return f"The task is paid for, and its files stay at KIE{until}"
+
+
+def store_files(
+    fetcher: Fetcher, record: type[Stored], sources: Sequence[Source], news: Stored
+) -> tuple[Stored, tuple[FileRecord, ...]]:
+    """Bring those files into the bucket that are not there whole, then write the manifest, merged with what is there.
+
+    :param fetcher: of the folder.
+    :param record: the manifest's type.
+    :param sources: the files that are asked for.
+    :param news: the manifest without files.
+    :return: the manifest as it is in the bucket now, and the files that were archived now.
+    """
+    bucket, keys = fetcher.bucket, fetcher.keys
+    old = record.read(bucket, keys)[0]
+    kept, missing = kept_and_missing(bucket, old, sources)
+    replaced = [file for file in old.files if file not in kept] if old else []
+    if replaced:  # a manifest never names what it does not describe
+        log.warning("%s: these files are not what the manifest says: %s.", keys.name, [f.key for f in replaced])
+        record.update(bucket, keys, lambda stored: (stored or news).without(replaced))
+    added = tuple(fetcher.archive(source) for source in missing)
+    whole = news.changed(files=added, updated_at=fetcher.now())
+    manifest = record.update(bucket, keys, lambda stored: (stored or whole).merged_with(whole), is_new=old is None)
+    for key in {file.key for file in replaced} - {file.key for file in manifest.files}:
+        bucket.delete(key)
     return manifest, added
 
 

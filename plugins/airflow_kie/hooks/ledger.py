@@ -17,7 +17,7 @@ from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.client.answers.inline import kept_under
 from airflow_kie.client.errors import KieInvalidRequest
-from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.once_a_day import HONOURED, IGNORED, conditional_writes, once_a_day
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.kept_answers import KeptAnswers
@@ -59,7 +59,8 @@ def request_named(text: str, hook: Connected) -> RequestId:
     if not found:
         example = "suno.music/0123456789abcdef0123456789abcdef"
         raise RequestNameInvalid(f"{text[:80]!r} is not a request, such as {example}.")
-    return RequestId(hook.account.spending_name, task_kind(found[1]).name, found[2])
+    operation = found[1] if found[1] in OPERATIONS else task_kind(found[1]).name  # or the error that names all
+    return RequestId(hook.account.spending_name, operation, found[2])
 
 
 def ledger_address() -> tuple[str, str]:

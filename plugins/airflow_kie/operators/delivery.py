@@ -137,8 +137,10 @@ class KieReleasePlanOperator(_OfRelease):
 
     def _archived(self, context: Context, bucket: Bucket, wavs: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Return KIE's task of each WAV that is archived, also one that KIE itself has deleted since."""
+        from airflow_kie.archive.extras.storing import files_of, is_there
+        from airflow_kie.archive.extras.table import EXTRAS, Take
         from airflow_kie.archive.layout import ArchiveKeys
-        from airflow_kie.archive.manifest import TaskManifest
+        from airflow_kie.archive.manifest import Manifest, TaskManifest
         from airflow_kie.archive.task_archiver import is_archived
         from airflow_kie.durable.requests import ledger_of
         from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
@@ -148,6 +150,10 @@ class KieReleasePlanOperator(_OfRelease):
         ledger, account = ledger_of(context, hook), hook.account.spending_name
 
         def archived(request: Mapping[str, Any]) -> str | None:
+            song = Manifest.read(bucket, keys.song(request["taskId"]))[0]
+            own = files_of(song, EXTRAS["wav"], Take(request["taskId"], 1, request["audioId"]))
+            if is_there(bucket, own):
+                return own[0].task_id
             made = ledger.find(RequestId(account, WAV.name, request_digest(WAV, request, {})))
             task_id = made.task_id if isinstance(made, AlreadyMade) else None
             manifest = TaskManifest.read(bucket, keys.task(WAV.name, task_id))[0] if task_id else None

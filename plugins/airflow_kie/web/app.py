@@ -8,10 +8,12 @@ from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
 from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.download import add_download
+from airflow_kie.web.library.labelling import add_labelling
 from airflow_kie.web.library.new_song import add_new_song
 from airflow_kie.web.library.pending import add_pending
 from airflow_kie.web.library.releases import add_releases
 from airflow_kie.web.library.routes import add_library
+from airflow_kie.web.library.uploading import add_uploading
 from airflow_kie.web.pages.routes import add_song_pages
 from airflow_kie.web.status.routes import add_status
 
@@ -38,8 +40,10 @@ def _song_pages() -> FastAPI:
     add_library(app)
     add_choosing(app)
     add_download(app)
+    add_labelling(app)
     add_status(app)
     add_new_song(app)
     add_pending(app)
     add_releases(app)
+    add_uploading(app)
     return app

@@ -38,7 +38,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, An
         audio = details["data"]["response"]["sunoData"][0]["id"]
         prompts = "\n".join(json.dumps({"id": n, "prompt": f"song {n}"}) for n in range(2))
         files = sorted(EXAMPLES.glob("example_*.py"))
-        conf = {"example_kie_song_files": {"music_task_id": song.task_id, "audio_id": audio}}
+        conf = {
+            "example_kie_song_files": {"music_task_id": song.task_id, "audio_id": audio},
+            "example_kie_song_extras": {"music_task_id": song.task_id},
+        }
         names = [f"example_kie_{file.stem.removeprefix('example_')}" for file in files]
         runs = "".join(json.dumps({"_dag": name, **conf.get(name, {})}) + "\n" for name in names)
         for day in (datetime.now(UTC), datetime.now(UTC) + timedelta(days=1)):

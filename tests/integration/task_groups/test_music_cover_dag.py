@@ -247,6 +247,36 @@ def test_a_release_of_two_songs_pays_each_wav_once_and_names_the_file_that_each_
 FORMS = ("mp3", "wav")
 
 
+def test_extras_of_a_song_lie_in_its_folder_come_from_the_song_and_are_paid_once(stack: Stack) -> None:
+    song = stack.song("Velvet Harbour")
+    stack.run(song, archive_audio=True)
+    order = {"_dag": "song_extras", "songs": [song], "extras": ["wav", "midi", "timed_lyrics"], "take": "2"}
+    run = stack.run_dag(**order)
+    assert run["state"] == "success", run["log"][-4000:]
+    assert (states(run, "vocals"), states(run, "stems"), states(run, "video")) == (
+        ["success"],
+        ["skipped"],
+        ["skipped"],
+    )
+    assert stack.s3.root is not None
+    folder = stack.s3.root / "songs" / "songs" / song
+    made = sorted(file.name for file in (folder / "extras").iterdir())
+    assert made == ["midi-2.json", "timed_lyrics-2.json", "vocals-2.mp3", "vocals_instrumental-2.mp3", "wav-2.wav"]
+    manifest, paid = stack.manifest(song), stack.kie.control.ledger()
+    assert {file["kind"] for file in manifest["files"]} >= {"cover", "track", "wav", "vocals", "midi", "timed_lyrics"}
+    again = stack.run_dag(**order)
+    assert (again["state"], stack.manifest(song)["files"]) == ("success", manifest["files"])
+    track = {"song": song, "take": 2}
+    release = stack.run_dag(_dag="deliver_songs", release="Of extras", tracks=[track], credits={"genre": "Pop"})
+    assert (release["state"], states(release, "wav")) == ("success", ["skipped"])  # its WAV is there
+    assert stack.kie.control.ledger() == paid
+    events = of_run(read_events(stack.lineage), "song_extras", run["run_id"])
+    (wav,) = [one for one in events if one["eventType"] == "COMPLETE" and one["job"]["name"] == "song_extras.wav"]
+    assert [made["name"] for made in wav["inputs"]] == [f"suno/music/{song}"]
+    assert [made["name"] for made in wav["outputs"]] == [f"songs/{song}/extras/wav-2.wav"]
+    check(wav)
+
+
 def test_kie_ops_fails_once_for_an_empty_account_and_succeeds_while_it_lasts_and_when_it_is_over(stack: Stack) -> None:
     stack.kie.control.set_credits(0)
     begins, lasts = stack.run_dag(_dag="kie_ops"), stack.run_dag(_dag="kie_ops")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
+from media_server import picture
 from song_pages import RUN, SongPages, song_pages
 
 CHOICE = "/songs/whole/choice"
@@ -104,3 +107,67 @@ def test_what_cannot_be_chosen_is_refused_with_a_sentence(
     answer = pages.change(path, body)
     assert answer.status_code == status
     assert status != 400 or answer.json()["message"].endswith(".")
+
+
+def test_a_label_is_set_and_removed_on_a_selection_and_found(pages: SongPages) -> None:
+    results = ["suno.music/seen", "market/task1", "suno.music/none"]
+    answer = pages.change("/library/labels", {"results": results, "name": " album ", "value": "<b>A</b>"})
+    assert answer.json()["message"] == (
+        "Label album: <b>A</b> is set on 2 results. 1 result left as they are: not archived, or with 10 labels."
+    )
+    found = pages.get("/library?label=album:%20%3Cb%3EA%3C/b%3E").text
+    assert "2 of " in found and "album: &lt;b&gt;A&lt;/b&gt; (2)" in found
+    for page in ("/songs/seen", "/tasks/market/task1"):
+        assert "<bdi>album: &lt;b&gt;A&lt;/b&gt;</bdi>" in pages.get(page).text
+        assert "Remove the label album" in pages.get(page, "editor").text
+        assert "Remove the label album" not in pages.get(page, "viewer").text
+    removed = pages.change("/library/labels", {"results": "suno.music/seen", "name": "album", "value": ""})
+    assert removed.json()["message"] == "Label album is removed from 1 result."
+    assert "1 of " in pages.get("/library?label=album:%20%3Cb%3EA%3C/b%3E").text
+    logged = pages.stored("select owner, extra from log where event = 'kie_label' order by id limit 1")
+    assert logged == [("editor", json.dumps({"results": results, "label": "album", "value": "<b>A</b>"}))]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"results": [], "name": "a", "value": "b"},
+        {"results": ["suno.music/seen"], "name": "", "value": "b"},
+        {"results": ["suno.music/seen"], "name": "a" * 300, "value": "b"},
+        {"results": ["suno.music/seen"], "name": "a", "value": ["b"]},
+        {"results": ["suno.music/../x"], "name": "a", "value": "b"},
+        {"results": ["suno.music/none"], "name": "a", "value": "b"},
+    ],
+)
+def test_what_is_no_label_is_refused_with_a_sentence(pages: SongPages, body: object) -> None:
+    answer = pages.change("/library/labels", body)
+    assert answer.status_code == 400 and answer.json()["message"].endswith(".")
+    assert pages.change("/library/labels", body, "viewer").status_code == 403
+
+
+def test_a_picture_is_uploaded_chosen_and_told_apart_from_kies_covers(pages: SongPages) -> None:
+    def sent(content: bytes, user: str | None = "editor", **headers: str) -> httpx.Response:
+        known = {"X-Kie-Change": "1", "Sec-Fetch-Site": "same-origin", "Content-Type": "image/png", **headers}
+        cookie = {"Cookie": f"_token={pages.tokens[user]}"} if user else {}
+        return pages.client.post(f"{pages.url}/songs/seen/cover", content=content, headers=known | cookie)
+
+    assert [sent(picture(7), user).status_code for user in (None, "viewer", "own_editor")] == [401, 403, 403]
+    assert sent(picture(7), **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    for wrong in (b"<svg xmlns='http://www.w3.org/2000/svg'/>", picture(7)[:-20], b""):
+        assert sent(wrong).json()["message"] == "This is not a whole PNG, JPEG or WebP."
+    assert sent(bytes(21 * 1024 * 1024)).status_code == 400
+    for _ in range(2):  # the same picture is one
+        assert sent(picture(7)).status_code == 200
+    page = pages.get("/songs/seen", "editor").text
+    ((position,),) = {tuple(found) for found in [re.findall(r'id="choose-cover-(\d{3})"', page)]}
+    assert page.count("Uploaded cover") >= 1
+    assert pages.get(f"/songs/seen/files/cover-{position}.png").content == picture(7)
+    assert (
+        pages.change("/songs/seen/choice", {"cover": int(position)})
+        .json()["message"]
+        .startswith("Another cover is chosen, by editor")
+    )
+    assert f"thumbnails/suno.music/seen?cover-{position}.png" in pages.get("/library?q=ete").text
+    assert "editor chose another cover" in pages.get("/songs/seen").text  # its history
+    ((extra,),) = set(pages.stored("select extra from log where event = 'kie_upload'"))
+    assert json.loads(extra)["key"] == f"songs/seen/cover-{position}.png"

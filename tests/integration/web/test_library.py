@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import time
@@ -45,9 +46,25 @@ def test_it_lists_songs_and_what_other_tasks_have_made(pages: SongPages) -> None
 
 def test_search_and_filters_are_in_the_address(pages: SongPages) -> None:
     text = pages.get("/library?q=ete+sans&medium=audio").text
-    assert "1 of " in text and re.findall(r'<a href="([^"]+)" aria-label', text) == ["/airflow/kie/songs/seen"]
-    assert 'value="ete sans"' in text and "<option selected>audio</option>" in text
+    there = "/airflow/kie/songs/seen?q=ete+sans&amp;medium=audio"
+    assert "1 of " in text and re.findall(r'<a href="([^"]+)" aria-label', text) == [there]
+    assert 'value="ete sans"' in text
+    assert re.search(r'<option value="audio" selected>audio \(\d+\)</option>', text)  # of the whole library
     assert "Nothing in the archive matches" in pages.get("/library?q=nosuchword").text
+
+
+def test_a_result_leads_to_its_neighbours_in_the_search_and_back_to_it(pages: SongPages) -> None:
+    titles = re.findall(r'aria-label="([^"]+)">\s*<(?:img|span)', pages.get("/library?sort=title&medium=image").text)
+    before, _, after = (html.unescape(title) for title in titles[3:6])
+    page = re.findall(r'<a href="([^"?]+)[^"]*" aria-label', pages.get("/library?sort=title&medium=image").text)[4]
+    key = page.removeprefix("/airflow/kie/").replace("songs/", "suno.music/").removeprefix("tasks/")
+    shown = pages.get(f"/library/neighbours/{key}?sort=title&medium=image").json()
+    assert (shown["before"]["title"], shown["after"]["title"]) == (before, after)
+    assert shown["back"] == "/airflow/kie/library?sort=title&medium=image"
+    assert shown["after"]["page"].endswith("?sort=title&medium=image")
+    alone = pages.get("/library/neighbours/suno.music/seen?q=ete").json()
+    assert (alone["before"], alone["after"]) == (None, None)
+    assert pages.get("/library/neighbours/suno.music/seen", "own_reader").status_code == 403
 
 
 def test_hostile_titles_and_searches_are_text(pages: SongPages) -> None:

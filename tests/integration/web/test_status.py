@@ -18,6 +18,9 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.web.receiver.receiver import create_app
+from asgi_server import serving
+from fake_gateway import SECRET, FakeGateway
 from kie_simulator.server import SimulatorServer
 from s3_servers import moto_s3
 from song_pages import SongPages, song_pages
@@ -49,8 +52,10 @@ def store(songs: Bucket, other: Bucket) -> None:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
-    with SimulatorServer(credits=812) as kie, moto_s3() as s3:
-        connection = kie_connection(kie)
+    receiver = create_app(FakeGateway())
+    with SimulatorServer(credits=812) as kie, moto_s3() as s3, serving(receiver) as port:
+        callback = {"callback_url": f"http://127.0.0.1:{port}/callback/kie_default", "webhook_secret": SECRET}
+        connection = kie_connection(kie, extra={"rate_limit": 1000, **callback})
         home = tmp_path_factory.mktemp("status")
         with song_pages(home, store, s3, AIRFLOW_CONN_KIE_DEFAULT=connection) as served:
             shown(served, "812")
@@ -104,6 +109,16 @@ def test_a_request_in_doubt_is_adopted_or_released(pages: SongPages) -> None:
         ("kie_adopt", "editor", f'{{"asked": "{LOST}", "task_id": "kie1"}}'),
         ("kie_release", "editor", f'{{"asked": "{WRONG}"}}'),
     ]
+
+
+def test_a_test_callback_is_signed_and_says_what_became_of_it(pages: SongPages) -> None:
+    page = pages.get("/status", "editor").text
+    assert 'id="test-callback-1"' in page and 'id="test-callback-1"' not in pages.get("/status", "viewer").text
+    arrived = pages.change("/status/test-callback", {"connection": "kie_default"})
+    assert arrived.json()["message"] == "The test callback arrived: the receiver took its signature and answered 200."
+    assert "No callback of KIE's is known here" in shown(pages, "Account kie_default has")  # it was none of KIE's
+    assert pages.change("/status/test-callback", {"connection": "other"}).status_code == 400
+    assert pages.change("/status/test-callback", {"connection": "kie_default"}, "viewer").status_code == 403
 
 
 def test_new_paid_tasks_are_stopped_and_resumed(pages: SongPages) -> None:

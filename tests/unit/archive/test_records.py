@@ -14,7 +14,7 @@ import airflow_kie.archive
 from airflow_kie.archive.choice import Choice
 from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
 from airflow_kie.archive.pending import Failure, Options, Pending, WaitingFor, Working, new_pending
-from airflow_kie.archive.record_base import Label
+from airflow_kie.archive.record_base import Label, label_map
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_fields_of_a_newer_version_survive_a_rewrite_at_every_level() -> None:
 
 
 def test_labels_are_a_list_of_pairs_not_varying_keys() -> None:
-    assert manifest().to_json()["labels"] == [{"name": "isrc", "value": "X1"}]
+    assert manifest().to_json()["labels"] == [{"name": "isrc", "value": "X1", "by": None, "at": None}]
 
 
 def test_unknown_values_are_written_as_null_so_that_every_manifest_has_the_same_columns() -> None:
@@ -154,3 +154,13 @@ def test_unknown_fields_of_a_pending_record_survive_a_merge() -> None:
     newer = Pending.from_json({**pending().to_json(), "schema_version": 3, "budget": 5}, "s3://b/k")
     merged = newer.merged_with(pending(title="x")).to_json()
     assert (merged["budget"], merged["schema_version"], merged["title"]) == (5, 3, "x")
+
+
+def test_a_label_that_a_person_has_set_or_removed_holds_against_a_later_run() -> None:
+    given = (Label(name="album", value="A"), Label(name="isrc", value="X1"))
+    before = manifest().changed(labels=given)
+    set_ = before.labelled("album", "B", by="ada", at=NOON).labelled("isrc", "", by="ada", at=NOON)
+    again = set_.merged_with(before.changed(updated_at=NOON + timedelta(days=1)))
+    assert label_map(again.labels) == {"album": "B"}
+    assert label_map(again.labelled("isrc", "X2", by="bo", at=NOON).labels) == {"album": "B", "isrc": "X2"}
+    assert [label.by for label in again.labels] == ["ada", "ada"]

@@ -113,7 +113,7 @@ class _Folder:
         take = wanted(song, FileKind.TRACK, chosen.take)
         known: dict[str, Any] = {"duration_seconds": take.duration_seconds}
         if chosen.wav is not None:
-            source = self._wav(chosen.wav)
+            source = self._wav(song, chosen.take, chosen.wav)
             name, out = f"track-{track.position:02}.wav", self.spooled()
             sound = untagged_wav(self._read(source), out)
             self.add(name, out, "audio/wav", source, "copied without tags")
@@ -181,7 +181,11 @@ class _Folder:
         body.write(content)
         return body  # type: ignore[return-value]
 
-    def _wav(self, task: TaskKeys) -> FileRecord:
+    def _wav(self, song: Manifest, take: int, task: TaskKeys) -> FileRecord:
+        """Return the WAV of a take: the song's own, where it has one (DAG song_extras), else the task's."""
+        own = song.file("wav", take)
+        if own and own.task_id == task.task_id:
+            return own
         manifest = TaskManifest.read(self._bucket, task)[0]
         file = manifest.file("wav", 1) if manifest else None
         if file is None:

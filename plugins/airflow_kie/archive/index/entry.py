@@ -9,7 +9,7 @@ from pydantic import Field
 
 from airflow_kie.archive.choice import CHOSEN_KINDS, Choice
 from airflow_kie.archive.manifest import Manifest, TaskManifest
-from airflow_kie.archive.record_base import Label, Record, UtcTime, label_map
+from airflow_kie.archive.record_base import Label, Record, UtcTime, label_list, label_map
 
 TEXT = 500
 """Characters of a prompt or a title that are kept here; the manifest has all of it."""
@@ -121,7 +121,7 @@ def entry_of(manifest: TaskManifest, choice: Choice | None = None) -> IndexEntry
         **{"model": manifest.generator.model, **{name: value for name, value in known.items() if value is not None}},
         id=manifest.task_id,
         operation=manifest.operation,
-        labels=manifest.labels,
+        labels=label_list(label_map(manifest.labels)),
         files=tuple(
             IndexFile(
                 name=file.key.rpartition("/")[2],

@@ -26,6 +26,9 @@ done twice for a callback that comes twice, so the window can be wide."""
 NEWEST = 300.0
 """Seconds that a callback may come from the future: clocks differ."""
 
+TEST_TASK_ID = "airflow-kie-test-callback"
+"""The task that our own test callbacks name; KIE has none of that name."""
+
 ID_PATH = "data.task_id || data.taskId || taskId || task_id"
 """Where callbacks name their task: music and WAV in the first way, covers in the second, Aleph at the top."""
 

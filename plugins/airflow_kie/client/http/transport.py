@@ -108,18 +108,23 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
     return transports[account]
 
 
-def post_anywhere(url: str, body: Mapping[str, Any], timeout: float = 15.0) -> Response:
+def post_anywhere(
+    url: str, body: Mapping[str, Any], timeout: float = 15.0, headers: Mapping[str, str] | None = None
+) -> Response:
     """Post JSON once to an address that is not KIE's: without the key, and following no redirect.
 
     :param url: where to.
     :param body: what to send.
     :param timeout: seconds for all of it.
+    :param headers: further headers.
     :raises KieUnreachable: when no whole answer came in time.
     :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded.
     :raises KieConnectionInvalid: when the address is invalid.
     """
     with closing(BoundedClient(url)) as client:
-        return client.send(built("POST", url, {"User-Agent": USER_AGENT}, json=dict(body)), timeout, timeout)
+        return client.send(
+            built("POST", url, {"User-Agent": USER_AGENT, **(headers or {})}, json=dict(body)), timeout, timeout
+        )
 
 
 def _ready(account: KieAccount, request: Request) -> tuple[httpx.Request, float, float]:

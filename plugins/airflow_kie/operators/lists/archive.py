@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -125,13 +125,18 @@ class ListArchive:
         }
         return value, counts, failures
 
-    def archived_before(self, task_id: str) -> Item | None:
-        """Return the item of a task whose files are all there, without asking KIE."""
+    def archived_before(self, request: Request, made: Callable[[], str | None]) -> Item | None:
+        """Return the item of a request whose files are all there, without asking KIE.
+
+        :param made: returns the task that the ledger has of it.
+        """
+        if not (task_id := made()):
+            return None
         manifest = TaskManifest.read(self.bucket, self.keys.task(self.kind.name, task_id))[0]
         return self._item(manifest) if manifest and is_archived(self.bucket, manifest, None) else None
 
-    def archived_now(self, details: TaskDetails) -> Item:
-        """Archive what a task has made.
+    def archived_now(self, request: Request, details: TaskDetails) -> Item:
+        """Archive what a request's task has made.
 
         :raises KieError: why that was not possible.
         """
@@ -140,31 +145,45 @@ class ListArchive:
             self.keys.task(self.kind.name, details.task_id),
             details,
             self.airflow,
-            download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
             kie_conn_id=self.hook.kie_conn_id,
             account=self.hook.account.account or None,
-            refresh=self.hook.download_url,
-            max_file_bytes=int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+            **fetching(self.hook),
         )
-        metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.hook.kie_conn_id)
+        self.count(added)
         return self._item(manifest)
+
+    def count(self, added: Sequence[FileRecord]) -> None:
+        """Count the bytes of files that were archived now."""
+        metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.hook.kie_conn_id)
 
     def _item(self, manifest: TaskManifest) -> Item:
         self._entries.append(entry_of(manifest))  # an earlier try may have died before it listed it
         used = [cost.credits for cost in manifest.credits_used if cost.task_id == manifest.task_id]
-        return Item(Status.ARCHIVED, manifest.task_id, _files(manifest.files), used=used[0] if used else None)
+        return Item(Status.ARCHIVED, manifest.task_id, files_in(manifest.files), used=used[0] if used else None)
 
 
-def _files(files: Sequence[FileRecord]) -> list[Mapping[str, Any]]:
+def fetching(hook: KieHook) -> dict[str, Any]:
+    """Return how files of an account are fetched: `download`, `refresh` and `max_file_bytes`."""
+    return {
+        "download": functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
+        "refresh": hook.download_url,
+        "max_file_bytes": int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+    }
+
+
+def files_in(files: Sequence[FileRecord]) -> list[Mapping[str, Any]]:
     return [{"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in files]
 
 
-def open_archive(operator: ListOperator, hook: KieHook, context: Context) -> ListArchive:
+def open_archive(
+    operator: ListOperator, hook: KieHook, context: Context, made_by: Callable[..., ListArchive] = ListArchive
+) -> ListArchive:
     """Return where the results of a list go; the bucket is tried before anything is paid.
 
     :param operator: whose list it is.
     :param hook: the account.
     :param context: the task's context.
+    :param made_by: makes it.
     :raises KeyRefused: when `to` is not an address in S3.
     :raises S3Error: when the bucket cannot be written.
     """
@@ -174,7 +193,7 @@ def open_archive(operator: ListOperator, hook: KieHook, context: Context) -> Lis
     mapped = [str(ti.map_index)] if ti.map_index is not None and ti.map_index >= 0 else []
     table = ResultTable(bucket, keys.list_of(ti.dag_id, ti.run_id, ti.task_id, *mapped))
     airflow = AirflowRecord.model_validate(ti, from_attributes=True)
-    archive = ListArchive(operator.row, hook, as_known(hook, bucket), keys, table, airflow)
+    archive = made_by(operator.row, hook, as_known(hook, bucket), keys, table, airflow)
     if store.get(_STORE_KEY) != ti.max_tries:  # no retry: what is recorded is of an earlier list
         bucket.try_to_write(keys.probe)
         table.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -69,11 +69,14 @@ class Item:
 class Archive(Protocol):
     """Brings what a task has made into a bucket."""
 
-    def archived_before(self, task_id: str) -> Item | None:
-        """Return the item of a task whose files are all there, without asking KIE."""
+    def archived_before(self, request: Request, made: Callable[[], str | None]) -> Item | None:
+        """Return the item of a request whose files are all there, without asking KIE.
 
-    def archived_now(self, details: TaskDetails) -> Item:
-        """Archive what a task has made.
+        :param made: returns the task that the ledger has of it, None if there is none.
+        """
+
+    def archived_now(self, request: Request, details: TaskDetails) -> Item:
+        """Archive what a request's task has made.
 
         :raises KieError: why that was not possible.
         """

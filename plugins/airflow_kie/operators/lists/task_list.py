@@ -156,8 +156,8 @@ class TaskList:
         if ended and archive is None and known and event:
             return await asyncio.to_thread(_settled, driver, known, event)
         if known is None and archive:
-            made = await loop.run_in_executor(pool, self._made, driver)
-            if made and (item := await loop.run_in_executor(pool, archive.archived_before, made)):
+            made = functools.partial(self._made, driver)
+            if item := await loop.run_in_executor(pool, archive.archived_before, request, made):
                 return item
         record = known or self._record(request)
         to_the_end = self.wait and (self.defer is None or ended)
@@ -169,7 +169,7 @@ class TaskList:
             self._waiting[request.digest] = followed.result.record
             return None
         if archive and followed.result.details:
-            return await loop.run_in_executor(pool, archive.archived_now, followed.result.details)
+            return await loop.run_in_executor(pool, archive.archived_now, request, followed.result.details)
         return _done(followed)
 
     def _failed(self, error: KieError, *, timed_out: bool = False) -> Item | None:
@@ -220,6 +220,7 @@ def run_list(
     context: Context,
     records: Mapping[str, Any] | None = None,
     event: Mapping[str, Any] | None = None,
+    archive: Callable[[KieHook], ListResults] | None = None,
 ) -> Any:
     """Run the list of an operator, and return its rows, or where they are in S3.
 
@@ -227,19 +228,22 @@ def run_list(
     :param context: the task's context.
     :param records: the tasks that the trigger has waited for.
     :param event: how they ended.
+    :param archive: opens where the results go; None: the operator's `to`.
     :raises KieSomeFailed: when more requests failed than `fail_on` allows; the XCom ``results`` is there all the same.
     """
     hook, ti, store = KieHook(operator.kie_conn_id), context["ti"], context["task_state_store"]
     with ExitStack() as stack:
         results: ListResults
-        if operator.to:
+        if archive:
+            results = archive(hook)
+        elif operator.to:
             from airflow_kie.operators.lists.archive import open_archive
 
             results = open_archive(operator, hook, context)
         else:
             results = InTaskState(store)
         requests = open_requests(operator, ti, store, stack)
-        linger = LINGER_SECONDS if operator.to else None
+        linger = LINGER_SECONDS if results.archive else None
 
         def defer(waiting: Mapping[str, TaskRecord]) -> None:
             defer_list(

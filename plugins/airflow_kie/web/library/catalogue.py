@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_kie.archive.index.entry import IndexEntry
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import KieError
+from airflow_kie.web.library.search import MEDIA, ORDERS, STATES, Search, conditions_of, times
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +29,6 @@ FRESH = 5.0
 """Seconds after which the index is listed again, when somebody asks."""
 FIRST_LINES = 0.6
 """Seconds that a request waits for the first lines of a catalogue that has just begun."""
-_WORD = re.compile(r"\w+")
-_MOST_WORDS = 12
 _SCHEMA = """
 create table entry (number integer primary key, key text unique, operation text, medium text, model text,
     archived_at text, expires_at text, chosen text, title text, line text);
@@ -39,55 +36,17 @@ create index by_time on entry (archived_at desc);
 create index by_title on entry (title collate nocase, archived_at desc);
 create index by_model on entry (model);
 create index by_choice on entry (chosen, archived_at desc);
+create index by_kind on entry (operation, medium, model, chosen, expires_at);
 create table label (entry integer, text text, primary key (text, entry)) without rowid;
 create index label_of on label (entry);
 create virtual table words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
 create table segment (key text primary key);
 """
-_MODELS = "select model from entry where model is not null group by model order by count(*) desc limit 30"
-_LABELS = "select text from label group by text order by count(*) desc, text limit 100"
-ORDERS = {
-    "newest": "archived_at desc, number desc",
-    "oldest": "archived_at, number",
-    "title": "title collate nocase, archived_at desc",
-    "expires": "expires_at is null, expires_at, archived_at desc",
+_COUNTED = {
+    "model": "select model, count(*) from entry where model is not null group by model order by 2 desc limit 30",
+    "label": "select text, count(*) from label group by text order by 2 desc, text limit 100",
 }
-"""How results can be sorted."""
-MEDIA = ("image", "audio", "video", "text")
-STATES = {
-    "needs a choice": "chosen = 'needed'",
-    "chosen": "chosen = 'made'",
-    "rejected": "chosen = 'rejected'",
-    "no audio yet": "operation = 'suno.music' and instr(medium, 'audio') = 0",
-    "KIE deletes soon": "expires_at between :now and :soon",
-}
-"""What is known of a result, and its condition in SQL."""
-SOON = timedelta(days=3)
-"""How long before KIE deletes its own copies that counts as soon."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """What somebody searches for.
-
-    :param text: words; each must begin a word of the result, whatever its case and accents.
-    :param medium: one of :data:`MEDIA`; empty: any.
-    :param model: such as ``V6``; empty: any.
-    :param state: one of :data:`STATES`; empty: any.
-    :param label: such as ``album: A-17``; empty: any.
-    :param since: ISO date, of the archiving; empty: any.
-    :param until: the same, that day included.
-    :param order: one of :data:`ORDERS`.
-    """
-
-    text: str = ""
-    medium: str = ""
-    model: str = ""
-    state: str = ""
-    label: str = ""
-    since: str = ""
-    until: str = ""
-    order: str = "newest"
+"""Filter → the values that there are, and how many results have each, the most frequent first."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +56,14 @@ class Found:
     :param entries: one page of it.
     :param count: how many there are.
     :param total: how many results the catalogue has.
-    :param models: the models that there are, most used first.
-    :param labels: the same of labels.
+    :param counts: filter → its values, and how many results of the whole catalogue have each.
     :param complete: False: objects of the index are still being read.
     """
 
     entries: tuple[IndexEntry, ...]
     count: int
     total: int
-    models: tuple[str, ...]
-    labels: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
     complete: bool
 
 
@@ -121,6 +78,8 @@ class Catalogue:
     _file: Path = field(init=False, repr=False)
     _listed_at: float = field(default=0.0, init=False)
     _complete: bool = field(default=False, init=False)
+    _changes: int = field(default=0, init=False)
+    _counted: tuple[Any, Mapping[str, Mapping[str, int]]] = field(default=(None, {}), init=False, repr=False)
     _failed: KieError | None = field(default=None, init=False)
     _some: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _syncing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -141,7 +100,7 @@ class Catalogue:
         :raises KieError: when the index cannot be read, and nothing was read of it before.
         """
         self._refresh()
-        where, values = _conditions(search)
+        where, values = conditions_of(search)
         with self._open() as base:
             total = base.execute("select count(*) from entry").fetchone()[0]
             if self._failed is not None and not total:
@@ -153,8 +112,21 @@ class Catalogue:
             paging = f"select line from entry {where} order by {order} limit :count offset :first"  # noqa: S608
             lines = base.execute(paging, {**values, "count": count, "first": first})
             entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
-            models, labels = (tuple(name for (name,) in base.execute(query)) for query in (_MODELS, _LABELS))
-            return Found(entries, matches, total, models, labels, self._complete)
+            return Found(entries, matches, total, self._counts(base), self._complete)
+
+    def neighbours(self, search: Search, key: str) -> tuple[IndexEntry | None, IndexEntry | None]:
+        """Return the results before and after one in the order of a search, None where there is none.
+
+        :param key: of the one.
+        """
+        self._refresh()
+        where, values = conditions_of(search)
+        order = ORDERS.get(search.order, ORDERS["newest"])
+        ordered = f"select key, lag(line) over w, lead(line) over w from entry {where} window w as (order by {order})"  # noqa: S608
+        with self._open() as base:
+            row = base.execute(f"select * from ({ordered}) where key = :key", {**values, "key": key}).fetchone()  # noqa: S608
+        before, after = (line and IndexEntry.model_validate_json(line) for line in (row or (None, None, None))[1:])
+        return before, after
 
     def entry(self, key: str) -> IndexEntry | None:
         """Return one result; None where the index does not list it, as far as it was read.
@@ -165,16 +137,33 @@ class Catalogue:
             row = base.execute("select line from entry where key = ?", (key,)).fetchone()
         return IndexEntry.model_validate_json(row[0]) if row else None
 
-    def add(self, entry: IndexEntry) -> None:
-        """Add a line to the index, and to this catalogue, so that the next search finds it.
+    def add(self, *entries: IndexEntry) -> None:
+        """Add lines to the index, and to this catalogue, so that the next search finds them.
 
         :raises S3Error: its subclass says why.
         """
-        self.index.add([entry])
+        self.index.add(entries)
         with self._open() as base:
-            _put(base, entry)
+            for entry in entries:
+                _put(base, entry)
+        self._changes += 1
 
     # --- how ---
+
+    def _counts(self, base: sqlite3.Connection) -> Mapping[str, Mapping[str, int]]:
+        """Return how many results each value of a filter has, counted at most once a minute while nothing changes."""
+        at = (self._changes, int(time.monotonic() / 60))
+        if self._counted[0] != at:
+            counts = {name: dict(base.execute(query).fetchall()) for name, query in _COUNTED.items()}
+            conditions = {"medium": dict.fromkeys(MEDIA, "instr(medium, :value) > 0"), "state": STATES}
+            counting = "select count(*) from entry where "  # the conditions are our own texts
+            for name, of in conditions.items():
+                counts[name] = {
+                    value: base.execute(counting + condition, times() | {"value": value}).fetchone()[0]
+                    for value, condition in of.items()
+                }
+            self._counted = (at, counts)
+        return self._counted[1]
 
     def _refresh(self) -> None:
         if time.monotonic() - self._listed_at > FRESH and self._syncing.acquire(blocking=False):
@@ -205,6 +194,7 @@ class Catalogue:
             for entry in entries:
                 _put(base, entry)
             base.execute("insert or ignore into segment values (?)", (key,))
+        self._changes += 1
 
     def _open(self) -> Any:
         return _Transaction(self._file)
@@ -257,31 +247,3 @@ def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
     base.execute("insert into words (rowid, text) values (?, ?)", (row.lastrowid, entry.words))
     labels = [(row.lastrowid, f"{label.name}: {label.value}") for label in entry.labels]
     base.executemany("insert or ignore into label values (?, ?)", labels)
-
-
-def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
-    """Return the condition of a search in SQL, and its values by name."""
-    now, words = datetime.now(UTC), _WORD.findall(search.text)[:_MOST_WORDS]
-    conditions = {
-        "entry.number in (select rowid from words where words match :phrase)": words,
-        "instr(medium, :medium) > 0": search.medium in MEDIA,
-        "model = :model": search.model,
-        "entry.number in (select entry from label where text = :label)": search.label,
-        "archived_at >= :since": search.since,
-        "archived_at < :until": search.until,
-        STATES.get(search.state, ""): search.state in STATES,
-    }
-    values = {
-        **asdict(search),
-        "phrase": _phrase(words),
-        "until": f"{search.until}T~",
-        "now": now.isoformat(),
-        "soon": (now + SOON).isoformat(),
-    }
-    where = " and ".join(condition for condition, is_asked in conditions.items() if is_asked)
-    return f"where {where}" if where else "", values
-
-
-def _phrase(searched: Iterable[str]) -> str:
-    """Return FTS5's expression for words that all occur, each as the beginning of one."""
-    return " ".join(f'"{word}"*' for word in searched)

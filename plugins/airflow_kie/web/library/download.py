@@ -33,7 +33,8 @@ from airflow_kie.web.pages.files import safe_title, stream
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, rendered
 from airflow_kie.web.pages.routes import place_of
-from airflow_kie.web.pages.view_model import ShownFile, SongPage, song_page, task_page
+from airflow_kie.web.pages.shown_files import ShownFile
+from airflow_kie.web.pages.view_model import SongPage, song_page, task_page
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from airflow_kie.web.pages.files import disposition, file_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, address, page_answer
 from airflow_kie.web.pages.routes import place_of
-from airflow_kie.web.pages.view_model import ShownFile, SongPage, State, cut, day
+from airflow_kie.web.pages.shown_files import ShownFile, cut, day
+from airflow_kie.web.pages.view_model import SongPage, State
 
 DELIVER_DAG_ID = "deliver_songs"
 _SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line", "c_line")
@@ -46,6 +47,11 @@ def release(request: Request, name: str, place: Annotated[Place, Depends(place_o
     return page_answer(
         request,
         "song.html",
+        scripts=("texts.js",),
+        key="",
+        may_extend=False,
+        may_label=False,
+        extras_open=False,
         page=page,
         stored_in=f"s3://{place.bucket}/{keys.folder}",
         choice=None,

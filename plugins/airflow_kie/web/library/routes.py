@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
 from airflow_kie._airflow_private.api_server import may_trigger
 from airflow_kie.archive.choice import CHOSEN_KINDS
@@ -17,17 +18,18 @@ from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
-from airflow_kie.web.library.catalogue import MEDIA, ORDERS, STATES, Search
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
 from airflow_kie.web.library.new_song import GENERATE_DAG_ID
 from airflow_kie.web.library.releases import DELIVER_DAG_ID
+from airflow_kie.web.library.search import MEDIA, ORDERS, STATES, Search
 from airflow_kie.web.library.thumbnails import thumbnail
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, address, page_answer
 from airflow_kie.web.pages.routes import place_of
-from airflow_kie.web.pages.view_model import cut, length, task_page
+from airflow_kie.web.pages.shown_files import cut, length
+from airflow_kie.web.pages.view_model import task_page
 
 PER_PAGE = 48
 _LONGEST = 200
@@ -61,15 +63,14 @@ def add_library(app: FastAPI) -> None:
     """Add the library to the app that is mounted in the api-server."""
     router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/library", library)
+    router.add_api_route("/library/neighbours/{operation}/{task_id}", neighbours)
     router.add_api_route("/library/thumbnails/{operation}/{task_id}", picture)
     router.add_api_route("/tasks/{operation}/{task_id}", task)
     router.add_api_route("/tasks/{operation}/{task_id}/files/{name}", file)
     app.include_router(router, include_in_schema=False)
 
 
-def library(
-    request: Request,
-    place: Annotated[Place, Depends(place_of)],
+def search_of(
     q: str = "",
     medium: str = "",
     model: str = "",
@@ -78,13 +79,22 @@ def library(
     since: str = "",
     until: str = "",
     sort: str = "newest",
+) -> Search:
+    """Return the search that an address asks for."""
+    return Search(q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST], _date(since), _date(until), sort)
+
+
+def library(
+    request: Request,
+    place: Annotated[Place, Depends(place_of)],
+    search: Annotated[Search, Depends(search_of)],
     page: str = "1",
 ) -> Response:
     """Show what is archived and matches the search."""
-    search = Search(q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST], _date(since), _date(until), sort)
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
     may_generate = may_trigger(request.state.kie_user, GENERATE_DAG_ID)
     may_deliver = may_trigger(request.state.kie_user, DELIVER_DAG_ID)
+    changing = may_change(request)
     found = catalogue_of(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
     return page_answer(
         request,
@@ -93,12 +103,14 @@ def library(
             "changes.js",
             "library.js",
             *(("new_song.js",) if may_generate else ()),
+            *(("labels.js",) if changing else ()),
             *(("release.js",) if may_deliver else ()),
         ),
         may_deliver=may_deliver,
         wav_credits=prices.quote(WAV, {}).high,
         may_generate=may_generate,
-        may_change=may_change(request),
+        may_change=changing,
+        label_names=sorted({text.partition(": ")[0] for text in found.counts["label"]}),
         states=tuple(STATES),
         cards=[_card(request, entry) for entry in found.entries],
         found=found,
@@ -110,6 +122,25 @@ def library(
         query=query_of(search),
         searched=any(asdict(search)[name] for name in _FILTERS),
     )
+
+
+def neighbours(
+    request: Request,
+    operation: str,
+    task_id: str,
+    place: Annotated[Place, Depends(place_of)],
+    search: Annotated[Search, Depends(search_of)],
+) -> Response:
+    """Return the way from a result to those before and after it in a search, and back to the search."""
+    query = query_of(search)
+    found = catalogue_of(place).neighbours(search, f"{operation}/{task_id}")
+    cards = [_card(request, entry) if entry else None for entry in found]
+    shown: dict[str, Any] = {
+        name: {"page": f"{card.page}{'?' if query else ''}{query}", "title": card.title} if card else None
+        for name, card in zip(("before", "after"), cards, strict=True)
+    }
+    shown["back"] = f"{address(request, 'library')}{'?' if query else ''}{query}"
+    return JSONResponse(shown, headers={"Cache-Control": "no-store", **HEADERS})
 
 
 def picture(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
@@ -137,10 +168,15 @@ def picture(request: Request, operation: str, task_id: str, place: Annotated[Pla
 def task(request: Request, operation: str, task_id: str, place: Annotated[Place, Depends(place_of)]) -> Response:
     """Show what is archived of any task."""
     keys = TaskKeys(place.prefix, operation, task_id)
-    manifest = _manifest(place, keys)
+    manifest, changing = _manifest(place, keys), may_change(request)
     return page_answer(
         request,
         "song.html",
+        scripts=(*(("changes.js", "refresh.js") if changing else ()), "texts.js", "neighbours.js"),
+        may_label=changing,
+        key=f"{quote(operation, safe='')}/{quote(task_id, safe='')}",
+        may_extend=False,
+        extras_open=False,
         page=task_page(keys, manifest),
         stored_in=f"s3://{place.bucket}/{keys.folder}",
         choice=None,

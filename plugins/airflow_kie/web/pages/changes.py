@@ -72,14 +72,20 @@ def from_our_form(request: Request) -> None:
 
 
 async def read_content(request: Request) -> None:
+    """Keep a request's body with it."""
+    await keep_content(request, MOST_BYTES)
+
+
+async def keep_content(request: Request, most: int) -> None:
     """Keep a request's body with it.
 
+    :param most: bytes.
     :raises ChangeRefused: when it is longer than what our pages send.
     """
     content = b""
     async for piece in request.stream():
         content += piece
-        if len(content) > MOST_BYTES:
+        if len(content) > most:
             raise ChangeRefused("This is more than a page sends.")
     request.state.kie_content = content
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from airflow_kie.archive.choice import CHOSEN_KINDS, Choice
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.web.pages.history import Happened, choices_in
 from airflow_kie.web.pages.queries import Place
-from airflow_kie.web.pages.view_model import SongPage, cut, day
+from airflow_kie.web.pages.shown_files import called, cut, day
+from airflow_kie.web.pages.view_model import SongPage
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class ShownChoice:
     :param cover: position of the chosen cover.
     :param track: position of the chosen take.
     :param can_be_undone: there is something to go back from.
+    :param history: when who has chosen what.
     """
 
     sentence: str
@@ -32,6 +35,7 @@ class ShownChoice:
     track: int | None = None
     rejected: bool = False
     can_be_undone: bool = False
+    history: tuple[Happened, ...] = ()
 
 
 def shown_choice(place: Place, page: SongPage) -> ShownChoice | None:
@@ -53,7 +57,13 @@ def shown_choice(place: Place, page: SongPage) -> ShownChoice | None:
         return ShownChoice(choice_sentence(None, files))
     positions = {name: choice.position_in(files, name) for name in CHOSEN_KINDS}
     undo = any((*positions.values(), choice.rejected, choice.earlier))
-    return ShownChoice(choice_sentence(choice, files), **positions, rejected=choice.rejected, can_be_undone=undo)
+    return ShownChoice(
+        choice_sentence(choice, files),
+        **positions,
+        rejected=choice.rejected,
+        can_be_undone=undo,
+        history=choices_in(choice),
+    )
 
 
 def choice_sentence(choice: Choice | None, files: Sequence[FileRecord]) -> str:
@@ -70,7 +80,7 @@ def choice_sentence(choice: Choice | None, files: Sequence[FileRecord]) -> str:
     if choice.rejected:
         return f"Rejected {by}: none of it is used."
     positions = {name: choice.position_in(files, name) for name in CHOSEN_KINDS}
-    chosen = [f"{_CALLED[name]} {position}" for name, position in positions.items() if position]
+    chosen = [called(_CALLED[name], position) for name, position in positions.items() if position]
     if not chosen:
         return f"What was chosen {by} has been replaced since. Choose again."
     text = " and ".join(chosen)

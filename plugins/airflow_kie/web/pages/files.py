@@ -17,7 +17,8 @@ from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3StoredWrong, s3_errors
 from airflow_kie.web.pages.responses import HEADERS
-from airflow_kie.web.pages.view_model import ShownFile, SongPage
+from airflow_kie.web.pages.shown_files import ShownFile
+from airflow_kie.web.pages.view_model import SongPage
 
 _PIECE_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")

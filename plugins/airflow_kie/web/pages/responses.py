@@ -23,7 +23,7 @@ from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages.changes import ChangeRefused, message_answer
-from airflow_kie.web.pages.view_model import day, length
+from airflow_kie.web.pages.shown_files import day, length
 
 log = logging.getLogger(__name__)
 

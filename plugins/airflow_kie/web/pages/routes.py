@@ -18,6 +18,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
+from airflow_kie._airflow_private.api_server import may_trigger
 from airflow_kie._airflow_private.metadata import run_is_active
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
@@ -28,6 +29,7 @@ from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.choice_view import shown_choice
+from airflow_kie.web.pages.extras_view import DRAW_PRICE, EXTRAS_DAG_ID
 from airflow_kie.web.pages.files import file_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, add_refusals, address, page_answer
@@ -102,12 +104,28 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
     of_song = f"{of_run or address(request)}/songs/{quote(page.music_task_id, safe='')}"
     choice, changing = shown_choice(place, page), may_change(request)
     can_be_retried = page.state in (State.FAILED, State.WAITING) and not of_run
+    may_extend = bool(page.offers) and not of_run and may_trigger(request.state.kie_user, EXTRAS_DAG_ID)
+    may_label = changing and page.state is State.ARCHIVED and not of_run
+    lives = may_extend or may_label or (changing and bool(choice or can_be_retried))
+    key = f"suno.music/{quote(page.music_task_id, safe='')}" if page.state is State.ARCHIVED and not of_run else ""
+    scripts = {
+        "neighbours.js": bool(key),
+        "changes.js": lives,
+        "refresh.js": lives or page.state in CHANGING,
+        "extras.js": may_extend,
+        "texts.js": bool(page.of_medium("text", "application") + page.of_medium("text", "application", extras=True)),
+    }
     return page_answer(
         request,
         "song.html",
         404 if page.state is State.UNKNOWN else 200,
         refresh=SONG_REFRESH if page.state in CHANGING else 0,
-        scripts=("changes.js", "refresh.js") if changing and (choice or can_be_retried) else (),
+        scripts=tuple(name for name, is_used in scripts.items() if is_used),
+        key=key,
+        may_extend=may_extend,
+        draw_price=DRAW_PRICE,
+        may_label=may_label,
+        extras_open=may_extend or any(file.extra for file in page.files),
         can_be_retried=can_be_retried and changing,
         page=page,
         choice=choice,

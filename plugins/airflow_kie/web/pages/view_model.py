@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from airflow_kie.archive.layout import SongKeys, TaskKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, TaskManifest
+from airflow_kie.archive.manifest import Manifest, SongRecord, TaskManifest
 from airflow_kie.archive.pending import Failure, Pending, WaitingFor
+from airflow_kie.archive.record_base import label_map
 from airflow_kie.client.errors import KieError, error_class
+from airflow_kie.web.pages.extras_view import Offer, offers
+from airflow_kie.web.pages.history import Happened, history_of, paid_for
+from airflow_kie.web.pages.shown_files import ShownFile, cut, day, length, shown_files
 
-SHOWN_TYPES = (
-    *("image/png", "image/jpeg", "image/webp"),
-    *("audio/mpeg", "audio/wav", "audio/flac", "audio/ogg", "audio/mp4"),
-    *("video/mp4", "video/webm"),
-    *("text/plain", "application/json"),
-)
-"""What a browser is given, in the order in which it is shown: nothing in it can run."""
-_FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}-[1-9][0-9]{0,3}\.[a-z0-9]{1,5}")
-_LONGEST = 300
-"""Characters of a text of KIE's that are shown: a title can be anything."""
 _TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
 _PLURALS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
 
@@ -35,19 +28,6 @@ class State(StrEnum):
     FAILED = "Failed"
     WAITING = "Waiting"
     UNKNOWN = "Unknown"
-
-
-@dataclass(frozen=True)
-class ShownFile:
-    """A file that the page shows and offers.
-
-    :param record: its manifest's; the type is the one that was checked when it was archived, not the one in S3.
-    :param name: last part of its key, such as ``cover-1.png``.
-    """
-
-    record: FileRecord
-    name: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +55,10 @@ class SongPage:
     :param hidden: how many archived files are of a kind that the page does not show.
     :param facts: name and text of what else is known.
     :param run: DAG id and run id of the run that works on it or has archived it.
+    :param offers: what more can be made of it.
+    :param takes: of which takes.
+    :param history: when what has happened.
+    :param labels: names and values.
     """
 
     music_task_id: str
@@ -88,10 +72,18 @@ class SongPage:
     facts: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     run: tuple[str, str] | None = None
+    offers: tuple[Offer, ...] = ()
+    takes: tuple[int, ...] = ()
+    history: tuple[Happened, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
-    def of_medium(self, *media: str) -> tuple[ShownFile, ...]:
-        """Return the files of some media: image, audio, video, text, application."""
-        return tuple(file for file in self.files if file.record.content_type.partition("/")[0] in media)
+    def of_medium(self, *media: str, extras: bool = False) -> tuple[ShownFile, ...]:
+        """Return the files of some media: image, audio, video, text, application.
+
+        :param extras: those of the extras instead of the song's own.
+        """
+        own = (file for file in self.files if bool(file.extra) is extras)
+        return tuple(file for file in own if file.record.content_type.partition("/")[0] in media)
 
     def of_kind(self, kind: str) -> tuple[ShownFile, ...]:
         """Return the files of a kind, in KIE's order."""
@@ -109,10 +101,11 @@ def song_page(
     :param now: the time, for what KIE still has.
     """
     state, sentence = _state(manifest, pending, active=active)
-    files, song = _shown(keys, manifest), manifest.song if manifest else SongRecord()
+    files, song = shown_files(keys, manifest), manifest.song if manifest else SongRecord()
     title = song.title or (pending and pending.title) or ""
     subtitle = (song.tags, length(song.duration_seconds), "instrumental" if song.instrumental else "")
     failure = pending.last_failure if pending else None
+    offered, takes = offers(manifest, [file.record for file in files])
     return SongPage(
         music_task_id=keys.music_task_id,
         title=cut(title).strip() or f"Song {keys.music_task_id}",
@@ -125,6 +118,10 @@ def song_page(
         facts=tuple((name, text) for name, text in _facts(keys, song, manifest, pending, now) if text),
         warnings=tuple(cut(warning) for warning in manifest.warnings) if manifest else (),
         run=_run(manifest, pending),
+        offers=offered if takes else (),
+        takes=takes,
+        history=history_of(manifest, pending),
+        labels=tuple(label_map(manifest.labels).items()) if manifest else (),
     )
 
 
@@ -133,14 +130,13 @@ def task_page(keys: TaskKeys, manifest: TaskManifest) -> SongPage:
 
     :param manifest: its manifest.
     """
-    files = _shown(keys, manifest)
+    files = shown_files(keys, manifest)
     facts = (
         ("Operation", keys.operation),
         ("KIE task id", keys.task_id),
         ("Model", cut(manifest.generator.model or "")),
         ("Archived", day(manifest.created_at)),
         ("Credits", f"{manifest.credits:g}" if manifest.credits is not None else ""),
-        *((f"Label {cut(label.name)}", cut(label.value)) for label in manifest.labels),
     )
     return SongPage(
         music_task_id=keys.task_id,
@@ -152,6 +148,7 @@ def task_page(keys: TaskKeys, manifest: TaskManifest) -> SongPage:
         facts=tuple((name, text) for name, text in facts if text),
         warnings=tuple(cut(warning) for warning in manifest.warnings),
         run=_run(manifest, None),
+        labels=tuple(label_map(manifest.labels).items()),
     )
 
 
@@ -164,21 +161,6 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
         sentence="What is archived of it is untouched.",
         trouble=trouble_of(Failure(reason=error.reason, message=str(error), at=now)),
     )
-
-
-def cut(text: str) -> str:
-    """Return a text of somebody else's, short enough to be shown."""
-    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "…"
-
-
-def day(moment: datetime | None) -> str:
-    """Return a time as the page writes it."""
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC" if moment else ""
-
-
-def length(seconds: float | None) -> str:
-    """Return minutes and seconds."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}" if seconds and 0 < seconds < 360_000 else ""
 
 
 # --- its state ---
@@ -259,7 +241,11 @@ def _facts(
         ("Received", day(known.first_seen_at if known else None)),
         ("Archived", day(manifest.created_at if manifest else None)),
         ("KIE's own copy", _kies_copy(manifest, pending, now)),
-        *((f"Label {cut(label.name)}", cut(label.value)) for label in (known.labels if known else ())),
+        ("Credits", cut(paid_for(manifest))),
+        *(
+            (f"Label {cut(name)}", cut(value))
+            for name, value in label_map(pending.labels if pending and not manifest else ()).items()
+        ),
     )
 
 
@@ -274,30 +260,3 @@ def _run(manifest: TaskManifest | None, pending: Pending | None) -> tuple[str, s
         return pending.working.dag_id, pending.working.run_id
     by = manifest.airflow if manifest else None
     return (by.dag_id, by.run_id) if by and by.dag_id and by.run_id else None
-
-
-# --- its files ---
-
-
-def _shown(keys: SongKeys | TaskKeys, manifest: TaskManifest | None) -> tuple[ShownFile, ...]:
-    """Return the files that a browser may have: in the folder, named after their kind, of a harmless type."""
-    files = [file for file in (manifest.files if manifest else ()) if _is_shown(keys, file)]
-    counts = Counter(file.kind for file in files)
-    return tuple(
-        ShownFile(
-            record=file,
-            name=file.key.removeprefix(keys.folder),
-            caption=file.kind.capitalize().replace("_", " ") + (f" {file.position}" if counts[file.kind] > 1 else ""),
-        )
-        for file in sorted(files, key=lambda file: (SHOWN_TYPES.index(_essence(file)), file.kind, file.position))
-    )
-
-
-def _is_shown(keys: SongKeys | TaskKeys, file: FileRecord) -> bool:
-    name = file.key.removeprefix(keys.folder)
-    named = file.key.startswith(keys.folder) and _FILE_NAME.fullmatch(name) and name.startswith(f"{file.kind}-")
-    return bool(named) and _essence(file) in SHOWN_TYPES
-
-
-def _essence(file: FileRecord) -> str:
-    return file.content_type.partition(";")[0].strip()

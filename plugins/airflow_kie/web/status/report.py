@@ -20,12 +20,14 @@ from typing import TypeVar
 from airflow_kie import settings
 from airflow_kie.archive.pending import Pending
 from airflow_kie.client.errors import error_class
+from airflow_kie.client.rate_limiter.limiter import DAY_MS
 from airflow_kie.hooks.archive import configured_archive
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import Stop, stops
 from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of, goes_on
 from airflow_kie.monitoring.callback_health import LastCallback, last_callback
+from airflow_kie.monitoring.callback_test import can_be_tested
 from airflow_kie.monitoring.checks.every import account_findings, installation_findings
 from airflow_kie.monitoring.checks.findings import Finding, Level, error_text, failed
 from airflow_kie.monitoring.restart import NEVER_FAILED, reason_of
@@ -41,6 +43,8 @@ OLD = 120.0
 """Seconds after which a report is not shown any more."""
 SONGS = 8
 """Songs of a reason that are named."""
+WEEK = 7
+"""Days over which what is spent a day is counted."""
 _PARALLEL = 6
 
 
@@ -69,6 +73,8 @@ class Account:
     :param problem: why something is not known.
     :param stop: new paid tasks are stopped.
     :param last: KIE's last callback.
+    :param a_day: credits that it spends a day, by what was sent in the last week; None: unknown.
+    :param calls_back: it has a callback URL and a secret that signs a test.
     """
 
     connection: str
@@ -78,6 +84,13 @@ class Account:
     stop: Stop | None = None
     doubts: tuple[Doubt, ...] = ()
     last: LastCallback | None = None
+    a_day: float | None = None
+    calls_back: bool = False
+
+    @property
+    def lasts(self) -> float | None:
+        """For how many days the balance is enough, at what was spent a day; None: unknown."""
+        return self.credits / self.a_day if self.a_day and self.credits is not None else None
 
 
 @dataclass(frozen=True)
@@ -205,6 +218,8 @@ def _account(connection: str) -> Account:
         stop=(known(stops) or {}).get(name),
         doubts=known(lambda: _doubts(hook)) or (),
         last=known(lambda: last_callback(connection)),
+        a_day=known(lambda: hook.limiter().spent(WEEK * DAY_MS) / WEEK),
+        calls_back=bool(known(lambda: can_be_tested(hook.account))),
         problem=" ".join(dict.fromkeys(problems)),
     )
 

@@ -18,6 +18,7 @@ from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, open_ledg
 from airflow_kie.hooks.spending_switch import resume_spending, stop_spending, stops
 from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.monitoring.callback_test import can_be_tested, send_test
 from airflow_kie.monitoring.checks.findings import Level
 from airflow_kie.monitoring.restart import NoEvent, NotStarted, no_run_would_follow, reason_of, start_again
 from airflow_kie.web.pages.changes import (
@@ -44,7 +45,13 @@ def add_status(app: FastAPI) -> None:
     pages = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     pages.add_api_route("/status", status)
     changes = APIRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
-    for name, change in (("spending", spending), ("adopt", adopt), ("release", release), ("retry", retry)):
+    for name, change in (
+        ("spending", spending),
+        ("adopt", adopt),
+        ("release", release),
+        ("retry", retry),
+        ("test-callback", test_callback),
+    ):
         changes.add_api_route(f"/status/{name}", change, methods=["POST"])
     for router in (pages, changes):
         app.include_router(router, include_in_schema=False)
@@ -131,17 +138,31 @@ def retry(request: Request) -> Response:
     return _changed(f"{counted(started)} started again.{left}")
 
 
+def test_callback(request: Request) -> Response:
+    """Send a signed test callback to an account's callback URL, as KIE would."""
+    account = KieHook(_connection(body_of(request))).account
+    if not can_be_tested(account):
+        raise ChangeRefused("The connection has no callback URL, or no webhook secret with which a test can be signed.")
+    audit(request, "kie_test_callback", account=account.name)
+    arrived, sentence = send_test(account)
+    return message_answer(sentence, 200 if arrived else 400)
+
+
 def _in_doubt(request: Request) -> tuple[RequestId, OpenedLedger]:
     body = body_of(request)
-    connection = _text(body, "connection")
-    if connection not in settings.allowed_connections():
-        raise ChangeRefused("This connection is not one of [kie] kie_conn_ids.")
-    hook = KieHook(connection)
+    hook = KieHook(_connection(body))
     try:
         named = request_named(_text(body, "request"), hook)
     except RequestNameInvalid as error:
         raise ChangeRefused(str(error)) from error
     return named, open_ledger(hook, hook.ledger_database()[0])
+
+
+def _connection(body: Mapping[str, Any]) -> str:
+    connection = _text(body, "connection")
+    if connection not in settings.allowed_connections():
+        raise ChangeRefused("This connection is not one of [kie] kie_conn_ids.")
+    return connection
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.monitoring.checks.findings import Level
-from airflow_kie.web.pages.view_model import day
+from airflow_kie.web.pages.shown_files import day
 from airflow_kie.web.status.report import Report, Waiting, worst
 
 

@@ -22,11 +22,12 @@ const kie = (() => {
 
   // Returns what the server has answered, or null where it refused.
   const change = async (address, body) => {
+    const isFile = body instanceof Blob;
     try {
       const answer = await fetch(address, {
         method: "POST",
-        headers: { "X-Kie-Change": "1", "Content-Type": "application/json" },
-        body: JSON.stringify(body),
+        headers: { "X-Kie-Change": "1", "Content-Type": isFile ? body.type || "application/octet-stream" : "application/json" },
+        body: isFile ? body : JSON.stringify(body),
         redirect: "error",
       });
       const came = await sentence(answer);
@@ -89,6 +90,13 @@ const kie = (() => {
     if (await change(address, Object.fromEntries(fields))) event.target.reset();
     button.disabled = false;
   });
+  document.addEventListener("change", async (event) => {
+    const [file, address] = [event.target.files?.[0], event.target.dataset?.upload];
+    if (!file || !address) return;
+    say("The picture is being sent.");
+    event.target.value = ""; // the same one may be sent again
+    await change(address, file);
+  });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-change]");
     if (!button || button.disabled || !confirmed(button)) return;
@@ -96,5 +104,5 @@ const kie = (() => {
     await change(button.dataset.change, JSON.parse(button.dataset.with || "{}"));
     button.disabled = false;
   });
-  return { change, say, trigger };
+  return { change, confirmed, say, trigger };
 })();

@@ -87,7 +87,7 @@
   const STATES = { queued: "waits for a worker", running: "is being made", success: "is made; covers follow", failed: "failed" };
 
   const draw = () => {
-    runs = runs.filter(({ song }) => !song || !document.querySelector(`#results .tile a[href$="/songs/${CSS.escape(song)}"]`));
+    runs = runs.filter(({ song }) => !song || !document.querySelector(`#results .tile a[href*="/songs/${CSS.escape(song)}"]`));
     sessionStorage.setItem(KEY, JSON.stringify(runs));
     list.hidden = !runs.length;
     list.replaceChildren(...runs.map(tile));

@@ -1,0 +1,84 @@
+"""Make more of archived songs: a WAV, vocals and instrumental, stems, MIDI, timestamped lyrics, a music video, a longer
+version.
+
+Files go to the song's folder, below `extras/`, and into its manifest; the song's page plays and shows them. Each extra
+of a take is paid for once, also where it is asked for again. Prices are by take:
+
+| extra | credits |
+|---|---|
+| `wav` | 0.4 |
+| `vocals`: vocals and instrumental | 10 |
+| `stems`: each instrument | 50 |
+| `midi` | 0, but it is made from stems or vocals: where there are none, vocals are made too |
+| `timed_lyrics`: when each word is sung | 0.5 |
+| `video` | 2 |
+| `extended`: the song goes on, as two new tracks | 12 |
+| `another_cover`: an image model draws one from the song's words; each run another | 0.8 |
+
+With `[kie] song_extras = wav, timed_lyrics` every song gets those as soon as its covers are archived.
+"""
+
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+
+from airflow_kie import assets, settings
+from airflow_kie.task_groups.song_extras import song_extras
+
+OFFERED = {
+    "wav": "WAV, 0.4 credits",
+    "vocals": "Vocals and instrumental, 10 credits",
+    "stems": "Stems of each instrument, 50 credits",
+    "midi": "MIDI, 0 credits, and 10 for vocals where there are no stems",
+    "timed_lyrics": "Timestamped lyrics, 0.5 credits",
+    "video": "Music video, 2 credits",
+    "extended": "Extended version, 12 credits",
+    "another_cover": "Another cover by an image model, 0.8 credits",
+}
+EACH_SONG = [name for name in settings.text("song_extras").replace(",", " ").split() if name]
+
+with DAG(
+    dag_id="song_extras",
+    description="Archived songs → WAV, stems, MIDI, timestamped lyrics, video → the song's folder in S3.",
+    doc_md=__doc__,
+    is_paused_upon_creation=False,  # Airflow drops events for a paused DAG
+    schedule=PartitionedAssetTimetable(assets=assets.COVER) if EACH_SONG else None,
+    tags=["kie", "suno", "extras"],
+    params={  # what may stay empty allows null: the form cannot be sent while a field without it is empty
+        "songs": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "string"},
+            title="Songs",
+            description="Music task ids of archived songs, one on each line.",
+        ),
+        "extras": Param(
+            EACH_SONG or ["wav"],
+            type="array",
+            items={"type": "string"},
+            examples=list(OFFERED),
+            values_display=OFFERED,
+            title="Extras",
+            description="What is made of each song. The prices are those of one take.",
+        ),
+        "take": Param(
+            "chosen",
+            type="string",
+            examples=["chosen", "all", "1", "2"],
+            values_display={"chosen": "the one that is chosen, else the first", "all": "all of them"},
+            title="Take",
+            description="Of which take of each song.",
+        ),
+        "kie_conn_id": Param(
+            settings.allowed_connections()[0],
+            type="string",
+            examples=list(settings.allowed_connections()),
+            title="KIE connection",
+            description="The Airflow connection of the KIE account that made the songs.",
+        ),
+    },
+):
+    song_extras(
+        "{{ (params.songs or []) | tojson }}",
+        extras="{{ params.extras | tojson }}",
+        take="{{ params.take }}",
+        kie_conn_id="{{ params.kie_conn_id }}",
+    )

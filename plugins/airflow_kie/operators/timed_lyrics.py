@@ -1,0 +1,190 @@
+"""KieTimedLyricsOperator: the timestamped lyrics of takes, which KIE answers at once, paid for once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_kie.archive.extras.table import EXTRAS, Take
+from airflow_kie.client.catalogue.prices import quote
+from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieSomeFailed, KieThrottled, Scope
+from airflow_kie.client.operations.operation import Medium
+from airflow_kie.client.redact import map_texts, without_urls
+from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.requests import asked_by, ledger_of
+from airflow_kie.durable.retried import Retried
+from airflow_kie.hooks.cost import may_be_charged
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, Claimed, InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.identity import digest_of
+from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.lineage.asset_events import NewFiles
+from airflow_kie.lineage.facts import TaskLineage
+from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.lineage.song_extras import of_song_extras, to_song_extras
+from airflow_kie.operators.song_extras import new_files, planned_takes
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_kie.archive.manifest import AirflowRecord, Manifest
+    from airflow_kie.archive.s3.bucket import Bucket
+    from airflow_kie.hooks.archive import ExtraArgs
+
+EXTRA = EXTRAS["timed_lyrics"]
+
+
+class KieTimedLyricsOperator(LineageMethods, Retried, BaseOperator):
+    """Asks for the timestamped lyrics of each take of a plan, and archives them in its song's folder.
+
+    KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and its end
+    once the answer is in S3; what was sent and is not there is in doubt, and is not paid for again by itself.
+
+    :param plan: what :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator` has returned.
+    :param kie_conn_id: Airflow connection of type ``kie``.
+    :param aws_conn_id: Airflow connection for S3.
+    :param extra_args: for S3; None: `[kie] s3_extra_args`.
+    """
+
+    template_fields: Sequence[str] = ("plan", "kie_conn_id", "aws_conn_id", "extra_args")
+    ui_color = "#fff4d6"
+
+    def __init__(
+        self,
+        *,
+        plan: Any,
+        kie_conn_id: str = KieHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        extra_args: ExtraArgs = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.kie_conn_id = kie_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask for what is not archived; return how many takes have their lyrics.
+
+        :raises KieSomeFailed: when KIE has refused some, or some are in doubt; the others are archived.
+        """
+        return run_with_outage_backoff(context, lambda: self._all(context))
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return the songs whose lyrics are asked for."""
+        plan = self.plan if isinstance(self.plan, Mapping) else {}
+        songs = [take["song"] for take in plan.get("takes", ())]
+        return to_song_extras(EXTRA.operation.name, self.kie_conn_id, songs)
+
+    def _all(self, context: Context) -> dict[str, Any]:
+        from airflow_kie.archive.index.entry import IndexEntry, entry_of
+        from airflow_kie.archive.index.segments import Index
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.manifest import AirflowRecord
+        from airflow_kie.hooks.archive import open_bucket
+
+        takes, prefix = planned_takes(self.plan, EXTRA.name)
+        bucket, hook = open_bucket(self.aws_conn_id, self.plan["bucket"], self.extra_args), KieHook(self.kie_conn_id)
+        since, ledger = NewFiles(context, EXTRA.name).begin(), ledger_of(context, hook)
+        airflow = AirflowRecord.model_validate(context["ti"], from_attributes=True)
+        entries: list[IndexEntry] = []
+        failed: list[str] = []
+        try:
+            for take in takes:
+                try:
+                    request = _Lyrics(hook, ledger, bucket, prefix, take, asked_by(context["ti"]))
+                    entries.append(entry_of(request.archived(airflow)))
+                except KieError as error:
+                    if error.scope is not Scope.TASK:
+                        raise
+                    failed.append(f"song {take.song}, take {take.position}: {error}")
+        finally:
+            if entries:
+                Index(bucket, ArchiveKeys(prefix)).add(entries)
+        self.set_lineage(
+            of_song_extras(self.lineage_at_start(), bucket.name, new_files(bucket, prefix, EXTRA, takes, since))
+        )
+        if failed:
+            raise KieSomeFailed(f"{len(failed)} of {len(takes)} takes failed. {'; '.join(failed[:3])}")
+        return {"takes": len(takes)}
+
+
+class _Lyrics:
+    """The lyrics of one take."""
+
+    def __init__(
+        self, hook: KieHook, ledger: Ledger, bucket: Bucket, prefix: str, take: Take, owner: Mapping[str, str]
+    ) -> None:
+        self._hook, self._ledger, self._bucket, self._prefix, self._take = hook, ledger, bucket, prefix, take
+        self._body, self._owner = EXTRA.body(take), owner
+        digest = digest_of({"operation": EXTRA.operation.name, "source": self._body})
+        self._id = RequestId(hook.account.spending_name, EXTRA.operation.name, digest)
+
+    def archived(self, airflow: AirflowRecord) -> Manifest:
+        """Return the song's manifest with them.
+
+        :raises KieError: why they are not archived.
+        """
+        from airflow_kie.archive.extras.storing import files_of, is_there
+        from airflow_kie.archive.layout import SongKeys
+        from airflow_kie.archive.manifest import Manifest
+
+        manifest = Manifest.read(self._bucket, SongKeys(self._prefix, self._take.song))[0]
+        if manifest and is_there(self._bucket, files_of(manifest, EXTRA, self._take)):
+            return manifest
+        claimed = self._claimed()
+        manifest = self._stored(self._asked(claimed), airflow)
+        self._ledger.record_task(self._id, claimed.number, self._take.audio_id)
+        return manifest
+
+    def _claimed(self) -> Claimed:
+        quoted = quote(EXTRA.operation, self._body)
+        intent = Intent.made_at(
+            time.time(),
+            owner=self._owner,
+            key=hashlib.sha256(self._hook.account.api_key.encode()).hexdigest()[:8],
+            quoted=(quoted.low, quoted.high) if quoted.low is not None and quoted.high is not None else (),
+        )
+        claim = self._ledger.claim(self._id, intent)
+        if isinstance(claim, Claimed):
+            return claim
+        if isinstance(claim, BeingSent) and "unanswered" not in self._ledger.attempts(self._id)[-1].endings:
+            raise KieThrottled(retry_after=claim.until - time.time(), source_id=self._take.song)
+        if isinstance(claim, InDoubt):
+            self._ledger.record_doubt(self._id, claim)
+        lost = "were archived, and are not there any more" if isinstance(claim, AlreadyMade) else "are not archived"
+        raise KieCreateInDoubt(
+            f"the timestamped lyrics were asked for before and {lost}. Once `airflow kie release {self._id}` is done, "
+            "the next try asks, and pays, again"
+        )
+
+    def _asked(self, claimed: Claimed) -> Any:
+        try:
+            return map_texts(without_urls, self._hook.call(EXTRA.operation.name, self._body))
+        except KieError as error:
+            if not may_be_charged(error):
+                self._ledger.record(self._id, claimed.number, "refused")
+                raise
+            self._ledger.record(self._id, claimed.number, "unanswered")
+            self._ledger.record_doubt(self._id, InDoubt(claimed.number, claimed.intent))
+            raise KieCreateInDoubt(f"{EXTRA.title}: {error.facts.message}") from error
+
+    def _stored(self, answer: Any, airflow: AirflowRecord) -> Manifest:
+        from airflow_kie.archive.extras.storing import keys_of, store_extra
+        from airflow_kie.archive.file_transfer import Fetcher, Source
+        from airflow_kie.archive.manifest import CreditsRecord
+        from airflow_kie.operators.lists.archive import fetching
+
+        text = json.dumps(answer, ensure_ascii=False, indent=1)
+        source = Source(EXTRA.name, 1, text=text, medium=Medium.JSON)
+        keys = keys_of(self._prefix, EXTRA, self._take)
+        fetcher = Fetcher(self._bucket, keys, now=lambda: datetime.now(UTC), **fetching(self._hook))
+        cost = CreditsRecord(task_id=f"lyrics of {self._take.audio_id}", kind=EXTRA.operation.name)
+        return store_extra(fetcher, EXTRA, self._take, [source], cost, airflow)[0]

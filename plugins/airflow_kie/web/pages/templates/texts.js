@@ -1,0 +1,42 @@
+// Shows a text file where somebody opens it: lyrics, and timestamped lyrics with the time of each line.
+(() => {
+  "use strict";
+  const MOST = 200000; // characters
+  const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
+  const lines = (words) => {
+    const made = [];
+    let line = "";
+    let start = 0;
+    for (const { word, startS } of words) {
+      for (const [number, part] of String(word).split("\n").entries()) {
+        if (number && line) made.push(`${clock(start)}  ${line}`);
+        if (number) line = "";
+        if (part.trim()) {
+          if (!line) start = Number(startS) || 0;
+          line = `${line} ${part.trim()}`.trim();
+        }
+        if (line.length > 60) line = void made.push(`${clock(start)}  ${line}`) || "";
+      }
+    }
+    if (line) made.push(`${clock(start)}  ${line}`);
+    return made.join("\n");
+  };
+
+  const readable = (text) => {
+    try {
+      const words = JSON.parse(text).alignedWords;
+      return Array.isArray(words) ? lines(words) : text;
+    } catch {
+      return text;
+    }
+  };
+
+  const show = async (details) => {
+    const place = details.querySelector("pre");
+    if (!details.open || place.textContent) return;
+    const answer = await fetch(details.dataset.text, { redirect: "error" }).catch(() => null);
+    place.textContent = answer?.ok ? readable((await answer.text()).slice(0, MOST)) : "It could not be read. Try again later, or download it.";
+  };
+  document.addEventListener("toggle", (event) => event.target.matches?.("[data-text]") && show(event.target), true); // it does not bubble
+})();
