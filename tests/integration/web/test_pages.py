@@ -13,7 +13,6 @@ import pytest
 from airflow_kie.client.errors import KieContentRejected
 from song_pages import LARGE, LYRICS, MP3, PNG, RUN, SONGS_OF_BATCHES, TITLES, SongPages, song_pages
 
-
 OWN_SCRIPT = "<script>// Follows the theme"
 """How the script of our pages begins, which comes last in them."""
 
