@@ -37,12 +37,16 @@ class _TaskInstance:
     """What the tasks of the DAG use of Airflow's task instance."""
 
     inbox: InboxDag
-    task_id: str
+    task: Any
     map_index: int = -1
     dag_id: str = "cover_inbox"
     run_id: str = "scheduled__1"
     try_number: int = 1
     max_tries: int = 0
+
+    @property
+    def task_id(self) -> str:
+        return str(self.task.task_id)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.inbox.xcoms[self.task_id, key] = json.loads(json.dumps(value, ensure_ascii=False).encode())
@@ -108,7 +112,7 @@ class InboxDag:
         return str(operator.task_id)
 
     def _attempt(self, task: Any, map_index: int) -> str:
-        ti = _TaskInstance(self, task.task_id, map_index)
+        ti = _TaskInstance(self, task, map_index)
         events = OutletEventAccessors()
         context: Any = {
             "ti": ti,

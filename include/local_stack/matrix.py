@@ -33,6 +33,8 @@ ROWS: Mapping[str, tuple[str, ...]] = {
 """What `uv pip install` is given: the lowest versions that the package allows, the newest ones, and Airflow's next."""
 TOOL_FILES = ("requirements-dev.in", "requirements-distributed.in")
 PARTS = ("unit", "contract", "integration", "system")
+OF_THE_LOCK = ("--deselect", "tests/unit/project/test_licences.py")
+"""Tests of what the lock names, which another environment does not have."""
 _LINE = re.compile(r"^\| (?P<row>[^|]+) \| (?P<python>[^|]+) \| (?P<rest>.*) \|$", re.M)
 _TABLE = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.S)
 _HEAD = "| versions | Python | Airflow | date | parts | passed | failed |\n|---|---|---|---|---|---|---|\n"
@@ -105,7 +107,7 @@ def _tools() -> list[str]:
 
 def _count(python: Path, part: str, folder: Path, mark: str) -> Count:
     home = folder / f"airflow-{part}-{uuid.uuid4().hex[:6]}"
-    command = pytest_command([part], ["-q"], folder)
+    command = pytest_command([part], ["-q", *OF_THE_LOCK], folder)
     print(f"$ pytest tests/{part}", flush=True)
     done = subprocess.run([str(python), *command[1:]], cwd=PROJECT, env=clean_environment(mark, home))
     return read_report(folder / f"{part}.xml", done.returncode)

@@ -27,6 +27,7 @@ class Upstream(TaskInstance):
     """A task instance whose every XCom is the same."""
 
     found: Any = None
+    task: Any = None
 
     def xcom_pull(self, task_ids: Any = None, key: Any = None, **_: Any) -> Any:
         return self.found
@@ -49,7 +50,7 @@ def rendered(make: Callable[[Any], Any], found: Any, map_index: int = 0) -> Any:
     ti.found = found
     context: Any = {"dag": dag, "dag_run": SimpleNamespace(conf={}), "ti": ti, "params": {}, "task_state_store": None}
     asked: Any = dag.get_task("ask")
-    context["task"] = asked
+    context["task"] = ti.task = asked
     asked.render_template_fields(context)
     return context["task"]
 
