@@ -194,6 +194,8 @@ class _Transition:
         return self._wait(replace(record, doubt=None, doubt_at=None))
 
     def invisible(self) -> Action:
+        if self.record.adopted and self.record.form and self.kind.both_forms and not self.rules.api:
+            return Fetch(replace(self.record, form=""))  # made before, perhaps in the other form: reading is free
         known_at = self.record.known_at if self.record.known_at is not None else self.now
         record = replace(self.record, known_at=known_at)
         unknown = errors.KieTaskUnknown(self._asked_under())
@@ -246,12 +248,7 @@ class _Transition:
 
     def fail(self, error: KieError, record: TaskRecord | None = None) -> Fail:
         record = record or self.record
-        known = {
-            "kind": record.kind,
-            "task_id": record.task_id,
-            "source_id": record.source_id,
-            "last_state": record.last_state,
-        }
+        known = {name: getattr(record, name) for name in ("kind", "task_id", "source_id", "last_state")}
         return Fail(record, error.with_facts(**{key: value for key, value in known.items() if value}))
 
     def _sent(self, answer: Created) -> TaskRecord:

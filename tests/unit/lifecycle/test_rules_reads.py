@@ -12,7 +12,7 @@ from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Answer, Invisible, Unreadable, decode_details
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lifecycle.rules import Done, Fail, Rules, Wait, next_action
+from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Rules, Wait, next_action
 from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, answer, track_data
 from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
 
@@ -137,6 +137,19 @@ def test_the_60_seconds_of_an_id_from_elsewhere_begin_with_its_first_read() -> N
     assert first.record.known_at == NOW
     assert isinstance(next_action(first.record, NOW + 59, Invisible()), Wait)
     assert type(failed(next_action(first.record, NOW + 60, Invisible())).error) is errors.KieTaskUnknown
+
+
+@pytest.mark.parametrize(("adopted", "api", "form"), [(True, "", ""), (False, "", "unified"), (True, "unified", None)])
+def test_a_task_that_was_made_before_is_read_in_both_forms_before_it_is_unknown(
+    adopted: bool, api: str, form: str | None
+) -> None:
+    """KIE can name a cover of the other form as the one that it has made for a song before."""
+    action = after(replace(COVER_SENT, adopted=adopted, form="unified"), (0, Invisible()), rules=Rules(api=api))
+    assert type(action) is (Fetch if form == "" else Wait)
+    assert action.record.form == ("unified" if form is None else form)
+    if isinstance(action, Fetch):
+        again = waits(next_action(action.record, NOW, Invisible()))
+        assert type(failed(next_action(again.record, NOW + 60, Invisible())).error) is errors.KieTaskUnknown
 
 
 def test_one_empty_answer_does_not_make_a_task_unknown_that_was_seen_before() -> None:
