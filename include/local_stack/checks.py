@@ -40,6 +40,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "distributed": ("redis-server",),
 }
 """Programs without which a part is left out, which is reported, unless it is named."""
+SIMULATED = "KIE_SIMULATED_SCHEDULES"
+"""How many courses of the simulated world the unit tests play (tests/simulated)."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
@@ -116,10 +118,10 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     tests = [pytest_command(quick, further, folder)] if quick else []
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
-    forms = {BOTH_FORMS: "1"} if set(FULL_ONLY) & set(parts) else {}
+    more = {BOTH_FORMS: "1", SIMULATED: "20000"} if set(FULL_ONLY) & set(parts) else {}
     return [
         Lane(stacks, clean_environment(mark, folder / "airflow-stacks")),
-        Lane([*tools, *tests], {**clean_environment(mark, folder / "airflow-quick"), **forms}, yields=True),
+        Lane([*tools, *tests], {**clean_environment(mark, folder / "airflow-quick"), **more}, yields=True),
     ]
 
 
