@@ -28,7 +28,7 @@ from typing import Any
 from stacks import PROJECT, postgres_stack
 
 COVER_SECONDS = 20.0
-MUSIC = "kie://api.kie.ai/suno/music"
+PENDING = "kie://api.kie.ai/suno/pending"
 POLLED = "kie_polled"
 
 
@@ -91,7 +91,7 @@ def add_polled_connection(running: Any) -> None:
 def run_once(running: Any) -> None:
     """Run one song and one empty task, so that nothing is measured that only a first time takes."""
     (song,) = running.simulator.make_music("Warming up")
-    running.airflow.create_asset_event(MUSIC, {}, song.task_id)
+    running.airflow.create_asset_event(PENDING, {"music_task_id": song.task_id})
     running.airflow.trigger("empty_deferred", {"seconds": 0})
     wait_for_covers(running, song.task_id)
 
@@ -105,7 +105,7 @@ def send(running: Any, songs: int, every: float) -> tuple[dict[str, str], list[s
         (song,) = running.simulator.make_music(f"Song {number + 1}")
         running.simulator.add_fault("task", "takes", kind="cover", source_id=song.task_id, seconds=COVER_SECONDS)
         arms[song.task_id] = arm
-        running.airflow.create_asset_event(MUSIC, {"kie_conn_id": connection}, song.task_id)
+        running.airflow.create_asset_event(PENDING, {"kie_conn_id": connection, "music_task_id": song.task_id})
         time.sleep(every / 2)
         if number % 2:
             floors.append(running.airflow.trigger("empty_deferred", {"seconds": 0}))
@@ -128,19 +128,24 @@ def wait_for_covers(running: Any, song: str, seconds: float = 300.0) -> float:
 
 def archive_starts(running: Any) -> dict[str, float]:
     """Return when ``archive_to_s3`` started for each song, in unix seconds."""
-    runs = {run["dag_run_id"]: run["partition_key"] for run in running.airflow.runs("music_cover")}
+    from local_stack.archive_check import claimed_songs
+
+    songs = claimed_songs(running.bucket, running.settings.prefix)
     found = {}
     for raw in running.airflow.pages("/dags/music_cover/dagRuns/~/taskInstances", "task_instances"):
         if raw["task_id"].endswith("archive_to_s3") and raw["start_date"]:
-            found[runs[raw["dag_run_id"]]] = datetime.fromisoformat(raw["start_date"]).timestamp()
+            found[songs[raw["dag_run_id"]][raw["map_index"]]] = datetime.fromisoformat(raw["start_date"]).timestamp()
     return found
 
 
 def lost_legs(running: Any) -> list[str]:
     """Return the song of each task that needed a further try, once for each try: nothing else fails here."""
-    runs = {run["dag_run_id"]: run["partition_key"] for run in running.airflow.runs("music_cover")}
+    from local_stack.archive_check import claimed_songs
+
+    songs = claimed_songs(running.bucket, running.settings.prefix)
     tasks = running.airflow.pages("/dags/music_cover/dagRuns/~/taskInstances", "task_instances")
-    return [runs[raw["dag_run_id"]] for raw in tasks for _ in range(max(0, (raw["try_number"] or 0) - 1))]
+    tried = [raw for raw in tasks for _ in range(max(0, (raw["try_number"] or 0) - 1)) if raw["map_index"] >= 0]
+    return [songs[raw["dag_run_id"]][raw["map_index"]] for raw in tried]
 
 
 def floor_seconds(running: Any, runs: Sequence[str]) -> list[float]:

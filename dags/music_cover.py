@@ -1,10 +1,11 @@
-"""Covers for finished songs: one run for a form, an inbox file or an event; each song goes its own way."""
+"""Covers for finished songs: a run for a form or an inbox file, and for what is pending when an event wakes it."""
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from airflow.sdk import DAG, Param
 
 from airflow_kie import assets, settings
+from airflow_kie._airflow_private.asset import batched
 from airflow_kie.notifications.kie import deadline
 from airflow_kie.task_groups.music_cover import archive_covers
 
@@ -12,10 +13,11 @@ with DAG(
     dag_id="music_cover",
     description="Music complete → generate cover → cover details → archive to S3.",
     doc_md=__doc__,
-    # One run for each music task id. A plain asset schedule joins events that come close together and drops songs.
-    schedule=PartitionedAssetTimetable(assets=assets.MUSIC),
-    is_paused_upon_creation=False,  # Airflow drops events for a paused DAG
-    max_active_runs=64,  # 16 by default: 13 songs a minute, where KIE allows 120
+    # Events only wake: which songs a run takes is in the bucket. So it harms nothing that Airflow joins events that
+    # come close together, and while this many runs go on, what comes meanwhile waits and becomes one run.
+    schedule=batched(assets.PENDING),
+    is_paused_upon_creation=False,  # Airflow drops events for a paused DAG: its songs would wait for the next one
+    max_active_runs=16,
     dagrun_timeout=timedelta(days=2),
     deadline=deadline(),  # none unless `[kie] deadline_minutes` sets one
     tags=["kie", "suno", "cover"],

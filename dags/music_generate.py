@@ -98,5 +98,5 @@ with DAG(
         aws_conn_id=settings.text("aws_conn_id", "aws_default"),
         deferrable=True,
         retry_delay=timedelta(seconds=10),
-        outlets=[assets.MUSIC],
+        outlets=[assets.MUSIC, assets.PENDING],
     )

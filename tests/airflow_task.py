@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import TaskDeferred
-from airflow.sdk.execution_time.comms import SetTaskStateStore
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
+from airflow.sdk.execution_time.comms import ErrorResponse, SetTaskStateStore
 
 from airflow_kie.client.http import transport
 from airflow_kie.triggers.task import KieTaskTrigger
@@ -85,12 +85,18 @@ class TaskInstance:
     max_tries: int = 5
     pushed: dict[str, Any] = field(default_factory=dict)
     pulls: dict[tuple[str, str], Any] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = json.loads(json.dumps(value))
 
     def xcom_pull(self, task_ids: str, key: str) -> Any:
         return self.pulls.get((task_ids, key))
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        if run_id in self.runs:
+            return self.runs[run_id]
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
 
 
 @dataclass
@@ -207,8 +213,8 @@ class StoredFiles:
     bucket: str
 
     def listed(self) -> list[str]:
-        """Return the keys, but for the archive's own: KIE's raw answers, the ledger of paid requests, the index."""
-        own = {"_raw", "_paid", "_index"}
+        """Return the keys, but for the archive's own: KIE's raw answers, the ledger, the index, claims."""
+        own = {"_raw", "_paid", "_index", "claims"}
         listed = self.client.list_objects_v2(Bucket=self.bucket)
         return [item["Key"] for item in listed.get("Contents", ()) if not own & {*item["Key"].split("/")}]
 

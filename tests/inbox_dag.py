@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, Da
 from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.context import ConnectionAccessor, OutletEventAccessors
 
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import MUSIC, PENDING
 
 DAG_FILE = Path(__file__).parents[1] / "dags" / "cover_inbox.py"
 _BAD = {"failed", "upstream_failed"}
@@ -137,7 +137,10 @@ class InboxDag:
         except Exception as error:  # noqa: BLE001 - a task's failure, whatever it is
             self.errors[task.task_id] = error
             return "failed"
-        self.events += sorted(events[MUSIC].partition_keys) if task.outlets else []
+        if task.outlets:
+            assert task.outlets == [MUSIC, PENDING]
+            assert (events[PENDING].partition_keys, events[PENDING].extra) == (set(), {"received_from": "inbox"})
+            self.events += sorted(events[MUSIC].partition_keys)
         return "success"
 
     def _start(self, task_id: str, wanted: DagRunTriggerException) -> str:

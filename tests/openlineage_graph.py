@@ -27,7 +27,7 @@ class Step:
 
 GENERATED = (("generate_music", ("suno/prompt/{prompt}",), {"suno/music/{song}": "suno/prompt/{prompt}"}),)
 """The graph of music_generate: task, inputs, and each output with its origin."""
-AROUND: tuple[Any, ...] = (("song_list", (), {}), ("report", (), {}))
+AROUND: tuple[Any, ...] = (("song_list", ("suno/pending",), {}), ("report", (), {}))
 """The tasks of music_cover that are there once for all songs."""
 CHAIN = (
     ("music_complete", ("suno/prompt/{prompt}",), {"suno/music/{song}": "suno/prompt/{prompt}"}),

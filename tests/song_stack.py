@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from local_stack.airflow_api import AirflowApi
-from local_stack.archive_check import ArchivedSong, check_song
+from local_stack.archive_check import ArchivedSong, check_song, claimed_songs
 from local_stack.bucket import BucketPath
 from local_stack.running import RunningStack
 from local_stack.timeout import Timeout
@@ -24,7 +24,7 @@ from stored_times import set_modified_at
 TIMEOUT_SECONDS = 600.0
 """Seconds: the longest wait, for what was begun all at once, took 92 of them on two cores that did other work too.
 Nothing here is measured by the clock."""
-MUSIC = "kie://api.kie.ai/suno/music"
+PENDING = "kie://api.kie.ai/suno/pending"
 T = TypeVar("T")
 
 
@@ -78,7 +78,7 @@ class SongStack:
 
     def send_event(self, music_task_id: str, **extra: Any) -> None:
         """Report "music complete", as a system outside Airflow would."""
-        self.airflow.create_asset_event(MUSIC, extra, music_task_id)
+        self.airflow.create_asset_event(PENDING, {**extra, "music_task_id": music_task_id})
 
     def reorder(self, music_task_ids: Sequence[str]) -> None:
         """Set the list that DAG reordered_songs works on."""
@@ -151,6 +151,10 @@ class SongStack:
                 record["last_failure"]["at"] = then.isoformat()
                 path.write_text(json.dumps(record))
             set_modified_at(self.running.settings, path, then)
+            for folder in ("_retry", "_failed"):
+                for marker in (path.parent.parent / folder).iterdir():
+                    if marker.name.startswith(f"{task_id}."):
+                        set_modified_at(self.running.settings, marker, then)
 
     def contents(self, music_task_id: str) -> dict[str, bytes]:
         """Return every file of a song's folder."""
@@ -160,9 +164,19 @@ class SongStack:
     # --- runs ---
 
     def event_runs(self, music_task_id: str) -> list[str]:
-        """Return the runs of music_cover that events about a song have made."""
-        runs = self.airflow.runs("music_cover")
-        return [run["dag_run_id"] for run in runs if run["partition_key"] == music_task_id]
+        """Return the runs of music_cover that an event has woken and that have taken a song, the first one first."""
+        claims = claimed_songs(self.bucket, self.running.settings.prefix)
+        runs = [run["dag_run_id"] for run in self.airflow.runs("music_cover")]
+        return [run for run in runs if music_task_id in claims.get(run, ())]
+
+    def taken_by(self, run_id: str) -> list[str]:
+        """Return the songs that such a run has taken."""
+        return claimed_songs(self.bucket, self.running.settings.prefix)[run_id]
+
+    def map_index(self, run_id: str, music_task_id: str) -> int:
+        """Return the map index of a song in a run that works on a few."""
+        listed = eventually(lambda: self.airflow.xcom("music_cover", run_id, "song_list"), "the run lists its songs")
+        return [song["music_task_id"] for song in listed].index(music_task_id)
 
     def task(self, run_id: str, task_id: str, map_index: int = -1, dag_id: str = "music_cover") -> dict[str, Any]:
         """Return a task instance as Airflow's API shows it; without a state while its list is not there yet."""

@@ -12,6 +12,7 @@ import psutil  # type: ignore[import-untyped]
 
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
+from local_stack.archive_check import claimed_songs
 from local_stack.parts import AIRFLOW_PARTS
 from local_stack.timeout import Timeout
 
@@ -110,7 +111,8 @@ def _event(line: str) -> str:
 
 def _runs_of(stage: Stage, songs: list[str]) -> list[Mapping[str, str]]:
     runs = stage.ask(lambda: stage.airflow.runs("music_cover"))
-    return [run for run in runs if run["partition_key"] in songs]
+    claims = claimed_songs(stage.bucket, stage.prefix)
+    return [run for run in runs if {*songs} & {*claims.get(run["dag_run_id"], ())}]
 
 
 def _kie(action: str, **options: object) -> Callable[[Stage], Callable[[], int]]:

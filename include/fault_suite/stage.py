@@ -31,7 +31,7 @@ from local_stack.state import read_state
 from local_stack.timeout import Timeout
 
 T = TypeVar("T")
-MUSIC = "kie://api.kie.ai/suno/music"
+PENDING = "kie://api.kie.ai/suno/pending"
 DAGS = ("music_cover", "cover_inbox", "music_generate", "songs_in_order")
 DUPLICATE = ("named", "none")
 """What KIE answers to a create that it has seen before: the first task's id, or a new task, which is charged."""
@@ -125,7 +125,7 @@ class Stage:
 
     def send_event(self, music_task_id: str, **extra: str) -> None:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""
-        self.ask(lambda: self.airflow.create_asset_event(MUSIC, extra, music_task_id))
+        self.ask(lambda: self.airflow.create_asset_event(PENDING, {**extra, "music_task_id": music_task_id}))
 
     def reconcile(self) -> None:
         """Let DAG cover_inbox run once."""

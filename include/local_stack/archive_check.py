@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -45,6 +46,22 @@ class ArchivedSong:
     def whole(self) -> bool:
         """Whether the manifest is there, names files, and every one of them is as it says."""
         return not self.problem and not any(file.problem for file in self.files)
+
+
+def claimed_songs(bucket: Folder, prefix: str) -> dict[str, list[str]]:
+    """Return the songs of each run that an event has woken, by run id, whether it goes on or has ended.
+
+    :param bucket: the bucket.
+    :param prefix: prefix of the archive.
+    """
+    runs = bucket / prefix / "_runs"
+    kept = [folder / "songs.json" for folder in runs.iterdir() if "." not in folder.name]
+    claims: dict[str, list[str]] = {}
+    for path in [*(runs / "claims").iterdir(), *kept]:
+        with contextlib.suppress(FileNotFoundError):  # ended meanwhile, or a run of many that a form has started
+            claim = json.loads(path.read_text())
+            claims[claim["run_id"]] = claim["songs"]
+    return claims
 
 
 def check_song(bucket: Folder, prefix: str, music_task_id: str) -> ArchivedSong:

@@ -14,7 +14,7 @@ from local_stack.running import RunningStack
 from local_stack.timeout import Timeout
 
 DAG = "music_cover"
-MUSIC = "kie://api.kie.ai/suno/music"
+PENDING = "kie://api.kie.ai/suno/pending"
 KIE_HTTP: Mapping[str, str] = {
     f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "http", "host": SIMULATOR, "extra": headers})
     for name, headers in (("kie_http", {"Authorization": f"Bearer {SIMULATOR_KEY}"}), ("kie_files", {}))
@@ -131,7 +131,7 @@ def _send(running: RunningStack, song: str) -> None:
     """Send the event of a song, again and again while the api-server refuses it."""
     for attempt in range(20):
         try:
-            running.airflow.create_asset_event(MUSIC, {}, song)
+            running.airflow.create_asset_event(PENDING, {"music_task_id": song})
         except AirflowRefused:
             time.sleep(0.2 * attempt)
         else:

@@ -1,4 +1,4 @@
-"""Assets that DAGs schedule on: one event, with the music task id as partition, for each song."""
+"""Assets that DAGs schedule on: mostly one event, with the music task id as partition, for each song."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from airflow.sdk import AssetAlias
 from airflow_kie._airflow_private.asset import cheap_asset
 
 MUSIC = cheap_asset("kie-suno-music", "kie://api.kie.ai/suno/music")
-"""A song is generated. An event's partition key is its music task id; one run of `music_cover` follows for each."""
+"""A song is generated. An event's partition key is its music task id: your own DAG can run once for each."""
+
+PENDING = cheap_asset("kie-suno-pending", "kie://api.kie.ai/suno/pending")
+"""Songs are pending. Its events, which have no partition, start `music_cover`: a run takes all that is pending and that
+nobody works on, so that a flood makes few runs of many songs. An event's extra may name songs, as ``music_task_id`` or
+``music_task_ids``, with what is asked for: ``kie_conn_id``, ``labels``, ``archive_audio``, ``archive_lyrics``."""
 
 COVER = cheap_asset("kie-suno-cover", "kie://api.kie.ai/suno/cover")
 """A song's covers are archived. An event's partition key is its music task id; its extra names the manifest."""

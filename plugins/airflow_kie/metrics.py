@@ -175,6 +175,12 @@ UNARCHIVED_OLDEST = _gauge(
     "",
     "Age of the oldest pending song that KIE has files of (an unknown id has none); 0 without such.",
 )
+UNTRIED_OLDEST = _gauge(
+    "kie.untried_oldest", "seconds", "", "Age of the oldest pending song that no run has taken; 0 without such."
+)
+DOUBTS = _gauge(
+    "kie.doubts", "requests", "connection", "Requests that may have been paid for, about which a person has to decide."
+)
 NEXT_EXPIRY = _gauge(
     "kie.next_expiry",
     "days",
@@ -192,7 +198,8 @@ INCIDENT = _gauge(
     "1 or 0",
     "cause",
     "Whether `kie_ops` found such an incident: `credits`, `spending_cap`, `account`, `kie`, `s3`, `expiry`, `inbox`, "
-    "`record` or `spending` (a person has stopped new paid tasks, which is not a fault).",
+    "`record`, `untried`, `turn`, `doubt`, `ledger`, `quiet` or `spending` (a person has stopped new paid tasks, which "
+    "is not a fault).",
 )
 HEALTH_CHECK_TIME = _gauge(
     "kie.health_check_time", "epoch seconds", "", "When `kie_ops` last finished its health check."

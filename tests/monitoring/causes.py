@@ -11,9 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.pending import Pending, new_pending
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.ledger import Ledger
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
+from local_stack.archive_check import claimed_songs
 from local_stack.bucket import BucketPath
 from local_stack.environment import SIMULATOR_KEY
 from monitoring_programs import Exporter, Prometheus
@@ -77,28 +82,36 @@ class Scene:
         return self.stage.bucket / self.stage.prefix / "_pending" / f"{song}.json"
 
     def add_pending(self, song: str, **known: object) -> End:
-        """Write the pending record of a song that nobody works on; return what forgets it."""
+        """Write the pending record of a song that nobody works on, and no run takes; return what forgets it."""
         record: Pending = new_pending(song, received_from="inbox", now=datetime.now(UTC)).changed(**known)
+        held = self.stage.bucket / self.stage.prefix / "_retry" / f"{song}.1"
+        held.write_text("")
         self.pending(song).write_text(json.dumps(record.to_json()))
-        return self.pending(song).unlink
+
+        def end() -> None:
+            self.pending(song).unlink()
+            held.unlink()
+
+        return end
 
     def clear_cover(self, song: str) -> None:
         """Clear the task that makes a song's cover, as a person does who has fixed what it waits for."""
-        airflow = self.stage.airflow
+        airflow, claims = self.stage.airflow, claimed_songs(self.stage.bucket, self.stage.prefix)
         (run_id,) = [
             run["dag_run_id"]
             for run in self.stage.ask(lambda: airflow.runs("music_cover"))
-            if run["partition_key"] == song
+            if song in claims.get(run["dag_run_id"], ())
         ]
         tasks = self.stage.ask(lambda: airflow.task_instances("music_cover", run_id))
         (task,) = [(task.task_id, task.map_index) for task in tasks if task.name == "generate_cover"]
         self.stage.ask(lambda: airflow.clear("music_cover", run_id, [task]))
 
     def runs_ended(self, songs: Sequence[str]) -> bool:
-        """Whether the run of each song has ended."""
+        """Whether every song was taken, and the runs that have taken them have ended."""
         runs = self.stage.ask(lambda: self.stage.airflow.runs("music_cover"))
-        states = [run["state"] for run in runs if run["partition_key"] in songs]
-        return len(states) == len(songs) and set(states) <= {"success", "failed"}
+        claims = claimed_songs(self.stage.bucket, self.stage.prefix)
+        states = {song: run["state"] for run in runs for song in claims.get(run["dag_run_id"], ()) if song in songs}
+        return states.keys() == {*songs} and {*states.values()} <= {"success", "failed"}
 
 
 @dataclass(frozen=True)
@@ -333,6 +346,22 @@ def exporter_is_restarted(scene: Scene) -> End:
     return end
 
 
+def request_is_in_doubt(scene: Scene) -> End:
+    """A song was asked for, the answer was lost, and nobody knows whether KIE has made it."""
+    place = scene.stage.bucket
+    ledger = Ledger(BucketLedgerStore(Bucket(place.client, place.bucket), f"{scene.stage.prefix}/_paid/"))
+    request = RequestId("kie_default", "suno.music", "d" * 32)
+    ledger.claim(request, Intent.made_at(0.0))
+    doubt = ledger.find(request)
+    assert isinstance(doubt, InDoubt)
+    ledger.record_doubt(request, doubt)
+
+    def end() -> None:
+        ledger.record(request, 1, "released")
+
+    return end
+
+
 BLOCKED = "the songs wait, and kie_ops finds out why"
 CAUSES: Mapping[str, Cause] = {
     "a download is cut off": Cause({}, download_is_cut_off),
@@ -361,6 +390,7 @@ CAUSES: Mapping[str, Cause] = {
         },
         paid_is_not_archived,
     ),
+    "a request is in doubt": Cause({"KiePersonNeeded doubt": "it may have been paid for"}, request_is_in_doubt),
     "a song is pending for long": Cause({"KieSongPendingTooLong": "seven hours"}, song_is_pending_for_long),
     "files expire": Cause({"KieFilesExpire": "in a day"}, files_expire),
 }
@@ -369,7 +399,7 @@ TOGETHER: Sequence[Sequence[str]] = (
     ("the exporter is restarted",),
     ("KIE is down",),
     ("no credits",),
-    ("few credits are left", "a record is damaged"),
+    ("few credits are left", "a record is damaged", "a request is in doubt"),
     ("the key is refused",),
     ("the bucket refuses",),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -91,26 +92,33 @@ def test_a_forged_callback_is_refused_and_leaves_no_trace(songs: SongStack) -> N
     assert songs.event_runs(song) == []
 
 
-def ends_of_trigger(songs: SongStack, run_id: str) -> list[str]:
-    """Return the log lines that say how the triggers of a run have ended, or that somebody has cancelled them.
+def trigger_logs(songs: SongStack, run_id: str, map_index: int) -> list[Path]:
+    """Return the log files of the triggers of a song's generate_cover; there is one once the triggerer runs it."""
+    parts = (f"run_id={run_id}", "generate_cover", f"map_index={map_index}")
+    found = songs.running.settings.home.rglob("*.trigger.*")
+    return [path for path in found if all(part in str(path) for part in parts)]
+
+
+def ends_of_trigger(songs: SongStack, run_id: str, map_index: int) -> list[str]:
+    """Return the log lines that say how the triggers of a song have ended, or that somebody has cancelled them.
 
     The triggerer closes a trigger's log file when it learns of its end. It reads log lines from another socket, and
     those that it reads after that are written to its own log (Airflow 3.3.2, `triggerer_job_runner`).
     """
-    settings = songs.running.settings
-    paths = [path for path in settings.home.rglob("*.trigger.*") if run_id in str(path)]
+    paths = trigger_logs(songs, run_id, map_index)
     lines = [line for path in paths for line in path.read_text(errors="replace").splitlines()]
-    own = (settings.logs / "triggerer.log").read_text(errors="replace").splitlines()
+    own = (songs.running.settings.logs / "triggerer.log").read_text(errors="replace").splitlines()
     lines += [line for line in own if run_id in line]
     return [line for line in lines if "ends:" in line or "cancel" in line.lower()]
 
 
 def test_the_callback_of_a_cover_wakes_the_task_that_waits_for_it(songs: SongStack, called: Called) -> None:
     song, simulator = called.woken, songs.running.simulator
-    (run,) = eventually(lambda: songs.event_runs(song), "the event makes a run")
+    (run,) = eventually(lambda: songs.event_runs(song), "a run takes the song")
+    index = songs.map_index(run, song)
     eventually(
-        lambda: songs.charges([song])[song] and songs.task(run, "generate_cover", 0)["state"] == "deferred",
-        "the cover is paid for and waited for",
+        lambda: songs.task(run, "generate_cover", index)["state"] == "deferred" and trigger_logs(songs, run, index),
+        "the cover is paid for, and the triggerer waits for it: of a trigger that it has not begun nothing is logged",
     )
     cover = songs.cover_task_of(song)
     assert simulator.callbacks(cover) == []
@@ -124,9 +132,11 @@ def test_the_callback_of_a_cover_wakes_the_task_that_waits_for_it(songs: SongSta
     assert [answered(call) for call in sent] == [{200}]
     simulator.clear_faults(called.held)
     songs.wait_archived([song])
-    ends = eventually(lambda: ends_of_trigger(songs, run), "the trigger's end is logged")
-    assert any(f"Waiting for KIE task {cover} for {song} ends: resumed." in line for line in ends), ends
-    assert [line for line in ends if "cancel" in line.lower()] == []
+    resumed = f"Waiting for KIE task {cover} for {song} ends: resumed."
+    eventually(
+        lambda: any(resumed in line for line in ends_of_trigger(songs, run, index)), "the trigger's end is logged"
+    )
+    assert [line for line in ends_of_trigger(songs, run, index) if "cancel" in line.lower()] == []
 
 
 def test_nothing_else_of_the_receiver_is_public(songs: SongStack) -> None:

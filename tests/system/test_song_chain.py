@@ -76,7 +76,7 @@ def test_a_cleared_run_whose_list_comes_back_reversed_gives_every_song_its_own_c
         assert {file["task_id"] for file in songs.manifest(song)["files"]} == {cover}
 
 
-def test_five_events_at_once_make_five_runs_and_every_song_is_archived(songs: SongStack, begun: Begun) -> None:
+def test_of_five_events_at_once_every_song_is_taken_by_one_run_and_archived(songs: SongStack, begun: Begun) -> None:
     songs.wait_archived(begun.with_events)
     assert [len(songs.event_runs(song)) for song in begun.with_events] == [1] * 5
     assert set(songs.charges(begun.with_events).values()) == {1}
@@ -85,7 +85,9 @@ def test_five_events_at_once_make_five_runs_and_every_song_is_archived(songs: So
     ]
 
 
-def test_a_second_event_about_an_archived_song_makes_a_run_that_does_nothing(songs: SongStack, begun: Begun) -> None:
+def test_a_second_event_about_an_archived_song_wakes_a_run_that_does_nothing_with_it(
+    songs: SongStack, begun: Begun
+) -> None:
     song = begun.with_events[0]
     songs.wait_archived([song])
     before = songs.contents(song)
@@ -96,7 +98,7 @@ def test_a_second_event_about_an_archived_song_makes_a_run_that_does_nothing(son
     second = songs.event_runs(song)[1]
     assert songs.ended("music_cover", second) == "success"
     rows = songs.airflow.xcom("music_cover", second, "report")
-    assert [(row["music_task_id"], row["result"]) for row in rows] == [(song, "archived already")]
+    assert (song, "archived already") in [(row["music_task_id"], row["result"]) for row in rows]
     assert songs.contents(song) == before
     assert songs.charges([song]) == {song: 1}
 

@@ -97,7 +97,7 @@ def test_a_prompt_is_connected_to_every_file_that_came_of_it(
     names = lineage.names(generated)
     assert names["prompt"] == hashlib.sha256(PROMPT.encode()).hexdigest()
     assert graph(lineage.of(begun.generate_run, "music_generate")) == expected(GENERATED, **names)
-    assert graph(lineage.of(run_id)) == lineage.graph_of([generated])
+    assert graph(lineage.of(run_id)) == lineage.graph_of(songs.taken_by(run_id))
 
 
 def test_a_run_with_a_song_that_failed_reports_the_others_whole_and_of_that_one_no_output(

@@ -1,24 +1,29 @@
-"""Events to a paused DAG are dropped by Airflow; the songs are not lost."""
+"""Events only wake: those to a paused DAG are dropped by Airflow, and the songs are not lost."""
 
 from __future__ import annotations
 
 from song_stack import SongStack, eventually
 
 
-def test_five_songs_that_arrive_while_music_cover_is_paused_are_archived_once_it_is_not(songs: SongStack) -> None:
-    lost = songs.songs(*(f"While Paused {number}" for number in range(1, 6)))
+def test_songs_of_the_inbox_and_of_events_that_come_while_music_cover_is_paused_are_archived_once_it_is_not(
+    songs: SongStack,
+) -> None:
+    in_inbox = songs.songs(*(f"While Paused {number}" for number in range(1, 5)))
+    [named] = songs.songs("Named While Paused")
     songs.airflow.pause("music_cover")
-    for number, song in enumerate(lost):
+    for number, song in enumerate(in_inbox):
         songs.drop(f"paused-{number}.json", f'{{"music_task_id": "{song}", "labels": {{"our_id": "P-{number}"}}}}')
+    songs.send_event(named, labels={"our_id": "P-4"})  # it alone names the song: nothing of it is in the bucket
     assert songs.look_into_inbox() == "success"
+    lost = [*in_inbox, named]
     assert [songs.event_runs(song) for song in lost] == [[]] * 5
-    assert all(songs.pending(song).exists() for song in lost)
+    assert [songs.pending(song).exists() for song in lost] == [True] * 4 + [False]
 
     songs.airflow.unpause("music_cover")
-    songs.let_age(lost, minutes=11)
+    songs.let_age(in_inbox, minutes=11)
     assert songs.look_into_inbox() == "success"
 
-    eventually(lambda: all(songs.event_runs(song) for song in lost), "the sweep hands every song on")
+    eventually(lambda: all(songs.event_runs(song) for song in lost), "a run takes every song")
     songs.wait_archived(lost)
     assert [len(songs.event_runs(song)) for song in lost] == [1] * 5
     assert set(songs.charges(lost).values()) == {1}

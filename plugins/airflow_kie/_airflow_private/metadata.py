@@ -8,6 +8,7 @@ could not check.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from datetime import datetime
 from enum import Enum
@@ -93,8 +94,8 @@ def _resume(session: Session, task_instance: Any) -> bool:
 
 @switched_off(bool, "Callbacks start no run: the reconciliation of DAG cover_inbox finds their songs.")
 @with_session
-def send_asset_event(session: Session, uri: str, partition_key: str, extra: dict[str, Any]) -> bool:
-    """Send an asset event with a partition key; return False while no DAG has declared the asset.
+def send_asset_event(session: Session, uri: str, partition_key: str | None, extra: dict[str, Any]) -> bool:
+    """Send an asset event, with a partition key or None; return False while no DAG has declared the asset.
 
     Airflow 3.3.2: `assets.manager.asset_manager`.
     """
@@ -230,6 +231,37 @@ def xcoms_of_run(
         .order_by(TaskInstance.operator.desc(), XComModel.task_id, XComModel.key.desc(), XComModel.map_index)
     )
     return [XComModel.deserialize_value(row) for row in rows]
+
+
+@switched_off(lambda: None, "The pages of runs do not say how far a run is.")
+@with_session
+def steps_of_run(
+    session: Session, dag_id: str, run_id: str, operators: Collection[str], key: str
+) -> tuple[Any, Any, list[tuple[str, int, str | None, Any]]] | None:
+    """Return when a run began and ended, and of its mapped tasks operator, map index, state and what they store.
+
+    Airflow 3.3.2: `models.dagrun.DagRun`, `models.task_state_store.TaskStateStoreModel`, `TaskInstance.operator`.
+
+    :param operators: class names.
+    :param key: of the task state store.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.task_state_store import TaskStateStoreModel as Stored
+    from airflow.models.taskinstance import TaskInstance as Task
+
+    run = session.execute(
+        select(DagRun.start_date, DagRun.end_date).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    ).first()
+    found = session.execute(
+        select(Task.operator, Task.map_index, Task.state, Stored.value)
+        .outerjoin(Stored, and_(of_task_instance(Stored), Stored.key == key))
+        .where(Task.dag_id == dag_id, Task.run_id == run_id, Task.operator.in_(operators), Task.map_index >= 0)
+    )
+    steps = [
+        (str(operator), index, state and str(state), json.loads(value) if value else {})
+        for operator, index, state, value in found
+    ]
+    return (run.start_date, run.end_date, steps) if run else None
 
 
 @switched_off(list[dict[str, Any]], "A task's own page shows its run's songs.")

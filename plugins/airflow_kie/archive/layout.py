@@ -32,7 +32,9 @@ _RELEASES = "release"
 _LISTS = "_lists"
 _UPLOADS = "_uploads"
 _RUNS = "_runs"
-_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS}
+RETRY = "_retry"
+FAILED = "_failed"
+_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, RETRY, FAILED}
 
 
 def checked_prefix(prefix: str) -> str:

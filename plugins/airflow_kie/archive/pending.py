@@ -4,6 +4,9 @@ It is written when a song becomes known, before any event and before anything is
 that it asks for is in the manifest, whichever run brought it there. So the bucket alone says which songs lack a cover.
 What KIE was asked for and paid is not here but in the account's ledger (``lifecycle/ledger.py``).
 
+A song that has failed is also named in ``_retry/`` or, where only a person can help, in ``_failed/``, until it is taken
+again: what was never tried is so known from listings alone.
+
 Two writers can meet (a callback and a run, two runs that ask for different files): each reads, merges, and writes or
 deletes only what has not changed since. On an S3 service that ignores such conditions the later writer wins.
 """
@@ -12,17 +15,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from airflow_kie.archive.layout import ArchiveKeys, SongKeys
+from airflow_kie.archive.layout import FAILED, RETRY, ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Wanted
 from airflow_kie.archive.record_base import Label, Record, StoredRecord, UtcTime, label_list, label_map
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.objects import ObjectFacts
-from airflow_kie.client.errors import KieError, Scope
+from airflow_kie.client.errors import KieError, Remedy, Scope, error_class
+from airflow_kie.client.task_ids import is_task_id
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ class Failure(Record):
     reason: str = Field(description="Short reason, such as out_of_credits.")
     message: str = Field(default="", description="What a person reads.")
     at: UtcTime
+    times: int = Field(default=1, description="How many attempts have ended so in a row.")
 
 
 class WaitingFor(Record):
@@ -129,6 +135,49 @@ def list_pending(bucket: Bucket, archive: ArchiveKeys) -> Iterator[tuple[SongKey
     for facts in bucket.list(archive.pending):
         if song := archive.pending_song(facts.key):
             yield song, facts
+
+
+@dataclass(frozen=True)
+class Held:
+    """A song that has failed, as a listing says.
+
+    :param key: the object that names it.
+    :param person: only a person can help.
+    :param times: how many attempts have failed in a row.
+    :param since: when the last one did.
+    """
+
+    key: str
+    person: bool
+    times: int
+    since: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the reconciliation starts it again: after an hour, then twice as long, at most a day."""
+        return not self.person and now - self.since >= min(FIRST_RETRY * 2.0 ** min(self.times - 1, 10), LAST_RETRY)
+
+
+FIRST_RETRY = timedelta(hours=1)
+LAST_RETRY = timedelta(days=1)
+
+
+def held_key(song: SongKeys, failure: Failure) -> str:
+    """Return the key of the object that names a song which has failed: its listing says all that is needed."""
+    known = error_class(failure.reason)
+    folder = FAILED if known and known.remedy is Remedy.PERSON else RETRY
+    return f"{ArchiveKeys(song.prefix).root}{folder}/{song.music_task_id}.{failure.times}"
+
+
+def list_held(bucket: Bucket, archive: ArchiveKeys) -> dict[str, Held]:
+    """Return the songs that have failed and were not taken again since; no object is read."""
+    held: dict[str, Held] = {}
+    for folder in (RETRY, FAILED):
+        for facts in bucket.list(start := f"{archive.root}{folder}/"):
+            song, _, times = facts.key.removeprefix(start).rpartition(".")
+            if is_task_id(song) and times.isdecimal():
+                one = Held(facts.key, folder == FAILED, int(times), facts.last_modified)
+                held[song] = max(one, held.get(song, one), key=lambda held: held.since)
+    return held
 
 
 def pending_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = timedelta(0)) -> Iterator[Pending]:

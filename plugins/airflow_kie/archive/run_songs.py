@@ -1,18 +1,26 @@
-"""The songs of a run that works on many: one object of JSON Lines, of which each batch reads its own part."""
+"""The songs of a run: of many, one object of JSON Lines, of which each batch reads its own part; and a run's claim.
+
+The claims of the runs that go on say which songs are worked on, without a record being read. A run that has ended
+claims nothing; what it has worked on is kept for when it is cleared.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from airflow_kie.archive.inbox.song_request import SongRequest
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.record_base import Record
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+
+log = logging.getLogger(__name__)
 
 Batch = Mapping[str, Any]
 """Where a batch's songs are, ``{songs, first, list, start, end}``: how many they are, the first one's number in the
@@ -115,6 +123,56 @@ def read_songs(bucket: Bucket, batch: Batch) -> list[dict[str, Any]]:
     if len(songs) != batch["songs"]:
         raise ArchiveUnreadable(f"{bucket.url(batch['list'])} has {len(songs)} of {batch['songs']} songs")
     return songs
+
+
+class Claim(Record):
+    """The songs that a run works on."""
+
+    schema_version: int = 1
+    dag_id: str
+    run_id: str
+    songs: tuple[str, ...]
+
+
+def write_claim(bucket: Bucket, keys: ArchiveKeys, run: str, claim: Claim) -> None:
+    """Claim songs for a run; parameters as in :func:`write_songs`."""
+    bucket.put_json(claim.to_json(), _claim_key(keys, run))
+
+
+def read_claims(bucket: Bucket, keys: ArchiveKeys) -> dict[str, Claim]:
+    """Return the claims that were not ended yet, by key; a damaged one counts as none."""
+    found = {facts.key: _read_claim(bucket, facts.key) for facts in bucket.list(_claims(keys))}
+    return {key: claim for key, claim in found.items() if claim}
+
+
+def end_claim(bucket: Bucket, keys: ArchiveKeys, key: str, claim: Claim) -> None:
+    """Keep what a run that has ended has worked on, where no other run reads claims."""
+    bucket.put_json(claim.to_json(), f"{keys.runs}{key.removeprefix(_claims(keys)).removesuffix('.json')}/songs.json")
+    bucket.delete(key)
+
+
+def songs_claimed_by(bucket: Bucket, keys: ArchiveKeys, run: str) -> tuple[str, ...]:
+    """Return the songs that a run has claimed, whether it goes on or was ended and cleared."""
+    kept = f"{keys.runs}{_digest(run.encode())}/songs.json"
+    claim = _read_claim(bucket, _claim_key(keys, run)) or _read_claim(bucket, kept)
+    return claim.songs if claim else ()
+
+
+def _read_claim(bucket: Bucket, key: str) -> Claim | None:
+    try:
+        stored = bucket.get_json(key)
+        return None if stored is None else Claim.from_json(stored, bucket.url(key))
+    except ArchiveUnreadable as error:  # at worst two runs work on a song, which costs and changes nothing
+        log.warning("%s", error)
+        return None
+
+
+def _claims(keys: ArchiveKeys) -> str:
+    return f"{keys.runs}claims/"
+
+
+def _claim_key(keys: ArchiveKeys, run: str) -> str:
+    return f"{_claims(keys)}{_digest(run.encode())}.json"
 
 
 def _digest(text: bytes) -> str:

@@ -10,7 +10,7 @@ from airflow_kie.archive.index.entry import entry_of
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.manifest import Manifest
-from airflow_kie.archive.pending import Failure, Pending, WaitingFor, new_pending
+from airflow_kie.archive.pending import Failure, Pending, WaitingFor, held_key, new_pending
 from airflow_kie.archive.record_base import WRITES
 from airflow_kie.archive.s3.bucket import Bucket
 
@@ -61,13 +61,35 @@ class SongArchive:
     ) -> None:
         """Write into the pending record why the song is still pending, and what else is known of it.
 
+        It is named among those that have failed, too, so that no run that an event wakes takes it.
+
         :param reason: the error's.
         :param message: what a person reads.
         :param title: what the song is called.
         :param expires_at: ISO time at which KIE deletes the song's files.
         """
         failure = Failure(reason=reason, message=message, at=datetime.now(UTC))
-        self.update_pending(received_from="form", last_failure=failure, title=title, expires_at=_time(expires_at))
+        news = self._news("form", last_failure=failure, title=title, expires_at=_time(expires_at))
+        before: Failure | None = None
+
+        def merged(stored: Pending | None) -> Pending:
+            nonlocal before
+            before = stored.last_failure if stored else None
+            counted = failure.changed(times=before.times + 1 if before else 1)
+            return (stored.merged_with(news) if stored else news).changed(last_failure=counted)
+
+        record = Pending.update(self.bucket, self.keys, merged, read_back=False)
+        self.bucket.put_bytes(b"", held_key(self.keys, record.last_failure or failure), content_type="text/plain")
+        if before:
+            self.bucket.delete(held_key(self.keys, before))
+
+    def take(self, record: Pending) -> None:
+        """Name a song that a run takes no longer among those that have failed.
+
+        :param record: its pending record.
+        """
+        if record.last_failure:
+            self.bucket.delete(held_key(self.keys, record.last_failure))
 
     def settle_pending(
         self,
@@ -113,6 +135,8 @@ class SongArchive:
 
     def drop_pending(self) -> None:
         """Delete the pending record, whatever it asks for."""
+        if record := self.pending():
+            self.take(record)
         self.bucket.delete(self.keys.pending)
 
     def _news(self, received_from: str, **news: Any) -> Pending:

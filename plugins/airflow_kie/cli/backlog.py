@@ -16,7 +16,6 @@ from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.restart import (
     NEVER_FAILED,
     NoEvent,
-    NotStarted,
     no_run_would_follow,
     reason_of,
     start_again,
@@ -129,17 +128,13 @@ def _cost(songs: Sequence[Pending]) -> str:
 
 
 def _start(songs: Sequence[SongArchive]) -> int:
-    """Send "music complete" for each song, as the reconciliation does."""
-    started = 0
-    for archive in songs:
-        try:
-            start_again(archive)
-        except NotStarted as skipped:
-            say(f"skipped, {skipped}: {archive.keys.music_task_id}")
-        except NoEvent as error:
-            complain(f"{error} {counted(started)} started before it.")
-            return 1
-        else:
-            started += 1
-    say(f"{counted(started)} started; a run of {DAG} follows for each.")
+    """Wake a run that takes the songs, as the reconciliation does."""
+    try:
+        left = start_again(songs)
+    except NoEvent as error:
+        complain(str(error))
+        return 1
+    for song, why in left.items():
+        say(f"skipped, {why}: {song}")
+    say(f"{counted(len(songs) - len(left))} started: a run of {DAG} takes what is pending.")
     return 0

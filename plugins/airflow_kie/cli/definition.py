@@ -124,6 +124,20 @@ def get_kie_commands() -> list[Any]:
             yes,
         ),
         command(
+            "reconciling.reconcile",
+            "Say what became of each song of a list",
+            "Print each song of a list as CSV: id, then archived, pending, failed, expired (KIE has deleted its files) "
+            "or unknown, and why. With --hand-in, start what has failed or is unknown. Exit code 1 where songs are "
+            "missing.",
+            cli.Arg(
+                ("--list",),
+                required=True,
+                help="A file, or s3://bucket/key, as the inbox reads it: CSV with a column music_task_id, or JSON",
+            ),
+            cli.Arg(("--hand-in",), action="store_true", help="Start the songs that are missing"),
+            yes,
+        ),
+        command(
             "spending.spending",
             "Stop or resume all new paid tasks of an account",
             "stop: no task of the account is made any more, on any worker within ten seconds; nothing fails, and what "

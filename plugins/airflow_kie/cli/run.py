@@ -25,11 +25,11 @@ from airflow_kie.cli.terminal import INTERRUPTED, InvalidArgument, agreed, comma
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieSpendingStopped
-from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.client.http.download import download
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.tasks import Caller
 from airflow_kie.lifecycle.claims import AlreadyMade
 from airflow_kie.lifecycle.identity import digest_of
@@ -139,7 +139,7 @@ def _archived(
         keys.task(row.name, details.task_id),
         details,
         AirflowRecord(task_id="airflow kie run"),
-        download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
+        download=functools.partial(download, settings=download_settings()),
         kie_conn_id=hook.kie_conn_id,
         account=hook.account.account or None,
         refresh=hook.download_url,

@@ -7,6 +7,7 @@ leaves the batch and stays pending, and the others go on. What is known of each 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -30,7 +31,8 @@ LATE_SECONDS = 75.0
 """How much longer than usual a song of a batch is waited for: then it leaves, and the next run goes on with it.
 
 So the others of a batch are archived within two minutes of the end of their covers."""
-_STORE_KEY = "songs"
+STORE_KEY = "songs"
+"""Key in the task state store: what became of the songs of a batch so far."""
 
 
 def returned_by(task_id: str) -> Callable[..., Any]:
@@ -109,7 +111,7 @@ class TakesSongs:
         """
         if self.songs is None:
             return []
-        rest = {"task_id": task_id, "reason": reason, "message": error}
+        rest = {"task_id": task_id, "reason": reason, "message": error, "at": time.time()}
         left = [{**self.songs.known(song), **rest} for song in self.songs.ids if song not in self.songs.failures]
         return [*self.songs.failures.values(), *left]
 
@@ -156,14 +158,14 @@ class SongBatch:
 
     def load(self, *, resumed: bool) -> None:
         """Take in what earlier legs and tries have come to."""
-        stored: Any = self._store.get(_STORE_KEY) or {}
+        stored: Any = self._store.get(STORE_KEY) or {}
         self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
         self.failures = stored.get("failures", {}) if resumed else {}
 
     def keep(self) -> None:
         """Store it: the next leg, or try, goes on from here."""
         value = {"rows": self.rows, "failures": self.failures}
-        self._store.set(_STORE_KEY, value, retention=NEVER_EXPIRE)
+        self._store.set(STORE_KEY, value, retention=NEVER_EXPIRE)
 
     @property
     def _store(self) -> TaskStateStore:
@@ -194,7 +196,7 @@ class SongBatch:
         :param reason: short reason.
         :param message: what a person reads.
         """
-        facts = {"task_id": self.context["ti"].task_id, "reason": reason, "message": message}
+        facts = {"task_id": self.context["ti"].task_id, "reason": reason, "message": message, "at": time.time()}
         self.failures[song] = {**self.known(song), **facts}
 
     def end(self) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_kie.client.api import Kie, KieAsync
+    from airflow_kie.client.http.download import DownloadSettings
     from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
     from airflow_kie.client.rate_limiter.store import Store
@@ -221,6 +222,13 @@ def simulator_hosts() -> frozenset[str]:
 def private_hosts() -> frozenset[str]:
     """Return the hosts from which files may come over http and at addresses that are not public: simulators of KIE."""
     return simulator_hosts() | (LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset())
+
+
+def download_settings() -> DownloadSettings:
+    """Return how KIE's files are downloaded here."""
+    from airflow_kie.client.http.download import DownloadSettings
+
+    return DownloadSettings(private_hosts=private_hosts(), proxy=settings.text("download_proxy"))
 
 
 def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:

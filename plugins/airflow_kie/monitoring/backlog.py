@@ -67,6 +67,18 @@ class Backlog:
             since.append(newest.at)
         return min(since, default=None)
 
+    def untried(self, before: datetime) -> list[Pending]:
+        """Return the songs of which no run has taken anything up since then.
+
+        :param before: UTC.
+        """
+        return [
+            one
+            for one in self.read
+            if one.first_seen_at < before
+            and not (one.last_failure or one.working or one.waiting_for or one.unconfirmed)
+        ]
+
     def set_gauges(self, now: datetime) -> None:
         """Set the gauges.
 
@@ -77,6 +89,8 @@ class Backlog:
         metrics.UNARCHIVED.set(self.count)
         metrics.UNARCHIVED_OLDEST.set(max(0.0, (now - oldest).total_seconds()))
         days_left = [(expiry_of(pending) - now) / timedelta(days=1) for pending in expiring]
+        waiting = [pending.first_seen_at for pending in self.untried(now)]
+        metrics.UNTRIED_OLDEST.set(max(0.0, (now - min(waiting, default=now)).total_seconds()))
         metrics.NEXT_EXPIRY.set(min([MEDIA_LIFETIME / timedelta(days=1), *days_left]))
 
     def _made_under(self, kie_conn_id: str) -> Iterator[Pending]:

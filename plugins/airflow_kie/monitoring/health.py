@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieKeyLimit, KieSpendingCap, Remedy, Scope
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import read_anywhere
 from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
@@ -34,6 +35,12 @@ TRY_AGAIN_AFTER = 5.0
 """Seconds between the tries of a request: a service that fails once is not down."""
 GONE = timedelta(days=1)
 """How long files that KIE has deleted are still reported."""
+UNTRIED = timedelta(hours=1)
+"""How long a song may be pending before a run takes it."""
+TURN_HELD = 1800.0
+"""Seconds for which one batch may send its requests: 200 take two or three minutes at KIE's rate."""
+LEDGER_NEW = 24 * 3600.0
+"""Seconds for which another place of the ledger is reported; from then on it is the place."""
 _CAUSES = MappingProxyType(
     {
         "out_of_credits": "credits",
@@ -71,10 +78,12 @@ class HealthCheck:
     """Checks one thing after the other.
 
     :param now: epoch seconds of this check.
+    :param ledgers: where each account's paid requests were recorded, and since when; this check adds what it sees.
     :param report: what it has found.
     """
 
     now: float
+    ledgers: dict[str, Any] = field(default_factory=dict)
     report: HealthReport = field(default_factory=HealthReport)
 
     @property
@@ -151,6 +160,10 @@ class HealthCheck:
     def _check_records(self, backlog: Backlog, bucket: str) -> None:
         backlog.set_gauges(self._time)
         self._check_expiry(backlog)
+        if untried := backlog.untried(self._time - UNTRIED):
+            summary = "no run has taken them: is music_cover paused, or are its runs all busy?"
+            since = min(pending.first_seen_at for pending in untried).timestamp()
+            self._found("untried", "", summary, since=since, songs=len(untried))
         if damaged := backlog.damaged:
             summary = f"s3://{bucket}/{damaged[0]} cannot be read, so no run works on its song"
             self._found("record", bucket, summary, songs=len(damaged), dated=False)
@@ -186,6 +199,7 @@ class HealthCheck:
                 summary = f"connection {name} has {balance:g} credits left"
                 self._found("credits", account.name, summary, level=level, songs=report.waiting(name))
             self._check_limits(hook)
+            self._check_sending(hook, account.spending_name)
         self._check_spending(hook)
 
     def _check_limits(self, hook: KieHook) -> None:
@@ -199,6 +213,32 @@ class HealthCheck:
         except KieError as error:
             self.report.unknown.add("spending_cap")
             log.warning("The caps of connection %s could not be checked. %s", hook.kie_conn_id, error)
+
+    def _check_sending(self, hook: KieHook, account: str) -> None:
+        """Check what is in doubt, who sends, and whether the ledger is where it was."""
+        try:
+            opened = open_ledger(hook, hook.ledger_database()[0])
+            doubts = len(opened.ledger.doubts(account))
+            turn = hook.limiter().turn("").held()
+        except KieError as error:
+            self.report.unknown.update(("doubt", "turn", "ledger"))
+            log.warning("The ledger of connection %s could not be checked. %s", hook.kie_conn_id, error)
+            return
+        metrics.DOUBTS.set(doubts, connection=hook.kie_conn_id)
+        if doubts:
+            summary = f"{doubts} requests may have been paid for, and `airflow kie doubts` lists what a person decides"
+            self._found("doubt", account, summary, level=level_of_songs(doubts), dated=False)
+        if turn and turn[1] > TURN_HELD:
+            self._found("turn", account, f"{turn[0]} sends its requests, and others wait", since=self.now - turn[1])
+        before = self.ledgers.setdefault(account, {"where": opened.where})
+        if before["where"] != opened.where:
+            since = before.setdefault("changed_at", self.now)
+            if self.now - since < LEDGER_NEW:
+                what = f"what is recorded in {before['where']} is not read there, and could be paid for again"
+                self._found("ledger", account, f"paid requests are recorded in {opened.where}: {what}", since=since)
+                return
+            self.ledgers[account] = {"where": opened.where}
+        before.pop("changed_at", None)
 
     def _check_spending(self, hook: KieHook) -> None:
         """Check whether a person has stopped the account's new paid tasks."""

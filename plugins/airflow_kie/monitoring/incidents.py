@@ -28,6 +28,11 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "expiry": "KIE is about to delete files that are not archived",
         "inbox": "objects in the inbox are not read",
         "record": "a pending record cannot be read",
+        "untried": "a song is pending, and no run has taken it",
+        "turn": "one batch sends its requests for too long, and the others wait",
+        "doubt": "requests may have been paid for, and a person has to decide",
+        "ledger": "paid requests are recorded elsewhere than before",
+        "quiet": "no song was archived for long",
         "spending": "a person has stopped new paid tasks",
     }
 )

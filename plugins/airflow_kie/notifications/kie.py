@@ -142,7 +142,7 @@ class KieArchivedNotifier(KieNotifier):
 
     def message(self, context: Context) -> Message | None:
         """Return one message for the run; none for a run without songs."""
-        rows = _rows(context)
+        rows = [row for row in _rows(context) if not row["reason"]]
         if not rows:
             return None
         ti: Any = context["ti"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -11,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_kie import metrics, settings
-from airflow_kie.assets import HEALTH
+from airflow_kie.assets import COVER, HEALTH
 from airflow_kie.client.errors import all_reasons
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.monitoring.health import HealthCheck, HealthReport
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 RETRIES = 3
 STATE_KEY = "incidents"
 """Key in the asset state store of :data:`~airflow_kie.assets.HEALTH`: what was reported."""
+LEDGERS_KEY = "ledgers"
+"""The same: where each account's paid requests are recorded."""
 SEND_RETRIES = 30
 """With pauses that double from a minute to an hour, a message is tried for about a day."""
 _SENT_KEY = "sent"
@@ -52,7 +55,8 @@ class KieHealthCheckOperator(BaseOperator):
     ui_color = "#eeeeee"
 
     def __init__(self, *, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**{"retries": RETRIES, "outlets": [HEALTH], "max_active_tis_per_dag": 1, **kwargs})
+        defaults = {"retries": RETRIES, "inlets": [COVER], "outlets": [HEALTH], "max_active_tis_per_dag": 1}
+        super().__init__(**{**defaults, **kwargs})
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> list[str]:
@@ -61,10 +65,15 @@ class KieHealthCheckOperator(BaseOperator):
         :raises AirflowFailException: when one begins, gets worse or has lasted another day, naming all of them.
         """
         now = time.time()
-        report = HealthCheck(now).run(self.aws_conn_id)
+        store = context["asset_state_store"][HEALTH]
+        known: Any = store.get(LEDGERS_KEY) or {}
+        check = HealthCheck(now, json.loads(json.dumps(known)))
+        report = check.run(self.aws_conn_id)
+        if check.ledgers != known:
+            store.set(LEDGERS_KEY, check.ledgers)
+        self._check_quiet(context, report, now)
         incidents = merged(report.incidents)
         self._set_gauges(now, report, incidents)
-        store = context["asset_state_store"][HEALTH]
         before = from_json(store.get(STATE_KEY))
         changes, states = decide(incidents, before, check=context["ti"].run_id, at=now, unknown=report.unknown)
         pushed = [{"change": one.change.value, "key": one.key, "text": one.sentence} for one in changes]
@@ -77,6 +86,14 @@ class KieHealthCheckOperator(BaseOperator):
         if alarms:
             raise AirflowFailException(" ".join(alarms))
         return lasting
+
+    def _check_quiet(self, context: Context, report: HealthReport, now: float) -> None:
+        """Add an incident where this Airflow has archived no cover for so long; by default never."""
+        hours = settings.number("quiet_alert_hours", 0)
+        last = list(context["inlet_events"][COVER].ascending(False).limit(1)) if hours else []
+        if last and now - last[0].timestamp.timestamp() > hours * 3600:
+            since = last[0].timestamp.timestamp()
+            report.incidents.append(Incident("quiet", "", "no song was archived", since))
 
     def _set_gauges(self, now: float, report: HealthReport, incidents: list[Incident]) -> None:
         for cause in CAUSES.keys() - report.unknown | {incident.cause for incident in incidents}:

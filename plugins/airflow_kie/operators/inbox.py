@@ -17,7 +17,7 @@ from airflow_kie import settings
 from airflow_kie.archive.inbox.objects import InboxUnreadable, shown
 from airflow_kie.archive.inbox.song_request import counted, first_of
 from airflow_kie.archive.run_songs import MOST
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.retried import Retried
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 AT_A_TIME = 200
 """Objects, and lost songs, that one run starts; the rest wait for the next run."""
 SINGLE_SONGS_KEY = "single_songs"
-"""XCom key of the songs that arrived alone: each gets a run by an event."""
+"""XCom key of the songs that arrived alone: an event wakes the DAG that takes them."""
 TAKEN_KEY = "taken"
 """XCom key of the digests of the objects that were taken."""
 ORDER_FIELD = "inbox_order"
@@ -175,7 +175,7 @@ class KieInboxOperator(InboxTask):
 
 
 class KieDispatchSongsOperator(BaseOperator):
-    """Sends "music complete" for songs, as one event with a partition for each: one run of `music_cover` follows each.
+    """Sends "music complete" for songs, as an event with a partition for each, and one that wakes `music_cover`.
 
     :param music_task_ids: the songs.
     """
@@ -184,12 +184,22 @@ class KieDispatchSongsOperator(BaseOperator):
     ui_color = "#eeeeee"
 
     def __init__(self, *, music_task_ids: Any, **kwargs: Any) -> None:
-        super().__init__(**{"retries": RETRIES, "outlets": [MUSIC], **kwargs})
+        super().__init__(**{"retries": RETRIES, "outlets": [MUSIC, PENDING], **kwargs})
         self.music_task_ids = music_task_ids
 
     def execute(self, context: Context) -> int:
-        """Send the events; return for how many songs."""
-        return dispatch(self, context, list(self.music_task_ids or []))
+        """Send the events; return for how many songs.
+
+        :raises AirflowSkipException: when no song is given: no event is sent then.
+        """
+        songs = list(self.music_task_ids or [])
+        if not songs:
+            raise AirflowSkipException("No song is to be dispatched.")
+        events = context["outlet_events"][MUSIC]
+        events.add_partitions(songs)
+        events.extra = context["outlet_events"][PENDING].extra = {"received_from": "inbox"}
+        self.log.info("Dispatched %s: %s.", counted(len(songs)), ", ".join(songs))
+        return len(songs)
 
 
 class KieInboxCleanupOperator(InboxTask):
@@ -256,20 +266,6 @@ class KieInboxCleanupOperator(InboxTask):
 def run_id_of(digest: str) -> str:
     """Return the id of the one run for an inbox object: the same version never makes a second one."""
     return f"inbox__{digest}"
-
-
-def dispatch(operator: BaseOperator, context: Context, music_task_ids: Sequence[str]) -> int:
-    """Add a partition for each song to the task's event; without songs the task is skipped, so no event is sent.
-
-    :raises AirflowSkipException: when no song is given.
-    """
-    if not music_task_ids:
-        raise AirflowSkipException("No song is to be dispatched.")
-    events = context["outlet_events"][MUSIC]
-    events.add_partitions(list(music_task_ids))
-    events.extra = {"received_from": "inbox"}
-    operator.log.info("Dispatched %s: %s.", counted(len(music_task_ids)), ", ".join(music_task_ids))
-    return len(music_task_ids)
 
 
 def _check(item: InboxObject, day: int) -> None:

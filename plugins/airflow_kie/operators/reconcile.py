@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_kie import settings
-from airflow_kie.assets import MUSIC
-from airflow_kie.client.errors import KieError, Remedy, error_class
+from airflow_kie.assets import PENDING
+from airflow_kie.client.errors import KieError
 from airflow_kie.client.task_lookup import Claim, ask_kie
+from airflow_kie.durable.active_runs import ActiveRuns
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.operators.inbox import AT_A_TIME, InboxTask, dispatch
+from airflow_kie.operators.event_songs import NamedSongs
+from airflow_kie.operators.inbox import AT_A_TIME, InboxTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,43 +24,55 @@ if TYPE_CHECKING:
     from airflow_kie.archive.pending import Pending
     from airflow_kie.archive.song_folder import SongArchive
 
-_FAILED_SONG_PAUSE = timedelta(hours=1)
-
 
 class KieReconcileOperator(InboxTask):
-    """Dispatches again every song that is still pending and that nobody works on.
+    """Wakes `music_cover` for every song that is still pending and that nobody works on.
 
-    Airflow drops events for a paused DAG, and a run can be deleted. The pending records remember: a song is dispatched
-    when its record is older than `[kie] reconcile_after_minutes`, no active run works on it, and its last failure is
-    not one that only a person can fix; after any other failure it is given an hour.
+    Airflow drops events for a paused DAG, and a run can be deleted; the bucket remembers. What was never tried is
+    started when its record is older than `[kie] reconcile_after_minutes`; what has failed after an hour, then after
+    twice as long each time, at most a day; what only a person can fix is left to that person. Songs that lost events
+    alone have named are started too. Listings decide: records are read only of what was never tried, the oldest first.
 
     Where a callback alone has named a song, KIE is asked with the key of the connection that was called. What KIE does
     not know is deleted once two runs of this task agree; until KIE can be asked, the record stays.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"outlets": [MUSIC], **kwargs})
+        super().__init__(**{"inlets": [PENDING], "outlets": [PENDING], **kwargs})
         self._silent: set[str] = set()
 
     def execute(self, context: Context) -> int:
-        """Send the events; return for how many songs."""
-        inbox = self.inbox()
-        songs = [pending.music_task_id for pending in islice(self._lost(context, inbox), AT_A_TIME)]
-        if len(songs) == AT_A_TIME:
-            self.log.info("At least %d songs are pending; the next run dispatches the rest.", AT_A_TIME)
-        for music_task_id in songs:
-            _archive(inbox, music_task_id).update_pending(
-                received_from="inbox"
-            )  # younger now: not dispatched again at once
-        return dispatch(self, context, songs)
+        """Send the event; return how many songs were lost or are due.
 
-    def _lost(self, context: Context, inbox: InboxBucket) -> Iterator[Pending]:
-        from airflow_kie.archive.pending import pending_songs
+        :raises AirflowSkipException: when there is none: no event is sent then.
+        """
+        from airflow_kie.archive.pending import list_held, list_pending
 
-        now = datetime.now(UTC)
+        inbox, now = self.inbox(), datetime.now(UTC)
         young = timedelta(minutes=settings.number("reconcile_after_minutes", 10))
-        for pending in pending_songs(inbox.bucket, inbox.keys, untouched_for=young):
-            if not _may_start_again(pending, now) or _is_active(context, pending):
+        runs = ActiveRuns(context["ti"])
+        claimed = runs.songs_of_others(inbox.bucket, inbox.keys, read_only=True)
+        since = {song.music_task_id: facts.last_modified for song, facts in list_pending(inbox.bucket, inbox.keys)}
+        held = list_held(inbox.bucket, inbox.keys)
+        due = [song for song, one in held.items() if song in since.keys() - claimed and one.is_due(now)]
+        untried = [song for song, at in since.items() if song not in held.keys() | claimed and now - at >= young]
+        lost = list(self._lost(inbox, runs, sorted(untried, key=since.__getitem__)[:AT_A_TIME]))
+        if not (due or lost or NamedSongs(context).wait_since(now - young)):
+            raise AirflowSkipException("No song is to be started again.")
+        # What was never tried is taken by whatever run is woken, unless KIE has confirmed it only now.
+        named = [*(pending.music_task_id for pending in lost if pending.unconfirmed), *due]
+        extra: Any = {"music_task_ids": named[:AT_A_TIME], "received_from": "inbox"}
+        context["outlet_events"][PENDING].extra = extra
+        self.log.info("Woke music_cover: %d songs were lost, %d that have failed are due.", len(lost), len(due))
+        return len(lost) + len(due)
+
+    def _lost(self, inbox: InboxBucket, runs: ActiveRuns, songs: Sequence[str]) -> Iterator[Pending]:
+        from airflow_kie.archive.pending import readable
+
+        for song in songs:
+            pending = readable(inbox.bucket, inbox.keys.song(song))
+            working = pending.working if pending else None
+            if pending is None or (working and runs.has(working.dag_id, working.run_id)):
                 continue
             if not pending.unconfirmed or self._is_song(inbox, pending):
                 yield pending
@@ -78,6 +91,8 @@ class KieReconcileOperator(InboxTask):
                 )
         elif claim is Claim.NOT_FOUND:
             archive.update_pending(received_from=pending.received_from, unconfirmed=claim.value)
+        elif claim is Claim.SONG:
+            archive.update_pending(received_from=pending.received_from)  # it counts as confirmed
         return claim is Claim.SONG
 
     def _ask(self, kie_conn_id: str, music_task_id: str) -> Claim:
@@ -98,24 +113,3 @@ def _archive(inbox: InboxBucket, music_task_id: str) -> SongArchive:
     from airflow_kie.archive.song_folder import SongArchive
 
     return SongArchive(inbox.bucket, inbox.keys.song(music_task_id))
-
-
-def _may_start_again(pending: Pending, now: datetime) -> bool:
-    failure = pending.last_failure
-    if failure is None:
-        return True
-    known = error_class(failure.reason)
-    remedy = known.remedy if known else Remedy.READ_AGAIN
-    return remedy is not Remedy.PERSON and now - failure.at >= _FAILED_SONG_PAUSE
-
-
-def _is_active(context: Context, pending: Pending) -> bool:
-    """Return whether the run that works on a song goes on; a run that was deleted does not."""
-    if pending.working is None:
-        return False
-    ti: Any = context["ti"]
-    try:
-        state: Any = ti.get_dagrun_state(pending.working.dag_id, pending.working.run_id)
-    except AirflowRuntimeError:
-        return False
-    return getattr(state, "value", state) in ("queued", "running")  # an enum member, whose str() is its name

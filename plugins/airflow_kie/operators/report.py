@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import NEVER_EXPIRE, BaseOperator  # type: ignore[attr-defined]  # NEVER_EXPIRE: not in its stub
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
+from airflow_kie.assets import PENDING
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
@@ -23,11 +28,15 @@ if TYPE_CHECKING:
 
 _PARALLEL = 8
 """Requests to S3 at a time, while failures are recorded."""
+_REPORTED = "reported"
 _KEPT = "What was paid for before is kept and is not paid for again. No retry can help."
 
 
 class KieSongReportOperator(BaseOperator):
     """Reports what became of every song of a run, and fails if a song failed: it is the run's last task.
+
+    Clearing it alone starts exactly the failed songs again, in a run of `music_cover` of their own, and it succeeds
+    then; where they are archived elsewhere than `[kie]` says, it names the tasks to clear.
 
     :param songs: what :class:`KieSongListOperator` returned.
     :param list_task_id: its task id.
@@ -51,7 +60,7 @@ class KieSongReportOperator(BaseOperator):
         extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"retries": RETRIES, **kwargs})
+        super().__init__(**{"retries": RETRIES, "outlets": [PENDING], **kwargs})
         self.songs = songs
         self.list_task_id = list_task_id
         self.chain_task_ids = tuple(chain_task_ids)
@@ -63,7 +72,7 @@ class KieSongReportOperator(BaseOperator):
 
         :raises AirflowFailException: when a song is not archived, counting and naming them.
         """
-        songs = self.songs
+        songs, self.outlets = self.songs, [outlet for outlet in self.outlets if outlet != PENDING]
         if not isinstance(songs, list):
             raise AirflowFailException(
                 f"Nothing was started: task {self.list_task_id} did not come to an end. {_KEPT} Fix what the log of "
@@ -83,12 +92,41 @@ class KieSongReportOperator(BaseOperator):
         context["ti"].xcom_push(key="table", value=rows)
         for row in rows:
             self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
+        left = [song for song in songs if song["music_task_id"] not in archived]
+        if left and self._was_reported(context, failures) and self._start_again(left):
+            self.outlets.append(PENDING)
+            return rows
         # After the table: a bucket that cannot be opened hides nothing.
-        self._record_failures([song for song in songs if song["music_task_id"] in failures.keys() - archived], failures)
+        self._record_failures([song for song in left if song["music_task_id"] in failures], failures)
         if any(row["reason"] for row in rows):
             raise AirflowFailException(_verdict(rows))
         self.log.info("%s", _verdict(rows))
         return rows
+
+    def _was_reported(self, context: Context, failures: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Return whether these very failures were reported before somebody has cleared this task."""
+        store, tries = context["task_state_store"], context["ti"].max_tries
+        digest = hashlib.sha256(json.dumps(failures, sort_keys=True).encode()).hexdigest()
+        before: Any = store.get(_REPORTED) or {}
+        store.set(_REPORTED, {"failures": digest, "max_tries": tries}, retention=NEVER_EXPIRE)
+        return before.get("failures") == digest and bool(before["max_tries"] < tries)
+
+    def _start_again(self, songs: Sequence[Mapping[str, Any]]) -> bool:
+        """Let a run that is woken take these songs; return False where none would find them."""
+        from airflow_kie.archive.layout import ArchiveKeys
+        from airflow_kie.archive.pending import list_held
+        from airflow_kie.hooks.archive import open_bucket
+
+        place = (settings.text("bucket"), settings.text("prefix", "songs").strip("/"))
+        if (songs[0]["bucket"], songs[0]["prefix"].strip("/")) != place:
+            self.log.warning("These songs are archived elsewhere than [kie] says: clear their red tasks instead.")
+            return False
+        bucket = open_bucket(self.aws_conn_id, place[0], self.extra_args)
+        held, named = list_held(bucket, ArchiveKeys(place[1])), {song["music_task_id"] for song in songs}
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(bucket.delete, [one.key for song, one in held.items() if song in named]))
+        self.log.info("%s are started again: a run of music_cover takes them.", counted(len(songs)))
+        return True
 
     def _songs(self, batches: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return every song of the run's batches, each with where it is archived."""
@@ -150,6 +188,7 @@ def record_failure(context: Context) -> None:
         "task_id": ti.task_id,
         "reason": reason,
         "message": str(error),
+        "at": time.time(),
     }
     ti.xcom_push(key=FAILURE_KEY, value=failure)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +24,24 @@ from airflow_kie.archive.inbox.song_request import (
     songs_in,
 )
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.run_songs import MOST, write_batches
-from airflow_kie.client.task_ids import KeyRefused, is_task_id
+from airflow_kie.archive.run_songs import ALONE, MOST, Claim, write_batches, write_claim
+from airflow_kie.assets import PENDING
+from airflow_kie.client.errors import KieError
+from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.client.untrusted import is_true
+from airflow_kie.durable.active_runs import ActiveRuns
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.xcom import ARCHIVED_KEY
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.operators.event_songs import PARALLEL, EventSongs, is_woken, partition_of
 from airflow_kie.operators.inbox import ORDER_FIELD
 from airflow_kie.operators.spending_preflight import (
-    KnownSong,
-    adopt_cover,
     check_balances,
     known_song,
     of_account,
     over_cap,
+    record_song,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PARALLEL = 8
-"""Songs that are read, or recorded, at a time."""
-
 
 class KieSongListOperator(Retried, BaseOperator):
     """Says which songs a run works on, and returns the batches in which the steps of the chain take them.
@@ -60,10 +60,14 @@ class KieSongListOperator(Retried, BaseOperator):
     A batch of one song is its arguments. One of many says where the songs are in an object that this task writes:
     ``{songs, first, list, start, end, bucket, prefix, kie_conn_id}``. A batch's songs are of one account.
 
-    The songs come from the event that made the run (its partition key is the music task id), otherwise from the
-    arguments. Everything is checked first and all problems come in one message. Then every song gets its pending
+    The songs are those of the arguments, of the inbox object that the run is for, or the partition of the event that
+    made it. Everything is checked first and all problems come in one message. Then every song gets its pending
     record, before anything is paid: where the archive cannot be written, nothing is. Songs that have all that is asked
     for already are left out.
+
+    A run that an event without a partition has started, and that is given no songs, takes what is pending in the
+    bucket, was never tried and is worked on by no other run. There a song that cannot be worked on is left out, and
+    its record says why. One instance runs at a time, so that no two take the same songs.
 
     :param music_task_ids: ids as a list or in any text.
     :param kie_conn_id: the connection whose account made the songs; it must be one of `[kie] kie_conn_ids`.
@@ -112,7 +116,7 @@ class KieSongListOperator(Retried, BaseOperator):
         batch_size: int | str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"inlets": [PENDING], "max_active_tis_per_dag": 1, **kwargs})
         self.music_task_ids = music_task_ids
         self.kie_conn_id = kie_conn_id
         self.bucket = bucket
@@ -126,6 +130,7 @@ class KieSongListOperator(Retried, BaseOperator):
         self.extra_args = extra_args
         self.batch_size = batch_size
         self._opened: dict[str, Bucket] = {}
+        self._woken: EventSongs | None = None
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, record and return the songs; a bucket that refuses is waited for in runs that nobody watches.
@@ -137,27 +142,54 @@ class KieSongListOperator(Retried, BaseOperator):
         return run_with_outage_backoff(context, lambda: self._list(context), song=lambda: self._song_of_event(context))
 
     def _list(self, context: Context) -> list[dict[str, Any]]:
-        requests = self._requests(context)
-        for kie_conn_id in dict.fromkeys(request.kie_conn_id for request in requests):
-            with of_account(kie_conn_id):  # a connection that cannot be used is named before any song is recorded
-                KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
-        bucket, keys = self._open(self.bucket), ArchiveKeys(self.prefix)
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            songs = bucket.made_if_missing(
-                lambda: list(pool.map(functools.partial(known_song, bucket, keys), requests))
-            )
+        requests = self._usable(self._requests(context))
+        bucket, keys, ti = self._open(self.bucket), ArchiveKeys(self.prefix), context["ti"]
+        if self._woken or len(requests) > ALONE:  # of fewer, the songs' records say enough
+            ids = tuple(request.music_task_id for request in requests)
+            write_claim(bucket, keys, self._name(context), Claim(dag_id=ti.dag_id, run_id=ti.run_id, songs=ids))
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            known = self._each(functools.partial(known_song, bucket, keys))
+            songs = [song for song in bucket.made_if_missing(lambda: list(pool.map(known, requests))) if song]
             # Before a song is recorded: whatever is recorded is dispatched again later, and that knows no cap.
             if over := over_cap(self.max_credits, songs):
                 raise self._refused(context, over)
-            results = list(pool.map(functools.partial(_record, context), songs))
-        check_balances(songs)
-        archived = [result for result in results if result]
-        todo = [song.request for song in songs if not song.is_archived]
-        run = f"{context['ti'].dag_id}/{context['ti'].run_id}/{context['ti'].task_id}"
-        batches = write_batches(bucket, keys, run, todo, _limit(), _number(self.batch_size))
+            recorded = list(pool.map(self._each(functools.partial(record_song, context)), songs))
+        if not self._woken:  # otherwise each song waits for its own account
+            check_balances(songs)
+        archived = [result for result in recorded if isinstance(result, dict)]
+        todo = [song.request for song, result in zip(songs, recorded, strict=True) if result is True]
+        batches = write_batches(bucket, keys, self._name(context), todo, _limit(), _number(self.batch_size))
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
+        if self._woken:
+            self._woken.named.set_recorded()
         self.log.info("%s to work on, %s archived already.", counted(len(todo)), counted(len(archived)))
         return batches
+
+    def _usable(self, requests: Sequence[SongRequest]) -> list[SongRequest]:
+        """Return the songs whose connection can be used; one that cannot is named before any song is recorded.
+
+        :raises KieError: where it cannot, and the songs were named together; otherwise they stay pending.
+        """
+        unusable: set[str] = set()
+        for kie_conn_id in dict.fromkeys(request.kie_conn_id for request in requests):
+            try:
+                with of_account(kie_conn_id):
+                    KieHook(kie_conn_id).account  # noqa: B018 - asking for it checks it
+            except KieError as error:
+                if not self._woken:
+                    raise
+                self.log.error("Songs of connection %s stay pending. %s", kie_conn_id, error)
+                unusable.add(kie_conn_id)
+        return [request for request in requests if request.kie_conn_id not in unusable]
+
+    def _each(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step that leaves out a song for which it fails, in a run of songs that nobody named together."""
+        return functools.partial(self._woken.each, step) if self._woken else step
+
+    @staticmethod
+    def _name(context: Context) -> str:
+        ti = context["ti"]
+        return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}"
 
     # --- what is asked for ---
 
@@ -176,7 +208,8 @@ class KieSongListOperator(Retried, BaseOperator):
         given = self._given(context, problems)
         requests, wrong = requests_in(given, labels)
         problems += wrong
-        if not (requests or problems):
+        woken = not given and is_woken(context)
+        if not (requests or problems or woken or ORDER_FIELD in (getattr(run, "conf", None) or {})):
             problems.append("No music task ids were given: paste them, one on a line, from kie.ai/logs.")
         if len(requests) > (most := MOST * _limit()):
             problems.append(f"{len(requests)} songs were given, and one run takes at most {most}: split the list.")
@@ -188,16 +221,26 @@ class KieSongListOperator(Retried, BaseOperator):
             ArchiveKeys(self.prefix)
         if problems:
             raise self._refused(context, first_of(problems))
-        return requests
+        return self._pending(context, labels) if woken else requests
+
+    def _pending(self, context: Context, labels: Mapping[str, str]) -> list[SongRequest]:
+        """Return what this run takes of the songs that are pending; each is checked by itself."""
+        self._woken = EventSongs(context, self._open(self.bucket), ArchiveKeys(self.prefix))
+        taken: list[SongRequest] = []
+        for song in self._woken.pending(self._name(context))[: MOST * _limit()]:
+            found, problems = requests_in([song], labels)
+            requests = [self._with_options_of_the_run(request) for request in found]
+            problems += settings.connection_errors(request.kie_conn_id for request in requests)
+            if problems:
+                self._woken.refuse(song["music_task_id"], SongsRefused(first_of(problems)))
+            else:
+                taken += requests
+        return taken
 
     def _given(self, context: Context, problems: list[str]) -> list[Mapping[str, Any]]:
-        if music_task_id := _partition_key(context):
-            extra = _event_extra(context)
-            offered = str(extra.pop("cover_task_id", ""))
-            if is_task_id(offered):  # otherwise it is left out: nobody could correct an event
-                extra["cover_task_id"] = offered
-            recorded = self._recorded(context)
-            return [{"received_from": "event", **recorded, **extra, "music_task_id": music_task_id}]
+        if partition_of(context):
+            events = self._partition(context)
+            return [events.given_by_partition() if events else {"music_task_id": partition_of(context)}]
         given: list[Mapping[str, Any]] = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]
         with gathering(problems):
             given += songs_in(self.songs)
@@ -223,42 +266,24 @@ class KieSongListOperator(Retried, BaseOperator):
         digest = str((getattr(context.get("dag_run"), "conf", None) or {}).get(ORDER_FIELD) or "")
         if not digest:
             return []
-        bucket = self._open(settings.text("bucket"))
-        item = InboxBucket(bucket, ArchiveKeys(settings.text("prefix", "songs"))).taken(digest)
+        bucket, keys = self._open(settings.text("bucket")), ArchiveKeys(settings.text("prefix", "songs"))
+        item = InboxBucket(bucket, keys).taken(digest)
         if item is None:
             raise ValueError("What the inbox object of this run asked for is no longer kept: put it into inbox/ again.")
-        return [dict(song) for song in item.songs]
+        others = ActiveRuns(context["ti"]).songs_of_others(bucket, keys)  # woken runs take what is recorded
+        return [dict(song) for song in item.songs if song.music_task_id not in others]
 
-    def _recorded(self, context: Context) -> Mapping[str, Any]:
-        """Return what the pending record of an event's song asks for: many songs can share one event."""
-        from airflow_kie.archive.record_base import label_map
-
-        archive = self._song_of_event(context)
-        if archive is None:
-            return {}
-        pending = archive.bucket.made_if_missing(archive.pending)
-        if pending is None:
-            return {}
-        return {
-            "kie_conn_id": pending.kie_conn_id,
-            "labels": label_map(pending.labels),
-            "archive_audio": pending.options.audio,
-            "archive_lyrics": pending.options.lyrics,
-            "received_from": pending.received_from,
-        }
-
-    def _song_of_event(self, context: Context) -> SongArchive | None:
-        """Return the place of the song whose event has made the run; None if there is none, or it cannot be one."""
-        from airflow_kie.archive.song_folder import SongArchive
-
-        music_task_id = _partition_key(context)
-        if not (music_task_id and self.bucket):
-            return None
+    def _partition(self, context: Context) -> EventSongs | None:
+        """Return the songs of the event whose partition the run is; None where it is none, or without a place."""
         try:
-            keys = ArchiveKeys(self.prefix).song(music_task_id)
+            keys = ArchiveKeys(self.prefix)
         except KeyRefused:
             return None
-        return SongArchive(self._open(self.bucket), keys)
+        return EventSongs(context, self._open(self.bucket), keys) if partition_of(context) and self.bucket else None
+
+    def _song_of_event(self, context: Context) -> SongArchive | None:
+        events = self._partition(context)
+        return events.of_partition() if events else None
 
     def _refused(self, context: Context, why: str) -> SongsRefused:
         """Return the refusal of the run, which an event's song keeps: it would be dispatched over and over."""
@@ -275,26 +300,6 @@ class KieSongListOperator(Retried, BaseOperator):
         return self._opened[name]
 
 
-def _record(context: Context, song: KnownSong) -> dict[str, Any] | None:
-    """Write a song's pending record; where nothing is missing in the bucket, return what is there instead."""
-    from airflow_kie.archive.pending import Working
-    from airflow_kie.durable.xcom import result_of
-
-    archive, ti = song.archive, context["ti"]
-    if song.manifest and song.is_archived:
-        archive.settle_pending(song.manifest)
-        log.info("Song %s has all that is asked for.", song.request.music_task_id)
-        return result_of(archive.bucket.name, archive.keys.manifest, song.manifest, changed=False)
-    pending = archive.update_pending(
-        **song.request.facts(),
-        working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
-    )
-    if song.adopted:
-        adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
-    log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
-    return None
-
-
 def _number(given: int | str | None) -> int | None:
     text = str(given or "").strip()
     return int(text) if text else None
@@ -303,17 +308,3 @@ def _number(given: int | str | None) -> int | None:
 def _limit() -> int:
     """Return how many batches a run may have."""
     return conf.getint("core", "max_map_length")
-
-
-def _partition_key(context: Context) -> str | None:
-    key = context.get("partition_key")
-    return str(key) if key else None
-
-
-def _event_extra(context: Context) -> dict[str, Any]:
-    """Return what the events of this run say of the song; a later event wins."""
-    extra: dict[str, Any] = {}
-    for events in (context.get("triggering_asset_events") or {}).values():
-        for event in events:
-            extra.update({name: value for name, value in (event.extra or {}).items() if value is not None})
-    return extra

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_kie.archive.inbox.song_request import SongRequest, counted
 from airflow_kie.client.answers.decode import Read, Unreadable
@@ -104,6 +104,31 @@ def adopt_cover(context: Context, kie_conn_id: str, music_task_id: str, cover_ta
     hook = KieHook(kie_conn_id)
     digest = request_digest(COVER, {"taskId": music_task_id}, {})
     ledger_of(context, hook).adopt(RequestId(hook.account.spending_name, COVER.name, digest), cover_task_id)
+
+
+def record_song(context: Context, song: KnownSong) -> dict[str, Any] | Literal[True]:
+    """Write a song's pending record; where nothing is missing in the bucket, return what is there instead.
+
+    :param context: of the task that lists the songs.
+    :param song: what is known of it.
+    """
+    from airflow_kie.archive.pending import Working
+    from airflow_kie.durable.xcom import result_of
+
+    archive, ti = song.archive, context["ti"]
+    if song.manifest and song.is_archived:
+        archive.settle_pending(song.manifest)
+        log.info("Song %s has all that is asked for.", song.request.music_task_id)
+        return result_of(archive.bucket.name, archive.keys.manifest, song.manifest, changed=False)
+    pending = archive.update_pending(
+        **song.request.facts(),
+        working=Working(dag_id=ti.dag_id, run_id=ti.run_id),
+    )
+    archive.take(pending)
+    if song.adopted:
+        adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
+    log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
+    return True
 
 
 def cover_price() -> float:

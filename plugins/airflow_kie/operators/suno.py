@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
+from airflow_kie.assets import PENDING
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
@@ -56,7 +57,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
 
     With the asset ``kie://api.kie.ai/suno/music`` among its outlets, its success sends "music complete" with the
-    music task id as partition.
+    music task id as partition; with ``kie://api.kie.ai/suno/pending``, which that one brings along, it wakes
+    `music_cover`.
     """
 
     kind: ClassVar[str] = MUSIC.name
@@ -95,6 +97,8 @@ class KieGenerateMusicOperator(KieTaskOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if MUSIC_ASSET in self.outlets and PENDING not in self.outlets:
+            self.outlets = [*self.outlets, PENDING]
         self.prompt = prompt
         self.model = model
         self.custom_mode = custom_mode
@@ -161,11 +165,11 @@ class KieGenerateMusicOperator(KieTaskOperator):
         return open_song(self.aws_conn_id, self.bucket, self.prefix, record.task_id, self.extra_args)
 
     def finished(self, context: Context, record: TaskRecord) -> None:
-        """Send "music complete", if the asset is among the outlets."""
+        """Send "music complete", if the asset is among the outlets, and wake `music_cover`."""
         if record.task_id and self._announces():
             events = context["outlet_events"][MUSIC_ASSET]
             events.add_partitions(record.task_id)
-            events.extra = {
+            events.extra = context["outlet_events"][PENDING].extra = {
                 "music_task_id": record.task_id,
                 "kie_conn_id": self.kie_conn_id,
                 "title": self.title or None,

@@ -19,7 +19,7 @@ from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
-from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known, digest_of, once_a_day
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs, to_archive
@@ -198,7 +198,7 @@ class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.manifest import AirflowRecord
         from airflow_kie.archive.raw_answers import keep_first_answer
-        from airflow_kie.client.http.download import DownloadSettings, download
+        from airflow_kie.client.http.download import download
 
         one_of_many = hook is not None
         hook = hook or KieHook(self.kie_conn_id)
@@ -220,7 +220,7 @@ class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
             sources_of(music, cover, self._wanted()),
             old=old,
             wanted=self._wanted(),
-            download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
+            download=functools.partial(download, settings=download_settings()),
             refresh=hook.download_url,
             max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
             one_of_many=one_of_many,

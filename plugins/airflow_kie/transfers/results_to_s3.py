@@ -18,7 +18,7 @@ from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
-from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.lineage.facts import TaskLineage, of_archived_task, to_archive_task
 from airflow_kie.lineage.mixin import LineageMethods
@@ -144,7 +144,7 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
     def _archive(self, bucket: Bucket, keys: TaskKeys, context: Context) -> tuple[TaskManifest, tuple[FileRecord, ...]]:
         from airflow_kie.archive.manifest import AirflowRecord
         from airflow_kie.archive.task_archiver import archive_task
-        from airflow_kie.client.http.download import DownloadSettings, download
+        from airflow_kie.client.http.download import download
 
         hook = KieHook(self.kie_conn_id)
         return archive_task(
@@ -152,7 +152,7 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
             keys,
             read_ended(hook, self.operation, keys.task_id),
             AirflowRecord.model_validate(context["ti"], from_attributes=True),
-            download=functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
+            download=functools.partial(download, settings=download_settings()),
             roles=self._asked(),
             labels=dict(self.labels or {}),
             kie_conn_id=self.kie_conn_id,

@@ -14,6 +14,7 @@ from airflow_kie.web.library.pending import add_pending
 from airflow_kie.web.library.releases import add_releases
 from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.library.uploading import add_uploading
+from airflow_kie.web.pages.retrying import add_retrying
 from airflow_kie.web.pages.routes import add_song_pages
 from airflow_kie.web.status.routes import add_status
 
@@ -44,6 +45,7 @@ def _song_pages() -> FastAPI:
     add_status(app)
     add_new_song(app)
     add_pending(app)
+    add_retrying(app)
     add_releases(app)
     add_uploading(app)
     return app

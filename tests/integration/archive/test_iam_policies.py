@@ -25,6 +25,7 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.durable.active_runs import ActiveRuns
 from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.operators.inbox import KieInboxCleanupOperator, KieInboxOperator
@@ -43,7 +44,9 @@ DOCS = Path(__file__).parents[3] / "docs" / "iam"
 POLICIES: dict[str, dict[str, Any]] = {file.stem: json.loads(file.read_text()) for file in DOCS.glob("*.json")}
 NOT_CHECKED_BY_MOTO = {"s3:GetObjectTagging", "s3:PutObjectTagging", "kms:GenerateDataKey", "kms:Decrypt"}
 SONG = "a" * 32
+CLAIMED = "b" * 32
 PENDING = f"songs/_pending/{SONG}.json"
+CLAIM = f"songs/_runs/claims/{'0' * 32}.json"
 
 
 # --- what each process does with its rights ---
@@ -78,8 +81,9 @@ def read_the_inbox(bucket: Bucket) -> None:
     digests = run.ti.pushed["taken"]
     TaskRun(lambda: KieInboxCleanupOperator(task_id="move_to_done", digests=digests, events_sent=1)).execute()
     reconcile: Any = KieReconcileOperator(task_id="reconcile")
-    context: Any = {"ti": run.ti}
-    assert [pending.music_task_id for pending in reconcile._lost(context, reconcile.inbox())] == []
+    inbox, runs = reconcile.inbox(), ActiveRuns(TaskInstance(runs={"goes on": "running"}))
+    assert runs.songs_of_others(inbox.bucket, inbox.keys, read_only=True) == {CLAIMED}
+    assert [pending.music_task_id for pending in reconcile._lost(inbox, runs, [SONG])] == [SONG]
 
 
 def show_a_song(bucket: Bucket) -> None:
@@ -123,6 +127,7 @@ REFUSED = {
     ("inbox-reader", "PutAwayOrReject", "s3:PutObject"): ("CopyObject", "inbox/done/song.json"),
     ("inbox-reader", "NoteSongs", "s3:GetObject"): ("GetObject", PENDING),
     ("inbox-reader", "NoteSongs", "s3:PutObject"): ("PutObject", PENDING),
+    ("inbox-reader", "WhatRunsWorkOn", "s3:GetObject"): ("GetObject", CLAIM),
     ("inbox-reader", "CountSongsOfTheDay", "s3:GetObject"): ("GetObject", "songs/_inbox.json"),
     ("inbox-reader", "CountSongsOfTheDay", "s3:PutObject"): ("PutObject", "songs/_inbox.json"),
     ("inbox-reader", "WhatWasTaken", "s3:GetObject"): ("GetObject", "songs/_inbox/"),
@@ -188,7 +193,11 @@ def filled(aws: IamServer, request: pytest.FixtureRequest) -> None:
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
     policy = request.getfixturevalue("policy")
     found = {
-        "inbox-reader": {"inbox/bad.json": b"no song", "inbox/song.json": json.dumps(SONG).encode()},
+        "inbox-reader": {
+            "inbox/bad.json": b"no song",
+            "inbox/song.json": json.dumps(SONG).encode(),
+            CLAIM: json.dumps({"dag_id": "music_cover", "run_id": "goes on", "songs": [CLAIMED]}).encode(),
+        },
         "picture-reader": {f"songs/{SONG}/manifest.json": manifest()},
     }
     for key, content in found.get(policy, {}).items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
 import socket
+import socketserver
 import ssl
 import struct
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from airflow_kie.client.errors import (
     FileTooLarge,
     FileTruncated,
     FileUnreachable,
+    KieConnectionInvalid,
     KieError,
 )
 from airflow_kie.client.http.download import MAX_REDIRECTS, DownloadFacts, DownloadSettings, download
@@ -347,3 +351,63 @@ def test_the_next_address_is_tried_when_the_first_does_not_answer(server: MediaS
     server.scripts["/a"] = body(CONTENT)
     settings = DownloadSettings(private_hosts=frozenset({"cdn.test"}), resolve=lambda h, p: ["127.0.0.9", "127.0.0.1"])
     assert fetch(f"http://cdn.test:{server.port}/a", settings)[1] == CONTENT
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that takes CONNECT, and leads every name to this machine."""
+
+    def handle(self) -> None:
+        method, where, _ = self.rfile.readline().decode().split()
+        while self.rfile.readline().strip():
+            pass
+        self.server.asked.append((method, where))  # type: ignore[attr-defined]
+        with socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2]))) as there:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(there, self.connection), daemon=True)
+            back.start()
+            _copy(self.connection, there)
+            back.join(10)
+
+
+def _copy(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            to.sendall(piece)
+        to.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def tunnel() -> Iterator[Any]:
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel)
+    server.daemon_threads = True
+    server.asked = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_files_come_through_the_proxy_that_is_named_which_resolves_names_itself(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], tunnel: Any
+) -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        if host == "127.0.0.1":
+            return [host]
+        raise OSError(host)
+
+    serving, trusting = tls
+    proxy = f"http://me:secret@127.0.0.1:{tunnel.server_address[1]}"
+    with media_server({"/a": body(CONTENT)}, serving) as server:
+        settings = DownloadSettings(ssl_context=trusting, resolve=unknown, proxy=proxy)
+        assert fetch(f"https://cdn.test:{server.port}/a", settings)[1] == CONTENT
+        assert tunnel.asked == [("CONNECT", f"cdn.test:{server.port}")]
+        with pytest.raises(DownloadRefused, match="not a public address"):
+            fetch(f"https://169.254.169.254:{server.port}/a", settings)
+    assert len(tunnel.asked) == 1
+    assert "secret" not in repr(settings)
+
+
+def test_an_address_that_is_none_of_a_proxy_is_refused_without_being_shown() -> None:
+    with pytest.raises(KieConnectionInvalid, match=r"\[kie\] download_proxy is not the address of a proxy") as refused:
+        fetch("https://cdn.test/a", DownloadSettings(proxy="ftp://me:secret@proxy"))
+    assert "secret" not in str(refused.value)

@@ -28,6 +28,7 @@ import pytest
 from airflow_api_server import ApiServer, api_server
 from airflow_connections import aws_connection
 from airflow_kie.archive.pending import Working, new_pending
+from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.client.callbacks.auth import connection_token
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
@@ -68,9 +69,12 @@ class Airflow:
         return answer.json()
 
     def events(self, song: str) -> list[dict[str, Any]]:
-        """Return the events that Airflow has of a song."""
-        events = self.api("GET", "/assets/events", params={"limit": 100})["asset_events"]
-        return [event for event in events if event["partition_key"] == song]
+        """Return the events "music complete" that Airflow has of a song, each after one that wakes music_cover."""
+        events = self.api("GET", "/assets/events", params={"limit": 100, "order_by": "timestamp"})["asset_events"]
+        mine = [event for event in events if event["extra"].get("music_task_id") == song]
+        done = [event for event in mine if event["partition_key"] == song]
+        assert [event["uri"] for event in mine[: 2 * len(done)]] == [PENDING.uri, MUSIC.uri] * len(done)
+        return done
 
     def eventually_events(self, song: str) -> list[dict[str, Any]]:
         """Return the same once there is something: events follow the answer."""

@@ -9,7 +9,9 @@ from airflow_kie import assets
 from airflow_kie._airflow_private.asset import cheap_asset
 
 
-@pytest.mark.parametrize("asset", [assets.MUSIC, assets.COVER, assets.HEALTH, cheap_asset("s3://bucket/songs")])
+@pytest.mark.parametrize(
+    "asset", [assets.MUSIC, assets.PENDING, assets.COVER, assets.HEALTH, cheap_asset("s3://bucket/songs")]
+)
 def test_an_asset_is_the_one_that_airflow_makes_of_its_name_and_uri(asset: Asset) -> None:
     assert asset == Asset(name=asset.name, uri=asset.uri)
 

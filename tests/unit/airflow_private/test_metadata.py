@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import api_server, fallback, mapped, metadata, process, variables
+from airflow_kie._airflow_private import api_server, asset, fallback, mapped, metadata, process, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (api_server, mapped, metadata, process, variables)
+ROOM = (api_server, asset, mapped, metadata, process, variables)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import PENDING
 from airflow_kie.cli import backlog
 from cli_songs import KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
 
@@ -31,10 +31,10 @@ def asset() -> Iterator[None]:
 def declared() -> Any:
     from airflow.models.asset import AssetModel
 
-    return AssetModel(id=7, name=MUSIC.name, uri=MUSIC.uri, group="asset")
+    return AssetModel(id=7, name=PENDING.name, uri=PENDING.uri, group="asset")
 
 
-def events() -> list[tuple[str, Any]]:
+def events() -> list[tuple[str | None, Any]]:
     """Return partition and extra of the events that were sent."""
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
@@ -56,20 +56,15 @@ def no_events() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("asset")
-def test_every_owed_song_gets_its_event_and_a_second_call_sends_none(songs: Songs) -> None:
+def test_every_owed_song_is_named_by_an_event_that_wakes_music_cover(songs: Songs) -> None:
     songs.owed(SONG, kie_conn_id="kie_default")
     songs.owed(OTHER)
     first = songs.redrive()
     assert first.code == 0
     assert "2 songs to start. A cover that exists is used, and every other one is made once" in first.out
     assert events() == [
-        (SONG, {"music_task_id": SONG, "kie_conn_id": "kie_default", "received_from": "inbox"}),
-        (OTHER, {"music_task_id": OTHER, "received_from": "inbox"}),
+        (None, {"music_task_ids": [SONG, OTHER], "received_from": "inbox"}),
     ]
-    again = songs.redrive()
-    assert (again.code, "Nothing is to be started again." in again.out) == (0, True)
-    assert "skipped, a run is about to start" in again.out
-    assert len(events()) == 2
 
 
 @pytest.mark.usefixtures("asset")
@@ -168,11 +163,11 @@ def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
     with ExitStack() as working:
         told = songs.redrive()
     assert told.code == 0
-    assert [song for song, _ in events()] == [THIRD]
+    assert [extra["music_task_ids"] for _, extra in events()] == [[THIRD]]
     assert songs.bucket.head(KEYS.song(SONG).pending) is None
     assert f"skipped, it is not pending any more: {SONG}" in told.out
     assert f"skipped, run event__1 of music_cover works on it: {OTHER}" in told.out
-    assert "1 song started; a run of music_cover follows for each." in told.out
+    assert "1 song started: a run of music_cover takes what is pending." in told.out
 
 
 def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:

@@ -15,20 +15,18 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_connections import kie_connection
-from airflow_kie.assets import MUSIC
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.hooks.archive import open_song
-from airflow_kie.operators.reconcile import KieReconcileOperator
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import Claims, create_app
 from airflow_kie.web.receiver.rest import AirflowApi, RestGateway
-from airflow_task import StoredFiles, TaskRun
+from airflow_task import StoredFiles
 from asgi_server import serving
 from fake_gateway import SECRET
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import CALLBACK, Kie
-from new_songs import Partitions
+from new_songs import Airflow
 
 NOBODY = "http://127.0.0.1:9"
 STRANGE = "f" * 32
@@ -99,14 +97,10 @@ def song(account: Kie) -> str:
 
 def dispatched() -> list[str]:
     """Run the task reconcile; return which songs it starts."""
-    run = TaskRun(lambda: KieReconcileOperator(task_id="reconcile"))
-    events = Partitions()
-    run.extra["outlet_events"] = {MUSIC: events}
     try:
-        run.execute()
+        return list(Airflow().reconcile()[1]["music_task_ids"])
     except AirflowSkipException:
         return []
-    return events.keys
 
 
 def test_a_captured_cover_callback_that_calls_its_id_a_song_leaves_no_record_and_starts_nothing(

@@ -64,5 +64,5 @@ def test_a_switch_that_cannot_be_understood_is_reported_as_a_stop(
 def test_no_alert_fires_for_what_a_person_has_stopped() -> None:
     rules = yaml.safe_load((Path(__file__).parents[3] / "include/monitoring/prometheus_rules.yml").read_text())
     alerts = {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
-    assert 'cause!~"expiry|spending"' in alerts["KieSongsBlocked"]
+    assert 'cause!~"expiry|spending|doubt|ledger|quiet"' in alerts["KieSongsBlocked"]
     assert not any("kie_spending_stopped" in expression for expression in alerts.values())

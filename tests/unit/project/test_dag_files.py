@@ -100,13 +100,17 @@ def test_the_waiting_tasks_of_music_cover_are_deferrable() -> None:
         assert dag.get_task(task_id).deferrable is True
 
 
-def test_music_cover_makes_one_run_for_each_partition_of_the_music_asset() -> None:
-    from airflow.sdk import PartitionedAssetTimetable
-
+def test_music_cover_is_woken_by_what_is_pending_and_one_list_at_a_time_takes_songs() -> None:
     from airflow_kie import assets
 
     dag = dags_in(DAGS / "music_cover.py")["music_cover"]
-    assert isinstance(dag.timetable, PartitionedAssetTimetable)
+    assert [asset.uri for asset in dag.timetable.asset_condition.objects] == ["kie://api.kie.ai/suno/pending"]
+    assert dag.max_active_runs == 16
+    assert (dag.get_task("song_list").max_active_tis_per_dag, dag.get_task("song_list").inlets) == (1, [assets.PENDING])
+    assert dags_in(DAGS / "music_generate.py")["music_generate"].get_task("generate_music").outlets == [
+        assets.MUSIC,
+        assets.PENDING,
+    ]
     assert assets.MUSIC.uri == "kie://api.kie.ai/suno/music"
     assert assets.COVER.uri == "kie://api.kie.ai/suno/cover"
 

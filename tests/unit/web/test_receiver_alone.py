@@ -16,6 +16,7 @@ import pytest
 import asgi_server
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.archive.pending import Working
+from airflow_kie.assets import PENDING
 from airflow_kie.client.callbacks.signature import sign
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
@@ -131,15 +132,15 @@ def test_a_token_that_airflow_refuses_is_read_again_from_its_file(world: World, 
 @pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (403, b"{}"), (301, b""), (500, b"oops"), (200, b"<html>")])
 def test_an_answer_that_is_none_is_reported_without_the_token(world: World, status: int, body: bytes) -> None:
     with serving(says(body, status=status)) as airflow, pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
-        world(airflow.url).asset_id()
+        world(airflow.url).asset_id(PENDING.uri)
     assert "a token" not in str(raised.value)
 
 
 def test_an_asset_that_no_dag_has_declared_sends_no_event(world: World) -> None:
-    others = [{"id": 1, "uri": "kie://api.kie.ai/suno/music/other"}]
+    others = [{"id": 1, "uri": "kie://api.kie.ai/suno/pending/other"}]
     with serving(says({"assets": others})) as airflow:
         assert world(airflow.url).send_event(SONG, {}) is False
-    assert [seen.method for seen in airflow.seen] == ["GET"]
+    assert {seen.method for seen in airflow.seen} == {"GET"}
 
 
 def _slowly(handler: Any) -> None:
@@ -169,5 +170,5 @@ def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
     monkeypatch.setattr(rest, "TIMEOUT", 0.5)
     with serving(lambda _: answer) as server:
         with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
-            world(server.url).asset_id()
+            world(server.url).asset_id(PENDING.uri)
         assert "a token" not in str(raised.value)

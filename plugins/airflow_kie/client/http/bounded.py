@@ -242,10 +242,17 @@ def _environment_proxy(url: str) -> httpcore.Proxy | None:
         return None
     known = getproxies()
     named = known.get(parts.scheme) or known.get("all")
-    if not named:
-        return None
+    return proxy_at(named, "The environment's proxy") if named else None
+
+
+def proxy_at(address: str, what: str) -> httpcore.Proxy:
+    """Return the proxy at an address, such as ``http://user:password@proxy:3128``.
+
+    :param what: whose address it is, for the error, which does not show it.
+    :raises KieConnectionInvalid: when it is not the address of a proxy.
+    """
     try:
-        proxy = httpx.Proxy(named if "://" in named else f"http://{named}")
+        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
     except (ValueError, httpx.InvalidURL):
-        raise KieConnectionInvalid("The environment's proxy is not the address of a proxy") from None
+        raise KieConnectionInvalid(f"{what} is not the address of a proxy") from None
     return httpcore.Proxy(_core_url(proxy.url), auth=proxy.raw_auth, headers=proxy.headers.raw)

@@ -5,8 +5,9 @@ address for the check and to an internal one for the connection (DNS rebinding) 
 say which address is connected to, so this module uses httpcore, the engine under it; it has no cookies, no credentials
 and no redirects of its own, and it logs no URL.
 
-Proxies are not used: a proxy resolves names itself, behind the check, and the loopback addresses of a local stack would
-be sent to it.
+The environment's proxies are not used: a proxy resolves names itself, behind the check, and the loopback addresses of a
+local stack would be sent to it. Where a person names one for downloads, it decides what is reached: names are its to
+resolve, and of addresses only public ones are asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -31,9 +32,9 @@ from airflow_kie.client.errors import (
     FileUnreachable,
     KieError,
 )
-from airflow_kie.client.http.bounded import CONNECT_SECONDS, headers_of, trusted_certificates
+from airflow_kie.client.http.bounded import CONNECT_SECONDS, headers_of, proxy_at, trusted_certificates
 from airflow_kie.client.http.deadline import DeadlineNetwork
-from airflow_kie.client.http.ssrf_guard import Resolver, checked_addresses, system_addresses
+from airflow_kie.client.http.ssrf_guard import Resolver, checked_addresses, is_public_or_name, system_addresses
 from airflow_kie.client.redact import quiet_http_loggers, without_query
 
 # KIE's CDN answers 403 to the User-Agent of Python's clients.
@@ -69,6 +70,7 @@ class DownloadSettings:
 
     :param private_hosts: ``host`` or ``host:port`` of a simulator: only there http and addresses that are not public
         are allowed. Empty for the real KIE.
+    :param proxy: address of a proxy through which files come; empty: none. Simulators are reached without it.
     :param read_seconds: between two pieces of an answer.
     :param total_seconds: for the whole download, redirects included; a slow drip ends here.
     :param ssl_context: certificates to trust, where the default ones are not meant.
@@ -76,6 +78,7 @@ class DownloadSettings:
     """
 
     private_hosts: frozenset[str] = frozenset()
+    proxy: str = field(default="", repr=False)
     read_seconds: float = 30.0
     total_seconds: float = 600.0
     ssl_context: ssl.SSLContext | None = None
@@ -158,9 +161,12 @@ def _answer(target: _Target, settings: DownloadSettings, deadline: float) -> Ite
         "Accept-Encoding": "identity",  # the bytes that are hashed are the file's own
         "Connection": "close",
     }
-    network = DeadlineNetwork(
+    proxy = None if target.private or not settings.proxy else proxy_at(settings.proxy, "[kie] download_proxy")
+    if proxy and not is_public_or_name(target.host):
+        raise DownloadRefused(f"{target.host} is not a public address")
+    network = DeadlineNetwork(  # with a proxy, that is what is connected to
         lambda: deadline,
-        lambda host, port: checked_addresses(settings.resolve, host, port, private=target.private),
+        lambda host, port: checked_addresses(settings.resolve, host, port, private=target.private or proxy is not None),
     )
     url = httpcore.URL(
         scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
@@ -168,13 +174,13 @@ def _answer(target: _Target, settings: DownloadSettings, deadline: float) -> Ite
     certificates = settings.ssl_context or trusted_certificates()
     try:
         with (
-            httpcore.ConnectionPool(ssl_context=certificates, network_backend=network) as pool,
+            httpcore.ConnectionPool(ssl_context=certificates, network_backend=network, proxy=proxy) as pool,
             pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as response,
         ):
             yield response
     except (httpcore.RemoteProtocolError, httpcore.ReadError) as e:
         raise FileTruncated(f"the answer of {target.host} broke off: {e}") from e
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as e:
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError) as e:
         raise FileUnreachable(f"{target.host}: {type(e).__name__} {e}".rstrip()) from e
 
 

@@ -67,6 +67,17 @@ def is_public(address: str) -> bool:
     return (ip.version == 4 or ip in _PUBLIC_IPV6) and not any(ip in network for network in _NOT_PUBLIC)
 
 
+def is_public_or_name(host: str) -> bool:
+    """Return whether a host is a name, or an address of the public internet.
+
+    :param host: as a URL has it.
+    """
+    try:
+        return is_public(host)
+    except ValueError:
+        return True
+
+
 def system_addresses(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a host in the order in which the system would try them.
 

@@ -42,10 +42,25 @@ class CreateTurn:
                 row = locked.connection.execute(select(LEASES).where(LEASES.c.name == name)).first()
                 if row is not None and row.holder != self.holder and row.until_ms > locked.now:
                     return float(row.until_ms - locked.now) / 1000
+                if row is None or row.holder != self.holder:
+                    _write(locked, f"since/{self.account}", self.holder, locked.now)
                 _write(locked, name, self.holder, locked.now + int(seconds * 1000))
         except KieLimiterUnavailable:
             return 0.0
         return 0.0
+
+    def held(self) -> tuple[str, float] | None:
+        """Return who has the turn and since how many seconds; None where nobody has.
+
+        :raises KieLimiterUnavailable: when the store cannot be used.
+        """
+        named = (f"turn/{self.account}", f"since/{self.account}")
+        with self.store.locked(self.account) as locked:
+            rows = {row.name: row for row in locked.connection.execute(select(LEASES).where(LEASES.c.name.in_(named)))}
+            turn, since = (rows.get(name) for name in named)
+            if turn is None or turn.until_ms <= locked.now or since is None or since.holder != turn.holder:
+                return None
+            return str(turn.holder), float(locked.now - since.until_ms) / 1000
 
     def give_back(self) -> None:
         """Let the next one have it; it ends by itself where the store cannot be used."""

@@ -20,10 +20,10 @@ from airflow_kie.archive.tables.results import ResultTable
 from airflow_kie.archive.task_archiver import archive_task, is_archived
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
-from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.client.http.download import download
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.hooks.kie import KieHook, private_hosts
+from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.operators.lists.requests import ListOperator, Request
 from airflow_kie.operators.lists.results import Item, Status, row_failure
@@ -165,7 +165,7 @@ class ListArchive:
 def fetching(hook: KieHook) -> dict[str, Any]:
     """Return how files of an account are fetched: `download`, `refresh` and `max_file_bytes`."""
     return {
-        "download": functools.partial(download, settings=DownloadSettings(private_hosts=private_hosts())),
+        "download": functools.partial(download, settings=download_settings()),
         "refresh": hook.download_url,
         "max_file_bytes": int(settings.number("max_file_mb", 500)) * 1024 * 1024,
     }

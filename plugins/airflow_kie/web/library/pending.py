@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
-from airflow_kie.monitoring.restart import NoEvent, NotStarted, no_run_would_follow, start_again, why_skipped
+from airflow_kie.monitoring.restart import NoEvent, no_run_would_follow, start_again, why_skipped
 from airflow_kie.web.pages.changes import ChangeRefused, audit, change_dependencies, message_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.routes import place_of
@@ -29,11 +29,11 @@ def retry(request: Request, music_task_id: str, place: Annotated[Place, Depends(
         raise ChangeRefused(problem)
     audit(request, "kie_redrive", song=music_task_id)
     try:
-        start_again(archive)
-    except NotStarted as skipped:
-        raise ChangeRefused(f"It was not started: {skipped}.") from skipped
+        left = start_again([archive])
     except NoEvent as error:
         raise ChangeRefused(str(error)) from error
+    if left:
+        raise ChangeRefused(f"It was not started: {left[music_task_id]}.")
     return message_answer("Started again: a run of music_cover follows, and uses what is paid.")
 
 

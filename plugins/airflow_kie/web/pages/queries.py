@@ -6,9 +6,10 @@ of a run have stored: never one that an address names.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,9 +30,9 @@ from airflow_kie.web.cache import cached_for_a_minute
 
 log = logging.getLogger(__name__)
 
-_LISTS_SONGS = ("KieSongListOperator", "KieCoverToS3Operator")  # from Z to A: the one that lists gives the order
+_LISTS_SONGS, _ARCHIVES = "KieSongListOperator", "KieCoverToS3Operator"
 _GENERATES = ("KieGenerateMusicOperator",)
-_KNOWS_A_BUCKET = ("KieCoverToS3Operator", "KieGenerateCoverOperator")
+_KNOWS_A_BUCKET = (_ARCHIVES, "KieGenerateCoverOperator")
 _MOST_BATCH_BYTES = 4 * 1024 * 1024
 _batches: LRUCache[tuple[str, str, int, int, int], list[str]] = LRUCache(1000)
 """The ids of batches that were read, of 200 songs at most."""
@@ -74,15 +75,36 @@ def configured_place() -> Place | None:
 
 def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
     """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
-    pushed = metadata.xcoms_of_run(dag_id, run_id, _LISTS_SONGS, ("return_value", ARCHIVED_KEY))
-    listed = [
-        song for value in pushed for item in (value if isinstance(value, list) else [value]) for song in _each(item)
-    ]
+    songs = _songs_in(_listed(dag_id, run_id, (_LISTS_SONGS,)))
+    if not songs:  # what is archived without such a list; the arguments of batches of many would be large
+        archived = _listed(dag_id, run_id, (_ARCHIVES,))
+        arguments = metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)
+        songs = _songs_in([*archived, arguments, _generated(dag_id, run_id)])
+    return songs
+
+
+def batches_of_run(dag_id: str, run_id: str) -> tuple[list[list[str]], list[str]]:
+    """Return the songs of each batch of a run, by map index, and those that were archived before it began.
+
+    A run without a list of songs, or with several, has none.
+    """
+    pushed = metadata.xcoms_of_run(dag_id, run_id, (_LISTS_SONGS,), ("return_value",))
+    before = metadata.xcoms_of_run(dag_id, run_id, (_LISTS_SONGS,), (ARCHIVED_KEY,))
+    if len(pushed) != 1 or not isinstance(pushed[0], list):
+        return [], []
+    return [list(_songs_in([_each(item)])) for item in pushed[0]], list(_songs_in(before))
+
+
+def _listed(dag_id: str, run_id: str, operators: tuple[str, ...]) -> list[Sequence[Any]]:
+    """Return the songs of each batch that tasks have pushed."""
+    pushed = metadata.xcoms_of_run(dag_id, run_id, operators, ("return_value", ARCHIVED_KEY))
+    return [_each(item) for value in pushed for item in (value if isinstance(value, list) else [value])]
+
+
+def _songs_in(batches: Iterable[Iterable[Any]]) -> dict[str, Place]:
     songs: dict[str, Place] = {}
-    arguments = metadata.rendered_arguments(dag_id, run_id, operators=_KNOWS_A_BUCKET)
-    for value in (*listed, *arguments, *_generated(dag_id, run_id)):
-        if found := _place_in(value):
-            songs.setdefault(*found)
+    for found in filter(None, map(_place_in, itertools.chain.from_iterable(batches))):
+        songs.setdefault(*found)
     return songs
 
 

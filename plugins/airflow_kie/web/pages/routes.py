@@ -31,6 +31,7 @@ from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.choice_view import shown_choice
 from airflow_kie.web.pages.extras_view import DRAW_PRICE, EXTRAS_DAG_ID
 from airflow_kie.web.pages.files import file_answer
+from airflow_kie.web.pages.progress import progress_of
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS, NothingToShow, add_refusals, address, page_answer
 from airflow_kie.web.pages.view_model import SongPage, State, song_page, trouble_of, unreadable_page
@@ -172,9 +173,12 @@ def songs(request: Request, place: Annotated[Place, Depends(place_of)], id: str 
     return page_answer(request, "songs.html", pending=pending, more=len(found) > len(newest), archived=archived)
 
 
-def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response:
-    """Show the songs of a run."""
+def run(request: Request, dag_id: str, run_id: str, page: str = "1", step: str = "") -> Response:
+    """Show the songs of a run, all or those at a step."""
     songs = queries.songs_of_run(dag_id, run_id)
+    progress = progress_of(dag_id, run_id) if len(songs) > SONGS_PER_PAGE else None
+    if progress and step:
+        songs = {song: songs[song] for song in progress.at(step) if song in songs}
     failure = None if songs else queries.failure_of_run(dag_id, run_id)
     pages = max(1, -(-len(songs) // SONGS_PER_PAGE))
     number = min(max(1, _number(page, 1)), pages)
@@ -183,13 +187,21 @@ def run(request: Request, dag_id: str, run_id: str, page: str = "1") -> Response
         request,
         "run.html",
         refresh=RUN_REFRESH if any(song.state in CHANGING for song in read) else 0,
+        scripts=("changes.js", "refresh.js") if _may_retry(request, dag_id) else (),
         run_root=address(request, "runs", dag_id, run_id),
         songs=read,
         count=counted(len(songs)),
+        progress=progress,
+        step=step if progress else "",
+        can_be_retried=_may_retry(request, dag_id) and any(song.state is State.FAILED for song in read),
         trouble=trouble_of(failure) if failure else None,
         number=number,
         pages=pages,
     )
+
+
+def _may_retry(request: Request, dag_id: str) -> bool:
+    return dag_id == SONG_PAGES_DAG_ID and may_change(request)
 
 
 def task(request: Request, dag_id: str, run_id: str, task_id: str, map_index: str) -> Response:

@@ -17,7 +17,7 @@ from starlette.routing import Mount
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import process
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import PENDING
 from airflow_kie.client.account import with_token
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, connection_token, keys_in
 from airflow_kie.client.callbacks.url import receiver_url
@@ -127,8 +127,8 @@ def _check(airflow: RestGateway) -> None:
     """Ask Airflow once: a refusal is logged before the first callback; an Airflow that is unavailable may come back."""
     meanwhile = "songs are recorded, and reconciliation starts them"
     try:
-        if airflow.asset_id() is None:
-            log.warning("No DAG has declared the asset %s yet: %s.", MUSIC.uri, meanwhile)
+        if airflow.asset_id(PENDING.uri) is None:
+            log.warning("No DAG has declared the asset %s yet: %s.", PENDING.uri, meanwhile)
     except (AirflowRefused, OSError) as error:
         log.error("%s. The receiver listens all the same: %s.", error, meanwhile)
 

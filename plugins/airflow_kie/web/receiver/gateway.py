@@ -20,7 +20,7 @@ from airflow_kie.archive.manifest import Wanted
 from airflow_kie.archive.pending import Options
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS
@@ -70,7 +70,7 @@ class AirflowGateway(Connections, ABC):
 
     @abstractmethod
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
-        """Send "music complete"; return False while no DAG has declared the asset."""
+        """Wake `music_cover` and send "music complete"; return False while no DAG waits for the first."""
 
     @abstractmethod
     def record_callback(self, kie_conn_id: str, proof: str) -> None:
@@ -137,7 +137,7 @@ class AirflowGateway(Connections, ABC):
             if self.send_event(music_task_id, extra):
                 log.info("Song %s is recorded and announced: music_cover starts for it.", music_task_id)
             else:
-                why = f"no DAG has declared the asset {MUSIC.uri}, or this Airflow takes no event"
+                why = f"no DAG has declared the asset {PENDING.uri}, or this Airflow takes no event"
                 log.warning("Song %s is recorded; reconciliation starts it: %s.", music_task_id, why)
 
     def _is_announced(self, music_task_id: str) -> bool:
@@ -167,7 +167,9 @@ class InProcessGateway(AirflowGateway):
         return metadata.event_was_sent(MUSIC.uri, music_task_id, since)
 
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
-        return metadata.send_asset_event(MUSIC.uri, music_task_id, extra)
+        woken = metadata.send_asset_event(PENDING.uri, None, extra)
+        metadata.send_asset_event(MUSIC.uri, music_task_id, extra)
+        return woken
 
     def record_callback(self, kie_conn_id: str, proof: str) -> None:
         variables.record_variable(variable_of(kie_conn_id), LastCallback(proof).text(), DESCRIPTION)

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_kie._airflow_private.metadata import Wake
-from airflow_kie.assets import MUSIC
+from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.errors import KieError
@@ -120,7 +120,7 @@ class RestGateway(AirflowGateway):
     def __init__(self, api: AirflowApi) -> None:
         super().__init__()
         self.api = api
-        self._asset_id: int | None = None
+        self._asset_ids: dict[str, int] = {}
 
     def wake(self, waiting: Waiting) -> Wake:
         """Leave the task to its next read."""
@@ -138,7 +138,7 @@ class RestGateway(AirflowGateway):
         """Return whether "music complete" was sent for a song since a time, among the newest hundred events."""
 
         def sent() -> bool:
-            if (asset_id := self.asset_id()) is None:
+            if (asset_id := self.asset_id(MUSIC.uri)) is None:
                 return False
             newest = {"asset_id": asset_id, "timestamp_gte": since.isoformat(), "order_by": "-timestamp", "limit": 100}
             events = self.api.call("GET", "/assets/events", "asset_events", params=newest)
@@ -147,13 +147,18 @@ class RestGateway(AirflowGateway):
         return self._assumed(sent)
 
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
-        if (asset_id := self.asset_id()) is None:
+        woken = self._send(PENDING.uri, None, extra)
+        self._send(MUSIC.uri, music_task_id, extra)
+        return woken
+
+    def _send(self, uri: str, partition_key: str | None, extra: dict[str, Any]) -> bool:
+        if (asset_id := self.asset_id(uri)) is None:
             return False
-        body = {"asset_id": asset_id, "partition_key": music_task_id, "extra": extra}
+        body = {"asset_id": asset_id, "partition_key": partition_key, "extra": extra}
         try:
             self.api.call("POST", "/assets/events", "id", json=body)
         except AirflowRefused:
-            self._asset_id = None  # read again next time: it may have been another Airflow's
+            self._asset_ids.clear()  # read again next time: they may have been another Airflow's
             raise
         return True
 
@@ -164,12 +169,12 @@ class RestGateway(AirflowGateway):
         if self.api.call("PATCH", path, "key", may_be_missing=True, json=body) is None:
             self.api.call("POST", "/variables", "key", json=body)
 
-    def asset_id(self) -> int | None:
-        """Return the number of the asset "music complete", None while no DAG has declared it."""
-        if self._asset_id is None:
-            found = self.api.call("GET", "/assets", "assets", params={"uri_pattern": MUSIC.uri, "limit": 100})
-            self._asset_id = next((int(asset["id"]) for asset in found if asset["uri"] == MUSIC.uri), None)
-        return self._asset_id
+    def asset_id(self, uri: str) -> int | None:
+        """Return the number of an asset, None while no DAG has declared it."""
+        if uri not in self._asset_ids:
+            found = self.api.call("GET", "/assets", "assets", params={"uri_pattern": uri, "limit": 100})
+            self._asset_ids |= {asset["uri"]: int(asset["id"]) for asset in found if asset["uri"] == uri}
+        return self._asset_ids.get(uri)
 
     def _assumed(self, ask: Callable[[], bool]) -> bool:
         """Return Airflow's answer; True when it gives none, since reconciliation checks the song again."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from airflow_kie import settings
-from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.pending import pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.task_ids import is_task_id
@@ -20,7 +20,7 @@ from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.callback_test import can_be_tested, send_test
 from airflow_kie.monitoring.checks.findings import Level
-from airflow_kie.monitoring.restart import NoEvent, NotStarted, no_run_would_follow, reason_of, start_again
+from airflow_kie.monitoring.restart import no_run_would_follow, reason_of
 from airflow_kie.web.pages.changes import (
     ChangeRefused,
     audit,
@@ -32,11 +32,10 @@ from airflow_kie.web.pages.changes import (
     user_name,
 )
 from airflow_kie.web.pages.responses import page_answer
+from airflow_kie.web.pages.retrying import MOST_RETRIED, retried
 from airflow_kie.web.status import summary
 from airflow_kie.web.status.report import BOARD, worst
 
-MOST_RETRIED = 200
-"""Songs that one click starts again: each takes some requests to S3 and queries."""
 _REFRESH, _FIRST = 15, 2
 
 
@@ -122,20 +121,9 @@ def retry(request: Request) -> Response:
         raise ChangeRefused(problem)
     audit(request, "kie_redrive", reason=reason)
     bucket, keys = configured_archive()
-    started, skipped = 0, 0
-    for pending in pending_songs(bucket, keys):
-        if reason_of(pending) != reason or pending.waiting_for or started == MOST_RETRIED:
-            continue
-        try:
-            start_again(SongArchive(bucket, keys.song(pending.music_task_id)))
-        except NotStarted:
-            skipped += 1
-        except NoEvent as error:
-            raise ChangeRefused(f"{error} {counted(started)} started before it.") from error
-        else:
-            started += 1
-    left = f" {counted(skipped)} left alone: a run works on each." if skipped else ""
-    return _changed(f"{counted(started)} started again.{left}")
+    failed = (one for one in pending_songs(bucket, keys) if reason_of(one) == reason and not one.waiting_for)
+    chosen = [SongArchive(bucket, keys.song(one.music_task_id)) for one in islice(failed, MOST_RETRIED)]
+    return _changed(retried(chosen))
 
 
 def test_callback(request: Request) -> Response:
