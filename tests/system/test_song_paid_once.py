@@ -1,7 +1,8 @@
 """What costs credits is paid for once on real processes: lists in another order, emptied states, killed workers.
 
 A worker is killed exactly between KIE's answer and the ledger's entry for it. With callbacks the id comes back;
-without, the request is in doubt until a person has looked at kie.ai/logs.
+without, the request is in doubt until a person has looked at kie.ai/logs. Airflow empties the state of each task that
+succeeds, and people change a connection while its songs are waited for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -21,8 +23,11 @@ from song_stack import SongStack, eventually
 
 PROMPTS = ["A tango for two robots", "A polka for three clocks", "A waltz for one whale"]
 CALLED_BACK, IN_DOUBT, ANTHEM = "A march that is called back", "A march that nobody hears of", "The anthem"
+ROTATED, MOVED = "A song whose key is rotated", "A song whose connection is changed"
 QUIET = "kie_quiet"
 """A connection without callbacks."""
+STUDIO, NEW_KEY, ELSEWHERE = "sim-studio", "sim-studio-new", "sim-elsewhere"
+"""Two keys of an account whose songs take long until they are let go, and one of another account."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +38,41 @@ class Asked:
     :param anthems: two runs with one idempotency key.
     :param called_back: its worker is killed, and a callback names its song.
     :param in_doubt: its worker is killed, and no callback comes.
+    :param rotated: the key of its connection is replaced while its song is waited for.
+    :param moved: its connection is led to another account while its song is waited for.
     """
 
     listed: str
     anthems: tuple[str, str]
     called_back: str
     in_doubt: str
+    rotated: str
+    moved: str
 
 
 @pytest.fixture(scope="module")
 def asked(songs: SongStack) -> Iterator[Asked]:
-    airflow = songs.airflow
-    connection = {"connection_id": QUIET, "conn_type": "kie", "host": songs.running.state.urls["simulator"]}
-    airflow.call("POST", "/connections", {**connection, "password": SIMULATOR_KEY})
-    for dag_id in ("paid_list", "paid_for_all_runs", "paid_and_killed"):
+    airflow, simulator = songs.airflow, songs.running.simulator
+    connections = {QUIET: SIMULATOR_KEY, ROTATED.replace(" ", "_"): STUDIO, MOVED.replace(" ", "_"): STUDIO}
+    for name, key in connections.items():
+        connection = {"connection_id": name, "conn_type": "kie", "host": songs.running.state.urls["simulator"]}
+        airflow.call("POST", "/connections", {**connection, "password": key})
+    for key, account in ((STUDIO, None), (NEW_KEY, STUDIO), (ELSEWHERE, None)):
+        simulator.accept_key(key, account)
+    simulator.add_fault("task", "takes", account=STUDIO, seconds=100_000, times=2)
+    for dag_id in ("paid_list", "paid_for_all_runs", "paid_and_killed", "paid_for_a_while"):
         airflow.wait_for_dag(dag_id)
+    rotated, moved = (
+        songs.trigger("paid_for_a_while", {"prompt": prompt, "kie_conn_id": prompt.replace(" ", "_")})
+        for prompt in (ROTATED, MOVED)
+    )
     in_doubt = songs.trigger("paid_and_killed", {"prompt": IN_DOUBT, "kie_conn_id": QUIET})
     called_back = songs.trigger("paid_and_killed", {"prompt": CALLED_BACK})
     listed = songs.trigger("paid_list")
     anthems = (songs.trigger("paid_for_all_runs"), songs.trigger("paid_for_all_runs"))
-    yield Asked(listed, anthems, called_back, in_doubt)
-    airflow.call("DELETE", f"/connections/{QUIET}")
+    yield Asked(listed, anthems, called_back, in_doubt, rotated, moved)
+    for name in connections:
+        airflow.call("DELETE", f"/connections/{name}")
 
 
 def charged(songs: SongStack, *prompts: str, kind: str = "music") -> list[tuple[str, str]]:
@@ -69,11 +88,10 @@ def returned(songs: SongStack, run_id: str, dag_id: str = "paid_list") -> list[s
     return [songs.airflow.xcom(dag_id, run_id, "song", map_index=index) for index in indexes]
 
 
-def empty_task_state(songs: SongStack, run_id: str) -> None:
-    """Take from a run what its tasks have stored, as `[state_store] clear_on_success` and a person do."""
-    for task_id in ("song", "pictures_made"):
-        path = f"/dags/paid_list/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/state-store"
-        songs.airflow.call("DELETE", path, all_map_indices=True)
+def task_state(songs: SongStack, dag_id: str, run_id: str, task_id: str = "song", method: str = "GET") -> Any:
+    """Return what a task has stored, or delete it; of a mapped one, the first instance's."""
+    path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/state-store"
+    return songs.airflow.call(method, path, map_index=0 if (dag_id, task_id) == ("paid_list", "song") else -1)
 
 
 def test_a_list_that_is_cleared_in_another_order_and_with_an_emptied_state_is_not_paid_again(
@@ -88,18 +106,15 @@ def test_a_list_that_is_cleared_in_another_order_and_with_an_emptied_state_is_no
     assert [prompt for prompt, _ in once] == sorted(PROMPTS) * 2
     assert dict(charged(songs, *PROMPTS)) == dict(zip(PROMPTS, in_order, strict=True))
 
-    songs.clear("paid_list", run_id)
-    assert songs.ended("paid_list", run_id) == "success"
-    assert returned(songs, run_id) == in_order[::-1]
-    assert paid() == once
-
-    empty_task_state(songs, run_id)
-    songs.clear("paid_list", run_id)
-    assert songs.ended("paid_list", run_id) == "success"
-    assert returned(songs, run_id) == in_order[::-1]
+    for _ in range(2):
+        for task_id in ("song", "pictures_made"):  # `[state_store] clear_on_success`
+            assert task_state(songs, "paid_list", run_id, task_id)["total_entries"] == 0
+        songs.clear("paid_list", run_id)
+        assert songs.ended("paid_list", run_id) == "success"
+        assert returned(songs, run_id) == in_order[::-1]
+        assert paid() == once
     rows = songs.airflow.xcom("paid_list", run_id, "pictures_made")
     assert [row["task_id"] for row in rows] == [dict(charged(songs, *PROMPTS, kind="jobs"))[p] for p in PROMPTS[::-1]]
-    assert paid() == once
 
 
 def test_two_runs_with_one_idempotency_key_share_one_song(songs: SongStack, asked: Asked) -> None:
@@ -146,3 +161,56 @@ def test_without_callbacks_it_is_in_doubt_until_a_person_has_named_the_song(song
     assert returned(songs, asked.in_doubt, "paid_and_killed") == [song]
     assert charged(songs, IN_DOUBT) == [(IN_DOUBT, song)]
     assert "No request is in doubt." in kie(songs, "doubts")
+
+
+def waits_and_is_paid(songs: SongStack, run_id: str, prompt: str) -> None:
+    """Wait until a run waits for its song."""
+    eventually(
+        lambda: charged(songs, prompt) and songs.task(run_id, "song", dag_id="paid_for_a_while")["state"] == "deferred",
+        f"{prompt} is paid for and waited for",
+    )
+
+
+def change_key(songs: SongStack, prompt: str, key: str) -> None:
+    """Change the API key of a run's connection, as a person does."""
+    name = prompt.replace(" ", "_")
+    connection = {"connection_id": name, "conn_type": "kie", "password": key}
+    songs.airflow.call("PATCH", f"/connections/{name}", connection, update_mask="password")
+
+
+def ends_with_the_one_song(songs: SongStack, run_id: str, prompt: str) -> None:
+    """Let KIE end a song, clear its run, and see that it is the one that was paid for."""
+    [(_, song)] = charged(songs, prompt)
+    songs.running.simulator.add_fault("task", "takes", task_id=song, seconds=1)
+    songs.clear("paid_for_a_while", run_id)
+    assert songs.ended("paid_for_a_while", run_id) == "success"
+    assert returned(songs, run_id, "paid_for_a_while") == [song]
+    assert charged(songs, prompt) == [(prompt, song)]
+
+
+def test_a_key_that_is_rotated_while_a_song_is_waited_for_pays_for_nothing(songs: SongStack, asked: Asked) -> None:
+    for run_id, prompt in ((asked.rotated, ROTATED), (asked.moved, MOVED)):
+        waits_and_is_paid(songs, run_id, prompt)
+    change_key(songs, MOVED, NEW_KEY)
+    songs.running.simulator.revoke_key(STUDIO)
+    assert songs.ended("paid_for_a_while", asked.rotated) == "failed"  # KIE refuses the old key
+    change_key(songs, ROTATED, NEW_KEY)
+    task_state(songs, "paid_for_a_while", asked.rotated, method="DELETE")
+    ends_with_the_one_song(songs, asked.rotated, ROTATED)
+
+
+def test_a_connection_that_is_led_to_another_account_while_a_song_is_waited_for_pays_for_nothing(
+    songs: SongStack, asked: Asked
+) -> None:
+    simulator = songs.running.simulator
+    waits_and_is_paid(songs, asked.moved, MOVED)
+    read = simulator.add_fault("details", "slow", account=ELSEWHERE, seconds=0, times=-1)
+    change_key(songs, MOVED, ELSEWHERE)
+    songs.clear("paid_for_a_while", asked.moved)
+    eventually(
+        lambda: next(fault["struck"] for fault in simulator.faults() if fault["id"] == read),
+        "the song is looked for in the other account",
+    )
+    change_key(songs, MOVED, NEW_KEY)
+    ends_with_the_one_song(songs, asked.moved, MOVED)
+    assert [charge for charge in simulator.ledger() if charge["account"] == ELSEWHERE] == []

@@ -52,16 +52,20 @@ with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False):
 with DAG(dag_id="paid_for_all_runs", schedule=None, is_paused_upon_creation=False):
     KieGenerateMusicOperator(task_id="song", prompt="The anthem", idempotency_key="the anthem of 2026", **SOON)
 
-with DAG(
-    dag_id="paid_and_killed",
-    schedule=None,
-    is_paused_upon_creation=False,
-    params={"prompt": Param("", type="string"), "kie_conn_id": Param("kie_default", type="string")},
+for dag_id, more in (
+    ("paid_and_killed", {"pre_execute": kill_this_process_once}),
+    ("paid_for_a_while", {"poll_interval": 2}),
 ):
-    KieGenerateMusicOperator(
-        task_id="song",
-        prompt="{{ params.prompt }}",
-        kie_conn_id="{{ params.kie_conn_id }}",
-        pre_execute=kill_this_process_once,
-        **SOON,
-    )
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        is_paused_upon_creation=False,
+        params={"prompt": Param("", type="string"), "kie_conn_id": Param("kie_default", type="string")},
+    ):
+        KieGenerateMusicOperator(
+            task_id="song",
+            prompt="{{ params.prompt }}",
+            kie_conn_id="{{ params.kie_conn_id }}",
+            **SOON,
+            **more,
+        )

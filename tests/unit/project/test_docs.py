@@ -50,6 +50,13 @@ def test_every_link_leads_to_a_heading_or_a_test_that_it_names(page: Path) -> No
     assert lost == []
 
 
+def test_every_line_about_what_is_paid_once_links_to_its_tests() -> None:
+    page = (ROOT / "docs" / "paying-once.md").read_text(encoding="utf-8")
+    table = page.partition("| what happens |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(table) >= 20
+    assert [line for line in table if "](../tests/" not in line] == []
+
+
 def headings(page: Path) -> set[str]:
     """Return the names by which a page's headings are linked to."""
     lines = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
