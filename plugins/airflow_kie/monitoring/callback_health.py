@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from airflow_kie._airflow_private import variables
 
 WRITE_EVERY = 60.0
 """Seconds between two writes for a connection, however many callbacks come."""
+EARLIER = 20
+"""Callbacks before the last one of which it is known when they came."""
 DESCRIPTION = "When KIE last called back; written by the callback receiver."
 _POLL_DESCRIPTION = "When a poll last found an end that no callback had announced; written by tasks."
 
@@ -28,14 +30,25 @@ class LastCallback:
 
     :param proof: ``signature`` or, of an account that does not sign, ``token``.
     :param at: when it came, to a minute.
+    :param earlier: when those before it came, the newest first: one a minute at most, and 20.
     """
 
     proof: str
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    earlier: tuple[datetime, ...] = ()
 
     def text(self) -> str:
         """Return what the Variable holds."""
-        return json.dumps({**asdict(self), "at": self.at.isoformat(timespec="seconds")})
+        at, *earlier = (one.isoformat(timespec="seconds") for one in (self.at, *self.earlier))
+        return json.dumps({"proof": self.proof, "at": at, "earlier": earlier})
+
+    def after(self, before: LastCallback | None) -> LastCallback:
+        """Return this callback with those before it.
+
+        :param before: the last one, as it is recorded.
+        """
+        earlier = (before.at, *before.earlier) if before else ()
+        return replace(self, earlier=earlier[:EARLIER])
 
 
 def variable_of(kie_conn_id: str) -> str:
@@ -47,7 +60,8 @@ def parsed(text: str | None) -> LastCallback | None:
     """Return what a Variable's text says; None if it is not one that we wrote."""
     try:
         known: dict[str, Any] = json.loads(text or "")
-        return LastCallback(str(known["proof"]), datetime.fromisoformat(known["at"]))
+        at, *earlier = (datetime.fromisoformat(one) for one in (known["at"], *known["earlier"]))
+        return LastCallback(str(known["proof"]), at, tuple(earlier))
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -86,6 +86,9 @@ def test_what_they_have_paid_for_is_in_the_bucket_and_texts_arrived_letter_by_le
     keys = [item["Key"] for page in listed for item in page.get("Contents", ())]
     charges = kie.control.ledger()
     archived = {key.split("/")[-2] for key in keys if key.endswith("/manifest.json")}
+    for key in (key for key in keys if key.endswith("/manifest.json")):  # a song's has what was made of it, too
+        manifest = json.loads(client.get_object(Bucket="my-bucket", Key=key)["Body"].read())
+        archived |= {file["task_id"] for file in manifest["files"]}
     assert [charge for charge in charges if not {charge["task_id"], charge["source_id"]} & archived] == []
     prompts = {charge["request"]["input"]["prompt"] for charge in charges if "z-image" in json.dumps(charge["request"])}
     assert prompts == {"a {{ fox }}", "a hare", "a fox, 50 % in shadow", "a {{ curly }} tail"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,8 +18,10 @@ from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.pending import Failure, WaitingFor, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.client.rate_limiter.limiter import Cost, CreateLimiter
 from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.monitoring.callback_health import LastCallback
 from airflow_kie.web.receiver.receiver import create_app
 from asgi_server import serving
 from fake_gateway import SECRET, FakeGateway
@@ -55,7 +59,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
     receiver = create_app(FakeGateway())
     with SimulatorServer(credits=812) as kie, moto_s3() as s3, serving(receiver) as port:
         callback = {"callback_url": f"http://127.0.0.1:{port}/callback/kie_default", "webhook_secret": SECRET}
-        connection = kie_connection(kie, extra={"rate_limit": 1000, **callback})
+        connection = kie_connection(kie, extra={"rate_limit": 1000, "account": "kie_default", **callback})
         home = tmp_path_factory.mktemp("status")
         with song_pages(home, store, s3, AIRFLOW_CONN_KIE_DEFAULT=connection) as served:
             shown(served, "812")
@@ -140,3 +144,14 @@ def test_songs_are_named_by_reason_and_can_be_retried_where_a_run_would_follow(p
     assert 'id="retry-content_rejected"' in page and 'id="retry-maintenance"' not in page
     answer = pages.change("/status/retry", {"reason": "content_rejected"})
     assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
+
+
+def test_what_an_account_spends_a_day_and_earlier_callbacks_are_shown(pages: SongPages) -> None:
+    CreateLimiter("kie_default", store=f"sqlite:///{pages.home}/kie/creates.db").take(Cost(70.0))
+    last = LastCallback("signature", NOW).after(LastCallback("signature", NOW - timedelta(hours=3)))
+    with closing(sqlite3.connect(pages.home / "airflow.db")) as base, base:
+        values = ("kie_callback__kie_default", last.text(), 0)
+        base.execute("insert into variable (key, val, is_encrypted) values (?, ?, ?)", values)
+    text = shown(pages, "It spends about 10.0 credits a day, by what was sent in the last 7 days")
+    assert "enough for about 81 days" in text
+    assert f"Callbacks before that, one a minute at most {(NOW - timedelta(hours=3)).day} " in text

@@ -30,7 +30,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
-from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, last_callback, variable_of
 from airflow_kie.web.cache import cached_for_a_minute
 from airflow_kie.web.receiver.connections import Connections
 
@@ -172,7 +172,8 @@ class InProcessGateway(AirflowGateway):
         return woken
 
     def record_callback(self, kie_conn_id: str, proof: str) -> None:
-        variables.record_variable(variable_of(kie_conn_id), LastCallback(proof).text(), DESCRIPTION)
+        now = LastCallback(proof).after(last_callback(kie_conn_id))
+        variables.record_variable(variable_of(kie_conn_id), now.text(), DESCRIPTION)
 
 
 def _open(name: str) -> Bucket:
