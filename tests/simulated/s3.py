@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
 
 WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -67,7 +68,11 @@ class Client:
             if Key not in self.objects.bodies:
                 raise refusal("NoSuchKey", 404)
             body = self.objects.bodies[Key]
-            return {"Body": io.BytesIO(body), "ContentLength": len(body), "LastModified": WRITTEN}
+            return {
+                "Body": StreamingBody(io.BytesIO(body), len(body)),
+                "ContentLength": len(body),
+                "LastModified": WRITTEN,
+            }
 
         answer: dict[str, Any] = self.ask("ledger.read", get)
         return answer
