@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from cachetools import TTLCache
 
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 
 ExtraArgs = Mapping[str, Any] | str | None
 """What goes to S3 with our objects: a map, its JSON text (a template renders to that), or None for the setting."""
+
+_CLIENTS: TTLCache[bytes, tuple[Any, str]] = TTLCache(maxsize=8, ttl=60)
+"""S3 clients of this process and whose credentials they use: botocore takes a tenth of a second to make one, and a task
+opens several buckets. Clients are thread-safe, and renew the credentials of a role by themselves."""
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = None) -> Bucket:
@@ -37,9 +46,10 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     hook = S3Hook(aws_conn_id=aws_conn_id or None)
     with s3_errors("GetCredentials", bucket):
         try:
-            return Bucket(hook.get_conn(), bucket, arguments, _principal(hook))
+            client, principal = _client(hook)
         except ValueError as error:  # botocore's for an endpoint that is not an address
             raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
+    return Bucket(client, bucket, arguments, principal)
 
 
 def configured_archive() -> tuple[Bucket, ArchiveKeys]:
@@ -49,6 +59,19 @@ def configured_archive() -> tuple[Bucket, ArchiveKeys]:
     """
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), settings.text("bucket"))
     return bucket, ArchiveKeys(settings.text("prefix", "songs"))
+
+
+def _client(hook: S3Hook) -> tuple[Any, str]:
+    """Return a client for the hook's connection as it is now, and whose credentials it uses."""
+    config = hook.conn_config
+    given = (config.conn_id, config.login, config.password, config.schema, config.extra_config)
+    surroundings = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    key = hashlib.sha256(repr((given, surroundings)).encode()).digest()
+    with _ONE_AT_A_TIME:
+        found = _CLIENTS.get(key)
+        if found is None:
+            found = _CLIENTS[key] = (hook.get_conn(), _principal(hook))
+    return found
 
 
 def _principal(hook: S3Hook) -> str:

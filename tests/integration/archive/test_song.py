@@ -42,11 +42,13 @@ def test_two_covers_are_archived_with_a_manifest_that_follows_its_schema(case: C
         "expires_at": "2026-12-06T12:00:00.000Z",
         "archived_at": "2026-11-22T12:05:00.000Z",
         "warning": None,
+        "by": None,
+        "origin": None,
     }
     assert manifest["available"] == [{"kind": "cover", "positions": [1, 2]}]
     assert manifest["song"]["title"] == "Été"
     assert manifest["cover_task_ids"] == ["cover-task"]
-    assert manifest["labels"] == [{"name": "isrc", "value": "X1"}]
+    assert manifest["labels"] == [{"name": "isrc", "value": "X1", "by": None, "at": None}]
     assert manifest["airflow"]["task_id"] == "archive_to_s3"
     assert archived.changed
     assert len(archived.added) == 2

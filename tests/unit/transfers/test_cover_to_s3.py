@@ -68,7 +68,10 @@ def test_covers_are_archived_byte_for_byte_with_the_manifest(kie: SimulatorServe
         f"songs/{music}/manifest.json",
     ]
     manifest = archive.json(f"songs/{music}/manifest.json")
-    assert (manifest["song"]["title"], manifest["labels"]) == ("Café Été", [{"name": "our_id", "value": "A-17"}])
+    assert (manifest["song"]["title"], manifest["labels"]) == (
+        "Café Été",
+        [{"name": "our_id", "value": "A-17", "by": None, "at": None}],
+    )
     for told, file in zip(result["files"], manifest["files"], strict=True):
         body = archive.body(file["key"])
         assert hashlib.sha256(body).hexdigest() == file["sha256"] == told["sha256"]

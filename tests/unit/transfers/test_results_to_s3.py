@@ -98,7 +98,7 @@ def test_an_invented_operation_is_one_row_and_goes_all_the_way(
     assert result["manifest_key"] == f"{folder}manifest.json"
     manifest = archive.json(result["manifest_key"])
     assert (manifest["operation"], manifest["task_id"]) == (invented.name, task_id)
-    assert manifest["labels"] == [{"name": "our_id", "value": "A-17"}]
+    assert manifest["labels"] == [{"name": "our_id", "value": "A-17", "by": None, "at": None}]
     assert "://" not in archive.body(result["manifest_key"]).decode()
     assert json.loads(archive.body(f"{folder}scenes-1.json")) == [{"from": 0, "to": 8}]
     for told, file in zip(result["files"], manifest["files"], strict=True):
