@@ -282,6 +282,7 @@ def test_a_viewer_sees_everything_and_may_change_nothing(opened: Opened) -> None
 PAGES = {
     "library": "/library",
     "new": "/library?new=",
+    "label": "/library?q=velvet",
     "song": "/library?q=velvet",
     "release": "/releases/Two%20harbours",
     "status": "/status",
@@ -299,6 +300,9 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
         if name == "song":
             page.locator(".tile a").click()
             expect(page.locator("#choice")).to_be_visible()
+        elif name == "label":
+            page.get_by_label("Select Velvet Harbour", exact=True).check(force=True)
+            page.get_by_role("button", name="Label", exact=True).click()
         elif name == "status":
             expect(page.locator(".summary")).to_contain_text("812 credits")
         elif name not in ("songs", "release"):
@@ -308,7 +312,10 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
         assert serious == []
         if folder := os.environ.get("KIE_SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / f"{name}-{'phone' if viewport is PHONE else 'desk'}-{scheme}.png")
+            page.screenshot(
+                path=Path(folder) / f"{name}-{'phone' if viewport is PHONE else 'desk'}-{scheme}.png",
+                full_page=name == "song",
+            )
 
 
 def test_the_theme_that_was_chosen_in_airflow_holds_in_its_frame(opened: Opened, airflow: Airflow) -> None:

@@ -14,7 +14,8 @@ from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
 from airflow_kie.web.library import catalogues, routes
-from airflow_kie.web.library.catalogue import Catalogue, Found, Search
+from airflow_kie.web.library.catalogue import Catalogue, Found
+from airflow_kie.web.library.search import Search
 from airflow_kie.web.pages.queries import Place
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -42,6 +43,9 @@ class Segments:
         if self.broken:
             raise self.broken
         return sorted(self.lines, reverse=True)
+
+    def add(self, entries: Iterable[IndexEntry]) -> None:
+        """Nothing reads it again here."""
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
         yield from ((key, self.lines[key]) for key in keys)
@@ -104,6 +108,23 @@ def test_every_word_begins_a_word_of_the_result_whatever_its_case_and_accents(
     found: Callable[..., list[str]], text: str, ids: list[str]
 ) -> None:
     assert found(text=text) == ids
+
+
+def test_neighbours_are_those_of_the_search_and_counts_those_of_everything() -> None:
+    songs = [entry(f"a{n}", f"Song {n}", model=f"V{n % 2}", archived_at=NOW - timedelta(days=n)) for n in range(5)]
+    catalogue = Catalogue(Segments({"1": songs}))  # type: ignore[arg-type]
+
+    def around(id: str, **search: str) -> list[str | None]:
+        return [one and one.id for one in catalogue.neighbours(Search(**search), f"suno.music/{id}")]
+
+    assert [around("a0"), around("a2"), around("a4")] == [[None, "a1"], ["a1", "a3"], ["a3", None]]
+    assert around("a2", model="V0") == ["a0", "a4"] and around("a2", order="oldest") == ["a3", "a1"]
+    assert around("a1", model="V0") == around("none") == [None, None]
+    counts = catalogue.find(Search(model="V1"), 0, 1).counts
+    assert counts["model"] == {"V0": 3, "V1": 2} and counts["medium"]["image"] == 5
+    assert counts["state"]["no audio yet"] == 5 and counts["label"] == {}
+    catalogue.add(songs[0].changed(model="V1", updated_at=NOW + timedelta(days=1)))
+    assert catalogue.find(Search(), 0, 1).counts["model"] == {"V1": 3, "V0": 2}
 
 
 @pytest.mark.parametrize(

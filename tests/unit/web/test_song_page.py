@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord
+from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, TrackRecord
 from airflow_kie.archive.pending import Failure, Options, Pending, Working, new_pending
 from airflow_kie.client.errors import KieError
 from airflow_kie.links.kie import KieSongLink
@@ -132,6 +132,45 @@ def test_kies_own_copy_is_shown_with_its_end() -> None:
     for days, word in ((1, "kept until 21 November 2026"), (-1, "deleted on 19 November 2026")):
         facts = dict(page(manifest(cover(expires_at=NOW + timedelta(days=days))), None).facts)
         assert word in facts["KIE's own copy"]
+
+
+def extra(kind: str, position: int, **facts: Any) -> FileRecord:
+    known = {"content_type": "audio/mpeg", "audio_id": f"t{(position - 1) % 100 + 1}"} | facts
+    return cover(position, key=f"songs/a1/extras/{kind}-{position}.mp3", kind=kind, **known)
+
+
+def test_extras_are_named_by_what_they_are_and_of_which_take_and_midi_costs_what_it_needs() -> None:
+    kinds = (("wav", 1), ("vocals", 1), ("vocals_instrumental", 1), ("stems_drums", 2), ("extended_track", 102))
+    stored = manifest(*(extra(*one) for one in kinds), cover(437, origin="another_cover"))
+    both = stored.changed(tracks=[TrackRecord(position=n, audio_id=f"t{n}") for n in (1, 2)])
+    shown = page(both, None)
+    captions = {file.name: file.caption for file in shown.files}
+    assert captions == {
+        "cover-437.png": "Another cover",
+        "wav-1.mp3": "WAV, take 1",
+        "vocals-1.mp3": "Vocals, take 1",
+        "vocals_instrumental-1.mp3": "Instrumental, take 1",
+        "stems_drums-2.mp3": "Stem: drums, take 2",
+        "extended_track-102.mp3": "Extended version 2, take 2",
+    }
+    offered = {offer.name: (offer.price, offer.takes) for offer in shown.offers}
+    assert offered["wav"] == ("0.4 credits", (1,)) and offered["midi"] == ("free", ())  # both takes have what it needs
+    less = page(both.changed(files=both.files[:1]), None)
+    assert {offer.name: offer.price for offer in less.offers}["midi"] == "up to 10 credits"
+    assert page(stored, None).offers == ()  # without takes nothing can be asked for
+
+
+def test_the_history_of_a_song_names_what_happened_in_its_order() -> None:
+    made = manifest(cover(), cover(2), completed_at=NOW - timedelta(minutes=3), created_at=NOW - timedelta(minutes=5))
+    later = extra("wav", 1, archived_at=NOW + timedelta(hours=1))
+    happened = page(made.changed(files=(*made.files, later), first_seen_at=NOW - timedelta(minutes=4)), None).history
+    assert [what for _, what in happened] == [
+        "KIE was asked for the song",
+        "Received here",
+        "KIE finished it, after 2:00 minutes",
+        "Archived: cover (2)",
+        "Archived: WAV",
+    ]
 
 
 KEY = SimpleNamespace(dag_id="music_cover", run_id="manual__2026-11-20T12:00:00+00:00", task_id="t", map_index=0)

@@ -122,10 +122,13 @@ class Catalogue:
         self._refresh()
         where, values = conditions_of(search)
         order = ORDERS.get(search.order, ORDERS["newest"])
-        ordered = f"select key, lag(line) over w, lead(line) over w from entry {where} window w as (order by {order})"  # noqa: S608
+        # Numbers alone are sorted: with the lines it takes seconds where there are 100,000.
+        ordered = f"select number, lag(number) over w as a, lead(number) over w as b from entry {where} window w as (order by {order})"  # noqa: E501, S608
+        one = f"select a, b from ({ordered}) where number = (select number from entry where key = :key)"  # noqa: S608
         with self._open() as base:
-            row = base.execute(f"select * from ({ordered}) where key = :key", {**values, "key": key}).fetchone()  # noqa: S608
-        before, after = (line and IndexEntry.model_validate_json(line) for line in (row or (None, None, None))[1:])
+            row = base.execute(one, {**values, "key": key}).fetchone() or (None, None)
+            lines = [base.execute("select line from entry where number = ?", (number,)).fetchone() for number in row]
+        before, after = (IndexEntry.model_validate_json(line[0]) if line else None for line in lines)
         return before, after
 
     def entry(self, key: str) -> IndexEntry | None:

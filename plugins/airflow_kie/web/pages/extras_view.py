@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from airflow_kie.archive.extras.table import EXTRAS
+from airflow_kie.archive.extras.table import EXTRAS, Extra
 from airflow_kie.archive.manifest import FileRecord, Manifest
 
 EXTRAS_DAG_ID = "song_extras"
@@ -35,13 +35,20 @@ def offers(manifest: Manifest | None, files: Sequence[FileRecord]) -> tuple[tupl
     :param files: those that are shown.
     """
     takes = {track.audio_id: track.position for track in manifest.tracks if track.audio_id} if manifest else {}
-    return tuple(
-        Offer(
-            extra.name,
-            extra.title,
-            f"{extra.credits:g} credits" if extra.credits else "free",
-            tuple(sorted({takes[f.audio_id] for f in files if extra.has(f.kind) and f.audio_id in takes})),
-        )
-        for extra in EXTRAS.values()
+    there = {
+        name: {takes[file.audio_id] for file in files if extra.has(file.kind) and file.audio_id in takes}
+        for name, extra in EXTRAS.items()
+    }
+    offered = tuple(
+        Offer(name, extra.title, _price(extra, there, len(takes)), tuple(sorted(there[name])))
+        for name, extra in EXTRAS.items()
         if not extra.adds_to
-    ), tuple(takes.values())
+    )
+    return offered, tuple(takes.values())
+
+
+def _price(extra: Extra, there: Mapping[str, Collection[int]], takes: int) -> str:
+    """Return what a take costs, with what it needs where a take may lack it."""
+    lacks = extra.needs and len({take for need in extra.needs for take in there[need]}) < takes
+    most = extra.credits + (min(EXTRAS[need].credits for need in extra.needs) if lacks else 0)
+    return f"{'up to ' if lacks else ''}{most:g} credits" if most else "free"
