@@ -95,6 +95,7 @@ def test_only_who_may_trigger_the_dag_may_change_anything(pages: SongPages) -> N
     for user, refused in ((None, 401), ("viewer", 403), ("own_editor", 403)):
         for name in ("spending", "adopt", "release", "retry"):
             assert pages.change(f"/status/{name}", {}, user).status_code == refused
+        assert pages.change("/runs/music_cover/r/retry", {}, user).status_code == refused
     assert [pages.get("/status", user).status_code for user in (None, "nobody", "own_reader")] == [401, 403, 403]
 
 
@@ -142,8 +143,9 @@ def test_songs_are_named_by_reason_and_can_be_retried_where_a_run_would_follow(p
     assert text.index("<b>rude1</b>") < text.index("Slow Machine")  # what needs a person comes first
     page = pages.get("/status", "editor").text
     assert 'id="retry-content_rejected"' in page and 'id="retry-maintenance"' not in page
-    answer = pages.change("/status/retry", {"reason": "content_rejected"})
-    assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
+    for name, body in (("/status/retry", {"reason": "content_rejected"}), ("/runs/music_cover/r/retry", {})):
+        answer = pages.change(name, body)
+        assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
 
 
 def test_what_an_account_spends_a_day_and_earlier_callbacks_are_shown(pages: SongPages) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import PENDING
 from airflow_kie.cli import backlog
+from airflow_kie.web.pages import queries, retrying
+from airflow_kie.web.pages.changes import ChangeRefused
 from cli_songs import KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
 
 
@@ -214,3 +217,24 @@ def test_where_nothing_is_owed_a_reason_is_not_looked_for_among_nothing(songs: S
         songs.redrive(reason="timeot").err
         == "Unknown reason 'timeot': docs/on-call.md has them all. No song is pending.\n"
     )
+
+
+@pytest.mark.usefixtures("asset")
+def test_one_click_on_a_runs_page_starts_exactly_its_failed_songs_again(
+    songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Mock(spec=queries.Place, prefix="songs", open=lambda: songs.bucket, keys=KEYS.song)
+    of_run = dict.fromkeys((SONG, OTHER), place)
+    monkeypatch.setattr(queries, "configured_place", lambda: place)
+    monkeypatch.setattr(queries, "songs_of_run", lambda dag_id, run_id: of_run)
+    monkeypatch.setattr(retrying, "audit", lambda *_, **__: None)
+    for song in (SONG, THIRD):  # the third one is of another run
+        SongArchive(songs.bucket, KEYS.song(song)).record_failure("content_rejected", "x")
+    songs.owed(OTHER)
+    answer = retrying.retry(Mock(), "manual__1")
+    assert json.loads(bytes(answer.body))["message"] == "1 song started again."
+    assert events() == [(None, {"music_task_ids": [SONG], "received_from": "inbox"})]
+
+    monkeypatch.setattr(queries, "songs_of_run", lambda dag_id, run_id: {SONG: Mock()})
+    with pytest.raises(ChangeRefused, match="archived elsewhere"):
+        retrying.retry(Mock(), "manual__1")

@@ -10,6 +10,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,7 @@ _MOST_BATCH_BYTES = 4 * 1024 * 1024
 _batches: LRUCache[tuple[str, str, int, int, int], list[str]] = LRUCache(1000)
 """The ids of batches that were read, of 200 songs at most."""
 _reading = threading.Lock()
+_PARALLEL = 8
 _EVENTS_FOR_EACH = 4
 """Events that are read for each song that is shown: some are of other buckets, or of a song again."""
 
@@ -92,13 +94,19 @@ def batches_of_run(dag_id: str, run_id: str) -> tuple[list[list[str]], list[str]
     before = metadata.xcoms_of_run(dag_id, run_id, (_LISTS_SONGS,), (ARCHIVED_KEY,))
     if len(pushed) != 1 or not isinstance(pushed[0], list):
         return [], []
-    return [list(_songs_in([_each(item)])) for item in pushed[0]], list(_songs_in(before))
+    return [list(_songs_in([batch])) for batch in _read_batches(pushed[0])], list(_songs_in(before))
 
 
 def _listed(dag_id: str, run_id: str, operators: tuple[str, ...]) -> list[Sequence[Any]]:
     """Return the songs of each batch that tasks have pushed."""
     pushed = metadata.xcoms_of_run(dag_id, run_id, operators, ("return_value", ARCHIVED_KEY))
-    return [_each(item) for value in pushed for item in (value if isinstance(value, list) else [value])]
+    return _read_batches([item for value in pushed for item in (value if isinstance(value, list) else [value])])
+
+
+def _read_batches(items: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the songs of what a task has pushed, side by side: each batch of many is read from the bucket."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(_each, items))
 
 
 def _songs_in(batches: Iterable[Iterable[Any]]) -> dict[str, Place]:
