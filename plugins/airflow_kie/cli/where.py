@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import id_errors
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
+from airflow_kie.archive.run_songs import read_claims
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive
 from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
@@ -119,6 +121,9 @@ def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | N
         yield f"pending record: {archive.bucket.url(archive.keys.pending)}"
         if working := pending.working:
             known.setdefault((working.dag_id, working.run_id), "as the pending record says")
+        for claim in read_claims(archive.bucket, ArchiveKeys(archive.keys.prefix)).values():
+            if archive.keys.music_task_id in claim.songs:
+                known.setdefault((claim.dag_id, claim.run_id), "has taken it")
     if manifest and manifest.airflow.dag_id and manifest.airflow.run_id:
         known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
     asked = _in_ledger(archive.keys.music_task_id)

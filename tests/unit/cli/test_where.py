@@ -9,11 +9,12 @@ import pytest
 from airflow_connections import kie_connection
 from airflow_database import dag, stored
 from airflow_kie.archive.pending import Failure, WaitingFor, Working
+from airflow_kie.archive.run_songs import Claim, write_claim
 from airflow_kie.client.errors import error_class
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import TaskRun
-from cli_songs import COVER, NOW, SONG, Songs, run_of
+from cli_songs import COVER, KEYS, NOW, SONG, Songs, run_of
 from kie_simulator.server import SimulatorServer
 
 
@@ -63,9 +64,12 @@ def test_a_song_that_failed_says_why_and_what_to_do(songs: Songs) -> None:
 
 def test_the_runs_of_a_song_are_told_with_their_states(songs: Songs) -> None:
     songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__gone"))
+    claim = Claim(dag_id="music_cover", run_id="event__9", songs=(SONG,))
+    write_claim(songs.bucket, KEYS, "music_cover/event__9/song_list", claim)
     with stored(dag("music_cover"), run_of(SONG, "running")):
         told = songs.where(SONG)
     assert told.out.splitlines()[1].startswith("In progress. ")
+    assert "run: music_cover event__9, has taken it" in told.out
     assert "run: music_cover event__1, running" in told.out
     assert "run: music_cover manual__gone, as the pending record says" in told.out
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_kie.archive.pending import Held, Working
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.assets import PENDING
+from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.operators.report import KieSongReportOperator
+from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
 from new_songs import NOW, Airflow
@@ -212,6 +214,26 @@ def test_a_song_that_only_a_lost_event_names_is_found_by_the_reconciliation(
     assert ids(airflow.woken().execute()) == [A]
     with pytest.raises(AirflowSkipException):
         airflow.reconcile()
+
+
+def test_a_generated_song_wakes_music_cover_and_has_its_event_for_other_dags(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    sent = OutletEventAccessors()
+
+    def generate() -> KieGenerateMusicOperator:
+        return KieGenerateMusicOperator(
+            task_id="g", prompt="rain", deferrable=False, poll_interval=0.05, bucket=archive.bucket, prefix="songs",
+            outlets=[MUSIC],
+        )  # fmt: skip
+
+    song = TaskRun(generate, ti=TaskInstance(run_id="g"), extra={"outlet_events": sent}).attempt()
+    assert generate().outlets == [MUSIC, PENDING]
+    assert (sent[MUSIC].partition_keys, sent[PENDING].partition_keys) == ({song}, set())
+    airflow = Airflow(runs={"g": "running"})  # Airflow has not noticed yet that it has ended
+    assert airflow.woken("first").execute() == []
+    airflow.send(**sent[PENDING].extra)
+    assert ids(airflow.woken("second").execute()) == [song]
 
 
 def test_an_event_that_becomes_visible_late_is_read_once(kie: SimulatorServer, archive: StoredFiles) -> None:
