@@ -8,9 +8,12 @@ from typing import ClassVar
 
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3Error
+from airflow_kie.lifecycle.kept_answers import ANSWERS
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Bytes that are read of one entry: ours have a few hundred, a kept answer of KIE's a few million at most."""
+MAX_BYTES = 65_536
+"""Bytes that are read of one entry; ours have a few hundred."""
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""Bytes that are read of a kept answer; the client takes 4 MiB of one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class BucketLedgerStore:
 
     def read(self, key: str) -> bytes | None:
         """Return an object's content, None if there is none."""
-        found = self.bucket.get_version(self.prefix + key, max_bytes=MAX_BYTES)
+        most = MAX_ANSWER_BYTES if key.startswith(ANSWERS) else MAX_BYTES
+        found = self.bucket.get_version(self.prefix + key, max_bytes=most)
         return None if found is None else found[1]
 
     def honours_conditions(self, probe: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.ledger_store import BucketLedgerStore
+from airflow_kie.archive.ledger_store import MAX_BYTES, BucketLedgerStore
 from airflow_kie.archive.s3.errors import S3Error
 from airflow_kie.client.errors import KieCreateInDoubt, KieResultsExpired
 from airflow_kie.hooks import archive as hooks_archive
@@ -118,6 +118,14 @@ def test_many_that_are_answered_at_once_are_archived_and_paid_for_once(
     files = [key for key in archive.listed() if "/cover-" in key]
     assert len(files) == 2 * 3 * 2
     assert len(kie.control.ledger("cover")) == 3
+
+
+def test_a_large_answer_is_kept_and_read_whole(kie: SimulatorServer, bucket: str) -> None:
+    words = {"alignedWords": [{"word": f"word {number}", "startS": number} for number in range(5000)]}
+    kie.control.add_fault("create", "code", code=200, msg="success", data=words, kind="music", after=True)
+    (result,) = KieHook().results("suno.music", run_of("suno.music", {"prompt": "rain"}).attempt())
+    assert result.value == words
+    assert len(json.dumps(words)) > MAX_BYTES
 
 
 UNKNOWN = {"assets": [{"href": "https://tempfile.aiquickdraw.com/s/asset?sig=secret"}]}
