@@ -295,9 +295,13 @@ def new_limiter(world: World) -> CreateLimiter:
     limiter = CreateLimiter(ACCOUNT, store="sqlite:////nowhere/kie.db", caps=Caps(day=CAP))
     limiter.store = store_module.Store("sqlite:////nowhere/kie.db")
     limiter.store._engine = _engine()
+    with limiter.store._engine.begin() as connection:
+        for table in store_module.TABLES.sorted_tables:
+            connection.execute(table.delete())
     return limiter
 
 
+@functools.cache
 def _engine() -> sa.Engine:
     options = {"isolation_level": None, "check_same_thread": False}
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args=options)

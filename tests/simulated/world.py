@@ -194,7 +194,7 @@ class World:
         self.kie = Kie(self.now, self.random, schedule.endings, schedule.once, self._made)
         both = any(worker.request or "many" in worker.mode for worker in schedule.workers)
         self.wanted = tuple(self._wanted(f"{'song' if self.kind.free else 'prompt'}-{n}") for n in range(1 + both))
-        self.rules = Rules(interval=60.0 if schedule.calls_back else 20.0, api=schedule.form)
+        self.rules = Rules(interval=60.0 if schedule.calls_back else 30.0, api=schedule.form)
         self.log: list[str] = []
         self._done: Counter[str] = Counter()
         self._faults: dict[tuple[str, int], Fault] = {(fault.on, fault.nth): fault for fault in schedule.faults}

@@ -322,8 +322,8 @@ def test_an_intent_alone_is_in_doubt_when_nobody_can_be_sending_any_more(ledger:
 def test_a_lost_answer_is_in_doubt_sooner(ledger: Ledger, clock: Clock) -> None:
     claim = claimed(ledger)
     ledger.record(SONG, 1, "unanswered", reason="unreachable")
-    assert ledger.find(SONG) == BeingSent(NOW + ledger.settle_seconds)
-    clock.now += ledger.settle_seconds
+    assert ledger.find(SONG) == BeingSent(NOW + 30)
+    clock.now += 30
     assert ledger.find(SONG) == InDoubt(1, claim.intent)
 
 
@@ -344,6 +344,14 @@ def test_a_callback_that_names_the_task_ends_the_doubt(ledger: Ledger, clock: Cl
     assert isinstance(ledger.find(SONG), InDoubt)
     ledger.record_task(SONG, 1, "t-1", by="callback")
     assert ledger.find(SONG) == AlreadyMade(1, "t-1", {})
+
+
+def test_a_kept_answer_ends_the_doubt_although_its_sender_died_before_it_named_it(ledger: Ledger, clock: Clock) -> None:
+    claimed(ledger, form="unified")
+    name = ledger.kept_answers.keep(SONG, 1, {"data": []}, form="unified", at=NOW)
+    clock.now += UNTIL_IN_DOUBT
+    assert ledger.find(SONG) == AlreadyMade(1, name, {}, "unified")
+    assert ledger.attempts(SONG)[0].task_ids == (name,)
 
 
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:

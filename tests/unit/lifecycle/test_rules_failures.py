@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_kie.client import errors
-from airflow_kie.client.answers.decode import Answer, Created, Ended, Lost
+from airflow_kie.client.answers.decode import Answer, Created, Ended, Lost, Refused
 from airflow_kie.lifecycle.ledger import MOST_FAILED
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Send, next_action
+from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Rules, Send, next_action
 from kie_answers import COVER_ID, MUSIC_ID, OTHER_ID, track_data
-from step_records import COVER_SENT, IMAGES, MUSIC_SENT, NOW, after, cover, failed, music, waits
+from step_records import COVER_SENT, IMAGES, MUSIC, MUSIC_SENT, NOW, after, cover, failed, music, waits
 
 # --- doubt ---
 
@@ -144,6 +145,45 @@ def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
     assert type(action.error) is errors.KieFailedForGood
     assert action.error.remedy is errors.Remedy.PERSON
     assert COVER_ID in str(action.error)
+
+
+def test_a_failure_without_a_task_leads_to_no_request() -> None:
+    action = failed(next_action(MUSIC, NOW, Ended(None, GONE_WRONG)))
+    assert action.record.failed_ids == ()
+
+
+# --- the other form ---
+
+IN_ONE_FORM = replace(COVER_SENT, form="unified", number=1, doubt="a doubt", doubt_at=NOW, last_state="fail")
+NOT_KNOWN = errors.KieNoRecord("The music record does not exist")
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed_ids"), [(Refused(NOT_KNOWN), ()), (Ended(COVER_ID, NOT_KNOWN), (COVER_ID,))]
+)  # fmt: skip
+def test_a_source_that_is_not_known_in_one_form_is_asked_for_once_in_the_other(
+    answer: Any, failed_ids: tuple[str, ...]
+) -> None:
+    action = next_action(IN_ONE_FORM, NOW + 40, answer)
+    assert isinstance(action, Send)
+    new = TaskRecord("suno.cover", {"taskId": MUSIC_ID}, "kie_default", "dedicated", number=1, crossed=True)
+    assert action.record == replace(new, failed_ids=failed_ids)
+    again = failed(next_action(action.record, NOW + 41, Refused(NOT_KNOWN)))
+    assert type(again.error) is errors.KieNoRecord
+
+
+@pytest.mark.parametrize(
+    ("record", "api"),
+    [
+        (IN_ONE_FORM, "unified"),
+        (replace(IN_ONE_FORM, form=""), ""),
+        (replace(IN_ONE_FORM, crossed=True), ""),
+        (replace(IN_ONE_FORM, kind="veo.extend"), ""),
+    ],
+    ids=["the connection names one", "it is not known in which it was asked for", "it was tried", "it has one form"],
+)
+def test_no_other_form_is_tried(record: TaskRecord, api: str) -> None:
+    assert type(failed(next_action(record, NOW, Refused(NOT_KNOWN), Rules(api=api))).error) is errors.KieNoRecord
 
 
 def test_a_lost_create_after_a_failed_task_keeps_the_failed_id() -> None:

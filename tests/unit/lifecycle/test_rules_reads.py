@@ -131,6 +131,36 @@ def test_a_task_that_kie_still_does_not_show_after_60_seconds_is_unknown() -> No
     assert action.record.task_id == COVER_ID
 
 
+@pytest.mark.parametrize(
+    ("known", "connections", "said"),
+    [
+        ({"connection": "mine", "form": "unified"}, ("mine", "theirs"),
+         "it was read under mine in the unified form; `kie_conn_ids` also names theirs"),
+        ({"connection": "mine"}, ("mine",), "it was read under mine in both forms, or in the one that the connection"),
+        ({"connection": "mine", "kind": "veo.extend"}, (), "it was read under mine. "),
+    ],
+)  # fmt: skip
+def test_a_task_that_is_unknown_names_the_connection_and_the_form_in_which_it_was_read(
+    known: dict[str, Any], connections: tuple[str, ...], said: str
+) -> None:
+    rules = Rules(connections=connections)
+    record = replace(TaskRecord.of_known_task("suno.cover", COVER_ID, known_at=NOW), **known)
+    assert said in str(failed(after(record, (0, Invisible()), (60, Invisible()), rules=rules)).error)
+
+
+def read_again_after(task_id: str = COVER_ID, **rules: Any) -> float:
+    action = next_action(
+        replace(COVER_SENT, task_id=task_id), NOW + 40, Unreadable(errors.KieServerError()), Rules(**rules)
+    )
+    return waits(action).until - NOW - 40
+
+
+def test_a_read_is_repeated_as_often_as_was_asked_for_and_as_all_that_wait_allow() -> None:
+    assert 17 <= read_again_after(interval=20.0) <= 23
+    assert read_again_after(waiting=1000) > 80 > read_again_after()
+    assert read_again_after() != read_again_after(OTHER_ID)  # what was made together is not read together
+
+
 def test_the_60_seconds_of_an_id_from_elsewhere_begin_with_its_first_read() -> None:
     record = TaskRecord.of_known_task("suno.cover", COVER_ID)
     first = waits(after(record, (0, Invisible())))
