@@ -48,6 +48,8 @@ PERMIT_SECONDS = 600.0
 """Seconds that one request of a batch waits for the account's permit: a batch is sent at the account's rate."""
 AGAIN_SECONDS = 120.0
 """Seconds for which what KIE refuses for now is sent again."""
+SENT_AGAIN = (Remedy.RETRY, Remedy.NEW_TASK)
+"""Of such refusals: KIE was too busy, or could not make it this time. What has failed three times is for a person."""
 AGAIN_PAUSE = 10.0
 """Seconds between such requests: KIE counts new tasks in windows of this length."""
 
@@ -99,6 +101,8 @@ def make_for_songs(
     known = {song: TaskRecord.from_json(record) for song, record in (records or {}).items()}
     ended = making.take(event or {})
     waiting = asyncio.run(making.go(known, ended))
+    if making.made_twice:
+        context["ti"].xcom_push(key=MADE_TWICE_KEY, value=[{"music_task_id": song} for song in making.made_twice])
     if waiting:
         songs.keep()
         defer_list(
@@ -108,8 +112,6 @@ def make_for_songs(
             batch_seconds(operator.row),
             operator.poll_interval,
         )
-    if making.made_twice:
-        context["ti"].xcom_push(key=MADE_TWICE_KEY, value=[{"music_task_id": song} for song in making.made_twice])
     rows = songs.end()
     operator.set_lineage(of_songs(operator.row.name, operator.kie_conn_id, rows, "cover_task_id"))
     return rows
@@ -146,6 +148,8 @@ class _Making:
     turn: CreateTurn | None
     made_twice: list[str] = field(default_factory=list)
     waiting: dict[str, TaskRecord] = field(default_factory=dict)
+    unanswered: dict[str, TaskRecord] = field(default_factory=dict)
+    """Requests that may be on their way, from a worker that has died or another run."""
 
     def take(self, event: Mapping[str, Any]) -> dict[str, Ended]:
         """Take in how tasks ended; return the failures after which a new task may be made."""
@@ -164,20 +168,26 @@ class _Making:
         return ended
 
     async def go(self, known: Mapping[str, TaskRecord], ended: Mapping[str, Ended]) -> dict[str, TaskRecord]:
-        """Make what is not made; return what has to be waited for. What is refused for now is sent again."""
+        """Make what is not made; return what has to be waited for. What is refused for now is sent again.
+
+        A request that may be on its way holds no other song back: it is asked for again when those that are waited for
+        have ended, and waited for here where there are none.
+        """
         kie = await self.hook.aget_conn()
         ends_at = time.monotonic() + AGAIN_SECONDS
         keeping = asyncio.create_task(self._keep_turn())
         try:
             records = {song: known.get(song) or self._record(song) for song in self.songs.left}
             errors = await self._round(kie, records, ended)
-            while again := [song for song, error in errors.items() if error.remedy is Remedy.RETRY]:
+            while again := [song for song, error in errors.items() if error.remedy in SENT_AGAIN]:
                 if not (self.waiting or self.songs.rows) or time.monotonic() > ends_at:
                     break
                 log.info("%d requests were refused for now; they are sent again in %.0f s.", len(again), AGAIN_PAUSE)
                 await asyncio.sleep(AGAIN_PAUSE)
                 retried = await self._round(kie, {song: self._record(song) for song in again}, {})
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
+            if self.unanswered and not self.waiting:
+                errors |= await self._round(kie, self.unanswered, {}, waits=True)
         finally:
             keeping.cancel()
             await kie.close()
@@ -192,12 +202,18 @@ class _Making:
             await asyncio.to_thread(self.turn.take, TURN_SECONDS)
 
     async def _round(
-        self, kie: KieAsync, records: Mapping[str, TaskRecord], ended: Mapping[str, Ended]
+        self,
+        kie: KieAsync,
+        records: Mapping[str, TaskRecord],
+        ended: Mapping[str, Ended],
+        *,
+        waits: bool = False,
     ) -> dict[str, KieError]:
         """Send or follow each once; return why some have no task."""
         errors: dict[str, KieError] = {}
         wait_here = not self.operator.deferrable
-        async for one in follow_many(records, self._driver, kie, ended=ended, to_the_end=wait_here):
+        upto = {"to_the_end": wait_here, "waits": wait_here or waits}
+        async for one in follow_many(records, self._driver, kie, ended=ended, **upto):
             if one.result is None:
                 errors[one.key] = one.error or KieError()
                 continue
@@ -206,6 +222,8 @@ class _Making:
                 self.made_twice.append(one.key)
             if wait_here:
                 self._done(one.key, record.task_id)
+            elif not record.task_id:
+                self.unanswered[one.key] = record
             else:
                 self.waiting[one.key] = record
         return errors

@@ -25,6 +25,7 @@ from airflow_kie.archive.inbox.song_request import (
 )
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import ALONE, MOST, Claim, write_batches, write_claim
+from airflow_kie.archive.s3.retrying import asked_again
 from airflow_kie.assets import PENDING
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.task_ids import KeyRefused
@@ -183,8 +184,12 @@ class KieSongListOperator(Retried, BaseOperator):
         return [request for request in requests if request.kie_conn_id not in unusable]
 
     def _each(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a step that leaves out a song for which it fails, in a run of songs that nobody named together."""
-        return functools.partial(self._woken.each, step) if self._woken else step
+        """Return a step that leaves out a song for which it fails, in a run of songs that nobody named together.
+
+        In any run trouble of S3 with one song's objects is waited out before it ends the work on all of them.
+        """
+        patient = functools.partial(asked_again, step)
+        return functools.partial(self._woken.each, patient) if self._woken else patient
 
     @staticmethod
     def _name(context: Context) -> str:

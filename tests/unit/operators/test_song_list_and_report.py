@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from tenacity import wait_none
 
 from airflow_kie.archive.inbox.song_request import SongsRefused
-from airflow_kie.archive.s3.errors import S3AccessDenied, S3NoSuchBucket
+from airflow_kie.archive.s3 import retrying
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied, S3NoSuchBucket, S3SlowDown
 from airflow_kie.client.errors import KieConnectionInvalid, KieContentRejected
 from airflow_kie.durable.xcom import FAILURE_KEY, MADE_TWICE_KEY
 from airflow_kie.hooks.archive import open_song
@@ -176,6 +179,26 @@ def test_a_list_for_covers_alone_leaves_the_record_of_a_song_of_which_another_ru
 def test_a_song_that_lacks_what_is_asked_for_now_is_worked_on_again(kie: SimulatorServer, bucket: str) -> None:
     music = archive_song(kie, bucket)
     assert [song["music_task_id"] for song in listed(music_task_ids=music, archive_audio=True)] == [music]
+
+
+@pytest.mark.parametrize(("refusals", "is_listed"), [(2, True), (3, False)])
+def test_s3_trouble_with_one_songs_record_is_waited_out_before_it_ends_the_list(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch, refusals: int, is_listed: bool
+) -> None:
+    read, left = Bucket.get_version, [S3SlowDown("a moment")] * refusals
+
+    def refusing(self: Bucket, key: str, **options: Any) -> Any:
+        if key == f"songs/_pending/{B}.json" and left:
+            raise left.pop()
+        return read(self, key, **options)
+
+    monkeypatch.setattr(Bucket, "get_version", refusing)
+    monkeypatch.setattr(retrying, "_PAUSES", wait_none())
+    if is_listed:
+        assert [song["music_task_id"] for song in listed(music_task_ids=[A, B])] == [A, B]
+        return
+    with pytest.raises(S3SlowDown):
+        listed(music_task_ids=[A, B])
 
 
 def test_a_bucket_that_is_denied_is_named_before_anything_is_paid(

@@ -18,7 +18,7 @@ from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
 from airflow_kie.client.errors import KieBatchFailed, KieConnectionInvalid
-from airflow_kie.durable import song_batch
+from airflow_kie.durable import song_batch, song_tasks
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
@@ -32,8 +32,9 @@ from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_kie.triggers.event import Outcome, event_of
 from airflow_kie.triggers.turn import KieCreateTurnTrigger
 from airflow_kie.web.pages import queries
-from airflow_task import StoredFiles, TaskInstance, TaskRun
+from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
+from paid_requests import InBucket, become_old, dying_at
 
 
 class Chain:
@@ -85,6 +86,7 @@ def covers_paid(kie: SimulatorServer) -> list[str]:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archiving, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(song_tasks, "AGAIN_PAUSE", 0.0)
 
 
 def test_every_song_of_a_batch_is_archived_listed_once_and_paid_once(
@@ -112,6 +114,7 @@ def test_songs_that_fail_leave_the_batch_where_they_fail_and_the_others_are_arch
     bad = songs(kie, 1, state="SENSITIVE_WORD_ERROR", error_message="the word X is not allowed")[0]
     refused, broken = ids[1], ids[2]
     kie.control.add_fault("create", "code", source_id=refused, code=422, msg="This song is too long", times=-1)
+    kie.control.add_fault("create", "code", source_id=ids[0], code=501)  # not this time
     kie.control.add_fault("file", "truncated", source_id=broken, times=-1)
     chain = Chain(archive.bucket, [bad, *ids])
     rows = chain.go()
@@ -157,6 +160,26 @@ def test_a_batch_whose_worker_or_triggerer_dies_goes_on_with_each_song_where_it_
     assert [row["changed"] for row in rows] == [False] * 4
     assert (len(kie.control.ledger()), kie.control.state()["downloads"]) == (kept, downloads)
     assert len(archive.indexed()) == 4
+
+
+def test_a_song_whose_request_may_be_on_its_way_holds_no_other_song_back(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker has died in the POST: nobody knows for two minutes whether KIE has made the cover."""
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    alone = TaskRun(lambda: KieGenerateCoverOperator(task_id="alone", music_task_id=ids[0], deferrable=True))
+    with dying_at("after post"), pytest.raises(WorkerCrash):
+        alone.execute()
+    run = chain.run("generate_cover")
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    assert set(deferred.value.trigger.records) == {*ids[1:]}
+    become_old(InBucket(archive))
+    rows = run.resume(deferred.value)
+    assert [row["music_task_id"] for row in rows] == ids
+    assert covers_paid(kie).count(ids[0]) == 1  # KIE names the cover that it had made
 
 
 def test_an_outage_that_every_song_meets_is_waited_out_by_the_whole_batch(
