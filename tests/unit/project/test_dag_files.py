@@ -68,6 +68,28 @@ def test_every_task_of_ours_has_retries_and_a_short_delay(file: Path) -> None:
             assert task.retry_delay.total_seconds() <= 60, task.task_id
 
 
+def test_the_form_for_extras_names_each_with_its_price_and_a_setting_makes_them_of_every_song(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow_kie.archive.extras.table import EXTRAS
+    from airflow_kie.assets import COVER
+
+    file = DAGS / "song_extras.py"
+    (dag,) = dags_in(file).values()
+    offered = dag.params.get_param("extras").schema["values_display"]
+    guide = (DAGS.parent / "docs" / "guides" / "songs.md").read_text()
+    assert list(offered) == list(EXTRAS) and dag.schedule is None
+    for name, extra in EXTRAS.items():
+        assert f"{extra.credits:g} credits" in offered[name]
+        row = next(line for line in dag.doc_md.splitlines() if line.startswith(f"| `{name}`"))
+        assert row.rsplit("| ", 1)[1].startswith(f"{extra.credits:g}")
+        assert f"| `{name}` | {extra.credits:g} |" in guide
+    monkeypatch.setenv("AIRFLOW__KIE__SONG_EXTRAS", "wav, timed_lyrics")
+    (dag,) = dags_in(file).values()
+    assert dag.schedule.asset_condition == COVER
+    assert dag.params["extras"] == ["wav", "timed_lyrics"]
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
 def test_an_example_parses_and_serializes(file: Path) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
