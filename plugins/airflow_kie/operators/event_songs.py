@@ -153,7 +153,7 @@ class EventSongs:
             stale = datetime.now(UTC) - _STALE  # archived or given up since
             gone = [one.key for song, one in tried.items() if song not in since and one.since < stale]
             list(pool.map(self.bucket.delete, gone))
-            untried = sorted(since.keys() - tried.keys(), key=since.__getitem__)
+            untried = sorted((song for song in since if song not in tried), key=since.__getitem__)
             ids = [song for song in dict.fromkeys([*own, *named, *untried]) if song not in others]
             unread = [song for song in ids if song in since and song not in records]
             read = pool.map(lambda song: readable(self.bucket, self.keys.song(song)), unread)
