@@ -31,6 +31,8 @@ from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import NothingToShow
 from airflow_kie.web.pages.routes import place_of
 
+MOST = 50
+"""Covers of a song that KIE has not made with it."""
 MOST_BYTES = min(20 * 1024 * 1024, MAX_IMAGE_BYTES)
 
 
@@ -58,6 +60,8 @@ def upload(request: Request, music_task_id: str, place: Annotated[Place, Depends
         facts = check_image(io.BytesIO(content))
     except FileDamaged as error:
         raise ChangeRefused("This is not a whole PNG, JPEG or WebP.") from error
+    if sum(file.origin is not None for file in song.files) >= MOST:
+        raise ChangeRefused(f"The song has {MOST} more covers already.")
     digest = hashlib.sha256(content).hexdigest()
     position = position_of_more(song, FileKind.COVER, digest)
     key = keys.file(FileKind.COVER, position, facts.extension)
