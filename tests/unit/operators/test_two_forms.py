@@ -88,9 +88,30 @@ def test_a_song_that_the_one_form_does_not_know_is_tried_once_in_the_other(
     """The song shows in one form while it is read, and is known to the other alone when its cover is asked for."""
     kie.control.set(ids_between_forms="separate", reads_across_forms=True, missing_source=missing)
     music = song(kie, form)
-    made = run_of("suno.cover", {"taskId": music}).attempt()
+    known = {"music_task_id": music, "form": OTHER[form]}  # as the sensor passes it on
+    run = TaskRun(
+        lambda: KieGenerateCoverOperator(
+            task_id="cover", music_task_id=music, music=known, poll_interval=0.05, deferrable=True
+        )
+    )
+    made = run.attempt()
     (charge,) = [charge for charge in kie.control.ledger("cover") if not charge.get("refunded")]
     assert (charge["task_id"], charge["form"]) == (made, form)
+    asked = kie.control.state()["requests"]
+    assert [asked[f"POST {path}"] for path in ("/api/v1/suno/cover/generate", "/api/v1/jobs/createTask")] == [1, 1]
+
+
+@every_form
+def test_where_ids_are_shared_a_song_of_one_form_gets_its_cover_in_the_one_that_the_connection_names(
+    kie: SimulatorServer, api: SetApi, form: str
+) -> None:
+    kie.control.set(reads_across_forms=True)
+    music = song(kie, OTHER[form])
+    api(form)
+    found = TaskRun(lambda: KieMusicSensor(task_id="music_complete", music_task_id=music)).attempt()
+    assert (found["form"], found["tracks"]) == (form, 2)
+    run_of("suno.cover", {"taskId": music}).attempt()
+    assert forms_of(kie, "cover") == [form]
 
 
 @every_form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,8 @@ Answer = CreateAnswer | DetailsAnswer | Ended
 _UNDECIDED = frozenset({408, 504})
 """Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
 
+_VERSION = re.compile(r"V[0-9][0-9A-Z_]*")
+"""A version of Suno's, which a song of the dedicated form may name where a record names the operation's model."""
 _INVALID = 422
 """A code of a duplicate only where it names one; otherwise the request is not valid."""
 
@@ -153,7 +156,8 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     if envelope.code in kind.unknown_codes or (refusal is None and envelope.data is None):
         return Invisible()
     model = envelope.data.get("model") if isinstance(envelope.data, dict) else None
-    if refusal is None and kind.reads and isinstance(model, str) and model not in kind.reads:
+    named_other = isinstance(model, str) and model not in kind.reads and not _VERSION.fullmatch(model)
+    if refusal is None and kind.reads and named_other:
         return Invisible()  # a task of another operation: one endpoint reads them all
     named = named_id(kind, envelope.data)
     if refusal is None and not isinstance(envelope.data, dict):
