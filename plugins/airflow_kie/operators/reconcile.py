@@ -54,8 +54,9 @@ class KieReconcileOperator(InboxTask):
         claimed = runs.songs_of_others(inbox.bucket, inbox.keys, read_only=True)
         since = {song.music_task_id: facts.last_modified for song, facts in list_pending(inbox.bucket, inbox.keys)}
         held = list_held(inbox.bucket, inbox.keys)
-        due = [song for song, one in held.items() if song in since.keys() - claimed and one.is_due(now)]
-        untried = [song for song, at in since.items() if song not in held.keys() | claimed and now - at >= young]
+        waiting = [song for song in since if song not in claimed]
+        due = [song for song in waiting if song in held and held[song].is_due(now)]
+        untried = [song for song in waiting if song not in held and now - since[song] >= young]
         lost = list(self._lost(inbox, runs, sorted(untried, key=since.__getitem__)[:AT_A_TIME]))
         if not (due or lost or NamedSongs(context).wait_since(now - young)):
             raise AirflowSkipException("No song is to be started again.")

@@ -205,6 +205,18 @@ def test_the_reconciliation_wakes_a_run_for_what_was_lost_and_names_what_has_fai
         airflow.reconcile()
 
 
+def test_of_songs_that_have_failed_no_record_is_read(
+    kie: SimulatorServer, archive: StoredFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    for song in (A, B):
+        archive.put(f"songs/_pending/{song}.json", b"{")  # to read it would be logged
+        archive.put(f"songs/_retry/{song}.1")
+    with pytest.raises(AirflowSkipException):
+        Airflow().reconcile()
+    assert Airflow().woken().execute() == []
+    assert "is not JSON" not in caplog.text
+
+
 def test_a_song_that_only_a_lost_event_names_is_found_by_the_reconciliation(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
