@@ -219,11 +219,10 @@ class Run:
         def write(how: str) -> None:
             self.stored = json.loads(json.dumps(record.to_json()))
 
-        known = (self.stored or {}).get("task_id")
+        before = self.stored or {}
         process.ask("state", write)
-        if (
-            record.task_id and record.task_id != known and not record.unrecorded
-        ):  # no id is in one place alone for longer than a step
+        news = before.get("unrecorded") or before.get("task_id") != record.task_id
+        if record.task_id and not record.unrecorded and news:  # no id is in one place alone for longer than a step
             attempts = self.world.recorded().attempts(self.wanted[0].id)
             assert any(record.task_id in attempt.task_ids for attempt in attempts), f"{record.task_id} is not recorded"
 

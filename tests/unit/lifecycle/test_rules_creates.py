@@ -100,6 +100,7 @@ def test_a_create_in_doubt_is_never_sent_again_where_it_costs_credits(kind: str)
     assert type(action.error) is errors.KieCreateInDoubt
     assert action.error.facts.kind == kind
     assert "attempt 2 (dag songs, run monday)" in str(action.error)
+    assert action.error.facts.paid is None
     again = failed(next_action(action.record, NOW + 9e6, in_doubt()))
     assert again.error.reason == "create_in_doubt"
 
@@ -110,6 +111,12 @@ def test_a_create_in_doubt_is_sent_once_more_where_it_costs_nothing(kind: str) -
     assert next_action(record, NOW, in_doubt()) == Send(record, repeated=2)
     twice = failed(next_action(record, NOW, in_doubt(repeated=True)))
     assert type(twice.error) is errors.KieCreateInDoubt
+    assert twice.error.facts.paid == "It costs nothing, and was sent twice already"
+
+
+def test_an_answer_that_is_the_result_itself_is_read_at_once() -> None:
+    assert isinstance(next_action(MUSIC, NOW, Created("answer-1", answer={"data": []})), Fetch)
+    assert isinstance(next_action(MUSIC, NOW, Created("t-1")), Wait)
 
 
 def test_what_costs_nothing_is_named_in_the_rows() -> None:

@@ -147,6 +147,15 @@ def test_a_cover_that_kie_answers_with_the_failed_task_again_is_final() -> None:
     assert COVER_ID in str(action.error)
 
 
+def test_a_failure_of_another_task_changes_nothing() -> None:
+    assert next_action(MUSIC_SENT, NOW, Ended(OTHER_ID, GONE_WRONG)) == Fetch(MUSIC_SENT)
+
+
+def test_a_new_task_is_asked_for_in_the_form_that_is_usual_now() -> None:
+    action = next_action(replace(MUSIC_SENT, form="dedicated"), NOW, Ended(MUSIC_ID, GONE_WRONG))
+    assert isinstance(action, Send) and action.record.form == ""
+
+
 def test_a_failure_without_a_task_leads_to_no_request() -> None:
     action = failed(next_action(MUSIC, NOW, Ended(None, GONE_WRONG)))
     assert action.record.failed_ids == ()

@@ -86,6 +86,23 @@ def test_a_cover_that_another_run_has_made_fails_once_its_files_have_expired(
     assert "expired at KIE" in str(error) and "force_new" in str(error) and "is not paid for again" in str(error)
 
 
+def test_a_song_is_another_one_in_each_run_and_is_used_whatever_its_age() -> None:
+    record = replace(MUSIC_SENT, digest="d", number=1, adopted=True)
+    made = dict.fromkeys(("createTime", "completeTime"), (NOW - 15 * 86_400) * 1000)
+    assert isinstance(after(record, (0, music("SUCCESS", [track_data()], **made))), Done)
+
+
+def test_the_time_at_which_a_task_became_known_stays() -> None:
+    assert after(COVER_SENT, (40, cover(0, createTime=(NOW - 9) * 1000))).record.known_at == NOW
+
+
+def test_a_good_read_ends_a_doubt_and_its_time() -> None:
+    doubted = replace(COVER_SENT, doubt="a doubt", doubt_at=NOW)
+    for answered in (cover(0), cover(1, IMAGES)):
+        record = after(doubted, (40, answered)).record
+        assert (record.doubt, record.doubt_at) == (None, None)
+
+
 # --- a success of unknown shape ---
 
 
@@ -157,7 +174,8 @@ def read_again_after(task_id: str = COVER_ID, **rules: Any) -> float:
 
 def test_a_read_is_repeated_as_often_as_was_asked_for_and_as_all_that_wait_allow() -> None:
     assert 17 <= read_again_after(interval=20.0) <= 23
-    assert read_again_after(waiting=1000) > 80 > read_again_after()
+    assert read_again_after(waiting=1000) > 80
+    assert 3 < read_again_after() < 5  # 40 s after it was made: before and long after that it is longer
     assert read_again_after() != read_again_after(OTHER_ID)  # what was made together is not read together
 
 
@@ -169,12 +187,21 @@ def test_the_60_seconds_of_an_id_from_elsewhere_begin_with_its_first_read() -> N
     assert type(failed(next_action(first.record, NOW + 60, Invisible())).error) is errors.KieTaskUnknown
 
 
-@pytest.mark.parametrize(("adopted", "api", "form"), [(True, "", ""), (False, "", "unified"), (True, "unified", None)])
+@pytest.mark.parametrize(
+    ("kind", "adopted", "api", "form"),
+    [
+        ("suno.cover", True, "", ""),
+        ("suno.cover", False, "", "unified"),
+        ("suno.cover", True, "unified", None),
+        ("veo.extend", True, "", "unified"),
+    ],
+)
 def test_a_task_that_was_made_before_is_read_in_both_forms_before_it_is_unknown(
-    adopted: bool, api: str, form: str | None
+    kind: str, adopted: bool, api: str, form: str | None
 ) -> None:
     """KIE can name a cover of the other form as the one that it has made for a song before."""
-    action = after(replace(COVER_SENT, adopted=adopted, form="unified"), (0, Invisible()), rules=Rules(api=api))
+    record = replace(COVER_SENT, kind=kind, adopted=adopted, form="unified")
+    action = after(record, (0, Invisible()), rules=Rules(api=api))
     assert type(action) is (Fetch if form == "" else Wait)
     assert action.record.form == ("unified" if form is None else form)
     if isinstance(action, Fetch):
