@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import invented_operation
+from local_stack.environment import SIMULATOR, SIMULATOR_KEY
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
 from openlineage_events import of_run, read_events
@@ -32,6 +33,20 @@ AIRFLOW = {
     # A proxy that does not answer: KIE and S3 stand on loopback, and nothing there may be asked through it.
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
 }
+
+
+FORMS = ("unified", "dedicated")
+"""KIE's forms, the default one first."""
+
+
+def connection_of_the_other_form() -> dict[str, str]:
+    """Return a connection that names the dedicated form, of the account of ``kie_default``, which names none."""
+    extra = {"api": "dedicated", "account": "kie_default"}
+    connection = {"conn_type": "kie", "host": SIMULATOR, "password": SIMULATOR_KEY, "extra": extra}
+    return {
+        "AIRFLOW__KIE__KIE_CONN_IDS": "kie_default, kie_dedicated",
+        "AIRFLOW_CONN_KIE_DEDICATED": json.dumps(connection),
+    }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,7 +97,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdListener) -> I
     shutil.copy(PROJECT / "docs" / "examples" / "each_archived_song.py", dags)
     home = tmp_path_factory.mktemp("a stack")
     package = package_with_one_row_more(tmp_path_factory.mktemp("the package"))
-    airflow = {**AIRFLOW, **package, **lineage_into(home), **statsd_environment(statsd.port)}
+    airflow = {
+        **AIRFLOW,
+        **connection_of_the_other_form(),
+        **package,
+        **lineage_into(home),
+        **statsd_environment(statsd.port),
+    }
     with running_stack(home, speed=8.0, dags=dags, airflow=airflow) as running:
         yield running
 
@@ -111,7 +132,8 @@ class Begun:
     :param with_events: five songs of which an event each tells.
     :param in_inbox: six songs dropped into the inbox: one alone, three as JSON Lines, two as CSV.
     :param inbox_run: the run that reads the inbox.
-    :param generate_run: a run of music_generate.
+    :param generate_run: a run of music_generate, with the connection that names no form.
+    :param dedicated_run: one with the connection that names the dedicated form.
     :param retried: a song whose create KIE refuses once, and whose first cover comes damaged as often as a try asks.
     :param retried_run: its run.
     """
@@ -126,6 +148,7 @@ class Begun:
     in_inbox: list[str]
     inbox_run: str
     generate_run: str
+    dedicated_run: str
     retried: str
     retried_run: str
 
@@ -139,6 +162,8 @@ def begun(songs: SongStack) -> Begun:
         songs.send_event(song, labels={"our_id": f"E-{song[:4]}"})
 
     generate_run = songs.trigger("music_generate", {"prompt": "A slow waltz for two tired robots"})
+    dedicated = {"prompt": "A jig for one bright lighthouse", "kie_conn_id": "kie_dedicated"}
+    dedicated_run = songs.trigger("music_generate", dedicated)
 
     good = songs.songs("Velvet Harbour", "Été sans fin")
     (refused,) = songs.songs("Rude Words", state="SENSITIVE_WORD_ERROR", error_message="The prompt has sensitive words")
@@ -165,8 +190,8 @@ def begun(songs: SongStack) -> Begun:
     songs.drop("broken.json", '{"music_task_id": ')
     inbox_run = songs.trigger("cover_inbox")
     return Begun(
-        good, refused, form, reordered, reordered_run, held, with_events, in_inbox, inbox_run, generate_run, retried,
-        retried_run,
+        good, refused, form, reordered, reordered_run, held, with_events, in_inbox, inbox_run, generate_run,
+        dedicated_run, retried, retried_run,
     )  # fmt: skip
 
 
@@ -195,7 +220,8 @@ def crashed(songs: SongStack) -> Crashed:
     lose their pending record too, between their first try and the second.
     """
     simulator = songs.running.simulator
-    struck = dict(zip(CRASHES, songs.songs("In Flight", "Stored", "Triggerer", "Scheduler"), strict=True))
+    made = {"In Flight": "unified", "Stored": "dedicated", "Triggerer": "unified", "Scheduler": "dedicated"}
+    struck = dict(zip(CRASHES, [songs.songs(title, form=form)[0] for title, form in made.items()], strict=True))
     order = list(struck.values())
     in_flight, stored, waiting = order[0], order[1], order[2]
     # The create takes effect, and its answer takes longer than the task lives.

@@ -7,6 +7,7 @@ succeeds, and people change a connection while its songs are waited for.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,7 +57,8 @@ def asked(songs: SongStack) -> Iterator[Asked]:
     connections = {QUIET: SIMULATOR_KEY, ROTATED.replace(" ", "_"): STUDIO, MOVED.replace(" ", "_"): STUDIO}
     for name, key in connections.items():
         connection = {"connection_id": name, "conn_type": "kie", "host": songs.running.state.urls["simulator"]}
-        airflow.call("POST", "/connections", {**connection, "password": key})
+        form = {"extra": json.dumps({"api": "dedicated"})} if name == QUIET else {}  # the others: the unified one
+        airflow.call("POST", "/connections", {**connection, **form, "password": key})
     for key, account in ((STUDIO, None), (NEW_KEY, STUDIO), (ELSEWHERE, None)):
         simulator.accept_key(key, account)
     simulator.add_fault("task", "takes", account=STUDIO, seconds=100_000, times=2)
