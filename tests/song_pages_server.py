@@ -49,7 +49,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
         and ``tasks``: operator, task_id, map_index, xcoms, rendered.
     """
     from airflow import settings
-    from airflow.models import import_all_models
+    from airflow.models import import_all_models, xcom
     from airflow.models.base import Base
     from sqlalchemy import insert, text
 
@@ -59,7 +59,6 @@ def fill(runs: list[dict[str, Any]]) -> None:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.variable import Variable
-    from airflow.models.xcom import XComModel
     from uuid6 import uuid7
 
     from airflow_kie.assets import CHOSEN, COVER
@@ -67,6 +66,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC)
     engine = settings.get_engine()
     Base.metadata.create_all(engine)
+    xcoms = getattr(xcom, "XComModelV2", xcom.XComModel).__table__  # of 3.4: rows name their task instance by its id
     with engine.begin() as connection:
         connection.execute(text("PRAGMA foreign_keys=OFF"))
         asset = {"id": 1, "name": COVER.name, "uri": COVER.uri, "group": "asset", "extra": {}}
@@ -91,21 +91,27 @@ def fill(runs: list[dict[str, Any]]) -> None:
             )
             for task in run["tasks"]:
                 which = {**names, "task_id": task["task_id"], "map_index": task["map_index"]}
+                instance, index = uuid7(), TaskInstance.map_index.property.columns[0].name  # not map_index in 3.4
+                which_one = {**names, "task_id": task["task_id"], index: task["map_index"]}
                 connection.execute(
                     insert(TaskInstance.__table__).values(
-                        id=uuid7(), **which, operator=task["operator"], pool="p", pool_slots=1, try_number=1
+                        id=instance, **which_one, operator=task["operator"], pool="p", pool_slots=1, try_number=1
                     )
                 )
                 for key, value in task.get("xcoms", {}).items():
-                    connection.execute(
-                        insert(XComModel.__table__).values(
-                            dag_run_id=number, **which, key=key, value=value, timestamp=now
-                        )
-                    )
+                    whose = {"dag_run_id": number} if "dag_run_id" in xcoms.c else {}
+                    stored = {**owner(xcoms, instance, which), **whose, "key": key, "value": value, "timestamp": now}
+                    connection.execute(insert(xcoms).values(**stored))
                 if "rendered" in task:
+                    fields = RenderedTaskInstanceFields.__table__
                     connection.execute(
-                        insert(RenderedTaskInstanceFields.__table__).values(**which, rendered_fields=task["rendered"])
+                        insert(fields).values(**owner(fields, instance, which), rendered_fields=task["rendered"])
                     )
+
+
+def owner(table: Any, instance: Any, which: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row of a task instance names it by: its id from 3.4 on."""
+    return {"task_instance_id": instance} if "task_instance_id" in table.c else which
 
 
 def main(runs: str, started: str) -> None:

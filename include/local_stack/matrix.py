@@ -33,8 +33,12 @@ ROWS: Mapping[str, tuple[str, ...]] = {
 """What `uv pip install` is given: the lowest versions that the package allows, the newest ones, and Airflow's next."""
 TOOL_FILES = ("requirements-dev.in", "requirements-distributed.in")
 PARTS = ("unit", "contract", "integration", "system")
-OF_THE_LOCK = ("--deselect", "tests/unit/project/test_licences.py")
-"""Tests of what the lock names, which another environment does not have."""
+OF_THE_LOCK = (
+    *("--deselect", "tests/unit/project/test_licences.py"),
+    *("--deselect", "tests/integration/project/test_lock_platforms.py"),
+    *("--deselect", "tests/integration/project/test_package_wheel.py"),
+)
+"""Tests of the lock and of what is installed from it, which another environment does not have."""
 _LINE = re.compile(r"^\| (?P<row>[^|]+) \| (?P<python>[^|]+) \| (?P<rest>.*) \|$", re.M)
 _TABLE = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.S)
 _HEAD = "| versions | Python | Airflow | date | parts | passed | failed |\n|---|---|---|---|---|---|---|\n"

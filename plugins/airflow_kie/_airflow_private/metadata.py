@@ -69,13 +69,15 @@ def wake_by_key(session: Session, keys: list[str]) -> int:
 def of_task_instance(other: Any) -> Any:
     """Return the condition that joins a task instance with what names it.
 
-    Airflow 3.3.2: `models.taskinstance.TaskInstance`, whose key has four columns. Without it the function that calls
-    this does what it does without its own internal.
+    Airflow 3.3.2: `models.taskinstance.TaskInstance`, whose key has four columns; some models of 3.4 have its id
+    instead. Without it the function that calls this does what it does without its own internal.
 
-    :param other: a model with the same four columns, or their values.
+    :param other: a model with the same four columns, or their values, or with `task_instance_id`.
     """
     from airflow.models.taskinstance import TaskInstance
 
+    if hasattr(other, "task_instance_id"):
+        return TaskInstance.id == other.task_instance_id
     columns = ("dag_id", "run_id", "task_id", "map_index")
     return and_(*(getattr(TaskInstance, column) == getattr(other, column) for column in columns))
 
@@ -277,12 +279,12 @@ def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any)
     from airflow.models.taskinstance import TaskInstance
 
     found = select(Rendered.rendered_fields).join(TaskInstance, of_task_instance(Rendered))
-    found = found.where(Rendered.dag_id == dag_id, Rendered.run_id == run_id)
+    found = found.where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
     if "operators" in of:
         found = found.where(TaskInstance.operator.in_(of["operators"]))
     else:
-        found = found.where(Rendered.task_id == of["task_id"], Rendered.map_index == of["map_index"])
-    return [fields for fields in session.scalars(found.order_by(Rendered.map_index)) if isinstance(fields, dict)]
+        found = found.where(TaskInstance.task_id == of["task_id"], TaskInstance.map_index == of["map_index"])
+    return [fields for fields in session.scalars(found.order_by(TaskInstance.map_index)) if isinstance(fields, dict)]
 
 
 @switched_off(list[Any], "The songs' first page shows only pending songs, not what was archived lately.")
