@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fault_suite.paid import cover_request
-from fault_suite.plan import Kill
+from fault_suite.plan import BatchPlan, Kill
 from fault_suite.s3_proxy import Action, Rule
 from fault_suite.stage import RunningTask, Stage
 from fault_suite.steps import HOLD, NO_PROCESS, REPORT
@@ -24,6 +24,8 @@ _LONG = 4000
 """Simulated seconds that a KIE task takes until its time has come."""
 _SONGS = 6
 """How many songs a journey may use up."""
+_BATCHES = 2
+"""How many runs of many songs its kills may use up."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Held:
     :param release: takes away what holds the song.
     :param since: monotonic second at which it began to be held for the next kill.
     :param seen: monotonic second at which it was first seen at that step.
+    :param batch: the run of many songs of which it is the first one.
     """
 
     kills: deque[Kill]
@@ -48,6 +51,17 @@ class Held:
     release: Callable[[], object] = lambda: None
     since: float = 0.0
     seen: float | None = None
+    batch: BatchPlan | None = None
+
+    @property
+    def may_try_again(self) -> bool:
+        """Whether what found no moment is left to another song, or run."""
+        return self.number < (_BATCHES if self.batch else _SONGS)
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for the next step: of many songs each step takes longer."""
+        return _WAIT * (2 if self.batch else 1)
 
 
 class Killer:
@@ -56,17 +70,34 @@ class Killer:
     :param stage: the stack.
     :param journeys: what is to be killed; each on a song of its own.
     :param gap: seconds between two kills of parts of Airflow.
+    :param batches: runs of many songs, whose first song is held.
+    :param make_others: makes the other songs of such a run, and returns their ids.
     """
 
-    def __init__(self, stage: Stage, journeys: Sequence[Sequence[Kill]], gap: float = GAP) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        journeys: Sequence[Sequence[Kill]],
+        gap: float = GAP,
+        batches: Sequence[BatchPlan] = (),
+        make_others: Callable[[BatchPlan], list[str]] = lambda _: [],
+    ) -> None:
         self.stage = stage
         self.gap = gap
+        self.make_others = make_others
         self.songs: list[str] = []
         self.doomed: list[str] = []
         self.runs: list[str] = []
+        self.batches: dict[str, list[str]] = {}
+        """The runs of many songs, with their songs but for the one that is held."""
+        self.under_batches = 0
+        """Kills while the first song of such a run was held."""
         self.done: Counter[tuple[str, str]] = Counter()
         self.missed: list[Kill] = []
-        self._left = [(list(journey), 1) for journey in journeys]
+        self._left: list[tuple[list[Kill], int, BatchPlan | None]] = [
+            *((list(journey), 1, None) for journey in journeys),
+            *((list(batch.kills), 1, batch) for batch in batches),
+        ]
         self._held: list[Held] = []
         self._part_killed_at = -gap
         self._too_quick: dict[int, list[Kill]] = {}
@@ -79,8 +110,7 @@ class Killer:
     def check(self) -> None:
         """Check once: send songs, kill what has reached its step, go on to the next one."""
         while self._left:
-            kills, number = self._left.pop()
-            self._send(kills, number)
+            self._send(*self._left.pop())
         tasks = self.stage.tasks("music_cover") if self._held else []
         for held in list(self._held):
             kill, now = held.kills[0], time.monotonic()
@@ -89,9 +119,10 @@ class Killer:
             if found and now - (held.seen or now) >= _SEEN_SECONDS and self._may(kill.victim):
                 if self._kill(kill.victim, found):
                     self.done[kill.victim, kill.step.name] += 1
+                    self.under_batches += held.batch is not None
                     self._next(held)
                 return  # what was asked is old by now
-            if now - held.since > _WAIT or self._is_over(held):
+            if now - held.since > held.patience or self._is_over(held):
                 self._too_quick.setdefault(id(held), []).append(kill)
                 self._next(held)
 
@@ -101,7 +132,7 @@ class Killer:
             held.release()
             self.missed += [*self._too_quick.pop(id(held), ()), *held.kills]
         self._held.clear()
-        self.missed += [kill for kills, _ in self._left for kill in kills]
+        self.missed += [kill for kills, _, _ in self._left for kill in kills]
         self._left.clear()
 
     def _is_over(self, held: Held) -> bool:
@@ -118,15 +149,15 @@ class Killer:
             return
         self._held.remove(held)
         again = self._too_quick.pop(id(held), [])
-        if again and held.number < _SONGS:
-            self._left.append((again, held.number + 1))
+        if again and held.may_try_again:
+            self._left.append((again, held.number + 1, held.batch))
         else:
             self.missed += again
 
     def _may(self, victim: str) -> bool:
         return victim in NO_PROCESS or time.monotonic() - self._part_killed_at >= self.gap
 
-    def _send(self, kills: Sequence[Kill], number: int) -> None:
+    def _send(self, kills: Sequence[Kill], number: int, batch: BatchPlan | None) -> None:
         simulator = self.stage.running.simulator
         slow = {kill.step.takes for kill in kills} - {None}
         state = "PENDING" if "music" in slow else "SUCCESS"
@@ -138,11 +169,14 @@ class Killer:
         if any(kill.step.name == REPORT for kill in kills):
             doomed = simulator.make_music(state="SENSITIVE_WORD_ERROR", error_message="Not allowed")[0].task_id
             self.doomed.append(doomed)
-        held = Held(deque(kills), song, "", doomed, number)
+        held = Held(deque(kills), song, "", doomed, number, batch=batch)
         self._hold(held)
-        held.run_id = self.stage.start([song, *([doomed] if doomed else [])])
+        others = self.make_others(batch) if batch else [doomed] if doomed else []
+        held.run_id = self.stage.start([song, *others], batch_size=1 + len(others) if batch else None)
         self._held.append(held)
-        if not doomed:
+        if batch:
+            self.batches[held.run_id] = others
+        elif not doomed:
             self.runs.append(held.run_id)
 
     def _hold(self, held: Held) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,33 @@ SMALL = (
 
 Few on a song, so that the songs recover side by side; the last line is begun first.
 """
+BATCHED = (
+    (
+        ("task", "music complete"),
+        ("task", "cover, create in flight"),
+        ("triggerer", "cover, deferred"),
+        ("task", "archive, upload"),
+    ),
+    (
+        ("triggerer", "music complete, deferred"),
+        ("supervisor", "cover, id stored"),
+        ("scheduler", "cover, deferred"),
+        ("supervisor", "archive, download"),
+    ),
+    (
+        ("scheduler", "cover, create in flight"),
+        ("task", "cover, id stored"),
+        ("api-server", "cover, deferred"),
+        ("task", "archive, before the manifest"),
+    ),
+)
+"""The kills of the full plan under runs of many songs, one line for each run."""
+BATCH_SONGS = 50
+"""Songs of a run of many, which go in one batch."""
+DOOMED_IN_BATCHES = ("sensitive words", "cover fails again and again")
+"""What fails beside the others: one song before anything is paid, one with each of its covers."""
+BATCH_SHARE = 1 / 3
+"""How many of the songs with faults come in runs of many."""
 TWICE = ("cover, before the create", "cover, create in flight", "cover, id stored", "archive, before the manifest")
 """The moments around a payment and before the manifest: in the full plan every process dies at each of them twice."""
 MORE = 1.4
@@ -71,6 +98,20 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class BatchPlan:
+    """A run of many songs in one batch, under which processes die.
+
+    :param songs: songs that must be archived in the end; those that meet no fault, by the run itself.
+    :param dooms: songs beside them that cannot be.
+    :param kills: in the order of the chain; one more song, the first one, is held at each of these steps.
+    """
+
+    songs: tuple[SongPlan, ...]
+    dooms: tuple[Doom, ...]
+    kills: tuple[Kill, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """One run of the suite.
 
@@ -80,6 +121,7 @@ class Plan:
     :param journeys: process kills: each song of a journey meets its kills one after the other.
     :param episodes: names of longer troubles, see :mod:`fault_suite.episodes`.
     :param generated: songs that KIE makes for credits, and what each create meets.
+    :param batches: runs of many songs.
     """
 
     seed: int
@@ -88,11 +130,17 @@ class Plan:
     journeys: tuple[tuple[Kill, ...], ...]
     episodes: tuple[str, ...]
     generated: tuple[KieFault, ...] = ()
+    batches: tuple[BatchPlan, ...] = ()
+
+    @property
+    def all_songs(self) -> tuple[SongPlan, ...]:
+        """All songs that must be archived, alone or in runs of many."""
+        return (*self.songs, *(song for batch in self.batches for song in batch.songs))
 
     @property
     def kills(self) -> tuple[Kill, ...]:
         """All process kills."""
-        return tuple(kill for journey in self.journeys for kill in journey)
+        return tuple(kill for kills in (*self.journeys, *(batch.kills for batch in self.batches)) for kill in kills)
 
 
 def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -108,8 +156,10 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     ]
     twice = [step for step in STEPS if step.name in TWICE]
     journeys += [tuple(Kill(victim, step) for step in twice) for victim in VICTIMS]
-    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, journeys)))))
-    return Plan(seed, (_UNHEARD, *songs), DOOMS, tuple(journeys), episodes, tuple(GENERATE))
+    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, (*journeys, *BATCHED))))))
+    alone = songs[int(len(songs) * BATCH_SHARE) :]
+    batches = _batches(songs[: len(songs) - len(alone)])
+    return Plan(seed, (_UNHEARD, *alone), DOOMS, tuple(journeys), episodes, tuple(GENERATE), batches)
 
 
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
@@ -121,13 +171,31 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     :param faults: how many faults strike songs at least.
     """
     rng = random.Random(seed)  # noqa: S311 - draws a plan, protects nothing
-    steps = {step.name: step for step in STEPS}
-    journeys = tuple(tuple(Kill(victim, steps[name]) for victim, name in kills) for kills in SMALL)
+    journeys = tuple(map(_kills, SMALL))
     dooms = tuple(doom for doom in DOOMS if not doom.once)
     refused = SongPlan("Refused reads", refused_reads())
     return Plan(
         seed, (_UNHEARD, *_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes, tuple(GENERATE[:2])
     )
+
+
+def _kills(named: Sequence[tuple[str, str]]) -> tuple[Kill, ...]:
+    steps = {step.name: step for step in STEPS}
+    return tuple(Kill(victim, steps[name]) for victim, name in named)
+
+
+def _batches(songs: Sequence[SongPlan]) -> tuple[BatchPlan, ...]:
+    """Return runs of many songs: the given ones, those of which each fails for a reason of its own, and plain ones.
+
+    :param songs: songs with faults, which are dealt to the runs.
+    """
+    dooms = tuple(doom for doom in DOOMS if doom.name in DOOMED_IN_BATCHES)
+    found = []
+    for number, named in enumerate(BATCHED):
+        mine = tuple(songs[number :: len(BATCHED)])
+        plain = (SongPlan(f"Plain song {number + 1}", ()),) * max(0, BATCH_SONGS - 1 - len(mine) - len(dooms))
+        found.append(BatchPlan((*mine, *plain), dooms, _kills(named)))
+    return tuple(found)
 
 
 def _impossible(victim: str, step: Step) -> bool:

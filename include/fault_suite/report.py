@@ -39,6 +39,7 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         ("corrupt", found.corrupt),
         ("sent in vain", found.wasted),
         ("other", found.other),
+        ("failed because another one did", tuple(outcome.dragged)),
         ("not as it must", tuple(outcome.complaints)),
     ):
         yield from (f"  {name}: {item}" for item in items)
@@ -48,6 +49,11 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         f"Seed {outcome.plan.seed}, duplicate {outcome.duplicate}: {outcome.injected} faults, "
         f"{outcome.kills.total()} of them kills; {outcome.songs} songs and {outcome.doomed} that cannot succeed, "
         f"in {outcome.seconds:.0f} s"
+    )
+    runs, songs = outcome.batches
+    yield (
+        f"Runs of many: {runs} with {songs} songs, {outcome.under_batches} kills under them; "
+        f"songs that failed because another one did: {len(outcome.dragged)}"
     )
     yield (
         f"Credits paid twice {len(found.double)}, lost {len(found.lost)}, corrupt {len(found.corrupt)}, "

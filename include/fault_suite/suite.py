@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from fault_suite.catalogue import KieFault, target
+from fault_suite.catalogue import Doom, KieFault, target
 from fault_suite.checks import Findings, findings, title_of
 from fault_suite.episodes import EPISODES, Episode
 from fault_suite.kills import GAP, Killer
-from fault_suite.plan import Plan, SongPlan
+from fault_suite.plan import BatchPlan, Plan, SongPlan
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
 from fault_suite.stale import stale_events
@@ -34,6 +34,9 @@ class Outcome:
     :param ended: runs under which processes died, and in which state each ended; those with a doomed song are left out.
     :param songs: songs that had to be archived.
     :param doomed: songs that could not be.
+    :param batches: runs of many songs, and how many they were together.
+    :param under_batches: kills while a song of such a run was held; they are among the others.
+    :param dragged: songs that met no fault, and that their run did not archive: another one's stopped them.
     :param stale: how often Airflow failed a task by a stale event of its own.
     :param found: what does not hold.
     :param complaints: what did not go as it must in an episode.
@@ -48,6 +51,9 @@ class Outcome:
     ended: dict[str, str] = field(default_factory=dict)
     songs: int = 0
     doomed: int = 0
+    batches: tuple[int, int] = (0, 0)
+    under_batches: int = 0
+    dragged: list[str] = field(default_factory=list)
     stale: int = 0
     found: Findings = field(default_factory=Findings)
     complaints: list[str] = field(default_factory=list)
@@ -62,7 +68,7 @@ class Outcome:
     @property
     def holds(self) -> bool:
         """Whether nothing was found."""
-        return not self.found and not self.complaints
+        return not (self.found or self.complaints or self.dragged)
 
 
 class Suite:
@@ -81,7 +87,7 @@ class Suite:
     ) -> None:
         self.stage, self.plan, self.say = stage, plan, say
         self.at_once, self.outage_seconds = at_once, outage
-        self.killer = Killer(stage, plan.journeys, gap)
+        self.killer = Killer(stage, plan.journeys, gap, plan.batches, self._make_others)
         self.outcome = Outcome(plan, duplicate=stage.duplicate)
         self.songs: list[str] = []
         self.creates: dict[str, int] = {}
@@ -90,6 +96,8 @@ class Suite:
         self._once: dict[str, str] = {}
         self._s3: list[tuple[str, Rule]] = []
         self._under_way: list[str] = []
+        self._without_faults: set[str] = set()
+        self._seen_archived: set[str] = set()
 
     def run(self, seconds: float = 900.0) -> Outcome:
         """Carry the plan out and return what came of it.
@@ -113,14 +121,21 @@ class Suite:
         """Send the songs that cannot succeed, and return how many."""
         dooms = [doom for doom in self.plan.dooms if doom.once is once]
         for doom in dooms:
-            (song,) = self.stage.running.simulator.make_music(doom.name, **doom.music)
-            self.creates[song.task_id] = doom.creates
-            if doom.fault:
-                fault = self._arm(doom.name, doom.fault, song.task_id)
-                if once:
-                    self._once[fault] = doom.name
-            self.stage.send_event(song.task_id)
+            self.stage.send_event(self._make_doomed(doom))
         return len(dooms)
+
+    def _make_doomed(self, doom: Doom) -> str:
+        (song,) = self.stage.running.simulator.make_music(doom.name, **doom.music)
+        self.creates[song.task_id] = doom.creates
+        if doom.fault:
+            fault = self._arm(doom.name, doom.fault, song.task_id)
+            if doom.once:
+                self._once[fault] = doom.name
+        return song.task_id
+
+    def _make_others(self, batch: BatchPlan) -> list[str]:
+        """Make the songs of a run of many, but for the one that is held."""
+        return [*map(self._make, batch.songs), *map(self._make_doomed, batch.dooms)]
 
     def _generate(self) -> None:
         """Ask for songs that cost credits; the answer to each create is lost."""
@@ -192,6 +207,16 @@ class Suite:
         creates = {**self.creates, **dict.fromkeys(self.killer.doomed, 0)}
         outcome.found = findings(self.stage, self._all_songs(), creates, at_the_end=True)
         outcome.complaints += self._sent_again() + [f"{title} was never made" for title in self._not_made()]
+        for run_id, songs in self.killer.batches.items():
+            self.stage.wait_ended("music_cover", run_id)
+            try:
+                failed = self.stage.not_archived_by(run_id, [song for song in songs if song in self._without_faults])
+            except AirflowRefused as error:
+                outcome.complaints.append(f"{run_id} has no report: {error}")
+                continue
+            outcome.dragged += [f"{song} in {run_id}: {reason}" for song, reason in failed.items()]
+        songs_of_many = sum(1 + len(songs) for songs in self.killer.batches.values())
+        outcome.batches, outcome.under_batches = (len(self.killer.batches), songs_of_many), self.killer.under_batches
         outcome.stale = stale_events(self.stage.part_log("scheduler"))
         outcome.seconds = time.monotonic() - began
         return outcome
@@ -199,6 +224,11 @@ class Suite:
     # --- songs ---
 
     def _send(self, planned: SongPlan) -> str:
+        song = self._make(planned)
+        self.stage.send_event(song)
+        return song
+
+    def _make(self, planned: SongPlan) -> str:
         (song,) = self.stage.running.simulator.make_music(planned.title, **planned.music)
         for fault in planned.faults:
             if isinstance(fault, KieFault):
@@ -206,7 +236,8 @@ class Suite:
             else:
                 self._s3.append((fault.name, self.stage.proxy.add(fault.rule(song.task_id))))
         self.songs.append(song.task_id)
-        self.stage.send_event(song.task_id)
+        if not planned.faults:
+            self._without_faults.add(song.task_id)
         return song.task_id
 
     def _arm(self, name: str, fault: KieFault, song: str) -> str:
@@ -216,7 +247,10 @@ class Suite:
         return number
 
     def _archived(self, song: str) -> bool:
-        return (self.stage.bucket / self.stage.prefix / song / "manifest.json").exists()
+        manifest = self.stage.bucket / self.stage.prefix / song / "manifest.json"
+        if song not in self._seen_archived and manifest.exists():
+            self._seen_archived.add(song)
+        return song in self._seen_archived
 
     def _all_songs(self) -> list[str]:
         return [*self.songs, *self.killer.songs, *self._made().values()]

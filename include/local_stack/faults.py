@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
 
-    say(f"Seed {seed}: {len(plan.songs)} songs with faults, {len(plan.kills)} kills; stack and logs in {home}")
+    many = f"{len(plan.batches)} runs of many"
+    say(f"Seed {seed}: {len(plan.songs)} songs with faults, {many}, {len(plan.kills)} kills; stack and logs in {home}")
     with stage(home, duplicate=options.duplicate) as stack:
         outcome = Suite(stack, plan, say, outage=options.outage).run(options.minutes * 60)
     for line in report(outcome):

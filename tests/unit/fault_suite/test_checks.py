@@ -25,8 +25,11 @@ from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from fault_suite.checks import corrupt, covers_made_again, creates_too_fast, double_payments, findings
 from fault_suite.paid import ACCOUNT, PaidRequests
+from fault_suite.plan import small_plan
+from fault_suite.report import report
 from fault_suite.s3_proxy import S3Proxy
 from fault_suite.stage import Stage
+from fault_suite.suite import Outcome
 from kie_simulator.control_client import ControlClient
 from kie_simulator.server import SimulatorServer
 from local_stack.bucket import BucketPath
@@ -185,3 +188,20 @@ def test_twenty_creates_in_ten_seconds_are_allowed_and_one_more_is_found() -> No
     ledger = [{"real_at": 100 + number * 0.49} for number in range(21)]
     assert creates_too_fast(ledger[:20]) == []
     assert creates_too_fast(ledger) == ["21 creates within 10 s"]
+
+
+def test_a_song_that_its_run_of_many_did_not_archive_is_named_with_the_reason() -> None:
+    table = [{"music_task_id": "one", "reason": None}, {"music_task_id": "two", "reason": "It did not come to an end."}]
+    running: Any = SimpleNamespace(airflow=SimpleNamespace(xcom=lambda *_, **__: table))
+    found = Stage(running, S3Proxy(str)).not_archived_by("run", ["one", "two", "three"])
+    assert found == {"two": "It did not come to an end.", "three": "it is not in the report"}
+
+
+def test_a_song_that_failed_because_another_one_did_is_in_the_report_and_ends_the_suite_badly() -> None:
+    plan = small_plan(1, 20, ())
+    assert Outcome(plan, batches=(1, 24)).holds
+    outcome = Outcome(plan, batches=(1, 24), under_batches=2, dragged=[f"{SONG} in a run: late"])
+    assert not outcome.holds
+    lines = list(report(outcome))
+    assert f"  failed because another one did: {SONG} in a run: late" in lines
+    assert "Runs of many: 1 with 24 songs, 2 kills under them; songs that failed because another one did: 1" in lines

@@ -26,20 +26,20 @@ def test_a_full_plan_kills_every_process_at_every_step_where_it_lives() -> None:
 
 
 def test_a_full_plan_has_every_kind_of_fault() -> None:
-    planned = {fault.name for song in full_plan(1, 900, ()).songs for fault in song.faults}
+    planned = {fault.name for song in full_plan(1, 900, ()).all_songs for fault in song.faults}
     rare = {"balance", "link"}
     assert {fault.name for slot, kinds in SLOTS.items() if slot not in rare for fault in kinds} <= planned
 
 
 def test_a_song_is_never_given_the_same_wrong_answer_by_two_faults() -> None:
-    for song in full_plan(3, 500, ()).songs:
+    for song in full_plan(3, 500, ()).all_songs:
         lies = [fault.name.partition(" (")[0] for fault in song.faults]
         assert len(lies) == len(set(lies))
 
 
 def test_the_kills_of_a_journey_follow_the_chain() -> None:
     for plan in (full_plan(2, 500, ()), small_plan(2, 20, ())):
-        for journey in plan.journeys:
+        for journey in (*plan.journeys, *(batch.kills for batch in plan.batches)):
             places = [STEPS.index(kill.step) for kill in journey]
             assert places == sorted(places)
 
@@ -50,9 +50,25 @@ def test_a_small_plan_kills_each_process_and_a_task_at_each_moment_around_the_pa
     assert {("task", "cover, create in flight"), ("task", "cover, id stored")} <= kills
 
 
+def test_a_full_plan_has_runs_of_fifty_whose_songs_meet_faults_nothing_or_their_end() -> None:
+    plan = full_plan(1, 500, ())
+    for batch in plan.batches:
+        assert 1 + len(batch.songs) + len(batch.dooms) == 50
+        assert len({bool(song.faults) for song in batch.songs}) == 2
+        assert {doom.creates for doom in batch.dooms} == {0, 3}  # before anything is paid, and with every cover
+        assert {"task", "triggerer"} & {kill.victim for kill in batch.kills}
+    assert len(plan.batches) == 3
+
+
+def test_a_full_plan_has_a_quarter_of_its_songs_with_faults_in_runs_of_many() -> None:
+    plan = full_plan(1, 500, ())
+    with_faults = [song for song in plan.all_songs if song.faults]
+    assert len(with_faults) - len(plan.songs) > len(with_faults) / 4
+
+
 def test_both_plans_refuse_reads_of_a_paid_cover_with_every_code_that_was_final_once() -> None:
     for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
-        planned = {fault.name for song in plan.songs for fault in song.faults}
+        planned = {fault.name for song in plan.all_songs for fault in song.faults}
         assert {f"cover code {code}" for code in (400, 404, 422, 451, 505)} <= planned
 
 
