@@ -178,7 +178,7 @@ class Ledger:
         """Return the requests of an account about which a person has to decide."""
         prefix = f"{DOUBTS}{quote(account, safe='')}/"
         known = dict.fromkeys(key.removeprefix(prefix).rpartition("/")[0] for key in self.store.list(prefix))
-        requests = (RequestId(account, *name.split("/", 1)) for name in known)
+        requests = (RequestId(account, *name.split("/")) for name in known)
         found = ((request, self.find(request)) for request in requests)
         return [(request, self._with_balance(request, doubt)) for request, doubt in found if isinstance(doubt, InDoubt)]
 

@@ -224,6 +224,14 @@ def test_the_same_id_from_two_sides_is_one_task(ledger: Ledger, store: CountingS
     assert len(store.objects) == 2
 
 
+def test_a_task_has_the_form_of_its_request_unless_somebody_has_named_another_one(ledger: Ledger) -> None:
+    number = claimed(ledger, form="unified").number
+    ledger.record_task(SONG, number, "t-1")
+    assert ledger.find(SONG) == AlreadyMade(1, "t-1", {}, "unified")
+    ledger.record_task(SONG, number, "t-0", by="a person")
+    assert ledger.find(SONG) == AlreadyMade(1, "t-0", {}, "")
+
+
 def test_two_ids_for_one_attempt_lead_to_one_of_them_and_never_to_a_new_task(ledger: Ledger) -> None:
     number = a_task(ledger, "t-2")
     ledger.record_task(SONG, number, "t-1", by="callback")
@@ -354,6 +362,13 @@ def test_a_kept_answer_ends_the_doubt_although_its_sender_died_before_it_named_i
     assert ledger.attempts(SONG)[0].task_ids == (name,)
 
 
+@pytest.mark.parametrize(("before", "after"), [(100.0, 88.0), (None, 88.0), (100.0, None)])
+def test_a_doubt_names_the_balances_where_both_are_known(before: float | None, after: float | None) -> None:
+    hint = InDoubt(1, Intent.made_at(NOW, balance=before), balance=after).hint
+    said = "; the balance was 100 credits before it and 88 after it, other tasks included"
+    assert hint == (said if before and after else "")
+
+
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:
     claimed(ledger)
     ledger.record(SONG, 1, "unanswered")
@@ -390,6 +405,12 @@ def test_a_damaged_intent_is_in_doubt_at_once_and_never_sent(ledger: Ledger, sto
         {"at": [1]},
         {"not_after": 10**400},
         {"not_after": float("inf")},
+        {"form": 1},
+        {"balance": "much"},
+        {"quoted": 12},
+        {"quoted": "ab"},
+        {"quoted": [1]},
+        {"quoted": ["a", "b"]},
     ],
 )
 def test_an_intent_with_values_of_other_types_is_in_doubt_and_never_sent(
