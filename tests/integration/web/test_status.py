@@ -154,6 +154,7 @@ def test_what_an_account_spends_a_day_and_earlier_callbacks_are_shown(pages: Son
     with closing(sqlite3.connect(pages.home / "airflow.db")) as base, base:
         values = ("kie_callback__kie_default", last.text(), 0)
         base.execute("insert into variable (key, val, is_encrypted) values (?, ?, ?)", values)
+    pages.change("/status/spending", {"account": "kie_default"})  # what is changed is read at once
     text = shown(pages, "It spends about 10.0 credits a day, by what was sent in the last 7 days")
     assert "enough for about 81 days" in text
     assert f"Callbacks before that, one a minute at most {(NOW - timedelta(hours=3)).day} " in text
