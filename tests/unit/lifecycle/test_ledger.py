@@ -369,6 +369,13 @@ def test_a_doubt_names_the_balances_where_both_are_known(before: float | None, a
     assert hint == (said if before and after else "")
 
 
+def test_a_doubt_is_listed_with_the_balance_at_which_it_was_recorded(ledger: Ledger, clock: Clock) -> None:
+    claim = claimed(ledger)
+    clock.now += 9_000
+    ledger.record_doubt(SONG, InDoubt(1, claim.intent, balance=88.0))
+    assert ledger.doubts(SONG.account) == [(SONG, InDoubt(1, claim.intent, balance=88.0))]
+
+
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:
     claimed(ledger)
     ledger.record(SONG, 1, "unanswered")

@@ -151,9 +151,9 @@ def test_a_failure_of_another_task_changes_nothing() -> None:
     assert next_action(MUSIC_SENT, NOW, Ended(OTHER_ID, GONE_WRONG)) == Fetch(MUSIC_SENT)
 
 
-def test_a_new_task_is_asked_for_in_the_form_that_is_usual_now() -> None:
-    action = next_action(replace(MUSIC_SENT, form="dedicated"), NOW, Ended(MUSIC_ID, GONE_WRONG))
-    assert isinstance(action, Send) and action.record.form == ""
+def test_a_new_task_begins_anew_in_the_form_that_is_usual_now() -> None:
+    old = replace(MUSIC_SENT, form="dedicated", adopted=True, doubt="a doubt", doubt_at=NOW)
+    assert next_action(old, NOW, Ended(MUSIC_ID, GONE_WRONG)) == Send(replace(MUSIC, failed_ids=(MUSIC_ID,)))
 
 
 def test_a_failure_without_a_task_leads_to_no_request() -> None:
