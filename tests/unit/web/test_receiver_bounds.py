@@ -104,13 +104,13 @@ def test_however_many_connections_are_opened_a_new_one_is_served(port: int, monk
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     with contextlib.ExitStack() as opened:
         begun: deque[socket.socket] = deque()
-        for _ in range(2_000):  # 10,000 took 17 s and went the same way; a process may have 1024 files open
+        for _ in range(2_000):  # 10,000 go the same way, in 2 s; a process may have 1024 files open
             begun.append(opened.enter_context(connected(port, b"GET / HTTP/1.1\r\nX: ")))
             if len(begun) > 60:
                 with begun.popleft() as oldest:
                     assert received(oldest) == b""
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=LONG).status_code == 200
-        assert all(received(connection) == b"" for connection in list(begun)[:40])
+        assert all(received(connection) == b"" for connection in list(begun)[:20])  # at most 20 of 60 are open
 
 
 def test_an_idle_connection_goes_first_and_one_that_is_answered_stays(
