@@ -17,7 +17,8 @@ from local_stack.parts import AIRFLOW_PARTS
 from local_stack.timeout import Timeout
 
 _WAIT_SECONDS = 180.0
-_WAITS = "Rescheduled until "
+_WAITS = ("Rescheduled until ", "; it is read again")
+"""What a task says that waits for the end of an outage: rescheduled, or still waiting for what it could not read."""
 
 
 @dataclass
@@ -76,7 +77,7 @@ def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str,
     end = begin()
     for song in songs:
         episode.stage.send_event(song)
-    episode.wait(lambda: logs.count(_WAITS), f"{name}: a song waits for its end")
+    episode.wait(lambda: logs.count(*_WAITS), f"{name}: a song waits for its end")
     time.sleep(episode.seconds * part)
     episode.faults[name] = end()
     episode.wait(lambda: episode.archived(songs), f"{name}: its songs are archived")
@@ -92,13 +93,13 @@ class _TaskLogs:
         self._folder = stage.running.settings.airflow_home / "logs"
         self._before = {path: path.stat().st_size for path in self._folder.rglob("attempt=*.log")}
 
-    def count(self, words: str) -> int:
-        """Return how often something was logged."""
+    def count(self, *words: str) -> int:
+        """Return how often any of these was logged."""
         found = 0
         for path in self._folder.rglob("attempt=*.log"):
             with path.open(errors="replace") as file:
                 file.seek(self._before.get(path, 0))
-                found += sum(words in _event(line) for line in file)
+                found += sum(any(word in _event(line) for word in words) for line in file)
         return found
 
 
