@@ -106,6 +106,13 @@ def test_an_object_larger_than_expected_is_not_read_into_memory(
         bucket.get_json("a")
 
 
+def test_a_part_of_an_object_is_read_where_the_service_names_the_checksum_of_the_whole(bucket: Bucket) -> None:
+    bucket.put_bytes(b"0123456789", "a", content_type="text/plain")
+    found = bucket.get_version("a", max_bytes=65_536, Range="bytes=2-5")
+    assert found is not None
+    assert found[1] == b"2345"
+
+
 def test_an_object_that_is_cut_off_is_an_error_and_not_a_shorter_object() -> None:
     head = b"HTTP/1.1 200 OK\r\nLast-Modified: Sun, 22 Nov 2026 12:00:00 GMT\r\nContent-Length: 1000\r\n\r\n"
     with serving(lambda _: head + b'{"at": 1}') as lying:
@@ -113,6 +120,7 @@ def test_an_object_that_is_cut_off_is_an_error_and_not_a_shorter_object() -> Non
         bucket = Bucket(server.client(retries={"max_attempts": 1}), "b")
         for read in (
             lambda: bucket.get_version("a", max_bytes=65_536),
+            lambda: bucket.get_version("a", max_bytes=65_536, Range="bytes=0-999"),
             lambda: bucket.get_json("a"),
             lambda: bucket.read_facts("a"),
         ):

@@ -16,7 +16,16 @@ from typing import Any, BinaryIO, TypeVar
 from airflow_kie.archive.s3 import extra_args
 from airflow_kie.archive.s3.conditional import if_unchanged
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error, S3NoSuchBucket, S3StoredWrong, s3_errors
-from airflow_kie.archive.s3.objects import ObjectFacts, etag_of, facts_of, is_loopback, json_bytes, listed
+from airflow_kie.archive.s3.objects import (
+    ObjectFacts,
+    etag_of,
+    facts_of,
+    is_loopback,
+    json_bytes,
+    listed,
+    part_of,
+    whole_of,
+)
 
 # One part in memory at a time: +29 MB for a 200 MB file, where boto3's ten threads take +124 MB.
 _PART_BYTES = 8 * 1024 * 1024
@@ -134,11 +143,7 @@ class Bucket:
             answer = self._found(self.client.get_object, key, **part)
             if answer is None:
                 return None
-            with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
-                content = body.read(max_bytes + 1)
-                if len(content) <= max_bytes:
-                    body.read(1)  # only at its end it is known whether all of it has come
-                return facts_of(key, answer), content
+            return facts_of(key, answer), part_of(answer, max_bytes) if part else whole_of(answer, max_bytes)
 
     def get_json(self, key: str) -> Any:
         """Return an object's JSON value, None where it does not exist; see :meth:`get_json_and_etag`."""

@@ -8,6 +8,7 @@ import io
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -69,3 +70,30 @@ def is_loopback(endpoint_url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def whole_of(answer: Mapping[str, Any], max_bytes: int) -> bytes:
+    """Return the content of an object, or one byte more than `max_bytes` of a larger one.
+
+    :param answer: boto3's of `get_object`.
+    """
+    with closing(answer["Body"]) as body:  # entering it gives the raw stream, which checks no length
+        content: bytes = body.read(max_bytes + 1)
+        if len(content) <= max_bytes:
+            body.read(1)  # only at its end it is known whether all of it has come
+        return content
+
+
+def part_of(answer: Mapping[str, Any], max_bytes: int) -> bytes:
+    """Return a part of an object; some services name the checksum of the whole object with it, which no part has.
+
+    Parameters as for :func:`whole_of`.
+    """
+    from botocore.exceptions import IncompleteReadError
+
+    with answer["Body"] as raw:
+        content: bytes = raw.read(max_bytes + 1)
+    expected = min(answer["ContentLength"], max_bytes + 1)
+    if len(content) < expected:
+        raise IncompleteReadError(actual_bytes=len(content), expected_bytes=expected)
+    return content
