@@ -23,7 +23,7 @@ def compact(value: object) -> str:
 def _param(reading: Reading) -> str:
     # Encoded twice: the input is a JSON string inside a JSON string.
     request = reading.task.request
-    return compact({"input": compact(request.get("input", {})), "model": request.get("model")})
+    return compact({"input": compact(given(reading.task)), "model": request.get("model")})
 
 
 def _status(reading: Reading, dedicated: Family | None) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_connections import kie_connection
+from airflow_kie.archive.describe import prompt_of
 from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieFormGone, KieNoRecord
+from airflow_kie.durable.waiting import read_ended
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.operators.task import KieTaskOperator
@@ -110,6 +112,8 @@ def test_where_ids_are_shared_a_song_of_one_form_gets_its_cover_in_the_one_that_
     api(form)
     found = TaskRun(lambda: KieMusicSensor(task_id="music_complete", music_task_id=music)).attempt()
     assert (found["form"], found["tracks"]) == (form, 2)
+    # A manifest names the prompt, and not the text that is sung, in whichever form the song is read.
+    assert prompt_of(read_ended(KieHook(), "suno.music", music)) == "A song called Velvet Harbour"
     run_of("suno.cover", {"taskId": music}).attempt()
     assert forms_of(kie, "cover") == [form]
 

@@ -143,11 +143,14 @@ def _text(value: Any) -> str:
 
 
 def _param(kind: TaskOperation, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request that details repeat; the unified form encodes its `input` a second time."""
+    """Return the request that details repeat; the unified form encodes its `input` a second time.
+
+    A form that shows the tasks of the other one may repeat their requests as that one does.
+    """
     param = value_at(data, "from_json(param)")
     if not isinstance(param, dict):
         return {}
     inner = value_at(param, "from_json(input)")
-    if kind.model:
-        return kind.named(inner) if isinstance(inner, dict) else {}
+    if kind.both_forms:
+        return kind.named(inner if isinstance(inner, dict) else param)
     return {**param, "input": inner} if isinstance(inner, dict) else param
