@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 OUT_OF_CREDITS = (
     "Credits insufficient : Your current balance isn\u2019t enough to run this request. Please top up to continue."
@@ -24,6 +25,7 @@ class Answer:
 
     :param http: the HTTP status; None for KIE's habit, which is 200 whatever the code.
     :param extra: further members of the envelope.
+    :param media_type: empty: the answer comes without a Content-Type, as was recorded of a chat model's.
     """
 
     code: int = 200
@@ -38,13 +40,36 @@ class Answer:
         """Return the envelope."""
         return {**self.extra, "code": self.code, "msg": self.msg, "data": self.data}
 
-    def response(self, *, http_errors: bool) -> JSONResponse:
+    def response(self, *, http_errors: bool) -> Response:
         """Return the answer as an HTTP response.
 
         :param http_errors: whether an error code also becomes the HTTP status, as KIE's prose promises.
         """
         status = self.http or (self.code if http_errors and 400 <= self.code <= 599 else 200)
-        return JSONResponse(self.body(), status, dict(self.headers), media_type=self.media_type)
+        return self._typed(JSONResponse(self.body(), status, dict(self.headers), media_type=self.media_type))
+
+    def _typed(self, response: Response) -> Response:
+        if not self.media_type:
+            del response.headers["content-type"]
+        return response
+
+
+@dataclass(frozen=True)
+class Spoken(Answer):
+    """An answer that is no envelope: a chat model's, in the words of its dialect.
+
+    :param text: JSON, or server-sent events.
+    """
+
+    text: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return dict(json.loads(self.text))
+
+    def response(self, *, http_errors: bool) -> Response:
+        """Return the answer as an HTTP response."""
+        return self._typed(Response(self.text, 200, dict(self.headers), media_type=self.media_type))
 
 
 def refusal(code: int, msg: str, data: Any = None) -> Answer:

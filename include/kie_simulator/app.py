@@ -14,6 +14,7 @@ from kie_simulator.answers import refusal
 from kie_simulator.api import Api
 from kie_simulator.callbacks import Callbacks
 from kie_simulator.calls import add_calls
+from kie_simulator.chat.endpoints import add_chat
 from kie_simulator.control import Control
 from kie_simulator.serving import Files
 from kie_simulator.simulation import Simulation
@@ -45,6 +46,7 @@ def create_app(sim: Simulation) -> FastAPI:
     app.include_router(Control(sim, callbacks).router)
     api = Api(sim, callbacks)
     add_calls(api)
+    add_chat(api)
     add_uploads(api)
     add_discovery(api)
     app.include_router(api.router)

@@ -13,10 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kie_simulator.tasks import Form
 
-Phase = Literal["api", "create", "details", "task", "file", "credit", "callback", "download_url", "call", "upload"]
+Phase = Literal[
+    "api", "create", "details", "task", "file", "credit", "callback", "download_url", "call", "upload", "chat"
+]
 
 _ANSWER = frozenset(
-    ["code", "http", "html", "gone", "malformed", "empty", "missing_fields", "reset_before", "reset_after", "slow"],
+    [
+        *("code", "http", "html", "gone", "malformed", "empty", "missing_fields", "reset_before", "reset_after"),
+        *("no_content_type", "slow"),
+    ],
 )
 _DETAILS = frozenset(
     [
@@ -33,7 +38,7 @@ _DETAILS = frozenset(
     ],
 )
 # The phase "api" means all of these.
-_API = frozenset({"create", "details", "credit", "download_url", "call", "upload"})
+_API = frozenset({"create", "details", "credit", "download_url", "call", "upload", "chat"})
 ACTIONS: Mapping[str, frozenset[str]] = {
     "api": _ANSWER,
     "create": _ANSWER,
@@ -42,6 +47,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "download_url": _ANSWER,
     "call": _ANSWER,
     "upload": _ANSWER,
+    "chat": _ANSWER,
     "task": frozenset({"fail", "try_again", "callback_exception", "takes"}),
     "file": frozenset(
         [
@@ -69,7 +75,7 @@ ACTIONS: Mapping[str, frozenset[str]] = {
 # These come before the task has ended, the others when a callback is due.
 EARLY_CALLBACKS = frozenset({"before_answer", "early_success"})
 # These spoil the answer to something that did happen; the others happen instead of it.
-_AFTER_EFFECT = frozenset({"reset_after", "slow", "missing_fields"}) | _DETAILS
+_AFTER_EFFECT = frozenset({"reset_after", "slow", "missing_fields", "no_content_type"}) | _DETAILS
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Moment:
     """One point at which a fault may strike.
 
     :param role: for files: image, audio, stream, wav or video.
-    :param model: the market's model, in the unified form.
+    :param model: the market's model, in the unified form, or the chat model.
     """
 
     phase: Phase

@@ -71,6 +71,8 @@ class Settings(BaseModel):
     unsupported_models: list[str] = []
     dedicated_refused_versions: list[str] = []
     durations_honoured: bool = True
+    chat_answer: str = ""
+    chat_errors: Literal["envelope", "documented"] = "envelope"
     discovery_seconds: float = Field(default=1.0, ge=0)
     webhook_key: str | None = Field(default=None, repr=False)
 

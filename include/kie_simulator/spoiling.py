@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -86,6 +87,7 @@ _SPOIL: Mapping[str, Callable[[Fault, Answer], Spoilt]] = {
     "malformed": lambda fault, answer: Response('{"code":200,"msg":"succ', media_type="application/json"),
     "empty": lambda fault, answer: Response(b"", media_type="application/json"),
     "missing_fields": _missing_fields,
+    "no_content_type": lambda fault, answer: dataclasses.replace(answer, media_type=""),
     "reset_before": lambda fault, answer: Reset(),
     "reset_after": lambda fault, answer: Reset(),
 }
