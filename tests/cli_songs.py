@@ -14,7 +14,7 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, SongRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.cli import backlog, where
+from airflow_kie.cli import backlog, library, where
 from archived_kinds import all_archived
 
 KEYS = ArchiveKeys("songs")
@@ -65,6 +65,9 @@ class Songs:
 
     def forget(self, task_id: str, *, yes: bool = True) -> Ran:
         return self._run(backlog.forget, id=task_id, yes=yes)
+
+    def delete(self, task_id: str, *, yes: bool = False, archive: str | None = None) -> Ran:
+        return self._run(library.delete, id=task_id, yes=yes, archive=archive)
 
     def _run(self, command: Callable[[Namespace], None], **arguments: Any) -> Ran:
         with pytest.raises(SystemExit) as ended:

@@ -1,16 +1,26 @@
-"""`airflow kie index` and `airflow kie deliver`: the library's index, and releases that are made from the archive."""
+"""`airflow kie index`, `deliver` and `delete`: the library's index, releases made from the archive, what leaves it."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 
+from airflow_kie._airflow_private import process
 from airflow_kie.archive.delivery.check import problems
 from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.rules import DISTRIBUTORS
-from airflow_kie.archive.inbox.song_request import counted
+from airflow_kie.archive.inbox.song_request import counted, id_errors
 from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.manifest import AirflowRecord
+from airflow_kie.archive.record_base import utc_text
+from airflow_kie.archive.removing.places import places_of
+from airflow_kie.archive.removing.removal import Removal, kept_at_kie_until, removal_of
+from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.cli.arguments import open_archive
-from airflow_kie.cli.terminal import command, say
+from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
+from airflow_kie.client.operations.operation import MEDIA_LIFETIME
+from airflow_kie.hooks.ledger import ledger_address
+from airflow_kie.monitoring.restart import why_busy
 
 
 @command("The index could not be read or written:", code=1)
@@ -46,3 +56,98 @@ def deliver(args: Namespace) -> int:
     end = f"{counted(len(found), 'problem')}." if found else "Nothing that they would refuse was found."
     say(f"{bucket.url(release.folder)} was compared with what is known of {asked}. {end}")
     return 1 if found else 0
+
+
+@command("Not everything could be deleted:", "Run it again: it goes on.")
+def delete(args: Namespace) -> int:
+    """List what the archive has of a KIE task, and with --yes delete it; say what remains elsewhere, and until when.
+
+    :param args: `id`, `archive` (None: that of [kie]), `yes`.
+    :return: 0: it was listed or deleted; 1: nothing is there, or a run works on it.
+    """
+    if problems := id_errors([args.id]):
+        raise InvalidArgument(problems[0])
+    bucket, keys = open_archive(args.archive)
+    removals = [removal_of(bucket, keys, place) for place in places_of(bucket, keys, args.id)]
+    if not removals:
+        complain(
+            f"Nothing of {args.id} is in {bucket.url(keys.prefix)}. A part of a song, such as a cover or a WAV, is "
+            "found by the index: `airflow kie index --rebuild` writes it again."
+        )
+        return 1
+    for removal in removals:
+        for line in _report(removal):
+            say(line)
+        if why := _busy(removal):
+            complain(f"Nothing was deleted: {why}. Wait for its end, or mark the run as failed first.")
+            return 1
+    if not args.yes:
+        say("Nothing was deleted. With --yes it is.")
+        return 0
+    return _DELETE(Namespace(**vars(args), removals=removals))
+
+
+def kie_delete(args: Namespace) -> int:
+    """Delete; the audit log's event has this name.
+
+    :param args: `id`, `removals`.
+    """
+    for removal in args.removals:
+        if why := _busy(removal):
+            complain(f"Not deleted: {why}.")
+            return 1
+        removal.carry_out()
+    say(f"Deleted: {args.id}.")
+    return 0
+
+
+_DELETE = process.audited(kie_delete)
+
+
+def _busy(removal: Removal) -> str:
+    place = removal.place
+    song = SongArchive(removal.bucket, place.song) if place.song else None
+    airflow = place.manifest.airflow if place.manifest else AirflowRecord()
+    return why_busy(song.keys.music_task_id if song else "", airflow, song.pending() if song else None)
+
+
+def _report(removal: Removal) -> Iterator[str]:
+    """Yield what would be deleted, then what remains where and until when."""
+    place, url = removal.place, removal.bucket.url
+    of = "" if place.whole else f", of which KIE task {place.task_id} has made a part"
+    yield f"{place.keys.name}{of}:"
+    sizes = {file.key: f", {file.size:,} bytes" for file in place.files}
+    yield from (f"  delete {url(key)}{sizes.get(key, '')}" for key in removal.keys)
+    if place.whole:
+        yield f"  delete its line in the index, {url(removal.archive.index)}"
+    else:
+        yield f"  change {url(place.keys.manifest)} and the song's line in the index"
+    yield "  Small pictures of it are in the memory of api-servers alone, which do not show them any more."
+    yield from (f"  remains: {line}" for line in _remains(removal))
+
+
+def _remains(removal: Removal) -> Iterator[str]:
+    place, url = removal.place, removal.bucket.url
+    until, days = kept_at_kie_until(place), MEDIA_LIFETIME.days
+    yield (
+        f"KIE's own copies until {utc_text(until)}"
+        if until
+        else f"KIE's own copies, for {days} days after KIE made them"
+    )
+    bucket, prefix = ledger_address()
+    where = f"s3://{bucket}/{prefix}" if bucket else "the limiter's database"
+    yield (
+        f"in the ledger of paid requests, {where}: who asked for it and its credits, no text. It stays, so that the "
+        "same request pays for nothing again without a word: it uses this task as long as KIE has it"
+    )
+    airflow = place.manifest.airflow if place.manifest else AirflowRecord()
+    if airflow.dag_id and airflow.run_id:
+        yield (
+            f"run {airflow.run_id} of DAG {airflow.dag_id} in Airflow: ids, titles and keys in XCom and logs, until "
+            "the run and its logs are deleted (`airflow db clean`)"
+        )
+    yield from (f"{url(folder)}, a release that is made of it, until you delete it" for folder in removal.releases)
+    yield from (f"{url(key)} names other songs too" for key in removal.shared)
+    yield from (f"{url(key)} is not a file of this archive" for key in place.foreign)
+    yield f"ids, keys and labels in the lists of runs, {url(removal.archive.runs)} and {url(removal.archive.lists)}"
+    yield "older versions of these objects, where the bucket keeps versions, until its lifecycle rules delete them"

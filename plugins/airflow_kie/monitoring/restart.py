@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import counted
+from airflow_kie.archive.manifest import AirflowRecord
 from airflow_kie.archive.pending import Pending
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import PENDING
@@ -37,6 +38,27 @@ def why_skipped(pending: Pending) -> str:
             return f"run {run_id} of {dag_id} works on it"
     if working and metadata.run_is_active(working.dag_id, working.run_id):
         return f"run {working.run_id} of {working.dag_id} works on it"
+    return ""
+
+
+def why_busy(song: str, airflow: AirflowRecord, pending: Pending | None) -> str:
+    """Return why a result is not to be deleted; empty if no run works on it.
+
+    :param song: the music task id of the song that it belongs to; empty: it belongs to none.
+    :param airflow: the Airflow task that has archived it.
+    :param pending: the song's pending record.
+    """
+    if pending and (why := why_skipped(pending)):
+        return why
+    active = [
+        f"run {run_id} of {dag_id} works on it"
+        for dag_id, run_id, state in (metadata.runs_of_song(song, source_key("cover", song)) if song else ())
+        if state in ("queued", "running")
+    ]
+    if active:
+        return active[0]
+    if airflow.dag_id and airflow.run_id and metadata.run_is_active(airflow.dag_id, airflow.run_id):
+        return f"run {airflow.run_id} of {airflow.dag_id}, which has archived it, goes on"
     return ""
 
 

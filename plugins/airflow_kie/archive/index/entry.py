@@ -57,6 +57,9 @@ class IndexEntry(Record):
     choice: IndexChoice | None = Field(default=None, description="Of two lines of one id, the later choice holds.")
     archived_at: UtcTime
     updated_at: UtcTime = Field(description="Of two lines of one id, the later one holds, but for the choice.")
+    tasks: tuple[str, ...] = Field(
+        default=(), description="Other KIE tasks that have made files of it: covers, extras."
+    )
     deleted: bool = Field(default=False, description="It is no longer in the archive.")
 
     def as_deleted(self, now: datetime) -> IndexEntry:
@@ -140,6 +143,7 @@ def entry_of(manifest: TaskManifest, choice: Choice | None = None) -> IndexEntry
         run_id=manifest.airflow.run_id,
         expires_at=min(ends, default=None),
         choice=_choice(manifest, choice) if choice else None,
+        tasks=tuple(dict.fromkeys(f.task_id for f in manifest.files if f.task_id and f.task_id != manifest.task_id)),
         archived_at=manifest.created_at,
         updated_at=manifest.updated_at,
     )

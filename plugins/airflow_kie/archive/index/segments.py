@@ -94,6 +94,39 @@ class Index:
                 for key, entries in zip(some, pool.map(self.read, some), strict=True):
                     yield key, entries or []
 
+    def holding(self, text: str) -> Iterator[tuple[str, list[IndexEntry]]]:
+        """Yield the objects that hold a text, with all of their lines.
+
+        :param text: such as a task's id.
+        """
+        keys = self.segments()
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for start in range(0, len(keys), _PARALLEL):
+                some = keys[start : start + _PARALLEL]
+                found = pool.map(lambda key: self.bucket.get_version(key, max_bytes=MOST_BYTES), some)
+                for key, version in zip(some, found, strict=True):
+                    if version and text.encode() in version[1]:
+                        yield key, self.read(key) or []
+
+    def remove(self, key: str, now: datetime) -> None:
+        """Take a result out of the index: of its line stay id and times, so that every reader drops it.
+
+        Objects that have its line are written again without it before they are deleted.
+
+        :param key: its :attr:`~airflow_kie.archive.index.entry.IndexEntry.key`.
+        :param now: the time.
+        :raises S3Error: its subclass says why; running it again goes on.
+        """
+        found = list(self.holding(json.dumps(key.partition("/")[2])))
+        lines = [entry for _, entries in found for entry in entries if entry.key == key and not entry.deleted]
+        if not lines:
+            return
+        self.add([lines[-1].as_deleted(now)], now)
+        for segment, entries in found:
+            others = [entry for entry in entries if entry.key != key]
+            if len(others) < len(entries):
+                self._replace([segment], others)
+
     def compact(self, now: datetime | None = None) -> int:
         """Make one object of a month's many small ones.
 
