@@ -107,7 +107,7 @@ def get_kie_commands() -> list[Any]:
             "Delete a result from the archive",
             "List what the archive has of a song, of any other KIE task, or of a task that has made a part of a song: "
             "files, extras, its line in the index, its pending record, its inbox objects; and what remains elsewhere, "
-            "and until when. With --yes it is deleted, unless a run works on it. What was paid for stays in the ledger.",
+            "and until when. With --yes it is deleted, unless a run works on it. What was paid stays in the ledger.",
             cli.Arg(("id",), help="KIE's id of any task"),
             cli.Arg(("--archive",), help=default_archive),
             cli.Arg(("-y", "--yes"), action="store_true", help="Delete it"),
