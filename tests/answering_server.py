@@ -87,7 +87,7 @@ def serving(reply: Callable[[Seen], Any], *, reads: bool = True) -> Iterator[Fak
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
 
-        do_GET = do_HEAD = do_POST = do_CONNECT = handle_any
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_CONNECT = handle_any
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -1,4 +1,7 @@
-"""Prometheus, promtool and statsd_exporter as people run them, on free ports of 127.0.0.1."""
+"""Prometheus, promtool and statsd_exporter as people run them, on free ports of 127.0.0.1.
+
+Where there is no statsd_exporter, which Debian does not have, ours of `include/local_stack` takes its place.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +21,13 @@ from typing import Any
 import httpx
 import yaml
 
+import local_stack.statsd_exporter
 from local_stack.processes import end, start
 from unused_ports import unused_port
 
 HOW_TO_GET: Mapping[str, str] = {
     "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
-    "statsd_exporter": "https://github.com/prometheus/statsd_exporter/releases, or build it with Debian's Go",
 }
 _STARTS_WITHIN_SECONDS = 60.0
 
@@ -103,6 +107,12 @@ def program(name: str) -> str:
     return found
 
 
+def exporter_command() -> list[str]:
+    """Return how statsd_exporter is started: the one on the PATH, otherwise ours."""
+    found = shutil.which("statsd_exporter")
+    return [found] if found else [sys.executable, local_stack.statsd_exporter.__file__]
+
+
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run promtool and return its output."""
     command = [program("promtool"), *map(str, arguments)]
@@ -137,22 +147,23 @@ class Exporter:
 
 
 @contextmanager
-def statsd_exporter(mapping: Path, folder: Path) -> Iterator[Exporter]:
+def statsd_exporter(mapping: Path, folder: Path, command: Sequence[str] | None = None) -> Iterator[Exporter]:
     """Run statsd_exporter.
 
     :param mapping: its mapping file.
     :param folder: where its log goes.
+    :param command: how it is started; None: as :func:`exporter_command` says.
     """
     udp, web = _unused_udp_port(), unused_port()
-    command = [
-        program("statsd_exporter"),
+    started = [
+        *(command or exporter_command()),
         f"--statsd.mapping-config={mapping}",
         f"--statsd.listen-udp=127.0.0.1:{udp}",
         "--statsd.listen-tcp=",
         f"--web.listen-address=127.0.0.1:{web}",
     ]
     ready = f"http://127.0.0.1:{web}/metrics"
-    exporter = Exporter(udp, f"127.0.0.1:{web}", lambda: _started(command, folder, "statsd_exporter", ready))
+    exporter = Exporter(udp, f"127.0.0.1:{web}", lambda: _started(started, folder, "statsd_exporter", ready))
     try:
         yield exporter
     finally:

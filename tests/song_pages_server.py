@@ -49,7 +49,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
         and ``tasks``: operator, task_id, map_index, xcoms, rendered.
     """
     from airflow import settings
-    from airflow.models import import_all_models, xcom
+    from airflow.models import import_all_models
     from airflow.models.base import Base
     from sqlalchemy import insert, text
 
@@ -66,7 +66,7 @@ def fill(runs: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC)
     engine = settings.get_engine()
     Base.metadata.create_all(engine)
-    xcoms = getattr(xcom, "XComModelV2", xcom.XComModel).__table__  # of 3.4: rows name their task instance by its id
+    xcoms, instances = table_of_xcoms(), TaskInstance.__table__
     with engine.begin() as connection:
         connection.execute(text("PRAGMA foreign_keys=OFF"))
         asset = {"id": 1, "name": COVER.name, "uri": COVER.uri, "group": "asset", "extra": {}}
@@ -91,13 +91,9 @@ def fill(runs: list[dict[str, Any]]) -> None:
             )
             for task in run["tasks"]:
                 which = {**names, "task_id": task["task_id"], "map_index": task["map_index"]}
-                instance, index = uuid7(), TaskInstance.map_index.property.columns[0].name  # not map_index in 3.4
-                which_one = {**names, "task_id": task["task_id"], index: task["map_index"]}
-                connection.execute(
-                    insert(TaskInstance.__table__).values(
-                        id=instance, **which_one, operator=task["operator"], pool="p", pool_slots=1, try_number=1
-                    )
-                )
+                instance = uuid7()
+                begun = {"id": instance, "operator": task["operator"], "pool": "p", "pool_slots": 1, "try_number": 1}
+                connection.execute(insert(instances).values(**in_columns(instances, which), **begun))
                 for key, value in task.get("xcoms", {}).items():
                     whose = {"dag_run_id": number} if "dag_run_id" in xcoms.c else {}
                     stored = {**owner(xcoms, instance, which), **whose, "key": key, "value": value, "timestamp": now}
@@ -107,6 +103,18 @@ def fill(runs: list[dict[str, Any]]) -> None:
                     connection.execute(
                         insert(fields).values(**owner(fields, instance, which), rendered_fields=task["rendered"])
                     )
+
+
+def table_of_xcoms() -> Any:
+    """Return the table of XComs; from 3.4 on its rows name their task instance by its id."""
+    from airflow.models import xcom
+
+    return getattr(xcom, "XComModelV2", xcom.XComModel).__table__
+
+
+def in_columns(table: Any, which: dict[str, Any]) -> dict[str, Any]:
+    """Return which task instance it is, in a table's own columns: `map_index` is `region_index` from 3.4 on."""
+    return {"region_index" if key == "map_index" and key not in table.c else key: which[key] for key in which}
 
 
 def owner(table: Any, instance: Any, which: dict[str, Any]) -> dict[str, Any]:

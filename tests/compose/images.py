@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from compose.engine import Engine, Missing
+import local_stack.statsd_exporter
+from compose.engine import Engine
 from compose_file import ComposeFile
 from local_stack.settings import PROJECT
 
@@ -71,14 +72,11 @@ def stand_in_context(folder: Path) -> Path:
 
     :param folder: for the files.
     :return: the folder.
-    :raises Missing: when a program is not on this machine that Debian does not have.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    programs = {"rclone": PROJECT / ".venv" / "bin" / "rclone", "statsd_exporter": shutil.which("statsd_exporter")}
-    if programs["statsd_exporter"] is None:
-        raise Missing("statsd_exporter is not on PATH. Debian does not have it: github.com/prometheus/statsd_exporter.")
-    for name, program in programs.items():
-        shutil.copy2(str(program), folder / name)
+    exporter = shutil.which("statsd_exporter") or local_stack.statsd_exporter.__file__
+    for name, program in {"rclone": PROJECT / ".venv" / "bin" / "rclone", "statsd_exporter": exporter}.items():
+        shutil.copy2(program, folder / name)
     for source in STAND_INS.iterdir():
         shutil.copy2(source, folder / source.name)
     return folder

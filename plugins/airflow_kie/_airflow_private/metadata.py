@@ -69,16 +69,18 @@ def wake_by_key(session: Session, keys: list[str]) -> int:
 def of_task_instance(other: Any) -> Any:
     """Return the condition that joins a task instance with what names it.
 
-    Airflow 3.3.2: `models.taskinstance.TaskInstance`, whose key has four columns; some models of 3.4 have its id
-    instead. Without it the function that calls this does what it does without its own internal.
+    Airflow 3.3.2: `models.taskinstance.TaskInstance`, whose key has four columns. Of 3.4's models some have its id
+    instead, some another index and a region beside it. Without it the function that calls this does what it does
+    without its own internal.
 
-    :param other: a model with the same four columns, or their values, or with `task_instance_id`.
+    :param other: a model with the same columns, or their values, or with `task_instance_id`.
     """
     from airflow.models.taskinstance import TaskInstance
 
     if hasattr(other, "task_instance_id"):
         return TaskInstance.id == other.task_instance_id
-    columns = ("dag_id", "run_id", "task_id", "map_index")
+    index = ("region_id", "region_index") if hasattr(other, "region_index") else ("map_index",)
+    columns = ("dag_id", "run_id", "task_id", *index)
     return and_(*(getattr(TaskInstance, column) == getattr(other, column) for column in columns))
 
 

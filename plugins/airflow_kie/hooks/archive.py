@@ -13,6 +13,7 @@ from cachetools import TTLCache
 
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.s3.answer_time import bound_waiting
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3ArgumentsRefused, S3EndpointWrong, s3_errors
 from airflow_kie.archive.song_folder import SongArchive
@@ -70,7 +71,7 @@ def _client(hook: S3Hook) -> tuple[Any, str]:
     with _ONE_AT_A_TIME:
         found = _CLIENTS.get(key)
         if found is None:
-            found = _CLIENTS[key] = (hook.get_conn(), _principal(hook))
+            found = _CLIENTS[key] = (bound_waiting(hook.get_conn()), _principal(hook))
     return found
 
 

@@ -17,6 +17,7 @@ from airflow_kie.archive.run_songs import write_batches
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.web.pages import progress, queries
 from airflow_kie.web.pages.progress import STEPS, progress_of
+from song_pages_server import in_columns, owner, table_of_xcoms
 
 DAG, RUN = "music_cover", "manual__many"
 Stored = Mapping[str, Any]
@@ -29,11 +30,12 @@ def no_run() -> Iterator[None]:
     from airflow.models.dagrun import DagRun
     from airflow.models.task_state_store import TaskStateStoreModel
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
     from sqlalchemy import delete
 
+    xcoms = table_of_xcoms()
     with settings.get_engine().begin() as connection:
-        for table in (TaskStateStoreModel, XComModel, TaskInstance, DagRun):
+        connection.execute(delete(xcoms))
+        for table in (TaskStateStoreModel, TaskInstance, DagRun):
             connection.execute(delete(table).where(table.run_id == RUN))
 
 
@@ -44,25 +46,27 @@ def store(batches: Sequence[Any], steps: Sequence[tuple[int, str, str | None, St
     from airflow.models.dagrun import DagRun
     from airflow.models.task_state_store import TaskStateStoreModel
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
     from sqlalchemy import insert
     from uuid6 import uuid7
 
     now, names = datetime.now(UTC), {"dag_id": DAG, "run_id": RUN}
     tasks = [(-1, "KieSongListOperator", "success", {}), *steps]
+    instances, states, xcoms = TaskInstance.__table__, TaskStateStoreModel.__table__, table_of_xcoms()
     with settings.get_engine().begin() as connection:
         began = {"run_after": now, "start_date": now - timedelta(minutes=minutes)}
         connection.execute(insert(DagRun).values(id=77, **names, state="running", run_type="manual", **began))
         for index, operator, state, stored in tasks:
-            which = {**names, "task_id": operator, "map_index": index}
-            task = {"id": uuid7(), "operator": operator, "pool": "p", "pool_slots": 1, "try_number": 1, "state": state}
-            connection.execute(insert(TaskInstance.__table__).values(**which, **task))
+            which, mine = {**names, "task_id": operator, "map_index": index}, uuid7()
+            task = {"id": mine, "operator": operator, "pool": "p", "pool_slots": 1, "try_number": 1, "state": state}
+            connection.execute(insert(instances).values(**in_columns(instances, which), **task))
             if stored:
                 value = {"key": "songs", "value": json.dumps(stored), "dag_run_id": 77, "updated_at": now}
-                connection.execute(insert(TaskStateStoreModel).values(**which, **value))
-        listed = {**names, "task_id": "KieSongListOperator", "map_index": -1, "dag_run_id": 77, "timestamp": now}
-        connection.execute(insert(XComModel.__table__).values(**listed, key="return_value", value=list(batches)))
-        connection.execute(insert(XComModel.__table__).values(**listed, key="archived_already", value=[]))
+                connection.execute(insert(states).values(**in_columns(states, which), **value))
+            if index < 0:
+                run = {"dag_run_id": 77} if "dag_run_id" in xcoms.c else {}
+                listed = {**owner(xcoms, mine, which), **run, "timestamp": now}
+                connection.execute(insert(xcoms).values(**listed, key="return_value", value=list(batches)))
+                connection.execute(insert(xcoms).values(**listed, key="archived_already", value=[]))
 
 
 def ended(songs: Sequence[str], failed: Sequence[str] = ()) -> Stored:

@@ -143,7 +143,7 @@ _BY_CODE: dict[str, type[S3Error]] = {
     for code in codes.split()
 }
 
-# botocore's own exceptions (by name, base classes too) -> what they mean here.
+# botocore's and urllib3's own exceptions (by name, base classes too) -> what they mean here.
 _BY_EXCEPTION: dict[str, type[S3Error]] = {
     "NoCredentialsError": S3CredentialsWrong,
     "PartialCredentialsError": S3CredentialsWrong,
@@ -155,6 +155,7 @@ _BY_EXCEPTION: dict[str, type[S3Error]] = {
     "HTTPClientError": S3Unreachable,
     "EndpointResolutionError": S3Unreachable,
     "IncompleteReadError": S3Unreachable,
+    "HTTPError": S3Unreachable,  # urllib3's, of a body that is read without botocore's checks
 }
 
 # What is done -> the right in IAM that it needs.
@@ -181,6 +182,7 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
     :raises S3Error: its subclass says why; the message names action, bucket, key and S3's own message.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
 
     where = f"{action} on bucket {bucket}" + (f", key {key}" if key else "")
     where += f", as {principal}" if principal else ""
@@ -188,7 +190,7 @@ def s3_errors(action: str, bucket: str, key: str = "", principal: str = "") -> I
         yield
     except ClientError as e:
         raise _of_answer(e.response, where, _RIGHTS.get(action, "")) from e
-    except BotoCoreError as e:
+    except (BotoCoreError, HTTPError) as e:
         # Two regular expressions follow in the message, of no use to a person.
         raise _of_exception(e)(f"{where}: {str(e).partition(': Bucket name must match')[0]}") from e
 
