@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.callbacks.auth import CallbackKeys
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.task_lookup import Claim
+from airflow_kie.monitoring.callback_health import LastCallback
+from airflow_kie.monitoring.deliveries import Delivery
 
 SECRET = "a webhook secret"
 TOKEN_SECRET = "a secret of 32 characters or more"
@@ -56,8 +59,8 @@ class FakeGateway:
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
         self.asked.append(("announce", kie_conn_id, music_task_id))
 
-    def record_callback(self, kie_conn_id: str, proof: str) -> None:
-        self.asked.append(("record_callback", kie_conn_id, proof))
+    def record_callbacks(self, kie_conn_id: str, last: LastCallback | None, deliveries: Sequence[Delivery]) -> None:
+        self.asked.append(("record_callbacks", kie_conn_id, last and last.proof, [one.outcome for one in deliveries]))
 
     def calls(self, word: str) -> list[tuple[Any, ...]]:
         """Return what was asked with this word."""

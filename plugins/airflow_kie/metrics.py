@@ -158,7 +158,8 @@ CALLBACKS = _counter(
     "callbacks",
     "outcome",
     "Outcome of a request to the receiver: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (woken), `song` (of "
-    "another program, announced), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, "
+    "another program, announced), `known` (such a song, again), `unconfirmed` and `denied` (KIE could not say, or says "
+    "no), `nobody` (waits for it), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, "
     "`rate_limited`, `bad_body`, `not_stored`.",
 )
 CREDITS = _gauge("kie.credits", "credits", "connection", "The account's balance.")

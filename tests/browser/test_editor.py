@@ -329,6 +329,23 @@ def test_the_theme_that_was_chosen_in_airflow_holds_in_its_frame(opened: Opened,
         expect(page.locator("body")).to_have_css("background-color", "rgb(20, 22, 27)")
 
 
+def test_times_are_in_the_readers_zone_and_say_utc_when_pointed_at(opened: Opened, airflow: Airflow) -> None:
+    song = f"/songs/{song_named('Velvet Harbour')}"
+    with opened(song, user="vic", timezone_id="Asia/Kathmandu") as page:  # a page without any other script
+        archived = page.locator("dl div", has_text="Archived").locator("time").first
+        expect(archived).to_have_text(re.compile(r"^\d+ \w+ 20\d\d, \d\d:\d\d GMT\+5:45$"))
+        expect(archived).to_have_attribute("title", re.compile(r"^\d+ \w+ 20\d\d, \d\d:\d\d UTC$"))
+        page.evaluate("""localStorage.setItem('timezone', '"Asia/Tokyo"')""")  # as Airflow keeps it
+        page.reload()
+        expect(archived).to_have_text(re.compile(r"GMT\+9$"))
+        assert page.evaluate("new Date(document.querySelector('time').dateTime).getUTCSeconds()") == 0
+    with opened(song, timezone_id="Asia/Tokyo") as page:  # what a change shows anew too
+        page.get_by_role("button", name="Choose").first.click()
+        expect(page.locator("#choice time")).to_have_text(re.compile(r"GMT\+9$"))
+        page.locator("#undo").click()
+        expect(page.locator("#choice")).to_contain_text("Nothing is chosen yet.")
+
+
 def test_in_airflows_own_page_the_library_is_a_frame_that_works(opened: Opened, airflow: Airflow) -> None:
     with opened("/library") as page:
         page.goto(f"{airflow.url}/plugin/kie-library")

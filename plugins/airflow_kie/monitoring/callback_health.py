@@ -1,24 +1,24 @@
-"""Do callbacks arrive? When KIE last called back, and when a poll found an end that no callback had announced.
+"""Do callbacks arrive? What KIE has called, and when a poll found an end that no callback had announced.
 
-Each is one Airflow Variable per connection, written at most once a minute, for people and for `airflow kie doctor`.
-Nothing else depends on them. Where polls find what callbacks should have announced, callbacks get lost on the way.
+Each is one Airflow Variable per connection, written now and then, for people and for `airflow kie doctor`. Nothing else
+depends on them. Where polls find what callbacks should have announced, callbacks get lost on the way.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_kie._airflow_private import variables
+from airflow_kie.monitoring.deliveries import Delivery, newest
 
 WRITE_EVERY = 60.0
-"""Seconds between two writes for a connection, however many callbacks come."""
-EARLIER = 20
-"""Callbacks before the last one of which it is known when they came."""
-DESCRIPTION = "When KIE last called back; written by the callback receiver."
+"""Seconds between two writes of a poll that has found an end."""
+DESCRIPTION = "What KIE has called back; written by the callback receiver."
 _POLL_DESCRIPTION = "When a poll last found an end that no callback had announced; written by tasks."
 
 log = logging.getLogger(__name__)
@@ -29,51 +29,70 @@ class LastCallback:
     """The last callback of a connection that was verified; others are not recorded.
 
     :param proof: ``signature`` or, of an account that does not sign, ``token``.
-    :param at: when it came, to a minute.
-    :param earlier: when those before it came, the newest first: one a minute at most, and 20.
+    :param at: when it came.
     """
 
     proof: str
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    earlier: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What is known of a connection's callbacks.
+
+    :param last: the last one that was verified, our own tests left out; None: none is known.
+    :param deliveries: the last ones of all, the newest first.
+    """
+
+    last: LastCallback | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
     def text(self) -> str:
         """Return what the Variable holds."""
-        at, *earlier = (one.isoformat(timespec="seconds") for one in (self.at, *self.earlier))
-        return json.dumps({"proof": self.proof, "at": at, "earlier": earlier})
+        last = {"proof": self.last.proof, "at": self.last.at.isoformat(timespec="seconds")} if self.last else None
+        return json.dumps({"last": last, "deliveries": [one.to_json() for one in self.deliveries]})
 
-    def after(self, before: LastCallback | None) -> LastCallback:
-        """Return this callback with those before it.
+    def joined(self, last: LastCallback | None, deliveries: Iterable[Delivery]) -> Callbacks:
+        """Return this with what another process knows; in which order several of them say so does not matter.
 
-        :param before: the last one, as it is recorded.
+        :param last: its last one that was verified.
+        :param deliveries: its last ones of all.
         """
-        earlier = (before.at, *before.earlier) if before else ()
-        return replace(self, earlier=earlier[:EARLIER])
+        lasts = [one for one in (self.last, last) if one]
+        return Callbacks(max(lasts, key=lambda one: one.at, default=None), newest(self.deliveries, deliveries))
 
 
 def variable_of(kie_conn_id: str) -> str:
-    """Return the name of the Variable that keeps a connection's last callback."""
+    """Return the name of the Variable that keeps a connection's last callbacks."""
     return f"kie_callback__{kie_conn_id}"
 
 
-def parsed(text: str | None) -> LastCallback | None:
-    """Return what a Variable's text says; None if it is not one that we wrote."""
+def parsed(text: str | None) -> Callbacks:
+    """Return what a Variable's text says; nothing is known if it is not one that we wrote."""
     try:
         known: dict[str, Any] = json.loads(text or "")
-        at, *earlier = (datetime.fromisoformat(one) for one in (known["at"], *known["earlier"]))
-        return LastCallback(str(known["proof"]), at, tuple(earlier))
+        last = known["last"]
+        return Callbacks(
+            LastCallback(str(last["proof"]), datetime.fromisoformat(last["at"])) if last else None,
+            tuple(Delivery.from_json(one) for one in known["deliveries"]),
+        )
     except (ValueError, TypeError, KeyError):
-        return None
+        return Callbacks()
 
 
-def last_callback(kie_conn_id: str) -> LastCallback | None:
-    """Return when KIE last called back for a connection; None: never, as far as is known here.
+def callbacks_of(kie_conn_id: str) -> Callbacks:
+    """Return what is known of a connection's callbacks.
 
     Reads Airflow's database: for the api-server and for commands on its machine, not for tasks.
 
     :param kie_conn_id: the Airflow connection.
     """
     return parsed(variables.variable(variable_of(kie_conn_id)))
+
+
+def last_callback(kie_conn_id: str) -> LastCallback | None:
+    """Return when KIE last called back for a connection; None: never, as far as is known here."""
+    return callbacks_of(kie_conn_id).last
 
 
 def poll_variable_of(kie_conn_id: str) -> str:

@@ -16,6 +16,7 @@ from airflow_kie.web.library.routes import add_library
 from airflow_kie.web.library.uploading import add_uploading
 from airflow_kie.web.pages.retrying import add_retrying
 from airflow_kie.web.pages.routes import add_song_pages
+from airflow_kie.web.status.deliveries import add_deliveries
 from airflow_kie.web.status.routes import add_status
 
 
@@ -43,6 +44,7 @@ def _song_pages() -> FastAPI:
     add_download(app)
     add_labelling(app)
     add_status(app)
+    add_deliveries(app)
     add_new_song(app)
     add_pending(app)
     add_retrying(app)

@@ -73,7 +73,7 @@ class Served:
 
     def changed(self) -> list[tuple[Any, ...]]:
         """Return what was asked besides the trace of the last callback."""
-        return [asked for asked in self.world.asked if asked[0] != "record_callback"]
+        return [asked for asked in self.world.asked if asked[0] != "record_callbacks"]
 
 
 @pytest.fixture
@@ -313,11 +313,26 @@ def test_a_callback_after_its_task_has_ended_is_answered_and_wakes_nobody_again(
     assert served.eventually_called("wake", 3) == [("wake", WAITING), ("wake", early), ("wake", early)]
 
 
-def test_proven_callbacks_are_recorded_at_most_once_a_minute_and_refused_ones_never(served: Served) -> None:
+def test_what_kie_has_called_is_recorded_after_the_answers(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_kie.web.receiver.recent.WRITE_EVERY", 0.1)
     served.post(music("text"), headers={})
-    for stage in ("text", "first", "text"):
+    for stage in ("text", "first", "complete"):
         served.post(music(stage))
-    assert served.eventually_called("record_callback") == [("record_callback", "kie_default", "signature")]
+    for _ in range(500):
+        *_, proof, outcomes = served.eventually_called("record_callbacks")[-1]
+        if len(outcomes) == 4:
+            break
+        time.sleep(0.01)
+    assert (proof, sorted(outcomes)) == ("signature", ["refused", "song", "stage", "stage"])
+
+
+def test_what_proves_nothing_is_recorded_later_once_and_without_a_word_of_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_kie.web.receiver.recent.WRITE_REFUSED_EVERY", 0.1)
+    served.post(music("complete"), headers={}, url=served.url.replace("kie_default", "made_up"))
+    served.post(music("complete"), headers={})
+    assert served.eventually_called("record_callbacks") == [("record_callbacks", "kie_default", None, ["refused"])]
 
 
 @pytest.fixture
@@ -341,7 +356,7 @@ def test_a_song_of_an_account_that_does_not_sign_is_recorded_if_its_url_holds_th
     url = f"{unsigned.url}?token={connection_token(TOKEN_SECRET, 'kie_default')}"
     assert unsigned.post(music("complete"), headers={}, url=url).status_code == 200
     assert unsigned.calls("register") == [("register", "kie_default", SONG)]
-    assert unsigned.eventually_called("record_callback") == [("record_callback", "kie_default", "token")]
+    assert unsigned.eventually_called("record_callbacks") == [("record_callbacks", "kie_default", "token", ["song"])]
 
 
 def test_a_tasks_own_token_wakes_that_task_and_starts_nothing_for_the_body(unsigned: Served) -> None:

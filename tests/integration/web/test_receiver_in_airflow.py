@@ -319,7 +319,7 @@ def test_the_last_callback_is_written_down_for_people_and_checks(airflow: Airflo
     assert call_back(receiver, new_song()) == 200
     for _ in range(100):
         variables = {one["key"]: one["value"] for one in airflow.api("GET", "/variables")["variables"]}
-        last = parsed(variables.get("kie_callback__kie_default"))
+        last = parsed(variables.get("kie_callback__kie_default")).last
         if last:
             break
         time.sleep(0.05)

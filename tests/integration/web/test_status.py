@@ -21,7 +21,8 @@ from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.rate_limiter.limiter import Cost, CreateLimiter
 from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
-from airflow_kie.monitoring.callback_health import LastCallback
+from airflow_kie.monitoring.callback_health import Callbacks, LastCallback
+from airflow_kie.monitoring.deliveries import Delivery
 from airflow_kie.web.receiver.receiver import create_app
 from asgi_server import serving
 from fake_gateway import SECRET, FakeGateway
@@ -120,7 +121,10 @@ def test_a_test_callback_is_signed_and_says_what_became_of_it(pages: SongPages) 
     page = pages.get("/status", "editor").text
     assert 'id="test-callback-1"' in page and 'id="test-callback-1"' not in pages.get("/status", "viewer").text
     arrived = pages.change("/status/test-callback", {"connection": "kie_default"})
-    assert arrived.json()["message"] == "The test callback arrived: the receiver took its signature and answered 200."
+    assert arrived.json()["message"] == (
+        "The test callback arrived: the receiver took its signature and answered 200. "
+        "It is in the list of the last callbacks within seconds."
+    )
     assert "No callback of KIE's is known here" in shown(pages, "Account kie_default has")  # it was none of KIE's
     assert pages.change("/status/test-callback", {"connection": "other"}).status_code == 400
     assert pages.change("/status/test-callback", {"connection": "kie_default"}, "viewer").status_code == 403
@@ -148,13 +152,33 @@ def test_songs_are_named_by_reason_and_can_be_retried_where_a_run_would_follow(p
         assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
 
 
-def test_what_an_account_spends_a_day_and_earlier_callbacks_are_shown(pages: SongPages) -> None:
+def test_what_an_account_spends_a_day_and_the_last_callbacks_are_shown(pages: SongPages) -> None:
     CreateLimiter("kie_default", store=f"sqlite:///{pages.home}/kie/creates.db").take(Cost(70.0))
-    last = LastCallback("signature", NOW).after(LastCallback("signature", NOW - timedelta(hours=3)))
+    came = [
+        Delivery(NOW - timedelta(minutes=minutes), outcome, task, kind)
+        for minutes, outcome, task, kind in (
+            *((3, "woken", "cover1", "suno.cover"), (4, "song", "song1", "complete"), (5, "refused", "", "")),
+            *((2, "song", "song1", "complete"), (1, "nobody", "stranger", "complete"), (6, "not_stored", "song1", "")),
+        )
+    ]
+    known = Callbacks().joined(LastCallback("signature", NOW), came)
     with closing(sqlite3.connect(pages.home / "airflow.db")) as base, base:
-        values = ("kie_callback__kie_default", last.text(), 0)
+        values = ("kie_callback__kie_default", known.text(), 0)
         base.execute("insert into variable (key, val, is_encrypted) values (?, ?, ?)", values)
     pages.change("/status/spending", {"account": "kie_default"})  # what is changed is read at once
     text = shown(pages, "It spends about 10.0 credits a day, by what was sent in the last 7 days")
     assert "enough for about 81 days" in text
-    assert f"Callbacks before that, one a minute at most {(NOW - timedelta(hours=3)).day} " in text
+    assert f"KIE called back last on {NOW.day} " in text
+    rows = re.findall(r"<tr>\s*<td>.*?</tr>", pages.get("/status/deliveries").text, re.S)
+    verdicts = [re.search(r'<span class="badge [a-z_]*">(\w+)</span>', row) for row in rows]
+    assert [found and found[1] for found in verdicts] == [
+        *("unknown", "duplicate", "accepted", "accepted", "forged", "failed")
+    ]
+    assert "<code>cover1</code><br><small>suno.cover</small>" in rows[2]
+
+
+def test_the_last_callbacks_are_for_those_who_may_read_the_dag(pages: SongPages) -> None:
+    assert pages.get("/status/deliveries", None).status_code == 401
+    assert pages.get("/status/deliveries", "nobody").status_code == 403
+    assert "Send a test callback</button>" in pages.get("/status/deliveries", "editor").text
+    assert "Send a test callback</button>" not in pages.get("/status/deliveries", "viewer").text

@@ -102,13 +102,13 @@ def test_hosts_that_kie_cannot_reach_are_known_by_address_or_name(host: str, int
 def test_when_kie_called_last_is_told(kie: SimulatorServer, monkeypatch: Any) -> None:
     from airflow.models.variable import Variable
 
-    from airflow_kie.monitoring.callback_health import LastCallback, variable_of
+    from airflow_kie.monitoring.callback_health import Callbacks, LastCallback, variable_of
 
     with serving(says(b"", 401)) as server:
         called_back(monkeypatch, kie, server.url)
         assert looked_at(callback_findings, KieHook()).line("last callback")[0] == "warn"
         last = LastCallback("signature", datetime.now(UTC) - timedelta(minutes=5, seconds=5))
-        with stored(Variable(key=variable_of("kie_default"), val=last.text())):
+        with stored(Variable(key=variable_of("kie_default"), val=Callbacks(last).text())):
             level, seen = looked_at(callback_findings, KieHook()).line("last callback")
     assert (level, seen) == ("ok", "KIE called last 5 minutes ago, proven by its signature.")
 
@@ -122,14 +122,14 @@ def test_a_poll_that_found_what_a_callback_should_have_told_is_shown(
 ) -> None:
     from airflow.models.variable import Variable
 
-    from airflow_kie.monitoring.callback_health import LastCallback, poll_variable_of, variable_of
+    from airflow_kie.monitoring.callback_health import Callbacks, LastCallback, poll_variable_of, variable_of
 
     now = datetime.now(UTC)
     found = Variable(key=poll_variable_of("kie_default"), val=(now - timedelta(minutes=30)).isoformat())
     calls = []
     if called_minutes_ago is not None:
         last = LastCallback("signature", now - timedelta(minutes=called_minutes_ago))
-        calls.append(Variable(key=variable_of("kie_default"), val=last.text()))
+        calls.append(Variable(key=variable_of("kie_default"), val=Callbacks(last).text()))
     with serving(says(b"", 401)) as server:
         called_back(monkeypatch, kie, server.url)
         with stored(found, *calls):

@@ -150,7 +150,7 @@ class Gateway(AirflowGateway):
     def send_event(self, music_task_id: str, extra: dict[str, Any]) -> bool:
         return False
 
-    def record_callback(self, kie_conn_id: str, proof: str) -> None:
+    def record_callbacks(self, kie_conn_id: str, last: Any, deliveries: Any) -> None:
         pass
 
 

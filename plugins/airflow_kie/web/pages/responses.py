@@ -59,12 +59,13 @@ PAGE_POLICY = (
 
 @cache
 def _script(names: tuple[str, ...]) -> tuple[Markup, str]:
-    """Return the script of a page, made of some of our files, and the policy with which nothing else runs."""
-    if not names:
-        return Markup(""), PAGE_POLICY
-    text = "\n".join(map(_text, names))
-    policy = f"{PAGE_POLICY}; script-src {_source(text)}; connect-src 'self'"
-    return Markup(text), policy  # noqa: S704 - our own files
+    """Return the script of a page, made of some of our files, and the policy with which nothing else runs.
+
+    Without files it follows Airflow's theme and the reader's time zone, and asks nobody anything.
+    """
+    text = "\n".join(map(_text, ("theme.js", *names, "times.js")))
+    asks = "; connect-src 'self'" if names else ""
+    return Markup(text), f"{PAGE_POLICY}; script-src {_source(text)}{asks}"  # noqa: S704 - our own files
 
 
 def _of_request(request: Request) -> dict[str, Any]:
@@ -108,12 +109,13 @@ def page_answer(
     :param template: its template.
     :param status: HTTP status.
     :param refresh: seconds after which it asks again by itself; 0: never.
-    :param scripts: its scripts, of the templates; they can ask nobody but this server.
+    :param scripts: what its script does besides, of the templates; it can ask nobody but this server.
     :param logged_in: False where nobody has checked who asks: such a page says nothing about this Airflow.
     :param shown: what the template shows.
     """
     scripts = scripts or (("refresh.js",) if refresh else ())
-    script, policy = _script(("theme.js", *scripts) if scripts or _is_framed(request) else ())
+    is_page = status == 200 or scripts or _is_framed(request)
+    script, policy = _script(scripts) if is_page else (Markup(""), PAGE_POLICY)
     shown |= {"refresh": refresh, "script": script, "notices": spending_notices() if logged_in else []}
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, **HEADERS}
     page = _TEMPLATES.TemplateResponse(request, template, shown, status, headers)

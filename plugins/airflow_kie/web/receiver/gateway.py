@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,8 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
-from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, last_callback, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, callbacks_of, variable_of
+from airflow_kie.monitoring.deliveries import Delivery
 from airflow_kie.web.cache import cached_for_a_minute
 from airflow_kie.web.receiver.connections import Connections
 
@@ -73,8 +74,8 @@ class AirflowGateway(Connections, ABC):
         """Wake `music_cover` and send "music complete"; return False while no DAG waits for the first."""
 
     @abstractmethod
-    def record_callback(self, kie_conn_id: str, proof: str) -> None:
-        """Write into the connection's Variable when the last callback came; called at most once a minute."""
+    def record_callbacks(self, kie_conn_id: str, last: LastCallback | None, deliveries: Sequence[Delivery]) -> None:
+        """Write what is known of a connection's last callbacks into its Variable; called now and then."""
 
     def record_task(self, kie_conn_id: str, request: str, task_id: str) -> None:
         """Record in the account's ledger which task KIE has made for one of our requests.
@@ -171,9 +172,10 @@ class InProcessGateway(AirflowGateway):
         metadata.send_asset_event(MUSIC.uri, music_task_id, extra)
         return woken
 
-    def record_callback(self, kie_conn_id: str, proof: str) -> None:
-        now = LastCallback(proof).after(last_callback(kie_conn_id))
-        variables.record_variable(variable_of(kie_conn_id), now.text(), DESCRIPTION)
+    def record_callbacks(self, kie_conn_id: str, last: LastCallback | None, deliveries: Sequence[Delivery]) -> None:
+        """Join them with what other processes have written; what two write at once, the next write brings together."""
+        known = callbacks_of(kie_conn_id).joined(last, deliveries)
+        variables.record_variable(variable_of(kie_conn_id), known.text(), DESCRIPTION)
 
 
 def _open(name: str) -> Bucket:

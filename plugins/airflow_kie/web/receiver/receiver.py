@@ -2,15 +2,16 @@
 
 Verify first, trust nothing in the body, make durable what is accepted, then answer 200. A callback delivers no data:
 it makes its task read KIE's details, which are the truth. Whether an id is a song is asked from KIE before it is
-recorded; while KIE cannot be asked, the record says that it is unconfirmed. What is not verified costs no database and
-reads no connection, and changes nothing.
+recorded; while KIE cannot be asked, the record says that it is unconfirmed. What is not verified reads no connection,
+and changes nothing but the list of the last callbacks, which is written for it once a minute at most.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -20,7 +21,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, R
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from airflow_kie import metrics
+from airflow_kie import metrics, settings
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.auth import prove
@@ -28,8 +29,10 @@ from airflow_kie.client.callbacks.signature import TEST_TASK_ID, SignatureRefuse
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.operations.suno import SONG_MODELS
 from airflow_kie.client.task_lookup import Claim
-from airflow_kie.monitoring.callback_health import WRITE_EVERY
+from airflow_kie.monitoring.callback_health import LastCallback
+from airflow_kie.monitoring.deliveries import REFUSED, TEST, Delivery
 from airflow_kie.web.receiver.gateway import AirflowGateway
+from airflow_kie.web.receiver.recent import RecentCallbacks
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -95,10 +98,10 @@ class Receiver:
     airflow: AirflowGateway
     clock: Callable[[], float] = time.time
     pause: float = 1.0
-    _recorded: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(1000, WRITE_EVERY))
-    _early: set[Waiting] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.recent = RecentCallbacks(self._record_callbacks)
+        self._early: set[Waiting] = set()
         self.threads = anyio.CapacityLimiter(THREADS)
         self.claims = Claims(self.airflow.ask_kie)
         self.refused: TTLCache[object, None] = TTLCache(UNVERIFIED_PER_SECOND, ttl=1, timer=self.clock)
@@ -116,15 +119,13 @@ class Receiver:
         try:
             outcome = await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
-            metrics.CALLBACKS.add(outcome="not_stored")
+            outcome = "not_stored"
             log.exception("The callback of KIE task %s could not be recorded; KIE gets a 500 and calls again.", task_id)
-            return Response(status_code=500)
         metrics.CALLBACKS.add(outcome=outcome)
-        if kie_conn_id not in self._recorded and task_id != TEST_TASK_ID:  # KIE has not sent our own test
-            self._recorded[kie_conn_id] = True
-            lost = "When KIE last called back could not be recorded; nothing else depends on it."
-            later.add_task(self._follow_up, lost, self.airflow.record_callback, kie_conn_id, proof.by)
-        return JSONResponse({"status": "received"})
+        now, tested = datetime.now(UTC), task_id == TEST_TASK_ID  # KIE has not sent our own test
+        seen = Delivery(now, TEST if tested else outcome, task_id, "" if tested else _kind(decoded, proof.waiting))
+        self.recent.add(kie_conn_id, seen, None if tested else LastCallback(proof.by, now))
+        return Response(status_code=500) if outcome == "not_stored" else JSONResponse({"status": "received"})
 
     def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
         self.refused.expire()
@@ -132,7 +133,9 @@ class Receiver:
             metrics.CALLBACKS.add(outcome="rate_limited")
             return Response(status_code=429)
         self.refused[object()] = None
-        metrics.CALLBACKS.add(outcome="refused")
+        metrics.CALLBACKS.add(outcome=REFUSED)
+        if kie_conn_id in settings.allowed_connections():
+            self.recent.add(kie_conn_id, Delivery(datetime.now(UTC), REFUSED))
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)
         return Response(status_code=401)
 
@@ -164,19 +167,29 @@ class Receiver:
             return woken.name.lower()
         sensors = await self._in_thread(self.airflow.wake_sensors, task_id)
         log.info("KIE task %s has ended; %d sensors were resumed.", task_id, sensors)
-        if stage != FINAL or body.get("code") != 200 or not await self._is_new_song(kie_conn_id, task_id):
-            return "sensors"
+        song = await self._song(kie_conn_id, task_id) if stage == FINAL and body.get("code") == 200 else "nobody"
+        if song != "song":
+            return "sensors" if sensors else song
         lost = f"Song {task_id} is recorded, but could not be announced; reconciliation starts it."
         later.add_task(self._follow_up, lost, self.airflow.announce, kie_conn_id, task_id)
-        return "song"
+        return song
 
-    async def _is_new_song(self, kie_conn_id: str, task_id: str) -> bool:
-        """Record what a callback calls a song, unless KIE says that it is not one; return whether it starts a run."""
+    async def _song(self, kie_conn_id: str, task_id: str) -> str:
+        """Record what a callback calls a song, unless KIE says that it is not one.
+
+        :return: ``song`` for one that starts a run, otherwise why it starts none.
+        """
         claim = await self.claims.of(kie_conn_id, task_id)
         if claim is Claim.OTHER:
             log.warning("A callback calls KIE task %s a finished song, which KIE denies: ignored.", task_id)
-            return False
-        return await self._in_thread(self.airflow.register, kie_conn_id, task_id, claim)
+            return "denied"
+        if await self._in_thread(self.airflow.register, kie_conn_id, task_id, claim):
+            return "song"
+        return "known" if claim is Claim.SONG else "unconfirmed"
+
+    async def _record_callbacks(self, *known: Any) -> None:
+        lost = "What KIE has called could not be recorded; nothing else depends on it."
+        await self._follow_up(lost, self.airflow.record_callbacks, *known)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
         """Try again for some seconds, without holding a thread; equal callbacks are one."""
@@ -240,3 +253,14 @@ def _stage(body: Mapping[str, Any]) -> str:
     stage = data.get("callbackType")
     is_song = data.get("state") == "success" and str(data.get("model")) in SONG_MODELS
     return stage if isinstance(stage, str) else FINAL if is_song else ""
+
+
+def _kind(body: Mapping[str, Any], waiting: Waiting | None) -> str:
+    """Return what a verified callback is about: the operation that its URL names, and the stage, which is KIE's word.
+
+    The body is not signed: of it, only words that are known here are taken.
+    """
+    operation = waiting.request.split("/")[1] if waiting and waiting.request.count("/") > 1 else ""
+    stage = _stage(body)
+    known = stage if stage in {*INTERMEDIATE, FINAL, "error"} else ""
+    return f"{operation} {known}".strip()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.bounded import BoundedClient, built
 from airflow_kie.client.untrusted import decode_json
-from airflow_kie.monitoring.callback_health import DESCRIPTION, LastCallback, variable_of
+from airflow_kie.monitoring.callback_health import DESCRIPTION, Callbacks, LastCallback, variable_of
+from airflow_kie.monitoring.deliveries import Delivery
 from airflow_kie.web.receiver.gateway import AirflowGateway
 
 log = logging.getLogger(__name__)
@@ -162,10 +163,11 @@ class RestGateway(AirflowGateway):
             raise
         return True
 
-    def record_callback(self, kie_conn_id: str, proof: str) -> None:
+    def record_callbacks(self, kie_conn_id: str, last: LastCallback | None, deliveries: Sequence[Delivery]) -> None:
+        """Write what this receiver knows: it may write the Variable, and need not be let read it."""
         key = variable_of(kie_conn_id)
         path = f"/variables/{quote(key, safe='')}"
-        body = {"key": key, "value": LastCallback(proof).text(), "description": DESCRIPTION}
+        body = {"key": key, "value": Callbacks(last, tuple(deliveries)).text(), "description": DESCRIPTION}
         if self.api.call("PATCH", path, "key", may_be_missing=True, json=body) is None:
             self.api.call("POST", "/variables", "key", json=body)
 

@@ -133,7 +133,8 @@ def test_callback(request: Request) -> Response:
         raise ChangeRefused("The connection has no callback URL, or no webhook secret with which a test can be signed.")
     audit(request, "kie_test_callback", account=account.name)
     arrived, sentence = send_test(account)
-    return message_answer(sentence, 200 if arrived else 400)
+    shown = " It is in the list of the last callbacks within seconds." if arrived else ""
+    return message_answer(f"{sentence}{shown}", 200 if arrived else 400)
 
 
 def _in_doubt(request: Request) -> tuple[RequestId, OpenedLedger]:
