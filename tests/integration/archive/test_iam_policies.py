@@ -17,14 +17,18 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_connections import aws_connection, kie_connection
 from airflow_kie.archive.archiver import Source, archive_song
+from airflow_kie.archive.choice import Choice, changed_choice
+from airflow_kie.archive.index.entry import entry_of
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys
 from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.manifest import FileKind, Manifest
-from airflow_kie.archive.pending import list_pending
+from airflow_kie.archive.pending import Failure, list_pending, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.http.download import DownloadSettings, download
+from airflow_kie.client.task_lookup import Claim as Asked
 from airflow_kie.durable.active_runs import ActiveRuns
 from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
@@ -45,6 +49,9 @@ POLICIES: dict[str, dict[str, Any]] = {file.stem: json.loads(file.read_text()) f
 NOT_CHECKED_BY_MOTO = {"s3:GetObjectTagging", "s3:PutObjectTagging", "kms:GenerateDataKey", "kms:Decrypt"}
 SONG = "a" * 32
 CLAIMED = "b" * 32
+UNKNOWN = "c" * 32
+"""A song that a callback alone has named, and that KIE said once that it does not know."""
+FAILED = "d" * 32
 PENDING = f"songs/_pending/{SONG}.json"
 CLAIM = f"songs/_runs/claims/{'0' * 32}.json"
 
@@ -83,7 +90,11 @@ def read_the_inbox(bucket: Bucket) -> None:
     reconcile: Any = KieReconcileOperator(task_id="reconcile")
     inbox, runs = reconcile.inbox(), ActiveRuns(TaskInstance(runs={"goes on": "running"}))
     assert runs.songs_of_others(inbox.bucket, inbox.keys, read_only=True) == {CLAIMED}
-    assert [pending.music_task_id for pending in reconcile._lost(inbox, runs, [SONG])] == [SONG]
+    reconcile._ask = lambda *_: Asked.NOT_FOUND
+    unknown = SongArchive(inbox.bucket, SongKeys("songs", UNKNOWN))
+    unknown.update_pending(received_from="callback", unconfirmed="not_found")
+    assert [pending.music_task_id for pending in reconcile._lost(inbox, runs, [SONG, UNKNOWN])] == [SONG]
+    assert unknown.pending() is None
 
 
 def show_a_song(bucket: Bucket) -> None:
@@ -93,6 +104,23 @@ def show_a_song(bucket: Bucket) -> None:
     manifest = archive.manifest()
     assert manifest is not None
     assert archive.pending() is None
+
+
+def edit_songs(bucket: Bucket) -> None:
+    """Do what the pages do when somebody chooses, labels, and gives up or starts again a song that has failed."""
+    show_a_song(bucket)
+    archive, now = SongArchive(bucket, SongKeys("songs", SONG)), datetime.now(UTC)
+    labelled = Manifest.update(bucket, archive.keys, lambda stored: stored.labelled("mood", "calm", by="me", at=now))
+    choice = Choice.update(
+        bucket, archive.keys, lambda stored: changed_choice(stored, labelled, {"rejected": True}, by="me", now=now)
+    )
+    Index(bucket, ArchiveKeys("songs")).add([entry_of(labelled, choice)])
+    failed = SongArchive(bucket, SongKeys("songs", FAILED))
+    record = failed.pending()
+    assert record is not None
+    failed.take(record)
+    failed.drop_pending()
+    assert failed.pending() is None
 
 
 def hear_a_callback(bucket: Bucket) -> None:
@@ -113,6 +141,7 @@ WORK: dict[str, Callable[[Bucket], None]] = {
     "archive-writer": archive_a_song,
     "inbox-reader": read_the_inbox,
     "picture-reader": show_a_song,
+    "library-editor": edit_songs,
     "callback-receiver": hear_a_callback,
     "inbox-writer": hand_in_a_song,
 }
@@ -127,6 +156,7 @@ REFUSED = {
     ("inbox-reader", "PutAwayOrReject", "s3:PutObject"): ("CopyObject", "inbox/done/song.json"),
     ("inbox-reader", "NoteSongs", "s3:GetObject"): ("GetObject", PENDING),
     ("inbox-reader", "NoteSongs", "s3:PutObject"): ("PutObject", PENDING),
+    ("inbox-reader", "DropWhatKieDoesNotKnow", "s3:DeleteObject"): ("DeleteObject", f"songs/_pending/{UNKNOWN}.json"),
     ("inbox-reader", "WhatRunsWorkOn", "s3:GetObject"): ("GetObject", CLAIM),
     ("inbox-reader", "CountSongsOfTheDay", "s3:GetObject"): ("GetObject", "songs/_inbox.json"),
     ("inbox-reader", "CountSongsOfTheDay", "s3:PutObject"): ("PutObject", "songs/_inbox.json"),
@@ -135,6 +165,10 @@ REFUSED = {
     ("inbox-reader", "WhatWasTaken", "s3:DeleteObject"): ("DeleteObject", "songs/_inbox/"),
     ("picture-reader", "ListRecords", "s3:ListBucket"): ("ListBucket", "songs/_pending/"),
     ("picture-reader", "Songs", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
+    ("library-editor", "ListRecords", "s3:ListBucket"): ("ListBucket", "songs/_pending/"),
+    ("library-editor", "Songs", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
+    ("library-editor", "Songs", "s3:PutObject"): ("PutObject", f"songs/{SONG}/manifest.json"),
+    ("library-editor", "GiveUpOrStartAgain", "s3:DeleteObject"): ("DeleteObject", f"songs/_retry/{FAILED}.1"),
     ("callback-receiver", "TellMissingFromForbidden", "s3:ListBucket"): ("HeadBucket", ""),
     ("callback-receiver", "IsItArchived", "s3:GetObject"): ("GetObject", f"songs/{SONG}/manifest.json"),
     ("callback-receiver", "RecordSongs", "s3:GetObject"): ("GetObject", PENDING),
@@ -199,9 +233,21 @@ def filled(aws: IamServer, request: pytest.FixtureRequest) -> None:
             CLAIM: json.dumps({"dag_id": "music_cover", "run_id": "goes on", "songs": [CLAIMED]}).encode(),
         },
         "picture-reader": {f"songs/{SONG}/manifest.json": manifest()},
+        "library-editor": {
+            f"songs/{SONG}/manifest.json": manifest(),
+            f"songs/_pending/{FAILED}.json": failed(),
+            f"songs/_retry/{FAILED}.1": b"",
+        },
     }
     for key, content in found.get(policy, {}).items():
         client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+
+def failed() -> bytes:
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    failure = Failure(reason="timeout", message="KIE took too long.", at=now, times=1)
+    record = new_pending(FAILED, received_from="form", now=now).changed(last_failure=failure)
+    return json.dumps(record.to_json()).encode()
 
 
 def manifest() -> bytes:
@@ -325,7 +371,7 @@ def test_who_hands_songs_in_can_write_nothing_else(key: str, become: Become) -> 
         bucket.put_json({}, key)
 
 
-@pytest.mark.parametrize("policy", ["inbox-reader", "picture-reader", "callback-receiver"])
+@pytest.mark.parametrize("policy", ["inbox-reader", "picture-reader", "library-editor", "callback-receiver"])
 def test_no_other_process_can_hand_songs_in(policy: str, become: Become) -> None:
     bucket = become(POLICIES[policy])
     with pytest.raises(S3AccessDenied):
