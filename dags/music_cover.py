@@ -80,8 +80,8 @@ with DAG(
             maximum=200,
             title="Songs in a batch",
             description=(
-                "Songs that one task instance works on. Empty: one each of up to 20 songs, or 4 of an event run; more of "
-                "many."
+                "Songs that one task instance works on. Empty: one each of up to 20 songs, or 4 of an event run; "
+                "more of many."
             ),
             section="For programs",
         ),
