@@ -1,8 +1,8 @@
 """Make a release for a distributor from archived songs: untagged WAVs, tagged MP3s, a cover of 3000 pixels, metadata.
 
-The takes and covers are those that you have chosen on the songs' pages, else the first ones. A WAV costs 0.4 credits
-and is paid for once; nothing else costs anything. What lies in `release/<name>/` afterwards, and how to compare it with
-distributors' rules: docs/guides/deliver.md.
+The takes and covers are those that you have chosen on the songs' pages, else the first ones. A WAV costs 0.4 credits, a
+cover that KIE enlarges up to 20, and each is paid for once; nothing else costs anything. What lies in `release/<name>/`
+afterwards, and how to compare it with distributors' rules: docs/guides/deliver.md.
 """
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
@@ -12,7 +12,7 @@ from airflow_kie.task_groups.deliver_songs import deliver_songs
 
 with DAG(
     dag_id="deliver_songs",
-    description="Chosen songs → WAV → a release's folder in S3.",
+    description="Chosen songs → WAV, larger cover → a release's folder in S3.",
     doc_md=__doc__,
     is_paused_upon_creation=False,  # Airflow drops events for a paused DAG
     schedule=PartitionedAssetTimetable(assets=assets.CHOSEN) if settings.flag("deliver_chosen") else None,
@@ -45,6 +45,13 @@ with DAG(
             title="WAV",
             description="Ask KIE for a WAV of each take: 0.4 credits each, paid for once. Distributors refuse MP3.",
         ),
+        "upscale": Param(
+            False,
+            type=["boolean", "null"],
+            title="Larger cover by KIE",
+            description="Let KIE's Topaz enlarge the cover: up to 20 credits, paid for once. Otherwise it is enlarged "
+            "here, which costs nothing.",
+        ),
         "tracks": Param(
             [],
             type=["array", "null"],
@@ -67,5 +74,6 @@ with DAG(
         songs="{{ (params.tracks or params.songs or []) | tojson }}",
         credits="{{ (params.credits or {}) | tojson }}",
         wav="{{ params.wav }}",
+        upscale="{{ params.upscale }}",
         kie_conn_id="{{ params.kie_conn_id }}",
     )

@@ -39,7 +39,7 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
         "AIRFLOW__KIE__RELEASE_DEFAULTS": '{"artist": "The Examples"}',
         "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
-        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+        "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie, extra={"upload_host": kie.url}),
         "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
     }
     return subprocess.Popen(

@@ -83,9 +83,10 @@ class InBucket:
     """Of a bucket."""
 
     files: StoredFiles
+    folder: str = FOLDER
 
     def read(self) -> Mapping[str, bytes]:
-        listed = self.files.client.list_objects_v2(Bucket=self.files.bucket, Prefix=FOLDER)
+        listed = self.files.client.list_objects_v2(Bucket=self.files.bucket, Prefix=self.folder)
         return {item["Key"]: self.files.body(item["Key"]) for item in listed.get("Contents", ())}
 
     def overwrite(self, key: str, body: bytes) -> None:

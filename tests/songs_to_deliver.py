@@ -24,6 +24,20 @@ from media_server import mp3, picture
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PREFIX = "music"
+SAID: dict[str, Any] = {
+    "title": "Three summers",
+    "artist": "The Examples",
+    "genre": "Pop",
+    "language": "fr",
+    "explicit": False,
+    "writers": [{"name": "Ada Example"}],
+    "p_line": "2026 Example Records",
+    "c_line": "2026 Example Records",
+    "release_date": "2026-12-24",
+    "upc": "036000291452",
+    "ai": {"lyrics": "assisted"},
+}
+"""Metadata of a release that lacks nothing."""
 
 
 def stereo_wav(seconds: float = 0.5) -> bytes:
@@ -46,11 +60,15 @@ def tagged(plain: bytes) -> bytes:
 
 
 def archive_song(
-    bucket: Bucket, song: str, *, instrumental: bool = False, sound: bytes = b"", **labels: str
+    bucket: Bucket, song: str, *, instrumental: bool = False, sound: bytes = b"", side: int = 1024, **labels: str
 ) -> TaskKeys:
-    """Store a song with two covers, two takes and lyrics, and its first take as WAV; return the WAV's task."""
+    """Store a song with two covers, two takes and lyrics, and its first take as WAV; return the WAV's task.
+
+    :param sound: the WAV; empty: one of half a second.
+    :param side: pixels of its covers' sides.
+    """
     keys = SongKeys(PREFIX, song)
-    files = [_store(bucket, keys.file("cover", n, "png"), "cover", n, picture(n, size=(1024, 1024))) for n in (1, 2)]
+    files = [_store(bucket, keys.file("cover", n, "png"), "cover", n, picture(n, size=(side, side))) for n in (1, 2)]
     files += [_store(bucket, keys.file("track", n, "mp3"), "track", n, mp3(n), audio_id=f"{song}-{n}") for n in (1, 2)]
     if not instrumental:
         files += [_store(bucket, keys.file("lyrics", n, "txt"), "lyrics", n, b"la la \xc3\xa9") for n in (1, 2)]

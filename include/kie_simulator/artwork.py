@@ -216,3 +216,17 @@ def render_plain(seed: str, title: str) -> bytes:
     rng = random.Random(seed)  # noqa: S311 - draws pictures, protects nothing
     image = Image.new("RGB", (SIZE, SIZE), _color(rng.choice(_PALETTES)[1]))
     return _png(_titled(image, title, (255, 255, 255), (rng.randrange(256), rng.randrange(256), rng.randrange(256))))
+
+
+def enlarge(picture: bytes, factor: int) -> bytes:
+    """Return a picture whose sides are so much longer, as a JPEG.
+
+    :param picture: the one that was sent; what is no picture becomes a plain one.
+    """
+    try:
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+    except OSError:
+        image = Image.new("RGB", (SIZE, SIZE), "grey")
+    out = io.BytesIO()
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    return out.getvalue()

@@ -19,6 +19,7 @@ from kie_simulator.unified.songs import asked_seconds
 
 _TRY_AGAIN = "The service is busy. Please try again later."
 _STEMS = {"split_stem": 12}
+_UPSCALES = "topaz/image-upscale"
 
 
 def make_task(
@@ -70,7 +71,7 @@ def _title(sim: Simulation, task: Task) -> str:
     return title_from_prompt(str(fields.get("prompt") or fields.get("content") or ""), task.id)
 
 
-def _file(sim: Simulation, task: Task, role: str, name: str) -> StoredFile:
+def _file(sim: Simulation, task: Task, role: str, name: str, **more: Any) -> StoredFile:
     return sim.files.make(
         role,
         seed=f"{task.id}/{name}",
@@ -78,7 +79,18 @@ def _file(sim: Simulation, task: Task, role: str, name: str) -> StoredFile:
         task_id=task.id,
         created=task.created,
         expires=sim.expiry(task.created),
+        **more,
     )
+
+
+def _upscaled(sim: Simulation, task: Task) -> list[StoredFile]:
+    """Return the larger picture of one that was uploaded here before; nothing where it was not."""
+    asked = given(task)
+    sent = sim.files.find(urlsplit(str(asked.get("image_url") or "")).path.removeprefix("/files/"))
+    if sent is None or sent.content is None:
+        return []
+    factor = int(asked.get("upscale_factor") or 1)
+    return [_file(sim, task, "upscaled", "upscaled-1", made_from=sent.content, factor=factor)]
 
 
 def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile]:
@@ -88,6 +100,8 @@ def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile
     if operation.kind == "vocal_removal" and operation.market:
         roles = ("audio",) * _STEMS.get(str(given(task).get("type")), 2)
     if operation.market and not operation.model:
+        if task.model == _UPSCALES and (larger := _upscaled(sim, task)):
+            return larger
         model = callable_model(task.model)
         roles = model.files if model else ()
     return [_file(sim, task, role, f"{role}-{number}") for number, role in enumerate(roles, start=1)]

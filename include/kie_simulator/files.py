@@ -7,8 +7,9 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from kie_simulator.artwork import render_cover, render_plain
+from kie_simulator.artwork import enlarge, render_cover, render_plain
 from kie_simulator.audio import render_mp3, render_wav
 from kie_simulator.tasks import StoredFile
 
@@ -34,9 +35,14 @@ def _plain_image(file: StoredFile) -> bytes:
     return render_plain(file.seed, file.title)
 
 
+def _upscaled(file: StoredFile) -> bytes:
+    return enlarge(file.made_from or b"", file.factor)
+
+
 # role: folder, extension, media type, how it is drawn
 _ROLES: dict[str, tuple[str, str, str, Callable[[StoredFile], bytes]]] = {
     "image": ("s", "png", "image/png", lambda file: render_cover(file.seed, file.title)),
+    "upscaled": ("u", "jpg", "image/jpeg", _upscaled),
     "audio": ("p", "mp3", "audio/mpeg", lambda file: render_mp3(file.seed)),
     "stream": ("stream", "mp3", "audio/mpeg", lambda file: render_mp3(file.seed)),
     "wav": ("w", "wav", "audio/wav", lambda file: render_wav(file.seed)),
@@ -52,17 +58,20 @@ class FileStore:
         self._contents: OrderedDict[tuple[str, str, bool], asyncio.Future[bytes]] = OrderedDict()
         self._painter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kie-simulator-painter")
 
-    def make(self, role: str, *, seed: str, title: str, task_id: str, created: float, expires: float) -> StoredFile:
+    def make(
+        self, role: str, *, seed: str, title: str, task_id: str, created: float, expires: float, **more: Any
+    ) -> StoredFile:
         """Return a new file of a task.
 
         :param seed: what the content is drawn from; also decides the name.
         :param created: simulated unix time in seconds; part of the name, as in KIE's.
         :param expires: simulated unix time in seconds.
+        :param more: further fields of the file.
         """
         folder, extension, media_type, _ = _ROLES[role]
         name = hashlib.sha256(f"{role}/{task_id}/{seed}".encode()).hexdigest()[:32]
         path = f"{folder}/{int(created)}_{name}.{extension}"
-        file = StoredFile(path, role, media_type, title, seed, task_id, expires)
+        file = StoredFile(path, role, media_type, title, seed, task_id, expires, **more)
         self._files[path] = file
         return file
 

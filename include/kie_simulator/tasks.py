@@ -16,9 +16,12 @@ class StoredFile:
     """One file that the simulator serves.
 
     :param path: path below ``/files/``.
-    :param role: image, audio, stream, wav, video or upload.
+    :param role: image, upscaled, audio, stream, wav, video or upload.
     :param seed: what the content is drawn from: equal seeds give equal bytes.
     :param expires: simulated unix time in seconds after which it answers 404.
+    :param content: given instead of drawn.
+    :param made_from: of a picture that is made larger: the picture that was sent.
+    :param factor: how much longer its sides become.
     """
 
     path: str
@@ -29,6 +32,8 @@ class StoredFile:
     task_id: str
     expires: float
     content: bytes | None = None
+    made_from: bytes | None = None
+    factor: int = 1
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,12 @@ def kie_connection(
     name = "AIRFLOW_CONN_KIE_DEFAULT"
     limits = {} if settings.sqlite else {"limiter_conn_id": LIMITER}
     if not settings.real_kie:
-        extra = {**limits, "webhook_secret": secrets.webhook_secret, "callback_url": f"http://127.0.0.1:{port}"}
+        extra = {
+            **limits,
+            "webhook_secret": secrets.webhook_secret,
+            "callback_url": f"http://127.0.0.1:{port}",
+            "upload_host": urls["simulator"],
+        }
         connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
         return {
             name: json.dumps(connection),

@@ -159,7 +159,14 @@ def test_a_release_of_three_songs_is_asked_for_and_its_page_shows_plays_and_down
         page.get_by_label("Artist").fill("The Examples")
         page.get_by_label("Writers, legal names").fill("Ada Example, Bo Example")
         page.get_by_label("Explicit").select_option("no")
+        page.get_by_label("The cover enlarged by KIE's Topaz").check()
+        expect(page.locator("#release-price")).to_have_text(
+            "3 tracks, in the order of your selection. "
+            "Costs 1.2 credits for WAVs and up to 20 credits for the cover, paid for once."
+        )
+        page.get_by_label("The cover enlarged by KIE's Topaz").uncheck()
         page.get_by_label("A WAV of each take").uncheck()
+        page.get_by_label("Lyrics").select_option("generated")
         page.get_by_role("button", name="Make the release", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("This release is not finished")
         headers = {"Authorization": f"Bearer {airflow.tokens['admin']}"}
@@ -169,8 +176,14 @@ def test_a_release_of_three_songs_is_asked_for_and_its_page_shows_plays_and_down
         assert run["conf"] == {
             "release": "Three songs, 2026",
             "songs": [song_named(title) for title in titles],
-            "credits": {"artist": "The Examples", "explicit": False, "writers": [{"name": n} for n in WRITERS]},
+            "credits": {
+                "artist": "The Examples",
+                "explicit": False,
+                "writers": [{"name": n} for n in WRITERS],
+                "ai": {"lyrics": "generated"},
+            },
             "wav": False,
+            "upscale": False,
         }
         bucket = Bucket(airflow.s3.client(), "songs")  # what the DAG does, which runs nowhere here
         tracks = [TrackSource(song) for song in run["conf"]["songs"]]

@@ -14,22 +14,11 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
+from media_server import mp3
 from s3_servers import moto_s3
-from songs_to_deliver import PREFIX, archive_song, stereo_wav
+from songs_to_deliver import PREFIX, SAID, archive_song, stereo_wav
 
-SAID = {
-    "title": "Three summers",
-    "artist": "The Examples",
-    "genre": "Pop",
-    "language": "fr",
-    "explicit": False,
-    "writers": [{"name": "Ada Example"}],
-    "p_line": "2026 Example Records",
-    "c_line": "2026 Example Records",
-    "release_date": "2026-12-24",
-    "upc": "036000291452",
-    "ai": {"lyrics": "assisted"},
-}
+REFUSE_ENLARGED = ("hearyoumusic", "Sundesire")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         chosen = [TrackSource(task.task_id.removeprefix("wav-of-"), take=2, cover=2, wav=task) for task in wavs]
         keys = ReleaseKeys(PREFIX, "Three summers (2026)")
         deliver(bucket, keys, chosen, credits=SAID)
-        assert list(problems(bucket, keys)) == ["hearyoumusic asks for pictures that were not enlarged; this one was."]
+        refused = [f"{who} asks for pictures that were not enlarged; this one was." for who in REFUSE_ENLARGED]
+        assert list(problems(bucket, keys)) == refused
         out = tmp_path_factory.mktemp("release")
         for facts in bucket.list(keys.folder):
             with (out / facts.key.removeprefix(keys.folder)).open("wb") as file:
@@ -68,6 +58,7 @@ def test_the_wav_has_kies_samples_at_their_rate_and_depth_and_no_tag(folder: Pat
     assert wave.read_bytes() == asked
     rate, bits = int.from_bytes(asked[24:28], "little"), int.from_bytes(asked[34:36], "little")
     assert [printed("soxi", option, wave).strip() for option in ("-r", "-b", "-t")] == [str(rate), str(bits), "wav"]
+    assert float(printed("soxi", "-D", wave)) == 0.5
     told = json.loads((folder / "metadata.json").read_text())["tracks"][1]
     assert (told["sample_rate"], told["bit_depth"]) == (rate, bits)
 
@@ -86,6 +77,17 @@ def test_the_mp3_carries_title_artist_album_date_lyrics_cover_and_the_ids(folder
     assert "KIE task two, audio two-2" in read
     tags = json.loads(printed("exiftool", "-json", "-ID3:all", folder / "track-02.mp3"))[0]
     assert (tags["ISRC"], tags["Genre"], str(tags["Year"])) == ("QZABC2600001", "Pop", "2026")
+    picture = subprocess.run(["exiftool", "-b", "-Picture", folder / "track-02.mp3"], check=True, capture_output=True)
+    assert picture.stdout == (folder / "cover.jpg").read_bytes()
+
+
+def test_the_sound_of_the_mp3_is_the_archived_one_frame_by_frame(folder: Path) -> None:
+    song = folder / "track-02.mp3"
+    content = song.read_bytes()
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=True))
+    assert content[10 + size :] == mp3(2)
+    read = json.loads(printed("exiftool", "-json", "-MPEG:SampleRate", song))[0]
+    assert read["SampleRate"] == 44_100
 
 
 def test_the_metadata_names_every_part_that_a_model_made_and_lacks_nothing(folder: Path) -> None:

@@ -12,7 +12,7 @@ from kie_simulator.tasks import Json, Track, given
 
 _MODEL_NAMES = {"V6": "chirp-hawk", "V6_MINI": "chirp-goose", "V6_WILD": "chirp-hawk-wild"}
 _MODEL_NAMES |= {"V5_5": "chirp-fenix", "V5": "chirp-crow"}
-_MEDIA = ("image", "audio", "wav", "video")
+_MEDIA = ("image", "upscaled", "audio", "wav", "video")
 
 
 def suno_model(reading: Reading) -> str:

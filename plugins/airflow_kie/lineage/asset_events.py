@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # NEVER_EXPIRE: not in its stub
@@ -18,7 +19,7 @@ from airflow_kie.lineage.facts import Text
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
-    from airflow_kie.archive.manifest import FileRecord, Manifest
+    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,19 @@ class NewFiles:
         :param since: what :meth:`begin` returned; None: it is read.
         """
         since = self._since() if since is None else since
-        ti, wrote = self.context["ti"], manifest.airflow
-        if since is None or (wrote.dag_id, wrote.run_id) != (ti.dag_id, ti.run_id):
+        if since is None:
             return ()
-        return tuple(file for file in manifest.files if file.archived_at.timestamp() >= since)
+        return tuple(file for file in manifest.files if self.wrote(manifest.airflow, file.archived_at, since))
+
+    def wrote(self, by: AirflowRecord, at: datetime, since: float) -> bool:
+        """Return whether this run has written something since it began.
+
+        :param by: who has written it.
+        :param at: when.
+        :param since: what :meth:`begin` returned.
+        """
+        ti = self.context["ti"]
+        return (by.dag_id, by.run_id) == (ti.dag_id, ti.run_id) and at.timestamp() >= since
 
     def _since(self) -> float | None:
         stored = self._store.get(f"archiving/{self.name}")

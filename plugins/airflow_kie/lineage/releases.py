@@ -33,7 +33,8 @@ def of_release(
     :param changed: something was stored now; otherwise nothing was made.
     """
     place = f"s3://{bucket}"
-    sources = {file.made_from: Dataset(place, file.made_from) for file in manifest.files if file.made_from}
+    keys = [key for file in manifest.files for key in (file.made_from, file.enlarged_from) if key]
+    sources = {key: Dataset(place, key) for key in keys}
     made = tuple(
         Dataset(
             place,

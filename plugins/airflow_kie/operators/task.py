@@ -275,7 +275,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
 
         def save(record: TaskRecord) -> None:
             store.write(record)
-            self._lineage = known_of(record, self.request_body())
+            self.set_lineage(known_of(record, self.request_body()))
             if record.task_id and not record.unrecorded:  # first of all the ledger gets the id
                 self.task_known(context, record)
 
@@ -299,7 +299,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
                 self.log.info("A poll found that KIE task %s has ended; no callback has come.", result.record.task_id)
                 record_poll_hit(self.kie_conn_id)
             since = None if result.record.adopted else result.record.known_at
-            self._lineage = of_ended(result.record, result.details, self._completion_source, since)
+            self.set_lineage(of_ended(result.record, result.details, self._completion_source, since))
             self.finished(context, result.record)
         return result.record.task_id or ""
 

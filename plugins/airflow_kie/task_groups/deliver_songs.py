@@ -1,4 +1,4 @@
-"""A release as a task group: plan → WAV of each track → archive → release."""
+"""A release as a task group: plan → WAV of each track, and a larger cover → archive → release."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any, cast
 from airflow.sdk import TriggerRule
 
 from airflow_kie import assets, settings
+from airflow_kie.client.operations.market import JOBS
 from airflow_kie.client.operations.suno_tracks import WAV
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.operators.delivery import PLAN, KieDeliverReleaseOperator, KieReleasePlanOperator
+from airflow_kie.operators.delivery import (
+    PLAN,
+    KieDeliverReleaseOperator,
+    KieReleasePlanOperator,
+    KieUpscaleCoverOperator,
+)
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.task_groups.music_cover import RETRY_DELAY
 from airflow_kie.transfers.results_to_s3 import KieResultsToS3Operator
@@ -22,6 +28,7 @@ def deliver_songs(
     songs: Any = None,
     credits: Any = None,
     wav: bool | str = True,
+    upscale: bool | str = False,
     bucket: str = "",
     prefix: str = "",
     kie_conn_id: str = KieHook.default_conn_name,
@@ -35,6 +42,7 @@ def deliver_songs(
     :param songs: see :class:`~airflow_kie.operators.delivery.KieReleasePlanOperator`, as the next two.
     :param credits: the release's metadata.
     :param wav: ask KIE for WAVs, which cost 0.4 credits each and are paid for once.
+    :param upscale: ask KIE's Topaz for a larger cover, which costs up to 20 credits and is paid for once.
     :param bucket: empty: `[kie] bucket`.
     :param prefix: empty: `[kie] prefix`.
     :param kie_conn_id: Airflow connection of the KIE account that made the songs.
@@ -46,31 +54,36 @@ def deliver_songs(
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
     s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args, "retry_delay": RETRY_DELAY}
     place: dict[str, Any] = {"bucket": bucket, "prefix": prefix, **s3}
+    to = {"bucket": bucket or settings.text("bucket"), "prefix": prefix or settings.text("prefix", "songs")}
+    made: dict[str, Any] = {"kie_conn_id": kie_conn_id, "deferrable": deferrable, "retry_delay": RETRY_DELAY}
+    stored: dict[str, Any] = {"kie_conn_id": kie_conn_id, **to, **s3}
     plan = KieReleasePlanOperator(
-        task_id="plan", release=release, songs=songs, credits=credits, wav=wav, kie_conn_id=kie_conn_id, **place
+        task_id="plan",
+        release=release,
+        songs=songs,
+        credits=credits,
+        wav=wav,
+        upscale=upscale,
+        kie_conn_id=kie_conn_id,
+        **place,
     )
-    made = KieTaskOperator.partial(
-        task_id="wav",
-        operation=WAV.name,
-        kie_conn_id=kie_conn_id,
-        deferrable=deferrable,
-        retry_delay=RETRY_DELAY,
-    ).expand(request=plan.output)
-    stored = KieResultsToS3Operator.partial(
-        task_id="archive_wav",
-        operation=WAV.name,
-        kie_conn_id=kie_conn_id,
-        bucket=bucket or settings.text("bucket"),
-        prefix=prefix or settings.text("prefix", "songs"),
-        **s3,
-    ).expand(kie_task_id=made.output)
+    planned = cast("Any", plan.output)[PLAN]
+    wavs = KieTaskOperator.partial(task_id="wav", operation=WAV.name, **made).expand(request=plan.output)
+    archived = KieResultsToS3Operator.partial(task_id="archive_wav", operation=WAV.name, **stored).expand(
+        kie_task_id=wavs.output
+    )
+    cover = KieUpscaleCoverOperator(task_id="cover", plan=planned, **made)
+    archived_cover = KieResultsToS3Operator(
+        task_id="archive_cover", operation=JOBS.name, kie_task_id=cast("Any", cover.output), **stored
+    )
     delivered = KieDeliverReleaseOperator(
         task_id="release",
-        plan=cast("Any", plan.output)[PLAN],
-        wav_task_ids=made.output,
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # without WAVs their tasks are skipped, not the plan
+        plan=planned,
+        wav_task_ids=wavs.output,
+        upscaled_task_id=cover.output,
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,  # what is not asked for is skipped, not the plan
         outlets=[assets.DELIVERED],
         **place,
     )
-    stored >> delivered
+    [archived, archived_cover] >> delivered
     return delivered

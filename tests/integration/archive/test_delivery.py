@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from airflow_kie.archive.delivery import cover_image
 from airflow_kie.archive.delivery.check import problems
@@ -14,10 +17,11 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.records import Release
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ArchiveKeys, KeyRefused
+from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, SongKeys
+from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
-from media_server import wav
+from media_server import picture, wav
 from s3_servers import moto_s3
 from songs_to_deliver import PREFIX, archive_song
 
@@ -106,7 +110,51 @@ def test_what_nobody_has_said_is_listed_and_not_invented(bucket: Bucket) -> None
         *(f"tracks[2].{name}" for name in ("artist", "genre", "explicit", "writers", "wav")),
     }
     assert Release.from_json(bucket.get_json(KEYS.file("metadata.json")), "x") == release
-    assert "metadata.json lacks title." in list(problems(bucket, KEYS))
+    found = list(problems(bucket, KEYS))
+    assert "metadata.json lacks title (asked for by DistroKid, AMM)." in found
+    assert "metadata.json lacks c_line (asked for by iMusician (credits), AMM)." in found
+    assert any(line.startswith("metadata.json lacks tracks[1].wav (asked for by Labelcaster, ") for line in found)
+
+
+def test_a_field_of_the_release_is_what_the_labels_of_all_its_songs_say(bucket: Bucket) -> None:
+    known = {"artist": "The Examples", "p_line": "2026 Us", "upc": "036000291452", "release_date": "2026-12-24"}
+    archive_song(bucket, "one", **known, c_line="2026 Us", genre="Pop")
+    archive_song(bucket, "two", **known, c_line="2026 Them", genre="Rock")
+    sources = [TrackSource("one"), TrackSource("two")]
+    _, release, _ = deliver(bucket, KEYS, sources, defaults={"genre": "Jazz", "artist": "Setting"})
+    assert {name: str(getattr(release, name)) for name in known} == known
+    assert (release.genre, release.c_line) == ("Jazz", None)
+    assert [track.genre for track in release.tracks] == ["Pop", "Rock"]
+    _, release, _ = deliver(bucket, KEYS, sources, credits={"artist": "A person"})
+    assert release.artist == "A person"
+
+
+def test_a_cover_that_a_person_has_uploaded_is_not_said_to_be_made_by_a_model_unless_it_says_so_itself(
+    bucket: Bucket,
+) -> None:
+    archive_song(bucket, "one", side=64)
+    keys = SongKeys(PREFIX, "one")
+    song = Manifest.read(bucket, keys)[0]
+    assert song
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(out, "JPEG", xmp=b"<x:xmpmeta>trainedAlgorithmicMedia</x:xmpmeta>")
+    marked = out.getvalue()
+    for position, body in ((101, picture(7, size=(64, 64))), (102, marked)):
+        key = keys.file("cover", position, "png")
+        bucket.put_bytes(body, key, content_type="image/png")
+        news = song.files[0].changed(
+            key=key, position=position, origin="upload", size=len(body), sha256=hashlib.sha256(body).hexdigest()
+        )
+        song = song.changed(files=(*song.files, news))
+    bucket.put_json(song.to_json(), keys.manifest)
+    told = {}
+    for cover in (1, 101, 102):
+        manifest, release, _ = deliver(bucket, KEYS, [TrackSource("one", cover=cover)])
+        out = io.BytesIO()
+        bucket.read_facts(KEYS.file("cover.jpg"), out)
+        says = b"trainedAlgorithmicMedia" in out.getvalue()
+        told[cover] = (says, release.tracks[0].ai.cover, "tracks[1].ai.cover" in manifest.missing)
+    assert told == {1: (True, "generated", False), 101: (False, None, True), 102: (True, None, True)}
 
 
 def test_a_file_that_was_changed_or_refused_by_distributors_is_named(bucket: Bucket) -> None:

@@ -213,32 +213,56 @@ def test_a_task_that_kie_does_not_show_to_our_key_ends_in_a_sentence_and_pays_no
     assert pending["last_failure"]["reason"] == "task_unknown"  # which the sweep leaves to a person
 
 
-def test_a_release_of_two_songs_pays_each_wav_once_and_names_the_file_that_each_of_its_files_is_made_from(
+def test_a_release_of_two_songs_pays_each_wav_and_its_larger_cover_once_and_lineage_leads_to_the_delivered_files(
     stack: Stack,
 ) -> None:
     songs = [stack.song("Velvet Harbour"), stack.song("{{ ti.task_id }}")]
     stack.run(*songs, archive_audio=True, archive_lyrics=True)
+    quick = stack.kie.control.add_fault("task", "takes", seconds=1, times=-1)
     assert stack.s3.root is not None
     order = {
         "_dag": "deliver_songs",
         "release": "Two songs, 2026",
         "tracks": [{"song": songs[0], "take": 2}, {"song": songs[1], "cover": 2, "isrc": "QZABC2600001"}],
         "credits": {"title": "Two songs", "genre": "{{ 7 * 7 }}"},
+        "upscale": True,
     }
     run = stack.run_dag(**order)
     assert run["state"] == "success", run["log"][-4000:]
     folder = stack.s3.root / "songs" / "songs" / "release" / "Two songs, 2026"
-    made = ["cover.jpg", "manifest.json", "metadata.json", *(f"track-0{n}.{form}" for n in (1, 2) for form in FORMS)]
-    assert sorted(file.name for file in folder.iterdir()) == made
+    names = ["cover.jpg", "manifest.json", "metadata.json", *(f"track-0{n}.{form}" for n in (1, 2) for form in FORMS)]
+    assert sorted(file.name for file in folder.iterdir()) == names
     metadata = json.loads((folder / "metadata.json").read_text())
     assert [track["title"] for track in metadata["tracks"]] == ["Velvet Harbour", "{{ ti.task_id }}"]
     assert (metadata["artist"], metadata["genre"]) == ("The Examples", "{{ 7 * 7 }}")
     assert "release_date" in metadata["missing"]
+    assert "KIE is asked for 2 WAVs and a larger cover (20 credits)" in run["log"]
+    assert metadata["cover_upscaled_with"] == "topaz/image-upscale"
     manifest = (folder / "manifest.json").read_text()
     again = stack.run_dag(**order)
+    stack.kie.control.clear_faults(quick)
     assert (again["state"], (folder / "manifest.json").read_text()) == ("success", manifest)
     wavs = [charge["source_id"].partition("/")[0] for charge in stack.kie.control.ledger("wav")]
     assert sorted(wavs) == sorted(songs)
+    (larger,) = stack.kie.control.ledger("jobs")
+    assert (states(again, "cover"), states(again, "wav")) == (["skipped"], ["skipped"])
+    events = of_run(read_events(stack.lineage), "deliver_songs", run["run_id"])
+    (delivered, made) = (
+        next(one for one in events if one["eventType"] == "COMPLETE" and one["job"]["name"] == f"deliver_songs.{task}")
+        for task in ("release", "cover")
+    )
+    cover = f"songs/{songs[0]}/cover-1.png"
+    assert [[one["name"] for one in made[side]] for side in ("inputs", "outputs")] == [
+        [cover],
+        [f"market/{larger['task_id']}"],
+    ]
+    enlarged = f"songs/_tasks/market/{larger['task_id']}/result-1.jpg"
+    assert {cover, enlarged, f"songs/{songs[1]}/track-1.mp3"} < {one["name"] for one in delivered["inputs"]}
+    assert {one["name"] for one in delivered["outputs"]} == {
+        f"songs/release/Two songs, 2026/{name}" for name in names if name != "manifest.json"
+    }
+    for event in (delivered, made):
+        check(event)
     refused = stack.run_dag(**{**order, "credits": {"upc": "1"}})
     assert (refused["state"], states(refused, "wav")) == ("failed", ["upstream_failed"])
     assert "upc: a UPC or EAN has 12 or 13 digits" in refused["log"]

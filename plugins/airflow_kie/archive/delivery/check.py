@@ -10,7 +10,7 @@ from airflow_kie.archive.delivery.audio import sound_of
 from airflow_kie.archive.delivery.cover_image import picture_of
 from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest
-from airflow_kie.archive.delivery.rules import refused_pictures, refused_sounds
+from airflow_kie.archive.delivery.rules import refused_pictures, refused_sounds, who_asks_for
 from airflow_kie.archive.s3.bucket import Bucket
 
 METADATA = "metadata.json"
@@ -41,7 +41,8 @@ def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
             else:
                 yield from _refused(file, body, upscaled=bool(release and release.cover_upscaled))
     for name in release.missing if release else ():
-        yield f"metadata.json lacks {name}."
+        who = who_asks_for(name)
+        yield f"metadata.json lacks {name}{f' (asked for by {who})' if who else ''}."
 
 
 def _refused(file: DeliveredFile, body: tempfile.SpooledTemporaryFile[bytes], *, upscaled: bool) -> Iterator[str]:

@@ -11,7 +11,7 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import MAX_TRACKS, TrackSource, release_of, track_of, wanted
 from airflow_kie.archive.inbox.song_request import ids_in
 from airflow_kie.archive.layout import SongKeys
-from airflow_kie.archive.manifest import FileKind, Manifest
+from airflow_kie.archive.manifest import FileKind, FileRecord, Manifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
 from airflow_kie.client.task_ids import KeyRefused
@@ -61,17 +61,17 @@ def planned(
     tracks: Sequence[Mapping[str, Any]],
     credits: Mapping[str, Any],
     defaults: Mapping[str, Any],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], FileRecord]:
     """Return each track with its take and cover, once all that the release needs is known to be there.
 
     :param tracks: of :func:`tracks_in`.
     :param credits: the release's metadata.
     :param defaults: of `[kie] release_defaults`.
-    :return: maps with ``song``, ``take``, ``cover``, ``audio_id`` and ``credits``.
+    :return: maps with ``song``, ``take``, ``cover``, ``audio_id`` and ``credits``; and the release's cover.
     :raises KieInvalidRequest: when metadata cannot be used, or somebody has rejected a song.
     :raises NotArchived: naming what is not there.
     """
-    plan, known = [], []
+    plan, known, manifests, covers = [], [], [], []
     for n, track in enumerate(tracks, 1):
         try:
             song_keys = SongKeys(keys.prefix, track["song"].strip())
@@ -82,10 +82,11 @@ def planned(
             raise NotArchived(f"song {song_keys.task_id} is not archived, so nothing of it can be delivered")
         take, cover = _chosen(bucket, song_keys, song, track)
         audio = wanted(song, FileKind.TRACK, take)
-        wanted(song, FileKind.COVER, cover)
+        manifests.append(song)
+        covers.append(wanted(song, FileKind.COVER, cover))
         more = {name: setting for name, setting in track.items() if name not in {"song", "take", "cover"}}
         source = TrackSource(song_keys.task_id, take, cover, credits=more)
-        known.append(track_of(song, source, n, defaults))
+        known.append(track_of(song, source, n, covers[0], defaults))
         plan.append(
             {
                 "song": source.song,
@@ -95,8 +96,8 @@ def planned(
                 "credits": more,
             }
         )
-    release_of(keys, known, credits, defaults)
-    return plan
+    release_of(keys, manifests, known, credits, defaults)
+    return plan, covers[0]
 
 
 def is_chosen(bucket: Bucket, keys: ReleaseKeys, song: str) -> bool:

@@ -114,6 +114,7 @@ class Release(Credits):
     release_date: Annotated[date | None, _Blank] = None
     cover: str | None = Field(default=None, description="Name of the cover in the folder.")
     cover_upscaled: bool | None = Field(default=None, description="It was enlarged from a smaller picture.")
+    cover_upscaled_with: str | None = Field(default=None, description="Lanczos, a model of KIE's, or both.")
     tracks: tuple[Track, ...] = ()
     missing: tuple[str, ...] = Field(default=(), description="What a distributor asks for and nobody has filled in.")
 
@@ -149,7 +150,9 @@ class DeliveredFile(Record):
     content_type: str
     made_from: str | None = Field(default=None, description="Key of the archived file; null: made from the records.")
     made_from_sha256: str | None = None
-    how: str = Field(description="What was done: copied without tags, tagged, enlarged, reduced, written.")
+    how: str = Field(description="What was done: copied without tags, tagged, enlarged, fitted, written.")
+    enlarged_from: str | None = Field(default=None, description="Key of the song's cover that KIE has enlarged.")
+    enlarged_from_sha256: str | None = None
 
 
 class ReleaseManifest(StoredRecord):

@@ -16,10 +16,18 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from airflow_kie.archive.delivery.audio import tagged_mp3, untagged_wav
-from airflow_kie.archive.delivery.cover_image import delivered_cover
+from airflow_kie.archive.delivery.cover_image import ENHANCED_BY_MODEL, MADE_BY_MODEL, delivered_cover
 from airflow_kie.archive.delivery.keys import ReleaseKeys
-from airflow_kie.archive.delivery.metadata import MAX_TRACKS, TrackSource, release_of, track_of, wanted
+from airflow_kie.archive.delivery.metadata import (
+    MAX_TRACKS,
+    TrackSource,
+    is_own_picture,
+    release_of,
+    track_of,
+    wanted,
+)
 from airflow_kie.archive.delivery.records import DeliveredFile, Release, ReleaseManifest, Track
+from airflow_kie.archive.delivery.upscale import MODEL, RESULT
 from airflow_kie.archive.layout import SongKeys, TaskKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileKind, FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
@@ -27,6 +35,7 @@ from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchi
 
 log = logging.getLogger(__name__)
 _SPOOL = 8 * 1024 * 1024
+LANCZOS = "Lanczos"
 NO_MUTAGEN = (
     "its tags are written with mutagen: pip install 'airflow-provider-kie-ai[delivery]', then deliver it again."
 )
@@ -37,6 +46,7 @@ def deliver(
     keys: ReleaseKeys,
     tracks: Sequence[TrackSource],
     *,
+    enlarged: TaskKeys | None = None,
     credits: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     airflow: AirflowRecord | None = None,
@@ -47,6 +57,7 @@ def deliver(
     :param bucket: where the archive is.
     :param keys: the release's keys.
     :param tracks: in their order.
+    :param enlarged: the KIE task that has enlarged the cover; None: it is enlarged here, where it has to be.
     :param credits: its metadata, as :class:`~airflow_kie.archive.delivery.records.Release` names it.
     :param defaults: what `[kie] release_defaults` says of every release; labels of a song go before it.
     :param airflow: the Airflow task that makes it.
@@ -57,12 +68,14 @@ def deliver(
     if not 1 <= len(tracks) <= MAX_TRACKS:
         raise KieInvalidRequest(f"A release has 1 to {MAX_TRACKS} tracks, not {len(tracks)}; nothing was made")
     with ExitStack() as files:
-        return _deliver(_Folder(bucket, keys, files), tracks, credits or {}, defaults or {}, airflow, now)
+        folder = _Folder(bucket, keys, files)
+        return _deliver(folder, tracks, enlarged, credits or {}, defaults or {}, airflow, now)
 
 
 def _deliver(
     folder: _Folder,
     tracks: Sequence[TrackSource],
+    enlarged: TaskKeys | None,
     credits: Mapping[str, Any],
     defaults: Mapping[str, Any],
     airflow: AirflowRecord | None,
@@ -70,10 +83,12 @@ def _deliver(
 ) -> tuple[ReleaseManifest, Release, bool]:
     keys = folder.keys
     songs = [folder.song(chosen) for chosen in tracks]
-    cover, upscaled = folder.cover(wanted(songs[0], FileKind.COVER, tracks[0].cover))
+    source = wanted(songs[0], FileKind.COVER, tracks[0].cover)
     pairs = zip(songs, tracks, strict=True)
-    known = [track_of(song, chosen, n, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
-    release = release_of(keys, known, credits, defaults).changed(cover="cover.jpg", cover_upscaled=upscaled)
+    known = [track_of(song, chosen, n, source, defaults) for n, (song, chosen) in enumerate(pairs, 1)]
+    release = release_of(keys, songs, known, credits, defaults)
+    cover, by = folder.cover(source, enlarged)
+    release = release.changed(cover="cover.jpg", cover_upscaled=bool(by), cover_upscaled_with=by or None)
     finished = [
         folder.track(track, release, song, chosen, cover)
         for track, song, chosen in zip(known, songs, tracks, strict=True)
@@ -101,12 +116,28 @@ class _Folder:
         self._bodies: list[BinaryIO] = []
         self.changed = False
 
-    def cover(self, source: FileRecord) -> tuple[bytes, bool]:
-        """Make the cover; return its content and whether it was enlarged."""
-        body, picture = delivered_cover(self._read(source).read())
-        how = "enlarged with Lanczos" if picture.upscaled else "fitted"
-        self.add("cover.jpg", self.spooled(body), "image/jpeg", source, how)
-        return body, picture.upscaled
+    def cover(self, source: FileRecord, enlarged: TaskKeys | None) -> tuple[bytes, str]:
+        """Make the cover; return its content and what has enlarged it, which is empty where nothing has.
+
+        :param source: the song's cover.
+        :param enlarged: the KIE task that has enlarged it.
+        """
+        own = is_own_picture(source)
+        if enlarged is None:
+            body, picture = delivered_cover(self._read(source).read(), source_type="" if own else MADE_BY_MODEL)
+            by = [LANCZOS] if picture.upscaled else []
+            self._add_cover(body, source, by)
+        else:
+            made = self._of_task(enlarged, RESULT)
+            term = ENHANCED_BY_MODEL if own else MADE_BY_MODEL
+            body, picture = delivered_cover(self._read(made).read(), source_type=term)
+            by = [MODEL, *([LANCZOS] if picture.upscaled else [])]  # what it has made may be too small still
+            self._add_cover(body, made, by, source)
+        return body, " and ".join(by)
+
+    def _add_cover(self, body: bytes, source: FileRecord, by: Sequence[str], first: FileRecord | None = None) -> None:
+        how = f"enlarged with {' and '.join(by)}" if by else "fitted"
+        self.add("cover.jpg", self.spooled(body), "image/jpeg", source, how, first)
 
     def track(self, track: Track, release: Release, song: Manifest, chosen: TrackSource, cover: bytes) -> Track:
         """Make a track's files and return what is known of it now."""
@@ -131,8 +162,19 @@ class _Folder:
             known["mp3"] = name
         return track.changed(**known)
 
-    def add(self, name: str, body: BinaryIO, content_type: str, source: FileRecord | None, how: str) -> None:
-        """Take a file that was made into the release."""
+    def add(
+        self,
+        name: str,
+        body: BinaryIO,
+        content_type: str,
+        source: FileRecord | None,
+        how: str,
+        first: FileRecord | None = None,
+    ) -> None:
+        """Take a file that was made into the release.
+
+        :param first: what the source itself was made from, where that is archived.
+        """
         body.seek(0)
         digest = hashlib.file_digest(body, "sha256").hexdigest()  # type: ignore[arg-type] # it has what is needed
         made_from, its_digest = (source.key, source.sha256) if source else (None, None)
@@ -147,6 +189,8 @@ class _Folder:
                 made_from=made_from,
                 made_from_sha256=its_digest,
                 how=how,
+                enlarged_from=first.key if first else None,
+                enlarged_from_sha256=first.sha256 if first else None,
             )
         )
 
@@ -186,10 +230,17 @@ class _Folder:
         own = song.file("wav", take)
         if own and own.task_id == task.task_id:
             return own
+        return self._of_task(task, "wav")
+
+    def _of_task(self, task: TaskKeys, role: str) -> FileRecord:
+        """Return what a KIE task has made, which is archived.
+
+        :raises NotArchived: when it is not.
+        """
         manifest = TaskManifest.read(self._bucket, task)[0]
-        file = manifest.file("wav", 1) if manifest else None
+        file = manifest.file(role, 1) if manifest else None
         if file is None:
-            raise NotArchived(f"{task.name} has no archived WAV; archive it first")
+            raise NotArchived(f"{task.name} has no archived {role}; archive it first")
         return file
 
     def _read(self, file: FileRecord) -> BinaryIO:

@@ -23,9 +23,11 @@ class Distributor:
     :param audio_types: MIME types of a track; empty: it does not say.
     :param min_rate: samples a second.
     :param depths: bits a sample; empty: it does not say.
+    :param forms: samples a second and bits a sample, where it takes these pairs alone.
     :param channels: 0 where it does not say.
     :param untagged: it refuses files with embedded tags.
     :param upscaled: False: it asks for pictures that were not enlarged.
+    :param fields: of ``metadata.json``, without which it takes no release; the AI disclosure is ``ai``.
     """
 
     name: str
@@ -36,13 +38,17 @@ class Distributor:
     audio_types: tuple[str, ...] = ()
     min_rate: int = 0
     depths: tuple[int, ...] = ()
+    forms: tuple[tuple[int, int], ...] = ()
     channels: int = 0
     untagged: bool = False
     upscaled: bool = True
+    fields: tuple[str, ...] = ()
 
 
 _JPEG = ("image/jpeg",)
 _LOSSLESS = ("audio/wav", "audio/flac", "audio/aiff")
+
+_BASIC = ("title", "artist", "genre", "release_date")
 
 DISTRIBUTORS = (
     Distributor(
@@ -50,6 +56,11 @@ DISTRIBUTORS = (
         "https://imusician.pro/en/support/faqs/article/what-kind-of-artwork-should-i-use",
         image_types=_JPEG,
         pixels=(3000, 0),
+    ),
+    Distributor(
+        "iMusician (credits)",
+        "https://imusician.pro/en/support/faqs/article/which-credits-are-essential-for-a-release",
+        fields=("artist", "p_line", "c_line"),
     ),
     Distributor(
         "Ditto",
@@ -70,10 +81,56 @@ DISTRIBUTORS = (
         upscaled=False,
     ),
     Distributor(
+        "Sundesire",
+        "https://sundesiremedia.com/en/faq/publishmusic/artworks",
+        image_types=_JPEG,
+        pixels=(3000, 0),
+        upscaled=False,
+    ),
+    Distributor(
+        "FreshTunes",
+        "https://wiki.freshtunes.com/en/freshtunes/creating-managing-release/coverart-req",
+        image_types=("image/jpeg", "image/png"),
+        pixels=(1400, 3000),
+        max_image_bytes=10 * MB,
+    ),
+    Distributor(
+        "Labelcaster",
+        "https://guidance.labelcaster.com/en/articles/release-files-assets-requirements",
+        image_types=("image/jpeg", "image/png"),
+        pixels=(3000, 0),
+        audio_types=("audio/wav",),
+        forms=((44_100, 16), (44_100, 24), (48_000, 24), (96_000, 24)),
+        channels=2,
+        fields=("writers", "release_date", "genre", "language"),
+    ),
+    Distributor(
+        "DistroKid",
+        "https://support.distrokid.com/hc/en-us/categories/360001857214-Uploading",
+        image_types=_JPEG,
+        pixels=(3000, 3000),
+        fields=(*_BASIC, "writers", "explicit"),
+    ),
+    Distributor(
         "DistroKid (as its users check it)",
         "https://github.com/elirancv/DistroKid-Release-Packer",
         pixels=(3000, 3000),
         max_image_bytes=5 * MB,
+    ),
+    Distributor(
+        "AMM",
+        "https://help.amm.lol/en/articles/13639325-release-requirements-validation",
+        image_types=("image/jpeg", "image/png"),
+        pixels=(3000, 3000),
+        audio_types=("audio/wav", "audio/flac"),
+        fields=(*_BASIC, "p_line", "c_line", "writers"),
+    ),
+    Distributor(
+        "melabel",
+        "https://melabel.io/knowledge-base/audio-file-requirements/",
+        audio_types=("audio/wav",),
+        forms=((44_100, 16),),
+        channels=2,
     ),
     Distributor(
         "Symphonic",
@@ -94,6 +151,11 @@ DISTRIBUTORS = (
         depths=(16, 24),
         channels=2,
         untagged=True,
+    ),
+    Distributor(
+        "Spotify (AI credits, through distributors' forms)",
+        "https://dynamoi.com/learn/ai-music-distribution/spotify-ddex-ai-disclosure",
+        fields=("ai",),
     ),
     Distributor(
         "musicmyband",
@@ -177,12 +239,25 @@ def refused_sounds(sound: Sound, where: str) -> Iterable[str]:
             continue
         if sound.rate < row.min_rate:
             yield f"{where}: {row.name} asks for {row.min_rate:,} samples a second; this one has {sound.rate:,}."
-        if sound.depth not in row.depths:
+        if row.depths and sound.depth not in row.depths:
             yield f"{where}: {row.name} asks for {' or '.join(map(str, row.depths))} bits; this one has {sound.depth}."
-        if sound.channels != row.channels:
+        if row.forms and (sound.rate, sound.depth) not in row.forms:
+            taken = " or ".join(f"{depth} bits at {rate:,} samples a second" for rate, depth in row.forms)
+            yield f"{where}: {row.name} asks for {taken}; this one has {sound.depth} bits at {sound.rate:,}."
+        if row.channels and sound.channels != row.channels:
             yield f"{where}: {row.name} asks for {row.channels} channels; this one has {sound.channels}."
         if sound.tagged and row.untagged:
             yield f"{where}: {row.name} refuses files with embedded tags."
+
+
+def who_asks_for(missing: str) -> str:
+    """Return the distributors that take no release without a field, as people read them; empty: none says so.
+
+    :param missing: as ``metadata.json`` lists it, such as ``title``, ``tracks[1].writers`` or ``tracks[1].ai.lyrics``.
+    """
+    name = missing.rpartition("]")[2].lstrip(".").partition(".")[0]
+    asking = {"wav": [row for row in DISTRIBUTORS if row.audio_types]}
+    return ", ".join(row.name for row in asking.get(name) or [row for row in DISTRIBUTORS if name in row.fields])
 
 
 def _list(types: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from airflow_kie._airflow_private.api_server import may_trigger
 from airflow_kie.archive.choice import CHOSEN_KINDS
+from airflow_kie.archive.delivery.upscale import most_credits
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
@@ -108,6 +109,7 @@ def library(
         ),
         may_deliver=may_deliver,
         wav_credits=prices.quote(WAV, {}).high,
+        cover_credits=most_credits(),
         may_generate=may_generate,
         may_change=changing,
         label_names=sorted({text.partition(": ")[0] for text in found.counts["label"]}),

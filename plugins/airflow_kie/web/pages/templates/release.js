@@ -9,8 +9,9 @@
 
   const describe = () => {
     const count = songs().length;
-    const wavs = form.elements.wav.checked ? `${(count * form.dataset.wavCredits).toFixed(1)} credits for WAVs, paid for once` : "nothing";
-    document.getElementById("release-price").textContent = count ? `${count} ${count === 1 ? "track" : "tracks"}, in the order of your selection. Costs ${wavs}.` : "Select the songs of the release first.";
+    const costs = [form.elements.wav.checked && `${(count * form.dataset.wavCredits).toFixed(1)} credits for WAVs`, form.elements.upscale.checked && `up to ${Number(form.dataset.coverCredits)} credits for the cover`].filter(Boolean);
+    const price = costs.length ? `${costs.join(" and ")}, paid for once` : "nothing";
+    document.getElementById("release-price").textContent = count ? `${count} ${count === 1 ? "track" : "tracks"}, in the order of your selection. Costs ${price}.` : "Select the songs of the release first.";
   };
   const close = () => {
     form.hidden = true;
@@ -29,9 +30,10 @@
   form.addEventListener("input", describe);
 
   const credits = () => {
-    const given = Object.fromEntries([...new FormData(form)].filter(([name, text]) => !["release", "wav", "writers", "explicit"].includes(name) && text.trim()));
+    const given = Object.fromEntries([...new FormData(form)].filter(([name, text]) => !["release", "wav", "upscale", "writers", "explicit", "lyrics"].includes(name) && text.trim()));
     const writers = form.elements.writers.value.split(",").map((name) => name.trim()).filter(Boolean);
     if (writers.length) given.writers = writers.map((name) => ({ name }));
+    if (form.elements.lyrics.value) given.ai = { lyrics: form.elements.lyrics.value };
     if (form.elements.explicit.value) given.explicit = form.elements.explicit.value === "yes";
     return given;
   };
@@ -39,7 +41,7 @@
     event.preventDefault();
     if (!songs().length) return kie.say("Select the songs of the release first.", true);
     const name = form.elements.release.value.trim();
-    const conf = { release: name, songs: songs(), credits: credits(), wav: form.elements.wav.checked };
+    const conf = { release: name, songs: songs(), credits: credits(), wav: form.elements.wav.checked, upscale: form.elements.upscale.checked };
     event.submitter.disabled = true;
     const { problem } = await kie.trigger(airflow, "deliver_songs", conf);
     event.submitter.disabled = false;
