@@ -112,6 +112,8 @@ class Kie:
         self.made(task)
         if how == "bad gateway, made":
             return answer(None, 502, "bad gateway", http=502)
+        if how == "error, made" and operation == "suno.music":  # what is free may be asked for again
+            return answer(None, *_REFUSALS["error"])
         return answer({} if how == "no id" else {"taskId": task.task_id})
 
     def _details(self, request: Request, how: str) -> Response:

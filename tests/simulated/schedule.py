@@ -12,6 +12,7 @@ FAULTS = {
     "kie.create": (
         *NETWORK,
         *("not sent", "too fast", "no credits", "error", "no id", "bad gateway", "bad gateway, made", "no such record"),
+        "error, made",
     ),
     "kie.read": (
         *NETWORK,

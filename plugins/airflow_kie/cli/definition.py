@@ -187,8 +187,8 @@ def get_kie_commands() -> list[Any]:
         command(
             "paid.release",
             "Let a request be paid for again",
-            "Record that a request may be sent again: kie.ai/logs shows no task of it, or its task is given up.",
-            cli.Arg(("request",), help="As the error names it, such as suno.music/0123…"),
+            "Record that requests may be sent again: kie.ai/logs shows no task of them, or their tasks are given up.",
+            cli.Arg(("request",), nargs="+", help="As the error names it, such as suno.music/0123…"),
             connection,
             yes,
         ),

@@ -7,7 +7,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 
 from airflow_kie import settings
-from airflow_kie.archive.inbox.song_request import id_errors
+from airflow_kie.archive.inbox.song_request import counted, id_errors
 from airflow_kie.cli.terminal import InvalidArgument, agreed, command, complain, say
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, open_ledger, request_named
@@ -50,21 +50,26 @@ def adopt(args: Namespace) -> int:
 
 @command()
 def release(args: Namespace) -> int:
-    """Record that a request may be sent, and paid for, again: KIE has not made its task, or that task is given up.
+    """Record that requests may be sent, and paid for, again: KIE has not made their tasks, or those are given up.
 
-    :param args: `request`, `kie_conn_id`, `yes`.
+    :param args: `request` (several), `kie_conn_id`, `yes`.
+    :return: 1 where one of them is neither in doubt nor made, or the person does not agree; nothing is released then.
     """
     hook, opened = _opened(args.kie_conn_id)
-    request = _request(args.request, hook)
-    known = opened.ledger.find(request)
-    if not isinstance(known, AlreadyMade | InDoubt):
+    found = {request: opened.ledger.find(request) for request in (_request(text, hook) for text in args.request)}
+    known = {request: one for request, one in found.items() if isinstance(one, AlreadyMade | InDoubt)}
+    for request in found.keys() - known.keys():
         complain(f"Nothing is to be released: request {request} is neither in doubt nor made ({opened.where}).")
+    if len(known) < len(found):
         return 1
-    has = f"has KIE task {known.task_id}" if isinstance(known, AlreadyMade) else "may have been paid for"
-    if not agreed(f"Request {request} {has}. Released, it is sent and paid for again.", yes=args.yes):
+    for request, one in known.items():
+        has = f"has KIE task {one.task_id}" if isinstance(one, AlreadyMade) else "may have been paid for"
+        say(f"Request {request} {has}.")
+    if not agreed(f"Released, {counted(len(known), 'request')} will be sent and paid for again.", yes=args.yes):
         return 1
-    opened.ledger.record(request, known.number, "released", by=getpass.getuser())
-    say(f"Released: the next try of the Airflow task sends request {request} again.")
+    for request, one in known.items():
+        opened.ledger.record(request, one.number, "released", by=getpass.getuser())
+        say(f"Released: the next try of the Airflow task sends request {request} again.")
     return 0
 
 

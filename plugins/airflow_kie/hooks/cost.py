@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_kie.client.catalogue.prices import Quote, quote
 from airflow_kie.client.errors import (
     KieError,
+    KieGenerationFailed,
     KieLimiterUnavailable,
     KieMaintenance,
     KieNotSent,
@@ -95,7 +96,9 @@ def counted(hook: Connected, call: CallOperation, body: Mapping[str, Any], ti: A
 
 
 def may_be_charged(error: KieError) -> bool:
-    """Return whether KIE may have charged a call that ended in an error: its answer was lost."""
+    """Return whether KIE may have charged a call that ended in an error: its answer was lost, or says nothing of it."""
+    if isinstance(error, KieGenerationFailed):
+        return True
     return error.scope is Scope.SERVICE and not isinstance(error, KieNotSent | KieMaintenance | KieLimiterUnavailable)
 
 

@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from airflow_kie import metrics
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
-from airflow_kie.client.answers.decode import CreateAnswer, Created, Read, may_have_paid
+from airflow_kie.client.answers.decode import CreateAnswer, Created, Lost, Read, may_have_paid
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieError
@@ -161,6 +161,10 @@ class Sender:
         answer = self.hook.get_conn().create(kind, self._sent or self.body, record.source, callback_url)
         if not may_have_paid(answer):
             self._give_back()
+        if isinstance(answer, Lost):
+            log.warning(
+                "Whether KIE has made a task%s is not known: %s", what, answer.error.facts.message or "no answer"
+            )
         if isinstance(answer, Created):
             again = answer.duplicate
             if answer.answer is None:

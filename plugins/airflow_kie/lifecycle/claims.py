@@ -148,20 +148,24 @@ class InDoubt:
     :param intent: what was written before it.
     :param repeated: it was sent once more already because of such a doubt.
     :param balance: credits of the account when the doubt was recorded.
+    :param code: with which KIE, or a gateway, has answered; None: no answer is known.
     """
 
     number: int
     intent: Intent
     repeated: bool = False
     balance: float | None = None
+    code: int | None = None
 
     @property
     def hint(self) -> str:
-        """What the balances say, as the end of a sentence; empty where one is not known."""
+        """What the answer and the balances say, as the end of a sentence; empty where nothing is known."""
+        answered = f"; it was answered with code {self.code}, which does not say" if self.code else ""
         before, after = self.intent.balance, self.balance
         if before is None or after is None:
-            return ""
-        return f"; the balance was {before:,.10g} credits before it and {after:,.10g} after it, other tasks included"
+            return answered
+        balances = f"the balance was {before:,.10g} credits before it and {after:,.10g} after it, other tasks included"
+        return f"{answered}; {balances}"
 
 
 @dataclass(frozen=True)

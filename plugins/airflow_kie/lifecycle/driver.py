@@ -270,7 +270,7 @@ class TaskDriver:
                 paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
                 with naming(paid="KIE may have made and charged one task"):
-                    paid.record(claim.number, "unanswered", reason=error.reason)
+                    paid.record(claim.number, "unanswered", reason=error.reason, code=error.facts.code)
         return answered, at
 
     def _wait(self, record: TaskRecord, until: float, unread: KieError | None) -> Generator[Step, Any, Action]:

@@ -227,7 +227,18 @@ class Ledger:
             task_id = kept_id(request.digest, last.number)
             self.record_task(request, last.number, task_id)
             return AlreadyMade(last.number, task_id, intent.owner, intent.form)
-        return InDoubt(last.number, intent, any("repeated" in attempt.endings for attempt in attempts))
+        repeated = any("repeated" in attempt.endings for attempt in attempts)
+        return InDoubt(last.number, intent, repeated, code=self._code(request, last))
+
+    def _code(self, request: RequestId, attempt: Attempt) -> int | None:
+        """Return the code of an answer that did not say whether a task was made; a hint, so a damaged one is none."""
+        if "unanswered" not in attempt.endings:
+            return None
+        try:
+            code = json.loads(self.store.read(f"{request.folder}{attempt.number}.unanswered") or b"{}").get("code")
+        except (ValueError, AttributeError):
+            return None
+        return code if isinstance(code, int) else None
 
     def _intent(self, request: RequestId, number: int) -> Intent:
         return Intent.from_bytes(self.store.read(f"{request.folder}{number}.intent"))

@@ -68,10 +68,37 @@ def test_a_request_that_is_released_is_sent_again(
 ) -> None:
     with pytest.raises(KieCreateInDoubt):
         doubtful.attempt()
-    decided(paid.release, request=listed(capsys).partition(",")[0], yes=True)
+    decided(paid.release, request=[listed(capsys).partition(",")[0]], yes=True)
     assert listed(capsys) == "No request is in doubt.\n"
     made = doubtful.cleared().attempt()
     assert [charge["task_id"] for charge in kie.control.ledger("music")][1:] == [made]
+
+
+def test_several_requests_are_released_at_once_and_none_where_one_is_not_in_doubt(
+    kie: SimulatorServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kie.control.add_fault("create", "code", code=500, msg="Server exception, please try again later", times=2)
+    runs = [
+        TaskRun(
+            lambda prompt=prompt: KieGenerateMusicOperator(  # type: ignore[misc]
+                task_id="generate_music", prompt=prompt, idempotency_key=prompt, deferrable=False, poll_interval=0.05
+            )
+        )
+        for prompt in ("rain", "snow")
+    ]
+    for run in runs:
+        with pytest.raises(KieCreateInDoubt, match="it was answered with code 500, which does not say"):
+            run.attempt()
+    lines = listed(capsys).splitlines()
+    assert all("it was answered with code 500" in line for line in lines)
+    requests = [line.partition(",")[0] for line in lines]
+    assert len(requests) == 2
+    with pytest.raises(SystemExit) as end:
+        paid.release(Namespace(kie_conn_id=None, request=[*requests, f"suno.music/{'0' * 32}"], yes=True))
+    assert end.value.code == 1
+    assert len(listed(capsys).splitlines()) == 2
+    decided(paid.release, request=requests, yes=True)
+    assert [run.cleared().attempt() for run in runs] == [charge["task_id"] for charge in kie.control.ledger("music")]
 
 
 def test_the_balance_is_a_hint_and_its_absence_stops_nothing(

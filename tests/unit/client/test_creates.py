@@ -69,17 +69,44 @@ def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
         (429, "Your call frequency is too high. Please try again later.", errors.KieRateLimited),
         (433, "sub-key usage exceeds limit", errors.KieKeyLimit),
         (455, "maintenance", errors.KieMaintenance),
-        (500, "Server exception, please try again later", errors.KieServerError),
         (500, CREDITS_TEXT, errors.KieOutOfCredits),
-        (501, "build failed", errors.KieGenerationFailed),
-        (531, "refunded", errors.KieGenerationFailed),
+        (550, "too many", errors.KieRateLimited),
     ],
 )
 @pytest.mark.parametrize("kind", ["suno.cover", "suno.music"])
-def test_an_error_code_says_that_nothing_was_made(kind: str, code: int, msg: str, expected: type) -> None:
+def test_the_code_of_a_refusal_says_that_nothing_was_made(kind: str, code: int, msg: str, expected: type) -> None:
     got = decode(answer(None, code, msg), kind)
     assert isinstance(got, Refused)
     assert type(got.error) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "msg", "of_a_cover"),
+    [
+        (500, "Server exception, please try again later", errors.KieServerError),
+        (501, "build failed", errors.KieGenerationFailed),
+        (531, "refunded", errors.KieGenerationFailed),
+        (599, "", errors.KieServerError),
+    ],
+)
+def test_an_error_of_kies_own_refuses_what_is_free_and_leaves_open_what_costs_credits(
+    code: int, msg: str, of_a_cover: type
+) -> None:
+    free = decode(answer(None, code, msg))
+    assert isinstance(free, Refused)
+    assert type(free.error) is of_a_cover
+    for kind in ("suno.music", "suno.wav", "veo.generate", "market"):
+        for form in ("dedicated", "unified"):
+            got = decode_create(task_kind(kind, form), SOURCE, answer(None, code, msg))
+            assert isinstance(got, Lost), (kind, form)
+            assert (got.error.scope, got.error.facts.code) == (errors.Scope.SERVICE, code)
+
+
+@pytest.mark.parametrize("code", [500, 422])
+def test_an_error_about_what_a_task_is_made_from_says_that_none_was_made(code: int) -> None:
+    for kind in ("suno.recovery", "suno.wav"):
+        got = decode(answer(None, code, "The original Suno task does not exist."), kind, {"taskId": MUSIC_ID})
+        assert isinstance(got, Refused), kind
 
 
 def test_a_source_that_kie_does_not_know_is_told_from_a_request_that_is_wrong() -> None:

@@ -376,6 +376,18 @@ def test_a_doubt_is_listed_with_the_balance_at_which_it_was_recorded(ledger: Led
     assert ledger.doubts(SONG.account) == [(SONG, InDoubt(1, claim.intent, balance=88.0))]
 
 
+@pytest.mark.parametrize(("written", "code"), [({"code": 500}, 500), ({"code": "x"}, None), ({}, None)])
+def test_a_doubt_names_the_code_of_an_answer_that_did_not_say_whether_a_task_was_made(
+    ledger: Ledger, clock: Clock, written: dict[str, Any], code: int | None
+) -> None:
+    claim = claimed(ledger)
+    ledger.record(SONG, 1, "unanswered", reason="server_error", **written)
+    clock.now += ledger.settle_seconds
+    doubt = ledger.find(SONG)
+    assert doubt == InDoubt(1, claim.intent, code=code)
+    assert doubt.hint == ("; it was answered with code 500, which does not say" if code else "")
+
+
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:
     claimed(ledger)
     ledger.record(SONG, 1, "unanswered")

@@ -49,7 +49,8 @@ START = 1_776_862_600.0
 HONEST = "honest"
 CREATES = st.sampled_from(
     [HONEST, HONEST, HONEST, "refused", "out of credits", "never arrives", "answer lost",
-     "gateway page after it was made", "success without id", "duplicate without id", "answered at once"]
+     "gateway page after it was made", "error code after it was made", "success without id", "duplicate without id",
+     "answered at once"]
 )  # fmt: skip
 READS = st.sampled_from(
     [HONEST, HONEST, HONEST, "not shown", "unreachable", "429", "gateway page", "no JSON", "unknown word", "no access",
@@ -96,6 +97,8 @@ class FakeKie:
             return Lost(errors.KieUnreachable("reset after"))
         if how == "gateway page after it was made":
             return self._decoded(answer(None, 500, "oops", http=502))
+        if how == "error code after it was made" and not self._row.free:  # what is free may be asked for again
+            return self._decoded(answer(None, 500, "oops"))
         if how == "success without id":
             return self._decoded(answer({}))
         if how == "answered at once" and self.tasks[-1] is not there:

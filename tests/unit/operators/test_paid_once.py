@@ -225,6 +225,23 @@ def test_without_callbacks_what_is_charged_ends_in_doubt_and_what_is_free_is_mad
     assert len(kie.control.ledger(kind.ledger)) == (2 if kind.free else 1)
 
 
+@pytest.mark.parametrize("code", [500, 501])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if not kind.free], ids=lambda kind: kind.ledger)
+@pytest.mark.parametrize("paid_in", ["database"], indirect=True)
+def test_an_error_code_after_which_kie_has_charged_a_task_is_in_doubt_and_pays_for_no_other_one(
+    kie: SimulatorServer, paid_in: PaidIn, kind: Kind, code: int
+) -> None:
+    kie.control.add_fault("create", "code", kind=kind.ledger, after=True, code=code, msg="Server exception")
+    run = kind.run(kie)
+    become_old(paid_in(run))
+    for attempt in (run, run.retried(), run.cleared(), kind.run(kie, "tuesday")):
+        with pytest.raises(KieCreateInDoubt, match=rf"answered with code {code}.*kie\.ai/logs"):
+            attempt.attempt()
+    (paid,) = kie.control.ledger(kind.ledger)
+    assert kind.run(kie, "wednesday", adopt_task_id=paid["task_id"]).attempt() == paid["task_id"]
+    assert len(kie.control.ledger(kind.ledger)) == 1
+
+
 @every_kind
 @every_loss
 @for_all_runs

@@ -9,10 +9,10 @@ from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.answers.envelope import COMMON_CODES, Response, decode_envelope, error_in
+from airflow_kie.client.answers.envelope import COMMON_CODES, Envelope, Response, decode_envelope, error_in
 from airflow_kie.client.answers.inline import checked_result
 from airflow_kie.client.answers.reading import named_id, task_details
-from airflow_kie.client.answers.refusals import gone, no_record
+from airflow_kie.client.answers.refusals import gone, no_record, says_no_record
 from airflow_kie.client.errors import KieError, Remedy, Scope
 from airflow_kie.client.operations.operation import Form, State, TaskOperation
 
@@ -82,6 +82,8 @@ Answer = CreateAnswer | DetailsAnswer | Ended
 
 _UNDECIDED = frozenset({408, 504})
 """Codes of a create after which KIE may have made the task all the same: it gave up waiting, not working."""
+_FAILED = (errors.KieServerError, errors.KieGenerationFailed)
+"""What says that something went wrong at KIE (500, 501, 531, …), and not that no task was made before."""
 
 _VERSION = re.compile(r"V[0-9][0-9A-Z_]*")
 """A version of Suno's, which a song of the dedicated form may name where a record names the operation's model."""
@@ -97,9 +99,10 @@ def may_have_paid(answer: CreateAnswer) -> bool:
 def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Response) -> CreateAnswer:
     """Return what a create's answer says.
 
-    An envelope with an error code, and a real HTTP 4xx, say that nothing was made. A gateway's page, a server error
-    under a real HTTP 5xx, and a success without id and result say nothing about whether a task was made: lost. A
-    duplicate that names no id, or that names the source's own id, cannot be adopted.
+    An envelope with the code of a refusal, and a real HTTP 4xx, say that nothing was made. A gateway's page, a success
+    without id and result, and an error of KIE's own say nothing about whether a task was made: lost. Where nothing is
+    paid for, an error in an envelope under HTTP 200 counts as a refusal. A duplicate that names no id, or that names
+    the source's own id, cannot be adopted.
 
     :param kind: the row.
     :param source: what the task is made from.
@@ -126,10 +129,22 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         return Refused(better)
     if refusal is None:
         return Created(task_id) if task_id else _answered_at_once(kind, envelope.data)
-    if envelope.code in _UNDECIDED:
+    if _leaves_open(kind, envelope, refusal):
         return Lost(errors.KieServerError(envelope.msg, code=envelope.code, kind=kind.name))
-    undecided = envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError)
-    return Lost(refusal) if undecided else Refused(refusal)
+    return Refused(refusal)
+
+
+def _leaves_open(kind: TaskOperation, envelope: Envelope, refusal: KieError) -> bool:
+    """Return whether an error code does not say if a task was made.
+
+    KIE has answered 500 to requests that it never takes, and in passing to good ones; nobody has seen whether it makes,
+    and charges, a task then. A message about what the task is made from says that none was.
+    """
+    if envelope.code in _UNDECIDED:
+        return True
+    if envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError):
+        return True
+    return not kind.free and isinstance(refusal, _FAILED) and not says_no_record(envelope.msg)
 
 
 def _answered_at_once(kind: TaskOperation, data: Any) -> CreateAnswer:

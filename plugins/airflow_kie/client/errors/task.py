@@ -131,9 +131,9 @@ class KieBatchFailed(KieError, reason="batch_failed"):
 
 
 class KieCreateInDoubt(KieError, reason="create_in_doubt"):
-    """A create was sent and no answer came: it may have been paid for, and KIE cannot be asked."""
+    """A create was sent, and no answer came, or one that says nothing of a task (code 500): it may be paid for."""
 
-    what = "A create was sent and its answer was lost"
+    what = "A create was sent, and it is not known whether KIE has made its task"
     paid = "KIE may have made and charged one task."
     todo = (
         "Check kie.ai/logs. If the task is there: `airflow kie adopt REQUEST TASK_ID`, or adopt_task_id of the "
