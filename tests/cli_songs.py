@@ -60,7 +60,7 @@ class Songs:
         return self._run(where.where, id=task_id, archive=archive)
 
     def redrive(self, **options: Any) -> Ran:
-        defaults = {"reason": None, "since": None, "run": None, "dry_run": False, "yes": True}
+        defaults = {"id": None, "reason": None, "since": None, "run": None, "dry_run": False, "yes": True}
         return self._run(backlog.redrive, **defaults | options)
 
     def forget(self, task_id: str, *, yes: bool = True) -> Ran:

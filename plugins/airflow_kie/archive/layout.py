@@ -34,7 +34,8 @@ _UPLOADS = "_uploads"
 _RUNS = "_runs"
 RETRY = "_retry"
 FAILED = "_failed"
-_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, RETRY, FAILED}
+UNARCHIVED = "_unarchived"
+_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, RETRY, FAILED, UNARCHIVED}
 
 
 def checked_prefix(prefix: str) -> str:

@@ -8,14 +8,14 @@ a listing lacks is asked for by its key before it counts as missing (some S3 ser
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
-from airflow_kie.archive.layout import INBOX, MAX_KEY_BYTES, ArchiveKeys, SongKeys, TaskKeys
+from airflow_kie.archive.layout import FAILED, INBOX, MAX_KEY_BYTES, RETRY, UNARCHIVED, ArchiveKeys, SongKeys, TaskKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable, S3Error
@@ -73,7 +73,12 @@ def count_songs(bucket: Bucket, archive: ArchiveKeys, since: datetime | None = N
 
 
 def verify_archive(
-    bucket: Bucket, archive: ArchiveKeys, *, since: datetime | None = None, fast: bool = False
+    bucket: Bucket,
+    archive: ArchiveKeys,
+    *,
+    since: datetime | None = None,
+    fast: bool = False,
+    folders: Sequence[str] | None = None,
 ) -> Iterator[VerifiedSong]:
     """Yield what became of every song, in the order of the folders.
 
@@ -81,10 +86,13 @@ def verify_archive(
     :param archive: its prefix.
     :param since: only songs whose manifest was written at this time or later; without a manifest, any of their files.
     :param fast: compare sizes by the listing, and read the manifests only.
+    :param folders: only these; None: all.
     :raises S3Error: when the bucket cannot be read.
     """
     check = _Check(bucket, archive, fast)
     songs = _songs(bucket, archive, since)
+    if folders is not None:
+        songs = ((folder, {facts.key: facts for facts in bucket.list(folder)}) for folder in folders)
     with ThreadPoolExecutor(PARALLEL) as pool:
         while some := list(itertools.islice(songs, _AHEAD)):
             yield from pool.map(lambda song: check.song(*song), some)
@@ -101,7 +109,8 @@ def _songs(
 
     records = {archive.probe, archive.inbox_taken}
     folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, archive.index, INBOX}
-    folders |= {archive.lists, archive.uploads}
+    folders |= {archive.lists, archive.uploads, archive.runs, archive.releases}
+    folders |= {f"{archive.root}{name}/" for name in (RETRY, FAILED, UNARCHIVED)}
     for name, group in itertools.groupby(bucket.list(archive.root), folder_of):
         objects = {facts.key: facts for facts in group}
         folder = f"{archive.root}{name}/"

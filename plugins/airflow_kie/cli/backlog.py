@@ -5,13 +5,24 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
+from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import counted, id_errors
+from airflow_kie.archive.index.entry import entry_of
+from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending, pending_songs
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.archive.unarchived import Unarchived, drop_unarchived, unarchived_of
 from airflow_kie.cli.arguments import moment_of, open_archive
+from airflow_kie.cli.run import archive_at, archived
 from airflow_kie.cli.terminal import InvalidArgument, agreed, command, complain, say
 from airflow_kie.client.errors import all_reasons
+from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.tasks import ENDED_SECONDS
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.restart import (
     NEVER_FAILED,
@@ -29,22 +40,18 @@ DAG = SONG_PAGES_DAG_ID
 def redrive(args: Namespace) -> int:
     """List the pending songs, say what starting them can cost at most, ask once, and start them.
 
-    :param args: `reason`, `since`, `run`, `dry_run`, `yes`.
+    With an id, that song alone; or archive what that task has made, where nobody has.
+
+    :param args: `id` (None: all), `reason`, `since`, `run`, `dry_run`, `yes`.
     """
     since = moment_of(args.since)
     bucket, keys = open_archive()
-    songs: list[Pending] = []
-    reasons: Counter[str] = Counter()
-    for pending in pending_songs(bucket, keys):
-        failure, reason = pending.last_failure, reason_of(pending)
-        reasons[reason] += 1
-        at = failure.at if failure else pending.first_seen_at
-        of_run = args.run in (None, pending.working and pending.working.run_id)
-        if of_run and args.reason in (None, reason) and (since is None or at >= since):
-            skipped = why_skipped(pending)
-            say(_line(pending, skipped))
-            if not skipped:
-                songs.append(pending)
+    if args.id:
+        if problems := id_errors([args.id]):
+            raise InvalidArgument(problems[0])
+        if outstanding := unarchived_of(bucket, keys, args.id):
+            return _archive(bucket, keys, outstanding, args)
+    songs, reasons = _chosen(bucket, keys, args, since)
     if args.reason is not None and args.reason not in reasons:
         return _no_song_has(args.reason, reasons)
     if not songs:
@@ -62,6 +69,26 @@ def redrive(args: Namespace) -> int:
     return _start([SongArchive(bucket, keys.song(pending.music_task_id)) for pending in songs])
 
 
+def _chosen(
+    bucket: Bucket, keys: ArchiveKeys, args: Namespace, since: datetime | None
+) -> tuple[list[Pending], Counter[str]]:
+    """Return the pending songs that are to be started, each of which is printed, and the reasons of all."""
+    songs: list[Pending] = []
+    reasons: Counter[str] = Counter()
+    for pending in pending_songs(bucket, keys):
+        failure, reason = pending.last_failure, reason_of(pending)
+        reasons[reason] += 1
+        at = failure.at if failure else pending.first_seen_at
+        named = args.id in (None, pending.music_task_id)
+        of_run = args.run in (None, pending.working and pending.working.run_id)
+        if named and of_run and args.reason in (None, reason) and (since is None or at >= since):
+            skipped = why_skipped(pending)
+            say(_line(pending, skipped))
+            if not skipped:
+                songs.append(pending)
+    return songs, reasons
+
+
 @command()
 def forget(args: Namespace) -> int:
     """Delete a song's pending record, and nothing else: nothing starts the song again, and no alert counts it.
@@ -73,6 +100,8 @@ def forget(args: Namespace) -> int:
     bucket, keys = open_archive()
     archive = SongArchive(bucket, keys.song(args.id))
     pending = archive.pending()
+    if pending is None and (outstanding := unarchived_of(bucket, keys, args.id)):
+        return _forget_tasks(bucket, keys, outstanding, args)
     if pending is None:
         complain(f"Song {args.id} is not pending: {bucket.url(archive.keys.pending)} does not exist.")
         return 1
@@ -88,6 +117,42 @@ def forget(args: Namespace) -> int:
         return 1
     archive.drop_pending()
     say(f"Forgotten. To have it after all, trigger {DAG} with its id.")
+    return 0
+
+
+def _archive(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived], args: Namespace) -> int:
+    """Archive what paid tasks have made, where they were to go or in the archive of `[kie]`."""
+    for one in outstanding:
+        if one.dag_id and one.run_id and metadata.run_is_active(one.dag_id, one.run_id):
+            complain(f"Nothing was done: run {one.run_id} of {one.dag_id} works on it. Wait for its end.")
+            return 1
+        to = one.to or bucket.url(keys.prefix)
+        say(f"archive: KIE task {one.task_id} ({one.operation}), paid by {one.dag_id or one.airflow_task_id}, to {to}")
+    if args.dry_run:
+        say("Nothing was done (--dry-run).")
+        return 0
+    if not agreed("It will be archived, and nothing is paid for.", yes=args.yes):
+        return 1
+    for one in outstanding:
+        row, hook = task_kind(one.operation), KieHook(one.kie_conn_id)
+        details = hook.wait(one.operation, one.task_id, wait_timeout=ENDED_SECONDS)
+        place = archive_at(one.to) if one.to else (bucket, keys)
+        manifest = archived(*place, hook, row, details)
+        Index(*place).add([entry_of(manifest)])
+        for file in manifest.files:
+            say(f"{place[0].url(file.key)}  {file.size:,} bytes")
+    return 0
+
+
+def _forget_tasks(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived], args: Namespace) -> int:
+    """Delete the records that say that tasks are not archived."""
+    for one in outstanding:
+        say(f"KIE task {one.task_id} ({one.operation}) is paid and not archived. It stays in the ledger.")
+    if not agreed("No alert will say that KIE deletes what it has made.", yes=args.yes):
+        return 1
+    for one in outstanding:
+        drop_unarchived(bucket, keys, one.operation, one.task_id)
+    say("Forgotten.")
     return 0
 
 

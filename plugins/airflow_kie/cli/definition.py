@@ -70,8 +70,9 @@ def get_kie_commands() -> list[Any]:
             "Compare an archive in S3 with its manifests",
             "Read every archived file and compare size, SHA-256 and content type with its manifest. Exit code 0: all "
             "whole, also where nothing is archived yet and songs are pending; 1: something is wrong; 2: the archive "
-            "could not be read, or there is none. A song whose whole folder is gone is not missed.",
-            cli.Arg(("archive",), nargs="?", help=default_archive),
+            "could not be read, or there is none. A song whose whole folder is gone is not missed. With an id: that "
+            "song or task alone.",
+            cli.Arg(("archive",), nargs="?", help=f"{default_archive}; or KIE's id of any task"),
             cli.Arg(("--since",), help="Only songs archived at this date or later, such as 2026-11-01"),
             cli.Arg(("--fast",), action="store_true", help="Compare sizes only, without reading the files"),
             as_json,
@@ -114,16 +115,19 @@ def get_kie_commands() -> list[Any]:
         ),
         command(
             "where.where",
-            "Show what is known of a song",
-            "Show a song's state, keys, paid covers and runs, why it failed, and what happens next.",
-            cli.Arg(("id",), help="A music task id, or the id of its cover task"),
+            "Show what is known of a song or of another KIE task",
+            "Show a song's state, keys, paid covers and runs, why it failed, and what happens next; of any other KIE "
+            "task where its results are, or until when KIE keeps what nobody has archived.",
+            cli.Arg(("id",), help="KIE's id of any task"),
             cli.Arg(("--archive",), help=default_archive),
         ),
         command(
             "backlog.redrive",
-            "Start pending songs again that no run works on",
+            "Start pending songs again that no run works on, or archive what a task has made",
             "List the pending songs, say what starting them again can cost at most, ask once, and start them. Running "
-            "it twice starts nothing twice.",
+            "it twice starts nothing twice. With an id: that song, or what that paid task has made and nobody has "
+            "archived, which costs nothing.",
+            cli.Arg(("id",), nargs="?", help="KIE's id of any task; by default all pending songs"),
             cli.Arg(
                 ("--reason",),
                 help="Only songs with this reason: of docs/on-call.md, a Python exception, or 'never failed'",
@@ -196,8 +200,9 @@ def get_kie_commands() -> list[Any]:
             "backlog.forget",
             "Give up a pending song",
             "Delete a song's pending record: nothing starts the song again, and no alert counts it. For an id that was "
-            "mistyped, or a song that KIE rejects. Says what is paid for, and asks once.",
-            cli.Arg(("id",), help="A music task id"),
+            "mistyped, or a song that KIE rejects. Says what is paid for, and asks once. Of any other task: no alert "
+            "says that it is not archived.",
+            cli.Arg(("id",), help="KIE's id of any task"),
             yes,
         ),
     )

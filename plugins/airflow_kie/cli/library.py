@@ -16,6 +16,7 @@ from airflow_kie.archive.record_base import utc_text
 from airflow_kie.archive.removing.places import places_of
 from airflow_kie.archive.removing.removal import Removal, kept_at_kie_until, removal_of
 from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.archive.unarchived import unarchived_keys
 from airflow_kie.cli.arguments import open_archive
 from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
 from airflow_kie.client.operations.operation import MEDIA_LIFETIME
@@ -69,6 +70,12 @@ def delete(args: Namespace) -> int:
         raise InvalidArgument(problems[0])
     bucket, keys = open_archive(args.archive)
     removals = [removal_of(bucket, keys, place) for place in places_of(bucket, keys, args.id)]
+    if not removals and unarchived_keys(bucket, keys, args.id):
+        complain(
+            f"KIE task {args.id} is paid and not archived: there is nothing to delete. `airflow kie forget {args.id}` "
+            "ends the alerts about it."
+        )
+        return 1
     if not removals:
         complain(
             f"Nothing of {args.id} is in {bucket.url(keys.prefix)}. A part of a song, such as a cover or a WAV, is "

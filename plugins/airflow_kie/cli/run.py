@@ -31,6 +31,7 @@ from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.tasks import Caller
+from airflow_kie.hooks.unarchived import record_archived
 from airflow_kie.lifecycle.claims import AlreadyMade
 from airflow_kie.lifecycle.identity import digest_of
 from airflow_kie.lifecycle.record import TaskRecord
@@ -59,7 +60,7 @@ def run(args: Namespace) -> int:
     record, driver = hook.paid_task(
         row.name, body, key, caller=Caller("airflow kie run", user=getpass.getuser()), check_fields=not args.unchecked
     )
-    bucket, keys = _archive(args.to)
+    bucket, keys = archive_at(args.to)
     known = driver.paid.find() if driver.paid else None
     quoted = quote(row, body)
     if isinstance(known, AlreadyMade):
@@ -82,7 +83,7 @@ def run(args: Namespace) -> int:
             progress.end()
     if followed.details is None:
         raise AssertionError("A task that is followed to its end has details.")
-    manifest = _archived(bucket, keys, hook, row, followed.details)
+    manifest = archived(bucket, keys, hook, row, followed.details)
     for file in manifest.files:
         say(f"{bucket.url(file.key)}  {file.size:,} bytes")
     used = "unknown" if manifest.credits is None else f"{manifest.credits:g}"
@@ -121,7 +122,7 @@ def _request(text: str) -> Mapping[str, Any]:
     return body
 
 
-def _archive(to: str) -> tuple[Bucket, ArchiveKeys]:
+def archive_at(to: str) -> tuple[Bucket, ArchiveKeys]:
     """Return where the results go; it is tried before anything is paid."""
     if "://" not in to:
         return LocalFolder.as_bucket(Path(to)), ArchiveKeys("")
@@ -131,9 +132,17 @@ def _archive(to: str) -> tuple[Bucket, ArchiveKeys]:
     return bucket, keys
 
 
-def _archived(
+def archived(
     bucket: Bucket, keys: ArchiveKeys, hook: KieHook, row: TaskOperation, details: TaskDetails
 ) -> TaskManifest:
+    """Return the manifest of a task's results, which are archived now.
+
+    :param bucket: where.
+    :param keys: the archive's keys.
+    :param hook: the account.
+    :param row: the operation.
+    :param details: of the task, which has ended.
+    """
     manifest, _ = archive_task(
         bucket,
         keys.task(row.name, details.task_id),
@@ -145,6 +154,7 @@ def _archived(
         refresh=hook.download_url,
         max_file_bytes=int(settings.number("max_file_mb", 500)) * 1024 * 1024,
     )
+    record_archived(row, details.task_id)
     return manifest
 
 

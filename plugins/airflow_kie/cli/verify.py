@@ -9,11 +9,12 @@ from collections import Counter
 from rich.console import Console
 from rich.progress import Progress
 
-from airflow_kie.archive.inbox.song_request import counted
+from airflow_kie.archive.inbox.song_request import counted, id_errors
 from airflow_kie.archive.pending import list_pending
+from airflow_kie.archive.removing.places import places_of
 from airflow_kie.archive.verify import Problem, count_songs, verify_archive
 from airflow_kie.cli.arguments import moment_of, open_archive
-from airflow_kie.cli.terminal import command, complain, say, say_json
+from airflow_kie.cli.terminal import InvalidArgument, command, complain, say, say_json
 
 WHOLE, WRONG, UNREAD = 0, 1, 2
 _NEXT = "Bring back what is named from a copy or an older version of the object: KIE keeps its files for 14 days only."
@@ -23,38 +24,47 @@ _NEXT = "Bring back what is named from a copy or an older version of the object:
 def verify(args: Namespace) -> int:
     """Compare an archive with its manifests.
 
-    :param args: `archive` (None: that of [kie]), `since`, `fast`, `json`.
+    :param args: `archive` (None: that of [kie]; or the id of a task in it), `since`, `fast`, `json`.
     :return: 0 if all is whole, or nothing is archived yet and songs are pending; 1 if something is wrong; 2 if the
         archive could not be read, or there is none.
     """
     since = moment_of(args.since)
-    bucket, keys = open_archive(args.archive)
+    only = args.archive if args.archive and "://" not in args.archive else ""
+    if only and (problems := id_errors([only])):
+        raise InvalidArgument(problems[0])
+    bucket, keys = open_archive(None if only else args.archive)
+    folders = [place.keys.folder for place in places_of(bucket, keys, only)] if only else None
     name, watched = bucket.url(keys.prefix), sys.stderr.isatty()
-    problems: list[Problem] = []
+    found: list[Problem] = []
     counts: Counter[str] = Counter()
     with Progress(console=Console(stderr=True), transient=True, disable=not watched) as bar:
-        total = count_songs(bucket, keys, since) if watched else None
-        songs = verify_archive(bucket, keys, since=since, fast=args.fast)
+        total = count_songs(bucket, keys, since) if watched and folders is None else None
+        songs = verify_archive(bucket, keys, since=since, fast=args.fast, folders=folders)
         for song in bar.track(songs, total, description="verifying"):
             is_task = song.folder.startswith(keys.tasks)
             counts.update(songs=int(not is_task), tasks=int(is_task), files=song.files, size=song.size)
             counts.update(in_progress=int(song.in_progress))
             counts.update(wrong_songs=int(bool(song.problems)))
-            problems += song.problems
+            found += song.problems
+    if only and not folders:
+        complain(
+            f"{only} could not be read: it is neither an archive, such as s3://my-covers/songs, nor a task in {name}."
+        )
+        return UNREAD
     if not counts["songs"] + counts["tasks"] and since is None:
         counts["pending"] = sum(1 for _ in list_pending(bucket, keys))
         if not counts["pending"]:
             complain(f"{name} holds no song. Is that the archive's bucket and prefix?")
             return UNREAD
     if args.json:
-        found = [{"key": problem.key, "problem": problem.text} for problem in problems]
+        listed = [{"key": problem.key, "problem": problem.text} for problem in found]
         numbers = {number: counts[number] for number in ("songs", "tasks", "files", "size", "in_progress")}
-        say_json({"whole": not problems, "archive": name, **numbers, "problems": found})
+        say_json({"whole": not found, "archive": name, **numbers, "problems": listed})
     else:
-        for problem in problems:
+        for problem in found:
             say(f"wrong  {problem.key}: {problem.text}")
-        say(_summary(counts, len(problems)))
-    return WRONG if problems else WHOLE
+        say(_summary(counts, len(found)))
+    return WRONG if found else WHOLE
 
 
 def _summary(counts: Counter[str], problems: int) -> str:

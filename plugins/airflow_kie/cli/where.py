@@ -1,4 +1,4 @@
-"""`airflow kie where <id>`: what is known of one song, and what happens next. Reads only."""
+"""`airflow kie where <id>`: what is known of one song or other KIE task, and what happens next. Reads only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from airflow_kie.archive.inbox.song_request import id_errors
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.pending import Pending
+from airflow_kie.archive.removing.places import Place, places_of
 from airflow_kie.archive.run_songs import read_claims
+from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
+from airflow_kie.archive.unarchived import unarchived_of
 from airflow_kie.cli.arguments import open_archive
 from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
 from airflow_kie.client.answers.decode import DetailsAnswer, Read, Unreadable
@@ -34,7 +37,7 @@ Runs = list[tuple[str, str, str]]
 
 @command()
 def where(args: Namespace) -> int:
-    """Print what is known of a song; the exit code is 1 if nothing is known of the id.
+    """Print what is known of a KIE task; the exit code is 1 if nothing is known of the id.
 
     :param args: `id`, `archive` (None: that of [kie]).
     """
@@ -42,6 +45,8 @@ def where(args: Namespace) -> int:
         raise InvalidArgument(problems[0])
     bucket, keys = open_archive(args.archive)
     if _show(SongArchive(bucket, keys.song(args.id))):
+        return 0
+    if _show_task(bucket, keys, args.id):
         return 0
     song, unread = _song_of_cover(args.id)
     if song and _show(SongArchive(bucket, keys.song(song))):
@@ -72,6 +77,35 @@ def _song_of_cover(cover_task_id: str) -> tuple[str | None, dict[str, KieError]]
         if isinstance(answer, Read) and answer.details.parent_id:
             return answer.details.parent_id, unread
     return None, unread
+
+
+def _show_task(bucket: Bucket, keys: ArchiveKeys, task_id: str) -> bool:
+    """Print what is known of a task other than a song; return False if nothing is."""
+    places, outstanding = places_of(bucket, keys, task_id), unarchived_of(bucket, keys, task_id)
+    for place in places:
+        if place.song and not place.whole:
+            say(f"KIE task {task_id} has made a part of song {place.song.music_task_id}:")
+        else:
+            whole = "Archived." if place.manifest else "Not archived whole: its folder has no readable manifest."
+            say(f"{place.keys.name}: {whole}")
+        for line in _task_facts(bucket, place):
+            say(f"  {line}")
+    for one in outstanding:
+        by = one.expires_at.isoformat(timespec="minutes")
+        say(f"KIE task {task_id} ({one.operation}): paid and not archived. KIE deletes what it has made by {by}.")
+        say(f"  asked for by: DAG {one.dag_id}, run {one.run_id}, task {one.airflow_task_id}")
+        say(f"  what to do: clear that task; or `airflow kie redrive {task_id}` archives it, and pays for nothing")
+    return bool(places or outstanding)
+
+
+def _task_facts(bucket: Bucket, place: Place) -> Iterator[str]:
+    if manifest := place.manifest:
+        yield f"manifest: {bucket.url(place.keys.manifest)}"
+        yield from (f"file: {bucket.url(file.key)}, {file.size:,} bytes" for file in place.files)
+        used = [cost.credits for cost in manifest.credits_used if cost.task_id == place.task_id]
+        yield f"credits used: {'not known' if not used or used[0] is None else format(used[0], 'g')}"
+        if manifest.airflow.dag_id and manifest.airflow.run_id:
+            yield f"run: {manifest.airflow.dag_id} {manifest.airflow.run_id}, archived it"
 
 
 def _in_ledger(music_task_id: str) -> dict[str, str]:

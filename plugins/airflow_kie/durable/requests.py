@@ -102,6 +102,7 @@ def paid_request(
     record: TaskRecord,
     body: Mapping[str, Any],
     labels: Mapping[str, str] | None = None,
+    recorded: bool = True,
 ) -> tuple[PaidRequest, Sender]:
     """Return a task instance's request in the account's ledger, and what sends it; a leg that pays nothing opens none.
 
@@ -110,8 +111,9 @@ def paid_request(
     :param record: the task.
     :param body: the request's fields as KIE names them.
     :param labels: people's own names for it.
+    :param recorded: False: the song's own pending record says that the results are not archived yet.
     """
     opened = functools.cache(lambda: ledger_of(context, hook))
-    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened, labels=labels or {})
+    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened, labels=labels or {}, recorded=recorded)
     request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(opened, request, sender.new_intent, sender.adopted, sender.balance), sender
+    return PaidRequest(opened, request, sender.new_intent, sender.adopted, sender.balance, sender.made), sender

@@ -18,6 +18,7 @@ from cachetools import TTLCache
 from airflow_kie import metrics
 from airflow_kie.client.account import NO_CALLBACK_URL, with_token
 from airflow_kie.client.answers.decode import CreateAnswer, Created, Lost, Read, may_have_paid
+from airflow_kie.client.answers.inline import kept_under
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieError
@@ -56,6 +57,8 @@ class Sender:
     :param open_ledger: returns the ledger: the callback URL names its store.
     :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
     :param labels: people's own names for what is asked for.
+    :param to: where the results are archived, ``s3://bucket/prefix``; empty: elsewhere, or nowhere.
+    :param recorded: False: a pending record of the song's own says that the results are not archived yet.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
     """
 
@@ -67,6 +70,8 @@ class Sender:
     permit_seconds: float = PERMIT_SECONDS
     wakes: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
+    to: str = ""
+    recorded: bool = True
     _sent: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
@@ -183,6 +188,14 @@ class Sender:
             request = RequestId(self.hook.account.spending_name, record.kind, record.digest)
             self.open_ledger().record(request, record.number, "used", credits=used)
 
+    def made(self, task_id: str) -> None:
+        """Record a task whose results are not archived yet."""
+        from airflow_kie.hooks.unarchived import is_recorded, record_made
+
+        if self.recorded and is_recorded(self.kind) and not kept_under(task_id):
+            source = next(iter(self.kind.source_in(self.body).values()), None)
+            record_made(self.hook, self.kind, task_id, self.ti, source and str(source), self.to)
+
     def adopted(self, made: AlreadyMade) -> None:
         """Count and log that a task is used which was made before, and warn where that may not be what is meant.
 
@@ -192,6 +205,8 @@ class Sender:
         asked = ", ".join(f"{name} {value}" for name, value in made.owner.items()) or "unknown"
         log.info("KIE has made task %s for this request (asked for by: %s). Nothing is paid for.", made.task_id, asked)
         mine, theirs = _owner(self.ti), dict(made.owner)
+        if all(theirs.get(name) == mine.get(name) for name in ("dag", "run", "task")):
+            self.made(made.task_id)  # the worker may have died before it was recorded
         if theirs.pop("map_index", None) != mine.pop("map_index", None) and theirs == mine:
             log.warning(
                 "Another mapped task of this run asked for the same, so both share KIE task %s. Give each an "

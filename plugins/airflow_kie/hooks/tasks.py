@@ -246,7 +246,7 @@ class TaskMethods:
         paid = RequestId(self.account.spending_name, row.name, digest)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
         driver = TaskDriver(
-            paid=PaidRequest(opened, paid, sender.new_intent, sender.adopted),
+            paid=PaidRequest(opened, paid, sender.new_intent, sender.adopted, made=sender.made),
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,

@@ -260,6 +260,7 @@ class PaidRequest:
     :param new_intent: makes the intent that is written before it is sent.
     :param adopted: called when a task that was made before is used.
     :param balance: returns the account's credits as a hint, None where they cannot be read now.
+    :param made: called with a task that KIE has made, once the ledger has it; it must not raise.
     """
 
     open_ledger: Callable[[], Ledger]
@@ -267,6 +268,7 @@ class PaidRequest:
     new_intent: Callable[[float, str], Intent]
     adopted: Callable[[AlreadyMade], None] = lambda made: None
     balance: Callable[[], float | None] = lambda: None
+    made: Callable[[str], None] = lambda task_id: None
 
     @property
     def ledger(self) -> Ledger:
@@ -295,6 +297,7 @@ class PaidRequest:
     def record_task(self, number: int, task_id: str) -> None:
         """Record the task that KIE has named in its answer."""
         self.ledger.record_task(self.request, number, task_id)
+        self.made(task_id)
 
     def keep_answer(self, claimed: Claimed, answer: Any) -> str:
         """Keep an answer of KIE's that is the result itself; return the id by which it goes from now on."""

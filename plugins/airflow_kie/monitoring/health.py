@@ -22,6 +22,7 @@ from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import read_anywhere
 from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of
 from airflow_kie.monitoring.incidents import Incident, level_of_credits, level_of_songs, moment
+from airflow_kie.monitoring.unarchived import expiring
 
 if TYPE_CHECKING:
     from airflow_kie.archive.layout import ArchiveKeys
@@ -129,6 +130,7 @@ class HealthCheck:
             bucket.create_on_loopback()
             report.backlog = _persistent(lambda: backlog_in(bucket, keys))
             self._check_records(report.backlog, name)
+            self._check_unarchived(bucket, keys, aws_conn_id)
             _persistent(lambda: bucket.probe(keys.probe))
         except KieError as error:
             if report.backlog is None:
@@ -181,6 +183,20 @@ class HealthCheck:
         summary = f"KIE deletes their files, first those of song {first}, by {moment(self.now + left.total_seconds())}"
         level = level_of_songs(len(ending)) + urgency
         self._found("expiry", "", summary, level=level, songs=len(ending), dated=False)
+
+    def _check_unarchived(self, bucket: Bucket, keys: ArchiveKeys, aws_conn_id: str | None) -> None:
+        """Check whether KIE is about to delete what other tasks have made and nobody has archived."""
+        alert = timedelta(days=settings.number("expiry_alert_days", 3))
+        if ending := _persistent(lambda: expiring(bucket, keys, aws_conn_id, self._time, alert)):
+            first, left = ending[0], ending[0].expires_at - self._time
+            by = moment(first.expires_at.timestamp())
+            many = f"{len(ending)} paid tasks have" if len(ending) > 1 else "1 paid task has"
+            summary = (
+                f"KIE deletes what {many} made and nobody has archived, first that of task "
+                f"{first.task_id} ({first.operation}), by {by}: `airflow kie redrive {first.task_id}` archives it"
+            )
+            level = level_of_songs(len(ending)) + (left <= timedelta(days=1)) + (left <= timedelta(0))
+            self._found("expiry", "tasks", summary, level=level, dated=False)
 
     # --- the accounts ---
 

@@ -109,6 +109,7 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self.vocal_gender = vocal_gender
         self.extra_fields = extra_fields
         self.bucket = bucket
+        self.has_pending_record = bool(bucket)
         self.prefix = prefix
         self.aws_conn_id = aws_conn_id
         self.extra_args = extra_args

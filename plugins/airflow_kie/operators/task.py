@@ -84,6 +84,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """
 
     kind: ClassVar[str] = ""
+    has_pending_record = False  # of a song, which says that it is not archived yet
     template_fields: Sequence[str] = (
         *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at"),
         *("request", "requests", "labels", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"),
@@ -269,7 +270,8 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
         deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout_seconds)
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
-        paid, sender = paid_request(context, hook, record, self.request_body(), self.labels)
+        recorded = not self.has_pending_record
+        paid, sender = paid_request(context, hook, record, self.request_body(), self.labels, recorded)
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
             record = replace(record, number=paid.adopt(record.task_id))
 

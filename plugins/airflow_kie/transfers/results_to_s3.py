@@ -119,6 +119,7 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
         from airflow_kie.archive.manifest import TaskManifest
         from airflow_kie.archive.task_archiver import is_archived
         from airflow_kie.hooks.archive import open_bucket
+        from airflow_kie.hooks.unarchived import record_archived
 
         keys = ArchiveKeys(self.prefix).task(self.operation, self.kie_task_id.strip())
         bucket = open_bucket(self.aws_conn_id, self.bucket, self.extra_args)
@@ -133,6 +134,7 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
             manifest, added = self._archive(bucket, keys, context)
         if added or context["ti"].try_number > 1:  # an earlier try may have died before it listed them
             Index(bucket, ArchiveKeys(self.prefix)).add([entry_of(manifest)])
+        record_archived(self.row, keys.task_id)
         metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.kie_conn_id)
         self._lineage = of_archived_task(self.lineage_at_start(), self.bucket, keys.manifest, manifest, added)
         return {

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from airflow_connections import kie_connection
-from airflow_kie.archive import pending
+from airflow_kie.archive import pending, unarchived
 from airflow_kie.archive.pending import Failure, WaitingFor
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
@@ -22,6 +22,7 @@ from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.monitoring.incidents import CAUSES
 from airflow_kie.operators.health_check import LEDGERS_KEY
+from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, health_check
 from answering_server import Seen, serving
 from kie_simulator.server import SimulatorServer
@@ -57,6 +58,22 @@ def alarm(check: Check) -> Alarm:
         return str(failed.value)
 
     return run
+
+
+def test_what_other_tasks_have_made_is_reported_before_kie_deletes_it(
+    kie: SimulatorServer, archive: StoredFiles, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kie.control.set(task_seconds=0)
+    request = {"prompt": "a fox", "model": "veo3_fast"}
+    film = TaskRun(
+        lambda: KieTaskOperator(
+            task_id="make", operation="veo.generate", request=request, deferrable=False, poll_interval=0.05
+        )
+    ).attempt()
+    monkeypatch.setattr(unarchived, "kept_for", lambda operation: timedelta(days=2))
+    said = alarm()
+    assert "KIE deletes what 1 paid task has made and nobody has archived" in said
+    assert f"`airflow kie redrive {film}` archives it" in said
 
 
 def refuse_write(bucket: Bucket, key: str) -> None:

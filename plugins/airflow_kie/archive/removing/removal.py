@@ -21,6 +21,7 @@ from airflow_kie.archive.removing.inbox import Named, objects_that_name, reason_
 from airflow_kie.archive.removing.places import Place
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
+from airflow_kie.archive.unarchived import unarchived_keys
 from airflow_kie.client.task_ids import KeyRefused
 
 _PARALLEL = 8
@@ -110,6 +111,9 @@ def removal_of(bucket: Bucket, archive: ArchiveKeys, place: Place) -> Removal:
     """
     song = place.song
     if song is None or not place.whole:
+        if place.whole:  # an archiver that died has left it
+            drop = unarchived_keys(bucket, archive, place.task_id)
+            return Removal(bucket, archive, place, tuple(drop), releases=tuple(_releases(bucket, archive, place)))
         return Removal(bucket, archive, place, releases=tuple(_releases(bucket, archive, place)))
     named = list(objects_that_name(bucket, archive, song.music_task_id))
     records = [*_records(bucket, archive, place), *_inbox_keys(bucket, named)]

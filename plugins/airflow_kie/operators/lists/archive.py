@@ -25,6 +25,7 @@ from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known
+from airflow_kie.hooks.unarchived import record_archived
 from airflow_kie.operators.lists.requests import ListOperator, Request
 from airflow_kie.operators.lists.results import Item, Status, row_failure
 
@@ -150,6 +151,7 @@ class ListArchive:
             **fetching(self.hook),
         )
         self.count(added)
+        record_archived(self.kind, details.task_id)
         return self._item(manifest)
 
     def count(self, added: Sequence[FileRecord]) -> None:

@@ -14,6 +14,7 @@ from airflow_kie.archive.manifest import CreditsRecord, FileRecord, Manifest
 from airflow_kie.archive.task_archiver import paid_for, sources_of
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError
+from airflow_kie.hooks.unarchived import record_archived
 from airflow_kie.operators.lists.archive import ListArchive, fetching, files_in
 from airflow_kie.operators.lists.requests import Request
 from airflow_kie.operators.lists.results import Item, Status
@@ -55,6 +56,7 @@ class SongExtraArchive(ListArchive):
         except KieError as e:
             raise e.with_facts(task_id=details.task_id, source_id=take.song, paid=paid_for(details)) from e
         self.count(added)
+        record_archived(self.kind, details.task_id)
         self.added += [(take.song, file) for file in added]
         return self._of(manifest, take, details.task_id)
 

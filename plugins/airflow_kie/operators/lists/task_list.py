@@ -190,11 +190,19 @@ class TaskList:
 
     def _driver(self, request: Request) -> TaskDriver:
         sender = Sender(
-            self.hook, self.kind, request.body, self.ti, self.open_ledger, PERMIT_SECONDS, False, self.labels
+            self.hook,
+            self.kind,
+            request.body,
+            self.ti,
+            self.open_ledger,
+            PERMIT_SECONDS,
+            False,
+            self.labels,
+            self.requests.operator.to or "",
         )
         paid = RequestId(self.hook.account.spending_name, self.kind.name, request.digest)
         return TaskDriver(
-            paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted, sender.balance),
+            paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted, sender.balance, sender.made),
             create=sender.create,
             permit=sender.permit,
             give_back=sender.give_back,
