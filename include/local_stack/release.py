@@ -22,6 +22,9 @@ RELEASE = PROJECT / ".local" / "release"
 TWINE = "twine==7.0.0"
 CYCLONEDX = "cyclonedx-bom==7.4.0"
 SBOM = "sbom.cdx.json"
+AIRFLOW = "apache-airflow[amazon,celery,cncf-kubernetes,fab,openlineage,postgres,redis,slack,smtp]==3.3.2"
+AIRFLOW_DAY = "2026-09-20"
+"""A week after that release. Airflow's constraints are what is newest on the day: its file of them is on no index."""
 INSTALLED = "tests/integration/project/test_package_wheel.py"
 """Installs the wheel into an empty environment, with Airflow's own pins, and runs a DAG from it."""
 
@@ -46,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         "metadata as PyPI wants it": _metadata,
         "licences of everything in the lock": _licences,
         "installed into an empty environment, a DAG run from it": _installed,
+        "installed beside Airflow's own versions, none of them changed": _pins,
         "CycloneDX list of what is installed with it": _sbom,
     }
     failed = 0
@@ -95,14 +99,38 @@ def _installed() -> str:
     return INSTALLED
 
 
+def _pins() -> str:
+    """Install the wheel where Airflow and some providers are, as their release installed them, and compare versions."""
+    (wheel,) = RELEASE.glob("*.whl")
+    with tempfile.TemporaryDirectory() as folder:
+        python = _environment(folder)
+        own = ["pip", "install", "-q", "--python", python]
+        _checked([_uv(), *own, "--exclude-newer", AIRFLOW_DAY, AIRFLOW])
+        before = _freeze(python)
+        _checked([_uv(), *own, str(wheel)])
+        after = _freeze(python)
+    changed = {pin for pin in before if pin not in after}
+    assert not changed, f"changed or gone: {', '.join(sorted(changed))}"  # noqa: S101 - a step fails by it
+    return f"{len(before)} packages of {AIRFLOW} as on {AIRFLOW_DAY}; new: {', '.join(sorted(after - before))}"
+
+
+def _environment(folder: str) -> str:
+    _checked([_uv(), "venv", "-q", "--no-project", "--python", sys.executable, folder])
+    return str(Path(folder) / "bin" / "python")
+
+
+def _freeze(python: str) -> set[str]:
+    """Return what is installed, with versions, or of what came as a file its name."""
+    return {line.partition(" @ ")[0] for line in _checked([_uv(), "pip", "freeze", "-q", "--python", python])}
+
+
 def _sbom() -> str:
     (wheel,) = RELEASE.glob("*.whl")
     with tempfile.TemporaryDirectory() as folder:
-        python = Path(folder) / "bin" / "python"
-        _checked([_uv(), "venv", "-q", "--no-project", "--python", sys.executable, folder])
+        python = _environment(folder)
         lock = str(PROJECT / "requirements.txt")
-        _checked([_uv(), "pip", "install", "-q", "--python", str(python), "--constraints", lock, str(wheel)])
-        made = ["environment", "--output-reproducible", "--of", "JSON", "-o", str(RELEASE / SBOM), str(python)]
+        _checked([_uv(), "pip", "install", "-q", "--python", python, "--constraints", lock, str(wheel)])
+        made = ["environment", "--output-reproducible", "--of", "JSON", "-o", str(RELEASE / SBOM), python]
         _checked([*_uvx(CYCLONEDX, "cyclonedx-py"), *made])
     return SBOM
 
@@ -115,8 +143,11 @@ def _uvx(package: str, program: str) -> list[str]:
     return [_uv(), "tool", "run", "-q", "--from", package, program]
 
 
-def _checked(command: list[str], folder: Path = PROJECT) -> None:
-    """Run a program that has to end well; its output is for the error."""
+def _checked(command: list[str], folder: Path = PROJECT) -> list[str]:
+    """Run a program that has to end well, and return what it prints, which is for the error too."""
     settings = pip_settings([sys.executable, "-m", "pip"])
     environment = uv_environment(settings, {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"})
-    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+    )
+    return done.stdout.decode(errors="replace").splitlines()
