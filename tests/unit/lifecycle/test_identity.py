@@ -43,6 +43,9 @@ def test_digests_of_today_are_the_digests_of_tomorrow() -> None:
     assert request_digest(task_kind("suno.cover"), {"taskId": MUSIC_ID}, MONDAY) == "e20b0181783cf43eb62135dbddb25b57"
     assert request_digest(task_kind("suno.cover"), {}, {}, idempotency_key="k") == "06301eb867bde4f695538420c9d3761e"
 
+    rain = request_digest(task_kind("suno.music"), {"prompt": "Дождь, été"}, {})
+    assert rain == "f11f819e9257ce51924acd2cfcc96051"
+
 
 # --- how a request is written ---
 

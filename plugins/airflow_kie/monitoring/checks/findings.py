@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from airflow_kie.client.errors import KieError
+
+_NO_TABLE = re.compile(r"no such table|relation \S+ does not exist|Table \S+ doesn't exist")
+"""What SQLite, PostgreSQL and MySQL say of a table that is not there."""
 
 
 class Level(StrEnum):
@@ -54,6 +58,8 @@ def error_text(error: Exception, *, quoted: bool = True) -> str:
         message = f": {error.facts.message.rstrip('. ')}" if quoted and error.facts.message else ""
         return f"{error.what}{message}{code}. {error.todo}"
     name, first = type(error).__name__, (str(error).splitlines() or [""])[0]
+    if name in {"OperationalError", "ProgrammingError"} and _NO_TABLE.search(first):
+        return "A table that Airflow needs is not in its database. Run `airflow db migrate`, which changes no data."
     return f"Unexpected error: {name}: {first}" if quoted else f"Unexpected error: {name}."
 
 
