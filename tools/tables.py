@@ -47,9 +47,12 @@ def settings_table() -> str:
     return _table(("option", "default", "what it does"), rows)
 
 
-def connection_table() -> str:
-    """Return the fields of the connection form that KIE connections add."""
-    (form,) = get_provider_info()["connection-types"]
+def connection_table(kind: str = "kie") -> str:
+    """Return the fields of the connection form that a type of connection adds.
+
+    :param kind: the type.
+    """
+    (form,) = (form for form in get_provider_info()["connection-types"] if form["connection-type"] == kind)
     rows = ((f"`{name}`", field["label"], field["description"]) for name, field in form["conn-fields"].items())
     return _table(("in the extra", "in the form", "what it is"), rows)
 
@@ -128,6 +131,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "models": models_table,
     "settings": settings_table,
     "connection": connection_table,
+    "chat-connection": lambda: connection_table("pydanticai_kie"),
     "song-errors": song_errors_table,
     "outages": outages_table,
     "metrics": metrics_table,

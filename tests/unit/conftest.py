@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import functools
 import os
@@ -67,6 +68,18 @@ def kie(
     monkeypatch.setenv("AIRFLOW__KIE__ALLOW_LOOPBACK_FILES", "True")
     yield kie_server
     close_clients()
+
+
+@pytest.fixture
+def chat(kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the connection through which common.ai reaches that KIE's chat models, and a loop for its agents."""
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_CHAT", '{"conn_type": "pydanticai_kie"}')
+    loop = asyncio.new_event_loop()  # an agent keeps the one that it makes, and nobody closes that
+    asyncio.set_event_loop(loop)
+    yield "kie_chat"
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

@@ -53,11 +53,11 @@ def test_every_path_leads_somewhere(path: str) -> None:
         assert hasattr(importlib.import_module(module), name)
 
 
-def test_the_hook_agrees_with_the_connection_type() -> None:
-    from airflow_kie.hooks.kie import KieHook
-
-    (connection,) = INFO["connection-types"]
-    assert (connection["connection-type"], connection["hook-name"]) == (KieHook.conn_type, KieHook.hook_name)
+def test_the_hooks_agree_with_the_connection_types() -> None:
+    for connection in INFO["connection-types"]:
+        module, _, name = connection["hook-class-name"].rpartition(".")
+        hook = getattr(importlib.import_module(module), name)
+        assert (connection["connection-type"], connection["hook-name"]) == (hook.conn_type, hook.hook_name)
 
 
 def test_secrets_in_the_form_have_names_that_airflow_masks() -> None:
@@ -83,19 +83,21 @@ def test_every_option_that_the_code_reads_is_documented() -> None:
     assert read - {"value"} <= set(INFO["config"]["kie"]["options"])
 
 
-def test_airflow_lists_the_connection_type_and_its_fields(tmp_path: Path) -> None:
+def test_airflow_lists_the_connection_types_and_their_fields(tmp_path: Path) -> None:
     output = subprocess.run(
         [
             sys.executable,
             "-c",
             "from airflow.providers_manager import ProvidersManager as M\n"
             "m = M()\n"
-            "print(m.hooks['kie'], *m.connection_form_widgets)",
+            "print(*m.hooks.values(), *m.connection_form_widgets)",
         ],
         env={"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    for name in INFO["connection-types"][0]["conn-fields"]:
-        assert f"extra__kie__{name}" in output
+    for connection in INFO["connection-types"]:
+        kind = connection["connection-type"]
+        assert f"connection_type='{kind}'" in output
+        assert [name for name in connection["conn-fields"] if f"extra__{kind}__{name}" not in output] == []

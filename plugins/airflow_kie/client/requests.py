@@ -23,6 +23,7 @@ class Request:
     :param json: the JSON body, None for none.
     :param files: multipart files: field → (file name, bytes).
     :param form: the other multipart fields.
+    :param headers: further headers.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Request:
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     files: Mapping[str, tuple[str, bytes | BinaryIO]] | None = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def create_request(kind: TaskOperation, body: Mapping[str, Any], callback_url: str) -> Request:

@@ -62,6 +62,8 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
 OTHER = Budget(3, 10, 120)
 """For reasons without a row, and for exceptions that are no errors of KIE."""
 _STORE_KEY = "retries"
+_DEEPEST = 16
+"""Causes of an exception that are examined."""
 
 
 class KieRetryPolicy(RetryPolicy):
@@ -71,6 +73,7 @@ class KieRetryPolicy(RetryPolicy):
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide about a failure; counts are kept in the task state store, and begin again with a clear."""
+        exception = _kie_error_in(exception)
         reason = exception.reason if isinstance(exception, KieError) else type(exception).__name__
         if isinstance(exception, KieError) and exception.remedy is Remedy.PERSON:
             _count_failed(context, reason, max_tries)
@@ -99,6 +102,16 @@ class KieRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> RetryPolicy:
         """Return the policy."""
         return cls()
+
+
+def _kie_error_in(exception: BaseException) -> BaseException:
+    """Return the error of KIE that an exception was raised from, as a chat model's is; else the exception itself."""
+    cause: BaseException | None = exception
+    for _ in range(_DEEPEST):
+        if cause is None or isinstance(cause, KieError):
+            break
+        cause = cause.__cause__
+    return cause if isinstance(cause, KieError) else exception
 
 
 def retry_seconds(budget: Budget, failures: int, seed: str) -> float:

@@ -23,7 +23,7 @@ from airflow_kie.client.operations.operation import CallOperation, Operation
 from airflow_kie.client.rate_limiter.limiter import Cost
 
 if TYPE_CHECKING:
-    from airflow_kie.client.rate_limiter.limiter import Permit
+    from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
     from airflow_kie.hooks.connected import Connected
     from airflow_kie.lifecycle.record import TaskRecord
 
@@ -42,14 +42,24 @@ def cost_of(hook: Connected, kind: Operation, body: Mapping[str, Any], ti: Any) 
     :param ti: the task instance, whose run pays it.
     :raises KieOverCap: where a cap holds, the price is not known, and the connection names none for such a request.
     """
-    high = quote(kind, body).high
+    return quoted_cost(hook, quote(kind, body), kind.title, ti, kind=kind.name)
+
+
+def quoted_cost(hook: Connected, quoted: Quote, title: str, ti: Any, **facts: Any) -> Cost:
+    """Return what a quote is held against the caps with; parameters and errors as of :func:`cost_of`.
+
+    :param quoted: what it costs by the price list.
+    :param title: whose price it is.
+    :param facts: of the request, for the error.
+    """
+    high = quoted.high
     if high is None:
         high = hook.unknown_price
     if high is None and hook.caps.any:
         raise KieOverCap(
-            f"the price of {kind.title} is not known, and connection {hook.kie_conn_id} has a cap. Its field "
+            f"the price of {title} is not known, and connection {hook.kie_conn_id} has a cap. Its field "
             "unknown_price_credits can say what such a request counts as",
-            kind=kind.name,
+            **facts,
         )
     return Cost(high or 0.0, f"{ti.dag_id}/{ti.run_id}" if ti.run_id else "")
 
@@ -83,16 +93,28 @@ def counted(hook: Connected, call: CallOperation, body: Mapping[str, Any], ti: A
     :raises KieError: which of them does not allow it; nothing is sent.
     """
     hook.spending_switch.check()
-    cost, limiter = cost_of(hook, call, body, ti), hook.limiter()
-    permit = limiter.acquire(CALL_PERMIT_SECONDS, cost)
-    if not permit.granted:
-        raise refusal(permit, cost, hook.kie_conn_id, kind=call.name)
+    limiter, permit = permitted(hook, cost_of(hook, call, body, ti), call.name)
     try:
         yield
     except KieError as error:
         if not may_be_charged(error):
             limiter.give_back(permit)
         raise
+
+
+def permitted(hook: Connected, cost: Cost, kind: str) -> tuple[CreateLimiter, Permit]:
+    """Return the permit of a call that costs credits, and the limiter that has granted it.
+
+    :param hook: the account.
+    :param cost: of the call.
+    :param kind: the operation's name.
+    :raises KieError: which cap or rate does not allow it.
+    """
+    limiter = hook.limiter()
+    permit = limiter.acquire(CALL_PERMIT_SECONDS, cost)
+    if not permit.granted:
+        raise refusal(permit, cost, hook.kie_conn_id, kind=kind)
+    return limiter, permit
 
 
 def may_be_charged(error: KieError) -> bool:

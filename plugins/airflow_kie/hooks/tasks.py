@@ -167,7 +167,7 @@ class TaskMethods:
         call, body, conn = call_operation(operation), request or {}, self.get_conn()
         if quote(call, body).high == 0:
             return conn.call(call, body)
-        with counted(cast("Connected", self), call, body, _caller()):
+        with counted(cast("Connected", self), call, body, current_caller()):
             return conn.call(call, body)
 
     async def acall(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
@@ -242,7 +242,7 @@ class TaskMethods:
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
         hook = cast("Connected", self)
         opened = functools.cache(lambda: open_ledger(hook).ledger)
-        sender = Sender(hook, row, request, caller or _caller(), opened, wakes=False)
+        sender = Sender(hook, row, request, caller or current_caller(), opened, wakes=False)
         paid = RequestId(self.account.spending_name, row.name, digest)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
         driver = TaskDriver(
@@ -281,7 +281,7 @@ def call_operation(name: str) -> CallOperation:
     return row
 
 
-def _caller() -> Caller:
+def current_caller() -> Caller:
     """Return the task instance in whose code this runs; outside of one, a program."""
     from airflow.sdk import get_current_context
 

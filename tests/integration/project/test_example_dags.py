@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, An
             "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "0",
             "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
             "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie, extra={"rate_limit": 1000, "upload_host": kie.url}),
+            "AIRFLOW_CONN_KIE_CHAT": '{"conn_type": "pydanticai_kie"}',
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
         }
         command = [sys.executable, str(PROJECT / "tests" / "airflow_dag_test.py"), str(files[0]), names[0]]
@@ -84,11 +86,20 @@ def test_what_they_have_paid_for_is_in_the_bucket_and_texts_arrived_letter_by_le
     _, kie, client = ran
     listed = client.get_paginator("list_objects_v2").paginate(Bucket="my-bucket")
     keys = [item["Key"] for page in listed for item in page.get("Contents", ())]
-    charges = kie.control.ledger()
+    charges = [charge for charge in kie.control.ledger() if charge["kind"] != "chat"]
     archived = {key.split("/")[-2] for key in keys if key.endswith("/manifest.json")}
     for key in (key for key in keys if key.endswith("/manifest.json")):  # a song's has what was made of it, too
         manifest = json.loads(client.get_object(Bucket="my-bucket", Key=key)["Body"].read())
         archived |= {file["task_id"] for file in manifest["files"]}
     assert [charge for charge in charges if not {charge["task_id"], charge["source_id"]} & archived] == []
     prompts = {charge["request"]["input"]["prompt"] for charge in charges if "z-image" in json.dumps(charge["request"])}
-    assert prompts == {"a {{ fox }}", "a hare", "a fox, 50 % in shadow", "a {{ curly }} tail"}
+    (described,) = (prompt for prompt in prompts if prompt.startswith("The simulated claude-haiku-4-5 has read "))
+    assert prompts == {"a {{ fox }}", "a hare", "a fox, 50 % in shadow", "a {{ curly }} tail", described}
+
+
+def test_the_guide_shows_what_the_example_of_the_chat_models_does() -> None:
+    guide = (PROJECT / "docs" / "guides" / "chat.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- example -->\n+(.*?)\n+<!-- end -->", guide, re.S)
+    assert shown in (EXAMPLES / "example_chat.py").read_text(encoding="utf-8").replace(
+        '        """Return what the model is asked."""\n', ""
+    )

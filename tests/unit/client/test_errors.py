@@ -50,6 +50,7 @@ REACH: dict[type[KieError], tuple[str, Scope, Remedy]] = {
     errors.KieDuplicateWithoutId: ("duplicate_without_id", TASK, PERSON),
     errors.KieSomeFailed: ("some_failed", TASK, PERSON),
     errors.KieCreateInDoubt: ("create_in_doubt", TASK, PERSON),
+    errors.KieChatInDoubt: ("chat_in_doubt", TASK, PERSON),
     errors.KieWrongParent: ("wrong_parent", TASK, PERSON),
     errors.DownloadRefused: ("download_refused", TASK, PERSON),
     errors.FileUnreachable: ("file_unreachable", SERVICE, READ),

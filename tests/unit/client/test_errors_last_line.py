@@ -50,7 +50,7 @@ LINE = re.compile(
     r"(?P<paid>KIE task task-1 is kept and is not paid for again\."
     r"|Nothing was (?:sent, so nothing was )?paid for by this\."
     r"|What was paid for before is kept and is not paid for again\."
-    r"|KIE may have made and charged one task\."
+    r"|KIE may have made and charged one task\.|KIE may have charged for it\."
     r"|(?:[A-Z][^.]+; )?KIE usually gives (?:its credits|the credits of failed tasks) back \(kie\.ai/logs shows it\)\.)"
     r" (?P<next>A retry reads it again and pays nothing\.|A retry sends the same request later\."
     r"|A retry may start a new task, a limited number of times\.|No retry can help\.) "

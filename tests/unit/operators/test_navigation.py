@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.ai.operators.llm import LLMOperator
 
 from airflow_connections import kie_connection
 from airflow_kie.client.callbacks.signature import task_id_in
@@ -225,6 +226,19 @@ def answered(kie: SimulatorServer, operation: str) -> Any:
     return KieHook().get_conn().call(row, {"taskId": image, "url": url})
 
 
+@pytest.mark.filterwarnings("ignore:The model 'claude:DeprecationWarning")  # Anthropic's own dates, which are not KIE's
+@pytest.mark.parametrize("title", CHAT)
+def test_every_chat_model_of_the_navigation_answers_airflows_own_operator(
+    kie: SimulatorServer, chat: str, title: str
+) -> None:
+    model = model_of(title)
+    run = TaskRun(lambda: LLMOperator(task_id="ask", prompt="hello", llm_conn_id=chat, model_id=model))
+    run.extra["task_instance"] = run.ti
+    assert run.execute().startswith(f"The simulated {model} has read ")
+    (charge,) = kie.control.ledger()
+    assert (charge["kind"], charge["request"]["model"]) == ("chat", model)
+
+
 @pytest.mark.parametrize("title", READS)
 def test_every_details_page_of_the_navigation_is_read(kie: SimulatorServer, title: str) -> None:
     task_id = made(kie, READS[title])
@@ -249,6 +263,8 @@ def test_every_callback_of_the_navigation_names_the_task_that_is_waited_for(
 def test_the_navigation_is_whole_and_nothing_of_it_is_without_a_place() -> None:
     assert len(LINES) == 213
     assert not [title for title in ASKED if not model_of(title)]
+    walked = [*TEXT, *CHAT, *READS, *CALLBACKS, *dict.fromkeys(ASKED)]
+    assert sorted(walked) == sorted(set(LEAVES))  # each line has one place
     assert {*READS, *CALLBACKS} <= set(LEAVES)
     assert len(CHAT) == 14
     assert all(task_kind(name) for name in {*READS.values(), *CALLBACKS.values()})

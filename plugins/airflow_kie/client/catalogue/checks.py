@@ -46,7 +46,11 @@ def _by_catalogue(operation: Operation, body: Mapping[str, Any]) -> Iterator[str
             named = _shown(body["model"])
             _warn(f"KIE's catalogue of this version has no model {named}; the request is sent unchecked.")
     elif not asked.model.is_market:
-        how = "a chat model, which makes no task" if asked.model.is_chat else f"called at {asked.model.endpoint}"
+        how = (
+            "a chat model, which makes no task: @task.llm asks it (docs/guides/chat.md)"
+            if asked.model.is_chat
+            else f"called at {asked.model.endpoint}"
+        )
         yield f"model {asked.model.model} is {how}, and not at jobs/createTask"
     else:
         if asked.model.status == "discontinued":

@@ -113,7 +113,11 @@ class KieError(Exception):
         super().__init__(self.facts.message)
 
     def __str__(self) -> str:
-        parts = [self._happened(), self._paid(), NEXT[self.remedy], self.todo, self._by_when()]
+        return one_line(f"{self.without_deadline()} {self._by_when()}")
+
+    def without_deadline(self) -> str:
+        """Return the error's line without until when a person can act, for what has no files."""
+        parts = [self._happened(), self._paid(), NEXT[self.remedy], self.todo]
         return one_line(" ".join(part for part in parts if part))  # it is logged, and stored for others who log it
 
     def _happened(self) -> str:

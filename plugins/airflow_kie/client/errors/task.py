@@ -141,6 +141,15 @@ class KieCreateInDoubt(KieError, reason="create_in_doubt"):
     )
 
 
+class KieChatInDoubt(KieError, reason="chat_in_doubt"):
+    """A chat model was asked and no readable answer came: it may have been charged, and KIE cannot be asked."""
+
+    what = "A chat model was asked and its answer was lost"
+    paid = "KIE may have charged for it."
+    todo = "Check kie.ai/logs, then clear the task: it asks again, and that is paid for."
+    by_when = NOTHING_EXPIRES
+
+
 class KieWrongParent(KieError, reason="wrong_parent"):
     """The details name another song as parent than the one that was asked for."""
 

@@ -64,7 +64,14 @@ class KieAsyncTransport:
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the answer, whatever its status; errors as in :meth:`KieTransport.send`."""
-        return await self._clients[request.host].send(*_ready(self.account, request))
+        ready = _ready(self.account, request)
+        if request.method != "POST":
+            return await self._clients[request.host].send(*ready)
+        own = AsyncBoundedClient(self.account.url(request.host, "/"))
+        try:
+            return await own.send(*ready)
+        finally:
+            await own.close()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -133,6 +140,7 @@ def _ready(account: KieAccount, request: Request) -> tuple[httpx.Request, float,
         "User-Agent": USER_AGENT,
         "Accept": "application/json",
         "Authorization": f"Bearer {account.api_key}",
+        **request.headers,
     }
     content: dict[str, Any] = {"params": dict(request.params)} if request.params else {}
     if request.files is not None:

@@ -1,0 +1,85 @@
+"""What a chat model's answer costs in credits: at most, before it is asked for, and what KIE says afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kie.client.catalogue.prices import UNKNOWN, Quote
+from airflow_kie.client.chat.models import ChatModel, Dialect
+from airflow_kie.client.chat.reading import Answered
+
+Json = Mapping[str, Any]
+_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
+"""Fields that bound the answer, in each dialect; Google's is within ``generationConfig``."""
+_USAGE: Mapping[Dialect, tuple[str, str, str]] = {
+    Dialect.COMPLETIONS: ("usage", "prompt_tokens", "completion_tokens"),
+    Dialect.RESPONSES: ("usage", "input_tokens", "output_tokens"),
+    Dialect.MESSAGES: ("usage", "input_tokens", "output_tokens"),
+    Dialect.CONTENTS: ("usageMetadata", "promptTokenCount", "candidatesTokenCount"),
+}
+_LINKED = ('"http://', '"https://')
+
+
+@dataclass(frozen=True)
+class Used:
+    """What an answer has used.
+
+    :param read: tokens; None: KIE does not say.
+    :param written: tokens, those of its thoughts included.
+    :param credits: what KIE says, else what the price list makes of the tokens; None: not known.
+    """
+
+    read: int | None = None
+    written: int | None = None
+    credits: float | None = None
+
+
+def quote_chat(chat: ChatModel, body: Json) -> Quote:
+    """Return what an answer costs: nothing is known where the request bounds it not, or names files by address.
+
+    :param chat: the model.
+    :param body: the request as KIE gets it.
+    """
+    price = _price(chat)
+    fields = {**body, **body.get("generationConfig", {})}
+    bounded = next((fields[name] for name in _MOST if fields.get(name)), None)
+    text = json.dumps(body, ensure_ascii=False)
+    if not price or not isinstance(bounded, int) or any(link in text for link in _LINKED):
+        return UNKNOWN
+    most_read = len(text.encode())  # a token is a byte at least
+    return Quote(0.0, round((most_read * price["input"] + bounded * price["output"]) / 1e6, 4))
+
+
+def used_by(chat: ChatModel, answer: Answered) -> Used:
+    """Return what an answer has used.
+
+    :param chat: the model.
+    :param answer: what KIE has answered.
+    """
+    group, first, second = _USAGE[chat.dialect]
+    read = written = credits = None
+    for part in answer.parts:
+        for holder in (part, part.get("response"), part.get("message")):
+            usage = holder.get(group) if isinstance(holder, dict) else None
+            if isinstance(usage, dict):
+                read = _number(usage.get(first)) or read
+                thought = _number(usage.get("thoughtsTokenCount") or usage.get("thinkingTokenCount")) or 0
+                written = (_number(usage.get(second)) or 0) + thought or written
+            if isinstance(holder, dict) and isinstance(holder.get("credits_consumed"), int | float):
+                credits = float(holder["credits_consumed"])
+    price = _price(chat)
+    if credits is None and price and read is not None and written is not None:
+        credits = round((read * price["input"] + written * price["output"]) / 1e6, 4)
+    return Used(read, written, credits)
+
+
+def _price(chat: ChatModel) -> Mapping[str, float]:
+    tiers = chat.listed.price.tiers if chat.listed and chat.listed.price else ()
+    return {tier.name: tier.credits for tier in tiers}
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

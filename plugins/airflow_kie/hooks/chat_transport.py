@@ -1,0 +1,105 @@
+"""How a chat model of KIE is asked: what OpenAI's and Anthropic's libraries send goes through here.
+
+They bring the words; this brings the account: its key, switch, caps and rate, one try, a bound on the answer, and
+KIE's refusals, which come within HTTP 200 and which those libraries take for answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from airflow_kie.client.chat.cost import Used, quote_chat, used_by
+from airflow_kie.client.chat.models import ChatModel
+from airflow_kie.client.chat.reading import Answered, read_answer
+from airflow_kie.client.chat.wording import HEADERS, KEY_HEADERS, answered, asked
+from airflow_kie.client.errors import (
+    KieChatInDoubt,
+    KieConnectionInvalid,
+    KieError,
+    KieInvalidRequest,
+    KieNotSent,
+)
+from airflow_kie.client.http.transport import KieAsyncTransport
+from airflow_kie.client.requests import Request
+from airflow_kie.hooks.cost import permitted, quoted_cost
+from airflow_kie.hooks.tasks import current_caller
+
+if TYPE_CHECKING:
+    from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
+    from airflow_kie.hooks.kie import KieHook
+
+log = logging.getLogger(__name__)
+
+CHAT_SECONDS = 660.0
+"""Seconds for an answer: after ten minutes without a result KIE itself gives up (its pages, code 408)."""
+_NOT_SENT = (KieNotSent, KieInvalidRequest, KieConnectionInvalid)
+
+
+class KieChatTransport(httpx2.AsyncBaseTransport):
+    """Sends the requests of one chat model, each once, to its one endpoint.
+
+    :param hook: the account that pays.
+    :param chat: the model.
+    """
+
+    def __init__(self, hook: KieHook, chat: ChatModel) -> None:
+        self._hook, self._chat = hook, chat
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send what a library asks, and return KIE's answer as it expects one.
+
+        :raises KieError: why there is none.
+        """
+        wanted = json.loads(await request.aread() or b"{}")
+        if request.method != "POST" or not isinstance(wanted, dict):
+            raise KieInvalidRequest(f"KIE has nothing at {request.url.path}; nothing was sent to KIE")
+        body = asked(self._chat, wanted)
+        limiter, permit, name = await asyncio.to_thread(self._permit, body)
+        try:
+            answer = await self._send(body)
+        except KieError as error:
+            if not isinstance(error, KieChatInDoubt):
+                await asyncio.to_thread(limiter.give_back, permit, sent=not isinstance(error, _NOT_SENT))
+            raise
+        used = used_by(self._chat, answer)
+        self._log(used)
+        if used.credits is not None and limiter.caps.any:
+            await asyncio.to_thread(limiter.settle, name, used.credits)
+        content, content_type = answered(self._chat, answer, stream=bool(wanted.get("stream")))
+        return httpx2.Response(200, headers={"Content-Type": content_type}, content=content, request=request)
+
+    def _permit(self, body: dict[str, Any]) -> tuple[CreateLimiter, Permit, str]:
+        """Hold a request against the account's switch, caps and rate; this may block."""
+        hook, chat, name = self._hook, self._chat, f"chat/{uuid.uuid4().hex}"
+        hook.spending_switch.check()
+        cost = quoted_cost(hook, quote_chat(chat, body), f"this request to {chat.name}", current_caller())
+        limiter, permit = permitted(hook, cost, chat.name)
+        if limiter.caps.any:
+            limiter.name(permit, name)
+        return limiter, permit, name
+
+    async def _send(self, body: dict[str, Any]) -> Answered:
+        chat, account = self._chat, self._hook.account
+        headers = dict(HEADERS.get(chat.dialect, {}))
+        if key_header := KEY_HEADERS.get(chat.dialect):
+            headers[key_header] = account.api_key
+        slow = dataclasses.replace(account, deadline=CHAT_SECONDS, timeout=CHAT_SECONDS)
+        try:
+            response = await KieAsyncTransport(slow).send(Request("POST", chat.path, json=body, headers=headers))
+        except _NOT_SENT:
+            raise
+        except KieError as error:
+            raise KieChatInDoubt(error.facts.message, code=error.facts.code) from error
+        return read_answer(chat, response)
+
+    def _log(self, used: Used) -> None:
+        tokens = f"{used.read} tokens read, {used.written} written" if used.read is not None else "tokens not named"
+        credits = f"{used.credits:g} credits" if used.credits is not None else "credits not named"
+        log.info("KIE's %s has answered: %s, %s.", self._chat.name, tokens, credits)
