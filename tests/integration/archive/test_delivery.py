@@ -17,13 +17,13 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.records import Release
 from airflow_kie.archive.delivery.release import deliver
-from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, SongKeys
-from airflow_kie.archive.manifest import Manifest
+from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, SongKeys, TaskKeys
+from airflow_kie.archive.manifest import Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
 from media_server import picture, wav
 from s3_servers import moto_s3
-from songs_to_deliver import PREFIX, archive_song
+from songs_to_deliver import NOON, PREFIX, archive_song
 
 KEYS = ReleaseKeys(PREFIX, "My single")
 WRITES = ("put_file", "put_json", "delete")
@@ -155,6 +155,17 @@ def test_a_cover_that_a_person_has_uploaded_is_not_said_to_be_made_by_a_model_un
         says = b"trainedAlgorithmicMedia" in out.getvalue()
         told[cover] = (says, release.tracks[0].ai.cover, "tracks[1].ai.cover" in manifest.missing)
     assert told == {1: (True, "generated", False), 101: (False, None, True), 102: (True, None, True)}
+    larger = song.files[0].changed(key=f"{PREFIX}/_tasks/market/larger/result-1.png", kind="result")
+    bucket.put_bytes(first := picture(1, size=(64, 64)), larger.key, content_type="image/png")
+    assert larger.sha256 == hashlib.sha256(first).hexdigest()
+    task = TaskKeys(PREFIX, "market", "larger")
+    made = TaskManifest(operation="market", task_id="larger", files=(larger,), created_at=NOON, updated_at=NOON)
+    bucket.put_json(made.to_json(), task.manifest)
+    _, release, _ = deliver(bucket, KEYS, [TrackSource("one", cover=101)], enlarged=task)
+    out = io.BytesIO()
+    bucket.read_facts(KEYS.file("cover.jpg"), out)
+    assert b"/algorithmicallyEnhanced" in out.getvalue()
+    assert release.cover_upscaled_with == "topaz/image-upscale and Lanczos"  # what was made is still too small
 
 
 def test_a_file_that_was_changed_or_refused_by_distributors_is_named(bucket: Bucket) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from airflow_connections import kie_connection
 from airflow_kie import assets
 from airflow_kie.archive.delivery import cover_image
-from airflow_kie.archive.delivery.upscale import MODEL, most_credits
+from airflow_kie.archive.delivery.upscale import MODEL, Upscaling, most_credits
+from airflow_kie.archive.manifest import Manifest
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieCreateInDoubt, KieInvalidRequest
@@ -72,6 +73,18 @@ def released(plan: dict[str, Any], task_id: str | None = None) -> dict[str, Any]
 
 def test_the_price_in_the_forms_is_the_most_that_kies_list_names() -> None:
     assert most_credits() == quote(JOBS, {"model": MODEL, "input": {}}).high == 20
+
+
+@pytest.mark.parametrize(
+    ("longest", "factor", "credits"),
+    [(1024, 4, 20), (512, 4, 10), (1025, 2, 20), (2048, 2, 20), (2049, None, 0), (3000, None, 0)],
+)
+def test_a_cover_is_enlarged_as_far_as_kies_list_has_a_price_for(
+    longest: int, factor: int | None, credits: float, archive: StoredFiles
+) -> None:
+    (cover, *_) = Manifest.model_validate(archive.json(f"{PREFIX}/one/manifest.json")).files
+    asked = Upscaling.of(cover, longest, 3000)
+    assert (asked and asked.factor, asked.credits if asked else 0) == (factor, credits)
 
 
 def test_a_cover_is_enlarged_at_kie_once_for_all_releases_and_the_release_says_what_has_done_it(

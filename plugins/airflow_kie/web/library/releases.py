@@ -29,7 +29,7 @@ from airflow_kie.web.pages.shown_files import ShownFile, cut, day
 from airflow_kie.web.pages.view_model import SongPage, State
 
 DELIVER_DAG_ID = "deliver_songs"
-_SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line", "c_line")
+_SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line", "c_line", "cover_upscaled_with")
 
 
 def add_releases(app: FastAPI) -> None:
