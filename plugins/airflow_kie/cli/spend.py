@@ -56,7 +56,7 @@ class Comparison:
     @property
     def unexplained(self) -> float:
         """Credits that are gone and are not in the ledger; what was topped up counts against them."""
-        return round(self.before - self.after - self.used, 4)
+        return round(self.before - self.after - self.used, 4) + 0.0  # and never -0
 
 
 def compare(requests: Sequence[Spent], now: tuple[float, float] | None) -> Comparison | None:

@@ -88,7 +88,7 @@ class Sender:
         return Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
-            owner=_owner(self.ti),
+            owner=owner_of(self.ti),
             form=self.kind.in_form(self.hook.account.api or form or self._form_of_source()).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
@@ -125,7 +125,7 @@ class Sender:
             from airflow_kie.hooks.uploads import resolved
 
             self._sent = resolved(self.hook, self.body)
-        self._balance = _recent(self.hook.account.name, self.balance)
+        self._balance = recent_balance(self.hook.account.name, self.balance)
         asked_at = time.monotonic()
         limiter = self.hook.limiter(bulk=not self.wakes)
         cost = cost_of(self.hook, self.kind, self.body, self.ti)
@@ -204,8 +204,8 @@ class Sender:
         metrics.ADOPTED.add(kind=self.kind.noun, connection=self.hook.kie_conn_id)
         asked = ", ".join(f"{name} {value}" for name, value in made.owner.items()) or "unknown"
         log.info("KIE has made task %s for this request (asked for by: %s). Nothing is paid for.", made.task_id, asked)
-        mine, theirs = _owner(self.ti), dict(made.owner)
-        if all(theirs.get(name) == mine.get(name) for name in ("dag", "run", "task")):
+        mine, theirs = owner_of(self.ti), dict(made.owner)
+        if mine.get("dag") and all(theirs.get(name) == mine.get(name) for name in ("dag", "run", "task")):
             self.made(made.task_id)  # the worker may have died before it was recorded
         if theirs.pop("map_index", None) != mine.pop("map_index", None) and theirs == mine:
             log.warning(
@@ -225,16 +225,23 @@ class Sender:
         return wake_token(secret, Waiting(ti.dag_id, ti.run_id, ti.task_id, map_index, nonce, request, self.wakes))
 
 
-def _recent(account: str, balance: Callable[[], float | None]) -> float | None:
-    """Return what an account has, as this process has read it within the last seconds: a list reads it now and then."""
+def recent_balance(account: str, balance: Callable[[], float | None]) -> float | None:
+    """Return what an account has, as this process has read it within the last seconds: a list reads it now and then.
+
+    :param account: its name.
+    :param balance: reads it.
+    """
     with _reading:
         if account not in _balances:
             _balances[account] = balance()
         return _balances[account]
 
 
-def _owner(ti: Any) -> dict[str, Any]:
-    """Return who asks, for people: DAG, run, Airflow task, map index, and the user who has started the run."""
+def owner_of(ti: Any) -> dict[str, Any]:
+    """Return who asks, for people: DAG, run, Airflow task, map index, and the user who has started the run.
+
+    :param ti: the task instance.
+    """
     named = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "user": getattr(ti, "user", "") or _user()}
     owner: dict[str, Any] = {name: value for name, value in named.items() if value}
     if ti.map_index is not None and ti.map_index >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,19 +16,18 @@ from airflow_kie import settings
 from airflow_kie.client.answers.decode import DetailsAnswer
 from airflow_kie.client.answers.details import Result, TaskDetails
 from airflow_kie.client.catalogue.checks import request_errors
-from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieBadAnswer, KieInvalidRequest, KieUnexpected
 from airflow_kie.client.operations.account import UPLOAD_STREAM
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.connected import Upload
-from airflow_kie.hooks.cost import counted
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
-from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.identity import call_digest, request_digest
 from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.steps import DriveResult
@@ -153,26 +153,32 @@ class TaskMethods:
         """Return what a task has made, in an event loop; see :meth:`results`."""
         return (await self.await_details(operation, task_id, wait_timeout=ENDED_SECONDS)).results
 
-    def call(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
+    def call(
+        self, operation: str, request: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> Any:
         """Return the answer of an operation that answers at once, such as ``suno.timestamped_lyrics``.
 
-        Nothing keeps a call that costs credits from being paid for again when it is repeated. It is held against the
-        account's caps and its switch.
+        One that costs credits is in the account's ledger before it is sent, and held against its caps and its switch. A
+        persona and the timestamped lyrics of a track are made once: every later call returns the kept answer.
 
         :param operation: its name.
         :param request: the request's fields as KIE names them.
+        :param idempotency_key: your own name for a call that costs credits: with the same key it is paid for once, and
+            its answer is kept. None: each call is another one.
         :raises KieInvalidRequest: when the operation is not known, or a field is missing.
+        :raises KieCreateInDoubt: when the answer of one that costs credits was lost; ``airflow kie doubts`` lists it.
         :raises KieError: whatever KIE's code means.
         """
-        call, body, conn = call_operation(operation), request or {}, self.get_conn()
-        if quote(call, body).high == 0:
-            return conn.call(call, body)
-        with counted(cast("Connected", self), call, body, current_caller()):
-            return conn.call(call, body)
+        call, body = call_operation(operation), request or {}
+        if not is_kept(call, body):
+            return self.get_conn().call(call, body)
+        digest = call_digest(call, body, {"call": secrets.token_hex(16)}, idempotency_key or "")
+        hook = cast("Connected", self)
+        return PaidCall(hook, lambda: open_ledger(hook).ledger, call, body, digest, current_caller()).answer()
 
-    async def acall(self, operation: str, request: Mapping[str, Any] | None = None) -> Any:
+    async def acall(self, operation: str, request: Mapping[str, Any] | None = None, **known: Any) -> Any:
         """Return the answer of an operation that answers at once, in an event loop; see :meth:`call`."""
-        return await asyncio.to_thread(self.call, operation, request)
+        return await asyncio.to_thread(functools.partial(self.call, operation, request, **known))
 
     def credits(self) -> float:
         """Return the account's balance in credits; asking is free."""

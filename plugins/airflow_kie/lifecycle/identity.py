@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.client.operations.operation import CallOperation, TaskOperation
 from airflow_kie.client.redact import without_queries
 
 
@@ -41,6 +41,24 @@ def request_digest(
     if force_new:
         identity["force_new"] = force_new
     return digest_of({"operation": kind.name, **identity})
+
+
+def call_digest(
+    call: CallOperation, body: Mapping[str, Any], asked_by: Mapping[str, Any], idempotency_key: str = ""
+) -> str:
+    """Return the digest of a call that KIE answers at once.
+
+    :param call: the row.
+    :param body: the request's fields as KIE names them.
+    :param asked_by: who asks: what another one asks for is another call.
+    :param idempotency_key: the user's own name for it, the same over runs.
+    """
+    identity: dict[str, Any] = {"asked_by": dict(asked_by), "request": dict(body)}
+    if idempotency_key:
+        identity = {"key": idempotency_key}
+    elif call.once_per:
+        identity = {"source": {name: body.get(name) for name in call.once_per}}
+    return digest_of({"operation": call.name, **identity})
 
 
 def digest_of(value: Mapping[str, Any]) -> str:

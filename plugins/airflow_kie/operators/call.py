@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import NEVER_EXPIRE, BaseOperator  # type: ignore[attr-defined]  # in its __all__, not in its stub
+from airflow.sdk import BaseOperator
 
 from airflow_kie.client.catalogue.checks import request_errors
-from airflow_kie.client.catalogue.prices import quote
-from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieInvalidRequest
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
+from airflow_kie.durable.requests import asked_by, ledger_of
 from airflow_kie.durable.retried import Retried
-from airflow_kie.hooks.cost import may_be_charged
+from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import call_operation
+from airflow_kie.lifecycle.identity import call_digest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_kie.durable.task_state import TaskStateStore
-
-_STORE_KEY = "call"
 _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 """Operations whose answer is a link to a file: a credential, which XCom must not hold."""
 
@@ -32,16 +31,20 @@ _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 class KieCallOperator(HidesCredentials, Retried, BaseOperator):
     """Asks KIE for something that it answers at once, and returns the answer.
 
-    Addresses in the answer are left out: they are credentials. A call that costs credits is not repeated
-    when its answer was lost; it fails then, and a clear asks again.
+    Addresses in the answer are left out: they are credentials. A call that costs credits is paid for once in a run
+    (docs/paying-once.md): retries and clears return the kept answer, and of a persona and timestamped lyrics every run
+    does. Where the answer was lost it is in doubt, until a
+    person releases it.
 
     :param operation: such as ``credit``, ``suno.timestamped_lyrics`` or ``style``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
     :param kie_conn_id: Airflow connection of type ``kie``.
+    :param idempotency_key: your own name for what is asked for: every such call of the account with the same key is
+        paid for once, whatever the run.
     :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
     """
 
-    template_fields: Sequence[str] = ("request", "kie_conn_id")
+    template_fields: Sequence[str] = ("request", "kie_conn_id", "idempotency_key")
     template_fields_renderers = {"request": "json"}
     ui_color = "#f3e8ff"
 
@@ -51,6 +54,7 @@ class KieCallOperator(HidesCredentials, Retried, BaseOperator):
         operation: str,
         request: Mapping[str, Any] | None = None,
         kie_conn_id: str = KieHook.default_conn_name,
+        idempotency_key: str | None = None,
         check_fields: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +68,7 @@ class KieCallOperator(HidesCredentials, Retried, BaseOperator):
             )
         self.request = request
         self.kie_conn_id = kie_conn_id
+        self.idempotency_key = idempotency_key
         self.check_fields = check_fields
 
     def execute(self, context: Context) -> Any:
@@ -74,23 +79,9 @@ class KieCallOperator(HidesCredentials, Retried, BaseOperator):
         hook, body = KieHook(self.kie_conn_id), self.request or {}
         if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
-        if quote(self.row, body).high == 0:
+        if not is_kept(self.row, body):
             return map_texts(without_urls, hook.call(self.operation, body))
-        store, max_tries = context["task_state_store"], context["ti"].max_tries
-        if store.get(_STORE_KEY) == max_tries:
-            raise KieCreateInDoubt(f"{self.row.title} was called by an earlier try")
-        _mark(store, max_tries)
-        try:
-            answer = hook.call(self.operation, body)
-        except KieError as error:
-            if may_be_charged(error):
-                raise KieCreateInDoubt(f"{self.row.title}: {error.facts.message}") from error
-            _mark(store, -1)  # KIE has refused it, or was not asked
-            raise
-        _mark(store, -1)
+        digest = call_digest(self.row, body, asked_by(context["ti"]), self.idempotency_key or "")
+        ledger = functools.cache(lambda: ledger_of(context, hook))
+        answer = PaidCall(hook, ledger, self.row, body, digest, context["ti"]).answer()
         return map_texts(without_urls, answer)
-
-
-def _mark(store: TaskStateStore, max_tries: int) -> None:
-    """Store that the call is under way since the clear that this number counts, or, with -1, that it is over."""
-    store.set(_STORE_KEY, max_tries, retention=NEVER_EXPIRE)

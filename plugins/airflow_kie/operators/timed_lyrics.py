@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_kie.archive.extras.table import EXTRAS, Take
-from airflow_kie.client.catalogue.prices import quote
-from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieSomeFailed, KieThrottled, Scope
+from airflow_kie.client.errors import KieError, KieSomeFailed, Scope
 from airflow_kie.client.operations.operation import Medium
+from airflow_kie.client.operations.suno_tracks import TIMESTAMPED_LYRICS
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.requests import asked_by, ledger_of
+from airflow_kie.durable.requests import ledger_of
 from airflow_kie.durable.retried import Retried
-from airflow_kie.hooks.cost import may_be_charged
+from airflow_kie.hooks.calls import PaidCall
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, Claimed, InDoubt, Intent, RequestId
-from airflow_kie.lifecycle.identity import digest_of
+from airflow_kie.lifecycle.identity import call_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lineage.asset_events import NewFiles
 from airflow_kie.lineage.facts import TaskLineage
@@ -43,8 +40,8 @@ EXTRA = EXTRAS["timed_lyrics"]
 class KieTimedLyricsOperator(LineageMethods, Retried, BaseOperator):
     """Asks for the timestamped lyrics of each take of a plan, and archives them in its song's folder.
 
-    KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and its end
-    once the answer is in S3; what was sent and is not there is in doubt, and is not paid for again by itself.
+    KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and the
+    answer is kept beside it; one that was lost is in doubt, and is not paid for again by itself.
 
     :param plan: what :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator` has returned.
     :param kie_conn_id: Airflow connection of type ``kie``.
@@ -99,7 +96,7 @@ class KieTimedLyricsOperator(LineageMethods, Retried, BaseOperator):
         try:
             for take in takes:
                 try:
-                    request = _Lyrics(hook, ledger, bucket, prefix, take, asked_by(context["ti"]))
+                    request = _Lyrics(hook, ledger, bucket, prefix, take, context["ti"])
                     entries.append(entry_of(request.archived(airflow)))
                 except KieError as error:
                     if error.scope is not Scope.TASK:
@@ -119,13 +116,11 @@ class KieTimedLyricsOperator(LineageMethods, Retried, BaseOperator):
 class _Lyrics:
     """The lyrics of one take."""
 
-    def __init__(
-        self, hook: KieHook, ledger: Ledger, bucket: Bucket, prefix: str, take: Take, owner: Mapping[str, str]
-    ) -> None:
-        self._hook, self._ledger, self._bucket, self._prefix, self._take = hook, ledger, bucket, prefix, take
-        self._body, self._owner = EXTRA.body(take), owner
-        digest = digest_of({"operation": EXTRA.operation.name, "source": self._body})
-        self._id = RequestId(hook.account.spending_name, EXTRA.operation.name, digest)
+    def __init__(self, hook: KieHook, ledger: Ledger, bucket: Bucket, prefix: str, take: Take, ti: Any) -> None:
+        self._hook, self._bucket, self._prefix, self._take = hook, bucket, prefix, take
+        body = EXTRA.body(take)
+        digest = call_digest(TIMESTAMPED_LYRICS, body, {})
+        self._call = PaidCall(hook, lambda: ledger, TIMESTAMPED_LYRICS, body, digest, ti)
 
     def archived(self, airflow: AirflowRecord) -> Manifest:
         """Return the song's manifest with them.
@@ -139,42 +134,7 @@ class _Lyrics:
         manifest = Manifest.read(self._bucket, SongKeys(self._prefix, self._take.song))[0]
         if manifest and is_there(self._bucket, files_of(manifest, EXTRA, self._take)):
             return manifest
-        claimed = self._claimed()
-        manifest = self._stored(self._asked(claimed), airflow)
-        self._ledger.record_task(self._id, claimed.number, self._take.audio_id)
-        return manifest
-
-    def _claimed(self) -> Claimed:
-        quoted = quote(EXTRA.operation, self._body)
-        intent = Intent.made_at(
-            time.time(),
-            owner=self._owner,
-            key=hashlib.sha256(self._hook.account.api_key.encode()).hexdigest()[:8],
-            quoted=(quoted.low, quoted.high) if quoted.low is not None and quoted.high is not None else (),
-        )
-        claim = self._ledger.claim(self._id, intent)
-        if isinstance(claim, Claimed):
-            return claim
-        if isinstance(claim, BeingSent) and "unanswered" not in self._ledger.attempts(self._id)[-1].endings:
-            raise KieThrottled(retry_after=claim.until - time.time(), source_id=self._take.song)
-        if isinstance(claim, InDoubt):
-            self._ledger.record_doubt(self._id, claim)
-        lost = "were archived, and are not there any more" if isinstance(claim, AlreadyMade) else "are not archived"
-        raise KieCreateInDoubt(
-            f"the timestamped lyrics were asked for before and {lost}. Once `airflow kie release {self._id}` is done, "
-            "the next try asks, and pays, again"
-        )
-
-    def _asked(self, claimed: Claimed) -> Any:
-        try:
-            return map_texts(without_urls, self._hook.call(EXTRA.operation.name, self._body))
-        except KieError as error:
-            if not may_be_charged(error):
-                self._ledger.record(self._id, claimed.number, "refused")
-                raise
-            self._ledger.record(self._id, claimed.number, "unanswered")
-            self._ledger.record_doubt(self._id, InDoubt(claimed.number, claimed.intent))
-            raise KieCreateInDoubt(f"{EXTRA.title}: {error.facts.message}") from error
+        return self._stored(map_texts(without_urls, self._call.answer()), airflow)
 
     def _stored(self, answer: Any, airflow: AirflowRecord) -> Manifest:
         from airflow_kie.archive.extras.storing import keys_of, store_extra

@@ -16,7 +16,9 @@ from airflow_connections import kie_connection
 from airflow_kie.cli.spend import compare, spend
 from airflow_kie.client.errors import KieCreateInDoubt
 from airflow_kie.hooks import sending
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.spent import Spent, by_group
+from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
@@ -107,6 +109,18 @@ def test_labels_of_a_request_and_of_a_list_are_in_the_ledger(kie: SimulatorServe
     make("suno.music", None, requests=[{**SONG, "prompt": "hail"}], labels={"film": "The Fox"})
     out = told(by="label")
     assert "  film=The Fox: 24 credits used, 24 quoted, 2 tasks" in out
+
+
+def test_what_kie_answers_at_once_is_counted_with_and_without_a_task_of_airflow(
+    kie: SimulatorServer, told: Told
+) -> None:
+    TaskRun(lambda: KieCallOperator(task_id="boost", operation="style", request={"content": "rain"})).attempt()
+    KieHook().call("style", {"content": "rain"})
+    paid = sum(charge["credits"] for charge in kie.control.ledger())
+    assert paid > 0
+    out = told()
+    assert f"  style: {paid:g} credits used, {paid:g} quoted, 2 tasks" in out
+    assert "not explained by the ledger: 0 (" in out
 
 
 def test_labels_and_users_are_counted_each() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from airflow_kie.client.errors import KieCreateInDoubt, KieInvalidRequest
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.ledger import open_ledger, request_named
 from airflow_kie.operators.call import KieCallOperator
-from airflow_task import TaskRun
+from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
+from paid_requests import InBucket, become_old, dying_at
 
 
 def run_of(operation: str, request: dict[str, Any] | None = None) -> TaskRun:
@@ -22,16 +25,74 @@ def test_a_free_read_returns_kies_answer(kie: SimulatorServer) -> None:
     assert run_of("credit").attempt() == KieHook().credits()
 
 
-def test_an_answer_that_costs_credits_is_not_asked_for_again_when_it_was_lost(kie: SimulatorServer) -> None:
+def released(name: str) -> None:
+    """Do what `airflow kie release` does."""
+    hook = KieHook()
+    opened = open_ledger(hook, hook.ledger_database()[0])
+    opened.ledger.record(request_named(name, hook), 1, "released", by="ada")
+
+
+def test_an_answer_that_costs_credits_is_not_asked_for_again_until_a_person_releases_it(
+    kie: SimulatorServer, bucket: str
+) -> None:
     kie.control.add_fault("call", "reset_after", times=1)
     run = run_of("style", {"content": "rain, {{ ds }}"})
-    with pytest.raises(KieCreateInDoubt):
+    with pytest.raises(KieCreateInDoubt, match="the answer was lost"):
         run.attempt()
-    with pytest.raises(KieCreateInDoubt, match="by an earlier try"):
-        run.retried().attempt()
+    for again in (run.retried, run.cleared):
+        with pytest.raises(KieCreateInDoubt, match="was asked for before") as refused:
+            again().attempt()
     assert len(kie.control.ledger()) == 1
+    named = re.search(r"airflow kie release (style/[0-9a-f]{32})", str(refused.value))
+    assert named
+    assert [str(request) for request, _ in ledger_doubts()] == [named[1]]
+    released(named[1])
     assert run.cleared().attempt()
     assert len(kie.control.ledger()) == 2
+    assert not ledger_doubts()
+
+
+def ledger_doubts() -> list[Any]:
+    hook = KieHook()
+    return open_ledger(hook, hook.ledger_database()[0]).ledger.doubts(hook.account.spending_name)
+
+
+@pytest.mark.parametrize("operation", ["style", "suno.persona"])
+def test_a_clear_and_a_key_return_the_kept_answer_and_a_persona_is_made_once(
+    kie: SimulatorServer, bucket: str, operation: str
+) -> None:
+    (song,) = kie.control.make_music("Rain")
+    audio_id = KieHook().wait("suno.music", song.task_id).tracks[0].audio_id
+    persona = {"taskId": song.task_id, "audioId": audio_id, "name": "Ada", "description": "a voice"}
+    request = {"content": "rain"} if operation == "style" else persona
+    run = run_of(operation, request)
+    answer = run.attempt()
+    assert run.retried().attempt() == run.cleared().attempt() == answer
+    run.ti = TaskInstance(run_id="tuesday")
+    of_another_run = run.attempt()
+    if operation == "style":
+        assert KieHook().call("style", request, idempotency_key="a") == KieHook().call(
+            "style", {"content": "snow"}, idempotency_key="a"
+        )
+        assert len(kie.control.ledger()) == 3
+    else:  # KIE makes one of a track, and refuses a second
+        assert of_another_run == KieHook().call(operation, request) == answer
+
+
+@pytest.mark.parametrize("point", ["after intent", "after answer", "before task", "after task"])
+def test_a_worker_that_dies_pays_once_and_what_was_kept_is_not_lost(
+    kie: SimulatorServer, bucket: str, archive: StoredFiles, point: str
+) -> None:
+    run = run_of("style", {"content": "rain"})
+    with dying_at(point), pytest.raises(WorkerCrash):
+        run.execute()
+    become_old(InBucket(archive))
+    if point == "after intent":  # it may have been sent: nobody knows
+        with pytest.raises(KieCreateInDoubt):
+            run.retried().attempt()
+    else:
+        assert run.retried().attempt()
+    assert len(kie.control.ledger()) == (0 if point == "after intent" else 1)
 
 
 def test_what_kie_refused_may_be_asked_for_again(kie: SimulatorServer) -> None:

@@ -296,6 +296,7 @@ class CallOperation:
     :param method: GET or POST.
     :param host: which of KIE's hosts.
     :param model: its model in the unified form, which answers in the answer to ``createTask``; empty: it has none.
+    :param once_per: fields of the request that tell it from others: KIE answers the same again, or refuses.
     :param pace: seconds that KIE wants between two such calls of an account.
     :param file_field: the multipart field of a file's bytes; None: the body is JSON.
     """
@@ -308,6 +309,7 @@ class CallOperation:
     method: str = "POST"
     host: Host = Host.API
     model: str = ""
+    once_per: tuple[str, ...] = ()
     pace: float = 0.0
     file_field: str | None = None
 

@@ -105,7 +105,7 @@ MIDI = in_both_forms(
     "ai-music-api/generate-midi-from-audio",
     ResultRow("midi", f"[{made('resultObject')}]", Medium.JSON, inline=True),
 )
-# These two answer at once, without a task: each call is paid for.
+# These two answer at once, without a task, and once for a track: the answer is kept.
 PERSONA = CallOperation(
     "suno.persona",
     "Generate Persona",
@@ -113,6 +113,7 @@ PERSONA = CallOperation(
     "/api/v1/generate/generate-persona",
     required=("taskId", "audioId", "name", "description"),
     model="ai-music-api/generate-persona",
+    once_per=("taskId", "audioId"),
 )
 """Free; KIE makes one for a track and refuses a second (409)."""
 TIMESTAMPED_LYRICS = CallOperation(
@@ -122,4 +123,5 @@ TIMESTAMPED_LYRICS = CallOperation(
     "/api/v1/generate/get-timestamped-lyrics",
     required=("taskId", "audioId"),
     model="ai-music-api/timeStamped-lyrics",
+    once_per=("taskId", "audioId"),
 )

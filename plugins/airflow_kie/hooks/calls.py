@@ -1,0 +1,129 @@
+"""Calls that cost credits, paid for once: the ledger has each before it is sent, and its answer is kept.
+
+KIE has no task for what it answers at once: the answer is all there is. A call whose answer was lost is in doubt, and
+is not sent again by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_kie.client.answers.inline import kept_id
+from airflow_kie.client.catalogue.prices import quote
+from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieThrottled
+from airflow_kie.client.operations.operation import CallOperation
+from airflow_kie.hooks.cost import counted, may_be_charged
+from airflow_kie.hooks.sending import owner_of, recent_balance
+from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, Claimed, InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.ledger import Ledger
+
+if TYPE_CHECKING:
+    from airflow_kie.hooks.connected import Connected
+
+log = logging.getLogger(__name__)
+
+
+def is_kept(call: CallOperation, body: Mapping[str, Any]) -> bool:
+    """Return whether a call is in the ledger and its answer is kept: it costs credits, or KIE makes it once.
+
+    :param call: the operation.
+    :param body: the request's fields as KIE names them.
+    """
+    return bool(call.once_per) or quote(call, body).high != 0
+
+
+@dataclass(frozen=True)
+class PaidCall:
+    """One call that costs credits.
+
+    :param hook: the account.
+    :param open_ledger: returns its ledger.
+    :param call: the operation.
+    :param body: the request's fields as KIE names them.
+    :param digest: of the request's identity.
+    :param ti: the task instance that asks.
+    """
+
+    hook: Connected
+    open_ledger: Callable[[], Ledger]
+    call: CallOperation
+    body: Mapping[str, Any]
+    digest: str
+    ti: Any
+
+    @property
+    def request(self) -> RequestId:
+        """The call's name in the ledger."""
+        return RequestId(self.hook.account.spending_name, self.call.name, self.digest)
+
+    def answer(self) -> Any:
+        """Return KIE's answer: the kept one where it was asked before.
+
+        :raises KieThrottled: while somebody else asks.
+        :raises KieCreateInDoubt: where it was asked and the answer is not known; `airflow kie release` lets it be asked
+            again.
+        :raises KieError: whatever KIE's code means; nothing was paid then.
+        """
+        ledger = self.open_ledger()
+        known = ledger.find(self.request)
+        if known is None:
+            self.hook.spending_switch.check()
+            known = ledger.claim(self.request, self._intent())  # type: ignore[assignment]
+        match known:
+            case Claimed() as claimed:
+                return self._asked(ledger, claimed)
+            case AlreadyMade(number):
+                body = ledger.kept_answers.read(self.request, number)
+                if body is not None:
+                    log.info("%s: KIE has answered this before. Nothing is paid for.", self.call.title)
+                    return json.loads(body)["answer"]
+                raise self._in_doubt("was asked for before, and its answer is not kept")
+            case BeingSent(until) if "unanswered" not in ledger.attempts(self.request)[-1].endings:
+                raise KieThrottled(retry_after=max(1.0, until - time.time()), kind=self.call.name)
+            case InDoubt() as doubt:
+                ledger.record_doubt(self.request, doubt)
+        raise self._in_doubt("was asked for before, and the answer was lost")
+
+    def _asked(self, ledger: Ledger, claimed: Claimed) -> Any:
+        number = claimed.number
+        try:
+            with counted(self.hook, self.call, self.body, self.ti):
+                answer = self.hook.get_conn().call(self.call, self.body)
+        except KieError as error:
+            if not may_be_charged(error):
+                ledger.record(self.request, number, "refused", reason=error.reason)
+                raise
+            ledger.record(self.request, number, "unanswered", reason=error.reason)
+            ledger.record_doubt(self.request, InDoubt(number, claimed.intent, balance=self._balance()))
+            raise self._in_doubt(f"was asked for, and the answer was lost ({error.facts.message})") from error
+        ledger.kept_answers.keep(self.request, number, answer, form="", at=time.time())
+        ledger.record_task(self.request, number, kept_id(self.digest, number))
+        return answer
+
+    def _intent(self) -> Intent:
+        quoted = quote(self.call, self.body)
+        return Intent.made_at(
+            time.time(),
+            owner=owner_of(self.ti),
+            key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
+            balance=recent_balance(self.hook.account.name, self._balance),
+            quoted=(quoted.low, quoted.high) if quoted.low is not None and quoted.high is not None else (),
+        )
+
+    def _balance(self) -> float | None:
+        try:
+            return self.hook.credits()
+        except KieError:
+            return None
+
+    def _in_doubt(self, what: str) -> KieCreateInDoubt:
+        return KieCreateInDoubt(
+            f"{self.call.title} {what}. Once `airflow kie release {self.request}` is done, the next try asks, and "
+            "pays, again"
+        )
