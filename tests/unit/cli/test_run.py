@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.cli.run import run
+from airflow_kie.cli.run import _Progress, run
+from airflow_kie.lifecycle.record import TaskRecord
 from kie_simulator.server import SimulatorServer
 
 PICTURE = '{"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"}}'
@@ -48,3 +49,14 @@ def test_what_cannot_be_sent_is_said_before_anybody_is_asked(
     assert ended.value.code == 1
     assert said in capsys.readouterr().err
     assert not kie.control.ledger()
+
+
+def test_what_kie_says_of_a_task_that_goes_on_is_named_as_kies_word(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = _Progress(lambda: False)
+    for state in (None, "0", "0", "GENERATING"):
+        progress.pause(TaskRecord("veo.generate", task_id="t", last_state=state), until=0)
+    assert capsys.readouterr().err.splitlines() == [
+        "KIE task t: made",
+        "KIE task t: in KIE's state 0",
+        "KIE task t: in KIE's state GENERATING",
+    ]
