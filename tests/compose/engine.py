@@ -15,7 +15,7 @@ from typing import Any
 from local_stack.settings import PROJECT
 
 HOME = PROJECT / ".local" / "compose"
-PROGRAMS = ("podman", "netavark", "aardvark-dns", "catatonit", "debootstrap")
+PROGRAMS = ("podman", "netavark", "iptables", "aardvark-dns", "catatonit", "debootstrap")
 HELPERS = ("/usr/lib/podman", "/usr/libexec/podman")
 LIMIT = 16384
 """Processes and open files of a container: podman's own million is more than root without CAP_SYS_RESOURCE may ask."""
