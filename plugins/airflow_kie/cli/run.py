@@ -176,8 +176,8 @@ class _Progress:
         :raises Interrupted: when the person has pressed Ctrl-C.
         """
         self.task_id = record.task_id
-        said = f"in KIE's state {record.last_state}" if record.last_state else "made"
-        state = f"KIE task {record.task_id}: {said}" if record.task_id else "waiting to be sent"
+        state = f"in KIE's state {record.last_state}" if record.last_state else "made"
+        state = f"KIE task {record.task_id}: {state}" if record.task_id else "waiting to be sent"
         if not sys.stderr.isatty():
             if state != self._shown:
                 complain(state)
