@@ -51,6 +51,7 @@ def api_server(home: Path, dag_file: Path, port: int, **environment: str) -> Ite
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     settings = {
         "AIRFLOW_HOME": str(home),
+        "TMPDIR": str(home),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),

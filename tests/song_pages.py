@@ -108,6 +108,7 @@ def song_pages(
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parents[1] / 'plugins'}",
             "AIRFLOW_HOME": str(home),
+            "TMPDIR": str(home),
             "AIRFLOW__CORE__AUTH_MANAGER": "song_pages_server.PerDagAuthManager",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",

@@ -10,17 +10,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
 from fault_suite.profile import aws_connection
-from fault_suite.s3_proxy import Rule, S3Proxy
-from local_stack.bench_meter import Meter, without_ids
+from fault_suite.s3_proxy import Rule
+from local_stack import bench_library
+from local_stack.bench_meter import Meter
+from local_stack.bench_proxy import RecordingProxy
 from local_stack.bench_runs import KIE_HTTP, RUNS, Order
 from local_stack.parts import AIRFLOW_PARTS
 from local_stack.running import RunningStack, running_stack
@@ -47,7 +47,9 @@ DAGS = (PROJECT / "dags" / "music_cover.py", *sorted((PROJECT / "benchmarks" / "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("runs", nargs="*", metavar="RUN", help=f"of {', '.join(RUNS)} (default: empty stock form)")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help=f"of {', '.join(RUNS)} (default: empty stock form); or library, alone"
+    )
     parser.add_argument("--songs", type=int, default=60, help="songs of each run (default: 60)")
     parser.add_argument("--times", type=int, default=3, help="how often each is run (default: 3)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long KIE takes for a cover (default: 20)")
@@ -73,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
     """
     console, rows = Console(highlight=False, width=190), []
     names = options.runs or ["empty", "stock", "form"]
+    if names == ["library"]:
+        return bench_library.run(options)
     if unknown := set(names) - set(RUNS):
         raise SystemExit(f"./run bench: no run is called {unknown.pop()!r}; there are {', '.join(RUNS)}")
     databases = [name for name in ("postgres", "sqlite") if getattr(options, name)] or ["postgres", "sqlite"]
@@ -119,24 +123,6 @@ def stack(options: argparse.Namespace, *, sqlite: bool) -> Iterator[tuple[Runnin
         running = stack.enter_context(running_stack(home, dags=dags, sqlite=sqlite, airflow=settings))
         prepare(running, options)
         yield running, seen
-
-
-@dataclass
-class RecordingProxy(S3Proxy):
-    """A proxy that counts the requests by their kind: method, key without ids.
-
-    :param seen: the counts.
-    """
-
-    seen: Counter[str] = field(default_factory=Counter)
-
-    def strike(self, method: str, path: str) -> Rule | None:
-        """Count a request, and return what strikes it."""
-        parts = urlsplit(path)
-        prefix = parse_qs(parts.query).get("prefix", [])
-        key = f"list of {prefix[0]}" if prefix else parts.path.split("/", 2)[-1]
-        self.seen[f"S3 {method} {without_ids(unquote(key))}"] += 1
-        return super().strike(method, path)
 
 
 def prepare(running: RunningStack, options: argparse.Namespace) -> None:

@@ -79,21 +79,25 @@ class LateApp:
         await self._app(scope, receive, send)
 
 
+OURS = {"dag.tags.name": ["kie"]}
+"""DAGs with this tag have the tabs, from Airflow 3.4 on; 3.3 reads no such condition."""
 TABS = (
     {
         "name": "Songs",
         "href": "kie/runs/{DAG_ID}/{RUN_ID}",
         "destination": "dag_run",
         "url_route": "kie-run",
+        "applies_to": OURS,
     },
     {
         "name": "Song",
         "href": "kie/runs/{DAG_ID}/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
         "destination": "task_instance",
         "url_route": "kie-song",
+        "applies_to": OURS,
     },
 )
-"""On the pages of a run and of a task, of every DAG: Airflow 3.3 cannot show them on some alone."""
+"""On the pages of a run and of a task: of our DAGs; with Airflow 3.3, which cannot tell them apart, of all."""
 
 
 class KiePlugin(AirflowPlugin):

@@ -20,8 +20,10 @@ from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
 from browser_pages import DESK, Airflow, Opened
 from editors_archive import PREFIX, TITLES, archive_for_editors, song_named
+from fake_gateway import SECRET
 from kie_simulator.server import SimulatorServer
 from s3_servers import moto_s3
+from troubles import store_troubles
 from unused_ports import unused_port
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -35,13 +37,15 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         archive_for_editors(bucket, bucket)
         chosen = [TrackSource(song_named(title), take=2) for title in TITLES[:2]]
         deliver(bucket, ReleaseKeys(PREFIX, "Two harbours"), chosen, credits={"artist": "<b>The</b> Examples"})
+        store_troubles(bucket, bucket)
+        port = unused_port()
+        callback = {"callback_url": f"http://127.0.0.1:{port}/kie/callback/kie_default", "webhook_secret": SECRET}
         environment = {
             "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
-            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie, extra={"account": "kie_default", **callback}),
             "AIRFLOW__KIE__BUCKET": "songs",
-            "AIRFLOW__KIE__RECEIVER": "False",
         }
-        with api_server(tmp_path_factory.mktemp("browser") / "home", DAGS, unused_port(), **environment) as server:
+        with api_server(tmp_path_factory.mktemp("browser") / "home", DAGS, port, **environment) as server:
             with httpx.Client(trust_env=False, timeout=60) as http:
                 tokens = {name: _login(http, server.url, name) for name in ("admin", "vic", "receiver")}
             yield Airflow(server.url, tokens, s3)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from airflow_kie import plugin
+
+PROJECT = Path(__file__).parents[2]
 
 
 def test_loading_the_plugin_builds_no_app_and_loads_nothing_of_the_pages() -> None:
@@ -44,6 +48,14 @@ def test_the_tabs_on_every_dag_can_be_switched_off() -> None:
 
     assert names() == "KIE library,KIE status,Songs,Song"
     assert names(AIRFLOW__KIE__TABS="False") == "KIE library,KIE status"
+
+
+def test_the_tabs_are_for_dags_with_our_tag_where_airflow_can_tell_them_apart() -> None:
+    assert [view.get("applies_to") for view in plugin.KiePlugin.external_views] == [
+        *(None, None, {"dag.tags.name": ["kie"]}, {"dag.tags.name": ["kie"]})
+    ]
+    tags = [re.search(r"^    tags=(.*),$", file.read_text(), re.M) for file in (PROJECT / "dags").glob("*.py")]
+    assert tags and all(found and '"kie"' in found[1] for found in tags)
 
 
 @pytest.mark.parametrize(

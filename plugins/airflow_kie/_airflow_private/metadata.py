@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from airflow_kie._airflow_private.fallback import switched_off, with_session
 from airflow_kie.client.callbacks.url import Waiting
@@ -186,6 +186,20 @@ def paused_dags(session: Session, started_by: str = "") -> dict[str, bool]:
         started = select(Started.dag_id).join(AssetModel, AssetModel.id == Started.asset_id)
         known = known.where(Dag.dag_id.in_(started.where(AssetModel.uri == started_by)))
     return {dag_id: bool(paused) for dag_id, paused in session.execute(known)}
+
+
+@with_session
+def waiting_by_dag(session: Session, triggers: str) -> dict[str, int]:
+    """Return how many tasks of each DAG wait in triggers whose class path begins so.
+
+    Airflow 3.3.2: `models.trigger.Trigger`. Without it the status page does not say how many wait.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import Trigger
+
+    waiting = select(TaskInstance.dag_id, func.count()).join(Trigger, Trigger.id == TaskInstance.trigger_id)
+    found = session.execute(waiting.where(Trigger.classpath.startswith(triggers)).group_by(TaskInstance.dag_id))
+    return {str(dag_id): int(count) for dag_id, count in found}
 
 
 @with_session

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,8 @@ from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, TaskM
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.verify import verify_archive
 from archived_kinds import all_archived
-from s3_servers import moto_s3
+from index_writer import write_lines
+from s3_servers import moto_s3, rclone_s3
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -57,10 +60,28 @@ def manifest(song: str) -> Manifest:
     )
 
 
-def test_200_songs_of_8_writers_at_once_are_200_lines(index: Index) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: index.add([entry(number)]), range(200)))
-    assert set(lines(index)) == {f"song{number}" for number in range(200)}
+@pytest.fixture(scope="module")
+def writers() -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("forkserver")  # of a process without threads
+    context.set_forkserver_preload(["index_writer"])
+    with ProcessPoolExecutor(8, mp_context=context) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("time_number", range(3))
+def test_200_songs_archived_at_once_from_8_processes_are_200_lines_also_while_it_is_compacted(
+    tmp_path: Path, writers: ProcessPoolExecutor, time_number: int
+) -> None:
+    with rclone_s3(tmp_path) as s3:  # a server of its own, with files on disk
+        s3.client().create_bucket(Bucket="songs")
+        index = Index(Bucket(s3.client(), "songs"), ArchiveKeys("music"))
+        written = [writers.submit(write_lines, s3, "music", range(start, 200, 8)) for start in range(8)]
+        compacted = 0
+        while not all(one.done() for one in written) or not compacted:
+            compacted += index.compact(later())
+        assert [one.exception() for one in written] == [None] * 8
+        assert set(lines(index)) == {f"song{number}" for number in range(200)}
+        assert sum(len(index.read(key) or ()) for key in index.segments()) >= 200
 
 
 def test_a_batch_is_one_object_a_month(index: Index) -> None:

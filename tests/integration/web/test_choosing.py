@@ -59,6 +59,22 @@ def test_a_pending_song_is_given_up_and_started_again_only_where_a_run_would_fol
     assert pages.stored("select extra from log where event = 'kie_forget'") == [(json.dumps({"song": "strange"}),)]
 
 
+def test_a_selection_of_pending_songs_is_given_up_by_who_may_and_what_a_run_works_on_stays(pages: SongPages) -> None:
+    assert 'aria-label="Select ' in pages.get("/songs", "editor").text
+    assert 'aria-label="Select ' not in pages.get("/songs", "viewer").text
+    chosen = {"songs": ["held", "failed", "nowhere"]}
+    assert pages.change("/songs/selected/forget", chosen, "viewer").status_code == 403
+    answer = pages.change("/songs/selected/retry", chosen)
+    assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
+    message = pages.change("/songs/selected/forget", chosen).json()["message"]
+    assert message.startswith("1 song given up.") and "2 songs left alone" in message
+    assert pages.get("/songs/failed").status_code == 404 and pages.get("/songs/held").status_code == 200
+    assert (json.dumps({"songs": ["failed"]}),) in pages.stored("select extra from log where event = 'kie_forget'")
+    for songs in ([], None, "failed", ["x"] * 201 + [str(n) for n in range(201)]):
+        assert pages.change("/songs/selected/forget", {"songs": songs}).status_code == 400
+    assert pages.change("/songs/selected/forget", {"songs": ["../x"]}).status_code == 404
+
+
 def test_only_who_may_trigger_the_dag_may_choose(pages: SongPages) -> None:
     refused = {user: pages.change(CHOICE, {"cover": 1}, user).status_code for user in (None, "viewer", "own_editor")}
     assert refused == {None: 401, "viewer": 403, "own_editor": 403}

@@ -53,6 +53,12 @@ def test_search_and_filters_are_in_the_address(pages: SongPages) -> None:
     assert "Nothing in the archive matches" in pages.get("/library?q=nosuchword").text
 
 
+def test_it_is_a_grid_or_a_list_with_styles_and_labels_as_its_address_says(pages: SongPages) -> None:
+    grid, rows = pages.get("/library?view=x").text, pages.get("/library?view=list").text
+    assert '<ul class="grid">' in grid and 'class="more"' not in grid
+    assert '<ul class="grid rows">' in rows and "synthwave, &lt;b&gt;driving" in rows
+
+
 def test_a_result_leads_to_its_neighbours_in_the_search_and_back_to_it(pages: SongPages) -> None:
     titles = re.findall(r'aria-label="([^"]+)">\s*<(?:img|span)', pages.get("/library?sort=title&medium=image").text)
     before, _, after = (html.unescape(title) for title in titles[3:6])

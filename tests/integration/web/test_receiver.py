@@ -17,7 +17,7 @@ import pytest
 
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
-from airflow_kie.client.callbacks.signature import OLDEST, sign
+from airflow_kie.client.callbacks.signature import OLDEST, PROBE_TASK_ID, sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.web.receiver import receiver
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
@@ -331,6 +331,7 @@ def test_what_proves_nothing_is_recorded_later_once_and_without_a_word_of_its_ow
 ) -> None:
     monkeypatch.setattr("airflow_kie.web.receiver.recent.WRITE_REFUSED_EVERY", 0.1)
     served.post(music("complete"), headers={}, url=served.url.replace("kie_default", "made_up"))
+    served.post({"data": {"taskId": PROBE_TASK_ID}}, headers={})  # our own check
     served.post(music("complete"), headers={})
     assert served.eventually_called("record_callbacks") == [("record_callbacks", "kie_default", None, ["refused"])]
 

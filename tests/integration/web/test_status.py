@@ -8,19 +8,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.ledger_store import BucketLedgerStore
-from airflow_kie.archive.pending import Failure, WaitingFor, new_pending
-from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.rate_limiter.limiter import Cost, CreateLimiter
-from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
-from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.monitoring.callback_health import Callbacks, LastCallback
 from airflow_kie.monitoring.deliveries import Delivery
 from airflow_kie.web.receiver.receiver import create_app
@@ -29,30 +23,7 @@ from fake_gateway import SECRET, FakeGateway
 from kie_simulator.server import SimulatorServer
 from s3_servers import moto_s3
 from song_pages import SongPages, song_pages
-
-NOW = datetime.now(UTC)
-LOST, WRONG = (RequestId("kie_default", "suno.music", digit * 32) for digit in "ab")
-
-
-def store(songs: Bucket, other: Bucket) -> None:
-    """Store songs that are pending for some reasons, and requests whose answer was lost."""
-    keys = ArchiveKeys("songs")
-
-    def pending(song: str, title: str, **known: object) -> None:
-        record = new_pending(song, received_from="form", now=NOW - timedelta(hours=2)).changed(title=title, **known)
-        SongArchive(songs, keys.song(song)).merge_pending(record)
-
-    refused = Failure(reason="content_rejected", message="sensitive", at=NOW)
-    for song in ("rude1", "rude2"):
-        pending(song, f"<b>{song}</b>", last_failure=refused, expires_at=NOW + timedelta(days=9))
-    pending("slow", "Slow Machine", waiting_for=WaitingFor(reason="maintenance", since=NOW))
-    ledger = Ledger(BucketLedgerStore(songs, keys.paid_requests))
-    for request in (LOST, WRONG):
-        sent = time.time() - 3600
-        owner = {"dag": "music_generate", "run": "<i>r</i>"}
-        intent = Intent(at=sent, not_after=sent + 30, owner=owner, balance=824.0)
-        ledger.claim(request, intent)
-        ledger.record_doubt(request, InDoubt(1, intent, balance=812.0))
+from troubles import LOST, NOW, WRONG, store_troubles
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +33,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
         callback = {"callback_url": f"http://127.0.0.1:{port}/callback/kie_default", "webhook_secret": SECRET}
         connection = kie_connection(kie, extra={"rate_limit": 1000, "account": "kie_default", **callback})
         home = tmp_path_factory.mktemp("status")
-        with song_pages(home, store, s3, AIRFLOW_CONN_KIE_DEFAULT=connection) as served:
+        with song_pages(home, store_troubles, s3, AIRFLOW_CONN_KIE_DEFAULT=connection) as served:
             shown(served, "812")
             yield served
 

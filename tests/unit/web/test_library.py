@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +19,7 @@ from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
-from airflow_kie.web.library import catalogues, routes
+from airflow_kie.web.library import catalogue_file, catalogues, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found
 from airflow_kie.web.library.search import Search
 from airflow_kie.web.pages.queries import Place
@@ -228,9 +234,74 @@ def test_the_address_of_another_page_has_the_whole_search(search: Search, query:
     assert routes.query_of(search) == query
 
 
-def test_an_archive_has_one_catalogue_however_many_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Place, "open", lambda place: Bucket(None, place.bucket))
+def test_an_archive_has_one_catalogue_however_many_requests_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client = SimpleNamespace(meta=SimpleNamespace(endpoint_url="http://s3"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Place, "open", lambda place: Bucket(client, place.bucket))
     monkeypatch.setattr(catalogues, "_catalogues", {})
     places = [Place("songs", "music"), Place("songs", "music"), Place("songs", "other")]
     first, second, other = map(catalogues.catalogue_of, places)
     assert first is second and first is not other
+
+
+# --- the file of a catalogue ---
+
+
+def ids(catalogue: Catalogue, **search: str) -> list[str]:
+    return [one.id for one in catalogue.find(Search(**search), 0, 10).entries]
+
+
+def test_a_process_that_begins_finds_what_another_has_read_and_reads_only_what_is_new(tmp_path: Path) -> None:
+    index, read = Segments({"1": [entry("a", "Paper")]}), []
+    ids(Catalogue(index, tmp_path / "c.sqlite"))  # type: ignore[arg-type]
+    index.lines = {"1": [], "2": [entry("b", "Boats")]}
+    index.read_many = lambda keys: ((read.append(key) or key, index.lines[key]) for key in keys)  # type: ignore
+    assert sorted(ids(Catalogue(index, tmp_path / "c.sqlite"))) == ["a", "b"]  # type: ignore[arg-type]
+    assert read == ["2"]
+
+
+def test_a_catalogue_of_objects_of_which_none_is_left_is_made_anew(tmp_path: Path) -> None:
+    index = Segments({"1": [entry("a", "Paper", labels=(Label(name="x", value="y"),))]})
+    catalogue = Catalogue(index, tmp_path / "c.sqlite")  # type: ignore[arg-type]
+    assert ids(catalogue, text="paper") == ["a"]
+    index.lines = {"2": [entry("b", "Boats")]}
+    assert ids(catalogue) == ["b"] and ids(catalogue, text="paper") == []
+    assert catalogue.find(Search(), 0, 1).counts["label"] == {}
+    index.lines = {}
+    assert ids(catalogue) == []
+
+
+def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    assert ids(Catalogue(Segments({"1": [entry("a")]}), tmp_path / "c.sqlite")) == ["a"]  # type: ignore[arg-type]
+
+
+def test_processes_that_read_the_same_objects_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    index = Segments({str(n): [entry(f"s{n}-{m}") for m in range(20)] for n in range(10)})
+
+    def total(_: int) -> int:  # each has connections of its own, as processes have
+        return Catalogue(index, tmp_path / "c.sqlite").find(Search(), 0, 1).total  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(total, range(8))) == {200}
+
+
+def test_the_folder_of_catalogues_is_this_users_alone_or_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    file = catalogue_file.shared_file("http://s3", "songs")
+    assert file is not None and file.parent.stat().st_mode & 0o777 == 0o700
+    assert file == catalogue_file.shared_file("http://s3", "songs") != catalogue_file.shared_file("http://s3", "other")
+    for path, age in ((file, 0), (file.with_name("old.sqlite"), catalogue_file.UNUSED + 60)):
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age, time.time() - age))
+    catalogue_file.shared_file("http://s3", "songs")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    file.parent.chmod(0o755)
+    assert catalogue_file.shared_file("http://s3", "songs") is None
+    shutil.rmtree(file.parent)
+    file.parent.symlink_to(tmp_path)
+    assert catalogue_file.shared_file("http://s3", "songs") is None

@@ -29,6 +29,9 @@ NEWEST = 300.0
 TEST_TASK_ID = "airflow-kie-test-callback"
 """The task that our own test callbacks name; KIE has none of that name."""
 
+PROBE_TASK_ID = "airflow-kie-doctor"
+"""The task that our own unsigned call names, which a receiver has to refuse."""
+
 ID_PATH = "data.task_id || data.taskId || taskId || task_id"
 """Where callbacks name their task: music and WAV in the first way, covers in the second, Aleph at the top."""
 

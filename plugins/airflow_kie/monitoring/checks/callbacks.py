@@ -12,6 +12,7 @@ import pendulum
 
 from airflow_kie import settings
 from airflow_kie.client.account import NO_CALLBACK_URL, KieAccount, is_loopback
+from airflow_kie.client.callbacks.signature import PROBE_TASK_ID
 from airflow_kie.client.callbacks.url import ROUTE
 from airflow_kie.client.errors import KieUnreachable
 from airflow_kie.client.http.transport import post_anywhere
@@ -19,7 +20,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.monitoring.callback_health import LastCallback, last_callback, last_poll_hit
 from airflow_kie.monitoring.checks.findings import Finding, Level, finding
 
-_PROBE = {"data": {"taskId": "airflow-kie-doctor"}}
+_PROBE = {"data": {"taskId": PROBE_TASK_ID}}
 """An unsigned call that names a task which does not exist: our receiver refuses it with 401 and does nothing."""
 _ONE_LOST = timedelta(minutes=5)
 """A callback so near to what a poll has found proves that callbacks arrive: a single one may be lost or late."""

@@ -1,7 +1,7 @@
-"""A search catalogue of an archive's index, in a file of this process: no request reads the whole index.
+"""A search catalogue of an archive's index, in a file of this machine: no request reads the whole index.
 
-Objects of the index never change, so each is read once. The newest month is read first: a process that has just begun
-shows the newest results within a second, and the others as they come.
+Objects of the index never change, so each is read once, whatever process reads it. The newest month is read first:
+before there is a file the newest results are shown within a second, and the others as they come.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from airflow_kie.archive.index.entry import IndexEntry
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import KieError
+from airflow_kie.web.library.catalogue_file import own_file
 from airflow_kie.web.library.search import MEDIA, ORDERS, STATES, Search, conditions_of, times
 
 log = logging.getLogger(__name__)
@@ -29,19 +29,25 @@ FRESH = 5.0
 """Seconds after which the index is listed again, when somebody asks."""
 FIRST_LINES = 0.6
 """Seconds that a request waits for the first lines of a catalogue that has just begun."""
-_SCHEMA = """
-create table entry (number integer primary key, key text unique, operation text, medium text, model text,
+SCHEMA = """
+create table if not exists entry (number integer primary key, key text unique, operation text, medium text, model text,
     archived_at text, expires_at text, chosen text, title text, line text);
-create index by_time on entry (archived_at desc);
-create index by_title on entry (title collate nocase, archived_at desc);
-create index by_model on entry (model);
-create index by_choice on entry (chosen, archived_at desc);
-create index by_kind on entry (operation, medium, model, chosen, expires_at);
-create table label (entry integer, text text, primary key (text, entry)) without rowid;
-create index label_of on label (entry);
-create virtual table words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
-create table segment (key text primary key);
+create index if not exists by_time on entry (archived_at desc, number desc);
+create index if not exists by_title on entry (title collate nocase, archived_at desc);
+create index if not exists by_model on entry (model);
+create index if not exists by_choice on entry (chosen, archived_at desc);
+create index if not exists by_kind on entry (operation, medium, model, chosen, expires_at);
+create table if not exists label (entry integer, text text, primary key (text, entry)) without rowid;
+create index if not exists label_of on label (entry);
+create virtual table if not exists words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
+create table if not exists segment (key text primary key);
 """
+_FORGET = (
+    *("delete from entry", "delete from label", "delete from segment"),
+    "insert into words (words) values ('delete-all')",
+)
+_AT_ONCE = 500
+"""Lines that are put in before others may write, and before a search finds them."""
 _COUNTED = {
     "model": "select model, count(*) from entry where model is not null group by model order by 2 desc limit 30",
     "label": "select text, count(*) from label group by text order by 2 desc, text limit 100",
@@ -72,9 +78,11 @@ class Catalogue:
     """The catalogue of one archive.
 
     :param index: the archive's.
+    :param file: where it is kept; None: in a file of its own, for as long as it lives.
     """
 
     index: Index
+    file: Path | None = None
     _file: Path = field(init=False, repr=False)
     _listed_at: float = field(default=0.0, init=False)
     _complete: bool = field(default=False, init=False)
@@ -85,12 +93,19 @@ class Catalogue:
     _syncing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        folder = tempfile.TemporaryDirectory(prefix=f"airflow-kie-library-{os.getpid()}-", ignore_cleanup_errors=True)
-        weakref.finalize(self, folder.cleanup)
-        self._file = Path(folder.name) / "catalogue.sqlite"
+        self._file = self.file or own_file(self)
+        try:
+            self._make()
+        except sqlite3.DatabaseError as error:
+            log.warning("The library's file %s is damaged and is made again: %s", self._file, error)
+            for name in ("", "-wal", "-shm"):
+                self._file.with_name(self._file.name + name).unlink(missing_ok=True)
+            self._make()
+
+    def _make(self) -> None:
         with self._open() as base:
             base.execute("pragma journal_mode = wal")
-            base.executescript(_SCHEMA)
+            base.executescript(SCHEMA)
 
     def find(self, search: Search, first: int, count: int) -> Found:
         """Return a page of what is searched for.
@@ -100,6 +115,7 @@ class Catalogue:
         :raises KieError: when the index cannot be read, and nothing was read of it before.
         """
         self._refresh()
+        complete = self._complete  # what comes meanwhile may not be in the lines below
         where, values = conditions_of(search)
         with self._open() as base:
             total = base.execute("select count(*) from entry").fetchone()[0]
@@ -109,10 +125,12 @@ class Catalogue:
             counting = f"select count(*) from entry {where}"  # noqa: S608
             matches = base.execute(counting, values).fetchone()[0] if where else total
             order = ORDERS.get(search.order, ORDERS["newest"])
-            paging = f"select line from entry {where} order by {order} limit :count offset :first"  # noqa: S608
+            # Numbers alone are sorted and passed over: with the lines it takes seconds where there are 100,000.
+            page = f"select number from entry {where} order by {order} limit :count offset :first"  # noqa: S608
+            paging = f"select line from entry where number in ({page}) order by {order}"  # noqa: S608
             lines = base.execute(paging, {**values, "count": count, "first": first})
             entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
-            return Found(entries, matches, total, self._counts(base), self._complete)
+            return Found(entries, matches, total, self._counts(base), complete)
 
     def neighbours(self, search: Search, key: str) -> tuple[IndexEntry | None, IndexEntry | None]:
         """Return the results before and after one in the order of a search, None where there is none.
@@ -122,7 +140,6 @@ class Catalogue:
         self._refresh()
         where, values = conditions_of(search)
         order = ORDERS.get(search.order, ORDERS["newest"])
-        # Numbers alone are sorted: with the lines it takes seconds where there are 100,000.
         ordered = f"select number, lag(number) over w as a, lead(number) over w as b from entry {where} window w as (order by {order})"  # noqa: E501, S608
         one = f"select a, b from ({ordered}) where number = (select number from entry where key = :key)"  # noqa: S608
         with self._open() as base:
@@ -146,7 +163,7 @@ class Catalogue:
         :raises S3Error: its subclass says why.
         """
         self.index.add(entries)
-        with self._open() as base:
+        with self._open(writes=True) as base:
             for entry in entries:
                 _put(base, entry)
         self._changes += 1
@@ -176,11 +193,17 @@ class Catalogue:
     def _sync(self) -> None:
         """Read the objects that are not known; the lock is held, and is given back at the end."""
         try:
+            os.utime(self._file)
             with self._open() as base:
                 known = {key for (key,) in base.execute("select key from segment")}
-            for key, entries in self.index.read_many(key for key in self.index.segments() if key not in known):
+            there = self.index.segments()
+            if known and known.isdisjoint(there):  # written again, or another archive under the same name
+                self._complete, known = False, set()
+                with self._open(writes=True) as base:
+                    for statement in _FORGET:
+                        base.execute(statement)
+            for key, entries in self.index.read_many(key for key in there if key not in known):
                 self._take(key, entries)
-                self._some.set()
             self._complete, self._failed = True, None
         except KieError as error:
             log.warning("The library cannot read its index: %s", error)
@@ -193,23 +216,33 @@ class Catalogue:
             self._syncing.release()
 
     def _take(self, key: str, entries: Iterable[IndexEntry]) -> None:
-        with self._open() as base:
-            for entry in entries:
-                _put(base, entry)
+        waiting = iter(entries)
+        while some := list(islice(waiting, _AT_ONCE)):
+            with self._open(writes=True) as base:
+                for entry in some:
+                    _put(base, entry)
+            self._changes += 1
+            self._some.set()
+        with self._open(writes=True) as base:
             base.execute("insert or ignore into segment values (?)", (key,))
-        self._changes += 1
 
-    def _open(self) -> Any:
-        return _Transaction(self._file)
+    def _open(self, *, writes: bool = False) -> Any:
+        return _Transaction(self._file, writes=writes)
 
 
 class _Transaction:
-    """A connection of its own, committed and closed at the end: SQLite's are of one thread."""
+    """A connection of its own, committed and closed at the end: SQLite's are of one thread.
 
-    def __init__(self, file: Path) -> None:
-        self._base = sqlite3.connect(file, timeout=10)
+    :param writes: what it reads stays as it is until it has written: other processes may write too.
+    """
+
+    def __init__(self, file: Path, *, writes: bool) -> None:
+        self._base = sqlite3.connect(file, timeout=60)
+        self._writes = writes
 
     def __enter__(self) -> sqlite3.Connection:
+        if self._writes:
+            self._base.execute("begin immediate")
         return self._base
 
     def __exit__(self, failed: object, *_: object) -> None:

@@ -6,7 +6,8 @@ import threading
 
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
-from airflow_kie.web.library.catalogue import Catalogue
+from airflow_kie.web.library.catalogue import SCHEMA, Catalogue
+from airflow_kie.web.library.catalogue_file import shared_file
 from airflow_kie.web.pages.queries import Place
 
 MUSIC = "suno.music"
@@ -21,7 +22,9 @@ def catalogue_of(place: Place) -> Catalogue:
     """
     with _making:
         if place not in _catalogues:
-            _catalogues[place] = Catalogue(Index(place.open(), ArchiveKeys(place.prefix)))
+            bucket = place.open()
+            where = (str(bucket.client.meta.endpoint_url), bucket.name, place.prefix)
+            _catalogues[place] = Catalogue(Index(bucket, ArchiveKeys(place.prefix)), shared_file(*where, SCHEMA))
         return _catalogues[place]
 
 

@@ -15,6 +15,7 @@ from airflow_kie.archive.delivery.upscale import most_credits
 from airflow_kie.archive.index.entry import IndexEntry, IndexFile
 from airflow_kie.archive.layout import TaskKeys
 from airflow_kie.archive.manifest import TaskManifest
+from airflow_kie.archive.record_base import label_map
 from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.client.operations.suno_tracks import WAV
@@ -36,6 +37,7 @@ PER_PAGE = 48
 _LONGEST = 200
 """Characters that are searched for."""
 _LAST_PAGE = 2000
+VIEWS = ("grid", "list")
 _FILTERS = ("text", "medium", "model", "state", "label", "since", "until")
 
 
@@ -45,6 +47,7 @@ class Card:
 
     :param title: its title, or its operation.
     :param subtitle: what else is known, in one line.
+    :param more: what a list has room for: style and labels.
     :param page: where all of it is shown.
     :param picture: a small picture; empty: it has none.
     :param sound: its chosen or first audio file; empty: it has none.
@@ -54,6 +57,7 @@ class Card:
     entry: IndexEntry
     title: str
     subtitle: str
+    more: str
     page: str
     picture: str
     sound: str
@@ -90,8 +94,9 @@ def library(
     place: Annotated[Place, Depends(place_of)],
     search: Annotated[Search, Depends(search_of)],
     page: str = "1",
+    view: str = "grid",
 ) -> Response:
-    """Show what is archived and matches the search."""
+    """Show what is archived and matches the search, as a grid or as a list."""
     number = min(max(1, int(page)), _LAST_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 1
     may_generate = may_trigger(request.state.kie_user, GENERATE_DAG_ID)
     may_deliver = may_trigger(request.state.kie_user, DELIVER_DAG_ID)
@@ -113,6 +118,8 @@ def library(
         may_generate=may_generate,
         may_change=changing,
         label_names=sorted({text.partition(": ")[0] for text in found.counts["label"]}),
+        view=view if view in VIEWS else VIEWS[0],
+        views=VIEWS,
         states=tuple(STATES),
         cards=[_card(request, entry) for entry in found.entries],
         found=found,
@@ -227,10 +234,12 @@ def _card(request: Request, entry: IndexEntry) -> Card:
     picture, sound = _first(entry, "image"), _first(entry, "audio")
     made = f"{entry.archived_at.day} {entry.archived_at:%b %Y}"
     known = ("" if is_song else entry.operation, entry.model or "", length(entry.duration_seconds), made)
+    more = (entry.tags or "", *(f"{name}: {value}" for name, value in label_map(entry.labels).items()))
     return Card(
         entry,
         title=cut(entry.title or "").strip() or (f"Song {entry.id}" if is_song else entry.id),
         subtitle=" · ".join(cut(part) for part in known if part),
+        more=" · ".join(cut(part) for part in more if part),
         page=page,
         picture=f"{address(request, 'library', 'thumbnails', entry.operation, entry.id)}?{quote(picture.name)}"
         if picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 
 from airflow_kie._airflow_private.api_server import login_address
@@ -35,9 +36,15 @@ HEADERS: Mapping[str, str] = {
 }
 """Headers of every answer."""
 
+_CODE = re.compile(r"`([^`]{1,200})`")
 _LOADER = PackageLoader(__package__, "templates")
 _ENVIRONMENT = Environment(loader=_LOADER, autoescape=True, undefined=StrictUndefined)
-_ENVIRONMENT.filters.update(day=day, length=length, part=lambda text: quote(str(text), safe=""))
+_ENVIRONMENT.filters.update(
+    day=day,
+    length=length,
+    part=lambda text: quote(str(text), safe=""),
+    coded=lambda text: Markup(_CODE.sub(r"<code>\1</code>", str(escape(text)))),  # noqa: S704 - it is escaped
+)
 
 
 def _source(text: str) -> str:

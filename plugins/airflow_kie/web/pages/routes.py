@@ -170,7 +170,16 @@ def songs(request: Request, place: Annotated[Place, Depends(place_of)], id: str 
     # By events: the archive itself is never listed, it can be large.
     last = dict.fromkeys(queries.last_archived(place, ARCHIVED_SHOWN), place)
     archived = [page for page in _read_many(last) if page.state is State.ARCHIVED]
-    return page_answer(request, "songs.html", pending=pending, more=len(found) > len(newest), archived=archived)
+    changing = may_change(request)
+    return page_answer(
+        request,
+        "songs.html",
+        scripts=("changes.js", "pending.js") if changing and pending else (),
+        pending=pending,
+        more=len(found) > len(newest),
+        archived=archived,
+        may_change=changing,
+    )
 
 
 def run(request: Request, dag_id: str, run_id: str, page: str = "1", step: str = "") -> Response:

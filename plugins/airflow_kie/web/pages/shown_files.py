@@ -26,7 +26,7 @@ CALLED = {"track": "take", "lyrics": "lyrics"} | {name: extra.title for name, ex
 """Kind of a file, or name of an extra → what a sentence calls it, where that is another word."""
 MORE_COVERS = {"another_cover": "Another cover", "upload": "Uploaded cover"}
 """Origin of a song's file → what the page calls it."""
-_CALLED = {"vocals": "Vocals", "stems": "Stem"}
+_CALLED = {"vocals": "Vocals", "stems": "Stem", "track": "Take"}
 _NEXT = 100
 """A file's position is that of its take, or hundreds more: see :mod:`airflow_kie.archive.extras.storing`."""
 
@@ -76,7 +76,8 @@ def _caption(file: FileRecord, manifest: TaskManifest | None, count: int) -> str
         return MORE_COVERS.get(file.origin, "Another file")
     name = extra_of(file.kind)
     if not (name and isinstance(manifest, Manifest)):
-        return file.kind.capitalize().replace("_", " ") + (f" {file.position}" if count > 1 else "")
+        called_so = _CALLED.get(file.kind) if isinstance(manifest, Manifest) else None
+        return (called_so or file.kind.capitalize().replace("_", " ")) + (f" {file.position}" if count > 1 else "")
     role = file.kind.removeprefix(name).strip("_").replace("_", " ")
     title = _CALLED.get(name, EXTRAS[name].title)
     if role and name in _CALLED:

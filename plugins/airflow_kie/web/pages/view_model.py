@@ -17,6 +17,8 @@ from airflow_kie.web.pages.history import Happened, history_of, paid_for
 from airflow_kie.web.pages.shown_files import ShownFile, cut, day, length, shown_files
 
 _TASK_IN_BRACKETS = re.compile(r"^\((KIE task [^)]+)\):")
+_LONGEST_PROMPT = 10_000
+"""Characters: KIE takes 5,000."""
 _PLURALS = {"cover": "covers", "track": "audio", "lyrics": "lyrics"}
 
 
@@ -59,6 +61,7 @@ class SongPage:
     :param takes: of which takes.
     :param history: when what has happened.
     :param labels: names and values.
+    :param prompt: the words from which it was made.
     """
 
     music_task_id: str
@@ -76,6 +79,7 @@ class SongPage:
     takes: tuple[int, ...] = ()
     history: tuple[Happened, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    prompt: str = ""
 
     def of_medium(self, *media: str, extras: bool = False) -> tuple[ShownFile, ...]:
         """Return the files of some media: image, audio, video, text, application.
@@ -121,6 +125,7 @@ def song_page(
         offers=offered if takes else (),
         takes=takes,
         history=history_of(manifest, pending),
+        prompt=(song.prompt or "").strip()[:_LONGEST_PROMPT],
         labels=tuple(label_map(manifest.labels).items()) if manifest else (),
     )
 

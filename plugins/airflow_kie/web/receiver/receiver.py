@@ -25,7 +25,7 @@ from airflow_kie import metrics, settings
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.auth import prove
-from airflow_kie.client.callbacks.signature import TEST_TASK_ID, SignatureRefused, task_id_in
+from airflow_kie.client.callbacks.signature import PROBE_TASK_ID, TEST_TASK_ID, SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
 from airflow_kie.client.operations.suno import SONG_MODELS
 from airflow_kie.client.task_lookup import Claim
@@ -109,13 +109,14 @@ class Receiver:
     async def receive(self, kie_conn_id: str, request: Request, body: bytes, later: BackgroundTasks) -> Response:
         """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
         await metrics.get_ready()
+        task_id = ""
         try:
             task_id, decoded = task_id_in(body)
             keys = await self._in_thread(self.airflow.keys_of, kie_conn_id)
             token = request.query_params.get(TOKEN_PARAMETER, "")
             proof = prove(keys, kie_conn_id, task_id, request.headers, token, self.clock())
         except SignatureRefused as refusal:
-            return self._refuse(kie_conn_id, refusal)
+            return self._refuse(kie_conn_id, task_id, refusal)
         try:
             outcome = await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
         except Exception:
@@ -127,14 +128,14 @@ class Receiver:
         self.recent.add(kie_conn_id, seen, None if tested else LastCallback(proof.by, now))
         return Response(status_code=500) if outcome == "not_stored" else JSONResponse({"status": "received"})
 
-    def _refuse(self, kie_conn_id: str, refusal: SignatureRefused) -> Response:
+    def _refuse(self, kie_conn_id: str, task_id: str, refusal: SignatureRefused) -> Response:
         self.refused.expire()
         if len(self.refused) == UNVERIFIED_PER_SECOND:
             metrics.CALLBACKS.add(outcome="rate_limited")
             return Response(status_code=429)
         self.refused[object()] = None
         metrics.CALLBACKS.add(outcome=REFUSED)
-        if kie_conn_id in settings.allowed_connections():
+        if task_id != PROBE_TASK_ID and kie_conn_id in settings.allowed_connections():
             self.recent.add(kie_conn_id, Delivery(datetime.now(UTC), REFUSED))
         log.warning("A callback for connection %.64r was refused: %s.", kie_conn_id, refusal)
         return Response(status_code=401)

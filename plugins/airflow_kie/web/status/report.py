@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from itertools import chain
 from typing import TypeVar
 
 from airflow_kie import settings
+from airflow_kie._airflow_private.metadata import waiting_by_dag
 from airflow_kie.archive.pending import Pending
 from airflow_kie.client.errors import error_class
 from airflow_kie.client.rate_limiter.limiter import DAY_MS
@@ -126,6 +127,7 @@ class Report:
     :param pending: how many songs are pending; None where the bucket cannot be read.
     :param files_problem: why it cannot.
     :param next_expiry: when KIE deletes the first file that is not archived.
+    :param in_flight: DAG → how many of its tasks wait for KIE; None: unknown.
     """
 
     at: datetime
@@ -135,6 +137,7 @@ class Report:
     pending: int | None = 0
     files_problem: str = ""
     next_expiry: datetime | None = None
+    in_flight: Mapping[str, int] | None = None
 
 
 def gathered() -> Report:
@@ -143,7 +146,7 @@ def gathered() -> Report:
     now = datetime.now(UTC)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         accounts = [pool.submit(_account, conn_id) for conn_id in connections]
-        backlog = pool.submit(_backlog)
+        backlog, in_flight = pool.submit(_backlog), pool.submit(_in_flight)
         checks: list[Callable[[], Iterable[Finding]]] = [partial(account_findings, conn_id) for conn_id in connections]
         checks.append(installation_findings)
         findings = [pool.submit(_listed, check) for check in checks]
@@ -156,6 +159,7 @@ def gathered() -> Report:
             pending=songs.count if songs else None,
             files_problem=problem,
             next_expiry=min((expiry_of(one) for one in songs.read if expires(one)), default=None) if songs else None,
+            in_flight=in_flight.result(),
         )
 
 
@@ -195,6 +199,14 @@ def _backlog() -> tuple[Backlog | None, str]:
         return backlog_in(*configured_archive()), ""
     except Exception as error:  # noqa: BLE001 - the page shows the rest
         return None, error_text(error)
+
+
+def _in_flight() -> Mapping[str, int] | None:
+    try:
+        return waiting_by_dag("airflow_kie.")
+    except Exception as error:  # noqa: BLE001 - the page shows the rest
+        log.warning("How many tasks wait for KIE could not be read: %s", type(error).__name__)
+        return None
 
 
 def _account(connection: str) -> Account:

@@ -67,15 +67,20 @@ const kie = (() => {
   };
 
   // What costs something is asked twice: frames that allow no dialogs ask in the button itself.
+  const armed = new Map(); // button → what it showed
+  const disarm = (button) => {
+    if (!armed.has(button)) return;
+    button.replaceChildren(...armed.get(button));
+    armed.delete(button);
+    delete button.dataset.armed;
+  };
   const confirmed = (button) => {
-    if (!button?.dataset.confirm || button.dataset.armed) return true;
-    const text = button.textContent;
+    if (!button?.dataset.confirm) return true;
+    if (armed.has(button)) return disarm(button), true;
+    armed.set(button, [...button.childNodes]);
     button.textContent = button.dataset.confirm;
     button.dataset.armed = "1";
-    setTimeout(() => {
-      button.textContent = text;
-      delete button.dataset.armed;
-    }, 6000);
+    setTimeout(() => disarm(button), 6000);
     return false;
   };
 

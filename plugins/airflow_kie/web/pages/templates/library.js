@@ -80,7 +80,7 @@
   };
 
   const search = () => {
-    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "newest")));
+    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "newest") && !(name === "view" && value === "grid")));
     const address = `${form.getAttribute("action")}?${query}`;
     history.replaceState(null, "", address + location.hash);
     load(address);

@@ -16,8 +16,8 @@
       const answer = await fetch(location.href, { headers, cache: "no-store", redirect: "error" });
       if (answer.status === 401 || answer.status === 403 || answer.status === 404) return location.reload();
       if (answer.ok) {
-        headers["If-None-Match"] = answer.headers.get("ETag") || "";
-        show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        delete headers["If-None-Match"]; // what could not be shown yet is sent again
+        if (show(new DOMParser().parseFromString(await answer.text(), "text/html"))) headers["If-None-Match"] = answer.headers.get("ETag") || "";
       }
       pause = answer.ok || answer.status === 304 ? usual() : Math.min(2 * pause, 60000);
     } catch {
@@ -30,7 +30,8 @@
     const fresh = page.querySelector("main");
     main.dataset.refresh = fresh.dataset.refresh || "0";
     const typing = [...main.querySelectorAll("input, textarea")].some((field) => field.value !== field.defaultValue);
-    if (fresh.innerHTML === shown || typing || main.querySelector("[data-armed]")) return;
+    if (fresh.innerHTML === shown) return true;
+    if (typing || main.querySelector("[data-armed]")) return false;
     shown = fresh.innerHTML;
     document.title = page.title;
     const at = document.activeElement?.id;
@@ -42,6 +43,7 @@
       }
     } else main.replaceChildren(...document.adoptNode(fresh).childNodes);
     if (at) document.getElementById(at)?.focus();
+    return true;
   };
 
   const again = () => {

@@ -1,0 +1,70 @@
+"""What somebody on call does with the status page, in Chromium, in an Airflow with each kind of trouble."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from browser_pages import Opened
+
+
+def test_the_status_page_says_what_is_wrong_and_what_to_do_in_a_sentence_each(opened: Opened) -> None:
+    with opened("/status") as page:
+        summary = page.locator(".summary")
+        expect(summary).to_contain_text("812 credits")
+        expect(summary).to_contain_text("may have been paid for without a result")
+        expect(summary).to_contain_text(re.compile(r"songs? (is|are) pending; KIE deletes the first of their files on"))
+        expect(summary.locator("div")).to_have_count(3)
+        todo = summary.locator("div", has=page.get_by_role("heading", name="To do"))
+        expect(todo).to_contain_text("triggerer")  # none runs here: it comes before everything else
+        expect(todo.locator("code")).to_have_text("airflow triggerer")
+        expect(page.get_by_text("No task waits for KIE at the moment.")).to_be_visible()
+
+
+def test_a_request_in_doubt_is_adopted_another_released_and_failed_songs_are_retried(opened: Opened) -> None:
+    with opened("/status") as page:
+        doubts = page.locator(".doubt")
+        expect(doubts).to_have_count(2)
+        doubts.first.get_by_placeholder("KIE's task id").fill("5c79be8e0a3f4d1c9b7e2f6a8d0c1e35")
+        doubts.first.get_by_role("button", name="Adopt").click()
+        expect(page.locator("#outcome")).to_contain_text("The request has KIE task 5c79be8e")
+        expect(doubts).to_have_count(1)
+        doubts.get_by_role("button", name="Release").click()
+        doubts.get_by_role("button", name="Yes, pay again").click()
+        expect(doubts).to_have_count(0)
+        expect(page.locator(".summary")).to_contain_text("nothing is in doubt")
+        page.get_by_role("button", name="Retry these").first.click()
+        expect(page.locator("#outcome")).to_contain_text("2 songs started again.")
+
+
+def test_new_paid_tasks_are_stopped_in_two_clicks_every_page_says_so_and_they_are_resumed(opened: Opened) -> None:
+    with opened("/status") as page:
+        page.get_by_placeholder("Why (optional)").fill("a <b>loop</b>")
+        page.get_by_role("button", name="Stop new paid tasks").click()
+        page.get_by_role("button", name="Yes, stop").click()
+        expect(page.locator("#outcome")).to_contain_text("are stopped")
+        expect(page.locator(".notice")).to_contain_text("a <b>loop</b>")
+        page.get_by_role("button", name="Let new paid tasks be made again").click()
+        page.get_by_role("button", name="Yes, let it pay again").click()
+        expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_a_test_callback_arrives_and_is_in_the_list_of_the_last_callbacks(opened: Opened) -> None:
+    with opened("/status") as page:
+        page.get_by_role("link", name="Last callbacks").click()
+        page.get_by_role("button", name="Send a test callback").click()
+        expect(page.locator("#outcome")).to_contain_text("The test callback arrived")
+        expect(page.locator(".deliveries tbody tr").first).to_contain_text("Our own test callback arrived.")
+        page.get_by_role("link", name="Status").click()
+        expect(page.locator(".summary")).to_be_visible()
+
+
+def test_a_selection_of_pending_songs_is_given_up(opened: Opened) -> None:
+    with opened("/songs") as page:
+        page.get_by_label(re.compile("Select .*Slow Machine")).check()
+        expect(page.locator("#selection strong")).to_have_text("1 selected")
+        page.get_by_role("button", name="Give up").click()
+        page.get_by_role("button", name="Yes, give them up").click()
+        expect(page.locator("#outcome")).to_contain_text("1 song given up.")
+        expect(page.get_by_label(re.compile("Select .*Slow Machine"))).to_have_count(0)
