@@ -15,6 +15,7 @@ from airflow_kie.archive.extras.table import EXTRAS, Extra, Take, with_needs
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage.asset_events import NewFiles
@@ -37,7 +38,7 @@ MOST_SONGS = 1000
 """Songs of one run: its XCom has a line for each of their takes."""
 
 
-class KieSongExtrasPlanOperator(Retried, BaseOperator):
+class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
     """Says of which takes extras are made, and pays nothing.
 
     Returns ``{"bucket", "prefix", "extras": […], "takes": [{"song", "position", "audio_id", "model"}, …]}``.

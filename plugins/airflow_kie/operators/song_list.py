@@ -32,6 +32,7 @@ from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.active_runs import ActiveRuns
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.xcom import ARCHIVED_KEY
 from airflow_kie.hooks.kie import KieHook
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class KieSongListOperator(Retried, BaseOperator):
+class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
     """Says which songs a run works on, and returns the batches in which the steps of the chain take them.
 
     A batch of one song is its arguments. One of many says where the songs are in an object that this task writes:

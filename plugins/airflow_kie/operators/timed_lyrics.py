@@ -15,6 +15,7 @@ from airflow_kie.client.operations.operation import Medium
 from airflow_kie.client.operations.suno_tracks import TIMESTAMPED_LYRICS
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import ledger_of
 from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.calls import PaidCall
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 EXTRA = EXTRAS["timed_lyrics"]
 
 
-class KieTimedLyricsOperator(LineageMethods, Retried, BaseOperator):
+class KieTimedLyricsOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """Asks for the timestamped lyrics of each take of a plan, and archives them in its song's folder.
 
     KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and the

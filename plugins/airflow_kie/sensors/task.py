@@ -17,6 +17,7 @@ from airflow_kie.client.errors import KieError, Scope
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.task_state import RecordStore, source_key
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_kie.archive.song_folder import SongArchive
 
 
-class KieTaskSensor(LineageMethods, Retried, BaseSensorOperator):
+class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperator):
     """Waits until a KIE task has its results, and returns what they are: ids and counts, no addresses of files.
 
     It returns ``{operation, task_id, kie_conn_id, expires_at, results: [{role, count}]}``.

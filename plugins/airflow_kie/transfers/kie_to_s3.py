@@ -15,6 +15,7 @@ from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieCoverToS3Operator(TakesSongs, LineageMethods, Retried, BaseOperator):
+class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried, BaseOperator):
     """Archives a song's covers, and its audio and lyrics if asked, and returns what is in the bucket.
 
     It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import airflow_kie
-from airflow_connections import aws_connection
+from airflow_connections import aws_connection, kie_connection
 from airflow_kie.get_provider_info import get_provider_info
 from kie_simulator.server import SimulatorServer
 from local_stack.install import pip_settings, uv_environment
@@ -130,7 +130,7 @@ def test_the_wheel_says_what_it_is_and_which_extras_it_has(wheel: Path) -> None:
     known = metadata(wheel)
     assert (known["Name"], known["License-Expression"]) == ("airflow-provider-kie-ai", "Apache-2.0")
     assert known["Version"] == airflow_kie.__version__
-    assert set(known.get_all("Provides-Extra") or ()) == {"delivery", "openlineage", "postgres", "simulator"}
+    assert set(known.get_all("Provides-Extra") or ()) == {"chat", "delivery", "openlineage", "postgres", "simulator"}
     assert "Framework :: Apache Airflow :: Provider" in (known.get_all("Classifier") or ())
 
 
@@ -169,6 +169,27 @@ def test_the_settings_and_their_defaults_are_in_airflows_configuration(installed
     defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", installed["config"], re.M))
     for name, option in get_provider_info()["config"]["kie"]["options"].items():
         assert defaults[name] == option["default"]
+
+
+def test_a_picture_is_made_into_a_folder_by_one_line_of_the_wheel(own_airflow: OwnAirflow, tmp_path: Path) -> None:
+    request = json.dumps({"model": "z-image", "input": {"prompt": "{{ a }} red fox", "aspect_ratio": "1:1"}})
+    python, tables = str(own_airflow.python), (PROJECT / "tests" / "airflow_database.py").read_text()
+    command = [python, "-m", "airflow", "kie", "run", "market", "--request", request, "--to", str(tmp_path), "--yes"]
+    with SimulatorServer(task_seconds=0, plain_images=True) as kie:
+        environment = {
+            "PATH": os.defpath,
+            "AIRFLOW_HOME": str(tmp_path / "home"),
+            "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
+            "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie),
+        }
+        done([python, "-c", f"{tables}\nmake_tables()"], environment, tmp_path)
+        for _ in range(2):
+            shown = done(command, environment, tmp_path)
+        (charge,) = kie.control.ledger()
+        assert charge["request"]["input"]["prompt"] == "{{ a }} red fox"
+    (picture,) = tmp_path.rglob("result-1.png")
+    assert any(charge["task_id"] in line for line in shown)
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_extra_simulator_is_all_that_ones_own_tests_need(own_airflow: OwnAirflow, tmp_path: Path) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.providers.common.ai.decorators.llm import llm_task
+from airflow.providers.common.ai.operators.llm import LLMOperator
+from airflow.sdk import DAG, BaseOperator, task
 
+import airflow_kie
 from airflow_kie.decorators.kie import kie_task
 from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.operators.upload import KieUploadOperator
+from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
+from airflow_kie.sensors.task import KieTaskSensor
+from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_kie.transfers.results_to_s3 import KieResultsToS3Operator
 from airflow_task import TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
@@ -67,6 +76,16 @@ KINDS: list[tuple[type[Any], dict[str, Any], str, Any]] = [
         "labels",
         {"x": PLANTED},
     ),
+    (KieTaskSensor, {"operation": "suno.music"}, "kie_task_id", PLANTED),
+    (KieUploadOperator, {"aws_conn_id": TEMPLATE}, "source", f"s3://bucket/{PLANTED}"),
+    (KieMusicSensor, {"kie_conn_id": TEMPLATE}, "music_task_id", PLANTED),
+    (KieCoverSensor, {"music_task_id": TEMPLATE}, "cover_task_id", PLANTED),
+    (
+        KieCoverToS3Operator,
+        {"music_task_id": TEMPLATE, "cover_task_id": "c", "bucket": "b"},
+        "labels",
+        {"x": PLANTED},
+    ),
 ]
 
 
@@ -89,6 +108,41 @@ def test_what_an_xcom_holds_is_data_however_it_is_given(
         for name, value in fixed.items():
             assert getattr(asked, name) == (RENDERED if value == TEMPLATE else value)
     assert list(kind.template_ext) == []
+
+
+def test_no_operator_of_the_package_reads_a_file_for_a_text_that_ends_like_its_name() -> None:
+    for module in pkgutil.walk_packages(airflow_kie.__path__, "airflow_kie."):
+        if module.name.split(".")[1] in ("operators", "sensors", "transfers", "decorators"):
+            importlib.import_module(module.name)
+
+    def below(kind: type[Any]) -> set[type[Any]]:
+        return {kind}.union(*(below(sub) for sub in kind.__subclasses__()))
+
+    ours = [kind for kind in below(BaseOperator) if kind.__module__.startswith("airflow_kie.")]
+    assert len(ours) > 20
+    assert [kind for kind in ours if list(kind.template_ext)] == []
+
+
+def test_a_chat_models_prompt_is_data_where_the_guide_says_so() -> None:
+    known: dict[str, Any] = {"task_id": "ask", "llm_conn_id": "kie_chat"}
+    given = rendered(lambda output: LLMOperator(prompt=output, **known), PLANTED, map_index=-1)
+    mapped = rendered(lambda output: LLMOperator.partial(**known).expand(prompt=output), [PLANTED])
+    assert given.prompt == mapped.prompt == PLANTED
+
+
+def test_what_a_function_of_common_ais_decorator_returns_is_rendered_as_the_guide_warns(
+    kie: SimulatorServer, chat: str
+) -> None:
+    def prompt(text: str) -> str:
+        return text
+
+    ask: Any = llm_task(prompt, llm_conn_id=chat, model_id="claude-haiku-4-5", task_id="ask")
+    asked = rendered(lambda output: ask(output), PLANTED, map_index=-1)
+    run = TaskRun(lambda: asked)
+    run.extra |= {"task_instance": run.ti, "dag": asked.dag, "params": {}}
+    run.attempt()
+    (charge,) = kie.control.ledger()
+    assert "rendered-by-jinja" in str(charge["request"]["messages"])
 
 
 def test_rows_that_stand_in_the_dag_file_are_templates_and_so_is_what_every_row_has() -> None:
