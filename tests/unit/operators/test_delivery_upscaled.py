@@ -94,6 +94,7 @@ def test_a_cover_is_enlarged_at_kie_once_for_all_releases_and_the_release_says_w
     assert plan["price"] == plan["upscale"]["credits"] == 10  # 160 pixels
     assert "a larger cover (10 credits); by its price list all of it costs 10 credits" in capsys.readouterr().out
     assert kie.control.ledger() == []
+    assert plan["upscale"]["request"]["input"]["image_url"].startswith("kie-upload:")  # where it is stays KIE's secret
     task_id = upscaled(plan).attempt()
     (charge,) = kie.control.ledger()
     assert charge["task_id"] == task_id
