@@ -26,7 +26,8 @@ from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lineage.facts import TaskLineage, of_songs
+from airflow_kie.lineage.facts import TaskLineage
+from airflow_kie.lineage.songs import of_songs
 from airflow_kie.triggers.event import Outcome, ended_tasks
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
+from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.operations.suno import COVER, MUSIC
 
 if TYPE_CHECKING:
@@ -136,11 +137,29 @@ def at_kie(kind: str, name: str, made: Made | None = None) -> Dataset:
     return Dataset(KIE, f"{kind.replace('.', '/')}/{name}", made)
 
 
-def _inputs(music: bool, prompt: Any, source: str | None) -> tuple[Dataset, ...]:
-    """Return what a task is made from: music from its prompt, named by its hash; everything else from its song."""
-    if not music:
-        return (at_kie(MUSIC.name, source),) if source else ()
+def made_from(operation: str, source: str | None) -> tuple[Dataset, ...]:
+    """Return what a task is made from at KIE: another task, or a track of a song.
+
+    :param operation: what makes it.
+    :param source: KIE's id of what it is made from; None: it is made from nothing of KIE's.
+    """
+    parent = task_kind(operation).parent
+    if parent is None or not source:
+        return ()
+    return (at_kie(parent.operation if parent.readable else "suno.track", source),)
+
+
+def _inputs(operation: str, prompt: Any, source: str | None) -> tuple[Dataset, ...]:
+    """Return what a task is made from: music from its prompt, named by its hash; everything else from its parent."""
+    if operation != MUSIC.name:
+        return made_from(operation, source)
     return (Dataset(KIE, f"suno/prompt/{Text.of(prompt).sha256}"),) if isinstance(prompt, str) and prompt else ()
+
+
+def _song(operation: str, source: str | None) -> str | None:
+    """Return the song that a task is made from, None where it is made from something else."""
+    parent = task_kind(operation).parent
+    return source if parent and (parent.operation, parent.readable) == (MUSIC.name, True) else None
 
 
 def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits_only: bool = False) -> TaskLineage:
@@ -157,14 +176,14 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
         operation=record.kind,
         kie_conn_id=record.connection,
         task_id=record.task_id,
-        music_task_id=record.task_id if music else source,
+        music_task_id=record.task_id if music else _song(record.kind, source),
         model=request.get("model"),
         attempts=None if waits_only else len(record.failed_ids) + 1,
         failed_task_ids=tuple(record.failed_ids),
         adopted=None if waits_only else record.adopted,
         prompt=Text.of(prompt) if prompt else None,
     )
-    return TaskLineage(_inputs(music, prompt, source), (), facts)
+    return TaskLineage(_inputs(record.kind, prompt, source), (), facts)
 
 
 def of_ended(
@@ -188,7 +207,7 @@ def of_ended(
     music = record.kind == MUSIC.name
     source = None if music else record.parent_id or details.parent_id
     prompt = prompt_of(details) if music else None
-    inputs = _inputs(music, prompt, source)
+    inputs = _inputs(record.kind, prompt, source)
     lyrics = () if details.param.get("instrumental") else [track.lyrics for track in details.tracks if track.lyrics]
     made = Made(
         kind=record.kind.rpartition(".")[2],
@@ -200,7 +219,7 @@ def of_ended(
     first = details.tracks[0] if details.tracks else None
     facts = replace(
         known_of(record, waits_only=waits_only).facts,
-        music_task_id=record.task_id if music else source,
+        music_task_id=record.task_id if music else _song(record.kind, source),
         cover_task_ids=(record.task_id,) if record.kind == COVER.name and record.task_id else (),
         model=details.param.get("model") or (first.model if first else None),
         credits=details.credits_consumed,
@@ -244,34 +263,6 @@ def of_archive(
         prompt=Text.of(song.prompt) if song.prompt else None,
     )
     return TaskLineage(begun.inputs, _archived(bucket, manifest_key, added), facts)
-
-
-def of_songs(operation: str, kie_conn_id: str, rows: Sequence[Mapping[str, Any]], id_field: str) -> TaskLineage:
-    """Return the lineage of many songs' KIE tasks that have their files.
-
-    :param operation: what has made them.
-    :param kie_conn_id: the connection whose account they are of.
-    :param rows: of each its `music_task_id`, and when its files expire.
-    :param id_field: which field of a row holds the task's id.
-    """
-    kind, outputs, inputs = operation.rpartition(".")[2], [], []
-    for row in rows:
-        source = at_kie(MUSIC.name, row["music_task_id"]) if operation != MUSIC.name else None
-        inputs += [source] if source else []
-        made = Made(kind, row[id_field], made_from=source, expires_at=row.get("expires_at"))
-        outputs.append(at_kie(operation, row[id_field], made))
-    return TaskLineage(tuple(inputs), tuple(outputs), Facts(operation, kie_conn_id))
-
-
-def of_archived_songs(kie_conn_id: str, songs: Sequence[TaskLineage]) -> TaskLineage:
-    """Return the lineage of many songs that one task has archived.
-
-    :param kie_conn_id: the connection whose account made them.
-    :param songs: that of each.
-    """
-    facts = Facts("archive", kie_conn_id, changed=any(song.facts.changed for song in songs))
-    inputs, outputs = ([one for song in songs for one in getattr(song, name)] for name in ("inputs", "outputs"))
-    return TaskLineage(tuple(inputs), tuple(outputs), facts)
 
 
 def to_archive_task(kie_conn_id: str, operation: str, task_id: str) -> TaskLineage:

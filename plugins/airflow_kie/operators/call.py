@@ -20,6 +20,9 @@ from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import call_operation
 from airflow_kie.lifecycle.identity import call_digest
+from airflow_kie.lineage.facts import TaskLineage
+from airflow_kie.lineage.lists import of_call
+from airflow_kie.lineage.mixin import LineageMethods
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +31,7 @@ _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 """Operations whose answer is a link to a file: a credential, which XCom must not hold."""
 
 
-class KieCallOperator(HidesCredentials, Retried, BaseOperator):
+class KieCallOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """Asks KIE for something that it answers at once, and returns the answer.
 
     Addresses in the answer are left out: they are credentials. A call that costs credits is paid for once in a run
@@ -74,6 +77,10 @@ class KieCallOperator(HidesCredentials, Retried, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Return KIE's answer without the addresses in it."""
         return run_with_outage_backoff(context, lambda: self._call(context))
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return the song that the call is about, if it is about one."""
+        return of_call(self.row, self.kie_conn_id, self.request)
 
     def _call(self, context: Context) -> Any:
         hook, body = KieHook(self.kie_conn_id), self.request or {}

@@ -25,6 +25,7 @@ from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
+from airflow_kie.lineage.lists import to_list
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
@@ -61,18 +62,15 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     :param to: archive what a list makes below this address, ``s3://bucket/folder``.
     :param key_field: the field of each request that is your own name for it, such as ``id``; it is not sent. Another
         run of the list pays only for new names.
-    :param fail_on: when failed requests of a list fail the task: ``any``, ``never``, or more than this share (0.1).
-        It is decided after everything else is archived.
+    :param fail_on: what fails a list, once all else is archived: ``any`` failed request, ``never``, more than a share.
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
     :param kie_conn_id: Airflow connection of type ``kie``.
-    :param idempotency_key: your own name for what is asked for: every request of the account with the same key means
-        one KIE task, whatever the run. None: what is made from another KIE task counts by that, everything else is
-        another task in each run.
+    :param idempotency_key: your own name for what is asked for: the account's every request with it is one KIE task,
+        whatever the run. None: made from a KIE task it counts by that, else it is another one in each run.
     :param adopt_task_id: an id of KIE that is known from elsewhere: it is used instead of making a task.
-    :param force_new: any text that was not used before makes one new paid task; retries and clears with the same text
-        make none.
+    :param force_new: a text that was not used before makes one new paid task; retries and clears with it make none.
     :param labels: people's own names for what is asked for; `airflow kie spend --by label` adds up by them.
     :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
@@ -224,6 +222,8 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
 
     def lineage_at_start(self) -> TaskLineage:
         """Return what the task is made from."""
+        if self.requests is not None:
+            return to_list(self.row, self.kie_conn_id, self.requests, self.request)
         record = TaskRecord(self.operation, source=dict(self.source()), connection=self.kie_conn_id)
         return known_of(record, self.request_body())
 

@@ -12,12 +12,15 @@ from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lineage.facts import TaskLineage
+from airflow_kie.lineage.lists import of_upload, to_upload
+from airflow_kie.lineage.mixin import LineageMethods
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class KieUploadOperator(HidesCredentials, Retried, BaseOperator):
+class KieUploadOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
     """Gives KIE an object of S3, and returns a reference that requests name instead of an address.
 
     The reference may be in any field of a request where KIE takes an address. KIE deletes the file after a day: a
@@ -49,4 +52,11 @@ class KieUploadOperator(HidesCredentials, Retried, BaseOperator):
         from airflow_kie.hooks.uploads import give
 
         required(self.task_id, source=self.source)
-        return run_with_outage_backoff(context, lambda: give(KieHook(self.kie_conn_id), self.source, self.aws_conn_id))
+        hook = KieHook(self.kie_conn_id)
+        reference = run_with_outage_backoff(context, lambda: give(hook, self.source, self.aws_conn_id))
+        self.set_lineage(of_upload(self.lineage_at_start(), reference))
+        return reference
+
+    def lineage_at_start(self) -> TaskLineage:
+        """Return the object that KIE is given."""
+        return to_upload(self.kie_conn_id, self.source)

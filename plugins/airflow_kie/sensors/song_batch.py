@@ -18,7 +18,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.lineage.facts import of_songs
+from airflow_kie.lineage.songs import of_songs
 from airflow_kie.sensors.task import KieTaskSensor
 from airflow_kie.triggers.event import Outcome, ended_tasks
 

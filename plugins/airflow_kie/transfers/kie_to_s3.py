@@ -23,8 +23,9 @@ from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known, digest_of, once_a_day
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
-from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs, to_archive
+from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
 from airflow_kie.lineage.mixin import LineageMethods
+from airflow_kie.lineage.songs import of_archived_songs
 from airflow_kie.links.kie import KieLogsLink, KieSongLink, S3ObjectLink
 from airflow_kie.transfers.song_batch import archive_songs
 

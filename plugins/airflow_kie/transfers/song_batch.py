@@ -16,7 +16,8 @@ from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
-from airflow_kie.lineage.facts import TaskLineage, of_archive, of_archived_songs
+from airflow_kie.lineage.facts import TaskLineage, of_archive
+from airflow_kie.lineage.songs import of_archived_songs
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

@@ -26,6 +26,7 @@ from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook, download_settings
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.hooks.unarchived import record_archived
+from airflow_kie.lineage.lists import MOST
 from airflow_kie.operators.lists.requests import ListOperator, Request
 from airflow_kie.operators.lists.results import Item, Status, row_failure
 
@@ -60,12 +61,18 @@ class ListArchive:
     _statuses: dict[str, str] = field(default_factory=dict, init=False)
     _rows: list[dict[str, Any]] = field(default_factory=list, init=False)
     _entries: list[IndexEntry] = field(default_factory=list, init=False)
+    _made: list[Mapping[str, Any]] = field(default_factory=list, init=False)
     _flushed_at: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def archive(self) -> ListArchive:
         """It archives, too."""
         return self
+
+    @property
+    def made(self) -> tuple[Sequence[Mapping[str, Any]], str, str]:
+        """The first rows of a list that was finished, and bucket and key of its table, for the lineage."""
+        return self._made, self.bucket.name, self.table.key
 
     def begin(self, *, again: bool) -> None:
         """Read what is recorded."""
@@ -112,6 +119,8 @@ class ListArchive:
 
         def count(row: Mapping[str, Any]) -> None:
             counts[row["status"]] += 1
+            if len(self._made) < MOST:
+                self._made.append(row)
             if row["used"] is not None:
                 used[row["task_id"]] = row["used"]
             if not Status(row["status"]).good and len(failures) < 3:

@@ -104,6 +104,10 @@ class ListResults(Protocol):
     def flush(self) -> None:
         """Write down what is recorded."""
 
+    @property
+    def made(self) -> tuple[Sequence[Mapping[str, Any]], str, str]:
+        """The first rows of a list that was finished, and bucket and key of its table, for the lineage."""
+
     def finish(self, requests: Iterable[Request]) -> tuple[Any, Counter[str], list[str]]:
         """Return what goes into XCom, how many requests have which status, and sentences about the first failures."""
 
@@ -118,6 +122,7 @@ class InTaskState:
 
     def __init__(self, store: TaskStateStore) -> None:
         self._store = store
+        self.made: tuple[Sequence[Mapping[str, Any]], str, str] = ((), "", "")
         self._items: dict[str, dict[str, Any]] = {}
 
     def begin(self, *, again: bool) -> None:
@@ -142,6 +147,7 @@ class InTaskState:
     def finish(self, requests: Iterable[Request]) -> tuple[Any, Counter[str], list[str]]:
         """Return one row a request, in their order."""
         rows = [{"index": request.index, **self._items[request.digest]} for request in requests]
+        self.made = (rows, "", "")
         failures = [row_failure(row) for row in rows if not Status(row["status"]).good]
         return rows, Counter(row["status"] for row in rows), failures[:3]
 

@@ -26,6 +26,8 @@ from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.many import READS, SENDING, Gated, each, follow_one
 from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lineage.lists import of_list
+from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
 from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all
 from airflow_kie.triggers.event import Outcome, ended_tasks
@@ -279,6 +281,8 @@ def run_list(
         waited = {digest: TaskRecord.from_json(record) for digest, record in (records or {}).items()}
         tasks.run(None if records is None else waited, event)
         value, counts, failures = results.finish(requests)
+        if isinstance(operator, LineageMethods):
+            operator.set_lineage(of_list(operator.lineage_at_start(), *results.made))
     ti.xcom_push(key="results", value=value)
     check_all(counts, failures, operator.fail_on)
     return value
