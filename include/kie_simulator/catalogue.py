@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -98,7 +98,20 @@ def models() -> Mapping[str, Model]:
     return {row["model"]: _row(row) for row in rows}
 
 
-def callable_model(name: object) -> Model | None:
+def with_newer(newer: Mapping[str, Json]) -> Mapping[str, Model]:
+    """Return every model by its name, some of them changed, or new, since the catalogue was made.
+
+    :param newer: name → the members that differ.
+    """
+    made: dict[str, Model] = {}
+    for name, changes in newer.items():
+        before = models().get(name) or Model(name, name, "", "image", "current", (), {}, live=True)
+        values: dict[str, Any] = {key: tuple(v) if key == "required" else v for key, v in changes.items()}
+        made[name] = replace(before, **values)
+    return {**models(), **made} if made else models()
+
+
+def callable_model(name: object, newer: Mapping[str, Json] | None = None) -> Model | None:
     """Return the model that ``createTask`` accepts under a name, or None."""
-    model = models().get(name) if isinstance(name, str) else None
+    model = with_newer(newer or {}).get(name) if isinstance(name, str) else None
     return None if model is None or model.endpoint or model.status == "discontinued" else model

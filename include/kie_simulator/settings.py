@@ -69,6 +69,7 @@ class Settings(BaseModel):
     inline_models: list[str] = list(INLINE)
     inline_shape: Literal["data", "nested"] = "data"
     unsupported_models: list[str] = []
+    newer_models: dict[str, dict[str, Any]] = {}
     dedicated_refused_versions: list[str] = []
     durations_honoured: bool = True
     chat_answer: str = ""

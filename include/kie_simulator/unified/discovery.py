@@ -1,4 +1,4 @@
-"""What KIE tells of its models: the list, a model's schema and its price (KIE's skill text of September 2026)."""
+"""What KIE says of its models: the list, a model's schema and its price (KIE's skill text of September 2026)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from kie_simulator.answers import TOO_FREQUENT, Answer, refusal
 from kie_simulator.api import Api
-from kie_simulator.catalogue import Model, callable_model, models
+from kie_simulator.catalogue import Model, with_newer
 from kie_simulator.faults import Moment
 from kie_simulator.tasks import Json
 from kie_simulator.unified.rules import unsupported
@@ -46,8 +46,8 @@ def _entry(model: Model) -> Json:
     }
 
 
-def _listed(query: Mapping[str, str]) -> Answer:
-    entries = [_entry(model) for model in models().values() if model.live]
+def _listed(query: Mapping[str, str], known: Mapping[str, Model]) -> Answer:
+    entries = [_entry(model) for model in known.values() if model.live]
     wanted = query.get("q", "").lower()
     found = [
         entry
@@ -89,7 +89,8 @@ def _openapi(model: Model) -> Json:
 
 def _schema(model: Model) -> Json:
     # Models that are called elsewhere have none.
-    return {"model": model.model, "openapi": _openapi(model) if callable_model(model.model) else None}
+    elsewhere = model.endpoint or model.status == "discontinued"
+    return {"model": model.model, "openapi": None if elsewhere else _openapi(model)}
 
 
 def _priced(model: Model) -> Json:
@@ -108,17 +109,17 @@ def _success(model: Model) -> list[Json]:
     ]
 
 
-def _about(name: str, tell: Callable[[Model], Any]) -> Answer:
-    model = models().get(name)
+def _about(request: Request, known: Mapping[str, Model], tell: Callable[[Model], Any]) -> Answer:
+    model = known.get(request.path_params["model"])
     return Answer(data=tell(model)) if model else refusal(404, unsupported().msg)
 
 
-_ENDPOINTS: Mapping[str, Callable[[Request], Answer]] = {
-    _BASE: lambda request: _listed(request.query_params),
+_ENDPOINTS: Mapping[str, Callable[[Request, Mapping[str, Model]], Answer]] = {
+    _BASE: lambda request, known: _listed(request.query_params, known),
     # The slash within a model's name stays as it is in the path.
-    _BASE + "/{model:path}/schema": lambda request: _about(request.path_params["model"], _schema),
-    _BASE + "/{model:path}/price": lambda request: _about(request.path_params["model"], _priced),
-    _BASE + "/{model:path}/success-rate": lambda request: _about(request.path_params["model"], _success),
+    _BASE + "/{model:path}/schema": lambda request, known: _about(request, known, _schema),
+    _BASE + "/{model:path}/price": lambda request, known: _about(request, known, _priced),
+    _BASE + "/{model:path}/success-rate": lambda request, known: _about(request, known, _success),
 }
 
 
@@ -128,7 +129,7 @@ def add_discovery(api: Api) -> None:
         api.add("GET", path, _endpoint(api, tell))
 
 
-def _endpoint(api: Api, tell: Callable[[Request], Answer]) -> Any:
+def _endpoint(api: Api, tell: Callable[[Request, Mapping[str, Model]], Answer]) -> Any:
     async def endpoint(request: Request) -> Response:
         account = api.enter(request)
         if account is None:
@@ -138,7 +139,7 @@ def _endpoint(api: Api, tell: Callable[[Request], Answer]) -> Any:
         async def answer() -> Answer:
             if not account.may_ask(api.sim.settings.discovery_seconds):
                 return refusal(429, TOO_FREQUENT)
-            return tell(request)
+            return tell(request, with_newer(api.sim.settings.newer_models))
 
         return await api.answer(api.sim.faults.strike(moment), answer)
 

@@ -29,7 +29,7 @@ def unsupported() -> Answer:
 
 def refused_request(settings: Settings, body: Given) -> Answer | None:
     """Return why ``createTask`` refuses a request, or None if it accepts it."""
-    model = callable_model(body.get("model"))
+    model = callable_model(body.get("model"), settings.newer_models)
     if model is None or model.model in settings.unsupported_models:
         return unsupported()
     given = body.get("input")

@@ -32,10 +32,12 @@ _RELEASES = "release"
 _LISTS = "_lists"
 _UPLOADS = "_uploads"
 _RUNS = "_runs"
+_CATALOGUE = "_catalogue"
 RETRY = "_retry"
 FAILED = "_failed"
 UNARCHIVED = "_unarchived"
-_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, RETRY, FAILED, UNARCHIVED}
+_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, _CATALOGUE}
+_RESERVED |= {RETRY, FAILED, UNARCHIVED}
 
 
 def checked_prefix(prefix: str) -> str:
@@ -122,6 +124,11 @@ class ArchiveKeys:
     def runs(self) -> str:
         """Return the folder with the songs of each run that works on many."""
         return f"{self.root}{_RUNS}/"
+
+    @property
+    def catalogue(self) -> str:
+        """Return the key of what KIE says of its models."""
+        return f"{self.root}{_CATALOGUE}/models.json"
 
     def raw(self, account: str, operation: str) -> str:
         """Return the key of the first answer of an operation that an account has had."""

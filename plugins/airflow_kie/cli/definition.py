@@ -89,8 +89,12 @@ def get_kie_commands() -> list[Any]:
             "models.models",
             "List KIE's models, or show one with its fields and prices",
             "List the models of KIE's catalogue in whose name, title, provider or media all words are, with their "
-            "prices in credits. One model's whole name shows its fields. KIE is not asked.",
+            "prices in credits. One model's whole name shows its fields. With --refresh, ask KIE about these models, "
+            "one a second, and keep what it says in the bucket: models and fields that this package does not know, "
+            "and a line for each limit that changes. Costs nothing.",
             cli.Arg(("words",), nargs="*", help="Words, or a model's name; by default all models"),
+            cli.Arg(("--refresh",), action="store_true", help="Ask KIE, and keep what it says in the bucket"),
+            connection,
             as_json,
         ),
         command(

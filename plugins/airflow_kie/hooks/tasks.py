@@ -21,6 +21,7 @@ from airflow_kie.client.operations.account import UPLOAD_STREAM
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.calls import PaidCall, is_kept
+from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.connected import Upload
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
@@ -243,7 +244,7 @@ class TaskMethods:
         row = task_kind(operation)
         if not idempotency_key:
             raise KieInvalidRequest("the request has no idempotency_key; nothing was sent to KIE")
-        if problems := request_errors(row, request, by_catalogue=check_fields):
+        if problems := request_errors(row, request, by_catalogue=check_fields, newer=newer_models):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
         hook = cast("Connected", self)

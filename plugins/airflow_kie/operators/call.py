@@ -17,6 +17,7 @@ from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import asked_by, ledger_of
 from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.calls import PaidCall, is_kept
+from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import call_operation
 from airflow_kie.lifecycle.identity import call_digest
@@ -84,7 +85,7 @@ class KieCallOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
 
     def _call(self, context: Context) -> Any:
         hook, body = KieHook(self.kie_conn_id), self.request or {}
-        if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
+        if problems := request_errors(self.row, body, by_catalogue=self.check_fields, newer=newer_models):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         if not is_kept(self.row, body):
             return map_texts(without_urls, hook.call(self.operation, body))

@@ -20,6 +20,7 @@ from airflow_kie.durable.requests import known_record, paid_request, store_of_re
 from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.task_state import RecordStore
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
+from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.log_line import about
@@ -154,7 +155,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
         :param which: what a message calls it.
         :raises KieInvalidRequest: naming what is wrong.
         """
-        if problems := request_errors(self.row, body, by_catalogue=self.check_fields):
+        if problems := request_errors(self.row, body, by_catalogue=self.check_fields, newer=newer_models):
             raise KieInvalidRequest(f"{'; '.join(problems)} in {which}; it was not sent to KIE")
 
     def source(self) -> Mapping[str, Any]:

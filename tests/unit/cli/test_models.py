@@ -1,4 +1,4 @@
-"""`airflow kie models`: what KIE's catalogue has, without asking KIE."""
+"""`airflow kie models`: what KIE's catalogue has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_kie.cli.models import models
 
 def told(capsys: pytest.CaptureFixture[str], *words: str, as_json: bool = False) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
-        models(Namespace(words=list(words), json=as_json))
+        models(Namespace(words=list(words), json=as_json, refresh=False))
     return int(str(ended.value.code)), capsys.readouterr().out
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie.client.catalogue.listed import Asked, asked_model
+from airflow_kie.client.catalogue.models import Model, models
 from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.operations.operation import Operation
 from airflow_kie.client.redact import without_urls
@@ -21,7 +23,13 @@ MOST_NAMED = 12
 Rule = Mapping[str, Any]
 
 
-def request_errors(operation: Operation, body: Mapping[str, Any], *, by_catalogue: bool = True) -> list[str]:
+def request_errors(
+    operation: Operation,
+    body: Mapping[str, Any],
+    *,
+    by_catalogue: bool = True,
+    newer: Callable[[], Mapping[str, Model]] = dict,
+) -> list[str]:
     """Return a sentence for everything that KIE would refuse; an empty list where nothing is known to be wrong.
 
     A model or field that the catalogue does not know is sent to KIE, with one warning in a process.
@@ -29,33 +37,66 @@ def request_errors(operation: Operation, body: Mapping[str, Any], *, by_catalogu
     :param operation: the row.
     :param body: the request's fields as KIE names them.
     :param by_catalogue: False: only the fields without which no request of the operation is one.
+    :param newer: returns the models that KIE itself describes. It is called where the package's own catalogue
+        objects to a request, or does not know what is in it, and only then.
     """
     missing = operation.missing(body)
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
-    return list(_by_catalogue(operation, body)) if by_catalogue else []
+    if not by_catalogue:
+        return []
+    found = _Found.of(operation, body, models())
+    if (found.errors or found.unknown) and (discovered := newer()):
+        wider = _Found.of(operation, body, {**models(), **discovered})
+        if found.errors and not wider.errors:
+            log.info("KIE's own schema takes what this package's catalogue would refuse: %s.", "; ".join(found.errors))
+        found = wider
+    for text in (*found.unknown, *found.old):
+        _warn(text)
+    return found.errors
 
 
-def _by_catalogue(operation: Operation, body: Mapping[str, Any]) -> Iterator[str]:
-    market = operation.name == "market"
-    asked = asked_model(operation, body)
-    if market and not isinstance(body["input"], Mapping):
-        yield "input is not an object with the model's fields"
-    elif asked is None:
-        if market:
-            named = _shown(body["model"])
-            _warn(f"KIE's catalogue of this version has no model {named}; the request is sent unchecked.")
-    elif not asked.model.is_market:
-        how = (
-            "a chat model, which makes no task: @task.llm asks it (docs/guides/chat.md)"
-            if asked.model.is_chat
-            else f"called at {asked.model.endpoint}"
-        )
-        yield f"model {asked.model.model} is {how}, and not at jobs/createTask"
-    else:
-        if asked.model.status == "discontinued":
-            _warn(f"KIE's pages no longer have the model {asked.model.model}; KIE may refuse it.")
-        yield from _errors(asked, asked.model.required if market else (), title=operation.title)
+@dataclass(frozen=True)
+class _Found:
+    """What a catalogue says of a request.
+
+    :param errors: what KIE would refuse.
+    :param unknown: what the catalogue does not know.
+    :param old: what KIE may have given up.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    old: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, operation: Operation, body: Mapping[str, Any], known: Mapping[str, Model]) -> _Found:
+        """Return what a catalogue says of a request."""
+        market, found = operation.name == "market", cls()
+        asked = asked_model(operation, body, known)
+        if market and not isinstance(body["input"], Mapping):
+            found.errors.append("input is not an object with the model's fields")
+        elif asked is None:
+            if market:
+                named = _shown(body["model"])
+                found.unknown.append(f"KIE's catalogue here has no model {named}; the request is sent unchecked.")
+        elif not asked.model.is_market:
+            chat = "a chat model, which makes no task: @task.llm asks it (docs/guides/chat.md)"
+            how = chat if asked.model.is_chat else f"called at {asked.model.endpoint}"
+            found.errors.append(f"model {asked.model.model} is {how}, and not at jobs/createTask")
+        else:
+            if asked.model.status == "discontinued":
+                found.old.append(f"KIE's pages no longer have the model {asked.model.model}; KIE may refuse it.")
+            required = asked.model.required if market else ()
+            found.errors.extend(_errors(asked, required, title=operation.title))
+            if required:  # the dedicated form has fields of its own
+                who, names = asked.model.model, asked.names
+                unnamed = [spelled for name, spelled in names.items() if name not in asked.model.fields]
+                found.unknown.extend(
+                    f"KIE's catalogue here has no field {spelled!r:.60} of {who}; it is sent unchecked."
+                    for spelled in unnamed
+                )
+        return found
 
 
 def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[str]:
@@ -72,10 +113,7 @@ def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[
             yield f"{who} needs {name} where {', '.join(f'{o} is {v}' for o, v in others.items())}"
     for name, spelled in asked.names.items():
         rule = model.fields.get(name)
-        if rule is None:
-            if required:  # the dedicated form has fields of its own
-                _warn(f"KIE's catalogue of this version has no field {spelled!r:.60} of {who}; it is sent unchecked.")
-        elif given[name] != "" and (problem := _problem(rule, given[name])):
+        if rule is not None and given[name] != "" and (problem := _problem(rule, given[name])):
             yield f"{who} takes in {spelled} {problem}"
 
 

@@ -73,15 +73,18 @@ class Asked:
     names: Mapping[str, str]
 
 
-def asked_model(operation: Operation, body: Mapping[str, Any]) -> Asked | None:
+def asked_model(
+    operation: Operation, body: Mapping[str, Any], known: Mapping[str, Model] | None = None
+) -> Asked | None:
     """Return the model that a request asks, None where the catalogue has none.
 
     :param operation: the row.
     :param body: the request's fields as KIE names them.
+    :param known: the catalogue; None: the package's.
     """
     market = operation.name == "market"
     name, fields = (body.get("model"), body.get("input")) if market else (_LISTED.get(operation.name), body)
-    model = models().get(name) if isinstance(name, str) else None
+    model = (models() if known is None else known).get(name) if isinstance(name, str) else None
     if model is None or not isinstance(fields, Mapping):
         return None
     given = {key: value for key, value in fields.items() if value is not None}

@@ -54,6 +54,7 @@ class Model:
     :param required_if: a field, and the values of others with which it is required.
     :param price: None: not known.
     :param former_title: its title in KIE's older navigation.
+    :param price_text: KIE's own words about its price, where KIE was asked.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Model:
     required_if: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     price: Price | None = None
     former_title: str = ""
+    price_text: str = ""
 
     @property
     def is_market(self) -> bool:
@@ -98,13 +100,14 @@ def _model(row: dict[str, Any]) -> Model:
     return Model(**row | {"required": tuple(row.get("required", ()))})
 
 
-def search(text: str) -> Iterator[Model]:
+def search(text: str, known: Mapping[str, Model] | None = None) -> Iterator[Model]:
     """Yield the models in whose name, title, provider or media all words of a text are.
 
     :param text: words in any order; empty: all models.
+    :param known: the catalogue; None: the package's.
     """
     words = text.lower().split()
-    for model in models().values():
+    for model in (models() if known is None else known).values():
         about = f"{model.model} {model.title} {model.former_title} {model.provider} {model.media}".lower()
         if all(map(about.__contains__, words)):
             yield model
