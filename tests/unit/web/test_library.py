@@ -305,3 +305,18 @@ def test_the_folder_of_catalogues_is_this_users_alone_or_not_used(
     shutil.rmtree(file.parent)
     file.parent.symlink_to(tmp_path)
     assert catalogue_file.shared_file("http://s3", "songs") is None
+
+
+def test_the_first_lines_of_a_large_object_are_found_before_all_of_it_was_read() -> None:
+    catalogue, found = Catalogue(Segments()), []  # type: ignore[arg-type]
+
+    def lines() -> Iterator[IndexEntry]:
+        yield from (entry(f"a{number}") for number in range(500))
+        with catalogue._open() as base:
+            found.extend(base.execute("select count(*) from entry").fetchone())
+        yield entry("last")
+
+    catalogue._take("1", lines())
+    assert found == [500]
+    catalogue._take("1", lines())  # it is read already
+    assert found == [500]

@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 FRESH = 5.0
 """Seconds after which the index is listed again, when somebody asks."""
-FIRST_LINES = 0.6
-"""Seconds that a request waits for the first lines of a catalogue that has just begun."""
+FIRST_LINES = 48
+"""Lines that a request waits for where a catalogue has just begun: a page of the library."""
+PATIENT = 0.6
+"""Seconds that it waits at most."""
 SCHEMA = """
 create table if not exists entry (number integer primary key, key text unique, operation text, medium text, model text,
     archived_at text, expires_at text, chosen text, title text, line text);
@@ -87,6 +89,7 @@ class Catalogue:
     _listed_at: float = field(default=0.0, init=False)
     _complete: bool = field(default=False, init=False)
     _changes: int = field(default=0, init=False)
+    _lines: int = field(default=0, init=False)
     _counted: tuple[Any, Mapping[str, Mapping[str, int]]] = field(default=(None, {}), init=False, repr=False)
     _failed: KieError | None = field(default=None, init=False)
     _some: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -188,7 +191,7 @@ class Catalogue:
     def _refresh(self) -> None:
         if time.monotonic() - self._listed_at > FRESH and self._syncing.acquire(blocking=False):
             threading.Thread(target=self._sync, name="kie-library", daemon=True).start()
-        self._some.wait(FIRST_LINES)
+        self._some.wait(PATIENT)
 
     def _sync(self) -> None:
         """Read the objects that are not known; the lock is held, and is given back at the end."""
@@ -216,13 +219,18 @@ class Catalogue:
             self._syncing.release()
 
     def _take(self, key: str, entries: Iterable[IndexEntry]) -> None:
+        with self._open() as base:
+            if base.execute("select 1 from segment where key = ?", (key,)).fetchone():
+                return  # another process was faster
         waiting = iter(entries)
         while some := list(islice(waiting, _AT_ONCE)):
             with self._open(writes=True) as base:
                 for entry in some:
                     _put(base, entry)
             self._changes += 1
-            self._some.set()
+            self._lines += len(some)
+            if self._lines >= FIRST_LINES:
+                self._some.set()
         with self._open(writes=True) as base:
             base.execute("insert or ignore into segment values (?)", (key,))
 
