@@ -36,6 +36,11 @@ class BucketLedgerStore:
         """Return the keys below a prefix."""
         return (facts.key.removeprefix(self.prefix) for facts in self.bucket.list(self.prefix + prefix))
 
+    def list_dated(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Return the keys below a prefix, each with the epoch seconds at which it was written."""
+        found = self.bucket.list(self.prefix + prefix)
+        return ((facts.key.removeprefix(self.prefix), facts.last_modified.timestamp()) for facts in found)
+
     def read(self, key: str) -> bytes | None:
         """Return an object's content, None if there is none."""
         most = MAX_ANSWER_BYTES if key.startswith(ANSWERS) else MAX_BYTES

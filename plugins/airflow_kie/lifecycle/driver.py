@@ -21,7 +21,7 @@ from airflow_kie.lifecycle.claims import AlreadyMade, Claim, Claimed, InDoubt, K
 from airflow_kie.lifecycle.crash_points import reached
 from airflow_kie.lifecycle.deadline import WaitEnded, end_of_wait, timed_out
 from airflow_kie.lifecycle.ledger import PaidRequest
-from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape
+from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape, says_failed
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, crosses, next_action
 from airflow_kie.lifecycle.steps import Do, DriveResult, Read, Sleep, Step, Steps, sender, thrower
@@ -292,4 +292,6 @@ class TaskDriver:
                 yield from self._settle(record, 0.0)  # KIE gives the credits of failed tasks back
             return self._next(record, Ended(record.task_id, error))
         yield from self._save(record)
+        if says_failed(record):
+            yield from self._settle(record, 0.0)
         raise error

@@ -6,10 +6,18 @@ import logging
 
 from airflow_kie.client.answers.details import ANSWER, TaskDetails
 from airflow_kie.client.errors import KieError, Scope
+from airflow_kie.client.operations.operation import State
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.lifecycle.record import TaskRecord
 
 log = logging.getLogger(__name__)
+
+
+def says_failed(record: TaskRecord) -> bool:
+    """Return whether the last state that KIE names of a task is one of a failure."""
+    word = record.last_state or ""
+    state = task_kind(record.kind, record.form).states.get(int(word) if word.isdigit() else word)
+    return state is State.FAILED
 
 
 def about(record: TaskRecord) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_kie.lifecycle.claims import Intent
-from airflow_kie.lifecycle.ledger import Attempt, Ledger, attempts_in
+from airflow_kie.lifecycle.ledger import Attempt, Ledger, LedgerStore, attempts_in
 
 READERS = 16
 """Objects of the ledger that are read at a time."""
@@ -110,17 +110,43 @@ def spent(ledger: Ledger, account: str, since: float, until: float) -> list[Spen
     :param since: epoch seconds.
     :param until: epoch seconds, exclusive.
     """
-    prefix = f"{quote(account, safe='')}/"
-    keys = sorted(ledger.store.list(prefix))
+    written = dict(_written(ledger.store, f"{quote(account, safe='')}/"))
     asked = [
         (folder, attempt)
-        for folder, names in groupby(keys, key=lambda key: key.rpartition("/")[0])
+        for folder, names in groupby(sorted(written), key=lambda key: key.rpartition("/")[0])
         for attempt in attempts_in(name.rpartition("/")[2] for name in names)
         if "refused" not in attempt.endings
+        and _may_be_of(written.get(f"{folder}/{attempt.number}.intent"), since, until)
     ]
+    names = [f"{folder}/{one.number}." for folder, one in asked]
+    keys = [key for name in names for key in (f"{name}intent", f"{name}used") if key in written]
+    bodies = _read(ledger.store, keys)
+    found = (_spent(bodies, *one) for one in asked)
+    return sorted((one for one in found if since <= one.at < until), key=lambda one: one.at)
+
+
+CLOCKS = 24 * 3600.0
+"""Seconds by which the time in an intent and that of its object may differ, since clocks do."""
+
+
+def _may_be_of(written: float | None, since: float, until: float) -> bool:
+    """Return whether an intent that was written then can be of a time; one whose age is not known can."""
+    return written is None or since - CLOCKS <= written < until + CLOCKS
+
+
+def _written(store: LedgerStore, prefix: str) -> Iterable[tuple[str, float | None]]:
+    """Return the keys below a prefix, each with the epoch seconds at which it was written, where a listing says it."""
+    dated: Callable[[str], Iterable[tuple[str, float]]] | None = getattr(store, "list_dated", None)
+    return dated(prefix) if dated else ((key, None) for key in store.list(prefix))
+
+
+def _read(store: LedgerStore, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+    """Return the content of objects: in few requests where the store can, else several at a time."""
+    read_many: Callable[[Sequence[str]], Mapping[str, bytes]] | None = getattr(store, "read_many", None)
+    if read_many:
+        return read_many(keys)
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda one: _spent(ledger, *one), asked)
-        return sorted((one for one in found if since <= one.at < until), key=lambda one: one.at)
+        return dict(zip(keys, pool.map(store.read, keys), strict=True))
 
 
 def balances(requests: Iterable[Spent]) -> Iterator[tuple[float, float]]:
@@ -130,14 +156,14 @@ def balances(requests: Iterable[Spent]) -> Iterator[tuple[float, float]]:
             yield one.at, one.balance
 
 
-def _spent(ledger: Ledger, folder: str, attempt: Attempt) -> Spent:
-    intent = Intent.from_bytes(ledger.store.read(f"{folder}/{attempt.number}.intent"))
+def _spent(bodies: Mapping[str, bytes | None], folder: str, attempt: Attempt) -> Spent:
+    intent = Intent.from_bytes(bodies.get(f"{folder}/{attempt.number}.intent"))
     low, high = (*intent.quoted, None, None)[:2]
     used = low if low == high else None
     if "failed" in attempt.endings:
         used = 0.0
     elif "used" in attempt.endings:
-        used = _used(ledger.store.read(f"{folder}/{attempt.number}.used"))
+        used = _used(bodies.get(f"{folder}/{attempt.number}.used"))
     elif not attempt.task_ids:
         used = None
     return Spent(

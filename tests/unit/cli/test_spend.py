@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import uuid
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from airflow_connections import kie_connection
 from airflow_kie.cli.spend import compare, spend
-from airflow_kie.client.errors import KieCreateInDoubt
+from airflow_kie.client.errors import KieContentRejected, KieCreateInDoubt
 from airflow_kie.hooks import sending
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.spent import Spent, by_group
+from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
+from airflow_kie.lifecycle.spent import Spent, by_group, spent, total
 from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import TaskRun
@@ -87,12 +90,58 @@ def test_a_request_in_doubt_counts_as_not_known_and_a_failed_one_as_nothing(kie:
     assert "  suno.music: 12 credits used, 36 quoted, 3 tasks, not known of 1" in out
 
 
+def test_a_song_that_kie_rejects_after_it_was_sent_has_used_nothing(kie: SimulatorServer, told: Told) -> None:
+    kie.control.add_fault("task", "fail", kind="music", state="SENSITIVE_WORD_ERROR", times=1)
+    with pytest.raises(KieContentRejected):
+        make("suno.music", SONG)
+    assert "  suno.music: 0 credits used, 12 quoted, 1 task" in told()
+
+
 def test_a_month_that_is_over_is_compared_between_the_balances_that_its_requests_name() -> None:
     month = [Spent("a", at=at, used=12.0, balance=balance) for at, balance in ((1.0, 100.0), (2.0, None), (3.0, 70.0))]
     compared = compare(month, None)
     assert compared is not None
     assert (compared.before, compared.after, compared.used, compared.unexplained) == (100.0, 70.0, 24.0, 6.0)
     assert compare(month[1:2], None) is None
+
+
+@dataclass
+class Dated:
+    """A store that says how old its objects are, and counts what is read."""
+
+    bodies: dict[str, tuple[float, bytes]] = field(default_factory=dict)
+    reads: int = 0
+
+    def list_dated(self, prefix: str) -> list[tuple[str, float]]:
+        return [(key, at) for key, (at, _) in self.bodies.items() if key.startswith(prefix)]
+
+    def read(self, key: str) -> bytes | None:
+        self.reads += 1
+        return self.bodies[key][1] if key in self.bodies else None
+
+
+def test_of_a_long_ledger_only_the_requests_of_the_month_are_read() -> None:
+    store, day = Dated(), 24 * 3600.0
+    for number in range(1000):
+        folder, at = f"me/suno.music/{number:032x}", number * day
+        store.bodies[f"{folder}/1.intent"] = (
+            at + 5,
+            json.dumps({"at": at, "not_after": at, "quoted": [3, 3]}).encode(),
+        )
+        store.bodies[f"{folder}/1.task.x"] = (at + 9, b"{}")
+    store.bodies[f"me/suno.music/{500:032x}/1.used"] = (900 * day, b'{"credits": 2}')
+    found = spent(Ledger(cast("LedgerStore", store)), "me", 490 * day, 520 * day)
+    assert [one.at / day for one in found] == list(range(490, 520))
+    assert total(found).used == 29 * 3 + 2
+    assert store.reads <= 33 + 1
+
+
+def test_a_ledger_in_a_database_is_read_in_few_transactions(kie: SimulatorServer, told: Told) -> None:
+    store = KieHook().ledger_database()[0]
+    keys = [f"them/suno.music/{number:032x}/1.intent" for number in range(3)]
+    for key in keys:
+        store.create(key, key.encode())
+    assert store.read_many([*keys, "none"]) == {key: key.encode() for key in keys}
 
 
 def test_the_user_who_has_started_a_run_is_known(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from sqlalchemy import insert, select
 
 from airflow_kie.client.rate_limiter.store import PAID_REQUESTS, Store
+
+MANY = 500
+"""Rows that are read in one transaction: others wait for it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class DatabaseLedgerStore:
         with self.store.locked("paid requests") as locked:
             found = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column)
             return list(locked.connection.execute(found).scalars())
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the content of rows, as far as they are there."""
+        column = PAID_REQUESTS.c.key
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), MANY):
+            some = select(column, PAID_REQUESTS.c.body).where(column.in_(keys[start : start + MANY]))
+            with self.store.locked("paid requests") as locked:
+                found |= {key: str(body).encode() for key, body in locked.connection.execute(some)}
+        return found
 
     def read(self, key: str) -> bytes | None:
         """Return a row's content, None if there is none."""
