@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -13,10 +15,12 @@ class Account:
 
     :param name: how it is called in the ledger; never the key itself unless that is a made-up one.
     :param credits: the remaining credits.
+    :param settings: those that it has for itself, by name.
     """
 
     name: str
     credits: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _creates: deque[float] = field(default_factory=deque)
     _asked: float = float("-inf")
 

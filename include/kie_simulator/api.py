@@ -116,7 +116,7 @@ class Api:
         kind = next(operation.kind for operation in OPERATIONS if operation.details_path == path)
         settings, market = self.sim.settings, path in DETAILS_PATHS
         task = self.sim.task_of(account, task_id)
-        if task is not None and not readable(task, path, across=settings.reads_across_forms):
+        if task is not None and not readable(task, path, across=self.sim.settings_of(account).reads_across_forms):
             task = None
         limit = settings.unified_reads_per_second if market else settings.reads_per_second
         in_time = self.sim.count_read(task_id, limit)

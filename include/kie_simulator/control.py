@@ -236,14 +236,18 @@ class Control:
         return self._sim.settings.shown()
 
     async def change_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """Change settings by name."""
+        """Change settings by name; those of one account alone where ``account`` names it."""
+        name = changes.pop("account", None)
+        account = self._account(str(name)) if name else None
         try:
-            self._sim.change_settings(changes)
+            self._sim.change_settings(changes, account)
+        except KeyError as error:
+            raise HTTPException(422, f"No account has {error.args[0]} for itself.") from None
         except ValidationError as error:
             reasons = error.errors(include_url=False, include_input=False, include_context=False)
             raise HTTPException(422, reasons) from None
         self._callbacks.wake()
-        return self._sim.settings.shown()
+        return (self._sim.settings_of(account) if account else self._sim.settings).shown()
 
     async def send_callback(self, task_id: str, order: CallbackOrder) -> dict[str, Any]:
         """Send a task's callback again, or a forged one, and return what became of it."""

@@ -91,9 +91,12 @@ class ControlClient:
         """
         return float(self.call("POST", "/clock", {"advance_seconds": seconds})["now"])
 
-    def set(self, **settings: Any) -> dict[str, Any]:
-        """Change settings by name and return all of them."""
-        return self.call("PATCH", "/settings", settings)
+    def set(self, *, account: str | None = None, **settings: Any) -> dict[str, Any]:
+        """Change settings by name and return all of them.
+
+        :param account: whose alone, of a setting in `settings.OF_ACCOUNT`; None: everybody's.
+        """
+        return self.call("PATCH", "/settings", settings | ({"account": account} if account else {}))
 
     def set_credits(self, credits: float, account: str | None = None) -> None:
         """Set an account's credits."""

@@ -60,7 +60,7 @@ def _wrong_content(sim: Simulation, operation: Operation, account: Account, body
 
 def _missing_source(sim: Simulation, operation: Operation, account: Account, body: Mapping[str, Any]) -> Answer | None:
     task = source_of(sim, operation, account, body)
-    if operation.source is None or (operation.market and sim.settings.missing_source == "failed_task"):
+    if operation.source is None or (operation.market and sim.settings_of(account).missing_source == "failed_task"):
         return None
     if task is None:
         return None if made_from_a_file(operation, body) else refusal(*operation.source.missing)

@@ -13,6 +13,10 @@ INLINE = tuple(
 """Answered at once in the dedicated form; in this one two clients report it of the first, the others are guesses."""
 
 
+OF_ACCOUNT = frozenset({"ids_between_forms", "reads_across_forms", "missing_source"})
+"""Settings that an account may have for itself: what the forms know of each other's tasks."""
+
+
 class Duplicate(BaseModel):
     """How KIE answers a second cover for the same music task: no recording of it exists.
 

@@ -17,7 +17,7 @@ from kie_simulator.faults import Faults
 from kie_simulator.files import DAY, FileStore
 from kie_simulator.operations import Operation
 from kie_simulator.readings import Family, Reading
-from kie_simulator.settings import Settings
+from kie_simulator.settings import OF_ACCOUNT, Settings
 from kie_simulator.tasks import Form, State, Task
 from kie_simulator.unified.rows import operation_of
 
@@ -109,13 +109,26 @@ class Simulation:
         self._unsettled: list[Charge] = []
         self.files.forget()
 
-    def change_settings(self, changes: Mapping[str, Any]) -> None:
+    def change_settings(self, changes: Mapping[str, Any], account: Account | None = None) -> None:
         """Change settings by name.
 
+        :param account: whose alone; None: everybody's.
         :raises pydantic.ValidationError: if a name or value is not known.
+        :raises KeyError: for a setting that no account has for itself.
         """
-        self.settings = self.settings.changed(changes)
-        self.clock.speed = self.settings.speed
+        if account is None:
+            self.settings = self.settings.changed(changes)
+            self.clock.speed = self.settings.speed
+            return
+        if others := set(changes) - OF_ACCOUNT:
+            raise KeyError(", ".join(sorted(others)))
+        own = {**account.settings, **changes}
+        self.settings.changed(own)
+        account.settings = own
+
+    def settings_of(self, account: Account) -> Settings:
+        """Return the settings as they are for an account."""
+        return self.settings.changed(account.settings) if account.settings else self.settings
 
     def new_id(self, style: str = "hex") -> str:
         """Return a new id: 32 hexadecimal digits, a UUID or Veo's own form.
@@ -152,7 +165,7 @@ class Simulation:
     def source_task(self, account: Account, task_id: str, kinds: tuple[str, ...], form: Form) -> Task | None:
         """Return the task that a request in some form names, or None if that form knows no such task."""
         task = self.task_of(account, task_id, kinds)
-        known = task is not None and (task.form == form or self.settings.ids_between_forms == "shared")
+        known = task is not None and (task.form == form or self.settings_of(account).ids_between_forms == "shared")
         return task if known else None
 
     def keep(self, task: Task) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import invented_operation
-from local_stack.environment import SIMULATOR, SIMULATOR_KEY
+from local_stack.environment import SIMULATOR_KEY
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
 from openlineage_events import of_run, read_events
@@ -35,18 +35,33 @@ AIRFLOW = {
 }
 
 
-FORMS = ("unified", "dedicated")
-"""KIE's forms, the default one first."""
+SHARED, APART, SHOWN = "sim-shared", "sim-apart", "sim-shown"
+"""Keys of accounts of the simulator whose forms know more, or less, of each other than those of the stack's own one."""
+FORMS_OF_ACCOUNT: Mapping[str, Mapping[str, Any]] = {
+    SHARED: {"reads_across_forms": True},
+    APART: {"ids_between_forms": "separate"},
+    SHOWN: {"ids_between_forms": "separate", "reads_across_forms": True},
+}
+CONNECTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "kie_dedicated": (SIMULATOR_KEY, {"api": "dedicated", "account": "kie_default"}),
+    "kie_shared_dedicated": (SHARED, {"api": "dedicated", "account": "kie_shared"}),
+    "kie_shared_unified": (SHARED, {"api": "unified", "account": "kie_shared"}),
+    "kie_apart": (APART, {}),
+    "kie_shown": (SHOWN, {}),
+}
+"""Connections beside ``kie_default``, which names no form: key, and what differs in the extra fields."""
 
 
-def connection_of_the_other_form() -> dict[str, str]:
-    """Return a connection that names the dedicated form, of the account of ``kie_default``, which names none."""
-    extra = {"api": "dedicated", "account": "kie_default"}
-    connection = {"conn_type": "kie", "host": SIMULATOR, "password": SIMULATOR_KEY, "extra": extra}
-    return {
-        "AIRFLOW__KIE__KIE_CONN_IDS": "kie_default, kie_dedicated",
-        "AIRFLOW_CONN_KIE_DEDICATED": json.dumps(connection),
-    }
+def add_connections(running: RunningStack) -> None:
+    """Add the connections beside ``kie_default``, which are called back as that one is, and their accounts."""
+    default = json.loads(running.env["AIRFLOW_CONN_KIE_DEFAULT"])
+    for name, (key, extra) in CONNECTIONS.items():
+        fields = {"conn_type": "kie", "host": default["host"], "password": key}
+        connection = {**fields, "connection_id": name, "extra": json.dumps({**default["extra"], **extra})}
+        running.airflow.call("POST", "/connections", connection)
+    for account, habits in FORMS_OF_ACCOUNT.items():
+        running.simulator.accept_key(account)
+        running.simulator.set(account=account, **habits)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,12 +114,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdListener) -> I
     package = package_with_one_row_more(tmp_path_factory.mktemp("the package"))
     airflow = {
         **AIRFLOW,
-        **connection_of_the_other_form(),
+        "AIRFLOW__KIE__KIE_CONN_IDS": ", ".join(("kie_default", *CONNECTIONS)),
         **package,
         **lineage_into(home),
         **statsd_environment(statsd.port),
     }
     with running_stack(home, speed=8.0, dags=dags, airflow=airflow) as running:
+        add_connections(running)
         yield running
 
 

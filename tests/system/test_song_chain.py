@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from song_stack import SongStack, eventually
-from system.conftest import FORMS, Begun
+from system.conftest import Begun
 
 
 def test_two_songs_of_a_form_are_archived_while_the_third_one_fails_for_good(songs: SongStack, begun: Begun) -> None:
@@ -149,47 +149,6 @@ def test_songs_handed_on_twice_by_the_inbox_cost_and_change_nothing(songs: SongS
     assert [songs.contents(song) for song in twice] == before
     assert set(songs.charges(twice).values()) == {1}
     assert not any(songs.pending(song).exists() for song in twice)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_prompt_leads_to_a_v6_song_and_its_covers_in_s3_in_either_form(
-    songs: SongStack, begun: Begun, form: str
-) -> None:
-    run = begun.generate_run if form == "unified" else begun.dedicated_run
-    assert songs.ended("music_generate", run) == "success"
-    song = songs.airflow.xcom("music_generate", run, "generate_music")
-    songs.wait_archived([song])
-    made = songs.manifest(song)["song"]
-    assert made["model"] == "V6"
-    paid = [charge for charge in songs.running.simulator.ledger("music") if made["prompt"] in str(charge["request"])]
-    assert [(charge["task_id"], charge["form"]) for charge in paid] == [(song, form)]
-    assert songs.charges([song]) == {song: 1}
-    assert songs.forms([song]) == {song: form}
-    assert len(songs.event_runs(song)) == 1
-
-
-def test_a_song_of_one_form_gets_its_cover_in_the_other_that_the_connection_names_if_ids_are_shared(
-    songs: SongStack,
-) -> None:
-    songs.running.simulator.set(reads_across_forms=True)
-    (song,) = songs.songs("To be crossed", form="unified")
-    run = songs.trigger("music_cover", {"music_task_ids": [song], "kie_conn_id": "kie_dedicated"})
-    assert songs.ended("music_cover", run) == "success"
-    songs.running.simulator.set(reads_across_forms=False)
-    assert songs.archived(song).whole
-    assert songs.forms([song]) == {song: "dedicated"}
-
-
-def test_songs_from_outside_get_their_covers_in_the_form_in_which_each_was_made(songs: SongStack) -> None:
-    """KIE's forms may know nothing of each other's songs; nobody says in which form these were made."""
-    songs.running.simulator.set(ids_between_forms="separate")
-    made = {songs.songs(f"Made in {form}", form=form)[0]: form for form in FORMS}
-    run = songs.trigger("music_cover", {"music_task_ids": [*made], "archive_audio": True})
-    assert songs.ended("music_cover", run) == "success"
-    songs.running.simulator.set(ids_between_forms="shared")
-    assert all(songs.archived(song).whole for song in made)
-    assert songs.charges([*made]) == dict.fromkeys(made, 1)
-    assert songs.forms([*made]) == made
 
 
 def test_audio_asked_for_later_is_added_and_the_covers_stay_as_they_are(songs: SongStack, begun: Begun) -> None:

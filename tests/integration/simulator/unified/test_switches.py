@@ -179,6 +179,28 @@ def test_each_form_reads_its_own_tasks_unless_they_are_to_be_read_across(simulat
     assert kie.cover(new) is None
 
 
+def test_what_the_forms_know_of_each_other_can_be_set_for_one_account_alone(
+    simulator: SimulatorServer, kie: Kie
+) -> None:
+    simulator.control.accept_key("sim-apart")
+    theirs = Kie(simulator, "sim-apart")
+    simulator.control.set(account="sim-apart", ids_between_forms="separate", reads_across_forms=True)
+    songs = {
+        account: simulator.control.make_music("Rain", form="unified", account=account)[0].task_id
+        for account in (simulator.api_key, "sim-apart")
+    }
+    of_all, of_theirs = songs.values()
+    assert (kie.create_cover(of_all)["code"], theirs.create_cover(of_theirs)["code"]) == (200, 422)
+    assert (kie.music(of_all), theirs.music(of_theirs)["status"]) == (None, "SUCCESS")
+    theirs.close()
+    for changes, reason in (({"speed": 2}, "No account has speed for itself"), ({"missing_source": "x"}, "literal")):
+        with pytest.raises(ValueError, match=reason):
+            simulator.control.set(account="sim-apart", **changes)
+    simulator.control.reset()
+    simulator.control.accept_key("sim-apart")
+    assert simulator.control.set(account="sim-apart")["reads_across_forms"] is False
+
+
 @pytest.mark.parametrize(("habit", "status", "code"), [("json", 404, 404), ("html", 404, None), ("code", 200, 505)])
 def test_an_old_path_may_be_gone(
     simulator: SimulatorServer, kie: Kie, habit: str, status: int, code: int | None
