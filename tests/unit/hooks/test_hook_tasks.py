@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
+import re
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from airflow_connections import kie_connection
 from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieContentRejected, KieInvalidRequest, KieWaitTimeout
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.tasks import TaskMethods
 from airflow_task import StoredFiles, close_shared_clients
 from kie_simulator.server import SimulatorServer
 
@@ -103,3 +106,15 @@ def test_a_file_is_given_to_kie_and_its_address_is_in_no_repr(
 def test_an_unknown_operation_names_those_that_answer_at_once(kie: SimulatorServer) -> None:
     with pytest.raises(KieInvalidRequest, match="answers at once; those are credit"):
         KieHook().call("suno.music")
+
+
+def test_every_method_is_documented_and_has_its_twin_for_event_loops() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "own-code.md").read_text(encoding="utf-8")
+    public = {name: method for name, method in vars(TaskMethods).items() if name[0] != "_" and callable(method)}
+    ours = {"paid_task"}  # for the package's own operators
+    blocking = {name for name, method in public.items() if not asyncio.iscoroutinefunction(method)} - ours
+    twins = {name: "await_details" if name == "wait" else f"a{name}" for name in blocking}
+    assert set(twins.values()) | ours | blocking == set(public)
+    for name, twin in twins.items():
+        assert re.search(rf"\| `{name}` \| `{twin}` \|", guide), name
+        assert inspect.getdoc(public[name]) and inspect.getdoc(public[twin])
