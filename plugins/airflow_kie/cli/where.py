@@ -28,6 +28,7 @@ from airflow_kie.hooks.ledger import ledger_stores
 from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.monitoring.checks.account import COVERS_SEEN
 from airflow_kie.monitoring.checks.findings import error_text
 from airflow_kie.web.pages.view_model import song_page
 
@@ -162,5 +163,5 @@ def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | N
         known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
     asked = _in_ledger(archive.keys.music_task_id)
     yield f"cover tasks: {', '.join(covers or asked) or 'none'}"
-    yield from (f"asked for in KIE's {form} form: {task_id}" for task_id, form in asked.items() if form)
+    yield from (f"asked for in KIE's {form} form: {task_id}. {COVERS_SEEN}" for task_id, form in asked.items() if form)
     yield from (f"run: {dag_id} {run_id}, {state}" for (dag_id, run_id), state in known.items())

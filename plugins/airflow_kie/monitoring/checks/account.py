@@ -19,6 +19,10 @@ from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
+COVERS_SEEN = (
+    "No cover of either form has been published: the page seen-on-kie of the documentation says what has been."
+)
+"""What is known of the forms in which covers are asked for."""
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""
 
@@ -54,14 +58,13 @@ def key_findings(hook: KieHook) -> Iterator[Finding]:
 
 def api_findings(hook: KieHook) -> Iterator[Finding]:
     """Say in which of KIE's forms the account asks, and what is known of it; KIE is not asked."""
-    seen = "No cover of either form has been published: the page seen-on-kie of the documentation says what has been."
     if not (api := hook.account.api):
         usual = "KIE is asked in its unified form, and for what is made from a song in the form of that song."
-        yield finding("api", Level.OK, f"{usual} {seen}")
+        yield finding("api", Level.OK, f"{usual} {COVERS_SEEN}")
         return
     alone = f"KIE is asked in its {api} form alone, as its `api` says; ids of the other form are not found."
     newest = " KIE documents V6 for the other one only." if api == Form.DEDICATED else ""
-    yield finding("api", Level.OK, f"{alone}{newest} {seen}")
+    yield finding("api", Level.OK, f"{alone}{newest} {COVERS_SEEN}")
 
 
 def _credits(credits: float) -> Finding:
