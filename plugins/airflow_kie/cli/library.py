@@ -147,6 +147,7 @@ def _remains(removal: Removal) -> Iterator[str]:
         f"in the ledger of paid requests, {where}: who asked for it and its credits, no text. It stays, so that the "
         "same request pays for nothing again without a word: it uses this task as long as KIE has it"
     )
+    yield "answers that were results themselves, such as timestamped lyrics, in _answers/ there, until you delete them"
     airflow = place.manifest.airflow if place.manifest else AirflowRecord()
     if airflow.dag_id and airflow.run_id:
         yield (

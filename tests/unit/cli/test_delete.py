@@ -91,6 +91,7 @@ def test_without_yes_everything_is_listed_and_nothing_is_deleted(whole: Songs) -
     assert f"s3://{name}/inbox/done/both.csv names other songs too" in remains
     assert "KIE's own copies, for 14 days" in remains
     assert f"in the ledger of paid requests, s3://{name}/songs/_paid/" in remains
+    assert "such as timestamped lyrics, in _answers/ there, until you delete them" in remains
     assert "run event__7 of DAG music_cover in Airflow" in remains
 
 

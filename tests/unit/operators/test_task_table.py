@@ -68,6 +68,7 @@ def test_each_result_is_in_the_bucket_and_has_a_row_in_the_order_of_the_requests
         assert len(archive.body(file["key"])) == file["size"]
         assert (row["status"], row["error"], row["quoted"]) == ("archived", None, row["used"])
     paid = sum(charge["credits"] for charge in kie.control.ledger())
+    assert value["credits_quoted"] == pytest.approx(sum(row["quoted"] for row in rows))
     assert value["credits_used"] == pytest.approx(sum(row["used"] for row in rows)) == pytest.approx(paid)
     assert {entry["id"] for entry in archive.indexed("media")} == {row["task_id"] for row in rows}
     assert not [key for key in archive.listed() if "/rows/" in key]

@@ -116,11 +116,14 @@ class ListArchive:
         counts: Counter[str] = Counter()
         failures: list[str] = []
         used: dict[str, float] = {}
+        quoted: dict[str, float] = {}
 
         def count(row: Mapping[str, Any]) -> None:
             counts[row["status"]] += 1
             if len(self._made) < MOST:
                 self._made.append(row)
+            if row["task_id"]:  # two rows can share a task
+                quoted[row["task_id"]] = row["quoted"] or 0.0
             if row["used"] is not None:
                 used[row["task_id"]] = row["used"]
             if not Status(row["status"]).good and len(failures) < 3:
@@ -131,6 +134,7 @@ class ListArchive:
             "results": self.bucket.url(self.table.key),
             "rows": counts.total(),
             "counts": {status.value: counts[status] for status in Status},
+            "credits_quoted": round(sum(quoted.values()), 4),
             "credits_used": round(sum(used.values()), 4),
         }
         return value, counts, failures
