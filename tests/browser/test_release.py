@@ -8,7 +8,6 @@ import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -26,6 +25,9 @@ SAID |= {"Writers, legal names": "Ada Example, Bo Example", "Release date": "202
 SAID |= {"℗ line": "2026 Example Records", "© line": "2026 Example Records"}
 
 
+pytestmark = pytest.mark.timeout(900)  # it waits for all of a stack
+
+
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongStack]:
     """Give a stack with the project's DAGs."""
@@ -41,7 +43,7 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongStack]:
 
 
 def test_three_songs_become_a_release_with_the_chosen_takes_and_covers_in_the_order_of_the_selection(
-    songs: SongStack, chromium: Browser, tmp_path: Path
+    songs: SongStack, chromium: Browser
 ) -> None:
     made = songs.songs(*TITLES)
     archived = songs.trigger("music_cover", {"music_task_ids": made, "archive_audio": True, "archive_lyrics": True})
@@ -88,11 +90,10 @@ def test_three_songs_become_a_release_with_the_chosen_takes_and_covers_in_the_or
     expect(page.locator("main img").first).to_have_js_property("naturalWidth", 3000)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as zip").click()
-    context.close()
-
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None
         content = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    context.close()
     tracks = [f"track-0{n}.{form}" for n in (1, 2, 3) for form in ("wav", "mp3")]
     assert set(content) == {"cover.jpg", "metadata.json", *tracks}
     assert Image.open(io.BytesIO(content["cover.jpg"])).size == (3000, 3000)
