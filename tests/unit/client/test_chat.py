@@ -121,6 +121,8 @@ def test_what_an_answer_has_used_is_what_kie_says_else_what_its_tokens_cost() ->
     usage = {"prompt_tokens": 1000, "completion_tokens": 100}
     assert used_by(GPT, Answered(({"choices": [], "usage": usage},))) == Used(1000, 100, 0.1575)
     assert used_by(GPT, Answered(({"choices": [], "usage": usage, "credits_consumed": 0.2},))) == Used(1000, 100, 0.2)
+    counted = {"promptTokenCount": 1, "candidatesTokenCount": 2, "thoughtsTokenCount": 3}
+    assert used_by(GEMINI, Answered(({"candidates": [], "usageMetadata": counted},))).written == 5
     events = ({"type": "response.completed", "response": {"usage": {"input_tokens": 3, "output_tokens": 4}}},)
     assert used_by(chat_model("gpt-5-4"), Answered(events, b"data: x")) == Used(3, 4, None)
 
