@@ -21,6 +21,9 @@ from collections.abc import Sequence
 
 HEALTHY = "--condition=healthy"
 KNOWS_HEALTH = (4, 6, 0)
+CANNOT_CHECK = 125
+"""What podman ends with where a container does not run; 1: its check has failed."""
+MOST_STILL = 60
 PACE = 1.0
 """Seconds between two looks; the intervals of the compose file are for systemd or Docker to keep."""
 
@@ -47,11 +50,23 @@ def version() -> tuple[int, ...]:
 
 
 def wait_healthy(containers: Sequence[str]) -> int:
-    """Wait until the health check of each container has passed once. The caller has the patience."""
+    """Wait until the health check of each container has passed once, and return 0; the caller decides for how long.
+
+    A container that does not run for a minute could not be started, and its check never will pass: then it is 1.
+    """
     for container in containers:
-        while subprocess.run(["podman", "healthcheck", "run", container], capture_output=True).returncode:
+        still = 0
+        while code := _check(container):
+            still = still + 1 if code == CANNOT_CHECK else 0
+            if still == MOST_STILL:
+                print(f"{container} does not run: podman start {container} says why", file=sys.stderr)
+                return 1
             time.sleep(PACE)
     return 0
+
+
+def _check(container: str) -> int:
+    return subprocess.run(["podman", "healthcheck", "run", container], capture_output=True).returncode
 
 
 if __name__ == "__main__":
