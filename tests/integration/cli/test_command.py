@@ -25,7 +25,7 @@ def test_airflow_shows_the_commands_and_gives_them_their_arguments(tmp_path: Pat
         "for words in (['kie', 'verify', 'archive', '--fast'], ['kie', 'check']):\n"
         "    args = parser.parse_args(words)\n"
         "    print(sorted(name for name in vars(args) if name not in ('func', 'subcommand')))\n"
-        "args = parser.parse_args(['kie', 'verify', 'archive'])\n"
+        "args = parser.parse_args(['kie', 'verify', 'gs://archive'])\n"
         "try:\n"
         "    args.func(args)\n"
         "except SystemExit as ended:\n"
@@ -38,7 +38,7 @@ def test_airflow_shows_the_commands_and_gives_them_their_arguments(tmp_path: Pat
     assert verify == "['archive', 'fast', 'json', 'since']"
     assert check == "['kie_conn_id']"
     assert code == "2"
-    assert "'archive' is not the name of an archive" in ran.stderr
+    assert "'gs://archive' is not the name of an archive" in ran.stderr
     assert {"doctor", "check", "verify"} <= {line.split()[0] for line in shown if line.strip()}
 
 
