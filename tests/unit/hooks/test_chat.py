@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -267,8 +268,12 @@ def test_common_ais_own_connection_type_reaches_the_models_too(
 
     connection = {"conn_type": "pydanticai", "host": f"{kie.url}{path}", "password": kie.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_PLAIN", json.dumps(connection))
-    agent = PydanticAIHook("plain", model).create_agent(instructions="")
-    assert agent.run_sync("hello").output.startswith("The simulated")
+    hook = PydanticAIHook("plain", model)
+    client: Any = hook.get_conn()
+    assert hook.create_agent(instructions="").run_sync("hello").output.startswith("The simulated")
+    loop = asyncio.get_event_loop()
+    loop.run_until_complete(client.client.close())  # pydantic-ai keeps its connections open
+    loop.run_until_complete(asyncio.sleep(0.05))
 
 
 def test_without_the_provider_airflow_is_told_what_to_install() -> None:
