@@ -120,7 +120,7 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     more = {BOTH_FORMS: "1", SIMULATED: "20000"} if set(FULL_ONLY) & set(parts) else {}
     return [
-        Lane(stacks, clean_environment(mark, folder / "airflow-stacks")),
+        Lane(stacks, {**clean_environment(mark, folder / "airflow-stacks"), **more}),
         Lane([*tools, *tests], {**clean_environment(mark, folder / "airflow-quick"), **more}, yields=True),
     ]
 

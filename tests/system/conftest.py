@@ -15,8 +15,8 @@ import invented_operation
 from local_stack.environment import SIMULATOR_KEY
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
-from openlineage_events import of_run, read_events
-from song_stack import SongStack, eventually
+from song_crashes import Crashed, crash_songs
+from song_stack import SongStack
 from statsd_listener import StatsdListener, listening, statsd_environment
 
 AIRFLOW = {
@@ -211,78 +211,7 @@ def begun(songs: SongStack) -> Begun:
     )  # fmt: skip
 
 
-CRASHES = ("the create is in flight", "the id is stored", "the triggerer waits", "the scheduler is gone")
-
-
-@dataclass(frozen=True)
-class Crashed:
-    """A form run under whose songs processes were killed.
-
-    :param run_id: the run.
-    :param songs: the song that each crash struck.
-    :param killed: the task processes that were killed, by their song.
-    """
-
-    run_id: str
-    songs: dict[str, str]
-    killed: dict[str, int]
-
-
 @pytest.fixture(scope="session")
 def crashed(songs: SongStack) -> Crashed:
-    """Run four songs and kill, one after the other, a task in its create, the triggerer, the scheduler, a resumed task.
-
-    All four run at once, so that the triggerer and the scheduler strike every song that is on its way. The first two
-    lose their pending record too, between their first try and the second.
-    """
-    simulator = songs.running.simulator
-    made = {"In Flight": "unified", "Stored": "dedicated", "Triggerer": "unified", "Scheduler": "dedicated"}
-    struck = dict(zip(CRASHES, [songs.songs(title, form=form)[0] for title, form in made.items()], strict=True))
-    order = list(struck.values())
-    in_flight, stored, waiting = order[0], order[1], order[2]
-    # The create takes effect, and its answer takes longer than the task lives.
-    simulator.add_fault("create", "slow", kind="cover", source_id=in_flight, seconds=600)
-    # Every read of this cover takes long enough to find the task that reads.
-    slow_reads = simulator.add_fault("details", "slow", kind="cover", source_id=stored, seconds=4, times=-1)
-    run_id = songs.trigger("music_cover", {"music_task_ids": order})
-
-    def creating(song: str) -> dict[str, Any]:
-        return songs.task(run_id, "generate_cover", order.index(song))
-
-    def paid_and(song: str, state: str) -> dict[str, Any]:
-        def found() -> dict[str, Any] | None:
-            paid = songs.charges([song])[song] == 1
-            task = creating(song)
-            return task if paid and task["state"] == state and task["pid"] else None
-
-        return eventually(found, f"generate_cover of {song} is {state} and paid for", pause=0.05)
-
-    def told_to_have_failed() -> bool:
-        events = of_run(read_events(songs.running.settings.home / "lineage"), "music_cover", run_id)
-        return any(event["eventType"] == "FAIL" for event in events)
-
-    def starts_reported() -> int:
-        """Return how many legs of the stored song's task have reported their start to OpenLineage."""
-        logs = songs.running.settings.airflow_home / "logs" / "dag_id=music_cover" / f"run_id={run_id}"
-        legs = logs / "task_id=generate_cover" / f"map_index={order.index(stored)}"
-        return sum(log.read_text(errors="replace").count("`START` event") for log in legs.glob("attempt=*.log"))
-
-    def resumed_and_frozen() -> dict[str, Any] | None:
-        task = creating(stored)
-        reads = task["state"] == "running" and task["pid"] and starts_reported() > first_leg
-        return task if reads and songs.freeze_task(task) else None
-
-    first = paid_and(in_flight, "running")
-    songs.pending(in_flight).unlink()
-    songs.kill_task(first)
-    for song in (stored, waiting):
-        eventually(lambda song=song: creating(song)["state"] == "deferred", f"{song} is deferred")  # type: ignore[misc]
-    first_leg = starts_reported()
-    songs.running.kill("triggerer")
-    resumed = eventually(resumed_and_frozen, f"generate_cover of {stored} goes on", pause=0.05)
-    eventually(told_to_have_failed, "the scheduler has told of the first task's end")
-    songs.pending(stored).unlink()
-    songs.running.kill("scheduler")  # before the task: nobody is left who would tell of that one's end
-    songs.kill_task(resumed)
-    simulator.clear_faults(slow_reads)
-    return Crashed(run_id, struck, {in_flight: int(first["pid"]), stored: int(resumed["pid"])})
+    """Give a run under whose songs processes were killed."""
+    return crash_songs(songs)

@@ -33,12 +33,16 @@ def kill_this_process_once(context: Any) -> None:
     crash_points.at("after post", kill)
 
 
-with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False):
+CONNECTION = {"kie_conn_id": Param("kie_default", type="string")}
+NAMED = "{{ params.kie_conn_id }}"
+
+with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False, params=CONNECTION):
 
     @task
-    def prompts(ti: Any = None) -> list[str]:
+    def prompts(ti: Any = None, params: Any = None) -> list[str]:
         """Return the list, after a clear in another order."""
-        return PROMPTS if ti.try_number == 1 else PROMPTS[::-1]
+        listed = [f"{text} of {params['kie_conn_id']}" for text in PROMPTS]
+        return listed if ti.try_number == 1 else listed[::-1]
 
     @task
     def pictures(asked_for: list[str]) -> list[dict[str, Any]]:
@@ -46,11 +50,17 @@ with DAG(dag_id="paid_list", schedule=None, is_paused_upon_creation=False):
         return [{"model": "z-image", "input": {"prompt": text, "aspect_ratio": "1:1"}} for text in asked_for]
 
     listed = prompts()
-    KieGenerateMusicOperator.partial(task_id="song", **SOON).expand(prompt=listed)
-    KieTaskOperator(task_id="pictures_made", operation="market", requests=pictures(listed), **SOON)
+    KieGenerateMusicOperator.partial(task_id="song", kie_conn_id=NAMED, **SOON).expand(prompt=listed)
+    KieTaskOperator(task_id="pictures_made", operation="market", requests=pictures(listed), kie_conn_id=NAMED, **SOON)
 
-with DAG(dag_id="paid_for_all_runs", schedule=None, is_paused_upon_creation=False):
-    KieGenerateMusicOperator(task_id="song", prompt="The anthem", idempotency_key="the anthem of 2026", **SOON)
+with DAG(dag_id="paid_for_all_runs", schedule=None, is_paused_upon_creation=False, params=CONNECTION):
+    KieGenerateMusicOperator(
+        task_id="song",
+        prompt="The anthem of {{ params.kie_conn_id }}",
+        idempotency_key="the anthem of {{ params.kie_conn_id }}",
+        kie_conn_id=NAMED,
+        **SOON,
+    )
 
 for dag_id, more in (
     ("paid_and_killed", {"pre_execute": kill_this_process_once}),
@@ -60,12 +70,12 @@ for dag_id, more in (
         dag_id=dag_id,
         schedule=None,
         is_paused_upon_creation=False,
-        params={"prompt": Param("", type="string"), "kie_conn_id": Param("kie_default", type="string")},
+        params={"prompt": Param("", type="string"), **CONNECTION},
     ):
         KieGenerateMusicOperator(
             task_id="song",
             prompt="{{ params.prompt }}",
-            kie_conn_id="{{ params.kie_conn_id }}",
+            kie_conn_id=NAMED,
             **SOON,
             **more,
         )

@@ -41,8 +41,8 @@ def test_paying_once_is_tried_in_both_of_kies_forms_by_the_full_run_alone(tmp_pa
     for arguments, both in (["--full"], True), ([], False), (["unit"], False):
         folder = tmp_path / str(len(arguments)) / str(both)
         folder.mkdir(parents=True)
-        _, quick = checks.lanes_of(split(arguments)[0], [], folder, "mark")
-        assert (checks.BOTH_FORMS in quick.environment) is both
+        stacks, quick = checks.lanes_of(split(arguments)[0], [], folder, "mark")
+        assert [checks.BOTH_FORMS in lane.environment for lane in (stacks, quick)] == [both, both]
 
 
 def test_the_full_run_is_that_of_the_continuous_integration() -> None:
