@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,12 @@ def generated(songs: SongStack, begun: Begun) -> str:
     song = str(songs.airflow.xcom("music_generate", begun.generate_run, "generate_music"))
     songs.wait_archived([song])
     return song
+
+
+def manifest_key(event: Mapping[str, Any]) -> str:
+    """Return the key of the manifest that an event of a cover tells of: of a batch, by prefix and partition."""
+    extra = event["extra"]
+    return str(extra.get("manifest_key") or f"{extra['prefix']}/{event['partition_key']}/manifest.json")
 
 
 def words(events: Iterable[Event], job: str, map_index: int = 0) -> dict[int, list[str]]:
@@ -214,7 +221,7 @@ def test_each_archived_song_has_sent_one_event_with_its_manifests_key(
     assert songs.ended("music_cover", crashed.run_id) == "success"
     events = [event for event in songs.airflow.asset_events() if event["uri"] == COVER]
     assert None not in {event["partition_key"] for event in events}
-    keys = Counter((event["partition_key"], event["extra"]["manifest_key"]) for event in events)
+    keys = Counter((event["partition_key"], manifest_key(event)) for event in events)
     for song in mine:
         assert keys[song, f"{songs.running.settings.prefix}/{song}/manifest.json"] == 1
     assert begun.refused not in {event["partition_key"] for event in events}
