@@ -1,0 +1,118 @@
+"""Every medium through Airflow's processes: a table whose worker is killed twice, awkward operations, song extras."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from song_stack import SongStack
+
+MEDIA, KEY = "kie_media", "sim-media"
+ROWS = 200
+
+
+@dataclass(frozen=True)
+class Media:
+    """Two runs that were begun side by side.
+
+    :param every: of DAG every_medium.
+    :param extras: of DAG extras_killed.
+    :param song: whose extras are made.
+    """
+
+    every: str
+    extras: str
+    song: str
+
+
+@pytest.fixture(scope="module")
+def media(songs: SongStack) -> Iterator[Media]:
+    airflow, simulator = songs.airflow, songs.running.simulator
+    simulator.accept_key(KEY)
+    simulator.set(rate_limit=1000)
+    # The account's own field keeps its rate limit and its ledger apart from those of the other tests.
+    extra = {"api": "unified", "rate_limit": 1000, "account": KEY}
+    host = songs.running.state.urls["simulator"]
+    connection = {"connection_id": MEDIA, "conn_type": "kie", "host": host, "password": KEY}
+    airflow.call("POST", "/connections", {**connection, "extra": json.dumps(extra)})
+    simulator.add_fault("task", "takes", account=KEY, seconds=2, times=-1)
+    first, second = songs.songs("Foghorn", "Lantern", form="unified", account=KEY)
+    text = io.StringIO()
+    csv.writer(text).writerows([("id", "input.prompt"), *((n, f"picture no. {n}") for n in range(ROWS))])
+    (songs.bucket / "in" / "pictures.csv").write_text(text.getvalue())
+    for dag_id in ("every_medium", "extras_killed"):
+        airflow.wait_for_dag(dag_id)
+    table = f"s3://{songs.running.settings.bucket}/in/pictures.csv"
+    every = songs.trigger("every_medium", {"song": first, "table": table})
+    yield Media(every, songs.trigger("extras_killed", {"song": second}), second)
+    simulator.set(rate_limit=20)
+    airflow.call("DELETE", f"/connections/{MEDIA}")
+
+
+def paid(songs: SongStack, kind: str) -> list[dict[str, Any]]:
+    """Return what KIE has charged the account of these tests for."""
+    return [charge for charge in songs.running.simulator.ledger(kind) if charge["account"] == KEY]
+
+
+def manifests(songs: SongStack, operation: str) -> list[dict[str, Any]]:
+    found = [path for path in songs.bucket.objects() if path.key.startswith(f"media/_tasks/{operation}/")]
+    return [json.loads(path.read_text()) for path in found if path.name == "manifest.json"]
+
+
+def test_each_medium_is_archived_and_each_task_paid_once(songs: SongStack, media: Media) -> None:
+    assert songs.ended("every_medium", media.every) == "success"
+    kinds = {
+        operation: [Counter(file["kind"] for file in one["files"]) for one in manifests(songs, operation)]
+        for operation in ("veo.generate", "veo.4k", "suno.lyrics", "suno.stems")
+    }
+    assert kinds["veo.generate"] == kinds["veo.4k"] == [{"video": 1}]
+    assert [set(counts) for counts in kinds["suno.lyrics"]] == [{"lyrics"}]
+    (stems,) = kinds["suno.stems"]
+    assert stems == {"stem": 12}  # this form names links alone, without saying what each is
+    files = [file for name in kinds for one in manifests(songs, name) for file in one["files"]]
+    types = {file["content_type"].partition("/")[0] for file in files}
+    assert types == {"video", "text", "audio"}
+    assert songs.airflow.xcom("every_medium", media.every, "persona")["personaId"]
+    assert songs.airflow.xcom("every_medium", media.every, "timed_lyrics")["alignedWords"]
+    of = {str(charge["task_id"]) for charge in paid(songs, "stems") + paid(songs, "lyrics")}
+    assert len(of) == len(paid(songs, "stems") + paid(songs, "lyrics")) == 2
+
+
+def test_a_table_whose_worker_is_killed_twice_is_complete_and_each_image_is_paid_once(
+    songs: SongStack, media: Media
+) -> None:
+    assert songs.ended("every_medium", media.every) == "success"
+    killed = [path.name for path in songs.running.settings.airflow_home.glob("killed-*ing-*")]
+    assert sorted(name.split("-")[1] for name in killed) == ["archiving", "creating"]
+    value = songs.airflow.xcom("every_medium", media.every, "table")
+    assert {name: n for name, n in value["counts"].items() if n} == {"archived": ROWS}
+    key = value["results"].partition(f"{songs.running.settings.bucket}/")[2]
+    rows = [json.loads(line) for line in (songs.bucket / key).read_text().splitlines()]
+    assert [(row["index"], row["key"], row["status"]) for row in rows] == [(n, str(n), "archived") for n in range(ROWS)]
+    images = paid(songs, "jobs")
+    assert Counter(charge["request"]["input"]["prompt"] for charge in images) == {
+        f"picture no. {n}": 1 for n in range(ROWS)
+    }
+    assert {row["task_id"] for row in rows} == {charge["task_id"] for charge in images}
+    there = {path.key for path in songs.bucket.objects()}
+    assert {file["key"] for row in rows for file in row["files"]} <= there
+    unarchived = f"{songs.running.settings.prefix}/_unarchived/market/"
+    assert not [key for key in there if key.startswith(unarchived)]
+
+
+def test_extras_whose_worker_dies_in_the_create_are_paid_once_and_in_the_songs_folder(
+    songs: SongStack, media: Media
+) -> None:
+    assert songs.ended("extras_killed", media.extras) == "success"
+    assert len(list(songs.running.settings.airflow_home.glob("killed-wav-*"))) == 1
+    files = {file["key"].rpartition("/")[2]: file for file in songs.manifest(media.song)["files"]}
+    assert {"wav-1.wav", "timed_lyrics-1.json"} <= files.keys()
+    (wav,) = [charge for charge in paid(songs, "wav") if charge["source_id"] == media.song]
+    assert (wav["form"], files["wav-1.wav"]["task_id"]) == ("unified", wav["task_id"])
