@@ -45,6 +45,7 @@ PUBLIC = {
     "airflow.plugins_manager": "AirflowPlugin (Plugins)",
     "airflow.listeners": "hookimpl (Listeners)",
     "airflow.providers.amazon.aws.hooks.s3": "S3Hook (the Amazon provider's reference)",
+    "airflow.providers.common.ai.hooks.pydantic_ai": "PydanticAIHook (the common.ai provider's reference)",
     "airflow.providers.openlineage.extractors": "OperatorLineage (the OpenLineage provider, for developers)",
 }
 """Modules of Airflow that every module of the package may import, and where Airflow documents them as public."""
