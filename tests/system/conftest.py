@@ -35,19 +35,21 @@ AIRFLOW = {
 }
 
 
-SHARED, APART, SHOWN = "sim-shared", "sim-apart", "sim-shown"
+SHARED, APART, SHOWN, MEDIA = "sim-shared", "sim-apart", "sim-shown", "sim-media"
 """Keys of accounts of the simulator whose forms know more, or less, of each other than those of the stack's own one."""
 FORMS_OF_ACCOUNT: Mapping[str, Mapping[str, Any]] = {
     SHARED: {"reads_across_forms": True},
     APART: {"ids_between_forms": "separate"},
     SHOWN: {"ids_between_forms": "separate", "reads_across_forms": True},
+    MEDIA: {},
 }
-CONNECTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+CONNECTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "kie_dedicated": (SIMULATOR_KEY, {"api": "dedicated", "account": "kie_default"}),
     "kie_shared_dedicated": (SHARED, {"api": "dedicated", "account": "kie_shared"}),
     "kie_shared_unified": (SHARED, {"api": "unified", "account": "kie_shared"}),
     "kie_apart": (APART, {}),
     "kie_shown": (SHOWN, {}),
+    "kie_media": (MEDIA, {"api": "unified", "account": MEDIA, "rate_limit": 1000}),
 }
 """Connections beside ``kie_default``, which names no form: key, and what differs in the extra fields."""
 

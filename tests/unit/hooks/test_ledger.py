@@ -193,23 +193,28 @@ def test_a_database_that_is_missing_pays_for_nothing_where_it_has_the_ledger(
 # --- what is asked of S3 ---
 
 
-def test_a_create_asks_the_ledgers_bucket_for_two_writes_and_for_nothing_else(
-    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("recorded", [False, True], ids=["the ledger alone", "recorded until it is archived"])
+def test_a_create_asks_s3_for_the_ledgers_two_writes_and_for_one_that_says_that_it_is_not_archived(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch, recorded: bool
 ) -> None:
     from airflow_kie.hooks import archive
 
     opened()  # the service is asked once a day what it does with conditions
     sent: list[str] = []
+    clients: list[Any] = []
     real = archive.open_bucket
 
     def watched(*arguments: Any) -> Any:
         made = real(*arguments)
-        made.client.meta.events.register("request-created.s3", lambda request, **_: sent.append(name_of(request)))
+        if made.client not in clients:  # one serves several buckets
+            clients.append(made.client)
+            made.client.meta.events.register("request-created.s3", lambda request, **_: sent.append(name_of(request)))
         return made
 
     monkeypatch.setattr(archive, "open_bucket", watched)
+    monkeypatch.setenv("AIRFLOW__KIE__RECORD_UNARCHIVED", str(recorded))
     made = music_run().attempt()
-    assert sent == ["PUT 1.intent", f"PUT 1.task.{made}"]
+    assert sent == ["PUT 1.intent", f"PUT 1.task.{made}", *([f"PUT {made}.json"] if recorded else [])]
 
 
 def name_of(request: Any) -> str:
