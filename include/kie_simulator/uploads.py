@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import mimetypes
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def _stored(api: Api, upload: Upload, account: str, base_url: str) -> Answer:
     sim = api.sim
     name = upload.name or f"{sim.new_id()}.bin"
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    path = f"kieai/{account}/{upload.folder.strip('/')}/{name}"
+    user = int(hashlib.sha256(account.encode()).hexdigest()[:8], 16) % 1_000_000  # an account is named by its key
+    path = f"kieai/{user}/{upload.folder.strip('/')}/{name}"
     expires = sim.clock.now() + sim.settings.upload_days * DAY
     sim.files.add(StoredFile(path, "upload", media_type, name, path, "", expires, upload.content))
     moment = datetime.fromtimestamp(sim.clock.now(), UTC)
