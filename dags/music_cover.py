@@ -79,10 +79,7 @@ with DAG(
             minimum=1,
             maximum=200,
             title="Songs in a batch",
-            description=(
-                "Songs that one task instance works on. Empty: one each of up to 20 songs, or 4 of an event run; "
-                "more of many."
-            ),
+            description="Songs that one task instance works on. Empty: one each of up to 20 songs, more of many.",
             section="For programs",
         ),
         "songs": Param(
