@@ -37,8 +37,7 @@ class KieCallOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
 
     Addresses in the answer are left out: they are credentials. A call that costs credits is paid for once in a run
     (docs/paying-once.md): retries and clears return the kept answer, and of a persona and timestamped lyrics every run
-    does. Where the answer was lost it is in doubt, until a
-    person releases it.
+    does. Where the answer was lost it is in doubt, until a person releases it.
 
     :param operation: such as ``credit``, ``suno.timestamped_lyrics`` or ``style``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
