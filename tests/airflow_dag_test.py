@@ -30,14 +30,21 @@ def main(file: str, dag_id: str, *others: str) -> None:
     vars(settings)["rules"] = lambda *asked: replace(configured(*asked), visible_after=2.0)
     initdb()
     DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
-    bag = DagBag(file, bundle_path=Path(file).parent, bundle_name="dags-folder")
-    for other in others:
-        bag.collect_dags(other, only_if_updated=False)
-    assert bag.import_errors == {}, bag.import_errors
+
+    def parsed(*files: str) -> DagBag:
+        bag = DagBag(files[0], bundle_path=Path(file).parent, bundle_name="dags-folder")
+        for other in files[1:]:
+            bag.collect_dags(other, only_if_updated=False)
+        assert bag.import_errors == {}, bag.import_errors
+        return bag
+
+    bag = parsed(file, *others)
     sync_bag_to_db(bag, "dags-folder", None)
     for line in sys.stdin:
         conf = json.loads(line)
-        run = bag.dags[conf.pop("_dag", dag_id)].test(run_conf=conf)
+        name = conf.pop("_dag", dag_id)
+        # Parsed again, as before each task in life: Airflow writes a run's conf into the Params of the DAG's object.
+        run = parsed(bag.dags[name].fileloc).dags[name].test(run_conf=conf)
         tasks = [
             {"task_id": ti.task_id, "map_index": ti.map_index, "state": str(ti.state), "tries": ti.try_number}
             for ti in run.get_task_instances()
