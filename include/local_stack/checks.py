@@ -26,7 +26,10 @@ TOOLS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "types": (("mypy",), ("mypy", "include/local_stack", "include/kie_simulator", "include/fault_suite", "tools")),
     "docs": (docs.SPHINX,),
 }
-TESTS = ("unit", "contract", "integration", "delivery")
+ALONE = ("unit",)
+SERVERS = ("contract", "integration", "delivery")
+TESTS = (*ALONE, *SERVERS)
+"""Tests without a stack: what needs nothing beside itself, and what starts a server of its own or another program."""
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
 """Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
@@ -106,7 +109,7 @@ def possible(parts: Sequence[str]) -> list[str]:
 
 
 def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: str) -> list[Lane]:
-    """Return the commands of parts: those with a stack in one lane, all others in a second one that makes way.
+    """Return the commands of parts: those with a stack in one lane, all others in two that make way.
 
     :param parts: names of parts.
     :param further: options for pytest.
@@ -114,14 +117,21 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     :param mark: KIE_STACK_ID of this run's processes.
     """
     there = [part for part in parts if (PROJECT / "tests" / part).is_dir()]
-    quick = [part for part in there if part in TESTS]
-    tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
-    tests = [pytest_command(quick, further, folder)] if quick else []
-    stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     more = {BOTH_FORMS: "1", SIMULATED: "20000"} if set(FULL_ONLY) & set(parts) else {}
+
+    def lane(name: str, commands: Sequence[Sequence[str]], *, yields: bool = True) -> Lane:
+        return Lane(commands, {**clean_environment(mark, folder / f"airflow-{name}"), **more}, yields=yields)
+
+    def tests(group: Sequence[str]) -> list[Sequence[str]]:
+        named = [part for part in there if part in group]
+        return [pytest_command(named, further, folder)] if named else []
+
+    tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
+    stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
-        Lane(stacks, {**clean_environment(mark, folder / "airflow-stacks"), **more}),
-        Lane([*tools, *tests], {**clean_environment(mark, folder / "airflow-quick"), **more}, yields=True),
+        lane("stacks", stacks, yields=False),
+        lane("alone", tests(ALONE)),
+        lane("servers", [*tools, *tests(SERVERS)]),
     ]
 
 

@@ -41,8 +41,17 @@ def test_paying_once_is_tried_in_both_of_kies_forms_by_the_full_run_alone(tmp_pa
     for arguments, both in (["--full"], True), ([], False), (["unit"], False):
         folder = tmp_path / str(len(arguments)) / str(both)
         folder.mkdir(parents=True)
-        stacks, quick = checks.lanes_of(split(arguments)[0], [], folder, "mark")
-        assert [checks.BOTH_FORMS in lane.environment for lane in (stacks, quick)] == [both, both]
+        lanes = checks.lanes_of(split(arguments)[0], [], folder, "mark")
+        assert [checks.BOTH_FORMS in lane.environment for lane in lanes] == [both] * 3
+
+
+def test_two_cores_are_busy_while_a_stack_waits_and_what_needs_no_stack_makes_way_for_it(tmp_path: Path) -> None:
+    lanes = checks.lanes_of(split(["--full"])[0], [], tmp_path, "mark")
+    assert [lane.yields for lane in lanes] == [False, True, True]
+    ran = [[word for command in lane.commands for word in command if word.startswith("tests/")] for lane in lanes]
+    assert ran[1] == ["tests/unit"]
+    assert sorted(path for paths in ran for path in paths) == sorted(f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS))
+    assert len({lane.environment["AIRFLOW_HOME"] for lane in lanes}) == 3
 
 
 def test_the_full_run_is_that_of_the_continuous_integration() -> None:
