@@ -161,10 +161,15 @@ FIRST_RETRY = timedelta(hours=1)
 LAST_RETRY = timedelta(days=1)
 
 
+def needs_person(failure: Failure) -> bool:
+    """Return whether only a person can help the song: where it was an outage, it goes on once that has ended."""
+    known = error_class(failure.reason)
+    return known is not None and known.scope is Scope.TASK and known.remedy is Remedy.PERSON
+
+
 def held_key(song: SongKeys, failure: Failure) -> str:
     """Return the key of the object that names a song which has failed: its listing says all that is needed."""
-    known = error_class(failure.reason)
-    folder = FAILED if known and known.remedy is Remedy.PERSON else RETRY
+    folder = FAILED if needs_person(failure) else RETRY
     return f"{ArchiveKeys(song.prefix).root}{folder}/{song.music_task_id}.{failure.times}"
 
 

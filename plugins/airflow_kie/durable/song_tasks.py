@@ -15,7 +15,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, Remedy, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.song_batch import SongBatch, batch_seconds, form_of
+from airflow_kie.durable.song_batch import LATE_SECONDS, SongBatch, batch_seconds, form_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.hooks.kie import KieHook
@@ -151,6 +151,11 @@ class _Making:
     waiting: dict[str, TaskRecord] = field(default_factory=dict)
     unanswered: dict[str, TaskRecord] = field(default_factory=dict)
     """Requests that may be on their way, from a worker that has died or another run."""
+    seconds: float = field(init=False)
+    """Seconds from now after which a song is late."""
+
+    def __post_init__(self) -> None:
+        self.seconds = PERMIT_SECONDS + batch_seconds(self.operator.row)
 
     def take(self, event: Mapping[str, Any]) -> dict[str, Ended]:
         """Take in how tasks ended; return the failures after which a new task may be made."""
@@ -172,7 +177,7 @@ class _Making:
         """Make what is not made; return what has to be waited for. What is refused for now is sent again.
 
         A request that may be on its way holds no other song back: it is asked for again when those that are waited for
-        have ended, and waited for here where there are none.
+        have ended, and waited for here where there are none. Where others go on, it is late soon.
         """
         kie = await self.hook.aget_conn()
         ends_at = time.monotonic() + AGAIN_SECONDS
@@ -188,6 +193,7 @@ class _Making:
                 retried = await self._round(kie, {song: self._record(song) for song in again}, {})
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
             if self.unanswered and not self.waiting:
+                self.seconds = LATE_SECONDS if self.songs.rows else self.seconds
                 errors |= await self._round(kie, self.unanswered, {}, waits=True)
         finally:
             keeping.cancel()
@@ -249,6 +255,6 @@ class _Making:
             permit=sender.permit,
             give_back=sender.give_back,
             settle=sender.settle,
-            deadline=time.time() + PERMIT_SECONDS + batch_seconds(row),
+            deadline=time.time() + self.seconds,
             rules=settings.rules(self.operator.poll_interval, self.hook.account.api),
         )

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_kie import metrics
-from airflow_kie.client.errors import NOTHING_EXPIRES, KieKeyLimit, Remedy, Scope, error_class
+from airflow_kie.client.errors import NOTHING_EXPIRES, KieKeyLimit, error_class
 from airflow_kie.client.operations.operation import MEDIA_LIFETIME
 from airflow_kie.hooks.kie import KieHook
 
@@ -135,5 +135,6 @@ def expires(pending: Pending) -> bool:
 
 def goes_on(pending: Pending) -> bool:
     """Return whether a song goes on by itself after an outage: it does not wait for a person."""
-    known = error_class(pending.last_failure.reason) if pending.last_failure else None
-    return known is None or known.scope is not Scope.TASK or known.remedy is not Remedy.PERSON
+    from airflow_kie.archive.pending import needs_person
+
+    return not (pending.last_failure and needs_person(pending.last_failure))

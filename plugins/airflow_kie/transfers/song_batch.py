@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from airflow_kie.client.errors import KieError, KieUnexpected, Remedy
+from airflow_kie.client.errors import KieError, KieUnexpected, Remedy, Scope
 from airflow_kie.durable.song_batch import SongBatch, songs_of
 from airflow_kie.durable.xcom import result_of
 from airflow_kie.hooks.kie import KieHook
@@ -136,7 +136,7 @@ class _Archiving:
         from airflow_kie.archive.index.entry import entry_of
         from airflow_kie.archive.index.segments import Index
 
-        todo = [song for song in self.songs.ids if song not in self.done and _may_help(self.errors.get(song))]
+        todo = [song for song in self.songs.ids if song not in self.done and self._may_help(self.errors.get(song))]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             results = dict(zip(todo, pool.map(self._one, todo), strict=True))
             self.errors |= {song: result for song, result in results.items() if isinstance(result, KieError)}
@@ -154,7 +154,7 @@ class _Archiving:
             self.done[song] = one
             row = result_of(self.bucket.name, one.archive.keys.manifest, one.manifest, changed=one.changed)
             self.songs.rows[song] = row
-        return any(_may_help(error) for error in self.errors.values())
+        return any(map(self._may_help, self.errors.values()))
 
     def lineage(self, song: _Song) -> TaskLineage:
         """Return the lineage of one song."""
@@ -194,7 +194,11 @@ class _Archiving:
             return error
         return None
 
+    def _may_help(self, error: KieError | None) -> bool:
+        """Return whether a song is tried: for the first time, or again after this error.
 
-def _may_help(error: KieError | None) -> bool:
-    """Return whether a song is tried: for the first time, or again after this error."""
-    return error is None or error.remedy is not Remedy.PERSON
+        An outage that only a person ends would have met every song: where others are archived, it may have passed.
+        """
+        if error is None or error.remedy is not Remedy.PERSON:
+            return True
+        return error.scope is not Scope.TASK and bool(self.done)

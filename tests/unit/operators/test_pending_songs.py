@@ -15,6 +15,7 @@ from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_song
+from airflow_kie.monitoring.backlog import goes_on
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun
@@ -56,6 +57,19 @@ def test_a_song_that_has_failed_is_named_once_by_what_helps_until_it_is_taken(
     song.record_failure("timeout", "x")
     song.drop_pending()
     assert held(archive) == []
+
+
+@pytest.mark.parametrize("reason", ["out_of_credits", "unauthorized", "s3_access_denied", "spending_cap"])
+def test_a_song_that_has_failed_in_an_outage_goes_on_by_itself_once_it_has_ended(
+    kie: SimulatorServer, archive: StoredFiles, reason: str
+) -> None:
+    """The status page says so of them; the reconciliation left them to a person."""
+    song = pending(archive, A)
+    song.record_failure(reason, "x")
+    assert held(archive) == [f"songs/_retry/{A}.1"]
+    record = song.pending()
+    assert record is not None
+    assert goes_on(record)
 
 
 @pytest.mark.parametrize(("times", "hours"), [(1, 1), (2, 2), (3, 4), (6, 24), (600, 24)])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,68 +17,19 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import in_batches, read_songs, write_songs
 from airflow_kie.client.errors import KieBatchFailed, KieConnectionInvalid
 from airflow_kie.durable import song_batch, song_tasks
-from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.report import record_failure
-from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator
-from airflow_kie.sensors.suno import KieCoverSensor, KieMusicSensor
 from airflow_kie.transfers import song_batch as archiving
-from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_kie.triggers.event import Outcome, event_of
 from airflow_kie.triggers.turn import KieCreateTurnTrigger
 from airflow_kie.web.pages import queries
-from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
+from airflow_task import StoredFiles, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
 from paid_requests import InBucket, become_old, dying_at
-
-
-class Chain:
-    """The steps of one batch, as Airflow calls them one after the other: a step's result is the next one's argument."""
-
-    def __init__(self, bucket: str, songs: list[str], **listed: Any) -> None:
-        listing = KieSongListOperator(
-            task_id="song_list", music_task_ids=songs, bucket=bucket, batch_size=len(songs), **listed
-        )
-        self.ti = TaskInstance()
-        (self.batch,) = TaskRun(lambda: listing, ti=self.ti).attempt()
-        self.results: dict[str, Any] = {}
-        self.runs: dict[str, TaskRun] = {}
-
-    def run(self, step: str) -> TaskRun:
-        """Return the task instance of a step."""
-        common = {"task_id": step, "batch": self.batch, "kie_conn_id": "kie_default"}
-        waits = {"poll_interval": 0.05, "deferrable": True}
-        place = {"bucket": self.batch["bucket"], "prefix": self.batch["prefix"]}
-        known = {"music": self.results.get("music_complete")}
-        make: dict[str, Callable[[], Any]] = {
-            "music_complete": lambda: KieMusicSensor(**common, **waits),
-            "generate_cover": lambda: KieGenerateCoverOperator(**common, **waits, **place, **known),
-            "cover_details": lambda: KieCoverSensor(**common, **waits, cover=self.results.get("generate_cover")),
-            "archive_to_s3": lambda: KieCoverToS3Operator(**common, **place, cover=self.results.get("cover_details")),
-        }
-        ti = TaskInstance(run_id=self.ti.run_id, task_id=step)
-        return self.runs.setdefault(step, TaskRun(make[step], ti=ti))
-
-    def go(self, *steps: str) -> Any:
-        """Run steps and return what the last one returned."""
-        for step in steps or ("music_complete", "generate_cover", "cover_details", "archive_to_s3"):
-            self.results[step] = json.loads(json.dumps(self.run(step).attempt()))
-        return self.results[steps[-1] if steps else "archive_to_s3"]
-
-    def failures(self, step: str) -> dict[str, str]:
-        """Return the reasons for which songs have left at a step."""
-        return {song["music_task_id"]: song["reason"] for song in self.runs[step].ti.pushed.get(FAILURE_KEY, ())}
-
-
-def songs(kie: SimulatorServer, count: int, **order: Any) -> list[str]:
-    return [song.task_id for song in kie.control.make_music(*(f"Song {n}" for n in range(count)), **order)]
-
-
-def covers_paid(kie: SimulatorServer) -> list[str]:
-    return sorted(charge["source_id"] for charge in kie.control.ledger("cover"))
+from song_batches import Chain, covers_paid, songs
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,94 @@
+"""What only some songs of a batch meet holds no other one, and leaves nobody to a person who need not help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3KmsDenied, S3NoSuchBucket
+from airflow_kie.durable import song_tasks
+from airflow_kie.hooks.archive import open_song
+from airflow_kie.operators.suno import KieGenerateCoverOperator
+from airflow_kie.transfers import song_batch as archiving
+from airflow_task import StoredFiles, TaskRun, WorkerCrash
+from kie_simulator.server import SimulatorServer
+from paid_requests import dying_at
+from song_batches import Chain, covers_paid, songs
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(song_tasks, "AGAIN_PAUSE", 0.0)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, refuses: Callable[[str], bool], error: type[Exception]) -> list[str]:
+    """Let the bucket refuse to store some files; return their keys as it does so."""
+    put, refused = Bucket.put_file, list[str]()
+
+    def refuse(bucket: Bucket, file: Any, key: str, **facts: Any) -> None:
+        if refuses(key):
+            refused.append(key)
+            raise error("the bucket refuses it")
+        put(bucket, file, key, **facts)
+
+    monkeypatch.setattr(Bucket, "put_file", refuse)
+    return refused
+
+
+@pytest.mark.parametrize("error", [S3KmsDenied, S3NoSuchBucket])
+def test_what_the_bucket_refuses_for_a_moment_is_stored_with_the_next_try(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """A song alone waits such an outage out; as one of many it was left to a person, and nothing started it again."""
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete", "generate_cover", "cover_details")
+    cover = f"songs/{ids[1]}/cover-1.png"
+    refused = refusing(monkeypatch, lambda key: key == cover and not refused, error)
+    assert [row["music_task_id"] for row in chain.go("archive_to_s3")] == ids
+    assert refused == [cover]
+    assert chain.failures("archive_to_s3") == {}
+
+
+def test_a_song_that_the_bucket_goes_on_refusing_leaves_the_batch_and_is_tried_again_later(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete", "generate_cover", "cover_details")
+    refusing(monkeypatch, lambda key: ids[1] in key, S3KmsDenied)
+    assert [row["music_task_id"] for row in chain.go("archive_to_s3")] == [ids[0], ids[2]]
+    assert chain.failures("archive_to_s3") == {ids[1]: "s3_kms_denied"}
+    open_song("aws_default", archive.bucket, "songs", ids[1]).record_failure("s3_kms_denied", "as its report does")
+    assert [key for key in archive.listed() if ids[1] in key and "_retry/" in key] == [f"songs/_retry/{ids[1]}.1"]
+
+
+def test_an_outage_of_the_bucket_that_every_song_meets_ends_the_attempt_at_once(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(archive.bucket, songs(kie, 2))
+    chain.go("music_complete", "generate_cover", "cover_details")
+    refused = refusing(monkeypatch, lambda key: True, S3NoSuchBucket)
+    with pytest.raises(S3NoSuchBucket):
+        chain.go("archive_to_s3")
+    assert len(refused) == 2
+
+
+def test_a_request_that_stays_on_its_way_is_late_once_the_others_have_their_covers(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker has died in the POST. The others were held for as long as the request is not known to be lost."""
+    ids = songs(kie, 3)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    alone = TaskRun(lambda: KieGenerateCoverOperator(task_id="alone", music_task_id=ids[0], deferrable=True))
+    with dying_at("after post"), pytest.raises(WorkerCrash):
+        alone.execute()
+    monkeypatch.setattr(song_tasks, "LATE_SECONDS", 0.2)
+    assert [row["music_task_id"] for row in chain.go("generate_cover")] == ids[1:]
+    assert chain.failures("generate_cover") == {ids[0]: "timeout"}
+    assert covers_paid(kie) == sorted(ids)
