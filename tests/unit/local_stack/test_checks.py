@@ -50,7 +50,9 @@ def test_two_cores_are_busy_while_a_stack_waits_and_what_needs_no_stack_makes_wa
     assert [lane.yields for lane in lanes] == [False, True, True]
     ran = [[word for command in lane.commands for word in command if word.startswith("tests/")] for lane in lanes]
     assert ran[1] == ["tests/unit"]
-    assert sorted(path for paths in ran for path in paths) == sorted(f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS))
+    assert sorted(path for paths in ran for path in paths) == sorted(
+        f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS)
+    )
     assert len({lane.environment["AIRFLOW_HOME"] for lane in lanes}) == 3
 
 
