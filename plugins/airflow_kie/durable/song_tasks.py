@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
-from airflow_kie.client.errors import KieError, Remedy, error_from_event
+from airflow_kie.client.errors import KieError, Remedy, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import ledger_of
 from airflow_kie.durable.song_batch import LATE_SECONDS, SongBatch, batch_seconds, form_of
@@ -42,8 +42,10 @@ log = logging.getLogger(__name__)
 
 TURN_SECONDS = 30.0
 """Seconds after which the create turn of a worker that has died is free."""
-TURN_PAUSE = 2.0
+TURN_PAUSE = 0.5
 """Seconds between two questions whether the turn is free, where a worker waits for it."""
+TURN_HERE = 10.0
+"""Seconds for which a worker waits for it: most batches send for a moment, and a leg more costs more than that."""
 
 PERMIT_SECONDS = 600.0
 """Seconds that one request of a batch waits for the account's permit: a batch is sent at the account's rate."""
@@ -119,14 +121,14 @@ def make_for_songs(
 
 
 def _take_turn(operator: SongOperator, ti: Any, hook: KieHook, songs: SongBatch) -> CreateTurn:
-    """Return the account's create turn once it is ours; where others hold it, the Airflow task waits in the triggerer.
+    """Return the account's create turn once it is ours; where others keep it, the Airflow task waits in the triggerer.
 
     So the batches of an account are sent one after the other, and those that wait take no worker.
     """
     holder = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
-    turn = hook.limiter(bulk=True).turn(holder)
+    turn, ends_at = hook.limiter(bulk=True).turn(holder), time.monotonic() + TURN_HERE
     while wait := turn.take(TURN_SECONDS):
-        if operator.deferrable:
+        if operator.deferrable and time.monotonic() >= ends_at:
             from airflow_kie.triggers.turn import KieCreateTurnTrigger
 
             log.info("Another batch of this account sends its requests now; this one waits for its turn.")
@@ -200,6 +202,8 @@ class _Making:
             await kie.close()
             if self.turn:
                 await asyncio.to_thread(self.turn.give_back)
+        if self.waiting:  # an outage may be over by then: those that have met it are asked for again with the next leg
+            errors = {song: error for song, error in errors.items() if error.scope is Scope.TASK}
         self.songs.leave(errors, waiting=bool(self.waiting))
         return self.waiting
 

@@ -78,6 +78,17 @@ def test_an_outage_of_the_bucket_that_every_song_meets_ends_the_attempt_at_once(
     assert len(refused) == 2
 
 
+def test_an_outage_that_ends_while_the_others_covers_are_drawn_costs_no_song_its_place(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 3)
+    kie.control.add_fault("create", "code", source_id=ids[1], code=402, msg="Insufficient credits", times=1)
+    chain = Chain(archive.bucket, ids)
+    assert [row["music_task_id"] for row in chain.go()] == ids
+    assert chain.failures("generate_cover") == {}
+    assert covers_paid(kie) == sorted(ids)
+
+
 def test_a_request_that_stays_on_its_way_is_late_once_the_others_have_their_covers(
     kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

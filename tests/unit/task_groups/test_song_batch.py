@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from airflow_kie.operators.report import record_failure
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers import song_batch as archiving
 from airflow_kie.triggers.event import Outcome, event_of
+from airflow_kie.triggers.task import KieTaskTrigger
 from airflow_kie.triggers.turn import KieCreateTurnTrigger
 from airflow_kie.web.pages import queries
 from airflow_task import StoredFiles, TaskRun, WorkerCrash
@@ -226,8 +228,9 @@ def test_a_batch_reads_its_own_songs_of_the_runs_list_whatever_was_listed_since(
 
 
 def test_one_batch_of_an_account_sends_at_a_time_and_the_next_one_takes_its_turn_in_the_triggerer(
-    kie: SimulatorServer, archive: StoredFiles
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(song_tasks, "TURN_HERE", 0.0)
     ids = songs(kie, 3)
     chain = Chain(archive.bucket, ids)
     chain.go("music_complete")
@@ -245,6 +248,22 @@ def test_one_batch_of_an_account_sends_at_a_time_and_the_next_one_takes_its_turn
     assert covers_paid(kie) == sorted(ids)
     assert [row["music_task_id"] for row in run.resume(made.value)] == ids
     assert other.take(60.0) == 0.0  # the batch has given it back
+
+
+def test_a_turn_that_is_free_in_a_moment_is_waited_for_by_the_worker(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(archive.bucket, songs(kie, 2))
+    chain.go("music_complete")
+    other = KieHook().limiter(bulk=True).turn("another batch")
+    assert other.take(60.0) == 0.0
+    monkeypatch.setattr(song_tasks, "TURN_PAUSE", 0.01)
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda _: other.give_back())
+    monkeypatch.setattr(song_tasks, "time", clock)
+    with pytest.raises(TaskDeferred) as made:
+        chain.run("generate_cover").execute()
+    assert isinstance(made.value.trigger, KieTaskTrigger)
+    assert len(covers_paid(kie)) == 2
 
 
 async def _events(trigger: KieCreateTurnTrigger) -> list[dict[str, Any]]:
