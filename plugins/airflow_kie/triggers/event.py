@@ -10,6 +10,9 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, error_from_event
 from airflow_kie.lifecycle.record import TaskRecord
 
+ENDED_KEY = "ended"
+"""XCom key of the tasks of many that have ended well so far, by the caller's names, while the others are waited for."""
+
 
 class Outcome(StrEnum):
     """How a wait in the triggerer ended."""

@@ -7,9 +7,9 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -26,7 +26,7 @@ from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
-from airflow_kie.triggers.event import Outcome, event_of
+from airflow_kie.triggers.event import ENDED_KEY, Outcome, event_of
 
 if TYPE_CHECKING:
     from airflow_kie.client.api import KieAsync
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 STATE_SECONDS = 20.0
 """How long a trigger that is cancelled asks what has become of its Airflow task. The api-server of a stack on SQLite
 stalls for 5 s while the database is locked; an answer that comes too late reads like a kill."""
+REPORT_EVERY = 10.0
+"""Seconds between two writes that say which of many tasks have ended; where none has since, nothing is written."""
 GOES_ON = frozenset({"scheduled", "queued", "running", "deferred", "up_for_reschedule", "up_for_retry", "success"})
 """States of a task that a callback has woken: it may wait again or have ended by now. A cleared one gets there too."""
 
@@ -178,7 +180,7 @@ class KieTaskTrigger(BaseTrigger):
         kie = await _Reads.through(self.kie_conn_id)
         records = {name: TaskRecord.from_json(record) for name, record in self.records.items()}
         events: dict[str, Any] = {}
-        with _Waiting(kie.account, len(records)) as waiting:
+        with _Waiting(kie.account, len(records)) as waiting, self._reporting(events):
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None) as rest:
@@ -194,6 +196,33 @@ class KieTaskTrigger(BaseTrigger):
                         if self.linger is not None and rest.when() is None:
                             rest.reschedule(asyncio.get_running_loop().time() + self.linger)
         return events
+
+    @contextlib.contextmanager
+    def _reporting(self, events: Mapping[str, Any]) -> Iterator[None]:
+        """Meanwhile keep up in an XCom which tasks have ended: the run's page shows it."""
+        reporting = asyncio.ensure_future(self._report(events)) if self.task_instance else None
+        try:
+            yield
+        finally:
+            if reporting:
+                reporting.cancel()
+
+    async def _report(self, events: Mapping[str, Any]) -> None:
+        from airflow.sdk import BaseXCom
+
+        ti, reported = cast("Any", self.task_instance), 0
+        where = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+        while True:
+            await asyncio.sleep(REPORT_EVERY)
+            ended = sorted(name for name, event in events.items() if event["outcome"] == Outcome.DONE)
+            if len(ended) == reported:
+                continue
+            try:
+                await BaseXCom.aset(ENDED_KEY, ended, **where)
+            except Exception as refused:  # noqa: BLE001 - only a page shows it
+                log.info("How many of the KIE tasks have ended cannot be shown: %s", type(refused).__name__)
+                return
+            reported = len(ended)
 
     def _driver(self, waiting: _Waiting, record: TaskRecord) -> TaskDriver:
         deadline = self.deadline

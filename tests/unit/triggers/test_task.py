@@ -7,15 +7,19 @@ import json
 import threading
 import time
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import BaseXCom
 
 from airflow_connections import kie_connection
 from airflow_kie.client.http import transport
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle import polling
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.triggers import task as task_module
+from airflow_kie.triggers.event import ENDED_KEY
 from airflow_kie.triggers.task import KieTaskTrigger, _Waiting
 from airflow_task import close_shared_clients, run_trigger
 from answering_server import Seen, serving, success
@@ -431,6 +435,33 @@ def test_many_tasks_end_in_one_event_that_tells_of_each(kie: SimulatorServer) ->
         "refused": ("failed", refused, "content_rejected"),
         "broken": ("failed", "x", "unexpected"),
     }
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_while_many_are_waited_for_an_xcom_says_which_have_ended(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    done, goes_on = song(kie), song(kie, state="PENDING")
+    kie.control.add_fault("task", "takes", kind="music", task_id=goes_on, seconds=3600)
+    records = {
+        name: TaskRecord.of_known_task("suno.music", task_id, connection="kie_default").to_json()
+        for name, task_id in {"a": done, "b": goes_on}.items()
+    }
+    trigger = KieTaskTrigger("kie_default", deadline=time.time() + 2.0, poll_interval=0.05, records=records)
+    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+    reported: list[Any] = []
+
+    async def aset(key: str, value: Any, **where: Any) -> None:
+        reported.append((key, value, where))
+        if refused:
+            raise RuntimeError("the database is gone")
+
+    monkeypatch.setattr(task_module, "REPORT_EVERY", 0.05)
+    monkeypatch.setattr(BaseXCom, "aset", aset)
+    event = run_trigger(trigger)
+    assert {name: known["outcome"] for name, known in event["tasks"].items()} == {"a": "done", "b": "timeout"}
+    where = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3}
+    assert reported == [(ENDED_KEY, ["a"], where)]
 
 
 def test_a_connection_that_is_gone_ends_the_wait_for_many_in_one_event(kie: SimulatorServer) -> None:

@@ -15,6 +15,7 @@ from airflow_kie.archive.inbox.song_request import SongRequest
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.run_songs import write_batches
 from airflow_kie.hooks.archive import open_bucket
+from airflow_kie.triggers.event import ENDED_KEY
 from airflow_kie.web.pages import progress, queries
 from airflow_kie.web.pages.progress import STEPS, progress_of
 from song_pages_server import in_columns, owner, table_of_xcoms
@@ -39,8 +40,13 @@ def no_run() -> Iterator[None]:
             connection.execute(delete(table).where(table.run_id == RUN))
 
 
-def store(batches: Sequence[Any], steps: Sequence[tuple[int, str, str | None, Stored]], minutes: float) -> None:
-    """Store a run: what its list has returned, and state and store of its mapped tasks by map index and operator."""
+def store(
+    batches: Sequence[Any],
+    steps: Sequence[tuple[int, str, str | None, Stored]],
+    minutes: float,
+    reported: Mapping[tuple[int, str], Sequence[str]] | None = None,
+) -> None:
+    """Store a run: what its list has returned, state and store of its mapped tasks, and what triggers have reported."""
     make_tables()
     from airflow import settings
     from airflow.models.dagrun import DagRun
@@ -62,6 +68,10 @@ def store(batches: Sequence[Any], steps: Sequence[tuple[int, str, str | None, St
             if stored:
                 value = {"key": "songs", "value": json.dumps(stored), "dag_run_id": 77, "updated_at": now}
                 connection.execute(insert(states).values(**in_columns(states, which), **value))
+            if songs := (reported or {}).get((index, operator)):
+                run = {"dag_run_id": 77} if "dag_run_id" in xcoms.c else {}
+                row = {**owner(xcoms, mine, which), **run, "timestamp": now, "key": ENDED_KEY, "value": list(songs)}
+                connection.execute(insert(xcoms).values(**row))
             if index < 0:
                 run = {"dag_run_id": 77} if "dag_run_id" in xcoms.c else {}
                 listed = {**owner(xcoms, mine, which), **run, "timestamp": now}
@@ -101,6 +111,27 @@ def test_each_song_is_at_the_step_of_its_batch_and_what_has_left_it_has_failed(b
     assert found.at("Failed") == [f"{2:032x}"]
     assert found.rate == pytest.approx(0.5, rel=0.1)
     assert found.ends_at is not None
+
+
+def test_a_song_that_is_ready_while_its_batch_waits_is_counted_apart(bucket: str) -> None:
+    ids = [f"{n:032x}" for n in range(4)]
+    songs = [SongRequest(music_task_id=song, kie_conn_id="kie_default") for song in ids]
+    batches = write_batches(open_bucket("aws_default", bucket), ArchiveKeys("songs"), "run", songs, 9, 2)
+    music, cover, *_ = STEPS
+    store(
+        batches,
+        [
+            (0, music, "success", ended(ids[:2])),
+            (0, cover, "deferred", {}),
+            (1, music, "deferred", {}),
+        ],
+        minutes=2,
+        reported={(0, music): ids[:2], (0, cover): ids[:1], (1, music): ids[3:]},
+    )
+    queries._batches.clear()
+    found = progress_of(DAG, RUN)
+    assert found is not None
+    assert list(found.states.values()) == [progress.READY, "Cover in progress", "Waiting for the song", progress.READY]
 
 
 def test_ten_thousand_songs_are_counted_from_their_batches(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 
 from airflow_kie._airflow_private import metadata
 from airflow_kie.durable.song_batch import STORE_KEY
+from airflow_kie.triggers.event import ENDED_KEY
 from airflow_kie.web.pages.queries import batches_of_run
 
 NOT_BEGUN, ARCHIVED, FAILED = "Not begun", "Archived", "Failed"
+READY = "Ready, its batch waits"
+"""KIE's task has ended, and others of the batch are waited for."""
 STEPS: Mapping[str, str] = MappingProxyType(
     {
         "KieMusicSensor": "Waiting for the song",
@@ -25,7 +28,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
 """What the songs of a batch wait for, by the operator at which the batch is."""
 _ARCHIVES = list(STEPS)[-1]
 _ENDED_BADLY = {"failed", "upstream_failed", "removed"}
-_BY_STEP = (FAILED, NOT_BEGUN, *STEPS.values(), ARCHIVED)
+_BY_STEP = (FAILED, NOT_BEGUN, *STEPS.values(), READY, ARCHIVED)
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,29 @@ def progress_of(dag_id: str, run_id: str) -> Progress | None:
     if len(tasks) < len(steps):
         return None
     states: dict[str, str] = dict.fromkeys(before, ARCHIVED)
+    ready = {operator: _ready(dag_id, run_id, operator) for operator in {o for _, o in _waiting(tasks)}}
     for index, songs in enumerate(batches):
         states |= _states(songs, [tasks.get((index, operator), (None, {})) for operator in STEPS])
+    for index, operator in _waiting(tasks):
+        here = {song for song in batches[index] if states[song] == STEPS[operator]} if index < len(batches) else set()
+        states |= dict.fromkeys(here & ready[operator], READY)
     archived = sum(state == ARCHIVED for state in states.values()) - len(before)
     left = sum(state not in (ARCHIVED, FAILED) for state in states.values())
     now = datetime.now(UTC)
     minutes = max(((ended or now) - (began or now)) / timedelta(minutes=1), 1e-3)
     rate = archived / minutes
     return Progress(states, rate, now + timedelta(minutes=left / rate) if left and rate and not ended else None)
+
+
+def _waiting(tasks: Mapping[tuple[int, str], tuple[str | None, Any]]) -> list[tuple[int, str]]:
+    """Return the batches that wait in the triggerer, each with the operator at which it is."""
+    return [where for where, (state, _) in tasks.items() if state == "deferred"]
+
+
+def _ready(dag_id: str, run_id: str, operator: str) -> set[str]:
+    """Return the songs whose task has ended while their batch waits."""
+    reported = metadata.xcoms_of_run(dag_id, run_id, [operator], [ENDED_KEY])
+    return {song for songs in reported for song in songs}
 
 
 def _states(songs: Sequence[str], tasks: Sequence[tuple[str | None, Mapping[str, Any]]]) -> dict[str, str]:
