@@ -166,7 +166,7 @@ def test_a_worker_killed_between_post_and_record_gets_its_song_back_by_a_callbac
     assert songs.ended("paid_and_killed", run_id) == "success"
     [(_, song)] = charged(songs, f"{CALLED_BACK} {form}")
     assert returned(songs, run_id, "paid_and_killed") == [song]
-    assert songs.task(run_id, "song", dag_id="paid_and_killed")["try_number"] == 2  # the first one was killed
+    assert songs.task(run_id, "song", dag_id="paid_and_killed")["try_number"] > 1  # the first one was killed
     assert forms_of(songs, f"{CALLED_BACK} {form}") == {form}
 
 
