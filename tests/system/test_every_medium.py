@@ -16,7 +16,7 @@ from song_stack import SongStack
 
 KEY = "sim-media"
 """The key of connection ``kie_media``: its rate limit and its ledger are apart from those of the other tests."""
-ROWS = 200
+ROWS = 60
 
 
 @dataclass(frozen=True)

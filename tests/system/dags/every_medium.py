@@ -48,8 +48,8 @@ def dies_creating_and_archiving(context: Any) -> None:
     """Let the table's process be killed among its creates, and the one that goes on among its files."""
     task_list.LINGER_SECONDS = 2.0
     task_list.SENDING = 1  # no other request is under way then: what is not answered would be in doubt
-    crash_points.at("after task", dying_once(context, "creating", 40))
-    kill, archive_task = dying_once(context, "archiving", 60), list_archive.archive_task
+    crash_points.at("after task", dying_once(context, "creating", 20))
+    kill, archive_task = dying_once(context, "archiving", 25), list_archive.archive_task
 
     def archive_or_die(*args: Any, **known: Any) -> Any:
         kill()
