@@ -162,6 +162,17 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     return Plan(seed, (_UNHEARD, *alone), DOOMS, tuple(journeys), episodes, tuple(GENERATE), batches)
 
 
+def batched_plan(seed: int, faults: int) -> Plan:
+    """Return the runs of many songs of a full plan alone: all songs with faults are in them, and nothing else happens.
+
+    :param seed: decides everything.
+    :param faults: as of a full plan.
+    """
+    rng = random.Random(seed)  # noqa: S311 - draws a plan, protects nothing
+    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, BATCHED)))))
+    return Plan(seed, (), (), (), (), (), _batches(songs))
+
+
 def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     """Return a plan for the tests: the kills of :data:`SMALL`, a few songs, and some that cannot succeed.
 

@@ -7,7 +7,7 @@ import random
 import time
 
 from fault_suite.episodes import EPISODES
-from fault_suite.plan import full_plan
+from fault_suite.plan import batched_plan, full_plan
 from fault_suite.report import report
 from fault_suite.stage import DUPLICATE, stage
 from fault_suite.suite import Suite
@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=25.0, help="time for songs and kills (default: 25)")
     parser.add_argument("--outage", type=float, default=60.0, help="seconds of the longest outages (default: 60)")
     parser.add_argument(
+        "--batches", action="store_true", help="only the runs of 50 songs in one batch, and their kills"
+    )
+    parser.add_argument(
         "--duplicate",
         choices=DUPLICATE,
         default="named",
@@ -32,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the suite.
 
-    :param options: ``seed``, ``faults``, ``minutes``, ``outage``, ``duplicate``.
+    :param options: ``seed``, ``faults``, ``minutes``, ``outage``, ``batches``, ``duplicate``.
     :return: exit code: 0 only when everything holds and as many faults struck as were asked for.
     """
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    plan = full_plan(seed, options.faults, tuple(EPISODES))
+    batched = options.batches
+    plan = batched_plan(seed, options.faults) if batched else full_plan(seed, options.faults, tuple(EPISODES))
     home = fresh_folder("faults")
     began = time.monotonic()
 

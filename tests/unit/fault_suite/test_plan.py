@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fault_suite.catalogue import SLOTS, KieFault
-from fault_suite.plan import full_plan, small_plan
+from fault_suite.plan import batched_plan, full_plan, small_plan
 from fault_suite.steps import STEPS, VICTIMS
 from kie_simulator.faults import Fault
 
@@ -58,6 +58,13 @@ def test_a_full_plan_has_runs_of_fifty_whose_songs_meet_faults_nothing_or_their_
         assert {doom.creates for doom in batch.dooms} == {0, 3}  # before anything is paid, and with every cover
         assert {"task", "triggerer"} & {kill.victim for kill in batch.kills}
     assert len(plan.batches) == 3
+
+
+def test_a_plan_of_batches_has_all_its_songs_and_kills_in_runs_of_fifty() -> None:
+    plan = batched_plan(1, 150)
+    assert (plan.songs, plan.journeys, plan.episodes) == ((), (), ())
+    assert [1 + len(batch.songs) + len(batch.dooms) for batch in plan.batches] == [50, 50, 50]
+    assert sum(fault.strikes for song in plan.all_songs for fault in song.faults) + len(plan.kills) >= 150
 
 
 def test_a_full_plan_has_a_quarter_of_its_songs_with_faults_in_runs_of_many() -> None:
