@@ -195,22 +195,27 @@ class _Making:
                 retried = await self._round(kie, {song: self._record(song) for song in again}, {})
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
             if self.unanswered and not self.waiting:
+                await self._give_turn_back()  # nothing is sent meanwhile
                 self.seconds = LATE_SECONDS if self.songs.rows else self.seconds
                 errors |= await self._round(kie, self.unanswered, {}, waits=True)
         finally:
             keeping.cancel()
             await kie.close()
-            if self.turn:
-                await asyncio.to_thread(self.turn.give_back)
+            await self._give_turn_back()
         if self.waiting:  # an outage may be over by then: those that have met it are asked for again with the next leg
             errors = {song: error for song, error in errors.items() if error.scope is Scope.TASK}
         self.songs.leave(errors, waiting=bool(self.waiting))
         return self.waiting
 
     async def _keep_turn(self) -> None:
-        while self.turn:
+        while turn := self.turn:
+            await asyncio.to_thread(turn.take, TURN_SECONDS)
             await asyncio.sleep(TURN_SECONDS / 3)
-            await asyncio.to_thread(self.turn.take, TURN_SECONDS)
+
+    async def _give_turn_back(self) -> None:
+        turn, self.turn = self.turn, None
+        if turn:
+            await asyncio.to_thread(turn.give_back)
 
     async def _round(
         self,

@@ -9,8 +9,10 @@ import pytest
 
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3KmsDenied, S3NoSuchBucket
+from airflow_kie.client.errors import KieBatchFailed, KieWaitTimeout
 from airflow_kie.durable import song_tasks
 from airflow_kie.hooks.archive import open_song
+from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers import song_batch as archiving
 from airflow_task import StoredFiles, TaskRun, WorkerCrash
@@ -103,3 +105,26 @@ def test_a_request_that_stays_on_its_way_is_late_once_the_others_have_their_cove
     assert [row["music_task_id"] for row in chain.go("generate_cover")] == ids[1:]
     assert chain.failures("generate_cover") == {ids[0]: "timeout"}
     assert covers_paid(kie) == sorted(ids)
+
+
+def test_a_batch_that_waits_for_requests_of_a_dead_worker_lets_others_send(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = songs(kie, 2)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    for song in ids:
+        with dying_at("after post"), pytest.raises(WorkerCrash):
+            TaskRun(lambda song=song: KieGenerateCoverOperator(task_id="alone", music_task_id=song)).execute()
+    other, waits = KieHook().limiter(bulk=True).turn("another batch"), list[float]()
+    going_on = song_tasks._Making._round
+
+    async def watched(making: Any, *arguments: Any, **how: Any) -> Any:
+        waits.append(other.take(0.01))
+        return dict.fromkeys(ids, KieWaitTimeout()) if how else await going_on(making, *arguments)
+
+    monkeypatch.setattr(song_tasks._Making, "_round", watched)
+    with pytest.raises(KieBatchFailed):
+        chain.go("generate_cover")
+    assert waits[0] > 0.0
+    assert waits[1:] == [0.0]
