@@ -15,13 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import settings
+from airflow_kie.archive.index.entry import entry_of
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.local_folder import LocalFolder
 from airflow_kie.archive.manifest import AirflowRecord
 from airflow_kie.archive.s3.address import bucket_and_key
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.task_archiver import archive_task
-from airflow_kie.cli.terminal import INTERRUPTED, InvalidArgument, agreed, command, complain, say
+from airflow_kie.cli.terminal import (
+    INTERRUPTED,
+    InvalidArgument,
+    agreed,
+    command,
+    complain,
+    only_warnings_on_a_terminal,
+    say,
+)
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieSpendingStopped
@@ -48,6 +58,7 @@ class Interrupted(Exception):
 
 
 @command()
+@only_warnings_on_a_terminal()
 def run(args: Namespace) -> int:
     """Make a task, wait for it and archive what it has made; the same line once more goes on with the same task.
 
@@ -57,9 +68,9 @@ def run(args: Namespace) -> int:
     row, body = _row(args.operation), _request(args.request)
     hook = KieHook(args.kie_conn_id or settings.allowed_connections()[0])
     key = args.key or digest_of({"command": "airflow kie run", "request": row.named(body)})
-    record, driver = hook.paid_task(
-        row.name, body, key, caller=Caller("airflow kie run", user=getpass.getuser()), check_fields=not args.unchecked
-    )
+    in_s3 = "://" in args.to
+    caller, to = Caller("airflow kie run", user=getpass.getuser()), args.to if in_s3 else ""
+    record, driver = hook.paid_task(row.name, body, key, caller=caller, to=to, check_fields=not args.unchecked)
     bucket, keys = archive_at(args.to)
     known = driver.paid.find() if driver.paid else None
     quoted = quote(row, body)
@@ -68,7 +79,7 @@ def run(args: Namespace) -> int:
             f"KIE has made task {known.task_id} for this request. Nothing is paid for; --key NAME asks for another one."
         )
     elif not _may_pay(hook) or not agreed(
-        f"{row.title} costs {quoted}; the balance is {hook.credits():g}.", yes=args.yes
+        f"{_title(row, body)} costs {quoted}; the balance is {hook.credits():g}.", yes=args.yes
     ):
         return 1
     with _interruptible() as asked_to_stop:
@@ -84,6 +95,8 @@ def run(args: Namespace) -> int:
     if followed.details is None:
         raise AssertionError("A task that is followed to its end has details.")
     manifest = archived(bucket, keys, hook, row, followed.details)
+    if in_s3:  # a folder has no library
+        Index(bucket, keys).add([entry_of(manifest)])
     for file in manifest.files:
         say(f"{bucket.url(file.key)}  {file.size:,} bytes")
     used = "unknown" if manifest.credits is None else f"{manifest.credits:g}"
@@ -105,6 +118,11 @@ def _row(name: str) -> TaskOperation:
     if name not in tasks:
         raise InvalidArgument(f"{name!r} is not an operation that makes a task; those are {', '.join(tasks)}.")
     return task_kind(name)
+
+
+def _title(row: TaskOperation, body: Mapping[str, Any]) -> str:
+    model = row.named(body).get("model")
+    return f"{row.title} ({model})" if model else row.title
 
 
 def _request(text: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import unicodedata
@@ -97,6 +98,19 @@ def _in_a_line(text: str) -> str:
     return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _ESCAPED else sign for sign in text)
 
 
+@contextlib.contextmanager
+def only_warnings_on_a_terminal() -> Iterator[None]:
+    """Leave out what the package logs of its progress where a person sees it already, in a line that changes."""
+    ours = logging.getLogger("airflow_kie")
+    before = ours.level
+    if sys.stderr.isatty() and ours.getEffectiveLevel() == logging.INFO:
+        ours.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+
+
 def _write(output: TextIO, text: str) -> None:
     """Write a text; a reader that has gone (``| head -1``) ends neither the work nor its exit code."""
     encoding = output.encoding or "utf-8"
@@ -117,7 +131,9 @@ def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        complain("This is not a terminal, so nothing was asked and nothing was done. Pass --yes to confirm.")
+        complain(
+            f"This is not a terminal, so nothing was asked and nothing was done. Pass --yes to confirm: {question}"
+        )
         return False
     _write(_output or sys.stdout, f"{question} Type yes to go on: ")
     return sys.stdin.readline().strip().lower() == "yes"

@@ -2,7 +2,8 @@
 
 The table is that of the night: ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` a line. A
 backfill of a night that has run pays for nothing again; a night that never ran is paid for when it is backfilled, so
-``catchup`` is off: turn it on where old nights are wanted.
+``catchup`` is off: turn it on where old nights are wanted. The budget of a night is a field of the connection,
+``max_credits_per_run``: prompts beyond it are refused, and nothing is paid for them.
 """
 
 from __future__ import annotations

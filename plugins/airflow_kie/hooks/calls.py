@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie.client.answers.inline import kept_id
-from airflow_kie.client.catalogue.prices import quote
+from airflow_kie.client.catalogue.prices import Quote, quote
 from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieThrottled
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.hooks.cost import counted, may_be_charged
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.connected import Connected
 
 log = logging.getLogger(__name__)
+
+CHAT = "chat"
+"""What the ledger calls a request to a chat model, which is not an operation: it is never found and used again."""
 
 
 def is_kept(call: CallOperation, body: Mapping[str, Any]) -> bool:
@@ -127,3 +130,38 @@ class PaidCall:
             f"{self.call.title} {what}. Once `airflow kie release {self.request}` is done, the next try asks, and "
             "pays, again"
         )
+
+
+def record_chat(
+    hook: Connected,
+    open_ledger: Callable[[], Ledger],
+    name: str,
+    at: float,
+    quoted: Quote,
+    ti: Any,
+    *,
+    answered: bool = False,
+    used: float | None = None,
+) -> None:
+    """Write into the ledger that a chat model was asked, for `airflow kie spend`; it stops nothing, and never raises.
+
+    It comes after the answer: a worker that dies meanwhile leaves nothing, and another try asks and pays again.
+
+    :param hook: the account.
+    :param open_ledger: returns its ledger.
+    :param name: the request's own, hexadecimal.
+    :param at: epoch seconds at which it was sent.
+    :param quoted: what it costs at most.
+    :param ti: the task instance that asks.
+    :param answered: False: the answer was lost.
+    :param used: credits; None: not known.
+    """
+    request = RequestId(hook.account.spending_name, CHAT, name)
+    costs = (quoted.low, quoted.high) if quoted.low is not None and quoted.high is not None else ()
+    try:
+        ledger = open_ledger()
+        ledger.claim(request, Intent.made_at(at, owner=owner_of(ti), quoted=costs))
+        if answered:
+            ledger.record(request, 1, "used", credits=used)
+    except KieError as error:
+        log.warning("What a chat model was asked is not in the ledger, and `airflow kie spend` lacks it. %s", error)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +30,13 @@ from airflow_kie.client.errors import (
 )
 from airflow_kie.client.http.transport import KieAsyncTransport
 from airflow_kie.client.requests import Request
+from airflow_kie.hooks.calls import CHAT, record_chat
 from airflow_kie.hooks.cost import permitted, quoted_cost
+from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.tasks import current_caller
 
 if TYPE_CHECKING:
+    from airflow_kie.client.catalogue.prices import Quote
     from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
     from airflow_kie.hooks.kie import KieHook
 
@@ -51,6 +56,7 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, hook: KieHook, chat: ChatModel) -> None:
         self._hook, self._chat = hook, chat
+        self._ledger = functools.cache(lambda: open_ledger(hook).ledger)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send what a library asks, and return KIE's answer as it expects one.
@@ -61,28 +67,33 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
         if request.method != "POST" or not isinstance(wanted, dict):
             raise KieInvalidRequest(f"KIE has nothing at {request.url.path}; nothing was sent to KIE")
         body = asked(self._chat, wanted)
-        limiter, permit, name = await asyncio.to_thread(self._permit, body)
+        quoted = quote_chat(self._chat, body)
+        limiter, permit, name = await asyncio.to_thread(self._permit, quoted)
+        record = functools.partial(record_chat, self._hook, self._ledger, name, time.time(), quoted, current_caller())
         try:
             answer = await self._send(body)
+        except KieChatInDoubt:
+            await asyncio.to_thread(record)
+            raise
         except KieError as error:
-            if not isinstance(error, KieChatInDoubt):
-                await asyncio.to_thread(limiter.give_back, permit, sent=not isinstance(error, _NOT_SENT))
+            await asyncio.to_thread(limiter.give_back, permit, sent=not isinstance(error, _NOT_SENT))
             raise
         used = used_by(self._chat, answer)
         self._log(used)
         if used.credits is not None and limiter.caps.any:
-            await asyncio.to_thread(limiter.settle, name, used.credits)
+            await asyncio.to_thread(limiter.settle, f"{CHAT}/{name}", used.credits)
+        await asyncio.to_thread(record, answered=True, used=used.credits)
         content, content_type = answered(self._chat, answer, stream=bool(wanted.get("stream")))
         return httpx2.Response(200, headers={"Content-Type": content_type}, content=content, request=request)
 
-    def _permit(self, body: dict[str, Any]) -> tuple[CreateLimiter, Permit, str]:
+    def _permit(self, quoted: Quote) -> tuple[CreateLimiter, Permit, str]:
         """Hold a request against the account's switch, caps and rate; this may block."""
-        hook, chat, name = self._hook, self._chat, f"chat/{uuid.uuid4().hex}"
+        hook, chat, name = self._hook, self._chat, uuid.uuid4().hex
         hook.spending_switch.check()
-        cost = quoted_cost(hook, quote_chat(chat, body), f"this request to {chat.name}", current_caller())
+        cost = quoted_cost(hook, quoted, f"this request to {chat.name}", current_caller())
         limiter, permit = permitted(hook, cost, chat.name)
         if limiter.caps.any:
-            limiter.name(permit, name)
+            limiter.name(permit, f"{CHAT}/{name}")
         return limiter, permit, name
 
     async def _send(self, body: dict[str, Any]) -> Answered:

@@ -233,12 +233,14 @@ class TaskMethods:
         *,
         timeout: float | None = None,
         caller: Caller | None = None,
+        to: str = "",
         check_fields: bool = True,
     ) -> tuple[TaskRecord, TaskDriver]:
         """Return a request's record, and what carries it to its end; nothing is sent yet.
 
         :param timeout: seconds to wait for its end; None: the operation's own.
         :param caller: who asks.
+        :param to: where its results are archived, ``s3://bucket/prefix``; empty: elsewhere, or nowhere.
         :raises KieInvalidRequest: when KIE would refuse it.
         """
         row = task_kind(operation)
@@ -249,7 +251,7 @@ class TaskMethods:
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
         hook = cast("Connected", self)
         opened = functools.cache(lambda: open_ledger(hook).ledger)
-        sender = Sender(hook, row, request, caller or current_caller(), opened, wakes=False)
+        sender = Sender(hook, row, request, caller or current_caller(), opened, wakes=False, to=to)
         paid = RequestId(self.account.spending_name, row.name, digest)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
         driver = TaskDriver(

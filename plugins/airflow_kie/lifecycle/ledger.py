@@ -9,7 +9,8 @@ Two invariants that must not be relaxed:
 ``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.used`` has the credits that a task
 has used, where that is not what it was quoted at. ``<n>.unanswered`` says that the POST is
 over and its answer was lost, ``<n>.repeated`` that an operation that costs nothing was sent once more because of that.
-Where KIE has answered with the result itself, the task is the kept answer (`kept_answers`).
+Where KIE has answered with the result itself, the task is the kept answer (`kept_answers`). A chat model's answer is
+not kept: of it there are ``1.intent`` and ``1.used`` alone, both written after it.
 An intent alone means that somebody is sending, until it expires; from then on it is in doubt.
 """
 

@@ -174,7 +174,7 @@ def _spent(bodies: Mapping[str, bytes | None], folder: str, attempt: Attempt) ->
         low,
         high,
         used,
-        in_doubt=not attempt.task_ids,
+        in_doubt=not attempt.task_ids and "used" not in attempt.endings,
         balance=intent.balance,
     )
 

@@ -120,7 +120,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_licence_and_nothing_e
         names = set(archive.namelist())
     packages = (PACKAGE, PROJECT / "include" / "kie_simulator")
     files = {str(file.relative_to(p.parent)) for p in packages for file in p.rglob("*") if file.is_file()}
-    assert {name for name in names if ".dist-info/" not in name} == {f for f in files if "__pycache__" not in f}
+    files = {file for file in files if "__pycache__" not in file} | {"airflow_provider_kie_ai.py"}
+    assert {name for name in names if ".dist-info/" not in name} == files
     published = {"airflow_kie/archive/manifest.schema.json", "airflow_kie/lineage/openlineage.schema.json"}
     assert {"airflow_kie/py.typed", *published} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
@@ -169,6 +170,17 @@ def test_the_settings_and_their_defaults_are_in_airflows_configuration(installed
     defaults = dict(re.findall(r"^# (\w+) = ?(.*?) *$", installed["config"], re.M))
     for name, option in get_provider_info()["config"]["kie"]["options"].items():
         assert defaults[name] == option["default"]
+
+
+def test_airflow_searches_all_providers_for_example_dags_without_an_error(
+    own_airflow: OwnAirflow, tmp_path: Path
+) -> None:
+    program = "from airflow.dag_processing.bundles.manager import DagBundlesManager as M; M()"
+    environment = {"PATH": os.defpath, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "True"}
+    shell = ["sh", "-c", '"$0" -c "$1" 2>&1', str(own_airflow.python), program]
+    told = "\n".join(done(shell, environment, tmp_path))
+    assert "apache-airflow-providers-standard-example-dags" in told
+    assert "airflow_provider_kie_ai" not in told
 
 
 def test_a_picture_is_made_into_a_folder_by_one_line_of_the_wheel(own_airflow: OwnAirflow, tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_kie.cli import run as run_module
 from airflow_kie.cli.run import _Progress, run
+from airflow_kie.cli.terminal import InvalidArgument
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_task import StoredFiles
 from kie_simulator.server import SimulatorServer
 
 PICTURE = '{"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"}}'
@@ -48,6 +52,62 @@ def test_what_cannot_be_sent_is_said_before_anybody_is_asked(
         run(Namespace(**given | {"kie_conn_id": None, "unchecked": False} | changes))
     assert ended.value.code == 1
     assert said in capsys.readouterr().err
+    assert not kie.control.ledger()
+
+
+@pytest.fixture
+def to_s3(kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Give what runs one line whose results go to S3, and returns its exit code."""
+    kie.control.set(task_seconds=0)
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    given = {"operation": "market", "request": PICTURE, "to": f"s3://{bucket}/songs", "key": None, "yes": True}
+
+    def line() -> int:
+        with pytest.raises(SystemExit) as ended:
+            run(Namespace(**given, kie_conn_id=None, unchecked=False))
+        return int(str(ended.value.code))
+
+    return line
+
+
+def test_what_a_laptop_puts_into_an_archive_is_a_line_of_its_index(
+    kie: SimulatorServer, archive: StoredFiles, to_s3: Callable[[], int]
+) -> None:
+    assert (to_s3(), to_s3()) == (0, 0)
+    (charge,) = kie.control.ledger()
+    entries = archive.indexed()
+    assert {(one["operation"], one["id"], one["files"][0]["name"]) for one in entries} == {
+        ("market", charge["task_id"], "result-1.png")
+    }
+
+
+def test_what_a_laptop_has_paid_for_and_not_archived_is_recorded_with_the_address_that_was_given(
+    archive: StoredFiles, to_s3: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise InvalidArgument("no power")
+
+    with monkeypatch.context() as dark:
+        dark.setattr(run_module, "archived", fails)
+        assert to_s3() == 1
+    (key,) = [key for key in archive.listed() if "_unarchived" in key]
+    assert archive.json(key)["to"] == f"s3://{archive.bucket}/songs"
+    assert to_s3() == 0
+    assert not [key for key in archive.listed() if "_unarchived" in key]
+
+
+def test_without_a_terminal_the_price_is_said_and_nothing_is_paid(
+    kie: SimulatorServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    given = {"operation": "market", "request": PICTURE, "to": str(tmp_path), "key": None, "yes": False}
+    with pytest.raises(SystemExit) as ended:
+        run(Namespace(**given, kie_conn_id=None, unchecked=False))
+    assert ended.value.code == 1
+    assert (
+        "Pass --yes to confirm: Market: Create Task (z-image) costs 0.8 credits; the balance is 10000."
+        in capsys.readouterr().err
+    )
     assert not kie.control.ledger()
 
 

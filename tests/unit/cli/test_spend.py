@@ -18,6 +18,7 @@ from airflow_connections import kie_connection
 from airflow_kie.cli.spend import compare, spend
 from airflow_kie.client.errors import KieContentRejected, KieCreateInDoubt
 from airflow_kie.hooks import sending
+from airflow_kie.hooks.chat import KieChatFailed, KieChatHook
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 from airflow_kie.lifecycle.spent import Spent, by_group, spent, total
@@ -170,6 +171,36 @@ def test_what_kie_answers_at_once_is_counted_with_and_without_a_task_of_airflow(
     out = told()
     assert f"  style: {paid:g} credits used, {paid:g} quoted, 2 tasks" in out
     assert "not explained by the ledger: 0 (" in out
+
+
+def chat(prompt: str) -> Any:
+    agent = KieChatHook("kie_chat", "claude-haiku-4-5").create_agent(instructions="Be short.")
+    return agent.run_sync(prompt, model_settings={"max_tokens": 100}).output
+
+
+@pytest.mark.usefixtures("chat")
+def test_what_chat_models_are_asked_is_counted_and_a_lost_answer_is_not_known(kie: SimulatorServer, told: Told) -> None:
+    chat("one")
+    chat("two")
+    used = sum(charge["credits"] for charge in kie.control.ledger("chat"))
+    kie.control.add_fault("chat", "reset_after")
+    with pytest.raises(KieChatFailed):
+        chat("three")
+    kie.control.add_fault("chat", "code", code=422)  # it costs nothing, and is not counted
+    with pytest.raises(KieChatFailed):
+        chat("four")
+    (line,) = [line for line in told().splitlines() if line.startswith("  chat: ")]
+    assert line.startswith(f"  chat: {used:g} credits used, 0 to ")
+    assert line.endswith(", 3 tasks, not known of 1")
+
+
+@pytest.mark.usefixtures("chat")
+def test_a_chat_model_answers_where_the_ledger_cannot_be_written(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__LEDGER", "gs://no-such-service/paid")
+    assert chat("one").startswith("The simulated claude-haiku-4-5")
+    assert "`airflow kie spend` lacks it" in caplog.text
 
 
 def test_labels_and_users_are_counted_each() -> None:

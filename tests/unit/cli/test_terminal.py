@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_kie.cli import terminal
-from airflow_kie.cli.terminal import complain, output_for_answers, say, say_json
+from airflow_kie.cli.terminal import complain, only_warnings_on_a_terminal, output_for_answers, say, say_json
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,15 @@ def test_a_person_who_interrupts_reads_a_sentence(capsys: pytest.CaptureFixture[
         raise KeyboardInterrupt
     assert ended.value.code == terminal.INTERRUPTED
     assert capsys.readouterr().err.startswith("Interrupted: ")
+
+
+@pytest.mark.parametrize(("watched", "level", "shown"), [(True, 20, False), (True, 10, True), (False, 20, True)])
+def test_a_person_who_watches_a_line_of_progress_reads_no_log_beside_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, watched: bool, level: int, shown: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)
+    with caplog.at_level(level), only_warnings_on_a_terminal():
+        log = logging.getLogger("airflow_kie.some.module")
+        log.info("made")
+        log.warning("slow")
+    assert [record.message for record in caplog.records] == ["made"] * shown + ["slow"]

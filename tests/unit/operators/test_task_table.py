@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from airflow_connections import kie_connection
 from airflow_kie.archive.tables import results
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieSomeFailed
 from airflow_kie.lifecycle.record import TaskRecord
@@ -265,3 +266,17 @@ def test_what_is_waited_for_is_archived_also_behind_requests_that_cannot_be_sent
     assert [entry["id"] for entry in archive.indexed("media")] == [
         paid["task_id"] for paid in kie.control.ledger("jobs")
     ]
+
+
+def test_under_a_runs_cap_the_rows_that_fit_are_archived_and_the_others_say_why(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = kie_connection(kie, extra={"rate_limit": 1000, "max_credits_per_run": 2})
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection)
+    run = run_of(pictures("rain", "snow", "hail", "fog"), archive, fail_on="never", key_field="id")  # 0.8 credits each
+    value = run.attempt()
+    assert {name: count for name, count in value["counts"].items() if count} == {"archived": 2, "refused": 2}
+    refused = [row for row in rows_of(value, archive) if row["status"] == "refused"]
+    assert {(row["reason"], row["task_id"], row["used"]) for row in refused} == {("over_cap", None, None)}
+    assert all("max_credits_per_run of kie_default allows fewer" in row["error"] for row in refused)
+    assert len(prompts_paid(kie)) == 2

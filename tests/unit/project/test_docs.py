@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_every_line_about_what_is_paid_once_links_to_its_tests() -> None:
     table = page.partition("| what happens |")[2].partition("\n\n")[0].splitlines()[2:]
     assert len(table) >= 20
     assert [line for line in table if "](../tests/" not in line] == []
+
+
+def test_a_dag_that_a_page_shows_is_an_example_of_the_package_word_for_word() -> None:
+    shown = [
+        (name, block)
+        for page in PAGES
+        for name, block in re.findall(r"<!-- example: (\w+) -->\n+(.*?)\n+<!-- end -->", page.read_text("utf-8"), re.S)
+    ]
+    assert {name for name, _ in shown} >= {"example_chat", "example_clip", "example_table"}
+    for name, block in shown:
+        text = (ROOT / "plugins" / "airflow_kie" / "example_dags" / f"{name}.py").read_text(encoding="utf-8")
+        text = re.sub(r'^ +""".*"""\n', "", text, flags=re.M)
+        assert textwrap.dedent(block) in text or block in text, name
+        assert block.startswith("    @") or "from airflow.sdk import DAG" in block  # what is pasted runs
 
 
 def headings(page: Path) -> set[str]:

@@ -37,7 +37,12 @@ class Status(StrEnum):
         return self in (Status.ARCHIVED, Status.DONE)
 
 
-_OF_REASON = {"create_in_doubt": Status.IN_DOUBT, "invalid_request": Status.REFUSED, "timeout": Status.TIMEOUT}
+_OF_REASON = {
+    "create_in_doubt": Status.IN_DOUBT,
+    "invalid_request": Status.REFUSED,
+    "over_cap": Status.REFUSED,
+    "timeout": Status.TIMEOUT,
+}
 
 
 @dataclass(frozen=True)
