@@ -23,21 +23,11 @@ _REASON = ".reason.txt"
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
 _OPERATION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
-_PENDING = "_pending"
-_RAW = "_raw"
-_PAID = "_paid"
-_TASKS = "_tasks"
-_INDEX = "_index"
-_RELEASES = "release"
-_LISTS = "_lists"
-_UPLOADS = "_uploads"
-_RUNS = "_runs"
-_CATALOGUE = "_catalogue"
 RETRY = "_retry"
 FAILED = "_failed"
 UNARCHIVED = "_unarchived"
-_RESERVED = {"", ".", "..", _PENDING, _RAW, _PAID, _TASKS, _INDEX, _LISTS, _UPLOADS, _RUNS, _CATALOGUE}
-_RESERVED |= {RETRY, FAILED, UNARCHIVED}
+_RESERVED = {"", ".", "..", RETRY, FAILED, UNARCHIVED}
+_RESERVED |= {"_pending", "_raw", "_paid", "_tasks", "_index", "_lists", "_uploads", "_runs", "_catalogue"}
 
 
 def checked_prefix(prefix: str) -> str:
@@ -78,6 +68,19 @@ def is_waiting_in_inbox(key: str) -> bool:
     return key.startswith(INBOX) and not key.endswith("/") and not key.startswith((INBOX_DONE, INBOX_REJECTED))
 
 
+class _Below:
+    """A folder or an object of the archive itself, below its prefix.
+
+    :param name: as it follows the prefix.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, keys: ArchiveKeys, owner: type[ArchiveKeys]) -> str:
+        return f"{keys.root}{self.name}"
+
+
 @dataclass(frozen=True)
 class ArchiveKeys:
     """The keys that belong to an archive, not to one of its songs.
@@ -87,6 +90,33 @@ class ArchiveKeys:
 
     prefix: str
 
+    pending = _Below("_pending/")
+    """The folder of the pending records."""
+    raw_answers = _Below("_raw/")
+    """The folder of KIE's first answers, redacted."""
+    paid_requests = _Below("_paid/")
+    """The folder of the ledger of paid requests, where `[kie] ledger` names no other place."""
+    index = _Below("_index/")
+    """The folder of the index, which lists everything that is archived."""
+    runs = _Below("_runs/")
+    """The folder with the songs of each run that works on many."""
+    tasks = _Below("_tasks/")
+    """The folder of the results of all tasks but songs."""
+    lists = _Below("_lists/")
+    """The folder with what became of each request of a list."""
+    uploads = _Below("_uploads/")
+    """The folder of the records of files that KIE was given."""
+    releases = _Below("release/")
+    """The folder of the releases."""
+    catalogue = _Below("_catalogue/models.json")
+    """What KIE says of its models."""
+    probe = _Below("_probe")
+    """What is written and deleted to learn whether the bucket can be written."""
+    inbox_taken = _Below("_inbox.json")
+    """What the inbox took in the last 24 hours, counted."""
+    inbox_orders = _Below("_inbox/")
+    """The folder with the songs of each inbox object that was taken."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "prefix", checked_prefix(self.prefix))
 
@@ -95,54 +125,9 @@ class ArchiveKeys:
         """Return the prefix with its slash, or nothing for the bucket's root."""
         return f"{self.prefix}/" if self.prefix else ""
 
-    @property
-    def pending(self) -> str:
-        """Return the folder of the pending records."""
-        return f"{self.root}{_PENDING}/"
-
-    @property
-    def probe(self) -> str:
-        """Return the key that is written and deleted to learn whether the bucket can be written."""
-        return f"{self.root}_probe"
-
-    @property
-    def raw_answers(self) -> str:
-        """Return the folder of KIE's first answers, redacted."""
-        return f"{self.root}{_RAW}/"
-
-    @property
-    def paid_requests(self) -> str:
-        """Return the folder of the ledger of paid requests, where `[kie] ledger` names no other place."""
-        return f"{self.root}{_PAID}/"
-
-    @property
-    def index(self) -> str:
-        """Return the folder of the index, which lists everything that is archived."""
-        return f"{self.root}{_INDEX}/"
-
-    @property
-    def runs(self) -> str:
-        """Return the folder with the songs of each run that works on many."""
-        return f"{self.root}{_RUNS}/"
-
-    @property
-    def catalogue(self) -> str:
-        """Return the key of what KIE says of its models."""
-        return f"{self.root}{_CATALOGUE}/models.json"
-
     def raw(self, account: str, operation: str) -> str:
         """Return the key of the first answer of an operation that an account has had."""
         return f"{self.raw_answers}{operation}.{quote(account, safe='')}.json"
-
-    @property
-    def inbox_taken(self) -> str:
-        """Return the key that counts what the inbox took in the last 24 hours."""
-        return f"{self.root}_inbox.json"
-
-    @property
-    def inbox_orders(self) -> str:
-        """Return the folder with the songs of each inbox object that was taken."""
-        return f"{self.root}_inbox/"
 
     def inbox_order(self, digest: str) -> str:
         """Return the key of the songs of one inbox object.
@@ -158,29 +143,9 @@ class ArchiveKeys:
         """Return the keys of one song."""
         return SongKeys(self.prefix, music_task_id)
 
-    @property
-    def tasks(self) -> str:
-        """Return the folder of the results of all tasks but songs."""
-        return f"{self.root}{_TASKS}/"
-
-    @property
-    def releases(self) -> str:
-        """Return the folder of the releases."""
-        return f"{self.root}{_RELEASES}/"
-
     def task(self, operation: str, task_id: str) -> TaskKeys:
         """Return the keys of one task's results."""
         return TaskKeys(self.prefix, operation, task_id)
-
-    @property
-    def lists(self) -> str:
-        """Return the folder with what became of each request of a list."""
-        return f"{self.root}{_LISTS}/"
-
-    @property
-    def uploads(self) -> str:
-        """Return the folder of the records of files that KIE was given."""
-        return f"{self.root}{_UPLOADS}/"
 
     def upload(self, account: str, digest: str) -> str:
         """Return the key of the record of a file that an account was given.

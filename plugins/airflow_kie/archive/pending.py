@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -185,17 +185,13 @@ def list_held(bucket: Bucket, archive: ArchiveKeys) -> dict[str, Held]:
     return held
 
 
-def pending_songs(bucket: Bucket, keys: ArchiveKeys, *, untouched_for: timedelta = timedelta(0)) -> Iterator[Pending]:
+def pending_songs(bucket: Bucket, keys: ArchiveKeys) -> Iterator[Pending]:
     """Yield the pending records of an archive; a damaged one is logged and stops no other song.
 
-    :param bucket: where the archive is.
-    :param keys: its prefix.
-    :param untouched_for: only records that have not been written for so long; younger ones are not even read.
     :raises S3Error: when the bucket refuses: that must not seem as if nothing were pending.
     """
-    now = datetime.now(UTC)
-    for song, facts in list_pending(bucket, keys):
-        if now - facts.last_modified >= untouched_for and (pending := readable(bucket, song)):
+    for song, _ in list_pending(bucket, keys):
+        if pending := readable(bucket, song):
             yield pending
 
 

@@ -72,11 +72,7 @@ def kept_for(operation: str) -> timedelta:
 
 
 def list_unarchived(bucket: Bucket, archive: ArchiveKeys) -> Iterator[Listed]:
-    """Yield what is not archived; no object is read.
-
-    :param bucket: where the archive is.
-    :param archive: its prefix.
-    """
+    """Yield what is not archived; no object is read."""
     folder = f"{archive.root}{_FOLDER}"
     for facts in bucket.list(folder):
         operation, _, name = facts.key.removeprefix(folder).partition("/")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import getpass
 import json
 import signal
@@ -35,11 +34,10 @@ from airflow_kie.cli.terminal import (
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import KieSpendingStopped
-from airflow_kie.client.http.download import download
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.operations.registry import OPERATIONS, task_kind
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.hooks.kie import KieHook, download_settings
+from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.hooks.tasks import Caller
 from airflow_kie.hooks.unarchived import record_archived
 from airflow_kie.lifecycle.claims import AlreadyMade
@@ -166,11 +164,9 @@ def archived(
         keys.task(row.name, details.task_id),
         details,
         AirflowRecord(task_id="airflow kie run"),
-        download=functools.partial(download, settings=download_settings()),
         kie_conn_id=hook.kie_conn_id,
         account=hook.account.account or None,
-        refresh=hook.download_url,
-        max_file_bytes=int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+        **fetching(hook),
     )
     record_archived(row, details.task_id)
     return manifest

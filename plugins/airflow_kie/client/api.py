@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from airflow_kie.client import errors
@@ -13,6 +13,7 @@ from airflow_kie.client.answers.decode import (
     CreateAnswer,
     Created,
     DetailsAnswer,
+    Invisible,
     Lost,
     Read,
     Refused,
@@ -22,10 +23,9 @@ from airflow_kie.client.answers.decode import (
     failure_of,
 )
 from airflow_kie.client.answers.envelope import decode_envelope, error_in
-from airflow_kie.client.answers.forms import of_all_forms, says_all
 from airflow_kie.client.answers.inline import inline_answer, kept_details, kept_under, only_id
 from airflow_kie.client.answers.refusals import says_no_record
-from airflow_kie.client.errors import KieError, KieNotSent
+from airflow_kie.client.errors import KieError, KieNotSent, Scope
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.account import CREDIT, DOWNLOAD_URL
 from airflow_kie.client.operations.json_path import value_at
@@ -67,6 +67,20 @@ def _read_kept(kind: TaskOperation, task_id: str, kept: KeptAnswer) -> DetailsAn
         return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Unreadable(errors.KieResultsExpired("the kept answer is damaged", kind=kind.name, task_id=task_id))
+
+
+def _says_all(answer: DetailsAnswer) -> bool:
+    """Return whether a task of unknown form need not be read in the other one too: it is there, or KIE is not."""
+    return isinstance(answer, Read) or (isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK)
+
+
+def _of_all_forms(answers: Sequence[DetailsAnswer]) -> DetailsAnswer:
+    """Return what the reads of one task in each form say together: only all of them say that KIE does not know it.
+
+    :param answers: in the order of the reads, at least one.
+    """
+    rank = (Read, Unreadable, Invisible)
+    return min(answers, key=lambda answer: rank.index(type(answer)))
 
 
 class Kie:
@@ -125,9 +139,9 @@ class Kie:
                 answers.append(decode_details(row, task_id, self._transport.send(details_request(row, task_id))))
             except KieError as error:
                 answers.append(Unreadable(error.with_facts(kind=row.name, task_id=task_id)))
-            if says_all(answers[-1]):
+            if _says_all(answers[-1]):
                 break
-        return of_all_forms(answers)
+        return _of_all_forms(answers)
 
     def call(
         self,
@@ -223,9 +237,9 @@ class KieAsync:
                 answers.append(decode_details(row, task_id, await self._transport.send(details_request(row, task_id))))
             except KieError as error:
                 answers.append(Unreadable(error.with_facts(kind=row.name, task_id=task_id)))
-            if says_all(answers[-1]):
+            if _says_all(answers[-1]):
                 break
-        return of_all_forms(answers)
+        return _of_all_forms(answers)
 
     async def close(self) -> None:
         """Close the connections; a later request opens them again."""

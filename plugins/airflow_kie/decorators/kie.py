@@ -29,22 +29,11 @@ class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
     )
 
     def execute(self, context: Context) -> Any:
-        """Call the function, then do as :class:`~airflow_kie.operators.task.KieTaskOperator`."""
-        self._ask(context)
+        """Do as :class:`~airflow_kie.operators.task.KieTaskOperator`, not as Airflow's own decorated operator."""
         return KieTaskOperator.execute(self, context)
 
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
-    ) -> Any:
-        """Call the function again, and go on with what its task has made."""
-        self._ask(context)
-        return super().execute_complete(context, event, awaited, records)
-
-    def _ask(self, context: Context) -> None:
+    def leg(self, context: Context, /, *waited: Any) -> Any:
+        """Call the function, then make its task, or go on with what that has made."""
         known = {**context, **self.op_kwargs}
         asked = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, known))
         if isinstance(asked, Mapping):
@@ -56,6 +45,7 @@ class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
                 f"the function of {self.task_id} returned neither a request nor a list of them, but a "
                 f"{type(asked).__name__}; nothing was sent to KIE"
             )
+        return super().leg(context, *waited)
 
 
 def kie_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

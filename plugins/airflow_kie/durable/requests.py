@@ -14,9 +14,8 @@ from airflow_kie.client.redact import is_address
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
-from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.ledger import Ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,10 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def asked_by(ti: Any) -> dict[str, str]:
-    """Return what a request that is made from nothing goes by, besides itself: another run means another task.
-
-    :param ti: the task instance.
-    """
+    """Return what a request that is made from nothing goes by, besides itself: another run means another task."""
     return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
 
 
@@ -84,6 +80,18 @@ def store_of_request(
     return RecordStore(store, source_key(row.noun, str(source[0])) if by_source else f"{row.noun}/{digest}"), digest
 
 
+def sender_of(context: Context, hook: KieHook, row: TaskOperation, body: Mapping[str, Any], **known: Any) -> Sender:
+    """Return what sends a task instance's request; a leg that pays nothing opens no ledger.
+
+    :param context: the task's context.
+    :param hook: the account.
+    :param row: the operation.
+    :param body: the request's fields as KIE names them.
+    :param known: further arguments of :class:`~airflow_kie.hooks.sending.Sender`.
+    """
+    return Sender(hook, row, body, context["ti"], functools.cache(lambda: ledger_of(context, hook)), **known)
+
+
 def ledger_of(context: Context, hook: KieHook) -> Ledger:
     """Return an account's ledger, and log what it does not cover.
 
@@ -94,26 +102,3 @@ def ledger_of(context: Context, hook: KieHook) -> Ledger:
     rest = f" Not covered: {opened.not_covered}." if opened.not_covered else ""
     log.info("What is paid is recorded in %s.%s", opened.where, rest)
     return opened.ledger
-
-
-def paid_request(
-    context: Context,
-    hook: KieHook,
-    record: TaskRecord,
-    body: Mapping[str, Any],
-    labels: Mapping[str, str] | None = None,
-    recorded: bool = True,
-) -> tuple[PaidRequest, Sender]:
-    """Return a task instance's request in the account's ledger, and what sends it; a leg that pays nothing opens none.
-
-    :param context: the task's context.
-    :param hook: the account.
-    :param record: the task.
-    :param body: the request's fields as KIE names them.
-    :param labels: people's own names for it.
-    :param recorded: False: the song's own pending record says that the results are not archived yet.
-    """
-    opened = functools.cache(lambda: ledger_of(context, hook))
-    sender = Sender(hook, task_kind(record.kind), body, context["ti"], opened, labels=labels or {}, recorded=recorded)
-    request = RequestId(hook.account.spending_name, record.kind, record.digest)
-    return PaidRequest(opened, request, sender.new_intent, sender.adopted, sender.balance, sender.made), sender

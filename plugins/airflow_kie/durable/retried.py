@@ -1,11 +1,15 @@
-"""A base of our operators: Airflow retries them, mapped or not."""
+"""The bases of our operators: Airflow retries them, mapped or not."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from airflow.sdk import BaseOperator
+
 from airflow_kie.durable.defaults import RETRIES
+from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retry_policy import KieRetryPolicy
+from airflow_kie.lineage.mixin import LineageMethods
 
 
 class Retried:
@@ -27,3 +31,7 @@ class Retried:
 def with_retries(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return an operator's arguments with the retries that it has where none are given."""
     return {"retries": RETRIES, "retry_policy": KieRetryPolicy(), **kwargs}
+
+
+class KieOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+    """A base of operators: hides the credentials in its fields, reports lineage, and is retried as our policy says."""

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
@@ -39,25 +38,23 @@ class Budget:
     longest: float
 
 
-BUDGETS: Mapping[str, Budget] = MappingProxyType(
-    {
-        "rate_limited": Budget(10, 10, 60),  # the account's window is 10 s
-        "throttled": Budget(20, 10, 60),
-        "maintenance": Budget(8, 60, 600),
-        "server_error": Budget(3, 15, 120),  # can be a permanent problem in the input
-        "unreachable": Budget(6, 10, 300),
-        "not_sent": Budget(6, 10, 300),
-        "bad_answer": Budget(3, 15, 120),
-        "generation_failed": Budget(2, 30, 300),
-        "no_files": Budget(3, 60, 300),
-        "timeout": Budget(2, 5, 60),
-        "task_not_shown": Budget(5, 60, 600),
-        "file_unreachable": Budget(6, 10, 300),
-        "file_damaged": Budget(4, 20, 300),
-        "file_empty": Budget(4, 20, 300),
-        "file_truncated": Budget(4, 20, 300),
-    }
-)
+BUDGETS: Mapping[str, Budget] = {
+    "rate_limited": Budget(10, 10, 60),  # the account's window is 10 s
+    "throttled": Budget(20, 10, 60),
+    "maintenance": Budget(8, 60, 600),
+    "server_error": Budget(3, 15, 120),  # can be a permanent problem in the input
+    "unreachable": Budget(6, 10, 300),
+    "not_sent": Budget(6, 10, 300),
+    "bad_answer": Budget(3, 15, 120),
+    "generation_failed": Budget(2, 30, 300),
+    "no_files": Budget(3, 60, 300),
+    "timeout": Budget(2, 5, 60),
+    "task_not_shown": Budget(5, 60, 600),
+    "file_unreachable": Budget(6, 10, 300),
+    "file_damaged": Budget(4, 20, 300),
+    "file_empty": Budget(4, 20, 300),
+    "file_truncated": Budget(4, 20, 300),
+}
 """What a reason is worth; a reason that only a person can fix is worth nothing and is not in this table."""
 OTHER = Budget(3, 10, 120)
 """For reasons without a row, and for exceptions that are no errors of KIE."""

@@ -20,10 +20,9 @@ from airflow_kie.durable.waiting import defer_list
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.sending import Sender
-from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
-from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage
@@ -257,13 +256,8 @@ class _Making:
     def _driver(self, song: str) -> TaskDriver:
         row, ti = self.operator.row, self.context["ti"]
         sender = Sender(self.hook, row, {"taskId": song}, ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
-        request = RequestId(self.hook.account.spending_name, row.name, self._digest(song))
-        return TaskDriver(
-            paid=PaidRequest(self.open_ledger, request, sender.new_intent, sender.adopted),
-            create=sender.create,
-            permit=sender.permit,
-            give_back=sender.give_back,
-            settle=sender.settle,
+        return sender.driver(
+            self._digest(song),
             deadline=time.time() + self.seconds,
             rules=settings.rules(self.operator.poll_interval, self.hook.account.api),
         )

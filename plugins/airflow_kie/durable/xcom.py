@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 ARCHIVED_KEY = "archived_already"
@@ -37,7 +38,10 @@ def files_of(bucket: str, manifest_key: str, manifest: Any, *, changed: bool) ->
         "changed": changed,
         "credits": manifest.credits,
         "warnings": list(manifest.warnings),
-        "files": [
-            {"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in manifest.files
-        ],
+        "files": files_in(manifest.files),
     }
+
+
+def files_in(files: Iterable[Any]) -> list[Mapping[str, Any]]:
+    """Return what goes into XCom of archived files."""
+    return [{"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in files]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_kie.client.api import Kie, KieAsync
-    from airflow_kie.client.http.download import DownloadSettings
     from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter
     from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
     from airflow_kie.client.rate_limiter.store import Store
@@ -224,11 +223,20 @@ def private_hosts() -> frozenset[str]:
     return simulator_hosts() | (LOOPBACK_HOSTS if settings.flag("allow_loopback_files") else frozenset())
 
 
-def download_settings() -> DownloadSettings:
-    """Return how KIE's files are downloaded here."""
-    from airflow_kie.client.http.download import DownloadSettings
+def fetching(hook: KieHook, max_file_bytes: int | None = None) -> dict[str, Any]:
+    """Return how an account's files are fetched: `download`, `refresh` and `max_file_bytes`.
 
-    return DownloadSettings(private_hosts=private_hosts(), proxy=settings.text("download_proxy"))
+    :param hook: the account.
+    :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
+    """
+    from airflow_kie.client.http.download import DownloadSettings, download
+
+    how = DownloadSettings(private_hosts=private_hosts(), proxy=settings.text("download_proxy"))
+    return {
+        "download": functools.partial(download, settings=how),
+        "refresh": hook.download_url,
+        "max_file_bytes": max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+    }
 
 
 def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:

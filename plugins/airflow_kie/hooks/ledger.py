@@ -111,20 +111,14 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
 
 
 def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:
-    """Return the places where an account's ledger can be, by kind, for reading and for callbacks; nothing is asked.
-
-    :param hook: the account.
-    """
+    """Return the places where an account's ledger can be, by kind, for reading and for callbacks; nothing is asked."""
     database, _ = hook.ledger_database()
     bucket, prefix = ledger_address()
     return {database.kind: database} | ({"s3": _bucket_store(bucket, prefix)} if bucket else {})
 
 
 def kept_answers(hook: Connected) -> Callable[[str, str], bytes | None]:
-    """Return what finds the answers of KIE that were results themselves, by their operation and id.
-
-    :param hook: the account.
-    """
+    """Return what finds the answers of KIE that were results themselves, by their operation and id."""
     stores = functools.cache(lambda: tuple(ledger_stores(hook).values())[::-1])
 
     def read(operation: str, task_id: str) -> bytes | None:

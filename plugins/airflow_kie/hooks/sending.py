@@ -28,11 +28,12 @@ from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import one_line, texts_in
 from airflow_kie.hooks.cost import cost_of, refusal, request_name, settle
 from airflow_kie.lifecycle.claims import AlreadyMade, Intent, RequestId
+from airflow_kie.lifecycle.driver import TaskDriver
+from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
 
 if TYPE_CHECKING:
     from airflow_kie.hooks.connected import Connected
-    from airflow_kie.lifecycle.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,23 @@ class Sender:
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
     _name: Callable[[str], None] = field(default=lambda _: None, init=False)
+
+    def paid(self, digest: str) -> PaidRequest:
+        """Return a request in the account's ledger, which is opened when it is first needed.
+
+        :param digest: what the request goes by.
+        """
+        request = RequestId(self.hook.account.spending_name, self.kind.name, digest)
+        return PaidRequest(self.open_ledger, request, self.new_intent, self.adopted, self.balance, self.made)
+
+    def driver(self, digest: str, **known: Any) -> TaskDriver:
+        """Return what carries a request to its end.
+
+        :param digest: what the request goes by.
+        :param known: further arguments of the driver.
+        """
+        sends = {name: getattr(self, name) for name in ("create", "permit", "give_back", "settle")}
+        return TaskDriver(paid=self.paid(digest), **sends, **known)
 
     def new_intent(self, now: float, form: str = "") -> Intent:
         """Return what the ledger says of the request before it is sent.
@@ -238,10 +256,7 @@ def recent_balance(account: str, balance: Callable[[], float | None]) -> float |
 
 
 def owner_of(ti: Any) -> dict[str, Any]:
-    """Return who asks, for people: DAG, run, Airflow task, map index, and the user who has started the run.
-
-    :param ti: the task instance.
-    """
+    """Return who asks, for people: DAG, run, Airflow task, map index, and the user who has started the run."""
     named = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "user": getattr(ti, "user", "") or _user()}
     owner: dict[str, Any] = {name: value for name, value in named.items() if value}
     if ti.map_index is not None and ti.map_index >= 0:

@@ -25,11 +25,9 @@ from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.connected import Upload
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
-from airflow_kie.lifecycle.claims import RequestId
 from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import call_digest, request_digest
-from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.steps import DriveResult
 
@@ -231,14 +229,12 @@ class TaskMethods:
         request: Mapping[str, Any],
         idempotency_key: str,
         *,
-        timeout: float | None = None,
         caller: Caller | None = None,
         to: str = "",
         check_fields: bool = True,
     ) -> tuple[TaskRecord, TaskDriver]:
         """Return a request's record, and what carries it to its end; nothing is sent yet.
 
-        :param timeout: seconds to wait for its end; None: the operation's own.
         :param caller: who asks.
         :param to: where its results are archived, ``s3://bucket/prefix``; empty: elsewhere, or nowhere.
         :raises KieInvalidRequest: when KIE would refuse it.
@@ -252,18 +248,9 @@ class TaskMethods:
         hook = cast("Connected", self)
         opened = functools.cache(lambda: open_ledger(hook).ledger)
         sender = Sender(hook, row, request, caller or current_caller(), opened, wakes=False, to=to)
-        paid = RequestId(self.account.spending_name, row.name, digest)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
-        driver = TaskDriver(
-            paid=PaidRequest(opened, paid, sender.new_intent, sender.adopted, made=sender.made),
-            create=sender.create,
-            permit=sender.permit,
-            give_back=sender.give_back,
-            settle=sender.settle,
-            deadline=time.time() + (timeout or row.timing.timeout),
-            rules=settings.rules(api=self.account.api),
-        )
-        return record, driver
+        ends_at = time.time() + row.timing.timeout
+        return record, sender.driver(digest, deadline=ends_at, rules=settings.rules(api=self.account.api))
 
     def _known_task(
         self,

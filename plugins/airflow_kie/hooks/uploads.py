@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from airflow_kie import settings
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.s3.address import bucket_and_key
-from airflow_kie.archive.s3.reading import read_into
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.redact import map_texts
@@ -103,7 +102,8 @@ def _send(hook: Connected, reference: str, source: str, etag: str, aws_conn_id: 
     with tempfile.TemporaryFile() as opened:
         file = cast("BinaryIO", opened)
         limit = int(settings.number("max_file_mb", 500)) * 1024 * 1024
-        if read_into(open_bucket(aws_conn_id, bucket), key, file, max_bytes=limit) != etag:
+        facts = open_bucket(aws_conn_id, bucket).read_facts(key, file, limit)
+        if facts is None or (facts.etag or "") != etag:
             raise KieInvalidRequest(f"{source} has changed since it was uploaded: clear the task that uploads it")
         file.seek(0)
         given = hook.upload(file, name=key.rpartition("/")[2], folder=f"airflow/{reference.removeprefix(UPLOADED)}")

@@ -202,7 +202,7 @@ def of_ended(
     :param since: epoch seconds since when it was waited for.
     :param waits_only: the Airflow task waits for it and makes none.
     """
-    from airflow_kie.archive.describe import prompt_of
+    from airflow_kie.archive.archiver import prompt_of
 
     music = record.kind == MUSIC.name
     source = None if music else record.parent_id or details.parent_id
@@ -283,13 +283,17 @@ def of_archived_task(
 def _archived(
     bucket: str, manifest_key: str, added: Sequence[FileRecord], operation: str | None = None
 ) -> tuple[Dataset, ...]:
-    files = [Dataset(f"s3://{bucket}", file.key, _made_of(file, operation)) for file in added]
+    files = [Dataset(f"s3://{bucket}", file.key, made_of(file, operation)) for file in added]
     if added:
         files.append(Dataset(f"s3://{bucket}", manifest_key, Made("manifest", content_type="application/json")))
     return tuple(files)
 
 
-def _made_of(file: FileRecord, operation: str | None = None) -> Made:
+def made_of(file: FileRecord, operation: str | None = None) -> Made:
+    """Return what is known of an archived file.
+
+    :param operation: what has made it; None: the song or its cover, by its kind.
+    """
     kind = operation or (COVER.name if file.kind == "cover" else MUSIC.name)
     return Made(
         kind=file.kind,

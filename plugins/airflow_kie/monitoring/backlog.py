@@ -98,11 +98,7 @@ class Backlog:
 
 
 def backlog_in(bucket: Bucket, keys: ArchiveKeys) -> Backlog:
-    """Return the pending songs; a damaged record is counted, logged and named.
-
-    :param bucket: where the archive is.
-    :param keys: its prefix.
-    """
+    """Return the pending songs; a damaged record is counted, logged and named."""
     from airflow_kie.archive.pending import list_pending, readable
 
     listed = sorted(list_pending(bucket, keys), key=lambda one: one[1].last_modified)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 KEPT, KEPT_REFUSED = 50, 20
@@ -25,25 +24,23 @@ class Verdict(StrEnum):
     TEST = "test"
 
 
-OUTCOMES: Mapping[str, tuple[Verdict, str]] = MappingProxyType(
-    {
-        "woken": (Verdict.ACCEPTED, "Its task read the result at once."),
-        "not_yet": (Verdict.ACCEPTED, "Its task was not waiting yet, and was woken within seconds or read it itself."),
-        "at_next_read": (Verdict.ACCEPTED, "Its task sees the result at its next read."),
-        "recorded": (Verdict.ACCEPTED, "Its id is in the ledger; the list that it belongs to reads the result."),
-        "stage": (Verdict.ACCEPTED, "A stage on the way, which ends nothing."),
-        "sensors": (Verdict.ACCEPTED, "The sensors that waited for it read the result."),
-        "song": (Verdict.ACCEPTED, "A song of another program: it is recorded, and music_cover was started."),
-        "unconfirmed": (Verdict.ACCEPTED, "KIE could not be asked whether it is a song: cover_inbox asks again."),
-        "gone": (Verdict.DUPLICATE, "No task waits for it any more: its result was read before."),
-        "known": (Verdict.DUPLICATE, "The song is archived, or a run works on it already."),
-        "nobody": (Verdict.UNKNOWN, "Nothing here waits for this task, and it does not start anything."),
-        "denied": (Verdict.UNKNOWN, "It calls itself a finished song, which KIE denies."),
-        REFUSED: (Verdict.FORGED, "It could not prove that it comes from KIE, and changed nothing."),
-        "not_stored": (Verdict.FAILED, "It could not be recorded: KIE got a 500 and calls again."),
-        TEST: (Verdict.TEST, "Our own test callback arrived."),
-    }
-)
+OUTCOMES: Mapping[str, tuple[Verdict, str]] = {
+    "woken": (Verdict.ACCEPTED, "Its task read the result at once."),
+    "not_yet": (Verdict.ACCEPTED, "Its task was not waiting yet, and was woken within seconds or read it itself."),
+    "at_next_read": (Verdict.ACCEPTED, "Its task sees the result at its next read."),
+    "recorded": (Verdict.ACCEPTED, "Its id is in the ledger; the list that it belongs to reads the result."),
+    "stage": (Verdict.ACCEPTED, "A stage on the way, which ends nothing."),
+    "sensors": (Verdict.ACCEPTED, "The sensors that waited for it read the result."),
+    "song": (Verdict.ACCEPTED, "A song of another program: it is recorded, and music_cover was started."),
+    "unconfirmed": (Verdict.ACCEPTED, "KIE could not be asked whether it is a song: cover_inbox asks again."),
+    "gone": (Verdict.DUPLICATE, "No task waits for it any more: its result was read before."),
+    "known": (Verdict.DUPLICATE, "The song is archived, or a run works on it already."),
+    "nobody": (Verdict.UNKNOWN, "Nothing here waits for this task, and it does not start anything."),
+    "denied": (Verdict.UNKNOWN, "It calls itself a finished song, which KIE denies."),
+    REFUSED: (Verdict.FORGED, "It could not prove that it comes from KIE, and changed nothing."),
+    "not_stored": (Verdict.FAILED, "It could not be recorded: KIE got a 500 and calls again."),
+    TEST: (Verdict.TEST, "Our own test callback arrived."),
+}
 """Outcome, as the metric `kie.callbacks` names it → what the callback was, and what came of it in a sentence."""
 _AGAIN = "The same callback had come before; it changed nothing more."
 

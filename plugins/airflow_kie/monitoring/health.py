@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
@@ -42,15 +41,13 @@ TURN_HELD = 1800.0
 """Seconds for which one batch may send its requests: 200 take two or three minutes at KIE's rate."""
 LEDGER_NEW = 24 * 3600.0
 """Seconds for which another place of the ledger is reported; from then on it is the place."""
-_CAUSES = MappingProxyType(
-    {
-        "out_of_credits": "credits",
-        KieKeyLimit.reason: "account",
-        KieSpendingCap.reason: "spending_cap",
-        "unauthorized": "account",
-        "wrong_connection": "account",
-    }
-)
+_CAUSES = {
+    "out_of_credits": "credits",
+    KieKeyLimit.reason: "account",
+    KieSpendingCap.reason: "spending_cap",
+    "unauthorized": "account",
+    "wrong_connection": "account",
+}
 """Which cause a reason is; any other one of an account is KIE's own."""
 
 

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from pendulum import duration, from_timestamp, now
@@ -18,24 +17,22 @@ from pydantic import TypeAdapter, ValidationError
 
 log = logging.getLogger(__name__)
 
-CAUSES: Mapping[str, str] = MappingProxyType(
-    {
-        "credits": "a KIE account has too few credits",
-        "spending_cap": "a connection's own cap on credits is reached",
-        "account": "a KIE account cannot be used",
-        "kie": "KIE is down",
-        "s3": "the bucket refuses",
-        "expiry": "KIE is about to delete files that are not archived",
-        "inbox": "objects in the inbox are not read",
-        "record": "a pending record cannot be read",
-        "untried": "a song is pending, and no run has taken it",
-        "turn": "one batch sends its requests for too long, and the others wait",
-        "doubt": "requests may have been paid for, and a person has to decide",
-        "ledger": "paid requests are recorded elsewhere than before",
-        "quiet": "no song was archived for long",
-        "spending": "a person has stopped new paid tasks",
-    }
-)
+CAUSES: Mapping[str, str] = {
+    "credits": "a KIE account has too few credits",
+    "spending_cap": "a connection's own cap on credits is reached",
+    "account": "a KIE account cannot be used",
+    "kie": "KIE is down",
+    "s3": "the bucket refuses",
+    "expiry": "KIE is about to delete files that are not archived",
+    "inbox": "objects in the inbox are not read",
+    "record": "a pending record cannot be read",
+    "untried": "a song is pending, and no run has taken it",
+    "turn": "one batch sends its requests for too long, and the others wait",
+    "doubt": "requests may have been paid for, and a person has to decide",
+    "ledger": "paid requests are recorded elsewhere than before",
+    "quiet": "no song was archived for long",
+    "spending": "a person has stopped new paid tasks",
+}
 """Every cause of an incident, and what it means."""
 FOR_INFORMATION = frozenset({"spending"})
 """Causes that a person has wanted: they are reported and alarm nobody."""

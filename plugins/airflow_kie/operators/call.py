@@ -6,16 +6,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import asked_by, ledger_of
-from airflow_kie.durable.retried import Retried
+from airflow_kie.durable.retried import KieOperator
 from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
@@ -23,7 +20,6 @@ from airflow_kie.hooks.tasks import call_operation
 from airflow_kie.lifecycle.identity import call_digest
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.lists import of_call
-from airflow_kie.lineage.mixin import LineageMethods
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +28,7 @@ _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 """Operations whose answer is a link to a file: a credential, which XCom must not hold."""
 
 
-class KieCallOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+class KieCallOperator(KieOperator):
     """Asks KIE for something that it answers at once, and returns the answer.
 
     Addresses in the answer are left out: they are credentials. A call that costs credits is paid for once in a run

@@ -20,9 +20,10 @@ from airflow_kie.durable.retried import Retried
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage.asset_events import NewFiles
 from airflow_kie.lineage.facts import TaskLineage
-from airflow_kie.lineage.song_extras import of_song_extras, to_song_extras
+from airflow_kie.lineage.songs import of_song_extras, to_song_extras
 from airflow_kie.operators.lists.task_list import run_list
 from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.triggers.event import Given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -129,20 +130,6 @@ class KieSongExtraOperator(KieTaskOperator):
         self.extra = extra
         self.plan = plan
 
-    def execute(self, context: Context) -> Any:
-        """Make what is not there, and wait."""
-        return self._run(context, None, None)
-
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
-    ) -> Any:
-        """Go on after the triggerer has seen some of them end."""
-        return self._run(context, records or {}, event)
-
     def check_body(self, body: Mapping[str, Any], which: str) -> None:
         """Check the fields of one request; what is made from other extras needs one of them in the archive."""
         if (needs := EXTRAS[self.extra].needs) and not body:
@@ -154,7 +141,8 @@ class KieSongExtraOperator(KieTaskOperator):
         plan = self.plan if isinstance(self.plan, Mapping) else {}
         return to_song_extras(self.operation, self.kie_conn_id, [take["song"] for take in plan.get("takes", ())])
 
-    def _run(self, context: Context, waited: Mapping[str, Any] | None, event: Mapping[str, Any] | None) -> Any:
+    def leg(self, context: Context, event: Given = None, awaited: str | None = None, records: Given = None, /) -> Any:
+        """Make what is not there, and wait."""
         from airflow_kie.hooks.archive import open_bucket
         from airflow_kie.operators.lists.archive import open_archive
         from airflow_kie.operators.lists.song_extras import SongExtraArchive
@@ -172,6 +160,7 @@ class KieSongExtraOperator(KieTaskOperator):
         def archive(hook: KieHook) -> SongExtraArchive:
             return cast("SongExtraArchive", open_archive(self, hook, context, made_by))
 
+        waited = None if event is None else records or {}
         result = self._with_backoff(context, lambda: run_list(self, context, waited, event, archive))
         self.set_lineage(
             of_song_extras(self.lineage_at_start(), bucket.name, new_files(bucket, prefix, extra, takes, since))

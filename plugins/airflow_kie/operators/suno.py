@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_kie import settings
 from airflow_kie.assets import MUSIC as MUSIC_ASSET
@@ -19,6 +19,7 @@ from airflow_kie.durable.song_tasks import make_for_songs
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators.task import KieTaskOperator
+from airflow_kie.triggers.event import Given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,7 +76,6 @@ class KieGenerateMusicOperator(KieTaskOperator):
         "extra_fields",
         "bucket",
         "prefix",
-        "extra_args",
     )
 
     def __init__(
@@ -92,8 +92,6 @@ class KieGenerateMusicOperator(KieTaskOperator):
         extra_fields: Mapping[str, Any] | None = None,
         bucket: str | None = None,
         prefix: str = "",
-        aws_conn_id: str | None = "aws_default",
-        extra_args: ExtraArgs = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -111,8 +109,6 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self.bucket = bucket
         self.has_pending_record = bool(bucket)
         self.prefix = prefix
-        self.aws_conn_id = aws_conn_id
-        self.extra_args = extra_args
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the fields as KIE names them; what is empty is left out."""
@@ -207,7 +203,6 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
         "bucket",
         "prefix",
         "song_title",
-        "extra_args",
     )
 
     def __init__(
@@ -216,9 +211,7 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
         music_task_id: str = "",
         bucket: str | None = None,
         prefix: str = "",
-        aws_conn_id: str | None = "aws_default",
         song_title: str | None = None,
-        extra_args: ExtraArgs = None,
         batch: Any = None,
         music: Any = None,
         **kwargs: Any,
@@ -229,33 +222,18 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
         self.music_task_id = music_task_id
         self.bucket = bucket
         self.prefix = prefix
-        self.aws_conn_id = aws_conn_id
         self.song_title = song_title
-        self.extra_args = extra_args
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the one field of a cover's create."""
         return {"taskId": self.music_task_id}
 
-    def execute(self, context: Context) -> Any:
+    def leg(self, context: Context, event: Given = None, awaited: str | None = None, records: Given = None, /) -> Any:
         """Generate the covers of one song or of many, and wait for them."""
-        return self._many(context) if self.has_many else super().execute(context)
-
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
-    ) -> Any:
-        """Go on after the triggerer has seen the covers end."""
-        if self.has_many:
-            return self._many(context, records, event)
-        return super().execute_complete(context, event, awaited, records)
-
-    def _many(self, context: Context, *waited: Any) -> list[dict[str, Any]]:
+        if not self.has_many:
+            return super().leg(context, event, awaited, records)
         self.requests = []  # no single record of this task instance is asked for its deadline, or whether it is paid
-        return cast("list[dict[str, Any]]", self._with_backoff(context, lambda: make_for_songs(self, context, *waited)))
+        return self._with_backoff(context, lambda: make_for_songs(self, context, records, event))
 
     def _known(self, stored: TaskRecord | None, digest: str, awaited: str | None = None) -> TaskRecord:
         record = super()._known(stored, digest, awaited)

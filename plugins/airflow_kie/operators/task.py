@@ -7,32 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
-
 from airflow_kie import metrics, settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.requests import known_record, paid_request, store_of_request
-from airflow_kie.durable.retried import Retried
+from airflow_kie.durable.requests import known_record, sender_of, store_of_request
+from airflow_kie.durable.retried import KieOperator
 from airflow_kie.durable.task_state import RecordStore
 from airflow_kie.durable.waiting import WaitMode, wait_strategy
 from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.log_line import about
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.lists import to_list
-from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
 from airflow_kie.operators.lists.requests import Requests
 from airflow_kie.operators.lists.task_list import run_list
-from airflow_kie.triggers.event import Outcome, completion_source, ended_by
+from airflow_kie.triggers.event import Given, Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +39,7 @@ CALLBACK_POLL = 60.0
 """Seconds between reads while a callback is expected: the safety net for one that is lost."""
 
 
-class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+class KieTaskOperator(KieOperator):
     """Makes any KIE task, or many, and waits until each has ended.
 
     One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
@@ -182,10 +177,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Make the task or go on with the one that is known, and wait; return KIE's task id, or a list's rows."""
-        if self.requests is not None:
-            return self._with_backoff(context, lambda: run_list(self, context))
-        self.check_request()
-        return self._with_backoff(context, lambda: self._start(context))
+        return self.leg(context)
 
     def _start(self, context: Context) -> str:
         store, digest = self._store(context)
@@ -195,11 +187,7 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
         return self._drive(context, store, record)
 
     def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
+        self, context: Context, event: dict[str, Any], awaited: str | None = None, records: Given = None
     ) -> Any:
         """Go on after the triggerer has seen the task end: the record says which, KIE's details say how.
 
@@ -207,9 +195,20 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
         :param awaited: the id that was waited for, which a wake-up does not name.
         :param records: of a list: the tasks that were waited for.
         """
+        return self.leg(context, event, awaited, records)
+
+    def leg(self, context: Context, event: Given = None, awaited: str | None = None, records: Given = None, /) -> Any:
+        """Begin, or go on after a wait; parameters as of :meth:`execute_complete`.
+
+        :param event: None: the attempt begins.
+        """
         if self.requests is not None:  # `dag.test()` loses the records: the ledger has their ids
-            return self._with_backoff(context, lambda: run_list(self, context, records or {}, event))
-        return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
+            waited = None if event is None else records or {}
+            return self._with_backoff(context, lambda: run_list(self, context, waited, event))
+        if event is not None:
+            return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
+        self.check_request()
+        return self._with_backoff(context, lambda: self._start(context))
 
     def _go_on(self, context: Context, event: dict[str, Any], awaited: str | None) -> str:
         store, digest = self._store(context)
@@ -272,9 +271,9 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
         recorded = not self.has_pending_record
-        paid, sender = paid_request(context, hook, record, self.request_body(), self.labels, recorded)
+        sender = sender_of(context, hook, self.row, self.request_body(), labels=self.labels or {}, recorded=recorded)
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
-            record = replace(record, number=paid.adopt(record.task_id))
+            record = replace(record, number=sender.paid(record.digest).adopt(record.task_id))
 
         def save(record: TaskRecord) -> None:
             store.write(record)
@@ -282,16 +281,8 @@ class KieTaskOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
             if record.task_id and not record.unrecorded:  # first of all the ledger gets the id
                 self.task_known(context, record)
 
-        driver = TaskDriver(
-            save=save,
-            paid=paid,
-            create=sender.create,
-            permit=sender.permit,
-            give_back=sender.give_back,
-            settle=sender.settle,
-            deadline=deadline,
-            rules=replace(settings.rules(interval, hook.account.api), timeout=self.timeout_seconds),
-        )
+        rules = replace(settings.rules(interval, hook.account.api), timeout=self.timeout_seconds)
+        driver = sender.driver(record.digest, save=save, deadline=deadline, rules=rules)
         mode = WaitMode.DEFER if self.deferrable else WaitMode.POKE
         pause = wait_strategy(mode, self, self.kie_conn_id, deadline, interval, self.timeout_seconds)
         result = driver.follow(record, hook.get_conn(), pause, ended, to_the_end=self.wait_for_completion)

@@ -7,25 +7,21 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_kie.archive.extras.table import EXTRAS, Take
 from airflow_kie.client.errors import KieError, KieSomeFailed, Scope
 from airflow_kie.client.operations.operation import Medium
 from airflow_kie.client.operations.suno_tracks import TIMESTAMPED_LYRICS
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.retried import Retried
+from airflow_kie.durable.retried import KieOperator
 from airflow_kie.hooks.calls import PaidCall
-from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.lifecycle.identity import call_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lineage.asset_events import NewFiles
 from airflow_kie.lineage.facts import TaskLineage
-from airflow_kie.lineage.mixin import LineageMethods
-from airflow_kie.lineage.song_extras import of_song_extras, to_song_extras
+from airflow_kie.lineage.songs import of_song_extras, to_song_extras
 from airflow_kie.operators.song_extras import new_files, planned_takes
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
 EXTRA = EXTRAS["timed_lyrics"]
 
 
-class KieTimedLyricsOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+class KieTimedLyricsOperator(KieOperator):
     """Asks for the timestamped lyrics of each take of a plan, and archives them in its song's folder.
 
     KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and the
@@ -141,7 +137,6 @@ class _Lyrics:
         from airflow_kie.archive.extras.storing import keys_of, store_extra
         from airflow_kie.archive.file_transfer import Fetcher, Source
         from airflow_kie.archive.manifest import CreditsRecord
-        from airflow_kie.operators.lists.archive import fetching
 
         text = json.dumps(answer, ensure_ascii=False, indent=1)
         source = Source(EXTRA.name, 1, text=text, medium=Medium.JSON)

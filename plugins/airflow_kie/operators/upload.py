@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.retried import Retried
+from airflow_kie.durable.retried import KieOperator
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.lists import of_upload, to_upload
-from airflow_kie.lineage.mixin import LineageMethods
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class KieUploadOperator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+class KieUploadOperator(KieOperator):
     """Gives KIE an object of S3, and returns a reference that requests name instead of an address.
 
     The reference may be in any field of a request where KIE takes an address. KIE deletes the file after a day: a

@@ -20,7 +20,7 @@ from airflow_kie.lifecycle.many import follow_many
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.songs import of_songs
 from airflow_kie.sensors.task import KieTaskSensor
-from airflow_kie.triggers.event import Outcome, ended_tasks
+from airflow_kie.triggers.event import Given, Outcome, ended_tasks
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,22 +45,9 @@ class SongSensor(TakesSongs, KieTaskSensor):
         """
         raise NotImplementedError
 
-    def execute(self, context: Context) -> Any:
+    def leg(self, context: Context, event: Given = None, /) -> Any:
         """Read the task, or all of them, and wait as long as they run."""
-        return self._many(context) if self.has_many else super().execute(context)
-
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
-    ) -> Any:
-        """Go on after the triggerer has seen the end; parameters as those of the generic sensor.
-
-        :param records: of a batch: the tasks that were waited for.
-        """
-        return self._many(context, event) if self.has_many else super().execute_complete(context, event, awaited)
+        return self._many(context, event) if self.has_many else super().leg(context, event)
 
     def _many(self, context: Context, event: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         deadline, tries = RecordStore(context["task_state_store"], "songs"), context["ti"].max_tries

@@ -27,7 +27,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink
-from airflow_kie.triggers.event import Outcome, completion_source, ended_by
+from airflow_kie.triggers.event import Given, Outcome, completion_source, ended_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -103,17 +103,29 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
             "results": [{"role": role, "count": count} for role, count in counts.items()],
         }
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Read the task, and wait as long as it runs."""
-        required(self.task_id, **{self.id_field: self.awaited_id})
-        return self._with_backoff(context, None)
+        return self.leg(context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], awaited: str | None = None) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], awaited: str | None = None, records: Given = None
+    ) -> Any:
         """Go on after the triggerer has seen the task end: read it once more, the details are the truth.
 
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for; the sensor's own argument names it too.
+        :param records: of a batch of songs: the tasks that were waited for, which the batch names too.
         """
+        return self.leg(context, event)
+
+    def leg(self, context: Context, event: Given = None, /) -> Any:
+        """Begin, or go on after a wait.
+
+        :param event: as of :meth:`execute_complete`; None: the attempt begins.
+        """
+        if event is None:
+            required(self.task_id, **{self.id_field: self.awaited_id})
+            return self._with_backoff(context, None)
         self._completion_source = completion_source(event)
         return self._with_backoff(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))
 

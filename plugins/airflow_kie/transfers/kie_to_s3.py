@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_kie import metrics, settings
+from airflow_kie import metrics
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import required
@@ -20,7 +20,7 @@ from airflow_kie.durable.retried import Retried
 from airflow_kie.durable.song_batch import TakesSongs
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import result_of
-from airflow_kie.hooks.kie import KieHook, download_settings
+from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.hooks.once_a_day import as_known, digest_of, once_a_day
 from airflow_kie.lineage.asset_events import NewFiles, emit_new_files
 from airflow_kie.lineage.facts import TaskLineage, of_archive, to_archive
@@ -177,10 +177,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
     def has_all(self, manifest: Manifest) -> bool:
-        """Return whether nothing that is asked for is missing in a song's manifest.
-
-        :param manifest: the manifest.
-        """
+        """Return whether nothing that is asked for is missing in a song's manifest."""
         covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
         return not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids)
 
@@ -195,12 +192,10 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         :param hook: the account, where the song is one of many.
         :raises KieError: see :func:`airflow_kie.archive.archiver.archive_song`.
         """
-        from airflow_kie.archive.archiver import archive_song
-        from airflow_kie.archive.describe import song_of, sources_of
+        from airflow_kie.archive.archiver import archive_song, song_of, sources_of
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.manifest import AirflowRecord
         from airflow_kie.archive.raw_answers import keep_first_answer
-        from airflow_kie.client.http.download import download
 
         one_of_many = hook is not None
         hook = hook or KieHook(self.kie_conn_id)
@@ -222,10 +217,8 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
             sources_of(music, cover, self._wanted()),
             old=old,
             wanted=self._wanted(),
-            download=functools.partial(download, settings=download_settings()),
-            refresh=hook.download_url,
-            max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
             one_of_many=one_of_many,
+            **fetching(hook, self.max_file_bytes),
         )
         self._count(archived, cover.completed_at if cover else music.completed_at)
         return archived

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from airflow_kie import metrics, settings
+from airflow_kie import metrics
 from airflow_kie.client.answers.details import ANSWER
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
-from airflow_kie.durable.rendered_fields import HidesCredentials
-from airflow_kie.durable.retried import Retried
+from airflow_kie.durable.retried import KieOperator
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
-from airflow_kie.hooks.kie import KieHook, download_settings
+from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.lineage.facts import TaskLineage, of_archived_task, to_archive_task
-from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.links.kie import KieLogsLink, S3ObjectLink
 
 if TYPE_CHECKING:
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_kie.hooks.archive import ExtraArgs
 
 
-class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOperator):
+class KieResultsToS3Operator(KieOperator):
     """Archives what any KIE task has made, and returns what is in the bucket.
 
     It reads KIE's details itself. Every file is downloaded, checked by its content and uploaded byte for byte to
@@ -146,7 +141,6 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
     def _archive(self, bucket: Bucket, keys: TaskKeys, context: Context) -> tuple[TaskManifest, tuple[FileRecord, ...]]:
         from airflow_kie.archive.manifest import AirflowRecord
         from airflow_kie.archive.task_archiver import archive_task
-        from airflow_kie.client.http.download import download
 
         hook = KieHook(self.kie_conn_id)
         return archive_task(
@@ -154,13 +148,11 @@ class KieResultsToS3Operator(HidesCredentials, LineageMethods, Retried, BaseOper
             keys,
             read_ended(hook, self.operation, keys.task_id),
             AirflowRecord.model_validate(context["ti"], from_attributes=True),
-            download=functools.partial(download, settings=download_settings()),
             roles=self._asked(),
             labels=dict(self.labels or {}),
             kie_conn_id=self.kie_conn_id,
             account=hook.account.account or None,
-            refresh=hook.download_url,
-            max_file_bytes=self.max_file_bytes or int(settings.number("max_file_mb", 500)) * 1024 * 1024,
+            **fetching(hook, self.max_file_bytes),
         )
 
     def lineage_at_start(self) -> TaskLineage:

@@ -12,6 +12,8 @@ from airflow_kie.lifecycle.record import TaskRecord
 
 ENDED_KEY = "ended"
 """XCom key of the tasks of many that have ended well so far, by the caller's names, while the others are waited for."""
+Given = dict[str, Any] | None
+"""What a task resumes with: an event, or the tasks that were waited for; None: there is none."""
 
 
 class Outcome(StrEnum):

@@ -88,19 +88,8 @@ class KieTaskTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, which Airflow stores."""
-        return (
-            "airflow_kie.triggers.task.KieTaskTrigger",
-            {
-                "kie_conn_id": self.kie_conn_id,
-                "record": self.record,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-                "first_read": self.first_read,
-                "records": self.records,
-                "timeout": self.timeout,
-                "linger": self.linger,
-            },
-        )
+        names = ("kie_conn_id", "record", "deadline", "poll_interval", "first_read", "records", "timeout", "linger")
+        return "airflow_kie.triggers.task.KieTaskTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""

@@ -17,7 +17,6 @@ import pytest
 from airflow_kie.archive.s3 import answer_time
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3Unreachable
-from airflow_kie.archive.s3.reading import read_into
 from airflow_kie.hooks.archive import open_bucket
 from answering_server import FakeServer, serving
 
@@ -58,7 +57,7 @@ def requests(bucket: Bucket) -> Iterator[Callable[[], object]]:
     yield lambda: bucket.get_json("a")
     yield lambda: bucket.get_version("a", max_bytes=65_536, Range="bytes=0-99")
     yield lambda: bucket.read_facts("a")
-    yield lambda: read_into(bucket, "a", io.BytesIO(), max_bytes=10_000_000)
+    yield lambda: bucket.read_facts("a", io.BytesIO(), 10_000_000)
     yield lambda: list(bucket.list("songs/"))
 
 

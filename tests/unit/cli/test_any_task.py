@@ -10,7 +10,7 @@ import pytest
 
 from airflow_database import dag, stored
 from airflow_kie.archive import unarchived
-from airflow_kie.archive.describe import song_of
+from airflow_kie.archive.archiver import song_of
 from airflow_kie.archive.unarchived import list_unarchived, unarchived_of
 from airflow_kie.cli.verify import verify
 from airflow_kie.hooks.kie import KieHook

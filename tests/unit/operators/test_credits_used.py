@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.archive.describe import song_of
+from airflow_kie.archive.archiver import song_of
 from airflow_kie.archive.manifest import CreditsRecord, Manifest, credits_of
 from airflow_kie.client.answers.reading import task_details
 from airflow_kie.client.operations.suno import COVER, MUSIC

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_kie.archive.describe import song_of
+from airflow_kie.archive.archiver import song_of
 from airflow_kie.archive.extras.table import EXTRAS, Take, with_needs
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_connections import kie_connection
-from airflow_kie.archive.describe import prompt_of
+from airflow_kie.archive.archiver import prompt_of
 from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieFormGone, KieNoRecord
 from airflow_kie.durable.waiting import read_ended

@@ -63,10 +63,7 @@ class IndexEntry(Record):
     deleted: bool = Field(default=False, description="It is no longer in the archive.")
 
     def as_deleted(self, now: datetime) -> IndexEntry:
-        """Return the line that says that it is gone: nothing else of it is kept.
-
-        :param now: the time.
-        """
+        """Return the line that says that it is gone: nothing else of it is kept."""
         return IndexEntry(
             id=self.id, operation=self.operation, archived_at=self.archived_at, updated_at=now, deleted=True
         )

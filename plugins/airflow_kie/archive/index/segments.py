@@ -56,7 +56,6 @@ class Index:
     def add(self, entries: Iterable[IndexEntry], now: datetime | None = None) -> None:
         """Write what was archived, in one request for each month that it was archived in: usually one.
 
-        :param now: the time.
         :raises S3Error: its subclass says why. Nothing is lost then: the manifests are there, see :meth:`rebuild`.
         """
         now = now or datetime.now(UTC)

@@ -6,7 +6,7 @@ The ledger of paid requests stays: it alone keeps the same request from being pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,20 +56,19 @@ class Removal:
         yield from (key for key in place.objects if key != place.keys.manifest)
         yield from self.records
 
-    def carry_out(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def carry_out(self) -> None:
         """Delete it.
 
-        :param now: the time.
         :raises S3Error: its subclass says why; running it again goes on.
         """
         place, index = self.place, Index(self.bucket, self.archive)
         if not place.whole:
-            self._drop_part(now())
+            self._drop_part(datetime.now(UTC))
         keys = list(self.keys)
         if place.whole and place.keys.manifest in place.objects:
             self.bucket.delete(keys.pop(0))
         if place.whole:
-            index.remove(f"{place.operation}/{place.task_id}", now())
+            index.remove(f"{place.operation}/{place.task_id}", datetime.now(UTC))
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(self.bucket.delete, keys))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
@@ -173,11 +174,13 @@ class Bucket:
             return None
         return facts_of(key, answer, next((v for k, v in answer["Metadata"].items() if k.lower() == "sha256"), None))
 
-    def read_facts(self, key: str, out: BinaryIO | None = None) -> ObjectFacts | None:
+    def read_facts(self, key: str, out: BinaryIO | None = None, max_bytes: float = math.inf) -> ObjectFacts | None:
         """Read a whole object, piece by piece, and return what it is, None where it does not exist.
 
         :param out: binary file that gets its content.
+        :param max_bytes: a larger object is refused.
         :return: size and SHA-256 are those of the bytes that were read.
+        :raises ArchiveUnreadable: when it is larger.
         """
         digest, size = hashlib.sha256(), 0
         with self._errors("GetObject", key):
@@ -188,6 +191,8 @@ class Bucket:
                 for piece in body.iter_chunks(_READ_BYTES):
                     digest.update(piece)
                     size += len(piece)
+                    if size > max_bytes:
+                        raise ArchiveUnreadable(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read")
                     if out is not None:
                         out.write(piece)
         return replace(facts_of(key, answer, digest.hexdigest()), size=size)

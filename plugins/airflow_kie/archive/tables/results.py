@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.archive.s3.reading import read_into
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024
 MANY = 20
@@ -93,7 +92,7 @@ class ResultTable:
         with tempfile.TemporaryFile() as opened:
             file = cast("BinaryIO", opened)
             for key in [self.key, *self._parts()]:
-                read_into(self.bucket, key, file, max_bytes=MAX_BYTES)
+                self.bucket.read_facts(key, file, MAX_BYTES)
             file.seek(0)
             offsets, at = {}, 0
             for line in _lines(file):

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kie.client.catalogue.models import Model, models
-from airflow_kie.client.operations.operation import Operation
+from airflow_kie.client.operations.operation import Operation, TaskOperation, snake_case
+from airflow_kie.client.operations.registry import OPERATIONS
 
-_SUNO: Mapping[str, str] = {
-    "suno.music": "generate",
-    "suno.cover": "cover-generate",
-    "suno.extend": "extend",
-    "suno.upload_cover": "upload-and-cover-audio",
-    "suno.upload_extend": "upload-and-extend-audio",
-    "suno.add_instrumental": "add-instrumental",
-    "suno.add_vocals": "add-vocals",
-    "suno.replace_section": "replace-section",
-    "suno.mashup": "mashup",
-    "suno.sounds": "sounds",
-    "suno.wav": "convert-to-wav-format",
-    "suno.stems": "separate-vocals",
-    "suno.video": "create-music-video",
-    "suno.midi": "generate-midi-from-audio",
-    "suno.lyrics": "generate-lyrics",
-    "suno.persona": "generate-persona",
-    "suno.timestamped_lyrics": "timeStamped-lyrics",
-    "suno.recovery": "suno-recovery-audio",
-    "voice.validate": "validation-phrase",
-    "voice.regenerate": "regenerate-phrase",
-    "voice.generate": "create-voice",
-    "voice.check": "check-voice",
-    "style": "boost-music-style",
-}
-_LISTED: Mapping[str, str] = {name: f"ai-music-api/{model}" for name, model in _SUNO.items()} | {
+_LISTED: Mapping[str, str] = {
+    name: model
+    for name, row in OPERATIONS.items()
+    if (model := row.unified.model if isinstance(row, TaskOperation) and row.unified else row.model)
+} | {
+    "suno.recovery": "ai-music-api/suno-recovery-audio",
+    "voice.validate": "ai-music-api/validation-phrase",
+    "voice.regenerate": "ai-music-api/regenerate-phrase",
+    "voice.generate": "ai-music-api/create-voice",
     "veo.generate": "veo-3-1",
     "veo.extend": "veo/extend",
     "veo.1080p": "veo/get-1080p-video",
@@ -88,7 +71,7 @@ def asked_model(
     if model is None or not isinstance(fields, Mapping):
         return None
     given = {key: value for key, value in fields.items() if value is not None}
-    names = {key if market else _snake(key): key for key in map(str, given)}
+    names = {key if market else snake_case(key): key for key in map(str, given)}
     named = {name: given[key] for name, key in names.items()}
     return Asked(model, {**_DEFAULTS.get(operation.name, {}), **named}, names)
 
@@ -104,8 +87,3 @@ def listed_model(operation: str) -> str:
 def operation_of(model: str) -> str | None:
     """Return the operation of a dedicated endpoint that makes what a model makes, None where only the market does."""
     return next((operation for operation, name in _LISTED.items() if name == model), None)
-
-
-def _snake(name: str) -> str:
-    """Return a field's name in the spelling of the catalogue: the dedicated endpoints write ``audioId``."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()

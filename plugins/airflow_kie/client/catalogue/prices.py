@@ -154,10 +154,7 @@ def _number(value: Any) -> float | None:
 
 
 def prices(model: Model) -> Iterator[str]:
-    """Yield a model's prices as people read them.
-
-    :param model: the model.
-    """
+    """Yield a model's prices as people read them."""
     if model.price is None:
         yield "not known"
         return

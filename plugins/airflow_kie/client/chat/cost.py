@@ -54,11 +54,7 @@ def quote_chat(chat: ChatModel, body: Json) -> Quote:
 
 
 def used_by(chat: ChatModel, answer: Answered) -> Used:
-    """Return what an answer has used.
-
-    :param chat: the model.
-    :param answer: what KIE has answered.
-    """
+    """Return what an answer has used."""
     group, first, second = _USAGE[chat.dialect]
     read = written = credits = None
     for part in answer.parts:

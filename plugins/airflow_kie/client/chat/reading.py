@@ -52,8 +52,6 @@ class Answered:
 def read_answer(chat: ChatModel, response: Response) -> Answered:
     """Return a chat model's answer.
 
-    :param chat: the model.
-    :param response: what came.
     :raises KieChatInDoubt: when it is not readable, or an error of KIE's own: KIE may have charged for it.
     :raises KieError: what KIE's refusal means; nothing is charged then.
     """

@@ -22,6 +22,8 @@ from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.requests import Request
 
 USER_AGENT = "airflow-provider-kie-ai"
+ELSEWHERE_SECONDS = 15.0
+"""Seconds for a whole request to an address that is not KIE's."""
 
 
 class KieTransport:
@@ -115,23 +117,19 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
     return transports[account]
 
 
-def post_anywhere(
-    url: str, body: Mapping[str, Any], timeout: float = 15.0, headers: Mapping[str, str] | None = None
-) -> Response:
+def post_anywhere(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """Post JSON once to an address that is not KIE's: without the key, and following no redirect.
 
     :param url: where to.
     :param body: what to send.
-    :param timeout: seconds for all of it.
     :param headers: further headers.
     :raises KieUnreachable: when no whole answer came in time.
     :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded.
     :raises KieConnectionInvalid: when the address is invalid.
     """
     with closing(BoundedClient(url)) as client:
-        return client.send(
-            built("POST", url, {"User-Agent": USER_AGENT, **(headers or {})}, json=dict(body)), timeout, timeout
-        )
+        request = built("POST", url, {"User-Agent": USER_AGENT, **(headers or {})}, json=dict(body))
+        return client.send(request, ELSEWHERE_SECONDS, ELSEWHERE_SECONDS)
 
 
 def _ready(account: KieAccount, request: Request) -> tuple[httpx.Request, float, float]:

@@ -250,8 +250,7 @@ class TaskOperation:
 
         :param body: the request's fields as KIE names them in either form.
         """
-        fields = {key: value for key, value in body.items() if value is not None}
-        return {camel_case(key): value for key, value in fields.items()} if self.both_forms else fields
+        return {camel_case(key) if self.both_forms else key: value for key, value in body.items() if value is not None}
 
     def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a request's fields as this form sends them, still under their one name."""

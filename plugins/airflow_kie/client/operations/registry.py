@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from airflow_kie.client.operations import (
     account,
@@ -25,9 +24,9 @@ from airflow_kie.client.operations.operation import Operation, TaskOperation
 
 _FAMILIES = (suno, suno_tracks, suno_music, voice, market, veo, runway, images, account)
 
-OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)}
-)
+OPERATIONS: Mapping[str, Operation] = {
+    row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)
+}
 """Every operation by name."""
 
 

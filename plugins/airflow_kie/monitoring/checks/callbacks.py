@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import pendulum
@@ -117,19 +116,17 @@ def _probe(account: KieAccount) -> Finding:
     return finding("receiver", level, f"{{host}} answers an unsigned call with HTTP {status}: {meaning}", host=host)
 
 
-_ANSWERS: Mapping[int, str] = MappingProxyType(
-    {
-        200: "it accepts calls without checking them. It is not our receiver.",
-        401: "a login is required, and KIE cannot log in. Let exactly this path through without one.",
-        403: "a proxy or firewall refuses it. Let POST to exactly this path through.",
-        404: "nothing is served. Set [kie] receiver = True for the api-server, restart it, and publish this path.",
-        405: "POST does not get through to the receiver. Let POST to exactly this path through.",
-        429: "there are many unsigned calls at the moment, or a proxy limits them; KIE's must not be limited.",
-        502: "a proxy is there and finds no api-server behind it.",
-        503: "a proxy is there and finds no api-server behind it.",
-        504: "a proxy is there and the api-server behind it does not answer.",
-    }
-)
+_ANSWERS: Mapping[int, str] = {
+    200: "it accepts calls without checking them. It is not our receiver.",
+    401: "a login is required, and KIE cannot log in. Let exactly this path through without one.",
+    403: "a proxy or firewall refuses it. Let POST to exactly this path through.",
+    404: "nothing is served. Set [kie] receiver = True for the api-server, restart it, and publish this path.",
+    405: "POST does not get through to the receiver. Let POST to exactly this path through.",
+    429: "there are many unsigned calls at the moment, or a proxy limits them; KIE's must not be limited.",
+    502: "a proxy is there and finds no api-server behind it.",
+    503: "a proxy is there and finds no api-server behind it.",
+    504: "a proxy is there and the api-server behind it does not answer.",
+}
 _CHECK_THE_WAY = "check whether the webhook key is switched on at kie.ai/settings, and try the address from outside."
 
 

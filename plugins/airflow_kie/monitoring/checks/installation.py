@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import metadata
@@ -14,15 +13,13 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.hooks.archive import configured_archive
 from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
-DAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by "
-        "the reconciliation. Unpause it.",
-        "cover_inbox": "The inbox is not read, and songs that got lost are not started again. Unpause it.",
-        "kie_ops": "Nobody is notified of outages or of files that expire, and its metrics do not change. Unpause it.",
-        "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
-    }
-)
+DAGS: Mapping[str, str] = {
+    "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by "
+    "the reconciliation. Unpause it.",
+    "cover_inbox": "The inbox is not read, and songs that got lost are not started again. Unpause it.",
+    "kie_ops": "Nobody is notified of outages or of files that expire, and its metrics do not change. Unpause it.",
+    "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
+}
 """DAG → what it means that it is paused."""
 
 

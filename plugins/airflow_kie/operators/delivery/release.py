@@ -13,7 +13,7 @@ from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.lineage.asset_events import NewFiles
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.mixin import LineageMethods
-from airflow_kie.lineage.releases import of_release, to_release
+from airflow_kie.lineage.songs import of_release, to_release
 from airflow_kie.operators.delivery.of_release import OfRelease, defaults
 
 if TYPE_CHECKING:

@@ -31,24 +31,16 @@ class KieUpscaleCoverOperator(KieTaskOperator):
         super().__init__(operation=JOBS.name, **kwargs)
         self.plan = plan
 
-    def execute(self, context: Context) -> Any:
+    def leg(self, context: Context, /, *waited: Any) -> Any:
         """Ask for it, and wait.
 
         :raises AirflowSkipException: where the plan asks for none.
         """
-        self._ask()
-        return super().execute(context)
-
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any],
-        awaited: str | None = None,
-        records: dict[str, Any] | None = None,
-    ) -> Any:
-        """Go on after the triggerer has seen the task end."""
-        self._ask()
-        return super().execute_complete(context, event, awaited, records)
+        cover = self._cover
+        if not cover:
+            raise AirflowSkipException("Cover: KIE is not asked to enlarge it.")
+        self.request, self.idempotency_key = cover["request"], cover["idempotency_key"]
+        return super().leg(context, *waited)
 
     def set_lineage(self, lineage: TaskLineage) -> None:
         """Say what the task has read and made: the cover is what it was made from."""
@@ -57,12 +49,6 @@ class KieUpscaleCoverOperator(KieTaskOperator):
     def lineage_at_start(self) -> TaskLineage:
         """Return the cover that is enlarged."""
         return self._from_cover(super().lineage_at_start())
-
-    def _ask(self) -> None:
-        cover = self._cover
-        if not cover:
-            raise AirflowSkipException("Cover: KIE is not asked to enlarge it.")
-        self.request, self.idempotency_key = cover["request"], cover["idempotency_key"]
 
     @property
     def _cover(self) -> Mapping[str, Any]:

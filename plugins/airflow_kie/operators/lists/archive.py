@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_kie import metrics, settings
+from airflow_kie import metrics
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
@@ -20,10 +19,10 @@ from airflow_kie.archive.tables.results import ResultTable
 from airflow_kie.archive.task_archiver import archive_task, is_archived
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
-from airflow_kie.client.http.download import download
 from airflow_kie.client.operations.operation import TaskOperation
+from airflow_kie.durable.xcom import files_in
 from airflow_kie.hooks.archive import open_bucket
-from airflow_kie.hooks.kie import KieHook, download_settings
+from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.hooks.once_a_day import as_known
 from airflow_kie.hooks.unarchived import record_archived
 from airflow_kie.lineage.lists import MOST
@@ -175,19 +174,6 @@ class ListArchive:
         self._entries.append(entry_of(manifest))  # an earlier try may have died before it listed it
         used = [cost.credits for cost in manifest.credits_used if cost.task_id == manifest.task_id]
         return Item(Status.ARCHIVED, manifest.task_id, files_in(manifest.files), used=used[0] if used else None)
-
-
-def fetching(hook: KieHook) -> dict[str, Any]:
-    """Return how files of an account are fetched: `download`, `refresh` and `max_file_bytes`."""
-    return {
-        "download": functools.partial(download, settings=download_settings()),
-        "refresh": hook.download_url,
-        "max_file_bytes": int(settings.number("max_file_mb", 500)) * 1024 * 1024,
-    }
-
-
-def files_in(files: Sequence[FileRecord]) -> list[Mapping[str, Any]]:
-    return [{"key": file.key, "kind": file.kind, "size": file.size, "sha256": file.sha256} for file in files]
 
 
 def open_archive(

@@ -180,18 +180,17 @@ def _table(
     operator: ListOperator, address: str, ti: Any, store: TaskStateStore, stack: ExitStack
 ) -> Iterable[TableRow]:
     from airflow_kie.archive.s3.address import bucket_and_key
-    from airflow_kie.archive.s3.reading import read_into
     from airflow_kie.hooks.archive import open_bucket
 
     bucket, key = bucket_and_key(address)
     file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 - the stack closes it
-    etag = read_into(open_bucket(operator.aws_conn_id, bucket), key, file, max_bytes=MAX_BYTES)
-    if etag is None:
+    facts = open_bucket(operator.aws_conn_id, bucket).read_facts(key, file, MAX_BYTES)
+    if facts is None:
         raise KieInvalidRequest(f"s3://{bucket}/{key} does not exist; nothing was sent to KIE")
     known = store.get("table") or {}
     if known.get("max_tries") != ti.max_tries:
-        store.set("table", {"max_tries": ti.max_tries, "etag": etag})
-    elif known["etag"] != etag:
+        store.set("table", {"max_tries": ti.max_tries, "etag": facts.etag or ""})
+    elif known["etag"] != (facts.etag or ""):
         raise KieInvalidRequest(
             f"the table s3://{bucket}/{key} has changed since this task began with it. Clear the task to take the new "
             "one; what an equal request has paid for is used"

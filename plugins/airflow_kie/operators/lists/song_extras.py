@@ -14,8 +14,10 @@ from airflow_kie.archive.manifest import CreditsRecord, FileRecord, Manifest
 from airflow_kie.archive.task_archiver import paid_for, sources_of
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError
+from airflow_kie.durable.xcom import files_in
+from airflow_kie.hooks.kie import fetching
 from airflow_kie.hooks.unarchived import record_archived
-from airflow_kie.operators.lists.archive import ListArchive, fetching, files_in
+from airflow_kie.operators.lists.archive import ListArchive
 from airflow_kie.operators.lists.requests import Request
 from airflow_kie.operators.lists.results import Item, Status
 

@@ -20,9 +20,9 @@ from airflow_kie.durable.requests import ledger_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.sending import Sender
-from airflow_kie.lifecycle.claims import AlreadyMade, RequestId
+from airflow_kie.lifecycle.claims import AlreadyMade
 from airflow_kie.lifecycle.driver import TaskDriver
-from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.many import READS, SENDING, Gated, each, follow_one
 from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord
@@ -202,13 +202,8 @@ class TaskList:
             self.labels,
             self.requests.operator.to or "",
         )
-        paid = RequestId(self.hook.account.spending_name, self.kind.name, request.digest)
-        return TaskDriver(
-            paid=PaidRequest(self.open_ledger, paid, sender.new_intent, sender.adopted, sender.balance, sender.made),
-            create=sender.create,
-            permit=sender.permit,
-            give_back=sender.give_back,
-            settle=sender.settle,
+        return sender.driver(
+            request.digest,
             deadline=time.time() + self.timeout,
             rules=settings.rules(self.poll_interval, self.hook.account.api),
         )

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from airflow_kie._airflow_private import metadata
@@ -17,14 +16,12 @@ from airflow_kie.web.pages.queries import batches_of_run
 NOT_BEGUN, ARCHIVED, FAILED = "Not begun", "Archived", "Failed"
 READY = "Ready, its batch waits"
 """KIE's task has ended, and others of the batch are waited for."""
-STEPS: Mapping[str, str] = MappingProxyType(
-    {
-        "KieMusicSensor": "Waiting for the song",
-        "KieGenerateCoverOperator": "Cover in progress",
-        "KieCoverSensor": "Reading the cover",
-        "KieCoverToS3Operator": "Being archived",
-    }
-)
+STEPS: Mapping[str, str] = {
+    "KieMusicSensor": "Waiting for the song",
+    "KieGenerateCoverOperator": "Cover in progress",
+    "KieCoverSensor": "Reading the cover",
+    "KieCoverToS3Operator": "Being archived",
+}
 """What the songs of a batch wait for, by the operator at which the batch is."""
 _ARCHIVES = list(STEPS)[-1]
 _ENDED_BADLY = {"failed", "upstream_failed", "removed"}

@@ -131,10 +131,7 @@ def song_page(
 
 
 def task_page(keys: TaskKeys, manifest: TaskManifest) -> SongPage:
-    """Return what is shown of any other task that is archived.
-
-    :param manifest: its manifest.
-    """
+    """Return what is shown of any other task that is archived."""
     files = shown_files(keys, manifest)
     facts = (
         ("Operation", keys.operation),
