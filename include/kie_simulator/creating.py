@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,7 +105,14 @@ def _files(sim: Simulation, operation: Operation, task: Task) -> list[StoredFile
             return larger
         model = callable_model(task.model)
         roles = model.files if model else ()
-    return [_file(sim, task, role, f"{role}-{number}") for number, role in enumerate(roles, start=1)]
+    seconds = _video_seconds(sim, task) if "video" in roles else 8.0
+    return [_file(sim, task, role, f"{role}-{number}", seconds=seconds) for number, role in enumerate(roles, start=1)]
+
+
+def _video_seconds(sim: Simulation, task: Task) -> float:
+    """Return how long a task's video is: as asked for, or the simulator's own 8 s."""
+    asked = re.match(r"\d+", str(given(task).get("duration")))
+    return float(asked[0]) * (1.0 if sim.settings.durations_honoured else 0.5) if asked and int(asked[0]) else 8.0
 
 
 def _reachable(url: str) -> bool:

@@ -19,9 +19,9 @@ _KEPT = 64
 
 
 def _video(file: StoredFile) -> bytes:
-    # The boxes of an MP4 file of 8 s around seeded bytes: recognised as video/mp4, but no film is in it.
+    # The boxes of an MP4 file around seeded bytes: recognised as video/mp4, but no film is in it.
     content = hashlib.shake_256(file.seed.encode()).digest(65536)
-    header = b"\x00" * 12 + (1000).to_bytes(4, "big") + (8000).to_bytes(4, "big") + b"\x00" * 80
+    header = b"\x00" * 12 + (1000).to_bytes(4, "big") + int(file.seconds * 1000).to_bytes(4, "big") + b"\x00" * 80
     track = _box(b"trak", _box(b"mdia", _box(b"hdlr", b"\x00" * 8 + b"vide" + b"\x00" * 13)))
     description = _box(b"moov", _box(b"mvhd", header) + track)
     return _box(b"ftyp", b"isom\x00\x00\x02\x00isommp41") + _box(b"mdat", content) + description

@@ -22,6 +22,7 @@ class StoredFile:
     :param content: given instead of drawn.
     :param made_from: of a picture that is made larger: the picture that was sent.
     :param factor: how much longer its sides become.
+    :param seconds: of a video.
     """
 
     path: str
@@ -34,6 +35,7 @@ class StoredFile:
     content: bytes | None = None
     made_from: bytes | None = None
     factor: int = 1
+    seconds: float = 8.0
 
 
 @dataclass(frozen=True)

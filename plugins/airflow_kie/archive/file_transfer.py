@@ -56,6 +56,7 @@ class Source:
     :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
     :param audio_id: KIE's id of the track.
     :param duration_seconds: length that KIE's details name.
+    :param asked_seconds: length of a video that was asked for.
     :param expires_at: when KIE deletes its copy, None where that is unknown.
     :param medium: what it is; None: what a song's file of this kind is.
     :param origin: see :class:`~airflow_kie.archive.manifest.FileRecord`.
@@ -69,6 +70,7 @@ class Source:
     task_id: str | None = None
     audio_id: str | None = None
     duration_seconds: float | None = None
+    asked_seconds: float | None = None
     expires_at: datetime | None = None
     medium: Medium | None = None
     origin: str | None = None
@@ -137,15 +139,16 @@ class Fetcher:
     def _fetched(self, source: Source, url: str, *, last: bool) -> FileRecord:
         """Download, check and upload a file.
 
-        A track that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE keeps it,
-        or KIE's length is wrong: it is all there is, so it is stored, with a warning.
+        A track or a video that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE
+        keeps it, or KIE's length is wrong: it is all there is, so it is stored, with a warning.
         """
         medium = cast(Medium, source.medium)
         cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if medium in _DECODED else self.max_file_bytes
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spooled:
             file = cast(BinaryIO, spooled)
             got = self.download(url, file, max_bytes=cap)
-            content = check(medium, file, url=url, expected_seconds=source.duration_seconds)
+            lengths = {"expected_seconds": source.duration_seconds, "asked_seconds": source.asked_seconds}
+            content = check(medium, file, url=url, **lengths)
             if content.shortfall and not (got.length_proven and last):
                 raise FileTruncated(content.shortfall)
             return self._upload(source, file, content, got.size, got.sha256)
@@ -205,5 +208,5 @@ def _warning(content: ContentFacts) -> str | None:
         return None
     return (
         f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
-        "cut off at KIE: listen to its end, and ask KIE's support before KIE deletes its copy."
+        "cut off at KIE: play its end, and ask KIE's support before KIE deletes its copy."
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -17,9 +18,11 @@ from airflow_kie.archive.record_base import label_list, utc_text
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.answers.details import ANSWER, TaskDetails
 from airflow_kie.client.errors import KieError, KieNoFiles
+from airflow_kie.client.operations.operation import Medium
 
 Stored = TypeVar("Stored", bound=TaskManifest)
 log = logging.getLogger(__name__)
+_SECONDS = re.compile(r"(\d{1,4}(?:\.\d+)?)s?")
 
 
 def is_archived(bucket: Bucket, manifest: TaskManifest | None, roles: Collection[str] | None) -> bool:
@@ -124,9 +127,19 @@ def sources_of(details: TaskDetails) -> Sequence[Source]:
             task_id=details.task_id,
             expires_at=details.expires_at,
             medium=result.medium,
+            asked_seconds=_asked_seconds(details) if result.medium in (Medium.VIDEO, Medium.ANY) else None,
         )
         for result in details.results
     ]
+
+
+def _asked_seconds(details: TaskDetails) -> float | None:
+    """Return how long a video was asked for (``5``, ``"5"``, ``"5s"``), as far as KIE's details repeat the request."""
+    for request in (details.param.get("input"), details.param, details.raw.get("generateParam")):
+        asked = request.get("duration") if isinstance(request, Mapping) else None
+        if found := _SECONDS.fullmatch(str(asked)):
+            return float(found[1]) or None
+    return None
 
 
 def _text(value: object) -> str:

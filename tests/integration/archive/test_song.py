@@ -240,7 +240,7 @@ def test_a_track_that_is_shorter_than_kie_says_is_fetched_again_and_stored_with_
     assert case.media.asked("/track-1") == 3
     (warning,) = archived.manifest.warnings
     assert warning.startswith("music/abc/track-1.mp3: the track plays 1 s of the 180 s that KIE names")
-    assert "listen to its end" in warning
+    assert "play its end" in warning
 
 
 def test_a_track_that_was_cut_at_its_source_is_stored_with_a_warning_though_all_its_bytes_came(

@@ -6,6 +6,7 @@ import contextlib
 import io
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -240,8 +241,8 @@ MOOV = _box(b"moov", _box(b"mvhd", bytes(12) + (600).to_bytes(4, "big") + (4800)
 MDAT = _box(b"mdat", b"x" * 500)
 
 
-def checked(medium: Medium, content: bytes, url: str = "https://a/b") -> ContentFacts:
-    return check(medium, io.BytesIO(content), url=url)
+def checked(medium: Medium, content: bytes, url: str = "https://a/b", **known: Any) -> ContentFacts:
+    return check(medium, io.BytesIO(content), url=url, **known)
 
 
 @pytest.mark.parametrize("content", [FTYP + MDAT + MOOV, FTYP + MOOV + MDAT])
@@ -266,6 +267,27 @@ def test_what_is_no_whole_video_is_refused(content: bytes, error: type[Exception
         checked(Medium.VIDEO, content)
 
 
+@pytest.mark.parametrize("medium", [Medium.VIDEO, Medium.ANY])
+@pytest.mark.parametrize(
+    ("asked", "shortfall"),
+    [(None, None), (8, None), (10, None), (5, None), (11, "the video plays 8 s of the 11 s that were asked for")],
+)
+def test_a_video_that_is_shorter_than_was_asked_for_is_known(
+    medium: Medium, asked: float | None, shortfall: str | None
+) -> None:
+    assert checked(medium, FTYP + MOOV + MDAT, asked_seconds=asked).shortfall == shortfall
+
+
+def test_a_video_of_any_model_has_to_be_whole_and_a_picture_with_its_first_bytes_is_a_picture() -> None:
+    assert checked(Medium.ANY, FTYP + MOOV + MDAT).duration_seconds == 8.0
+    for part in ((FTYP + MOOV + MDAT)[:-1], FTYP + MDAT, FTYP):
+        with pytest.raises(FileTruncated):
+            checked(Medium.ANY, part)
+    sound = FTYP + MOOV.replace(b"vide", b"soun") + MDAT
+    assert checked(Medium.ANY, sound) == ContentFacts("video/mp4", "mp4")
+    assert checked(Medium.ANY, _box(b"ftyp", b"avif")).extension == "avif"
+
+
 def test_documents_are_checked_by_what_they_should_be() -> None:
     assert checked(Medium.JSON, b'{"a": 1}').extension == "json"
     assert checked(Medium.TEXT, "Été".encode()).content_type.startswith("text/plain")
@@ -286,7 +308,6 @@ def test_documents_are_checked_by_what_they_should_be() -> None:
     [
         (b"\x89PNG\r\n\x1a\n broken", "https://a/b.mp4", ("image/png", "png")),
         (b"ID3 broken", "https://a/b", ("audio/mpeg", "mp3")),
-        (FTYP, "https://a/b", ("video/mp4", "mp4")),
         (_box(b"ftyp", b"M4A "), "https://a/b", ("audio/mp4", "m4a")),
         (b"<svg onload=x>", "https://a/b.SVG?c=.exe", ("application/octet-stream", "svg")),
         (b"x", "https://a/b.tooLong", ("application/octet-stream", "bin")),

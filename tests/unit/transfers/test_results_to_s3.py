@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+import tenacity
 
+from airflow_kie.archive import file_transfer
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import FileTruncated, KieInvalidRequest, KieNoFiles
 from airflow_kie.client.operations import registry
@@ -129,6 +131,29 @@ def test_each_kind_of_result_goes_the_same_way(
     assert waited(operation, task_id)["task_id"] == task_id
     archived(operation, task_id, archive.bucket)
     assert sorted(names(archive, f"media/_tasks/{operation}/{task_id}/")) == sorted([*files, "manifest.json"])
+
+
+FILMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a number": ("market", {"model": "bytedance/seedance-2", "input": {"prompt": "a fox", "duration": 12}}),
+    "a text": ("market", {"model": "wan/2-6-text-to-video", "input": {"prompt": "a fox", "duration": "10"}}),
+    "runway": ("runway.generate", {"prompt": "a fox", "duration": 10, "quality": "720p"}),
+}
+
+
+@pytest.mark.parametrize("honoured", [True, False])
+@pytest.mark.parametrize("film", FILMS)
+def test_a_video_that_is_shorter_than_was_asked_for_is_archived_with_a_warning(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, film: str, honoured: bool
+) -> None:
+    monkeypatch.setattr(file_transfer, "_PAUSES", tenacity.wait_none())
+    kie.control.set(durations_honoured=honoured)
+    operation, request = FILMS[film]
+    seconds = {"a number": 12, "a text": 10, "runway": 10}[film]
+    manifest = archive.json(archived(operation, made(kie, operation, request), archive.bucket)["manifest_key"])
+    file = next(file for file in manifest["files"] if file["content_type"] == "video/mp4")
+    assert file["duration_seconds"] == seconds * (1 if honoured else 0.5)
+    said = f"the video plays {seconds / 2:g} s of the {seconds} s that were asked for, although all bytes"
+    assert (said in (file["warning"] or "")) is not honoured
 
 
 def test_midi_is_made_from_stems_and_archived_as_its_notes(kie: SimulatorServer, archive: StoredFiles) -> None:

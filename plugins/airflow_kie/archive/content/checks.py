@@ -27,8 +27,9 @@ class ContentFacts:
     :param extension: file extension that goes with it, without the dot.
     :param width: pixels, images only.
     :param height: pixels, images only.
-    :param duration_seconds: length, audio only; None where the format does not say.
-    :param shortfall: for audio that is shorter than it should be, a clause that says how much; None where it is whole.
+    :param duration_seconds: length of audio and video; None where the format does not say.
+    :param shortfall: for audio or a video that is shorter than it should be, a clause that says how much; None where it
+        is whole.
     """
 
     content_type: str

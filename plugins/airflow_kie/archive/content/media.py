@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import BinaryIO
@@ -14,16 +15,26 @@ from airflow_kie.archive.content.mp4 import check_video
 from airflow_kie.client.errors import FileWrongType
 from airflow_kie.client.operations.operation import Medium
 
+_STILLS = {b"avif": ("image/avif", "avif"), b"heic": ("image/heic", "heic"), b"mif1": ("image/heif", "heif")}
+"""Brands of pictures that have a video's first bytes."""
 _ENDING = re.compile(r"\.([a-z0-9]{1,5})$")
 
 
-def check(medium: Medium, file: BinaryIO, *, url: str, expected_seconds: float | None = None) -> ContentFacts:
+def check(
+    medium: Medium,
+    file: BinaryIO,
+    *,
+    url: str,
+    expected_seconds: float | None = None,
+    asked_seconds: float | None = None,
+) -> ContentFacts:
     """Check a downloaded file and return what it is.
 
     :param medium: what it should be.
     :param file: seekable binary file; its position afterwards is undefined.
     :param url: where it came from; its ending names a file of any medium whose content names none.
     :param expected_seconds: length of audio that KIE's details name.
+    :param asked_seconds: length of a video that was asked for.
     :raises FileDamaged: its subclass says how: empty, truncated, or something else.
     """
     match medium:
@@ -32,11 +43,11 @@ def check(medium: Medium, file: BinaryIO, *, url: str, expected_seconds: float |
         case Medium.AUDIO:
             return check_audio(file, expected_seconds)
         case Medium.VIDEO:
-            return check_video(file)
+            return check_video(file, asked_seconds)
         case Medium.JSON | Medium.TEXT:
             return _document(medium, file)
         case Medium.ANY:
-            return _anything(head_of(file), url)
+            return _anything(file, url, asked_seconds)
 
 
 def _document(medium: Medium, file: BinaryIO) -> ContentFacts:
@@ -53,13 +64,21 @@ def _document(medium: Medium, file: BinaryIO) -> ContentFacts:
     return JSON_FACTS if medium is Medium.JSON else TEXT_FACTS
 
 
-def _anything(head: bytes, url: str) -> ContentFacts:
-    """Name a file by its first bytes, or else by the ending of its address; nothing of it is decoded."""
+def _anything(file: BinaryIO, url: str, asked_seconds: float | None) -> ContentFacts:
+    """Name a file by its first bytes, or else by the ending of its address; nothing of it is decoded.
+
+    Of a video its parts are read: they have to be there, as in one that is expected.
+    """
+    head = head_of(file)
     if form := raster_format(head):
         return ContentFacts(*IMAGES[form])
     if (sound := audio_form(head)) and (sound != "M4A" or head[8:11] == b"M4A"):
         return ContentFacts(*TYPES[sound])
+    if sound and (still := _STILLS.get(head[8:12])):
+        return ContentFacts(*still)
     if sound:
+        with contextlib.suppress(FileWrongType):  # it has sound alone
+            return check_video(file, asked_seconds)
         return ContentFacts("video/mp4", "mp4")
     found = _ENDING.search(urlsplit(url).path.lower())
     return ContentFacts("application/octet-stream", found[1] if found else "bin")

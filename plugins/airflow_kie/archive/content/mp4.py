@@ -11,12 +11,15 @@ from airflow_kie.client.errors import FileTruncated, FileWrongType
 _MOOV_LIMIT = 16 * 1024 * 1024
 # Live recordings have two for each second.
 MAX_BOXES = 100_000
+ASKED_SHARE = 0.8
+"""The least share of the seconds asked for: models round to their frames, and some to whole seconds."""
 
 
-def check_video(file: BinaryIO) -> ContentFacts:
+def check_video(file: BinaryIO, asked_seconds: float | None = None) -> ContentFacts:
     """Read the file as an MP4 video and return what it is.
 
     :param file: seekable binary file; its position afterwards is undefined.
+    :param asked_seconds: length that was asked for, None where the request names none.
     :raises FileDamaged: its subclass says how: empty, truncated, or something else than a video.
     """
     head = head_of(file)
@@ -27,7 +30,15 @@ def check_video(file: BinaryIO) -> ContentFacts:
         raise FileTruncated("the MP4 file has no content beside its description")
     if b"vide" not in moov:
         raise FileWrongType("a video was expected and a file without pictures came")
-    return ContentFacts("video/mp4", "mp4", duration_seconds=_seconds(moov))
+    seconds = _seconds(moov)
+    return ContentFacts("video/mp4", "mp4", duration_seconds=seconds, shortfall=_shortfall(seconds, asked_seconds))
+
+
+def _shortfall(seconds: float | None, asked: float | None) -> str | None:
+    """Return how much is missing, as a clause, or None."""
+    if seconds is None or asked is None or seconds >= asked * ASKED_SHARE:
+        return None
+    return f"the video plays {seconds:g} s of the {asked:g} s that were asked for"
 
 
 def description(file: BinaryIO, name: str) -> tuple[bytes, bool]:
