@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -9,22 +10,27 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_kie.archive.index.entry import IndexEntry, IndexFile
+from airflow_kie.archive.index.entry import IndexChoice, IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
 from airflow_kie.web.library import catalogue_file, catalogues, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found
-from airflow_kie.web.library.search import Search
+from airflow_kie.web.library.search import ORDERS, Search
 from airflow_kie.web.pages.queries import Place
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+WRONG: tuple[dict[str, Any], ...] = (
+    *({"id": 5}, {"files": [{"kind": "cover"}]}, {"archived_at": "soon"}, {"archived_at": "2026-11-20T12:00:00"}),
+    *({"labels": [["album", "A"]]}, {"choice": "first"}, {"title": {"en": "x"}}, {"deleted": "no"}),
+)
 SOUND = IndexFile(name="track-1.mp3", kind="track", position=1, content_type="audio/mpeg", size=1)
 IMAGE = IndexFile(name="cover-1.png", kind="cover", position=1, content_type="image/png", size=1)
 
@@ -32,6 +38,10 @@ IMAGE = IndexFile(name="cover-1.png", kind="cover", position=1, content_type="im
 def entry(id: str, title: str | None = None, **known: Any) -> IndexEntry:
     made = IndexEntry(id=id, operation="suno.music", title=title, archived_at=NOW, updated_at=NOW, files=(IMAGE,))
     return made.changed(**known)
+
+
+def text(entry: IndexEntry) -> bytes:
+    return json.dumps(entry.to_json()).encode()
 
 
 @dataclass
@@ -53,8 +63,8 @@ class Segments:
     def add(self, entries: Iterable[IndexEntry]) -> None:
         """Nothing reads it again here."""
 
-    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
-        yield from ((key, self.lines[key]) for key in keys)
+    def texts(self, keys: Iterable[str]) -> Iterator[tuple[str, list[bytes]]]:
+        yield from ((key, list(map(text, self.lines[key]))) for key in keys)
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +171,24 @@ def test_results_are_filtered_and_sorted(
     assert found(**search) == ids
 
 
+@pytest.mark.parametrize("order", sorted(ORDERS))
+@pytest.mark.parametrize("words", ["", "paper"])
+def test_neighbours_are_beside_a_result_on_the_page_however_much_they_have_in_common(order: str, words: str) -> None:
+    times = (NOW, NOW - timedelta(days=1))
+    facts = product(("Paper", "paper boats", None), times, (None, *times))
+    songs = [
+        entry(f"s{n}", title, archived_at=at, expires_at=ends)
+        for n, (title, at, ends) in enumerate([*facts] * 2)  # each twice
+    ]
+    catalogue = Catalogue(Segments({"1": songs}))  # type: ignore[arg-type]
+    search = Search(words, order=order)
+    shown = [None, *(one.id for one in catalogue.find(search, 0, 100).entries), None]
+    assert len(shown) == (26 if words else 38)
+    for before, id, after in zip(shown, shown[1:], shown[2:], strict=False):
+        around = catalogue.neighbours(search, f"suno.music/{id}")
+        assert [one and one.id for one in around] == [before, after], id
+
+
 def page(catalogue: Catalogue, **search: str) -> Found:
     return catalogue.find(Search(**search), 0, 10)
 
@@ -184,6 +212,66 @@ def test_what_is_deleted_from_the_archive_is_found_no_more() -> None:
     assert catalogue.entry("suno.music/a") is None
     found = catalogue.entry("suno.music/b")
     assert found is not None and found.title == "Here"
+
+
+def test_a_damaged_line_is_left_out_and_named_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    whole = entry("a", "Whole")
+    wrong = [
+        b"",
+        b'{"half',
+        b"[1]",
+        b'"\xff"',
+        *(json.dumps({**whole.to_json(), "id": "b", **fields}).encode() for fields in WRONG),
+    ]
+    index = Segments({"1": [whole]})
+    index.texts = lambda keys: ((key, [*wrong, text(whole), *wrong]) for key in keys)  # type: ignore[method-assign]
+    catalogue = Catalogue(index)  # type: ignore[arg-type]
+    assert [one.id for one in page(catalogue).entries] == ["a"]
+    assert f"1: {2 * len(wrong)} lines are damaged. `airflow kie index --rebuild` repairs it." in caplog.text
+
+
+def test_a_line_with_a_wrong_part_that_no_search_needs_is_not_shown_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wrong = json.dumps({**entry("b", "Wrong").to_json(), "credits": "many"}).encode()
+    index = Segments()
+    catalogue = Catalogue(index)  # type: ignore[arg-type]
+    index.lines = {"1": []}
+    index.texts = lambda keys: ((key, [wrong, text(entry("a", "Whole"))]) for key in keys)  # type: ignore[method-assign]
+    assert [one.id for one in page(catalogue).entries] == ["a"]
+    assert catalogue.entry("suno.music/b") is None and "A line of the index is damaged: credits." in caplog.text
+    index.lines = {"2": []}
+    index.texts = lambda keys: ((key, [wrong, text(entry("b", "Mended"))]) for key in keys)  # type: ignore[method-assign]
+    assert [one.title for one in page(catalogue, text="mended").entries] == ["Mended"]
+    assert page(catalogue, text="wrong").count == 0
+
+
+def test_lines_of_one_result_are_one_result_however_they_come() -> None:
+    chosen = IndexChoice(cover=2, by="ann", at=NOW)
+    lines = [
+        entry("a", "First"),
+        entry("a", "Chosen", choice=chosen),
+        entry("a", "Last", updated_at=NOW + timedelta(minutes=1)),
+        entry("b", "Gone", updated_at=NOW - timedelta(minutes=1)),
+        entry("b", deleted=True),
+        entry("c", deleted=True),
+        entry("c", "Made again", updated_at=NOW + timedelta(minutes=1)),
+    ]
+    together = Catalogue(Segments({"1": lines}))  # type: ignore[arg-type]
+    apart = Catalogue(Segments({str(-n): [line] for n, line in enumerate(lines)}))  # type: ignore[arg-type]
+    for catalogue in (together, apart):
+        again, one = page(catalogue, order="title").entries[::-1]
+        assert (one.id, one.title, one.choice, again.title) == ("a", "Last", chosen, "Made again")
+        assert page(catalogue, state="chosen").count == 1 and page(catalogue, text="first").count == 0
+
+
+def test_what_is_read_of_the_index_is_not_read_by_its_slow_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Segments({"1": [entry(f"a{n}") for n in range(20)]})
+    catalogue, read = Catalogue(index), IndexEntry.model_validate_json  # type: ignore[arg-type]
+    calls: list[bytes] = []
+    monkeypatch.setattr(IndexEntry, "model_validate_json", lambda line: calls.append(line) or read(line))
+    catalogue.find(Search(), 0, 3)
+    assert len(calls) == 3  # those that are shown
 
 
 def test_ids_of_different_operations_are_different_results() -> None:
@@ -213,10 +301,10 @@ def test_the_newest_object_is_read_first() -> None:
     read: list[str] = []
 
     class Watched(Segments):
-        def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
-            for key, entries in super().read_many(keys):
+        def texts(self, keys: Iterable[str]) -> Iterator[tuple[str, list[bytes]]]:
+            for key, texts in super().texts(keys):
                 read.append(key)
-                yield key, entries
+                yield key, texts
 
     page(Catalogue(Watched({"2026-09/x": [], "2026-11/x": [], "2026-10/x": []})))  # type: ignore[arg-type]
     assert read == ["2026-11/x", "2026-10/x", "2026-09/x"]
@@ -257,7 +345,8 @@ def test_a_process_that_begins_finds_what_another_has_read_and_reads_only_what_i
     index, read = Segments({"1": [entry("a", "Paper")]}), []
     ids(Catalogue(index, tmp_path / "c.sqlite"))  # type: ignore[arg-type]
     index.lines = {"1": [], "2": [entry("b", "Boats")]}
-    index.read_many = lambda keys: ((read.append(key) or key, index.lines[key]) for key in keys)  # type: ignore
+    texts = index.texts
+    index.texts = lambda keys: texts(read.append(key) or key for key in keys)  # type: ignore
     assert sorted(ids(Catalogue(index, tmp_path / "c.sqlite"))) == ["a", "b"]  # type: ignore[arg-type]
     assert read == ["2"]
 
@@ -307,16 +396,17 @@ def test_the_folder_of_catalogues_is_this_users_alone_or_not_used(
     assert catalogue_file.shared_file("http://s3", "songs") is None
 
 
-def test_the_first_lines_of_a_large_object_are_found_before_all_of_it_was_read() -> None:
+def test_the_first_lines_of_a_large_object_are_found_before_all_of_it_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_kie.web.library.catalogue._AT_ONCE", 50)
     catalogue, found = Catalogue(Segments()), []  # type: ignore[arg-type]
 
-    def lines() -> Iterator[IndexEntry]:
-        yield from (entry(f"a{number}") for number in range(500))
+    def lines() -> Iterator[bytes]:
+        yield from (text(entry(f"a{number}")) for number in range(50))
         with catalogue._open() as base:
             found.extend(base.execute("select count(*) from entry").fetchone())
-        yield entry("last")
+        yield text(entry("last"))
 
     catalogue._take("1", lines())
-    assert found == [500]
+    assert found == [50]
     catalogue._take("1", lines())  # it is read already
-    assert found == [500]
+    assert found == [50]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -36,7 +36,49 @@ class IndexChoice(Record):
     at: UtcTime
 
 
-class IndexEntry(Record):
+class Searched:
+    """What a search needs of a line, whichever class has read it."""
+
+    if TYPE_CHECKING:
+        id: Any
+        operation: Any
+        title: Any
+        prompt: Any
+        tags: Any
+        model: Any
+        labels: Any
+        files: Any
+        choice: Any
+
+    @property
+    def chosen(self) -> str:
+        """``needed``, ``made`` or ``rejected``; empty where there are no two covers or takes to choose from."""
+        if self.choice and self.choice.rejected:
+            return "rejected"
+        if self.choice and (self.choice.cover or self.choice.track):
+            return "made"
+        kinds = [file.kind for file in self.files if self.operation == "suno.music"]
+        return "needed" if any(kinds.count(kind) > 1 for kind in CHOSEN_KINDS.values()) else ""
+
+    @property
+    def key(self) -> str:
+        """Its identity: ids of different operations may be equal."""
+        return f"{self.operation}/{self.id}"
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """Its media: image, audio, video, text; in the order of its files."""
+        return tuple(dict.fromkeys(file.content_type.partition("/")[0] for file in self.files))
+
+    @property
+    def words(self) -> str:
+        """Everything that a search covers."""
+        labels = (f"{label.name} {label.value}" for label in self.labels)
+        parts = (self.title, self.tags, self.prompt, self.model, self.id, self.operation, *labels)
+        return " ".join(part for part in parts if part)
+
+
+class IndexEntry(Searched, Record):
     """What is archived of one task."""
 
     id: str = Field(description="KIE's id of the task; of a song its music task id.")
@@ -77,33 +119,6 @@ class IndexEntry(Record):
         choices = [entry.choice for entry in (older, newer) if entry.choice is not None]
         choice = max(choices, key=lambda choice: choice.at, default=None)
         return newer if newer.deleted or newer.choice == choice else newer.changed(choice=choice)
-
-    @property
-    def chosen(self) -> str:
-        """``needed``, ``made`` or ``rejected``; empty where there are no two covers or takes to choose from."""
-        if self.choice and self.choice.rejected:
-            return "rejected"
-        if self.choice and (self.choice.cover or self.choice.track):
-            return "made"
-        kinds = [file.kind for file in self.files if self.operation == "suno.music"]
-        return "needed" if any(kinds.count(kind) > 1 for kind in CHOSEN_KINDS.values()) else ""
-
-    @property
-    def key(self) -> str:
-        """Its identity: ids of different operations may be equal."""
-        return f"{self.operation}/{self.id}"
-
-    @property
-    def media(self) -> tuple[str, ...]:
-        """Its media: image, audio, video, text; in the order of its files."""
-        return tuple(dict.fromkeys(file.content_type.partition("/")[0] for file in self.files))
-
-    @property
-    def words(self) -> str:
-        """Everything that a search covers."""
-        labels = (f"{name} {value}" for name, value in label_map(self.labels).items())
-        parts = (self.title, self.tags, self.prompt, self.model, self.id, self.operation, *labels)
-        return " ".join(part for part in parts if part)
 
 
 def entry_of(manifest: TaskManifest, choice: Choice | None = None) -> IndexEntry:

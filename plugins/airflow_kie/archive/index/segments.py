@@ -11,11 +11,12 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
+from typing import TypeVar
 
 from airflow_kie.archive.choice import Choice
 from airflow_kie.archive.index.entry import IndexEntry, entry_of
@@ -39,6 +40,7 @@ ROWS = 5_000
 SETTLED = timedelta(minutes=10)
 """Age from which on an object is compacted: S3 services may list late."""
 _PARALLEL = 8
+Lines = TypeVar("Lines")
 _NAME = re.compile(r"(\d{4}-\d{2})/\d{8}T\d{12}-[0-9a-f]{8}\.jsonl")
 
 
@@ -72,11 +74,11 @@ class Index:
 
     def read(self, key: str) -> list[IndexEntry] | None:
         """Return the lines of one object, None if it is no longer there; a damaged line is left out, with a warning."""
-        version = self.bucket.get_version(key, max_bytes=MOST_BYTES)
-        if version is None:
+        texts = self._texts(key)
+        if texts is None:
             return None
         entries, damaged = [], 0
-        for line in version[1].splitlines():
+        for line in texts:
             try:
                 entries.append(IndexEntry.model_validate_json(line))
             except ValueError:
@@ -87,25 +89,22 @@ class Index:
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, list[IndexEntry]]]:
         """Yield objects with their lines, in the order of their keys, some being read ahead."""
-        waiting = iter(keys)
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            while some := list(islice(waiting, _PARALLEL)):
-                for key, entries in zip(some, pool.map(self.read, some), strict=True):
-                    yield key, entries or []
+        for key, entries in self._ahead(self.read, keys):
+            yield key, entries or []
+
+    def texts(self, keys: Iterable[str]) -> Iterator[tuple[str, list[bytes]]]:
+        """Yield objects with their lines as they are written, in the order of their keys, some being read ahead."""
+        for key, texts in self._ahead(self._texts, keys):
+            yield key, texts or []
 
     def holding(self, text: str) -> Iterator[tuple[str, list[IndexEntry]]]:
         """Yield the objects that hold a text, with all of their lines.
 
         :param text: such as a task's id.
         """
-        keys = self.segments()
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            for start in range(0, len(keys), _PARALLEL):
-                some = keys[start : start + _PARALLEL]
-                found = pool.map(lambda key: self.bucket.get_version(key, max_bytes=MOST_BYTES), some)
-                for key, version in zip(some, found, strict=True):
-                    if version and text.encode() in version[1]:
-                        yield key, self.read(key) or []
+        for key, texts in self.texts(self.segments()):
+            if any(text.encode() in line for line in texts):
+                yield key, self.read(key) or []
 
     def remove(self, key: str, now: datetime) -> None:
         """Take a result out of the index: of its line stay id and times, so that every reader drops it.
@@ -156,6 +155,17 @@ class Index:
         gone = [entry.as_deleted(datetime.now(UTC)) for key, entry in known.items() if key not in found]
         self._replace(old, [*found.values(), *gone])
         return len(found)
+
+    def _texts(self, key: str) -> list[bytes] | None:
+        version = self.bucket.get_version(key, max_bytes=MOST_BYTES)
+        return version[1].splitlines() if version else None
+
+    @staticmethod
+    def _ahead(read: Callable[[str], Lines | None], keys: Iterable[str]) -> Iterator[tuple[str, Lines | None]]:
+        waiting = iter(keys)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            while some := list(islice(waiting, _PARALLEL)):
+                yield from zip(some, pool.map(read, some), strict=True)
 
     def _replace(self, keys: Iterable[str], entries: Sequence[IndexEntry]) -> None:
         """Write lines again, then delete the objects that had them."""

@@ -21,7 +21,8 @@ from airflow_kie.archive.index.entry import IndexEntry
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.client.errors import KieError
 from airflow_kie.web.library.catalogue_file import own_file
-from airflow_kie.web.library.search import MEDIA, ORDERS, STATES, Search, conditions_of, times
+from airflow_kie.web.library.catalogue_lines import FORGET, SCHEMA, put, shown
+from airflow_kie.web.library.search import MEDIA, STATES, Search, beyond, conditions_of, order_of, own_terms, times
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +32,7 @@ FIRST_LINES = 48
 """Lines that a request waits for where a catalogue has just begun: a page of the library."""
 PATIENT = 0.6
 """Seconds that it waits at most."""
-SCHEMA = """
-create table if not exists entry (number integer primary key, key text unique, operation text, medium text, model text,
-    archived_at text, expires_at text, chosen text, title text, line text);
-create index if not exists by_time on entry (archived_at desc, number desc);
-create index if not exists by_title on entry (title collate nocase, archived_at desc);
-create index if not exists by_model on entry (model);
-create index if not exists by_choice on entry (chosen, archived_at desc);
-create index if not exists by_kind on entry (operation, medium, model, chosen, expires_at);
-create table if not exists label (entry integer, text text, primary key (text, entry)) without rowid;
-create index if not exists label_of on label (entry);
-create virtual table if not exists words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
-create table if not exists segment (key text primary key);
-"""
-_FORGET = (
-    *("delete from entry", "delete from label", "delete from segment"),
-    "insert into words (words) values ('delete-all')",
-)
-_AT_ONCE = 500
+_AT_ONCE = 2000
 """Lines that are put in before others may write, and before a search finds them."""
 _COUNTED = {
     "model": "select model, count(*) from entry where model is not null group by model order by 2 desc limit 30",
@@ -127,12 +111,9 @@ class Catalogue:
             # Conditions and orders are our own texts; what somebody searches for is among the values alone.
             counting = f"select count(*) from entry {where}"  # noqa: S608
             matches = base.execute(counting, values).fetchone()[0] if where else total
-            order = ORDERS.get(search.order, ORDERS["newest"])
-            # Numbers alone are sorted and passed over: with the lines it takes seconds where there are 100,000.
-            page = f"select number from entry {where} order by {order} limit :count offset :first"  # noqa: S608
-            paging = f"select line from entry where number in ({page}) order by {order}"  # noqa: S608
-            lines = base.execute(paging, {**values, "count": count, "first": first})
-            entries = tuple(IndexEntry.model_validate_json(line) for (line,) in lines)
+            paging = f"select number from entry {where} order by {order_of(search.order)} limit :count offset :first"  # noqa: S608
+            numbers = base.execute(paging, {**values, "count": count, "first": first}).fetchall()
+            entries = tuple(entry for (number,) in numbers if (entry := _entry(base, number)))
             return Found(entries, matches, total, self._counts(base), complete)
 
     def neighbours(self, search: Search, key: str) -> tuple[IndexEntry | None, IndexEntry | None]:
@@ -142,14 +123,20 @@ class Catalogue:
         """
         self._refresh()
         where, values = conditions_of(search)
-        order = ORDERS.get(search.order, ORDERS["newest"])
-        ordered = f"select number, lag(number) over w as a, lead(number) over w as b from entry {where} window w as (order by {order})"  # noqa: E501, S608
-        one = f"select a, b from ({ordered}) where number = (select number from entry where key = :key)"  # noqa: S608
+        where, values = where or "where true", {**values, "key": key}
         with self._open() as base:
-            row = base.execute(one, {**values, "key": key}).fetchone() or (None, None)
-            lines = [base.execute("select line from entry where number = ?", (number,)).fetchone() for number in row]
-        before, after = (IndexEntry.model_validate_json(line[0]) if line else None for line in lines)
-        return before, after
+            one = f"select {own_terms(search.order)} from entry {where} and key = :key"  # noqa: S608
+            own = base.execute(one, values).fetchone()
+            if own is None:
+                return None, None
+            values |= {f"own{number}": value for number, value in enumerate(own)}
+            found = []
+            for backwards in (True, False):
+                after, order = (of(search.order, backwards=backwards) for of in (beyond, order_of))
+                row = base.execute(f"select number from entry {where} and {after} order by {order} limit 1", values)  # noqa: S608
+                number = row.fetchone()
+                found.append(_entry(base, number[0]) if number else None)
+        return found[0], found[1]
 
     def entry(self, key: str) -> IndexEntry | None:
         """Return one result; None where the index does not list it, as far as it was read.
@@ -157,8 +144,8 @@ class Catalogue:
         :param key: its :attr:`~airflow_kie.archive.index.entry.IndexEntry.key`.
         """
         with self._open() as base:
-            row = base.execute("select line from entry where key = ?", (key,)).fetchone()
-        return IndexEntry.model_validate_json(row[0]) if row else None
+            row = base.execute("select number from entry where key = ?", (key,)).fetchone()
+            return _entry(base, row[0]) if row else None
 
     def add(self, *entries: IndexEntry) -> None:
         """Add lines to the index, and to this catalogue, so that the next search finds them.
@@ -167,8 +154,7 @@ class Catalogue:
         """
         self.index.add(entries)
         with self._open(writes=True) as base:
-            for entry in entries:
-                _put(base, entry)
+            put(base, [entry.model_dump_json().encode() for entry in entries])
         self._changes += 1
 
     # --- how ---
@@ -178,13 +164,11 @@ class Catalogue:
         at = (self._changes, int(time.monotonic() / 60))
         if self._counted[0] != at:
             counts = {name: dict(base.execute(query).fetchall()) for name, query in _COUNTED.items()}
-            conditions = {"medium": dict.fromkeys(MEDIA, "instr(medium, :value) > 0"), "state": STATES}
-            counting = "select count(*) from entry where "  # the conditions are our own texts
+            conditions = {"medium": {value: f"instr(medium, '{value}') > 0" for value in MEDIA}, "state": STATES}
             for name, of in conditions.items():
-                counts[name] = {
-                    value: base.execute(counting + condition, times() | {"value": value}).fetchone()[0]
-                    for value, condition in of.items()
-                }
+                sums = ", ".join(f"count(*) filter (where {condition})" for condition in of.values())
+                counted = base.execute(f"select {sums} from entry", times()).fetchone()  # noqa: S608 - our own texts
+                counts[name] = dict(zip(of, counted, strict=True))
             self._counted = (at, counts)
         return self._counted[1]
 
@@ -203,10 +187,10 @@ class Catalogue:
             if known and known.isdisjoint(there):  # written again, or another archive under the same name
                 self._complete, known = False, set()
                 with self._open(writes=True) as base:
-                    for statement in _FORGET:
+                    for statement in FORGET:
                         base.execute(statement)
-            for key, entries in self.index.read_many(key for key in there if key not in known):
-                self._take(key, entries)
+            for key, texts in self.index.texts(key for key in there if key not in known):
+                self._take(key, texts)
             self._complete, self._failed = True, None
         except KieError as error:
             log.warning("The library cannot read its index: %s", error)
@@ -218,24 +202,32 @@ class Catalogue:
             self._some.set()
             self._syncing.release()
 
-    def _take(self, key: str, entries: Iterable[IndexEntry]) -> None:
+    def _take(self, key: str, texts: Iterable[bytes]) -> None:
         with self._open() as base:
             if base.execute("select 1 from segment where key = ?", (key,)).fetchone():
                 return  # another process was faster
-        waiting = iter(entries)
-        while some := list(islice(waiting, _AT_ONCE)):
+        waiting, damaged, is_read = iter(texts), 0, False
+        while not is_read:
+            some = list(islice(waiting, _AT_ONCE))
+            is_read = len(some) < _AT_ONCE
             with self._open(writes=True) as base:
-                for entry in some:
-                    _put(base, entry)
+                damaged += put(base, some)
+                if is_read:
+                    base.execute("insert or ignore into segment values (?)", (key,))
             self._changes += 1
             self._lines += len(some)
             if self._lines >= FIRST_LINES:
                 self._some.set()
-        with self._open(writes=True) as base:
-            base.execute("insert or ignore into segment values (?)", (key,))
+        if damaged:
+            log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", key, damaged)
 
     def _open(self, *, writes: bool = False) -> Any:
         return _Transaction(self._file, writes=writes)
+
+
+def _entry(base: sqlite3.Connection, number: int) -> IndexEntry | None:
+    row = base.execute("select text from line where number = ?", (number,)).fetchone()
+    return shown(row[0]) if row else None
 
 
 class _Transaction:
@@ -250,6 +242,7 @@ class _Transaction:
 
     def __enter__(self) -> sqlite3.Connection:
         if self._writes:
+            self._base.execute("pragma synchronous = normal")  # what a crash of the machine takes is read again
             self._base.execute("begin immediate")
         return self._base
 
@@ -258,36 +251,3 @@ class _Transaction:
             self._base.rollback() if failed else self._base.commit()
         finally:
             self._base.close()
-
-
-def _put(base: sqlite3.Connection, entry: IndexEntry) -> None:
-    """Put a line into the catalogue, merged with the one of the same result that is there."""
-    stored = base.execute("select number, line from entry where key = ?", (entry.key,)).fetchone()
-    if stored:
-        number, known = stored[0], IndexEntry.model_validate_json(stored[1])
-        entry = known.merged_with(entry)
-        if entry == known:
-            return
-        base.execute("insert into words (words, rowid, text) values ('delete', ?, ?)", (number, known.words))
-        base.execute("delete from entry where number = ?", (number,))
-        base.execute("delete from label where entry = ?", (number,))
-    if entry.deleted:
-        return
-    row = base.execute(
-        "insert into entry (key, operation, medium, model, archived_at, expires_at, chosen, title, line)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.key,
-            entry.operation,
-            " ".join(entry.media),
-            entry.model,
-            entry.archived_at.isoformat(),
-            entry.expires_at.isoformat() if entry.expires_at else None,
-            entry.chosen,
-            entry.title or entry.id,
-            entry.model_dump_json(),
-        ),
-    )
-    base.execute("insert into words (rowid, text) values (?, ?)", (row.lastrowid, entry.words))
-    labels = [(row.lastrowid, f"{label.name}: {label.value}") for label in entry.labels]
-    base.executemany("insert or ignore into label values (?, ?)", labels)

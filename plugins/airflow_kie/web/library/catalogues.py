@@ -6,8 +6,9 @@ import threading
 
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
-from airflow_kie.web.library.catalogue import SCHEMA, Catalogue
+from airflow_kie.web.library.catalogue import Catalogue
 from airflow_kie.web.library.catalogue_file import shared_file
+from airflow_kie.web.library.catalogue_lines import SCHEMA
 from airflow_kie.web.pages.queries import Place
 
 MUSIC = "suno.music"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_kie.archive.record_base import utc_text
+
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 12
-ORDERS = {
-    "newest": "archived_at desc, number desc",
-    "oldest": "archived_at, number",
-    "title": "title collate nocase, archived_at desc",
-    "expires": "expires_at is null, expires_at, archived_at desc",
+ORDERS: Mapping[str, tuple[tuple[str, bool], ...]] = {
+    "newest": (("archived_at", True), ("number", True)),
+    "oldest": (("archived_at", False), ("number", False)),
+    "title": (("title collate nocase", False), ("archived_at", True), ("number", True)),
+    "expires": (("coalesce(expires_at, '~')", False), ("archived_at", True), ("number", True)),
 }
-"""How results can be sorted."""
+"""How results can be sorted: by which expressions, and whether each is descending. No two results are equal in it."""
 MEDIA = ("image", "audio", "video", "text")
 STATES = {
     "needs a choice": "chosen = 'needed'",
@@ -76,10 +78,32 @@ def conditions_of(search: Search) -> tuple[str, dict[str, Any]]:
     return f"where {where}" if where else "", values
 
 
+def order_of(name: str, *, backwards: bool = False) -> str:
+    """Return an order of :data:`ORDERS` in SQL; the usual one for a name that is none."""
+    terms = ORDERS.get(name, ORDERS["newest"])
+    return ", ".join(f"{term}{' desc' if descends != backwards else ''}" for term, descends in terms)
+
+
+def own_terms(name: str) -> str:
+    """Return what a result is sorted by, as columns; :func:`beyond` takes their values as ``own0``, ``own1``, …"""
+    return ", ".join(term for term, _ in ORDERS.get(name, ORDERS["newest"]))
+
+
+def beyond(name: str, *, backwards: bool = False) -> str:
+    """Return the condition of coming after a result in an order; before it, where backwards."""
+    condition = ""
+    for number, (term, descends) in reversed([*enumerate(ORDERS.get(name, ORDERS["newest"]))]):
+        sign = "<" if descends != backwards else ">"
+        is_equal = f" or {term} = :own{number} and ({condition})" if condition else ""
+        # The first half lets an index begin at the result.
+        condition = f"{term} {sign}= :own{number} and ({term} {sign} :own{number}{is_equal})"
+    return condition
+
+
 def times() -> dict[str, str]:
     """Return the times that conditions name."""
     now = datetime.now(UTC)
-    return {"now": now.isoformat(), "soon": (now + SOON).isoformat()}
+    return {"now": utc_text(now), "soon": utc_text(now + SOON)}
 
 
 def _phrase(searched: Iterable[str]) -> str:
