@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 USERS = {"admin": "admin", "vic": "viewer", "receiver": "op"}
 """Names, which are the passwords too, and Airflow's roles."""
 OURS = "/kie"
@@ -85,6 +87,16 @@ def api_server(home: Path, dag_file: Path, port: int, **environment: str) -> Ite
         if drain:
             drain.join(ENDS_WITHIN_SECONDS)
         process.stdout.close()  # type: ignore[union-attr]
+
+
+def logged_in(url: str, name: str) -> str:
+    """Return a token of a user.
+
+    :param url: of the api-server.
+    :param name: one of :data:`USERS`.
+    """
+    answer = httpx.post(f"{url}/auth/token", json={"username": name, "password": name}, trust_env=False, timeout=60)
+    return str(answer.raise_for_status().json()["access_token"])
 
 
 def main(dag_file: str, port: str) -> None:

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from airflow_api_server import api_server
+from airflow_api_server import USERS, api_server, logged_in
 from airflow_connections import aws_connection, kie_connection
 from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
@@ -46,14 +45,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             "AIRFLOW__KIE__BUCKET": "songs",
         }
         with api_server(tmp_path_factory.mktemp("browser") / "home", DAGS, port, **environment) as server:
-            with httpx.Client(trust_env=False, timeout=60) as http:
-                tokens = {name: _login(http, server.url, name) for name in ("admin", "vic", "receiver")}
+            tokens = {name: logged_in(server.url, name) for name in USERS}
             yield Airflow(server.url, tokens, s3)
-
-
-def _login(http: httpx.Client, url: str, name: str) -> str:
-    answer = http.post(f"{url}/auth/token", json={"username": name, "password": name})
-    return str(answer.raise_for_status().json()["access_token"])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
-from browser_pages import DESK, PHONE, Airflow, Opened
+from browser_pages import DESK, PHONE, Airflow, Opened, photograph
 from editors_archive import PREFIX, song_named
 from kie_simulator.artwork import render_cover
 
@@ -305,6 +304,27 @@ PAGES = {
     "deliveries": "/status/deliveries",
     "nothing": "/library?q=no+such+song",
 }
+PICTURES = {
+    ("library", "desk", "light"): "library",
+    ("library", "phone", "dark"): "library-phone",
+    ("list", "desk", "dark"): "library-list",
+    ("new", "desk", "light"): "new-song",
+    ("label", "phone", "light"): "selection-phone",
+    ("nothing", "desk", "light"): "nothing-found",
+    ("song", "desk", "light"): "song",
+    ("song", "phone", "dark"): "song-phone",
+    ("release", "desk", "light"): "release",
+    ("release", "phone", "dark"): "release-phone",
+    ("status", "desk", "light"): "status",
+    ("status", "phone", "dark"): "status-phone",
+    ("songs", "desk", "light"): "pending",
+    ("songs", "phone", "dark"): "pending-phone",
+    ("pending", "desk", "dark"): "failed",
+    ("pending", "phone", "light"): "failed-phone",
+    ("deliveries", "desk", "light"): "callbacks",
+    ("deliveries", "phone", "dark"): "callbacks-phone",
+}
+"""Page, window and theme → name of its picture in the documentation: see :func:`browser_pages.photograph`."""
 WITHOUT_RESULTS = ("songs", "release", "pending", "deliveries", "nothing")
 
 
@@ -329,11 +349,8 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
         found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
         assert serious == []
-        if folder := os.environ.get("KIE_SCREENSHOTS"):
-            page.screenshot(
-                path=Path(folder) / f"{name}-{'phone' if viewport is PHONE else 'desk'}-{scheme}.png",
-                full_page=name in ("song", "status"),
-            )
+        if picture := PICTURES.get((name, "phone" if viewport is PHONE else "desk", scheme)):
+            photograph(page, picture, whole=name in ("song", "status", "release", "deliveries"))
 
 
 def test_the_theme_that_was_chosen_in_airflow_holds_in_its_frame(opened: Opened, airflow: Airflow) -> None:

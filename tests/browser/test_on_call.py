@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+import httpx
 from playwright.sync_api import expect
 
-from browser_pages import Opened
+from airflow_kie.archive.layout import ArchiveKeys
+from airflow_kie.archive.pending import new_pending
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.song_folder import SongArchive
+from browser_pages import Airflow, Opened
 
 
 def test_the_status_page_says_what_is_wrong_and_what_to_do_in_a_sentence_each(opened: Opened) -> None:
@@ -68,3 +73,36 @@ def test_a_selection_of_pending_songs_is_given_up(opened: Opened) -> None:
         page.get_by_role("button", name="Yes, give them up").click()
         expect(page.locator("#outcome")).to_contain_text("1 song given up.")
         expect(page.get_by_label(re.compile("Select .*Slow Machine"))).to_have_count(0)
+
+
+def test_many_pending_songs_are_started_again_by_one_event_then_given_up_but_for_one_that_is_not_pending_any_more(
+    opened: Opened, airflow: Airflow
+) -> None:
+    bucket, keys = Bucket(airflow.s3.client(), "songs"), ArchiveKeys("songs")
+    songs = {f"tide{n}": SongArchive(bucket, keys.song(f"tide{n}")) for n in range(5)}
+    for name, song in songs.items():
+        song.merge_pending(new_pending(name, received_from="form").changed(title=f"Tide <i>{name}</i>"))
+    with opened("/songs") as page:
+        boxes = page.get_by_label(re.compile("Select .*Tide <i>tide"))
+        expect(boxes).to_have_count(5)
+        boxes.first.check()
+        boxes.nth(3).click(modifiers=["Shift"])
+        expect(page.locator("#selection strong")).to_have_text("4 selected")
+        chosen = sorted(box.get_attribute("value") or "" for box in boxes.all()[:4])
+        page.get_by_role("button", name="Retry", exact=True).click()
+        expect(page.locator("#outcome")).to_contain_text("4 songs started again.")
+        expect(page.locator("#selection")).to_be_hidden()  # the page has been loaded again
+        expect(boxes).to_have_count(5)  # no run has taken them yet
+        for box in boxes.all():
+            box.check()
+        songs[chosen[0]].drop_pending()  # a run was faster
+        page.get_by_role("button", name="Give up").click()
+        page.get_by_role("button", name="Yes, give them up").click()
+        expect(page.locator("#outcome")).to_contain_text("4 songs given up.")
+        expect(page.locator("#outcome")).to_contain_text("1 song left alone")
+        expect(boxes).to_have_count(0)
+    assert [name for name, song in songs.items() if song.pending()] == []
+    headers = {"Authorization": f"Bearer {airflow.tokens['admin']}"}
+    events = httpx.get(f"{airflow.url}/api/v2/assets/events?limit=100", headers=headers, trust_env=False).json()
+    named = [sorted(event["extra"].get("music_task_ids") or ()) for event in events["asset_events"]]
+    assert named.count(chosen) == 1

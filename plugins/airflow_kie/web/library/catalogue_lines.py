@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
+from unicodedata import combining, normalize
 
 import msgspec
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ create table if not exists entry (number integer primary key, key text unique, o
     archived_at text, expires_at text, chosen text, title text);
 create table if not exists line (number integer primary key, text blob);
 create index if not exists by_time on entry (archived_at desc, number desc);
-create index if not exists by_title on entry (title collate nocase, archived_at desc, number desc);
+create index if not exists by_title on entry (title, archived_at desc, number desc);
 create table if not exists label (entry integer, text text, primary key (text, entry)) without rowid;
 create index if not exists label_of on label (entry);
 create virtual table if not exists words using fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
@@ -137,12 +138,19 @@ def _insert(base: sqlite3.Connection, lines: Mapping[str, tuple[Line, bytes]]) -
     for number, (key, (line, text)) in enumerate(lines.items(), first):
         expires_at = utc_text(line.expires_at) if line.expires_at else None
         facts = (key, line.operation, " ".join(line.media), line.model, utc_text(line.archived_at), expires_at)
-        rows["entry"].append((number, *facts, line.chosen, line.title or line.id))
+        rows["entry"].append((number, *facts, line.chosen, _sorted_as(line.title or line.id)))
         rows["line"].append((number, text))
         rows["words"].append((number, line.words))
         rows["label"].extend((number, f"{label.name}: {label.value}") for label in line.labels)
     for table, some in rows.items():
         base.executemany(_INSERT[table], some)
+
+
+def _sorted_as(title: str) -> str:
+    """Return a title without its case and accents."""
+    if title.isascii():
+        return title.lower()
+    return "".join(char for char in normalize("NFKD", title.casefold()) if not combining(char))
 
 
 def _merge(base: sqlite3.Connection, line: Line, text: bytes) -> bool:

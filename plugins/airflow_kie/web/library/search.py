@@ -15,7 +15,7 @@ _MOST_WORDS = 12
 ORDERS: Mapping[str, tuple[tuple[str, bool], ...]] = {
     "newest": (("archived_at", True), ("number", True)),
     "oldest": (("archived_at", False), ("number", False)),
-    "title": (("title collate nocase", False), ("archived_at", True), ("number", True)),
+    "title": (("title", False), ("archived_at", True), ("number", True)),
     "expires": (("coalesce(expires_at, '~')", False), ("archived_at", True), ("number", True)),
 }
 """How results can be sorted: by which expressions, and whether each is descending. No two results are equal in it."""
