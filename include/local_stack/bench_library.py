@@ -42,7 +42,7 @@ COUNTS = (10_000, 100_000)
 DELAY = 0.04
 _LONGEST = 120.0
 """Seconds that are waited for an api-server, and for the whole index, before the measurement ends."""
-_NEW, _SOME = 40, 5
+_NEW, _SOME = 200, 1
 """Objects that are not compacted yet, and the lines of each."""
 _MIDDLE = hashlib.sha256(b"5000").hexdigest()[:32]
 PAGES: Mapping[str, str] = {

@@ -21,7 +21,7 @@ from airflow_kie.archive.index.entry import IndexChoice, IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
-from airflow_kie.web.library import catalogue_file, catalogues, routes
+from airflow_kie.web.library import catalogue_file, catalogue_lines, catalogues, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found
 from airflow_kie.web.library.search import ORDERS, Search
 from airflow_kie.web.pages.queries import Place
@@ -265,6 +265,20 @@ def test_lines_of_one_result_are_one_result_however_they_come() -> None:
         assert page(catalogue, state="chosen").count == 1 and page(catalogue, text="first").count == 0
 
 
+def test_objects_that_are_not_compacted_yet_go_in_together_and_the_first_page_of_them_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, taken = Segments({f"{n:03}": [entry(f"a{n}")] for n in range(250)}), []
+
+    def put(base: Any, texts: list[bytes]) -> int:
+        taken.append(len(texts))
+        return catalogue_lines.put(base, texts)
+
+    monkeypatch.setattr("airflow_kie.web.library.catalogue.put", put)
+    assert page(Catalogue(index)).total == 250  # type: ignore[arg-type]
+    assert taken == [48, 100, 100, 2]
+
+
 def test_what_is_read_of_the_index_is_not_read_by_its_slow_class(monkeypatch: pytest.MonkeyPatch) -> None:
     index = Segments({"1": [entry(f"a{n}") for n in range(20)]})
     catalogue, read = Catalogue(index), IndexEntry.model_validate_json  # type: ignore[arg-type]
@@ -406,7 +420,7 @@ def test_the_first_lines_of_a_large_object_are_found_before_all_of_it_was_read(m
             found.extend(base.execute("select count(*) from entry").fetchone())
         yield text(entry("last"))
 
-    catalogue._take("1", lines())
+    catalogue._take({"1": lines()})
     assert found == [50]
-    catalogue._take("1", lines())  # it is read already
+    catalogue._take({"1": lines()})  # it is read already
     assert found == [50]

@@ -11,9 +11,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ PATIENT = 0.6
 """Seconds that it waits at most."""
 _AT_ONCE = 2000
 """Lines that are put in before others may write, and before a search finds them."""
+_OBJECTS = 100
+"""Objects that are put in at once: until they are compacted, each result may have one of its own."""
 _COUNTED = {
     "model": "select model, count(*) from entry where model is not null group by model order by 2 desc limit 30",
     "label": "select text, count(*) from label group by text order by 2 desc, text limit 100",
@@ -181,16 +183,16 @@ class Catalogue:
         """Read the objects that are not known; the lock is held, and is given back at the end."""
         try:
             os.utime(self._file)
-            with self._open() as base:
+            with self._open() as base:  # as long as one is open, the end of another writes nothing back
                 known = {key for (key,) in base.execute("select key from segment")}
-            there = self.index.segments()
-            if known and known.isdisjoint(there):  # written again, or another archive under the same name
-                self._complete, known = False, set()
-                with self._open(writes=True) as base:
-                    for statement in FORGET:
-                        base.execute(statement)
-            for key, texts in self.index.texts(key for key in there if key not in known):
-                self._take(key, texts)
+                there = self.index.segments()
+                if known and known.isdisjoint(there):  # written again, or another archive under the same name
+                    self._complete, known = False, set()
+                    with self._open(writes=True) as changed:
+                        for statement in FORGET:
+                            changed.execute(statement)
+                for objects in self._together(self.index.texts(key for key in there if key not in known)):
+                    self._take(objects)
             self._complete, self._failed = True, None
         except KieError as error:
             log.warning("The library cannot read its index: %s", error)
@@ -202,24 +204,36 @@ class Catalogue:
             self._some.set()
             self._syncing.release()
 
-    def _take(self, key: str, texts: Iterable[bytes]) -> None:
-        with self._open() as base:
-            if base.execute("select 1 from segment where key = ?", (key,)).fetchone():
-                return  # another process was faster
-        waiting, damaged, is_read = iter(texts), 0, False
+    def _together(self, objects: Iterable[tuple[str, list[bytes]]]) -> Iterator[Mapping[str, list[bytes]]]:
+        """Yield objects, small ones together: a transaction costs more than many lines."""
+        some: dict[str, list[bytes]] = {}
+        for key, texts in objects:
+            some[key] = texts
+            lines = sum(map(len, some.values()))
+            if lines >= (_AT_ONCE if self._some.is_set() else FIRST_LINES) or len(some) == _OBJECTS:
+                yield some
+                some = {}
+        yield some
+
+    def _take(self, objects: Mapping[str, Iterable[bytes]]) -> None:
+        with self._open() as base:  # another process may have been faster
+            there = {key for key in objects if base.execute("select 1 from segment where key = ?", (key,)).fetchone()}
+        new = {key: texts for key, texts in objects.items() if key not in there}
+        waiting, damaged, is_read = chain.from_iterable(new.values()), 0, not new
         while not is_read:
             some = list(islice(waiting, _AT_ONCE))
             is_read = len(some) < _AT_ONCE
             with self._open(writes=True) as base:
                 damaged += put(base, some)
                 if is_read:
-                    base.execute("insert or ignore into segment values (?)", (key,))
+                    base.executemany("insert or ignore into segment values (?)", [(key,) for key in new])
             self._changes += 1
             self._lines += len(some)
             if self._lines >= FIRST_LINES:
                 self._some.set()
         if damaged:
-            log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", key, damaged)
+            named = next(iter(new)) + (f" and {len(new) - 1} more" if len(new) > 1 else "")
+            log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", named, damaged)
 
     def _open(self, *, writes: bool = False) -> Any:
         return _Transaction(self._file, writes=writes)
