@@ -68,6 +68,8 @@ def test_a_result_leads_to_its_neighbours_in_the_search_and_back_to_it(pages: So
     assert (shown["before"]["title"], shown["after"]["title"]) == (before, after)
     assert shown["back"] == "/airflow/kie/library?sort=title&medium=image"
     assert shown["after"]["page"].endswith("?sort=title&medium=image")
+    rows = pages.get(f"/library/neighbours/{key}?sort=title&medium=image&view=list").json()
+    assert rows["back"] == shown["back"] + "&view=list" and rows["after"]["page"].endswith("&view=list")
     alone = pages.get("/library/neighbours/suno.music/seen?q=ete").json()
     assert (alone["before"], alone["after"]) == (None, None)
     assert pages.get("/library/neighbours/suno.music/seen", "own_reader").status_code == 403

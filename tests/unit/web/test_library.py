@@ -334,6 +334,8 @@ def test_the_newest_object_is_read_first() -> None:
 )
 def test_the_address_of_another_page_has_the_whole_search(search: Search, query: str) -> None:
     assert routes.query_of(search) == query
+    assert routes.query_of(search, "list") == f"{query}{'&' if query else ''}view=list"
+    assert routes.query_of(search, "<b>") == query
 
 
 def test_an_archive_has_one_catalogue_however_many_requests_come(

@@ -128,7 +128,7 @@ def library(
         orders=tuple(ORDERS),
         number=number,
         pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
-        query=query_of(search),
+        query=query_of(search, view),
         searched=any(asdict(search)[name] for name in _FILTERS),
     )
 
@@ -139,9 +139,10 @@ def neighbours(
     task_id: str,
     place: Annotated[Place, Depends(place_of)],
     search: Annotated[Search, Depends(search_of)],
+    view: str = VIEWS[0],
 ) -> Response:
     """Return the way from a result to those before and after it in a search, and back to the search."""
-    query = query_of(search)
+    query = query_of(search, view)
     found = catalogue_of(place).neighbours(search, f"{operation}/{task_id}")
     cards = [_card(request, entry) if entry else None for entry in found]
     shown: dict[str, Any] = {
@@ -214,10 +215,11 @@ def file(
     return file_answer(request, place.open(), page, found, download=bool(download))
 
 
-def query_of(search: Search) -> str:
-    """Return a search as the query of an address, without what is as it is anyway."""
+def query_of(search: Search, view: str = VIEWS[0]) -> str:
+    """Return a search and a view of it as the query of an address, without what is as it is anyway."""
     names = {"q": "text", "sort": "order"} | {name: name for name in _FILTERS[1:]}
     asked = {name: (getattr(search, field), getattr(Search, field)) for name, field in names.items()}
+    asked["view"] = (view if view in VIEWS else VIEWS[0], VIEWS[0])
     return urlencode({name: value for name, (value, usual) in asked.items() if value != usual})
 
 
