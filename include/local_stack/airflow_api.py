@@ -14,6 +14,8 @@ import httpx
 from local_stack.timeout import Timeout
 
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_SECONDS = 30.0
+"""How long an answer may take; on a busy machine the api-server's first one takes its time."""
 _TRIES = 8
 """How often a request is sent that met a locked database, or a machine that was suspended."""
 
@@ -71,10 +73,10 @@ class AirflowApi:
 
     def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self._http = httpx.Client(base_url=url, trust_env=False, timeout=_SECONDS)
         name, password = login or ("", "")
-        known = {"username": name, "password": password}
-        answer = self._http.post("/auth/token", json=known) if login else self._http.get("/auth/token")
+        known = {"username": name, "password": password} if login else None
+        answer = self._answer("POST" if login else "GET", "/auth/token", known, {})
         if answer.is_error:
             raise AirflowRefused(f"Airflow answered a login with {answer.status_code}: {answer.text[:500]}")
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from answering_server import FakeServer, Seen, serving
+from local_stack import airflow_api
 from local_stack.airflow_api import AirflowApi, AirflowRefused
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -53,6 +54,22 @@ def test_any_other_error_is_reported_at_once(status: int) -> None:
             api.trigger("music_cover")
         assert sent(server.seen) == ["POST"]
         api.close()
+
+
+def test_a_login_that_a_busy_machine_does_not_answer_in_time_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airflow_api, "_SECONDS", 0.5)
+    logins, ends = [], threading.Event()
+
+    def answer(seen: Seen) -> Answer:
+        logins.append(seen)
+        if len(logins) == 1:
+            ends.wait()
+        return TOKEN
+
+    with serving(answer) as server:
+        AirflowApi(server.url).close()
+        ends.set()
+    assert len(logins) > 1
 
 
 @pytest.fixture
