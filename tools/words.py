@@ -35,6 +35,9 @@ WORDS: dict[str, str] = {
     r"of (?:ours|yours)": "our, your",
     r"whoever|whom": "the client that, target",
     r"parted by": "separated by",
+    r"go(?:es)? by": "is identified by, is deleted",
+    r"c(?:omes?|ame) about": "is made, happens",
+    r"in vain|in the midst": "without a result, during",
 }
 _FOUND = {re.compile(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", re.IGNORECASE): say for word, say in WORDS.items()}
 

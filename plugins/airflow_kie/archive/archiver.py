@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Archived:
-    """What archiving a song came to.
+    """The result of archiving a song.
 
     :param manifest: the manifest as it is in the bucket now; it names every archived file of the song.
     :param changed: False if everything that was asked for was there already and nothing was written.

@@ -179,7 +179,7 @@ class Fetcher:
         """Return a fresh link for a dead one, once for each file.
 
         :raises FileGone: when KIE has deleted the file by now.
-        :raises FileLinkDead: when no fresh link can be had.
+        :raises FileLinkDead: when KIE gives no fresh link.
         """
         if source.expires_at is not None and self.now() >= source.expires_at:
             gone = f"{source.kind} {source.position} was kept until {utc_text(source.expires_at)}"

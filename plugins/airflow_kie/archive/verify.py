@@ -28,7 +28,7 @@ PARALLEL = 4
 LATELY = timedelta(hours=1)
 """A task whose files were written after this may be being archived."""
 _AHEAD = 4 * PARALLEL
-# S3 may fail for a moment in the midst of a long archive.
+# S3 may fail for a moment while a long archive is read.
 _RETRYING = Retrying(
     stop=stop_after_attempt(3),
     wait=wait_incrementing(start=1, increment=1),

@@ -55,7 +55,7 @@ def redrive(args: Namespace) -> int:
     if args.reason is not None and args.reason not in reasons:
         return _no_song_has(args.reason, reasons)
     if not songs:
-        say("Nothing is to be started again.")
+        say("There is nothing to start again.")
         return 0
     say(_cost(songs))
     if args.dry_run:

@@ -59,7 +59,7 @@ def release(args: Namespace) -> int:
     found = {request: opened.ledger.find(request) for request in (_request(text, hook) for text in args.request)}
     known = {request: one for request, one in found.items() if isinstance(one, AlreadyMade | InDoubt)}
     for request in found.keys() - known.keys():
-        complain(f"Nothing is to be released: request {request} is neither in doubt nor made ({opened.where}).")
+        complain(f"There is nothing to release: request {request} is neither in doubt nor made ({opened.where}).")
     if len(known) < len(found):
         return 1
     for request, one in known.items():

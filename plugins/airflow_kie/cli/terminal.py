@@ -63,7 +63,7 @@ def _text(error: Exception) -> str:
 @contextlib.contextmanager
 def output_for_answers() -> Iterator[None]:
     """Leave the standard output to :func:`say` while the block runs: what is logged meanwhile goes to the standard
-    error. Airflow logs to the standard output, in the midst of what a program reads.
+    error. Airflow logs to the standard output, between what a program reads.
 
     :raises SystemExit: 130, as shells count it, when the person interrupts the block.
     """

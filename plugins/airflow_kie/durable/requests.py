@@ -1,4 +1,4 @@
-"""What a task instance's request goes by, and where its record is stored."""
+"""What identifies a task instance's request, and where its record is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def asked_by(ti: Any) -> dict[str, str]:
-    """Return what a request that is made from nothing goes by, besides itself: another run means another task."""
+    """Return what identifies a request that is made from nothing, besides itself: another run means another task."""
     return {"namespace": settings.text("namespace"), "dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id}
 
 

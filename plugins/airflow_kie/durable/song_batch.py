@@ -157,7 +157,7 @@ class SongBatch:
         return [song for song in self.given if song not in self.rows and song not in self.failures]
 
     def load(self, *, resumed: bool) -> None:
-        """Take in what earlier legs and tries have come to."""
+        """Read what earlier legs and tries have stored."""
         stored: Any = self._store.get(STORE_KEY) or {}
         self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
         self.failures = stored.get("failures", {}) if resumed else {}

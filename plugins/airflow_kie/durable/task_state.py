@@ -70,12 +70,12 @@ def source_key(noun: str, source_id: str) -> str:
 
 
 def digest_of_this_try(store: TaskStateStore, digest: str, max_tries: int) -> str:
-    """Return the digest that a request goes by: see :func:`digests_of_this_try`."""
+    """Return the digest of a request: see :func:`digests_of_this_try`."""
     return digests_of_this_try(store, [digest], max_tries)[0]
 
 
 def digests_of_this_try(store: TaskStateStore, digests: list[str], max_tries: int) -> list[str]:
-    """Return the digests that requests go by: a retry keeps them even if a request renders differently.
+    """Return the digests of requests: a retry keeps them even if a request renders differently.
 
     A template with a time in it would otherwise make a retry pay for a second task. After a clear the requests count
     as they are then: an equal one adopts its task, another one is another task.

@@ -81,7 +81,7 @@ class Sender:
     def paid(self, digest: str) -> PaidRequest:
         """Return a request in the account's ledger, which is opened when it is first needed.
 
-        :param digest: what the request goes by.
+        :param digest: of the request's identity.
         """
         request = RequestId(self.hook.account.spending_name, self.kind.name, digest)
         return PaidRequest(self.open_ledger, request, self.new_intent, self.adopted, self.balance, self.made)
@@ -89,7 +89,7 @@ class Sender:
     def driver(self, digest: str, **known: Any) -> TaskDriver:
         """Return what carries a request to its end.
 
-        :param digest: what the request goes by.
+        :param digest: of the request's identity.
         :param known: further arguments of the driver.
         """
         sends = {name: getattr(self, name) for name in ("create", "permit", "give_back", "settle")}

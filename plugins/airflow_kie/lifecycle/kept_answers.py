@@ -39,7 +39,7 @@ class KeptAnswers:
     stores: Sequence[AnswerStore]
 
     def keep(self, request: RequestId, number: int, answer: Any, *, form: str, at: float) -> str:
-        """Keep an answer, and return the id by which it goes from now on.
+        """Keep an answer, and return its id from now on.
 
         :param request: what it answers.
         :param number: which attempt at it.

@@ -301,7 +301,7 @@ class PaidRequest:
         self.made(task_id)
 
     def keep_answer(self, claimed: Claimed, answer: Any) -> str:
-        """Keep an answer of KIE's that is the result itself; return the id by which it goes from now on."""
+        """Keep an answer of KIE's that is the result itself; return its id from now on."""
         kept, at = self.ledger.kept_answers, self.ledger.clock()
         return kept.keep(self.request, claimed.number, answer, form=claimed.intent.form, at=at)
 

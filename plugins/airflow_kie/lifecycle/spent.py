@@ -45,7 +45,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Total:
-    """What some requests come to.
+    """The totals of some requests.
 
     :param tasks: how many they are.
     :param low: credits that they were quoted at, at least.

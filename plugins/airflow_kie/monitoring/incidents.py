@@ -130,7 +130,7 @@ def decide(
     at: float,
     unknown: Collection[str] = (),
 ) -> tuple[list[IncidentChange], dict[str, IncidentState]]:
-    """Return what is to be reported, and what is to be remembered.
+    """Return what to report, and what to remember.
 
     :param found: the incidents that a health check has found.
     :param before: what was remembered, by the incidents' names.

@@ -115,7 +115,7 @@ class KieIncidentNotificationOperator(BaseOperator):
     """Sends one message for each change of an incident, through the notifier that `[kie] notifier` names.
 
     A message that the notifier cannot send fails the task, and Airflow's retries send it again; those that were sent
-    are not. Where the check came to no end, the message says that.
+    are not. Where the check did not finish, the message says that.
 
     :param check_task_id: the task with :class:`KieHealthCheckOperator`.
     """

@@ -194,7 +194,7 @@ class KieDispatchSongsOperator(BaseOperator):
         """
         songs = list(self.music_task_ids or [])
         if not songs:
-            raise AirflowSkipException("No song is to be dispatched.")
+            raise AirflowSkipException("No song needs to be dispatched.")
         events = context["outlet_events"][MUSIC]
         events.add_partitions(songs)
         events.extra = context["outlet_events"][PENDING].extra = {"received_from": "inbox"}

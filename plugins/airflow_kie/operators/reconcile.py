@@ -59,7 +59,7 @@ class KieReconcileOperator(InboxTask):
         untried = [song for song in waiting if song not in held and now - since[song] >= young]
         lost = list(self._lost(inbox, runs, sorted(untried, key=since.__getitem__)[:AT_A_TIME]))
         if not (due or lost or NamedSongs(context).wait_since(now - young)):
-            raise AirflowSkipException("No song is to be started again.")
+            raise AirflowSkipException("No song needs to be started again.")
         # What was never tried is taken by whatever run is woken, unless KIE has confirmed it only now.
         named = [*(pending.music_task_id for pending in lost if pending.unconfirmed), *due]
         extra: Any = {"music_task_ids": named[:AT_A_TIME], "received_from": "inbox"}

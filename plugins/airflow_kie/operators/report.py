@@ -75,7 +75,7 @@ class KieSongReportOperator(BaseOperator):
         songs, self.outlets = self.songs, [outlet for outlet in self.outlets if outlet != PENDING]
         if not isinstance(songs, list):
             raise AirflowFailException(
-                f"Nothing was started: task {self.list_task_id} did not come to an end. {_KEPT} Fix what the log of "
+                f"Nothing was started: task {self.list_task_id} did not finish. {_KEPT} Fix what the log of "
                 f"{self.list_task_id} names and clear it. {KieError.by_when}"
             )
         songs = self._songs(songs)
@@ -206,7 +206,7 @@ def _not_archived(music_task_id: str, failures: Mapping[str, Mapping[str, Any]])
     if failure := failures.get(music_task_id):
         facts = {"title": failure.get("title"), "reason": failure["message"], "cause": failure["reason"]}
         return _row({**song, **facts}, f"failed at {failure['task_id']}")
-    reason = f"It did not come to an end. {_KEPT} Clear its red task, whose log says why. {KieError.by_when}"
+    reason = f"It did not finish. {_KEPT} Clear its red task, whose log says why. {KieError.by_when}"
     return _row({**song, "reason": reason}, "not archived")
 
 

@@ -107,7 +107,7 @@ def archive_songs(operator: SongTransfer, context: Context) -> list[dict[str, An
 
 
 class _Archiving:
-    """What archiving a batch has come to."""
+    """How far the archiving of a batch is."""
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ PAID, NEXT, BY_WHEN = (
 def test_a_report_without_an_error_of_ours_says_all_the_same(songs: Any) -> None:
     line = reported(songs)
     what, paid, rest = line.partition(PAID)
-    assert "did not come to an end" in what
+    assert "did not finish" in what
     assert paid
     assert re.fullmatch(rf"{NEXT}[A-Z].{{20,}}\. {re.escape(BY_WHEN)}", rest), rest
 

@@ -191,10 +191,10 @@ def test_twenty_creates_in_ten_seconds_are_allowed_and_one_more_is_found() -> No
 
 
 def test_a_song_that_its_run_of_many_did_not_archive_is_named_with_the_reason() -> None:
-    table = [{"music_task_id": "one", "reason": None}, {"music_task_id": "two", "reason": "It did not come to an end."}]
+    table = [{"music_task_id": "one", "reason": None}, {"music_task_id": "two", "reason": "It did not finish."}]
     running: Any = SimpleNamespace(airflow=SimpleNamespace(xcom=lambda *_, **__: table))
     found = Stage(running, S3Proxy(str)).not_archived_by("run", ["one", "two", "three"])
-    assert found == {"two": "It did not come to an end.", "three": "it is not in the report"}
+    assert found == {"two": "It did not finish.", "three": "it is not in the report"}
 
 
 def test_a_song_that_failed_because_another_one_did_is_in_the_report_and_ends_the_suite_badly() -> None:

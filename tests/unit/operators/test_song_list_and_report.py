@@ -328,7 +328,7 @@ def test_covers_that_were_made_twice_are_counted(capsys: pytest.CaptureFixture[s
 
 def test_a_song_that_nobody_speaks_of_counts_as_failed() -> None:
     run = report_run([song_arguments(A), song_arguments(B)], archived=[archived_song(A)])
-    with pytest.raises(AirflowFailException, match="did not come to an end"):
+    with pytest.raises(AirflowFailException, match="did not finish"):
         run.execute()
 
 
@@ -348,7 +348,7 @@ def test_songs_that_were_archived_before_the_run_are_in_the_table(before: Any) -
 
 
 def test_a_list_that_failed_is_told_as_nothing_started() -> None:
-    with pytest.raises(AirflowFailException, match="Nothing was started: task song_list did not come to an end"):
+    with pytest.raises(AirflowFailException, match="Nothing was started: task song_list did not finish"):
         report_run(None).execute()
 
 

@@ -17,7 +17,7 @@ from airflow_kie.client.errors import FileDamaged, FileTruncated, FileWrongType
 MAX_PIXELS = 20_000_000
 # Encoders write a chunk for each 8 KiB to 64 KiB.
 MAX_PARTS = 20_000
-# Encoders write 10 scans, the thriftiest about 20. Each scan passes over all pixels.
+# Encoders write 10 scans, those for the smallest files about 20. Each scan passes over all pixels.
 MAX_SCANS = 50
 MAX_SCANNED_PIXELS = 400_000_000
 # Programs append a few bytes (padding, thumbnails) after an image's end mark.

@@ -148,7 +148,7 @@ def _leaves_open(kind: TaskOperation, envelope: Envelope, refusal: KieError) -> 
 
 
 def _answered_at_once(kind: TaskOperation, data: Any) -> CreateAnswer:
-    """Return what an accepted create without a task's id comes to: the result itself is paid and finished."""
+    """Return what an accepted create without a task's id means: the result itself is paid and finished."""
     try:
         return Created("", answer=checked_result(kind, data))
     except KieError as error:  # an error within an accepted answer does not say that nothing was made

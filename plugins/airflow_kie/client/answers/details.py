@@ -69,7 +69,7 @@ class TaskDetails:
     :param kind: the operation, such as ``suno.cover``.
     :param form: the form in which it was read.
     :param task_id: the id that KIE's answer names, or the one asked for where it names none.
-    :param state: what the state word comes to.
+    :param state: what the state word means.
     :param word: the state word as KIE wrote it.
     :param known_word: False for a word that no page documents; it counts as running.
     :param parent_id: the source that KIE names, None where it names none.

@@ -74,7 +74,7 @@ def _is_result(made: Any) -> bool:
 
 
 def kept_id(digest: str, number: int) -> str:
-    """Return the id by which a kept answer goes, as KIE has named none: it is read by it like any task.
+    """Return the id of a kept answer, as KIE has named none: it is read by it like any task.
 
     :param digest: of the request's identity.
     :param number: which attempt at it.

@@ -53,9 +53,9 @@ class KieResultsExpired(KieError, reason="results_expired"):
 
 
 class NotArchived(KieError, reason="not_archived"):
-    """What is to be delivered is not in the archive, or is not what its manifest says."""
+    """It was not archived, or is not what its manifest says."""
 
-    what = "A file that is to be delivered is not in the archive"
+    what = "A file of the release is not in the archive"
     todo = "Archive the song with its audio (DAG music_cover, or airflow kie redrive), then deliver it again."
 
 

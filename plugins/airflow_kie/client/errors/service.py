@@ -27,7 +27,7 @@ class KieUnreachable(KieError, reason="unreachable", scope=Scope.SERVICE, remedy
 
 
 class KieNotSent(KieUnreachable, reason="not_sent"):
-    """No connection came about: the request certainly never reached KIE."""
+    """No connection was made: the request certainly never reached KIE."""
 
     paid = "Nothing was sent, so nothing was paid for by this."
 

@@ -3,7 +3,7 @@
 The server decides how much comes and how slowly: 1.5 MB of gzip can hold gigabytes, and a byte every few seconds never
 runs into the time limit of a single read. So answers are read in pieces, decoded no further than the bound, and end at
 one deadline. Redirects are not followed and cookies not kept: only httpcore's connection pool is used, not a client.
-Every failure is a typed error: `KieNotSent` where no connection came about, `KieUnreachable` and `KieBadAnswer` where
+Every failure is a typed error: `KieNotSent` where no connection was made, `KieUnreachable` and `KieBadAnswer` where
 the request may have taken effect.
 """
 
@@ -73,7 +73,7 @@ class BoundedClient:
 
         :param deadline: seconds for the whole request.
         :param read_timeout: seconds in which each piece of the answer has to come.
-        :raises KieNotSent: when no connection came about.
+        :raises KieNotSent: when no connection was made.
         :raises KieUnreachable: when no whole answer came in time.
         :raises KieBadAnswer: when it is larger than allowed or cannot be decoded.
         """

@@ -39,7 +39,7 @@ class KieTransport:
         A POST may be a paid create, so it gets a connection of its own: one that was kept open may be closed by KIE in
         the very moment in which it is used again, and then nobody knows whether the request has arrived.
 
-        :raises KieNotSent: when no connection came about.
+        :raises KieNotSent: when no connection was made.
         :raises KieUnreachable: when no whole answer came in time; the request may have taken effect.
         :raises KieBadAnswer: when the answer is larger than allowed or cannot be decoded; as above.
         :raises KieConnectionInvalid: when the connection's host is invalid; nothing was sent.

@@ -44,7 +44,7 @@ class Form(StrEnum):
 
 
 class State(StrEnum):
-    """What a state word of KIE comes to."""
+    """What a state word of KIE means."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"

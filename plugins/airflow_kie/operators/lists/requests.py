@@ -1,4 +1,4 @@
-"""The requests of a list, from a DAG, an XCom or a table in S3: what each is, and what it goes by."""
+"""The requests of a list, from a DAG, an XCom or a table in S3: what each is, and what identifies it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Request:
     """One request of a list.
 
     :param index: its place, from 0.
-    :param digest: what it goes by.
+    :param digest: of its identity.
     :param body: its fields as KIE names them.
     :param key: the user's own name for it.
     :param problem: why it is not sent; empty: it can be sent.
@@ -77,7 +77,7 @@ class RequestRows:
     :param operator: whose requests they are.
     :param ti: the task instance.
     :param rows: returns the rows once more.
-    :param digests: what the rows go by, where that is fixed; None: it is computed.
+    :param digests: the rows' digests, where they are fixed; None: it is computed.
     """
 
     operator: ListOperator
@@ -128,7 +128,7 @@ def _digest(operator: ListOperator, ti: Any, body: Mapping[str, Any], key: str |
 
 
 def _counted(operator: ListOperator, request: Request, seen: Counter[str]) -> str:
-    """Return what a request goes by; empty where its key is taken.
+    """Return a request's digest; empty where its key is taken.
 
     Two equal requests of one list are two tasks, unless they are made from the same source: that is one.
     """

@@ -17,7 +17,7 @@ _STORE_KEY = "items"
 
 
 class Status(StrEnum):
-    """What a request can come to; there are no others."""
+    """What can become of a request; there is nothing else."""
 
     ARCHIVED = "archived"
     """Every file is in the bucket."""

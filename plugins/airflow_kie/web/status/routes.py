@@ -108,7 +108,7 @@ def release(request: Request) -> Response:
     named, opened = _in_doubt(request)
     known = opened.ledger.find(named)
     if not isinstance(known, AlreadyMade | InDoubt):
-        raise ChangeRefused("Nothing is to be released: the request is neither in doubt nor made.")
+        raise ChangeRefused("There is nothing to release: the request is neither in doubt nor made.")
     audit(request, "kie_release", asked=str(named))
     opened.ledger.record(named, known.number, "released", by=user_name(request))
     return _changed("Released: the next try of the Airflow task sends the request again, and pays for it.")

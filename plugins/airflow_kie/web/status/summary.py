@@ -27,7 +27,7 @@ class Sentence:
 
 
 def money(report: Report) -> Sentence:
-    """Return what there is to spend, whether it is stopped, and what may have been paid in vain."""
+    """Return what there is to spend, whether it is stopped, and what may have been paid without a result."""
     doubts = sum(len(account.doubts) for account in report.accounts)
     balances = [f"{one.name} has {one.credits:,.0f} credits" for one in report.accounts if one.credits is not None]
     unread = [one.connection for one in report.accounts if one.credits is None]
