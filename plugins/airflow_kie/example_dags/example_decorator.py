@@ -10,7 +10,7 @@ with DAG("example_kie_decorator", schedule=None):
 
     @task
     def scenes() -> list[str]:
-        """Return what is to be painted; in life it comes from a database, say."""
+        """Return what to paint; in practice it would come from a database."""
         return ["a fox, 50 % in shadow", "a {{ curly }} tail"]
 
     @task.kie(operation="market", to="s3://my-bucket/media", deferrable=True)
