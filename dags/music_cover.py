@@ -79,7 +79,10 @@ with DAG(
             minimum=1,
             maximum=200,
             title="Songs in a batch",
-            description="Songs that one task instance works on. Empty: one each of up to 20 songs, more of many.",
+            description=(
+                "Songs that one task instance works on. Empty: one each of up to 20 songs, two of an event run; more "
+                "of many."
+            ),
             section="For programs",
         ),
         "songs": Param(

@@ -28,7 +28,10 @@ run from 1, the object's key, and the bytes of it that are theirs."""
 
 
 ALONE = 20
-"""Up to so many songs have a batch each."""
+"""Up to so many songs that a person has named have a batch each, so that the grid shows each song's own way."""
+ALONE_WOKEN = 2
+"""The same of a run that an event has started: close together, events make many runs of a few songs, and each task
+instance costs as much as the work on twenty songs."""
 SIZES = (25, 50, 100)
 """Songs of the first batches of more: the first covers come soon, and what follows costs less a song."""
 MOST = 200
@@ -37,7 +40,14 @@ T = TypeVar("T")
 
 
 def write_batches(
-    bucket: Bucket, keys: ArchiveKeys, run: str, songs: Sequence[SongRequest], most_batches: int, size: int | None
+    bucket: Bucket,
+    keys: ArchiveKeys,
+    run: str,
+    songs: Sequence[SongRequest],
+    most_batches: int,
+    size: int | None,
+    *,
+    alone: int = ALONE,
 ) -> list[dict[str, Any]]:
     """Return the batches of a run's songs, as its tasks take them, and write the songs of those of many.
 
@@ -45,8 +55,9 @@ def write_batches(
     and connection: its songs are of one account. Other parameters as in :func:`write_songs` and :func:`in_batches`.
 
     :param songs: the songs.
+    :param alone: up to so many songs have a batch each where no size is given.
     """
-    if size is None and len(songs) <= ALONE:
+    if size is None and len(songs) <= alone:
         size = 1
     accounts = list(dict.fromkeys(song.kie_conn_id for song in songs))
     batches = [

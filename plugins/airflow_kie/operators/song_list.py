@@ -24,7 +24,7 @@ from airflow_kie.archive.inbox.song_request import (
     songs_in,
 )
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.run_songs import ALONE, MOST, Claim, write_batches, write_claim
+from airflow_kie.archive.run_songs import ALONE, ALONE_WOKEN, MOST, Claim, write_batches, write_claim
 from airflow_kie.archive.s3.retrying import asked_again
 from airflow_kie.assets import PENDING
 from airflow_kie.client.errors import KieError
@@ -82,8 +82,8 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
     :param max_credits: refuse the run if its covers cost more credits than this; None or empty: no cap.
     :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
-    :param batch_size: songs that one task instance works on, at most 200; None: one each of up to 20 songs, of more 25
-        in the first batch and more in the next ones.
+    :param batch_size: songs that one task instance works on, at most 200; None: one each of up to 20 songs (of up
+        to two in a run that an event has started), of more 25 in the first batch and more in the next ones.
     """
 
     template_fields: Sequence[str] = (
@@ -160,7 +160,10 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
             check_balances(songs)
         archived = [result for result in recorded if isinstance(result, dict)]
         todo = [song.request for song, result in zip(songs, recorded, strict=True) if result is True]
-        batches = write_batches(bucket, keys, self._name(context), todo, _limit(), _number(self.batch_size))
+        alone = ALONE_WOKEN if self._woken else ALONE
+        batches = write_batches(
+            bucket, keys, self._name(context), todo, _limit(), _number(self.batch_size), alone=alone
+        )
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         if self._woken:
             self._woken.named.set_recorded()

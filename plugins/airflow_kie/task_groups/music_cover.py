@@ -68,7 +68,7 @@ def archive_covers(
     :param weight_rule: ``upstream`` makes Airflow finish songs that are paid before it starts new ones; its own
         default starts all of them first.
     :param batch_size: songs that one mapped task works on, at most 200; None: one each of up to 20 songs, so that the
-        grid shows each song's own way, and growing batches of more.
+        grid shows each song's own way (of up to two in a run that an event has started), and growing batches of more.
     :return: the report: the DAG's last task.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id

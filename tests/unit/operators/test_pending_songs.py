@@ -94,6 +94,15 @@ def test_a_woken_run_takes_what_was_never_tried_and_nobody_works_on(kie: Simulat
     assert second["music_task_id"] == B
 
 
+@pytest.mark.parametrize(("songs", "batches"), [(2, [1, 1]), (3, [3]), (30, [25, 5])])
+def test_a_woken_run_of_more_than_a_few_songs_works_on_them_in_batches(
+    kie: SimulatorServer, archive: StoredFiles, songs: int, batches: list[int]
+) -> None:
+    for number in range(songs):
+        pending(archive, f"{number:032x}")
+    assert [batch.get("songs", 1) for batch in Airflow().woken().execute()] == batches
+
+
 def test_what_a_run_has_claimed_no_other_run_takes_until_it_has_ended(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
