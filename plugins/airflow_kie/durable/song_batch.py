@@ -138,6 +138,7 @@ class SongBatch:
     :param context: the task's context.
     :param given: what is known of each, by its music task id.
     :param operation: what the log calls the step.
+    :param since: epoch seconds at which the first song was ready for the next step; None: none is.
     """
 
     context: Context
@@ -145,6 +146,7 @@ class SongBatch:
     operation: str
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    since: float | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -161,15 +163,28 @@ class SongBatch:
         stored: Any = self._store.get(STORE_KEY) or {}
         self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
         self.failures = stored.get("failures", {}) if resumed else {}
+        self.since = stored.get("since") if resumed else None
 
     def keep(self) -> None:
         """Store it: the next leg, or try, goes on from here."""
-        value = {"rows": self.rows, "failures": self.failures}
+        value = {"rows": self.rows, "failures": self.failures, "since": self.since}
         self._store.set(STORE_KEY, value, retention=NEVER_EXPIRE)
 
     @property
     def _store(self) -> TaskStateStore:
         return cast("TaskStateStore", self.context["task_state_store"])
+
+    def seconds_left(self, usual: float) -> float:
+        """Return for how many seconds the songs that are left are waited for: once others are ready, not for long.
+
+        So a song whose tasks fail one after the other holds no other one.
+
+        :param usual: seconds where none is ready.
+        """
+        if not self.rows:
+            return usual
+        self.since = self.since or time.time()
+        return max(0.0, min(usual, self.since + LATE_SECONDS - time.time()))
 
     def known(self, song: str) -> dict[str, Any]:
         """Return what the run's report says of a song, whatever became of it."""

@@ -15,7 +15,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, Remedy, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.song_batch import LATE_SECONDS, SongBatch, batch_seconds, form_of
+from airflow_kie.durable.song_batch import SongBatch, batch_seconds, form_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.hooks.kie import KieHook
@@ -106,14 +106,9 @@ def make_for_songs(
     if making.made_twice:
         context["ti"].xcom_push(key=MADE_TWICE_KEY, value=[{"music_task_id": song} for song in making.made_twice])
     if waiting:
+        seconds = songs.seconds_left(batch_seconds(operator.row))
         songs.keep()
-        defer_list(
-            cast("BaseOperator", operator),
-            operator.kie_conn_id,
-            waiting,
-            batch_seconds(operator.row),
-            operator.poll_interval,
-        )
+        defer_list(cast("BaseOperator", operator), operator.kie_conn_id, waiting, seconds, operator.poll_interval)
     rows = songs.end()
     operator.set_lineage(of_songs(operator.row.name, operator.kie_conn_id, rows, "cover_task_id"))
     return rows
@@ -195,7 +190,7 @@ class _Making:
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
             if self.unanswered and not self.waiting:
                 await self._give_turn_back()  # nothing is sent meanwhile
-                self.seconds = LATE_SECONDS if self.songs.rows else self.seconds
+                self.seconds = self.songs.seconds_left(self.seconds)
                 errors |= await self._round(kie, self.unanswered, {}, waits=True)
         finally:
             keeping.cancel()

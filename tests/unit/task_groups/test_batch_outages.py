@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3KmsDenied, S3NoSuchBucket
 from airflow_kie.client.errors import KieBatchFailed, KieWaitTimeout
-from airflow_kie.durable import song_tasks
+from airflow_kie.client.operations.suno import COVER
+from airflow_kie.durable import song_batch, song_tasks
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers import song_batch as archiving
-from airflow_task import StoredFiles, TaskRun, WorkerCrash
+from airflow_task import StoredFiles, TaskRun, WorkerCrash, run_trigger, stored_trigger
 from kie_simulator.server import SimulatorServer
 from paid_requests import dying_at
 from song_batches import Chain, covers_paid, songs
@@ -101,7 +103,7 @@ def test_a_request_that_stays_on_its_way_is_late_once_the_others_have_their_cove
     alone = TaskRun(lambda: KieGenerateCoverOperator(task_id="alone", music_task_id=ids[0], deferrable=True))
     with dying_at("after post"), pytest.raises(WorkerCrash):
         alone.execute()
-    monkeypatch.setattr(song_tasks, "LATE_SECONDS", 0.2)
+    monkeypatch.setattr(song_batch, "LATE_SECONDS", 0.2)
     assert [row["music_task_id"] for row in chain.go("generate_cover")] == ids[1:]
     assert chain.failures("generate_cover") == {ids[0]: "timeout"}
     assert covers_paid(kie) == sorted(ids)
@@ -128,3 +130,30 @@ def test_a_batch_that_waits_for_requests_of_a_dead_worker_lets_others_send(
         chain.go("generate_cover")
     assert waits[0] > 0.0
     assert waits[1:] == [0.0]
+
+
+def test_a_song_whose_covers_fail_one_after_the_other_holds_the_others_for_a_moment_only(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    ids = songs(kie, 2)
+    kie.control.add_fault("task", "fail", kind="cover", source_id=ids[0], times=2)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    run = chain.run("generate_cover")
+    with pytest.raises(TaskDeferred) as first:
+        run.execute()
+    assert first.value.trigger.timeout == song_batch.batch_seconds(COVER)
+    second = deferred_again(run, first.value)
+    assert set(second.trigger.records) == {ids[0]}
+    assert second.trigger.timeout <= song_batch.LATE_SECONDS
+    kept = run.store.record(song_batch.STORE_KEY)
+    run.store.set(song_batch.STORE_KEY, {**kept, "since": kept["since"] - song_batch.LATE_SECONDS})
+    assert deferred_again(run, second).trigger.timeout == 0.0
+
+
+def deferred_again(run: TaskRun, left: TaskDeferred) -> Any:
+    """Return how a task waits once more after it has gone on."""
+    event = run_trigger(stored_trigger(left))
+    with pytest.raises(TaskDeferred) as again:
+        run.wake(left.method_name, {**(left.kwargs or {}), "event": event})
+    return again.value
