@@ -37,6 +37,7 @@ class Task:
     :param shown_at: seconds from which on KIE shows it.
     :param ends_at: seconds at which it ends.
     :param said_failed: when KIE has said of it that it has failed.
+    :param said_empty: when KIE has said of it that it has ended without files.
     """
 
     task_id: str
@@ -49,6 +50,7 @@ class Task:
     shown_at: float
     ends_at: float
     said_failed: list[float] = field(default_factory=list)
+    said_empty: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -129,6 +131,8 @@ class Kie:
         code = 500 if how == "a code beside it" and state == "running" else None
         if state == "failed" or (code and task_kind(task.operation, task.form).running_errors):
             task.said_failed.append(self.now())
+        if state == "no files":
+            task.said_empty.append(self.now())
         asked = "another-song" if how == "another song" else task.asked
         named = "another-task" if how == "another task" else task.task_id
         files = ["https://h.example/1"] if ended and task.ends != "failed" and state not in ("no files",) else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
@@ -334,9 +334,11 @@ class World:
         return Ledger(_Bare(self.objects.bodies), self.now)
 
     def ended_well(self, wanted: Wanted, task_id: str | None) -> None:
-        """Check that a task has its files, and is the request's."""
+        """Check that a task has ended, as far as KIE tells (twice), and is the request's."""
         mine = [task for task in self.kie.tasks if task.task_id == task_id and task.asked == wanted.asked]
-        assert mine and mine[0].ends != "failed" and mine[0].ends_at <= self.now(), f"{task_id} is not what was wanted"
+        assert mine, f"{task_id} is not what was wanted"
+        ended = mine[0].ends != "failed" and mine[0].ends_at <= self.now()
+        assert ended or _twice(mine[0].said_empty), f"{task_id} has not ended"
 
     def check(self) -> None:
         """Check what must hold at every moment, by KIE's books and the ledger.
@@ -352,7 +354,7 @@ class World:
             ids.update(set(known))
             strangers = set(known) - {task.task_id for task in made}
             assert not strangers, f"{wanted.id} names tasks of others: {strangers}"
-            living = [task for task in made if not _said_failed_twice(task)]
+            living = [task for task in made if not _twice(task.said_failed)]
             repeated = sum("repeated" in attempt.endings for attempt in attempts)
             assert len(living) <= 1 + repeated * self.kind.free, f"{wanted.id} was paid for {len(living)} times"
             assert repeated <= 1, f"{wanted.id} was repeated {repeated} times"
@@ -362,8 +364,8 @@ class World:
         assert all(number == 1 for number in ids.values()), f"one task, several requests: {ids}"
 
 
-def _said_failed_twice(task: Task) -> bool:
-    said = task.said_failed
+def _twice(said: Sequence[float]) -> bool:
+    """Return whether KIE has said something at two moments that lie far enough apart to be believed."""
     return len(said) > 1 and said[-1] - said[0] >= RULES.agree_after - 2 * SKEW
 
 

@@ -12,14 +12,31 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from simulated.runs import play
-from simulated.schedule import SCHEDULES, Schedule
+from simulated.schedule import SCHEDULES, Fault, Schedule, Worker
 
-EACH = 1000
+EACH = 250
+"""Courses of one test: even on a machine that is busy with other things it ends within pytest's timeout."""
 COURSES = int(os.environ.get("KIE_SIMULATED_SCHEDULES", "2000"))
 """20,000 with ``./run test --full``."""
+
+
+ENDED_SAYS_KIE = Schedule(
+    seed=7,
+    operation="suno.music",
+    form="unified",
+    workers=(Worker("poke", request=0, starts=0, skew=0, second_try_beside=False),),
+    endings=("done",),
+    faults=tuple(Fault("kie.read", nth, "no files", seconds=1) for nth in range(2)),
+    events=(),
+    conditions=True,
+    calls_back=False,
+    once=False,
+    capped=False,
+)
+"""KIE says twice that a task has ended without files, while it is still at work: no client can know better."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,10 +47,11 @@ def no_log() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("thousand", range(-(-COURSES // EACH)))
+@pytest.mark.parametrize("part", range(-(-COURSES // EACH)))
 @settings(max_examples=min(EACH, COURSES))
+@example(schedule=ENDED_SAYS_KIE)
 @given(schedule=SCHEDULES)
-def test_whatever_happens_a_request_is_paid_for_once_and_comes_to_an_end(thousand: int, schedule: Schedule) -> None:
+def test_whatever_happens_a_request_is_paid_for_once_and_comes_to_an_end(part: int, schedule: Schedule) -> None:
     play(schedule)
 
 
