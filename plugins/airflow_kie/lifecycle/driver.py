@@ -229,7 +229,7 @@ class TaskDriver:
 
     def _follow_claim(self, paid: PaidRequest, record: TaskRecord, known: Known) -> Generator[Step, Any, Action]:
         if isinstance(known, AlreadyMade):
-            paid.adopted(known)
+            yield Do(functools.partial(paid.adopted, known))
         action = self._next(record, known)
         if isinstance(known, InDoubt) and isinstance(action, Fail):
             known = replace(known, balance=(yield Do(paid.balance)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.client.answers.decode import CreateAnswer, Created
 from airflow_kie.client.errors import KieCreateInDoubt, KieSpendingStopped
 from airflow_kie.lifecycle import crash_points
-from airflow_kie.lifecycle.claims import SEND_WITHIN, Intent, RequestId
+from airflow_kie.lifecycle.claims import SEND_WITHIN, AlreadyMade, Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger, PaidRequest
 from airflow_kie.lifecycle.many import SENDING, Outcome, follow_many
@@ -127,3 +128,19 @@ def test_requests_that_others_are_sending_hold_no_third_one_back() -> None:
             return (await anext(outcomes)).key
 
     assert asyncio.run(first()) == names[-1]
+
+
+def test_an_event_loop_is_not_what_records_that_a_task_is_used_which_was_made_before() -> None:
+    world, told = World(), []  # it reads connections, which Airflow refuses within an event loop, and writes to S3
+    assert world.make() == "task-1"
+
+    def adopted(_: AlreadyMade) -> None:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        told.append(threading.current_thread() is not threading.main_thread())
+
+    paid = PaidRequest(lambda: world.ledger, REQUEST, Intent.made_at, adopted=adopted)
+    driver = TaskDriver(paid=paid, create=world.create, permit=world.permit, clock=lambda: world.now)
+    record = TaskRecord("suno.music", digest=REQUEST.digest)
+    followed = asyncio.run(driver.afollow(record, cast("Any", None), to_the_end=False))
+    assert (followed.record.task_id, world.made, told) == ("task-1", ["task-1"], [True])
