@@ -98,6 +98,9 @@ class TaskInstance:
             return self.runs[run_id]
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
 
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        return sum(self.runs.get(run_id) in states for run_id in run_ids)
+
 
 @dataclass
 class TaskRun:

@@ -59,6 +59,9 @@ class _TaskInstance:
             return "queued"
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
 
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        return sum(run_id in self.inbox.runs for run_id in run_ids)
+
 
 @dataclass
 class InboxDag:

@@ -158,6 +158,8 @@ class EventSongs:
             unread = [song for song in ids if song in since and song not in records]
             read = pool.map(lambda song: readable(self.bucket, self.keys.song(song)), unread)
             records |= dict(zip(unread, read, strict=True))
+        working = [record.working for record in records.values() if record and record.working]
+        self.runs.ask((run.dag_id, run.run_id) for run in working)
         taken = [
             song
             for song in ids
