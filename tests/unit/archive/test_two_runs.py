@@ -144,7 +144,7 @@ def _refusal(status: int, code: str) -> ClientError:
 def _download(url: str, into: BinaryIO, *, max_bytes: int) -> DownloadFacts:
     body = FILES[FileKind(url.rpartition("/")[2])]
     into.write(body)
-    return DownloadFacts(len(body), hashlib.sha256(body).hexdigest(), None, url, length_proven=True)
+    return DownloadFacts(len(body), hashlib.sha256(body).hexdigest(), length_proven=True)
 
 
 def run_of_a_song(bucket: Bucket, wanted: Wanted) -> None:

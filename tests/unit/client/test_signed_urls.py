@@ -262,7 +262,7 @@ def test_a_repr_shows_no_credential(value: Any) -> None:
 
 
 SECRET_NAMES = re.compile(r"(^|_)(url|token|secret|secrets|password|nonce|headers|api_key|json|form)$")
-SHOWN_ON_PURPOSE = {"KieAccount.api_url", "KieAccount.upload_url", "DownloadFacts.final_url"} | {
+SHOWN_ON_PURPOSE = {"KieAccount.api_url", "KieAccount.upload_url"} | {
     f"{name}.form" for name in ("TaskOperation", "TaskDetails", "TaskRecord", "AlreadyMade", "Intent")
 }
 """Addresses of KIE's hosts, one without its query, and whether KIE is asked in its dedicated or its unified form."""

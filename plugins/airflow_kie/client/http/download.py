@@ -51,16 +51,12 @@ class DownloadFacts:
 
     :param size: bytes.
     :param sha256: hex digest, computed while the bytes came.
-    :param content_type: what the server's header says; prove it by content.
-    :param final_url: where it came from after redirects, without its query.
     :param length_proven: True if the transfer itself showed that nothing is missing (Content-Length or chunks); a body
         that ends with the connection shows nothing.
     """
 
     size: int
     sha256: str
-    content_type: str | None
-    final_url: str
     length_proven: bool
 
 
@@ -125,7 +121,6 @@ class _Target:
     host: str
     port: int
     path: str
-    shown: str
     private: bool
 
     @classmethod
@@ -145,7 +140,7 @@ class _Target:
         path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
             "?" + quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]") if parts.query else ""
         )
-        return cls(parts.scheme, host, port, path, f"{parts.scheme}://{host}{parts.path}", private)
+        return cls(parts.scheme, host, port, path, private)
 
 
 @contextlib.contextmanager
@@ -205,4 +200,4 @@ def _received(
     if size == 0:
         raise FileEmpty(f"{target.host} answered HTTP 200 with 0 bytes")
     proven = announced is not None or "chunked" in headers.get("transfer-encoding", "").lower()
-    return DownloadFacts(size, digest.hexdigest(), headers.get("content-type"), target.shown, proven)
+    return DownloadFacts(size, digest.hexdigest(), proven)
