@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_connections import kie_connection
 from airflow_kie.archive.tables import results
+from airflow_kie.client.catalogue.models import Model
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieSomeFailed
 from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.operators import task
 from airflow_kie.operators.lists import archive as list_archive
 from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.task import KieTaskOperator
@@ -280,3 +284,20 @@ def test_under_a_runs_cap_the_rows_that_fit_are_archived_and_the_others_say_why(
     assert {(row["reason"], row["task_id"], row["used"]) for row in refused} == {("over_cap", None, None)}
     assert all("max_credits_per_run of kie_default allows fewer" in row["error"] for row in refused)
     assert len(prompts_paid(kie)) == 2
+
+
+def test_what_checks_a_row_may_read_connections_which_airflow_refuses_within_an_event_loop(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> Mapping[str, Model]:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        reads.append(1)
+        return {}
+
+    reads: list[int] = []
+    monkeypatch.setattr(task, "newer_models", read)
+    bodies = [*pictures("rain"), {"id": "wrong", "input": {"prompt": "fog", "aspect_ratio": "5:7"}}]
+    value = run_of(bodies, archive, fail_on="never", key_field="id").attempt()
+    assert reads
+    assert {name: count for name, count in value["counts"].items() if count} == {"archived": 1, "refused": 1}

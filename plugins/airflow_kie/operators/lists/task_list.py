@@ -133,7 +133,9 @@ class TaskList:
         """Return what has become of a request; None where that is not known yet."""
         try:
             if not request.problem and request.digest not in self._waited:
-                self.requests.operator.check_body(request.body, f"request no. {request.index}")
+                # It may read connections and S3: within an event loop Airflow refuses the one, and the other blocks it.
+                check = self.requests.operator.check_body
+                await asyncio.to_thread(check, request.body, f"request no. {request.index}")
             return request, await self._item(request, kie, pool)
         except KieError as error:
             return request, self._failed(error)
