@@ -137,7 +137,7 @@ def test_songs_that_events_name_are_recorded_and_taken_once(kie: SimulatorServer
     airflow.send(music_task_id=A, labels={"our_id": "A-1"}, archive_lyrics=True)
     pending(archive, B).record_failure("timeout", "x")
     airflow.send(music_task_ids=[B, C])
-    songs = {song["music_task_id"]: song for song in airflow.woken("first").execute()}
+    songs = {song["music_task_id"]: song for song in airflow.woken("first", batch_size=1).execute()}
     assert list(songs) == [A, B, C]
     assert held(archive) == []
     assert (songs[A]["labels"], songs[A]["archive_lyrics"]) == ({"our_id": "A-1"}, True)
