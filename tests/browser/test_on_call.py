@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import httpx
 from playwright.sync_api import expect
@@ -11,7 +12,7 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import new_pending
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
-from browser_pages import Airflow, Opened
+from browser_pages import PHONE, Airflow, Opened, photograph
 
 
 def test_the_status_page_says_what_is_wrong_and_what_to_do_in_a_sentence_each(opened: Opened) -> None:
@@ -55,12 +56,19 @@ def test_new_paid_tasks_are_stopped_in_two_clicks_every_page_says_so_and_they_ar
         expect(page.locator(".notice")).to_have_count(0)
 
 
-def test_a_test_callback_arrives_and_is_in_the_list_of_the_last_callbacks(opened: Opened) -> None:
+def test_a_test_callback_arrives_and_is_in_the_list_of_the_last_callbacks(opened: Opened, airflow: Airflow) -> None:
+    forged = {"data": {"task_id": "5c79be8e0a3f4d1c9b7e2f6a8d0c1e35"}}
+    assert httpx.post(f"{airflow.kie}/callback/kie_default", json=forged, trust_env=False).status_code == 401
     with opened("/status") as page:
         page.get_by_role("link", name="Last callbacks").click()
         page.get_by_role("button", name="Send a test callback").click()
         expect(page.locator("#outcome")).to_contain_text("The test callback arrived")
         expect(page.locator(".deliveries tbody tr").first).to_contain_text("Our own test callback arrived.")
+        expect(page.locator("#outcome")).to_be_hidden()
+        photograph(page, "callbacks", whole=True)
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size(PHONE)
+        photograph(page, "callbacks-phone", whole=True)
         page.get_by_role("link", name="Status").click()
         expect(page.locator(".summary")).to_be_visible()
 
@@ -81,7 +89,9 @@ def test_many_pending_songs_are_started_again_by_one_event_then_given_up_but_for
     bucket, keys = Bucket(airflow.s3.client(), "songs"), ArchiveKeys("songs")
     songs = {f"tide{n}": SongArchive(bucket, keys.song(f"tide{n}")) for n in range(5)}
     for name, song in songs.items():
-        song.merge_pending(new_pending(name, received_from="form").changed(title=f"Tide <i>{name}</i>"))
+        song.merge_pending(
+            new_pending(name, received_from="form", now=datetime.now(UTC)).changed(title=f"Tide <i>{name}</i>")
+        )
     with opened("/songs") as page:
         boxes = page.get_by_label(re.compile("Select .*Tide <i>tide"))
         expect(boxes).to_have_count(5)

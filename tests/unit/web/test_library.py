@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from airflow_kie.archive.index.entry import IndexChoice, IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieError, KieUnexpected
-from airflow_kie.web.library import catalogue_file, catalogue_lines, catalogues, routes
+from airflow_kie.web.library import catalogue_file, catalogue_lines, catalogues, releases, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found
 from airflow_kie.web.library.search import ORDERS, Search
 from airflow_kie.web.pages.queries import Place
@@ -276,7 +277,7 @@ def test_objects_that_are_not_compacted_yet_go_in_together_and_the_first_page_of
 
     monkeypatch.setattr("airflow_kie.web.library.catalogue.put", put)
     assert page(Catalogue(index)).total == 250  # type: ignore[arg-type]
-    assert taken == [48, 100, 100, 2]
+    assert taken == [*[8] * 6, 100, 100, 2]
 
 
 def test_what_is_read_of_the_index_is_not_read_by_its_slow_class(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +339,30 @@ def test_the_address_of_another_page_has_the_whole_search(search: Search, query:
     assert routes.query_of(search, "<b>") == query
 
 
+@pytest.mark.parametrize(
+    ("missing", "sentences"),
+    [
+        ([], []),
+        (["title", "upc"], ["metadata.json lacks title, upc."]),
+        (
+            [
+                "c_line",
+                "tracks[1].wav",
+                "tracks[1].ai.lyrics",
+                "tracks[2].wav",
+                "tracks[10].wav",
+                "tracks[10].ai.lyrics",
+            ],
+            ["metadata.json lacks c_line.", "Of tracks 1, 10 it lacks wav, ai.lyrics.", "Of track 2 it lacks wav."],
+        ),
+    ],
+)
+def test_what_a_release_lacks_is_said_once_for_all_tracks_that_lack_the_same(
+    missing: list[str], sentences: list[str]
+) -> None:
+    assert list(releases.lacking(missing)) == sentences
+
+
 def test_an_archive_has_one_catalogue_however_many_requests_come(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -365,6 +390,21 @@ def test_a_process_that_begins_finds_what_another_has_read_and_reads_only_what_i
     index.texts = lambda keys: texts(read.append(key) or key for key in keys)  # type: ignore
     assert sorted(ids(Catalogue(index, tmp_path / "c.sqlite"))) == ["a", "b"]  # type: ignore[arg-type]
     assert read == ["2"]
+
+
+def test_a_process_that_begins_shows_what_another_has_read_before_it_has_listed_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, listed = Segments({"1": [entry("a")]}), threading.Event()
+    ids(Catalogue(index, tmp_path / "c.sqlite"))  # type: ignore[arg-type]
+    monkeypatch.undo()  # a thread reads, as in life
+    monkeypatch.setattr("airflow_kie.web.library.catalogue.PATIENT", 20.0)
+    monkeypatch.setattr(index, "segments", lambda: [str(listed.wait(60))])
+    catalogue = Catalogue(index, tmp_path / "c.sqlite")  # type: ignore[arg-type]
+    found = catalogue.find(Search(), 0, 10)
+    assert ([one.id for one in found.entries], found.complete, catalogue._some.is_set()) == (["a"], False, True)
+    index.lines = {"True": []}
+    listed.set()
 
 
 def test_a_catalogue_of_objects_of_which_none_is_left_is_made_anew(tmp_path: Path) -> None:

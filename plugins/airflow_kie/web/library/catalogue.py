@@ -36,6 +36,8 @@ _AT_ONCE = 2000
 """Lines that are put in before others may write, and before a search finds them."""
 _OBJECTS = 100
 """Objects that are put in at once: until they are compacted, each result may have one of its own."""
+_FIRST_OBJECTS = 8
+"""The same while a request waits: what is there after its wait is shown."""
 _COUNTED = {
     "model": "select model, count(*) from entry where model is not null group by model order by 2 desc limit 30",
     "label": "select text, count(*) from label group by text order by 2 desc, text limit 100",
@@ -185,6 +187,8 @@ class Catalogue:
             os.utime(self._file)
             with self._open() as base:  # as long as one is open, the end of another writes nothing back
                 known = {key for (key,) in base.execute("select key from segment")}
+                if known:
+                    self._some.set()  # what was read before is shown at once
                 there = self.index.segments()
                 if known and known.isdisjoint(there):  # written again, or another archive under the same name
                     self._complete, known = False, set()
@@ -209,8 +213,8 @@ class Catalogue:
         some: dict[str, list[bytes]] = {}
         for key, texts in objects:
             some[key] = texts
-            lines = sum(map(len, some.values()))
-            if lines >= (_AT_ONCE if self._some.is_set() else FIRST_LINES) or len(some) == _OBJECTS:
+            lines, begins = sum(map(len, some.values())), not self._some.is_set()  # nobody waits for these later
+            if lines >= (FIRST_LINES if begins else _AT_ONCE) or len(some) >= (_FIRST_OBJECTS if begins else _OBJECTS):
                 yield some
                 some = {}
         yield some

@@ -6,8 +6,9 @@ rights of who uses it.
 
 from __future__ import annotations
 
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -29,6 +30,7 @@ from airflow_kie.web.pages.shown_files import ShownFile, cut, day
 from airflow_kie.web.pages.view_model import SongPage, State
 
 DELIVER_DAG_ID = "deliver_songs"
+_OF_TRACK = re.compile(r"tracks\[(\d+)\]\.(.+)")
 _SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line", "c_line", "cover_upscaled_with")
 
 
@@ -145,8 +147,26 @@ def _view(keys: ReleaseKeys, manifest: ReleaseManifest, known: Release) -> SongP
         subtitle=f"Release {keys.name}, {len(known.tracks)} {'track' if len(known.tracks) == 1 else 'tracks'}",
         files=files,
         facts=tuple((name, cut(text)) for name, text in facts if text),
-        warnings=tuple(f"metadata.json lacks {cut(name)}." for name in manifest.missing),
+        warnings=tuple(map(cut, lacking(manifest.missing))),
         run=(manifest.airflow.dag_id, manifest.airflow.run_id)
         if manifest.airflow.dag_id and manifest.airflow.run_id
         else None,
     )
+
+
+def lacking(missing: Iterable[str]) -> Iterator[str]:
+    """Yield what a release lacks: a sentence for itself, and one for the tracks that lack the same.
+
+    :param missing: names of fields, such as ``title`` or ``tracks[1].genre``.
+    """
+    fields: dict[str, list[str]] = {}
+    for name in missing:
+        found = _OF_TRACK.fullmatch(name)
+        fields.setdefault(found[1] if found else "", []).append(found[2] if found else name)
+    if own := fields.pop("", None):
+        yield f"metadata.json lacks {', '.join(own)}."
+    same: dict[str, list[str]] = {}
+    for track, names in fields.items():
+        same.setdefault(", ".join(names), []).append(track)
+    for names_of, tracks in same.items():
+        yield f"Of {'track' if len(tracks) == 1 else 'tracks'} {', '.join(tracks)} it lacks {names_of}."
