@@ -116,7 +116,8 @@ DONE = _counter(
     "kie.done",
     "tasks",
     "kind connection completion_source",
-    "A created or adopted task has its files; `completion_source` (`callback`, `poll`, `at_once`) is what showed it.",
+    "A created or adopted task has its files; `completion_source` (`callback`, `poll`, `at_once`) is what showed it; "
+    "`batch`: a read of one of many, which no callback wakes.",
 )
 WAIT = _timer(
     "kie.wait",
@@ -126,9 +127,10 @@ WAIT = _timer(
 )
 FAILED = _counter(
     "kie.failed",
-    "Airflow tasks",
+    "failures",
     "reason",
-    "An Airflow task failed for good; a reason is one of docs/on-call.md, or the name of a Python exception.",
+    "An Airflow task failed for good, or a song left its batch; a reason is one of docs/on-call.md, or the name of a "
+    "Python exception.",
 )
 RETRIED = _counter("kie.retried", "attempts", "reason", "An attempt failed and is retried.")
 RESCHEDULED = _counter(

@@ -17,13 +17,14 @@ from airflow.sdk.observability import stats
 
 from airflow_connections import kie_connection
 from airflow_kie import metrics
-from airflow_kie.client.errors import KieContentRejected, KieServerError
+from airflow_kie.client.errors import KieBatchFailed, KieContentRejected, KieServerError
 from airflow_kie.durable.retry_policy import BUDGETS, KieRetryPolicy
 from airflow_kie.hooks import archive
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_task import FakeTaskStateStore, TaskInstance, TaskRun
+from airflow_task import FakeTaskStateStore, StoredFiles, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
+from song_batches import Chain, songs
 from statsd_listener import StatsdListener, airflow_sends
 
 
@@ -91,6 +92,28 @@ def test_a_cover_that_kie_says_it_has_made_before_is_counted_as_adopted(
     for _ in range(2):
         cover_run(song, "", deferrable=False).attempt()
     assert len(sent.of("kie.adopted")) == len(sent.of("kie.created")) == 1
+
+
+def test_each_song_of_a_batch_is_counted_as_a_song_alone_is(
+    kie: SimulatorServer, archive: StoredFiles, sent: StatsdListener
+) -> None:
+    good = songs(kie, 2)
+    bad = songs(kie, 2, state="SENSITIVE_WORD_ERROR", error_message="The prompt has sensitive words")
+    chain = Chain(archive.bucket, [*good, *bad])
+    chain.go()
+    assert [sample.tags["reason"] for sample in sent.of("kie.failed")] == ["content_rejected"] * 2
+    assert [sample.tags["completion_source"] for sample in sent.of("kie.done")] == ["batch"] * 2
+    assert len(sent.of("kie.created")) == len(sent.of("kie.archived")) == 2
+
+
+def test_a_batch_that_is_tried_again_counts_what_fails_for_the_same_reason_once(
+    kie: SimulatorServer, archive: StoredFiles, sent: StatsdListener
+) -> None:
+    chain = Chain(archive.bucket, songs(kie, 3, state="SENSITIVE_WORD_ERROR", error_message="sensitive words"))
+    for _ in range(2):
+        with pytest.raises(KieBatchFailed):
+            chain.go("music_complete")
+    assert [sample.tags["reason"] for sample in sent.of("kie.failed")].count("content_rejected") == 3
 
 
 def test_a_song_that_is_archived_already_is_not_counted_again(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
+from airflow_kie import metrics
 from airflow_kie.client.errors import KieBatchFailed, KieError, Scope
 from airflow_kie.client.operations.operation import Form, TaskOperation
 from airflow_kie.client.redact import one_line
@@ -139,6 +140,7 @@ class SongBatch:
     :param given: what is known of each, by its music task id.
     :param operation: what the log calls the step.
     :param since: epoch seconds at which the first song was ready for the next step; None: none is.
+    :param counted: songs whose failure is in the metric: a further try that fails for the same reason adds nothing.
     """
 
     context: Context
@@ -147,6 +149,7 @@ class SongBatch:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     since: float | None = None
+    counted: dict[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:
@@ -164,10 +167,11 @@ class SongBatch:
         self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
         self.failures = stored.get("failures", {}) if resumed else {}
         self.since = stored.get("since") if resumed else None
+        self.counted = stored.get("counted", {})
 
     def keep(self) -> None:
         """Store it: the next leg, or try, goes on from here."""
-        value = {"rows": self.rows, "failures": self.failures, "since": self.since}
+        value = {"rows": self.rows, "failures": self.failures, "since": self.since, "counted": self.counted}
         self._store.set(STORE_KEY, value, retention=NEVER_EXPIRE)
 
     @property
@@ -219,6 +223,10 @@ class SongBatch:
 
         :raises KieBatchFailed: when none goes on.
         """
+        for song, failed in self.failures.items():
+            if self.counted.get(song) != failed["reason"]:
+                metrics.FAILED.add(reason=failed["reason"])
+                self.counted[song] = failed["reason"]
         self.keep()
         failures = [self.failures[song] for song in self.given if song in self.failures]
         rows = [{**self.rows[song], **_set(self.known(song))} for song in self.given if song in self.rows]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from airflow_kie import settings
+from airflow_kie import metrics, settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, Remedy, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
@@ -240,6 +240,8 @@ class _Making:
 
     def _done(self, song: str, task_id: str | None) -> None:
         self.songs.rows[song] = {"music_task_id": song, "cover_task_id": task_id}
+        kind, connection = self.operator.row.noun, self.operator.kie_conn_id
+        metrics.DONE.add(kind=kind, connection=connection, completion_source="batch")
 
     def _record(self, song: str) -> TaskRecord:
         row, form = self.operator.row, form_of(self.songs.given[song])

@@ -164,7 +164,7 @@ def begin_counters(connections: Iterable[str]) -> None:
 
     :param connections: connection ids that songs may name.
     """
-    for outcome in ("refused", "rate_limited", "not_stored"):
+    for outcome in ("refused", "rate_limited", "not_stored", "recorded"):
         metrics.CALLBACKS.begin(outcome=outcome)
     for reason in all_reasons():
         metrics.FAILED.begin(reason=reason)
@@ -172,5 +172,5 @@ def begin_counters(connections: Iterable[str]) -> None:
         metrics.ARCHIVED.begin(connection=connection)
         for kind in ("music", "cover"):
             metrics.CREATED.begin(kind=kind, connection=connection)
-            for source in ("callback", "poll", "at_once"):
+            for source in ("callback", "poll", "at_once", "batch"):
                 metrics.DONE.begin(kind=kind, connection=connection, completion_source=source)
