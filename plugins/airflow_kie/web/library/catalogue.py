@@ -164,8 +164,12 @@ class Catalogue:
     # --- how ---
 
     def _counts(self, base: sqlite3.Connection) -> Mapping[str, Mapping[str, int]]:
-        """Return how many results each value of a filter has, counted at most once a minute while nothing changes."""
-        at = (self._changes, int(time.monotonic() / 60))
+        """Return how many results each value of a filter has, counted once a minute while nothing changes.
+
+        While the index is being read, which changes all the time, they are counted every five seconds.
+        """
+        now = time.monotonic()
+        at = (self._changes, int(now / 60)) if self._complete else (-1, int(now / FRESH))
         if self._counted[0] != at:
             counts = {name: dict(base.execute(query).fetchall()) for name, query in _COUNTED.items()}
             conditions = {"medium": {value: f"instr(medium, '{value}') > 0" for value in MEDIA}, "state": STATES}
