@@ -97,7 +97,9 @@ class FileRecord(Record):
     content_type: str = Field(description="MIME type, decided by content.")
     width: int | None = Field(default=None, description="Pixels, images only.")
     height: int | None = Field(default=None, description="Pixels, images only.")
-    duration_seconds: float | None = Field(default=None, description="Seconds, audio only, as the file itself says.")
+    duration_seconds: float | None = Field(
+        default=None, description="Seconds of audio or video, as the file itself says."
+    )
     task_id: str | None = Field(default=None, description="The KIE task that made the file.")
     audio_id: str | None = None
     expires_at: UtcTime | None = Field(default=None, description="When KIE deletes its own copy.")
