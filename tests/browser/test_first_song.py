@@ -17,7 +17,7 @@ from airflow_connections import aws_connection, kie_connection
 from browser_pages import PHONE, Airflow, Opened, photograph
 from dag_runner import PROJECT, dag_runner
 from kie_simulator.server import SimulatorServer
-from s3_servers import S3Server, moto_s3
+from s3_servers import S3Server, rclone_s3
 from unused_ports import unused_port
 
 TITLES = ("Velvet Harbour", "Paper Lanterns", "Été sans fin")
@@ -35,9 +35,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with SimulatorServer(cover_seconds=1) as kie, moto_s3() as s3:
+    folder = tmp_path_factory.mktemp("first song")
+    with SimulatorServer(cover_seconds=1) as kie, rclone_s3(folder) as s3:  # moto is one for all files of a process
         s3.client().create_bucket(Bucket="songs")
-        yield World(tmp_path_factory.mktemp("first song") / "home", kie, s3)
+        yield World(folder / "home", kie, s3)
 
 
 @pytest.fixture(scope="module")
