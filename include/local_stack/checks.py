@@ -30,6 +30,8 @@ ALONE = ("unit",)
 SERVERS = ("contract", "integration", "delivery")
 TESTS = (*ALONE, *SERVERS)
 """Tests without a stack: what needs nothing beside itself, and what starts a server of its own or another program."""
+MOVED = "unit/operators"
+"""Unit tests that run with those of servers where both do: so the two take about as long."""
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
 """Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
@@ -122,16 +124,17 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     def lane(name: str, commands: Sequence[Sequence[str]], *, yields: bool = True) -> Lane:
         return Lane(commands, {**clean_environment(mark, folder / f"airflow-{name}"), **more}, yields=yields)
 
-    def tests(group: Sequence[str]) -> list[Sequence[str]]:
-        named = [part for part in there if part in group]
-        return [pytest_command(named, further, folder)] if named else []
+    def tests(named: Sequence[str], *options: str) -> list[Sequence[str]]:
+        return [pytest_command(named, [*options, *further], folder)] if named else []
 
+    alone, servers = ([part for part in there if part in group] for group in (ALONE, SERVERS))
+    moved = [f"--ignore=tests/{MOVED}"] if alone and servers else []
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
         lane("stacks", stacks, yields=False),
-        lane("alone", tests(ALONE)),
-        lane("servers", [*tools, *tests(SERVERS)]),
+        lane("alone", tests(alone, *moved)),
+        lane("servers", [*tools, *tests([*servers, MOVED] if moved else servers)]),
     ]
 
 

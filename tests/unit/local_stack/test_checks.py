@@ -48,12 +48,18 @@ def test_paying_once_is_tried_in_both_of_kies_forms_by_the_full_run_alone(tmp_pa
 def test_two_cores_are_busy_while_a_stack_waits_and_what_needs_no_stack_makes_way_for_it(tmp_path: Path) -> None:
     lanes = checks.lanes_of(split(["--full"])[0], [], tmp_path, "mark")
     assert [lane.yields for lane in lanes] == [False, True, True]
-    ran = [[word for command in lane.commands for word in command if word.startswith("tests/")] for lane in lanes]
-    assert ran[1] == ["tests/unit"]
-    assert sorted(path for paths in ran for path in paths) == sorted(
-        f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS)
-    )
     assert len({lane.environment["AIRFLOW_HOME"] for lane in lanes}) == 3
+    stacks, (alone,), (*_, servers) = ([*lane.commands] for lane in lanes)
+    ran = [[word for word in command if "tests/" in word] for command in (*stacks, alone, servers)]
+    every = {f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS)}
+    assert ran[-2] == ["tests/unit", "--ignore=tests/unit/operators"]  # which the next one runs
+    assert {path for paths in ran for path in paths} - set(ran[-2][1:]) == {*every, "tests/unit/operators"}
+
+
+def test_named_unit_tests_run_in_one_piece(tmp_path: Path) -> None:
+    _, alone, servers = checks.lanes_of(["unit"], ["-x"], tmp_path, "mark")
+    assert [list(command[3:-2]) for command in alone.commands] == [["tests/unit"]]
+    assert not servers.commands
 
 
 def test_the_full_run_is_that_of_the_continuous_integration() -> None:
