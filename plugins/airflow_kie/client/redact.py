@@ -114,8 +114,10 @@ def one_line(text: object) -> str:
 
     :param text: anybody's text, or what has one.
     """
-    shown = (" " if _is_broken(character) else character for character in str(text))
-    return " ".join("".join(shown).split())
+    shown = str(text)
+    if not shown.isprintable():  # else there is nothing to look for in it
+        shown = "".join(" " if _is_broken(character) else character for character in shown)
+    return " ".join(shown.split())
 
 
 def _is_broken(character: str) -> bool:
