@@ -115,7 +115,7 @@ def one_line(text: object) -> str:
     :param text: anybody's text, or what has one.
     """
     shown = str(text)
-    if not shown.isprintable():  # else there is nothing to look for in it
+    if not shown.isprintable():  # else no character is to be replaced
         shown = "".join(" " if _is_broken(character) else character for character in shown)
     return " ".join(shown.split())
 

@@ -223,10 +223,10 @@ class SongBatch:
 
         :raises KieBatchFailed: when none goes on.
         """
-        for song, failed in self.failures.items():
-            if self.counted.get(song) != failed["reason"]:
-                metrics.FAILED.add(reason=failed["reason"])
-                self.counted[song] = failed["reason"]
+        for song_id, failure in self.failures.items():
+            if self.counted.get(song_id) != failure["reason"]:
+                metrics.FAILED.add(reason=failure["reason"])
+                self.counted[song_id] = failure["reason"]
         self.keep()
         failures = [self.failures[song] for song in self.given if song in self.failures]
         rows = [{**self.rows[song], **_set(self.known(song))} for song in self.given if song in self.rows]
