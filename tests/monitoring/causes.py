@@ -293,8 +293,8 @@ def download_is_cut_off(scene: Scene) -> End:
 
 
 def cover_was_paid_before(scene: Scene) -> End:
-    """Another program has asked KIE for this song's cover, in the form whose second answer is the first one's."""
-    songs = scene.songs(1, form="dedicated")
+    """Another program has asked KIE for this song's cover."""
+    songs = scene.songs(1)
     body = {"taskId": songs[0], "callBackUrl": "https://example.invalid/"}
     url = f"{scene.stage.running.state.urls['simulator']}/api/v1/suno/cover/generate"
     answer = httpx.post(url, json=body, headers={"Authorization": f"Bearer {SIMULATOR_KEY}"}, trust_env=False)

@@ -106,7 +106,7 @@ def test_each_song_of_a_batch_is_counted_as_a_song_alone_is(
     assert len(sent.of("kie.created")) == len(sent.of("kie.archived")) == 2
 
 
-def test_a_batch_that_is_tried_again_counts_what_fails_for_the_same_reason_once(
+def test_a_batch_that_is_tried_again_counts_what_fails_for_the_same_reason_once_until_a_clear(
     kie: SimulatorServer, archive: StoredFiles, sent: StatsdListener
 ) -> None:
     chain = Chain(archive.bucket, songs(kie, 3, state="SENSITIVE_WORD_ERROR", error_message="sensitive words"))
@@ -114,6 +114,10 @@ def test_a_batch_that_is_tried_again_counts_what_fails_for_the_same_reason_once(
         with pytest.raises(KieBatchFailed):
             chain.go("music_complete")
     assert [sample.tags["reason"] for sample in sent.of("kie.failed")].count("content_rejected") == 3
+    chain.runs["music_complete"].ti.max_tries += 5  # as a clear does
+    with pytest.raises(KieBatchFailed):
+        chain.go("music_complete")
+    assert [sample.tags["reason"] for sample in sent.of("kie.failed")].count("content_rejected") == 6
 
 
 def test_a_song_that_is_archived_already_is_not_counted_again(

@@ -140,7 +140,7 @@ class SongBatch:
     :param given: what is known of each, by its music task id.
     :param operation: what the log calls the step.
     :param since: epoch seconds at which the first song was ready for the next step; None: none is.
-    :param counted: songs whose failure is in the metric: a further try that fails for the same reason adds nothing.
+    :param counted: songs whose failure is in the metric, with its reason: until a clear, a further try adds nothing.
     """
 
     context: Context
@@ -167,12 +167,17 @@ class SongBatch:
         self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
         self.failures = stored.get("failures", {}) if resumed else {}
         self.since = stored.get("since") if resumed else None
-        self.counted = stored.get("counted", {})
+        self.counted = stored.get("counted", {}) if stored.get("max_tries") == self._max_tries else {}
 
     def keep(self) -> None:
         """Store it: the next leg, or try, goes on from here."""
         value = {"rows": self.rows, "failures": self.failures, "since": self.since, "counted": self.counted}
-        self._store.set(STORE_KEY, value, retention=NEVER_EXPIRE)
+        self._store.set(STORE_KEY, {**value, "max_tries": self._max_tries}, retention=NEVER_EXPIRE)
+
+    @property
+    def _max_tries(self) -> int:
+        """Which a clear raises."""
+        return int(self.context["ti"].max_tries)
 
     @property
     def _store(self) -> TaskStateStore:
