@@ -53,6 +53,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="any setting of /_sim/settings, its value in JSON, such as cover_seconds=20; repeatable",
     )
     parser.add_argument("--print-connection", action="store_true", help="print what leads an Airflow to it")
+    parser.add_argument("--songs", type=int, default=0, help="make so many finished songs and print their ids")
     parser.add_argument("--access-log", action="store_true", help="log every request")
     return parser.parse_args(argv)
 
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             port=arguments.port,
             port_file=arguments.port_file,
             print_connection=arguments.print_connection,
+            songs=arguments.songs,
             access_log=arguments.access_log,
         )
     except OSError as error:

@@ -162,6 +162,7 @@ def serve(
     port: int,
     port_file: Path | None = None,
     print_connection: bool = False,
+    songs: int = 0,
     access_log: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -169,6 +170,7 @@ def serve(
     :param port: 0 for a free one.
     :param port_file: where to write the port once it listens.
     :param print_connection: print what leads an Airflow to it, for a shell.
+    :param songs: how many finished songs it begins with; their ids are printed.
     :raises OSError: if the port is taken.
     """
     listener = _listen(host, port)
@@ -180,10 +182,15 @@ def serve(
         server.listening.wait()
         if port_file is not None:
             write_atomically(port_file, f"{listener.getsockname()[1]}\n")
-        print(f"KIE simulator: {_url(host, listener)}", flush=True)
+        url = _url(host, listener)
+        print(f"KIE simulator: {url}", flush=True)
         if print_connection:
-            known = connection_to(_url(host, listener), next(iter(sim.accounts.all())).name)
+            known = connection_to(url, next(iter(sim.accounts.all())).name)
             print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in known.items()), flush=True)
+        if songs:
+            with contextlib.closing(ControlClient(url)) as control:
+                for song in control.make_music(count=songs):
+                    print(f"song {song.task_id}  {song.title}", flush=True)
 
     threading.Thread(target=announce, daemon=True).start()
     try:

@@ -59,11 +59,12 @@ def get_kie_commands() -> list[Any]:
         command(
             "simulator.simulator",
             "Start a simulated KIE, which costs nothing",
-            "Serve KIE's API on this machine until Ctrl-C, and print the connection that leads to it. Needs the extra "
-            "simulator of this package.",
+            "Serve KIE's API on this machine until Ctrl-C, and print the connection that leads to it; with --songs, "
+            "also the ids of finished songs. Needs the extra simulator of this package.",
             cli.Arg(("--port",), type=int, default=8765, help="Port on 127.0.0.1; 0 takes a free one"),
             cli.Arg(("--speed",), type=float, default=1.0, help="Simulated seconds in a real second"),
             cli.Arg(("--credits",), type=float, default=10_000.0, help="The account's credits"),
+            cli.Arg(("--songs",), type=int, default=0, help="Begin with so many finished songs, and print their ids"),
         ),
         command(
             "verify.verify",

@@ -45,19 +45,23 @@ def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: P
     assert "2 passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
 
 
-def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_ends_in_order(tmp_path: Path) -> None:
+def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_its_songs_and_ends_in_order(tmp_path: Path) -> None:
     environment = own_environment(tmp_path / "home")
     with subprocess.Popen(
-        [sys.executable, "-m", "airflow", "kie", "simulator", "--port", "0", "--credits", "7"],
+        [sys.executable, "-m", "airflow", "kie", "simulator", "--port", "0", "--credits", "7", "--songs", "2"],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(3)]
-        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines[1:])
-        asking = "from airflow_kie.hooks.kie import KieHook; print('credits', KieHook().credits())"
+        lines = [process.stdout.readline().strip() for _ in range(5)]
+        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines[1:3])
+        songs = [line.split()[1] for line in lines[3:]]
+        asking = (
+            "from airflow_kie.hooks.kie import KieHook; hook = KieHook(); print('credits', hook.credits())\n"
+            f"print('finished', [len(hook.wait('suno.music', song).results) for song in {songs}])"
+        )
         asked = subprocess.run(
             [sys.executable, "-c", asking], env=environment | exported, capture_output=True, text=True
         )
@@ -65,6 +69,7 @@ def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_ends_in_o
         assert process.wait(60) == 0
     assert lines[0] == f"KIE simulator: http://{exported['AIRFLOW__KIE__SIMULATOR_HOSTS']}"
     assert "credits 7.0" in asked.stdout, asked.stderr
+    assert "finished [2, 2]" in asked.stdout, asked.stderr
 
 
 def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> N
         "import sys; sys.modules['lameenc'] = None; import importlib.util as u; f = u.find_spec\n"
         "u.find_spec = lambda name: None if name == 'lameenc' else f(name)\n"
         "from argparse import Namespace; from airflow_kie.cli.simulator import simulator\n"
-        "simulator(Namespace(port=0, speed=1.0, credits=1.0))\n"
+        "simulator(Namespace(port=0, speed=1.0, credits=1.0, songs=0))\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script], env=own_environment(tmp_path / "home"), capture_output=True, text=True
