@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ import httpx
 from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.archive.pending import Pending, new_pending
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.lifecycle.claims import InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from fault_suite.s3_proxy import Rule
-from fault_suite.stage import Stage
+from fault_suite.stage import PENDING, Stage
 from local_stack.archive_check import claimed_songs
 from local_stack.bucket import BucketPath
 from local_stack.environment import SIMULATOR_KEY
@@ -60,6 +63,12 @@ class Scene:
         """The address at which KIE calls back."""
         return f"{self.stage.running.state.urls['airflow']}/kie/callback/kie_default"
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of paid requests, not through the proxy."""
+        place = self.stage.bucket
+        return Ledger(BucketLedgerStore(Bucket(place.client, place.bucket), f"{self.stage.prefix}/_paid/"))
+
     def songs(self, count: int, **order: object) -> list[str]:
         """Make songs on the simulator and return their music task ids."""
         return [song.task_id for song in self.stage.running.simulator.make_music(count=count, **order)]
@@ -68,6 +77,11 @@ class Scene:
         """Announce finished songs, as a system outside Airflow would."""
         for song in songs:
             self.stage.send_event(song)
+
+    def start_together(self, songs: Sequence[str]) -> None:
+        """Announce finished songs in one event: one run takes all of them, in one batch."""
+        airflow = self.stage.airflow
+        self.stage.ask(lambda: airflow.create_asset_event(PENDING, {"music_task_ids": list(songs)}))
 
     def wait_archived(self, songs: Sequence[str]) -> None:
         """Wait until songs are archived and no longer pending."""
@@ -245,16 +259,16 @@ def ops_is_paused(scene: Scene) -> End:
 
 
 def paid_is_not_archived(scene: Scene) -> End:
-    """S3 denies every upload once five covers are paid for."""
-    simulator, songs = scene.stage.running.simulator, scene.songs(5)
+    """S3 denies every upload once six covers of one batch are paid for, and so what KIE then calls back with."""
+    simulator, songs = scene.stage.running.simulator, scene.songs(6)
     for song in songs:
         simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=400)
-    scene.start(songs)
+    scene.start_together(songs)
 
     def paid() -> bool:
         return {charge["source_id"] for charge in simulator.ledger("cover")} >= set(songs)
 
-    eventually(paid, "five covers are paid for", pause=0.5)
+    eventually(paid, "six covers are paid for", pause=0.5)
     rule = scene.stage.proxy.add(Rule("error", methods=("PUT",), times=-1, status=403, code="AccessDenied"))
 
     def end() -> None:
@@ -303,6 +317,15 @@ def cover_was_paid_before(scene: Scene) -> End:
     return lambda: scene.wait_archived(songs)
 
 
+def answer_was_lost(scene: Scene) -> End:
+    """A worker died an hour ago while it asked for this song's cover: what costs nothing is asked for once more."""
+    (song,) = scene.songs(1)
+    request = RequestId("kie_default", COVER.name, request_digest(COVER, {"taskId": song}, {}))
+    scene.ledger.claim(request, Intent.made_at(time.time() - 3600))
+    scene.start([song])
+    return lambda: scene.wait_archived([song])
+
+
 def rate_is_used_up(scene: Scene) -> End:
     """Another process of the account makes new tasks as fast as KIE allows."""
     songs = scene.songs(1)
@@ -348,9 +371,7 @@ def exporter_is_restarted(scene: Scene) -> End:
 
 def request_is_in_doubt(scene: Scene) -> End:
     """A song was asked for, the answer was lost, and nobody knows whether KIE has made it."""
-    place = scene.stage.bucket
-    ledger = Ledger(BucketLedgerStore(Bucket(place.client, place.bucket), f"{scene.stage.prefix}/_paid/"))
-    request = RequestId("kie_default", "suno.music", "d" * 32)
+    ledger, request = scene.ledger, RequestId("kie_default", "suno.music", "d" * 32)
     ledger.claim(request, Intent.made_at(0.0))
     doubt = ledger.find(request)
     assert isinstance(doubt, InDoubt)
@@ -366,6 +387,7 @@ BLOCKED = "the songs wait, and kie_ops finds out why"
 CAUSES: Mapping[str, Cause] = {
     "a download is cut off": Cause({}, download_is_cut_off),
     "a cover was paid before": Cause({}, cover_was_paid_before),
+    "the answer about a cover was lost": Cause({}, answer_was_lost),
     "the rate is used up": Cause({}, rate_is_used_up),
     "the exporter is restarted": Cause({}, exporter_is_restarted),
     "KIE is down": Cause({"KieSongsBlocked kie": BLOCKED}, kie_answers(455, "Under maintenance")),
@@ -387,6 +409,8 @@ CAUSES: Mapping[str, Cause] = {
         {
             "KieSongsBlocked s3": "the uploads are refused: what to fix",
             "KiePaidButNotArchived": "for two hours nothing of what is paid for came: how much it matters",
+            "KieCallbacksNotStored": "each names its request, and the ledger that takes the task's id is in S3",
+            "KieCallbacksMissing kie_default": "none was stored, so only reads have found the covers",
         },
         paid_is_not_archived,
     ),
@@ -399,7 +423,7 @@ TOGETHER: Sequence[Sequence[str]] = (
     ("the exporter is restarted",),
     ("KIE is down",),
     ("no credits",),
-    ("few credits are left", "a record is damaged", "a request is in doubt"),
+    ("few credits are left", "a record is damaged", "a request is in doubt", "the answer about a cover was lost"),
     ("the key is refused",),
     ("the bucket refuses",),
     (

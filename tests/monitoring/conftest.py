@@ -54,13 +54,13 @@ class Seen:
 
     :param phases: the healthy one first.
     :param alerts: every alert over all of it.
-    :param panels: for each panel of the dashboard, the causes of the phases in which it showed data.
+    :param panels: for each panel of the dashboard and each of its queries, the phases in which it showed data.
     :param firing_at_the_end: alerts that were still there when everything was well.
     """
 
     phases: Sequence[Phase]
     alerts: Sequence[Alert]
-    panels: Mapping[str, Sequence[Phase]]
+    panels: Mapping[str, Mapping[str, Sequence[Phase]]]
     firing_at_the_end: Mapping[str, str]
 
     def fired(self, phase: Phase) -> set[str]:
@@ -132,11 +132,10 @@ def watch(there: Scene, together: Sequence[Sequence[str]], say: Callable[[str], 
     begin, until = phases[0].began, time.time()
     alerts = there.prometheus.history(begin, until)
     panels = {
-        title: [
-            phase
-            for phase in phases
-            if all(there.prometheus.shows_data(query, phase.began, phase.ended) for query in queries)
-        ]
+        title: {
+            query: [phase for phase in phases if there.prometheus.shows_data(query, phase.began, phase.ended)]
+            for query in queries
+        }
         for title, queries in panel_queries().items()
     }
     return Seen(phases, alerts, panels, there.prometheus.alerts())

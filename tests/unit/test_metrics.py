@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -17,9 +18,14 @@ from airflow.sdk.observability import stats
 
 from airflow_connections import kie_connection
 from airflow_kie import metrics
+from airflow_kie.archive.ledger_store import BucketLedgerStore
 from airflow_kie.client.errors import KieBatchFailed, KieContentRejected, KieServerError
+from airflow_kie.client.operations.suno import COVER
 from airflow_kie.durable.retry_policy import BUDGETS, KieRetryPolicy
 from airflow_kie.hooks import archive
+from airflow_kie.lifecycle.claims import Intent, RequestId
+from airflow_kie.lifecycle.identity import request_digest
+from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskInstance, TaskRun
@@ -92,6 +98,18 @@ def test_a_cover_that_kie_says_it_has_made_before_is_counted_as_adopted(
     for _ in range(2):
         cover_run(song, "", deferrable=False).attempt()
     assert len(sent.of("kie.adopted")) == len(sent.of("kie.created")) == 1
+
+
+def test_a_cover_that_is_asked_for_once_more_since_an_answer_was_lost_is_counted_as_made_twice(
+    kie: SimulatorServer, bucket: str, sent: StatsdListener
+) -> None:
+    song = kie.control.make_music("Velvet Harbour")[0].task_id
+    request = RequestId("kie_default", COVER.name, request_digest(COVER, {"taskId": song}, {}))
+    place = BucketLedgerStore(archive.open_bucket("aws_default", bucket), "songs/_paid/")
+    Ledger(place).claim(request, Intent.made_at(time.time() - 3600))
+    cover_run(song, bucket, deferrable=False).attempt()
+    assert len(sent.of("kie.made_twice")) == 1
+    assert sent.of("kie.adopted") == sent.of("kie.created") == []
 
 
 def test_each_song_of_a_batch_is_counted_as_a_song_alone_is(
