@@ -1,186 +1,89 @@
 """Weaken the rules about money one line at a time, and list what no test notices.
 
-    .venv/bin/python -m tools.mutants [--minutes 20] [--only ledger.py] [--lines 100-140]
+    .venv/bin/python -m tools.mutants [--minutes 20] [--only lifecycle/ledger.py] [--lines 100-140] [--tables]
 
-Each mutant is one change: another comparison, a condition that always or never holds, a part of a condition or an
-argument left out, another number. It is run in a copy of the package, with the quick tests of the lifecycle first. A
-survivor is a missing test, or it changes nothing that anybody can see: those are in ``tools/mutants_equivalent.txt``.
+Each mutant is one change: another comparison, a condition that always or never holds, a part of a condition, an
+argument, a step or a line of a table left out, another number, an error after which a new task is paid for. It is run
+in a copy of the package, with the quick tests of its module first. A survivor is a missing test, or it changes nothing
+that anybody can see: those are in ``tools/mutants_equivalent.txt``.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
+import functools
 import importlib
 import os
-import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tools.mutating import Mutant, changed, mutants_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "plugins" / "airflow_kie"
-TESTS = PROJECT / "tests" / "unit" / "lifecycle"
-MODULES = {
-    "rules.py": ("rules_creates", "rules_failures", "rules_reads", "driver"),
-    "ledger.py": ("ledger", "driver"),
-    "claims.py": ("ledger", "driver"),
-    "identity.py": ("identity",),
-    "deadline.py": ("driver", "doubtful_reads"),
+TESTS = PROJECT / "tests" / "unit"
+_WORLD = ("lifecycle/simulation", "lifecycle/rules_properties", "lifecycle/doubtful_reads")
+_RULES = ("lifecycle/rules_creates", "lifecycle/rules_failures", "lifecycle/rules_reads")
+_ANSWERS = ("client/envelope", "client/creates", "client/details", "client/states", "client/forms")
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "lifecycle/rules.py": (*_RULES, "lifecycle/driver", *_WORLD),
+    "lifecycle/ledger.py": ("lifecycle/ledger", "lifecycle/driver", *_WORLD),
+    "lifecycle/claims.py": ("lifecycle/ledger", "lifecycle/driver", *_WORLD),
+    "lifecycle/identity.py": ("lifecycle/identity", *_WORLD),
+    "lifecycle/deadline.py": ("lifecycle/driver", *_WORLD),
+    "lifecycle/driver.py": ("lifecycle/driver", *_RULES, *_WORLD),
+    "lifecycle/kept_answers.py": ("lifecycle/ledger", *_WORLD),
+    "lifecycle/record.py": (*_RULES, "lifecycle/one_id_one_record", *_WORLD),
+    "client/answers/envelope.py": _ANSWERS,
+    "client/answers/decode.py": _ANSWERS,
+    "client/answers/refusals.py": _ANSWERS,
+    "client/errors/account.py": ("client/errors",),
+    "client/errors/files.py": ("client/errors",),
+    "client/errors/service.py": ("client/errors",),
+    "client/errors/task.py": ("client/errors",),
+    "archive/s3/errors.py": ("archive/s3_errors",),
+    "durable/retry_policy.py": ("durable/retry_policy",),
+    "durable/outage_backoff.py": ("durable/outage_backoff",),
 }
-"""What is weakened, and which tests are asked first."""
-SLOW = ("simulation", "rules_properties", "doubtful_reads")
+"""What is weakened, and which tests are asked, in this order."""
 TIMES = 5
 """How many times longer a mutant may take than the package without a change: one that takes longer waits for ever, and
 is caught."""
 SECONDS = 600
-"""Of the package without a change."""
+"""Which a module's tests may take without a change."""
+OPTIONS = (
+    *("-x", "-q", "--assert=plain", "--hypothesis-seed=0", "-p", "no:cacheprovider"),
+    *("-p", "no:schemathesis"),  # its import takes longer than most of the tests
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
+"""Of pytest: the same mutant is tried in the same way each time."""
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
-_OTHER: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change of a module.
-
-    :param module: its file's name.
-    :param line: where.
-    :param was: the code there.
-    :param now: what it is changed to.
-    :param source: the whole module with the change.
-    """
-
-    module: str
-    line: int
-    was: str
-    now: str
-    source: str
-
-    @property
-    def name(self) -> str:
-        """What is printed, and what a line of the list of equivalent ones begins with; lines move, code stays."""
-        return f"{self.module}: {self.was}  →  {self.now}"
-
-
-def mutants_of(module: str, source: str) -> Iterator[Mutant]:
-    """Yield every change of a module."""
-    tree = ast.parse(source)
-    for parent, field, index, node in _places(tree):
-        for other in _weaker(node):
-            _put(parent, field, index, other)
-            ast.fix_missing_locations(tree)
-            was, now = (ast.unparse(one).partition("\n")[0] for one in (node, other))
-            yield Mutant(module, getattr(node, "lineno", 0), was, now, ast.unparse(tree))
-            _put(parent, field, index, node)
-
-
-def _places(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
-    """Yield each node that may be changed, with its place; annotations, decorators and texts for people stay."""
-    for field, value in ast.iter_fields(parent):
-        if field in ("annotation", "returns", "decorator_list"):
-            continue
-        for index, node in enumerate(value) if isinstance(value, list) else ((None, value),):
-            if isinstance(node, ast.AST) and not _for_people(node):
-                yield parent, field, index, node
-                yield from _places(node)
-
-
-def _for_people(node: ast.AST) -> bool:
-    return isinstance(node, ast.JoinedStr | ast.AnnAssign) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    )
-
-
-def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
-    if index is None:
-        setattr(parent, field, node)
-    else:
-        getattr(parent, field)[index] = node
-
-
-def _weaker(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what may stand in a node's place."""
-    yield from (_of_condition(node) if isinstance(node, ast.expr) else _of_statement(node))
-    match node:
-        case ast.Constant(bool(value)):
-            yield ast.Constant(not value)
-        case ast.Constant(int(value) | float(value)):
-            yield ast.Constant(value + 1)
-        case ast.BinOp(left, ast.Add() | ast.Sub() as sign, right):
-            yield ast.BinOp(left, ast.Sub() if isinstance(sign, ast.Add) else ast.Add(), right)
-        case ast.Call(ast.Name("min" | "max" as name), arguments, keywords):
-            yield ast.Call(ast.Name("max" if name == "min" else "min"), arguments, keywords)
-        case ast.Call(called, arguments, keywords) if not _builds_error(called):
-            yield from (ast.Call(called, arguments, rest) for rest in _rests(keywords))
-        case ast.Set(elements) if len(elements) > 1:
-            yield from (ast.Set(rest) for rest in _rests(elements))
-
-
-def _of_condition(node: ast.expr) -> Iterator[ast.expr]:
-    match node:
-        case ast.Compare(left, [operator], right) if type(operator) in _OTHER:
-            yield ast.Compare(left, [_OTHER[type(operator)]()], right)
-        case ast.BoolOp(operator, values):
-            yield ast.BoolOp(ast.Or() if isinstance(operator, ast.And) else ast.And(), values)
-            for rest in _rests(values):
-                yield rest[0] if len(rest) == 1 else ast.BoolOp(operator, rest)
-        case ast.UnaryOp(ast.Not(), operand):
-            yield operand
-        case ast.IfExp(_, body, orelse):
-            yield from (body, orelse)
-
-
-def _of_statement(node: ast.AST) -> Iterator[ast.AST]:
-    match node:
-        case ast.If(_, body, []):
-            yield from (ast.If(ast.Constant(held), body, []) for held in (True, False))
-        case ast.match_case(pattern, ast.expr(), body):
-            yield ast.match_case(pattern, None, body)
-        case ast.Expr(ast.Call()):
-            yield ast.Pass()
-
-
-def _rests(values: list[Any]) -> Iterator[list[Any]]:
-    """Yield a list without each of its members."""
-    return ([*values[:at], *values[at + 1 :]] for at in range(len(values)))
-
-
-def _builds_error(called: ast.expr) -> bool:
-    return isinstance(called, ast.Attribute) and called.attr.startswith("Kie")
 
 
 def _import_what_stays(path: Path) -> None:
-    """Import once for all forks what is heavy and not changed: it knows nothing of the lifecycle."""
+    """Import once for all forks what is heavy and not changed.
+
+    :param path: of the copy of the package.
+    """
     import airflow.sdk  # noqa: F401
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "airflow_kie"]:
         del sys.modules[name]  # Airflow has asked the package what it provides
     sys.path.insert(0, str(path))
-    for name in ("botocore.exceptions", "hypothesis.stateful", "sqlalchemy", "jsonschema", "starlette.testclient"):
+    heavy = "botocore.exceptions hypothesis.stateful sqlalchemy jsonschema starlette.testclient httpx pydantic jmespath"
+    for name in (*heavy.split(), "airflow_kie"):
         importlib.import_module(name)
-    for name in ("api", "http.transport", "catalogue.prices", "rate_limiter.limiter", "operations.registry"):
-        importlib.import_module(f"airflow_kie.client.{name}")
-    if "airflow_kie.lifecycle" in sys.modules:
-        raise SystemExit("The client imports the lifecycle: its mutants would never run.")
+    changed = {f"airflow_kie.{module.removesuffix('.py').replace('/', '.')}" for module in MODULES}
+    if early := sorted(changed & sys.modules.keys()):
+        raise SystemExit(f"{', '.join(early)} are imported already: their mutants would never run.")
 
 
 def notices(mutant: Mutant, package: Path, seconds: float) -> bool:
@@ -189,11 +92,11 @@ def notices(mutant: Mutant, package: Path, seconds: float) -> bool:
     :param package: a copy of the package that may be changed.
     :param seconds: which its tests may take.
     """
-    place = package / "lifecycle" / mutant.module
+    place = package / mutant.module
     whole = place.read_text()
-    place.write_text(mutant.source)
+    place.write_text(changed(whole, mutant.number))
     try:
-        return _fails((*MODULES[mutant.module], *SLOW), seconds)
+        return _fails(MODULES[mutant.module], seconds)
     finally:
         place.write_text(whole)
 
@@ -226,8 +129,8 @@ def _run_tests(names: Sequence[str]) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        code = pytest.main([*options, *(str(TESTS / f"test_{name}.py") for name in dict.fromkeys(names))])
+        files = [str(TESTS / folder / f"test_{name}.py") for folder, _, name in (one.rpartition("/") for one in names)]
+        code = pytest.main([*OPTIONS, *files])
     except BaseException:  # noqa: BLE001 - nobody else would show it
         traceback.print_exc()
     finally:
@@ -235,42 +138,69 @@ def _run_tests(names: Sequence[str]) -> None:
         os._exit(int(code))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Try the mutants; the exit code says whether one that is not known has survived."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20.0, help="stop after this time and say how many are left")
-    parser.add_argument("--only", default="", choices=["", *MODULES], help="one module, such as ledger.py")
-    parser.add_argument("--lines", default="", help="lines of it, such as 100-140")
-    options = parser.parse_args(arguments)
-    os.chdir(PROJECT)
-    os.environ |= {"KIE_SIMULATED_SCHEDULES": "60", "PYTHONDONTWRITEBYTECODE": "1"}
+def chosen_of(options: argparse.Namespace) -> list[Mutant]:
+    """Return the mutants that are to be tried, in an order that no other change of the code turns around."""
     first, _, last = options.lines.partition("-")
-    known = {line.strip() for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith(("#", " "))}
     chosen = [
         mutant
         for module in MODULES
         if options.only in ("", module)
-        for mutant in mutants_of(module, (PACKAGE / "lifecycle" / module).read_text())
-        if int(first or 0) <= mutant.line <= int(last or 1e9) and mutant.name not in known
+        for mutant in mutants_of(module, (PACKAGE / module).read_text())
+        if int(first or 0) <= mutant.line <= int(last or 1e9)
+        if mutant.in_table or not options.tables
+        if mutant.name not in known()
     ]
+    return sorted(chosen, key=lambda mutant: zlib.crc32(mutant.name.encode()))[: options.some or None]
+
+
+@functools.cache
+def known() -> frozenset[str]:
+    """Return the names of changes that no test can notice."""
+    lines = EQUIVALENT.read_text().splitlines()
+    return frozenset(line.strip() for line in lines if line and not line.startswith(("#", " ")))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try the mutants; the exit code says whether one that is not known has survived."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop after this time and say how many are left")
+    parser.add_argument("--only", default="", choices=["", *MODULES], help="one module, such as lifecycle/ledger.py")
+    parser.add_argument("--lines", default="", help="lines of it, such as 100-140")
+    parser.add_argument("--tables", action="store_true", help="lines of tables and classes alone, none of functions")
+    parser.add_argument("--some", type=int, default=0, help="so many, the same ones each time; 0: all")
+    options = parser.parse_args(arguments)
+    os.chdir(PROJECT)
+    os.environ |= {"KIE_SIMULATED_SCHEDULES": "60", "PYTHONDONTWRITEBYTECODE": "1"}
+    chosen = chosen_of(options)
     began, tried, survivors = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "airflow_kie"
         shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
         _import_what_stays(Path(folder))
-        if _fails([name for names in (*MODULES.values(), SLOW) for name in names], SECONDS):
-            raise SystemExit("The tests fail without any change (KIE_MUTANTS_SHOW=1 shows why), or take ten minutes.")
-        seconds = TIMES * (time.monotonic() - began)
-        for mutant in random.sample(chosen, len(chosen)):
+        seconds = {tests: _seconds(tests) for tests in {MODULES[mutant.module] for mutant in chosen}}
+        for mutant in chosen:
             if time.monotonic() > began + options.minutes * 60:
                 break
             tried += 1
             print(f"\r{tried} of {len(chosen)}", end="", file=sys.stderr, flush=True)
-            if not notices(mutant, package, seconds):
+            if not notices(mutant, package, seconds[MODULES[mutant.module]]):
                 survivors += 1
                 print(f"survives: line {mutant.line} of {mutant.name}", flush=True)
-    print(f"{len(chosen)} mutants, {tried} tried, {tried - survivors} caught, {survivors} survive; {len(known)} known")
+    took = time.monotonic() - began
+    print(
+        f"{len(chosen)} mutants, {tried} tried, {tried - survivors} caught, {survivors} survive; {len(known())} known; "
+        f"{took:.0f} s"
+    )
     return 1 if survivors else 0
+
+
+def _seconds(tests: Sequence[str]) -> float:
+    """Return how long some tests may take on a mutant, by the time that they take without a change."""
+    began = time.monotonic()
+    if _fails(tests, SECONDS):
+        why = "(KIE_MUTANTS_SHOW=1 shows why), or take ten minutes"
+        raise SystemExit(f"{', '.join(tests)} fail without any change {why}.")
+    return TIMES * (time.monotonic() - began)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,43 @@ from botocore.config import Config
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
+    EndpointResolutionError,
+    HTTPClientError,
+    IncompleteReadError,
+    MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
+    PartialCredentialsError,
     ReadTimeoutError,
+    TokenRetrievalError,
 )
+from urllib3.exceptions import HTTPError
 
+from airflow_kie.archive.s3 import errors
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3Error, S3Unreachable, s3_errors
-from airflow_kie.client.errors import Remedy, Scope
+from airflow_kie.client.errors import KieError, Remedy, Scope
+
+REACH: dict[type[KieError], tuple[Scope, Remedy]] = {
+    errors.S3Error: (Scope.SERVICE, Remedy.RETRY),
+    errors.S3AccessDenied: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3ArgumentsRefused: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3KmsDenied: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3NoSuchBucket: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3BucketName: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3WrongRegion: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3CredentialsExpired: (Scope.SERVICE, Remedy.RETRY),
+    errors.S3CredentialsWrong: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3ClockWrong: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3SlowDown: (Scope.SERVICE, Remedy.RETRY),
+    errors.S3Unreachable: (Scope.SERVICE, Remedy.RETRY),
+    errors.S3EndpointWrong: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3StoredWrong: (Scope.SERVICE, Remedy.RETRY),
+    errors.ArchiveUnreadable: (Scope.TASK, Remedy.PERSON),
+}
+"""How far each error reaches, and what helps: nothing of S3 is mended by a new paid task."""
 
 
 def answered(code: str, words: str = "words", status: int = 400) -> ClientError:
@@ -28,27 +56,63 @@ def answered(code: str, words: str = "words", status: int = 400) -> ClientError:
     return ClientError(answer, "PutObject")
 
 
+@pytest.mark.parametrize("error", REACH)
+def test_every_error_has_its_reach_and_its_remedy(error: type[KieError]) -> None:
+    assert (error.scope, error.remedy) == REACH[error]
+
+
+def test_the_table_above_holds_every_error_of_the_module() -> None:
+    assert {one for one in vars(errors).values() if isinstance(one, type) and one.__module__ == errors.__name__} == {
+        *REACH
+    }
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (answered("AccessDenied", status=403), "s3_access_denied"),
+        (answered("AllAccessDisabled"), "s3_access_denied"),
+        (answered("AccountProblem"), "s3_access_denied"),
+        (answered("Forbidden"), "s3_access_denied"),
         (answered("403", "Forbidden", 403), "s3_access_denied"),
         (answered("AccessDenied", "not authorized to perform: kms:GenerateDataKey", 403), "s3_kms_denied"),
         (answered("KMS.DisabledException"), "s3_kms_denied"),
         (answered("NoSuchBucket", status=404), "s3_no_such_bucket"),
         (answered("PermanentRedirect", status=301), "s3_wrong_region"),
         (answered("301", "Moved Permanently", 301), "s3_wrong_region"),
+        (answered("307", "Temporary Redirect", 307), "s3_wrong_region"),
+        (answered("TemporaryRedirect"), "s3_wrong_region"),
         (answered("AuthorizationHeaderMalformed"), "s3_wrong_region"),
+        (answered("IllegalLocationConstraintException"), "s3_wrong_region"),
         (answered("ExpiredToken"), "s3_credentials_expired"),
+        (answered("ExpiredTokenException"), "s3_credentials_expired"),
+        (answered("TokenRefreshRequired"), "s3_credentials_expired"),
+        (answered("RequestExpired"), "s3_credentials_expired"),
+        (answered("InvalidToken"), "s3_credentials_wrong"),
+        (answered("InvalidClientTokenId"), "s3_credentials_wrong"),
         (answered("InvalidAccessKeyId", status=403), "s3_credentials_wrong"),
         (answered("SignatureDoesNotMatch", status=403), "s3_credentials_wrong"),
         (answered("RequestTimeTooSkewed", status=403), "s3_clock_wrong"),
         (answered("SlowDown", status=503), "s3_slow_down"),
         (answered("503", "Service Unavailable", 503), "s3_slow_down"),
-        (answered("InternalError", status=500), "s3_slow_down"),
+        (answered("InternalError"), "s3_slow_down"),
+        (answered("ServiceUnavailable"), "s3_slow_down"),
+        (answered("RequestLimitExceeded"), "s3_slow_down"),
+        (answered("ThrottlingException"), "s3_slow_down"),
+        (answered("Unheard", status=500), "s3_slow_down"),
+        (answered("Unheard", status=502), "s3_slow_down"),
+        (answered("Unheard", status=504), "s3_slow_down"),
         (answered("Unheard", status=418), "s3_failed"),
         (ParamValidationError(report="Invalid type for parameter StorageClass"), "s3_arguments_refused"),
         (NoCredentialsError(), "s3_credentials_wrong"),
+        (PartialCredentialsError(provider="env", cred_var="aws_secret_access_key"), "s3_credentials_wrong"),
+        (CredentialRetrievalError(provider="sso", error_msg="ended"), "s3_credentials_expired"),
+        (TokenRetrievalError(provider="sso", error_msg="ended"), "s3_credentials_expired"),
+        (MissingDependencyException(msg="awscrt"), "s3_bucket_name"),
+        (HTTPClientError(error="broken"), "s3_unreachable"),
+        (EndpointResolutionError(msg="no endpoint"), "s3_unreachable"),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), "s3_unreachable"),
+        (HTTPError("broken"), "s3_unreachable"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), "s3_unreachable"),
         (ConnectTimeoutError(endpoint_url="http://127.0.0.1:9"), "s3_unreachable"),
         (ReadTimeoutError(endpoint_url="http://127.0.0.1:9"), "s3_unreachable"),
@@ -72,9 +136,18 @@ def test_the_sentence_names_action_bucket_key_and_the_principal_that_aws_names()
 
 @pytest.mark.parametrize(
     ("action", "right"),
-    [("HeadObject", "s3:GetObject"), ("HeadBucket", "s3:ListBucket"), ("CopyObject", "s3:PutObject here and s3:Get")],
+    [
+        ("CopyObject", "s3:PutObject here and s3:GetObject at its old key"),
+        ("CreateBucket", "s3:CreateBucket"),
+        ("DeleteObject", "s3:DeleteObject"),
+        ("GetObject", "s3:GetObject"),
+        ("HeadBucket", "s3:ListBucket"),
+        ("HeadObject", "s3:GetObject"),
+        ("ListBucket", "s3:ListBucket"),
+        ("PutObject", "s3:PutObject"),
+    ],
 )
-def test_a_denied_request_names_the_right_that_it_needs_where_iam_calls_it_otherwise(action: str, right: str) -> None:
+def test_a_denied_request_names_the_right_that_it_needs(action: str, right: str) -> None:
     with pytest.raises(S3Error, match=f"403 Forbidden; this needs {right}"), s3_errors(action, "songs"):
         raise answered("403", "Forbidden", 403)
 
