@@ -16,6 +16,7 @@ from s3_servers import S3Server
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+WIDE = {"width": 2560, "height": 1440}
 
 
 @dataclass(frozen=True)

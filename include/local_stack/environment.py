@@ -136,6 +136,7 @@ def kie_connection(
             "webhook_secret": secrets.webhook_secret,
             "callback_url": f"http://127.0.0.1:{port}",
             "upload_host": urls["simulator"],
+            **settings.simulator_extra,
         }
         connection = {"conn_type": "kie", "host": urls["simulator"], "password": SIMULATOR_KEY, "extra": extra}
         return {

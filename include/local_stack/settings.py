@@ -45,6 +45,7 @@ class StackSettings:
     :param restart: start a part again that ended by itself; otherwise the stack fails and stops.
     :param grace: seconds that each part gets to end by itself when the stack stops.
     :param sqlite: keep Airflow's database in an SQLite file instead of a PostgreSQL of the stack's own.
+    :param simulator_extra: further fields of the connection to the simulator, such as ``rate_limit``.
     :param airflow: further environment variables for Airflow's processes, over the stack's own.
     """
 
@@ -59,6 +60,7 @@ class StackSettings:
     restart: bool = False
     grace: float = 1.5
     sqlite: bool = False
+    simulator_extra: Mapping[str, object] = field(default_factory=dict)
     airflow: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ def prepare_forks(arguments: Sequence[str]) -> bool:
     """Import what tasks use, in a process that forks them, and return whether this is one.
 
     It makes one S3 client and forgets it: what botocore reads for that, and what Amazon's hook knows of modules then,
-    stays with the modules. Half a processor-second once, instead of in each task that opens a bucket.
+    stays. Half a processor-second once, instead of in each task that opens a bucket.
 
     :param arguments: those of the process's command.
     """
@@ -54,8 +54,7 @@ def prepare_forks(arguments: Sequence[str]) -> bool:
         for name in OF_TASKS:
             importlib.import_module(name)
         importlib.import_module("inspect").stack()
-        session = importlib.import_module("boto3.session").Session("none", "none", region_name="us-east-1")
-        session.client("s3")
+        importlib.import_module("airflow_kie.hooks.archive").prepare_clients()
     except Exception as error:  # noqa: BLE001 - each task imports what it needs, then
         log.warning("Tasks will start more slowly: %s", error)
     return True

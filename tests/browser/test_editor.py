@@ -16,7 +16,7 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
-from browser_pages import DESK, PHONE, Airflow, Opened, photograph
+from browser_pages import DESK, PHONE, WIDE, Airflow, Opened, photograph
 from editors_archive import PREFIX, song_named
 from kie_simulator.artwork import render_cover
 
@@ -320,6 +320,7 @@ PICTURES = {
     ("pending", "phone", "light"): "failed-phone",
 }
 """Page, window and theme → name of its picture in the documentation: see :func:`browser_pages.photograph`."""
+WIDE_PICTURES = ("library", "song", "status")
 WITHOUT_RESULTS = ("songs", "release", "pending", "deliveries", "nothing")
 
 
@@ -346,6 +347,11 @@ def test_each_page_fits_and_axe_finds_nothing_serious(
         assert serious == []
         if picture := PICTURES.get((name, "phone" if viewport is PHONE else "desk", scheme)):
             photograph(page, picture, whole=name in ("song", "status", "release"))
+        if viewport is DESK and scheme == "light":
+            page.set_viewport_size(WIDE)
+            assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+            if name in WIDE_PICTURES:
+                photograph(page, f"{PICTURES[name, 'desk', 'light']}-wide")
 
 
 def test_the_theme_that_was_chosen_in_airflow_holds_in_its_frame(opened: Opened, airflow: Airflow) -> None:

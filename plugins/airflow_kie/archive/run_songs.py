@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from airflow_kie.archive.inbox.song_request import SongRequest
@@ -154,6 +155,11 @@ def read_claims(bucket: Bucket, keys: ArchiveKeys) -> dict[str, Claim]:
     """Return the claims that were not ended yet, by key; a damaged one counts as none."""
     found = {facts.key: _read_claim(bucket, facts.key) for facts in bucket.list(_claims(keys))}
     return {key: claim for key, claim in found.items() if claim}
+
+
+def claimed_at(bucket: Bucket, keys: ArchiveKeys) -> list[datetime]:
+    """Return when the claims were made that were not ended yet."""
+    return [facts.last_modified for facts in bucket.list(_claims(keys))]
 
 
 def end_claim(bucket: Bucket, keys: ArchiveKeys, key: str, claim: Claim) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -41,10 +42,8 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
     :raises S3Error: when the connection gives no credentials, such as those of a role that it may not take on.
     """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
     arguments = _arguments(extra_args)
-    hook = S3Hook(aws_conn_id=aws_conn_id or None)
+    hook = _hook_class()(aws_conn_id=aws_conn_id or None)
     with s3_errors("GetCredentials", bucket):
         try:
             client, principal = _client(hook)
@@ -60,6 +59,37 @@ def configured_archive() -> tuple[Bucket, ArchiveKeys]:
     """
     bucket = open_bucket(settings.text("aws_conn_id", "aws_default"), settings.text("bucket"))
     return bucket, ArchiveKeys(settings.text("prefix", "songs"))
+
+
+@functools.cache
+def _models() -> Any:
+    """Return what botocore reads of S3's interface, which is most of what a client costs: all clients share it."""
+    from botocore.loaders import create_loader
+
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
+
+
+@functools.cache
+def _hook_class() -> type[S3Hook]:
+    """Return Amazon's hook, whose clients share :func:`_models`."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    class Hook(S3Hook):
+        def get_session(self, *args: Any, **kwargs: Any) -> Any:
+            session = super().get_session(*args, **kwargs)
+            session._session.register_component("data_loader", _models())
+            return session
+
+    return Hook
+
+
+def prepare_clients() -> None:
+    """Read what every S3 client needs, once for all processes that are forked from this one."""
+    from boto3.session import Session
+
+    session = Session("none", "none", region_name="us-east-1")
+    session._session.register_component("data_loader", _models())
+    session.client("s3")
 
 
 def _client(hook: S3Hook) -> tuple[Any, str]:

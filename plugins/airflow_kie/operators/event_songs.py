@@ -9,6 +9,7 @@ even if they have failed before. A run that an event with a partition has starte
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,11 @@ PARALLEL = 8
 """Songs that are read, or recorded, at a time."""
 MOST_EVENTS = 5000
 """Events that one run reads; what more of them name, the next run records."""
+BUSY = 3
+"""Runs that go on from which on the next one gathers songs."""
+GATHERED = timedelta(seconds=8)
+"""How long after the last run has taken its songs the next one does then: the tasks of a run cost as much as the work
+on some forty songs."""
 _RECORDED = "recorded"
 """Key in the asset's state store: up to when the songs that its events name are recorded."""
 _COMMITTED = timedelta(seconds=30)
@@ -132,6 +138,16 @@ class EventSongs:
     def named(self) -> NamedSongs:
         """The songs that the events name."""
         return NamedSongs(self.context)
+
+    def gather(self) -> None:
+        """Wait a moment for more songs where other runs have just taken theirs."""
+        from airflow_kie.archive.run_songs import claimed_at
+
+        made = self.bucket.made_if_missing(lambda: claimed_at(self.bucket, self.keys))
+        if len(made) >= BUSY and (left := max(made) + GATHERED - datetime.now(UTC)) > timedelta(0):
+            seconds = min(left, GATHERED).total_seconds()  # S3's clock may go before
+            log.info("%d runs go on: waiting %.1f s for more songs, which are then in one run.", len(made), seconds)
+            time.sleep(seconds)
 
     def pending(self, run: str) -> list[dict[str, Any]]:
         """Return the songs that this run takes, as fields of :class:`SongRequest`, the oldest first.

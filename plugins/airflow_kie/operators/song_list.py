@@ -146,7 +146,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
     def _list(self, context: Context) -> list[dict[str, Any]]:
         requests = self._usable(self._requests(context))
         bucket, keys, ti = self._open(self.bucket), ArchiveKeys(self.prefix), context["ti"]
-        if self._woken or len(requests) > ALONE:  # of fewer, the songs' records say enough
+        if len(requests) > (0 if self._woken else ALONE):  # of fewer, the songs' records say enough
             ids = tuple(request.music_task_id for request in requests)
             write_claim(bucket, keys, self._name(context), Claim(dag_id=ti.dag_id, run_id=ti.run_id, songs=ids))
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -236,6 +236,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         """Return what this run takes of the songs that are pending; each is checked by itself."""
         self._woken = EventSongs(context, self._open(self.bucket), ArchiveKeys(self.prefix))
         taken: list[SongRequest] = []
+        self._woken.gather()
         for song in self._woken.pending(self._name(context))[: MOST * _limit()]:
             found, problems = requests_in([song], labels)
             requests = [self._with_options_of_the_run(request) for request in found]

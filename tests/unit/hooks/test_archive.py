@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from botocore.loaders import JSONFileLoader
 
 from airflow_kie.archive.s3.errors import S3AccessDenied, S3EndpointWrong, S3Unreachable
 from airflow_kie.cli import arguments, verify
 from airflow_kie.client.errors import Remedy
+from airflow_kie.hooks import archive
 from airflow_kie.hooks.archive import open_bucket
 from airflow_kie.monitoring import health
 from airflow_task import FakeTaskStateStore, health_check
@@ -102,3 +104,21 @@ def test_kie_ops_reports_it_as_a_bucket_that_refuses_and_checks_the_accounts_too
         run.execute()
     assert "bucket covers refuses GetCredentials (S3 denied the access)" in str(told.value)
     assert "credits begins" in str(told.value)
+
+
+def test_what_botocore_reads_of_s3_is_read_once_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load = JSONFileLoader.load_file
+
+    def counted(self: JSONFileLoader, file_path: str) -> Any:
+        read.append(file_path)
+        return load(self, file_path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", counted)
+    archive._models.cache_clear()
+    for region in ("eu-central-1", "us-east-1", "us-east-1"):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        connection = {"conn_type": "aws", "login": region, "password": "x", "extra": {"region_name": region}}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        open_bucket("aws_default", "covers")
+    assert len([path for path in read if path.endswith("service-2")]) <= 1

@@ -16,6 +16,7 @@ from airflow_kie.assets import MUSIC, PENDING
 from airflow_kie.durable.xcom import FAILURE_KEY
 from airflow_kie.hooks.archive import open_song
 from airflow_kie.monitoring.backlog import goes_on
+from airflow_kie.operators import event_songs
 from airflow_kie.operators.report import KieSongReportOperator
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun
@@ -115,6 +116,33 @@ def test_what_a_run_has_claimed_no_other_run_takes_until_it_has_ended(
 
     airflow.runs["first"] = "failed"  # without a report: nothing says that the song was tried
     assert ids(airflow.woken("fourth").execute()) == [A]
+
+
+def test_where_runs_go_on_and_one_has_just_taken_songs_the_next_one_waits_for_more_of_them(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow = Airflow()
+    waited: list[float] = []
+
+    def more_come(seconds: float) -> None:
+        waited.append(seconds)
+        pending(archive, "f" * 32)
+
+    monkeypatch.setattr(event_songs.time, "sleep", more_come)
+    for song in (A, B, C):
+        assert airflow.woken(f"without songs before {song}").execute() == []
+        pending(archive, song)
+        assert ids(airflow.woken(f"of {song}").execute()) == [song]
+    assert waited == []
+    pending(archive, D)
+    assert ids(airflow.woken("fourth").execute()) == [D, "f" * 32]
+    assert len(waited) == 1
+    assert 0 < waited[0] <= event_songs.GATHERED.total_seconds()
+
+    monkeypatch.setattr(event_songs, "GATHERED", timedelta(0))  # the last run has taken its songs long ago
+    pending(archive, "e" * 32)
+    assert ids(airflow.woken("fifth").execute()) == ["e" * 32]
+    assert len(waited) == 1
 
 
 def test_a_list_that_is_tried_again_or_cleared_after_the_runs_end_has_the_runs_own_songs(
