@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+# autodoc imports Airflow, which makes its home where it is imported: not in ~/airflow.
+os.environ["AIRFLOW_HOME"] = str(Path(__file__).resolve().parents[2] / ".local" / "site-airflow")
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+
 project = "KIE.ai for Apache Airflow"
 author = "The authors of airflow-provider-kie-ai"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -92,6 +93,14 @@ def test_the_help_keeps_names_as_they_are_written() -> None:
     command = [sys.executable, "-m", "local_stack", "up", "--help"]
     shown = subprocess.run(command, cwd=ROOT / "include", capture_output=True, text=True, check=True).stdout
     assert "Start the stack with Airflow's UI" in shown
+
+
+def test_the_site_is_built_without_an_airflow_in_the_persons_home(tmp_path: Path) -> None:
+    building = f"import runpy; runpy.run_path({str(ROOT / 'docs/site/conf.py')!r}); import airflow.sdk, airflow.settings"
+    environment = {name: value for name, value in os.environ.items() if name != "AIRFLOW_HOME"} | {"HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", building], env=environment, capture_output=True, text=True, check=True)
+    assert list(tmp_path.iterdir()) == []
+    assert ran.stdout + ran.stderr == ""
 
 
 def test_every_dag_of_the_project_is_in_the_readme() -> None:
