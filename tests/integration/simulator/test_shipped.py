@@ -34,19 +34,18 @@ def guides_block(name: str) -> str:
     return re.sub(r"^    ", "", str(block), flags=re.M)
 
 
-def test_the_guides_test_passes_with_the_fixture_and_without_imports(tmp_path: Path) -> None:
-    environment = own_environment(tmp_path / "home")
-    tables = f"import sys; sys.path.append({str(PROJECT / 'tests')!r}); import airflow_database as a; a.make_tables()"
-    subprocess.run([sys.executable, "-c", tables], env=environment, check=True, capture_output=True)
-    (tmp_path / "test_own.py").write_text(guides_block("tested"))
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "test_own.py"],  # the installed package brings the plugin
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert "2 passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
+def test_the_guides_tests_pass_as_the_guide_starts_them(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()
+    for name, file in (("tested", "test_own.py"), ("own DAG", "dags/pictures.py"), ("test of a DAG", "test_dag.py")):
+        (tmp_path / file).write_text(guides_block(name))
+    commands = guides_block("own tests").replace("pip install", ": installed already")
+    environment = own_environment(tmp_path / "another home")
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    # The package is not in a folder of its own here but in PYTHONPATH, which the guide's line replaces.
+    commands = commands.replace("PYTHONPATH=", f"PYTHONPATH={environment['PYTHONPATH']}:")
+    ran = subprocess.run(["sh", "-euc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "3 passed" in ran.stdout, ran.stdout[-3000:] + ran.stderr[-2000:]
+    assert not (tmp_path / "another home").exists()
 
 
 def test_the_command_prints_what_leads_an_airflow_to_the_simulator_and_its_songs_and_ends_in_order(

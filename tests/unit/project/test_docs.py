@@ -96,8 +96,10 @@ def test_the_help_keeps_names_as_they_are_written() -> None:
 
 
 def test_the_site_is_built_without_an_airflow_in_the_persons_home(tmp_path: Path) -> None:
-    building = f"import runpy; runpy.run_path({str(ROOT / 'docs/site/conf.py')!r}); import airflow.sdk, airflow.settings"
-    environment = {name: value for name, value in os.environ.items() if name != "AIRFLOW_HOME"} | {"HOME": str(tmp_path)}
+    settings = str(ROOT / "docs" / "site" / "conf.py")
+    building = f"import runpy; runpy.run_path({settings!r}); import airflow.sdk, airflow.settings"
+    environment = {name: value for name, value in os.environ.items() if name != "AIRFLOW_HOME"}
+    environment["HOME"] = str(tmp_path)
     ran = subprocess.run([sys.executable, "-c", building], env=environment, capture_output=True, text=True, check=True)
     assert list(tmp_path.iterdir()) == []
     assert ran.stdout + ran.stderr == ""

@@ -161,4 +161,4 @@ class KieConnectionInvalid(KieError, reason="wrong_connection", scope=Scope.ACCO
     """The connection cannot be used for this."""
 
     what = "The connection cannot be used"
-    todo = "Correct the connection (Admin, Connections) and clear the task."
+    todo = "Add or correct the connection (Admin, Connections), then clear the failed task."
