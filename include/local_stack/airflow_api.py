@@ -88,7 +88,8 @@ class AirflowApi:
     def call(self, method: str, path: str, body: object = None, **query: Any) -> Any:
         """Call a route below ``/api/v2`` and return its JSON, or None for an empty answer.
 
-        A request that met a locked database is sent again, and so is a reading one whose answer did not come in time.
+        A request that met a locked database is sent again, and so is a reading one whose answer did not come in
+        time, or was 500: a busy Airflow 3.3.2 answers so about a run.
         On SQLite a writing request blocks the api-server's event loop while it waits for the lock, so that the request
         that holds the lock cannot end either; after 5 s the first is refused, and nothing of it was done.
 
@@ -107,7 +108,8 @@ class AirflowApi:
                 if method != "GET" or not left:
                     raise
                 continue
-            if not (left and answer.status_code == 500 and "Database error" in answer.text):
+            again = method == "GET" or "Database error" in answer.text
+            if not (left and answer.status_code == 500 and again):
                 break
         return answer
 
