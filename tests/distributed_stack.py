@@ -1,7 +1,8 @@
 """The distributed stack without containers: what docker-compose.yaml starts, with the environment that it gives.
 
 Postgres is the lock's, Redis Debian's. Every other process runs the command of its service, in the environment of its
-service; :class:`Here` is all that differs, since containers have addresses and folders of their own.
+service; :class:`Here` is all that differs, since containers have addresses and folders of their own. By default all
+of it is on loopback; a :class:`Network` puts it elsewhere.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
 from compose_file import ComposeFile, read_compose, read_env
-from integration.databases import postgres_server, redis_server
+from distributed_network import Network, server_commands
 from kie_simulator.control_client import ControlClient
+from local_stack import postgres
 from local_stack.airflow_api import AirflowApi
 from local_stack.env_file import with_secrets
 from local_stack.environment import base_environment
@@ -46,6 +47,8 @@ _LONE_ARGUMENTS: Mapping[str, Sequence[str]] = {
     "triggerer": ("--skip-serve-logs",),
     "worker": ("--skip-serve-logs",),
 }
+SERVERS = ("postgres-1", "redis-1")
+"""What ends last, since the others need it."""
 
 
 @dataclass
@@ -84,6 +87,8 @@ class DistributedStack:
     :param here: what differs here.
     :param url: address of Airflow's api-server.
     :param simulator_url: address of the simulator.
+    :param network: where its parts are.
+    :param servers: the commands of Postgres and Redis, which need no image.
     """
 
     home: Path
@@ -92,6 +97,8 @@ class DistributedStack:
     here: Here
     url: str
     simulator_url: str
+    network: Network
+    servers: Mapping[str, Sequence[str]]
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -106,6 +113,11 @@ class DistributedStack:
         return AirflowApi(self.url, ("admin", self.values["AIRFLOW_ADMIN_PASSWORD"]))
 
     @property
+    def s3_url(self) -> str:
+        """Address of the S3 server itself."""
+        return f"http://{self.here.texts['0.0.0.0:8080']}"
+
+    @property
     def simulator(self) -> ControlClient:
         """The simulator's control plane; whoever asks for it closes it."""
         return ControlClient(self.simulator_url)
@@ -116,13 +128,15 @@ class DistributedStack:
         :param name: service and number, such as ``worker-2``.
         """
         service, _, number = name.rpartition("-")
-        command = [self.here.text(word) for word in self.compose.command(service)]
+        command = list(self.servers.get(service) or map(self.here.text, self.compose.command(service)))
         if service == "worker":
             command += ["--celery-hostname", f"{name}@%h"]
-        environment = self._environment(service, number)
+        if service == "postgres":  # a killed one has left them
+            postgres.clear_up(self.home / "postgres")
+        environment = {**self._environment(service, number), **self.network.environment(name)}
         log = self.home / f"{name}.log"
-        arguments = _LONE_ARGUMENTS.get(service, ())
-        self.running[name] = start([*command, *arguments], cwd=self.home, log=log, environment=environment)
+        words = [*self.network.enter(name), *command, *_LONE_ARGUMENTS.get(service, ())]
+        self.running[name] = start(words, cwd=self.home, log=log, environment=environment)
 
     def once(self, *services: str) -> None:
         """Run services that end by themselves, side by side, and wait for them."""
@@ -197,32 +211,35 @@ class DistributedStack:
 
 
 @contextmanager
-def distributed_stack(home: Path, *dags: Path, **values: str) -> Iterator[DistributedStack]:
+def distributed_stack(
+    home: Path, *dags: Path, network: Network | None = None, airflow: Mapping[str, str] | None = None, **values: str
+) -> Iterator[DistributedStack]:
     """Start the stack with two of each process that may be doubled, and the profiles simulator and local-s3.
 
     :param home: a folder of its own.
     :param dags: files with further DAGs.
+    :param network: where its parts are; None: all on loopback.
+    :param airflow: further settings of Airflow's processes.
     :param values: further values for ``.env``.
     """
     chosen = {**read_env(with_secrets((PROJECT / ".env.example").read_text())[0]), **values}
     compose = read_compose(chosen)
-    options = [word for word in compose.command("postgres") if "=" in word]
-    ports = {name: ReservedPort() for name in ("api", "simulator", "s3", "health 0", "health 1", "health 2")}
-    with (
-        postgres_server("airflow", chosen["POSTGRES_PASSWORD"], options) as postgres,
-        redis_server(chosen["REDIS_PASSWORD"]) as redis,
-    ):
-        stack = _stack(home, compose, chosen, {name: port.number for name, port in ports.items()}, postgres, redis)
-        for file in dags:
-            shutil.copy(file, home / "dags")
-        try:
-            _start(stack)
-            yield stack
-        finally:
-            end(stack.running.values(), 3.0)
-            kill_remaining(stack.mark, None)
-            for port in ports.values():
-                port.release()
+    names = ("api", "simulator", "s3", "postgres", "redis", "health 0", "health 1", "health 2")
+    ports = {name: ReservedPort() for name in names}
+    numbers = {name: port.number for name, port in ports.items()}
+    stack = _stack(home, compose, chosen, numbers, network or Network(), airflow or {})
+    for file in dags:
+        shutil.copy(file, home / "dags")
+    try:
+        _start(stack)
+        yield stack
+    finally:
+        end([process for name, process in stack.running.items() if name not in SERVERS], 3.0)
+        end(stack.running.values(), 20.0, signal.SIGINT)  # Postgres ends at once, and waits for no client
+        kill_remaining(stack.mark, None)
+        postgres.clear_up(home / "postgres")
+        for port in ports.values():
+            port.release()
 
 
 def _stack(
@@ -230,20 +247,21 @@ def _stack(
     compose: ComposeFile,
     values: Mapping[str, str],
     ports: Mapping[str, int],
-    postgres: str,
-    redis: str,
+    network: Network,
+    airflow: Mapping[str, str],
 ) -> DistributedStack:
-    api, simulator = f"127.0.0.1:{ports['api']}", f"127.0.0.1:{ports['simulator']}"
+    at = {name: f"{network.address(name)}:{ports[name]}" for name in ("api", "simulator", "s3", "postgres", "redis")}
+    api, simulator = at["api"], at["simulator"]
     texts = {
-        "postgres:5432/airflow": f"127.0.0.1:{urlsplit(postgres).port}{urlsplit(postgres).path}",
-        "redis:6379": f"127.0.0.1:{urlsplit(redis).port}",
+        "postgres:5432/airflow": f"{at['postgres']}/airflow",
+        "redis:6379": at["redis"],
         "api-server:8080": api,
         "localhost:8080": api,
         "simulator:8000": simulator,
-        "--host=0.0.0.0": "--host=127.0.0.1",
+        "--host=0.0.0.0": f"--host={network.address('simulator')}",
         "--port=8000": f"--port={ports['simulator']}",
-        "//s3:8080": f"//127.0.0.1:{ports['s3']}",
-        "0.0.0.0:8080": f"127.0.0.1:{ports['s3']}",
+        "//s3:8080": f"//{network.s3 or at['s3']}",
+        "0.0.0.0:8080": at["s3"],
         '"/data/': f'"{home}/s3/',
         " /data": f" {home}/s3",
     }
@@ -252,19 +270,24 @@ def _stack(
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
         "PYTHONPATH": str(PROJECT / "include"),
-        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__HOST": network.address("api"),
         "AIRFLOW__API__PORT": str(ports["api"]),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
         **{name: str(port) for name, port in ports.items() if " " in name},
+        **airflow,
     }
+    servers = server_commands(home, compose, values, ports, network)
     shutil.copytree(PROJECT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    return DistributedStack(home, compose, values, Here(texts, environment), f"http://{api}", f"http://{simulator}")
+    here = Here(texts, environment)
+    return DistributedStack(home, compose, values, here, f"http://{api}", f"http://{simulator}", network, servers)
 
 
 def _start(stack: DistributedStack) -> None:
     """Start everything in the order of the compose file's conditions."""
-    for name in ("simulator-1", "s3-1"):
+    for name in (*SERVERS, "simulator-1", "s3-1"):
         stack.begin(name)
+    for name in SERVERS:
+        stack.wait(lambda name=name: postgres.is_ready(stack.log(name).lower()), f"{name} answers")  # type: ignore[misc]
     stack.once("init")
     stack.once("simulator-connection", "local-s3-connection")
     stack.begin("api-server-1")

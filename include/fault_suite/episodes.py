@@ -155,8 +155,18 @@ def _no_credits(stage: Stage) -> Callable[[], int]:
     return end
 
 
-def _outages(name: str, begin: Callable[[Stage], Callable[[], int]], part: float = 0.5) -> Callable[[Episode], None]:
-    return lambda episode: _outage(episode, lambda: begin(episode.stage), name, part)
+OUTAGES: Mapping[str, Callable[[Stage], Callable[[], int]]] = {
+    "window of 455": _kie("code", code=455, msg="Under maintenance"),
+    "credit drought": _no_credits,
+    "window of 401": _kie("code", code=401, msg="You do not have access permissions"),
+    "bucket gone": _s3(status=404, code="NoSuchBucket"),
+    "AccessDenied for a while": _s3(status=403, code="AccessDenied"),
+}
+"""What is down for a while: each begins, and returns what ends it and says how often it has struck."""
+
+
+def _outages(name: str, part: float = 0.5) -> Callable[[Episode], None]:
+    return lambda episode: _outage(episode, lambda: OUTAGES[name](episode.stage), name, part)
 
 
 def _paused(episode: Episode) -> None:
@@ -224,11 +234,11 @@ def _redeployed(episode: Episode) -> None:
 
 
 EPISODES: Mapping[str, Callable[[Episode], None]] = {
-    "maintenance": _outages("window of 455", _kie("code", code=455, msg="Under maintenance")),
-    "drought": _outages("credit drought", _no_credits),
-    "key refused": _outages("window of 401", _kie("code", code=401, msg="You do not have access permissions")),
-    "bucket gone": _outages("bucket gone", _s3(status=404, code="NoSuchBucket"), 1.0),
-    "access denied": _outages("AccessDenied for a while", _s3(status=403, code="AccessDenied"), 1.0),
+    "maintenance": _outages("window of 455"),
+    "drought": _outages("credit drought"),
+    "key refused": _outages("window of 401"),
+    "bucket gone": _outages("bucket gone", 1.0),
+    "access denied": _outages("AccessDenied for a while", 1.0),
     "paused": _paused,
     "cleared": _cleared,
     "reordered": _reordered,

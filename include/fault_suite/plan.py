@@ -156,7 +156,7 @@ def full_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     ]
     twice = [step for step in STEPS if step.name in TWICE]
     journeys += [tuple(Kill(victim, step) for step in twice) for victim in VICTIMS]
-    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, (*journeys, *BATCHED))))))
+    songs = songs_with_faults(rng, int(MORE * max(0, faults - sum(map(len, (*journeys, *BATCHED))))))
     alone = songs[int(len(songs) * BATCH_SHARE) :]
     batches = _batches(songs[: len(songs) - len(alone)])
     return Plan(seed, (_UNHEARD, *alone), DOOMS, tuple(journeys), episodes, tuple(GENERATE), batches)
@@ -169,7 +169,7 @@ def batched_plan(seed: int, faults: int) -> Plan:
     :param faults: as of a full plan.
     """
     rng = random.Random(seed)  # noqa: S311 - draws a plan, protects nothing
-    songs = _songs(rng, int(MORE * max(0, faults - sum(map(len, BATCHED)))))
+    songs = songs_with_faults(rng, int(MORE * max(0, faults - sum(map(len, BATCHED)))))
     return Plan(seed, (), (), (), (), (), _batches(songs))
 
 
@@ -186,7 +186,12 @@ def small_plan(seed: int, faults: int, episodes: tuple[str, ...]) -> Plan:
     dooms = tuple(doom for doom in DOOMS if not doom.once)
     refused = SongPlan("Refused reads", refused_reads())
     return Plan(
-        seed, (_UNHEARD, *_songs(rng, faults, share=0.4), refused), dooms, journeys, episodes, tuple(GENERATE[:2])
+        seed,
+        (_UNHEARD, *songs_with_faults(rng, faults, share=0.4), refused),
+        dooms,
+        journeys,
+        episodes,
+        tuple(GENERATE[:2]),
     )
 
 
@@ -196,24 +201,32 @@ def _kills(named: Sequence[tuple[str, str]]) -> tuple[Kill, ...]:
 
 
 def _batches(songs: Sequence[SongPlan]) -> tuple[BatchPlan, ...]:
-    """Return runs of many songs: the given ones, those of which each fails for a reason of its own, and plain ones.
+    """Return the runs of many songs of a plan.
 
     :param songs: songs with faults, which are dealt to the runs.
     """
+    return tuple(
+        batch_plan(number, songs[number :: len(BATCHED)], _kills(named)) for number, named in enumerate(BATCHED)
+    )
+
+
+def batch_plan(number: int, songs: Sequence[SongPlan], kills: tuple[Kill, ...]) -> BatchPlan:
+    """Return a run of many songs: the given ones, those of which each fails for a reason of its own, and plain ones.
+
+    :param number: of the run, from 0.
+    :param songs: songs with faults.
+    :param kills: what dies under it.
+    """
     dooms = tuple(doom for doom in DOOMS if doom.name in DOOMED_IN_BATCHES)
-    found = []
-    for number, named in enumerate(BATCHED):
-        mine = tuple(songs[number :: len(BATCHED)])
-        plain = (SongPlan(f"Plain song {number + 1}", ()),) * max(0, BATCH_SONGS - 1 - len(mine) - len(dooms))
-        found.append(BatchPlan((*mine, *plain), dooms, _kills(named)))
-    return tuple(found)
+    plain = (SongPlan(f"Plain song {number + 1}", ()),) * max(0, BATCH_SONGS - 1 - len(songs) - len(dooms))
+    return BatchPlan((*songs, *plain), dooms, kills)
 
 
 def _impossible(victim: str, step: Step) -> bool:
     return victim in NO_PROCESS and step.state == "deferred"
 
 
-def _songs(rng: random.Random, faults: int, share: float = 1.0) -> tuple[SongPlan, ...]:
+def songs_with_faults(rng: random.Random, faults: int, share: float = 1.0) -> tuple[SongPlan, ...]:
     """Return songs with so many faults; the kinds of a slot are dealt like cards, so that all of them come.
 
     :param faults: how many are to be planned.

@@ -22,11 +22,14 @@ def report(outcome: Outcome) -> Iterator[str]:
 
 
 def _kills(outcome: Outcome) -> Iterator[str]:
-    width = max(len(step.name) for step in STEPS)
-    yield f"  {'':{width}}  " + "  ".join(VICTIMS)
-    for step in STEPS:
-        cells = (f"{outcome.kills[victim, step.name] or '-':>{len(victim)}}" for victim in VICTIMS)
-        yield f"  {step.name:{width}}  " + "  ".join(cells)
+    victims = dict.fromkeys([*VICTIMS, *(victim for victim, _ in outcome.kills)])
+    order = [step.name for step in STEPS]
+    steps = sorted({step for _, step in outcome.kills}, key=lambda step: order.index(step) if step in order else -1)
+    width = max(map(len, steps), default=0)
+    yield f"  {'':{width}}  " + "  ".join(victims)
+    for step in steps:
+        cells = (f"{outcome.kills[victim, step] or '-':>{len(victim)}}" for victim in victims)
+        yield f"  {step:{width}}  " + "  ".join(cells)
 
 
 def _verdict(outcome: Outcome) -> Iterator[str]:

@@ -65,14 +65,16 @@ class Rule:
 
 @dataclass
 class S3Proxy:
-    """A proxy on a free port of 127.0.0.1; as a context manager it serves until the end.
+    """A proxy on a free port; as a context manager it serves until the end.
 
     The Host header goes on as it came, so that signatures stay valid.
 
     :param upstream: returns the address of the S3 server.
+    :param host: the address on which it listens.
     """
 
     upstream: Callable[[], str]
+    host: str = "127.0.0.1"
     rules: list[Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -88,7 +90,7 @@ class S3Proxy:
             def s3(self) -> str:
                 return proxy.upstream()
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((self.host, 0), Handler)
         threading.Thread(target=self._server.serve_forever, name="s3-proxy", daemon=True).start()
         return self
 
@@ -100,7 +102,7 @@ class S3Proxy:
     @property
     def url(self) -> str:
         """Address of the proxy."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.host}:{self._server.server_address[1]}"
 
     def add(self, rule: Rule) -> Rule:
         """Switch a fault on and return it."""
