@@ -87,7 +87,7 @@ def test_every_legend_names_a_label_of_its_query() -> None:
 def test_every_alert_says_what_to_do_and_is_seen_to_fire_and_not_to_fire_in_promtools_tests(
     rule: dict[str, Any],
 ) -> None:
-    assert set(rule["annotations"]) == {"summary", "todo", "runbook"} and rule["labels"]["severity"] in (
+    assert set(rule["annotations"]) == {"summary", "todo", "runbook", "status"} and rule["labels"]["severity"] in (
         "error",
         "warning",
     )
@@ -105,3 +105,4 @@ def test_who_is_woken_by_an_alert_finds_its_row_in_the_page_that_it_names() -> N
     section = page.partition("\n## Woken by an alert\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(Kie\w+)` \|", section, re.M) == [rule["alert"] for rule in RULES]
     assert {rule["annotations"]["runbook"] for rule in RULES} == {"docs/on-call.md#woken-by-an-alert"}
+    assert {rule["annotations"]["status"] for rule in RULES} == {"{{ $externalLabels.airflow }}/kie/status"}
