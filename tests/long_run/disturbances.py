@@ -51,9 +51,26 @@ Begin = Callable[[Ground], End | None]
 """Begins a disturbance and returns what ends it; None: it has found nobody."""
 
 
-def _killed(service: str) -> Begin:
+def _used(pid: int) -> float:
+    """Return the processor's seconds that a process and its children have used so far."""
+    used = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        for one in (first, *first.children(recursive=True)):
+            used += sum(one.cpu_times()[:4])
+    return used
+
+
+def _killed(service: str, starts: float = 0.0) -> Begin:
+    """Kill one of a service.
+
+    :param starts: the processor's seconds that it needs to start. Killed before, it would do nothing but start on a
+        machine that has other work too.
+    """
+
     def begin(ground: Ground) -> End | None:
-        if not (names := ground.running(service)):
+        names = [name for name in ground.running(service) if _used(ground.stack.running[name].pid) >= starts]
+        if not names:
             return None
         name = ground.pick(names)
         ground.stack.kill(name)
@@ -154,11 +171,11 @@ class Kind:
 
 
 KILLS: Mapping[str, Kind] = {
-    "worker killed": Kind(_killed("worker"), (1, 12), 4),
-    "triggerer killed": Kind(_killed("triggerer"), (1, 12), 4),
-    "scheduler killed": Kind(_killed("scheduler"), (1, 12), 3),
-    "api-server killed": Kind(_killed("api-server"), (1, 5), 2),
-    "dag-processor killed": Kind(_killed("dag-processor"), (1, 12), 1),
+    "worker killed": Kind(_killed("worker", 8), (1, 12), 4),
+    "triggerer killed": Kind(_killed("triggerer", 8), (1, 12), 4),
+    "scheduler killed": Kind(_killed("scheduler", 8), (1, 12), 3),
+    "api-server killed": Kind(_killed("api-server", 20), (1, 5), 2),
+    "dag-processor killed": Kind(_killed("dag-processor", 8), (1, 12), 1),
     "task killed": Kind(_task_killed, (0, 0), 4),
 }
 """Processes that die; of those that are a service each one comes back, as ``restart:`` has it."""
