@@ -58,20 +58,45 @@ class DistributedRunning:
         return self.distributed.compose.environment("worker")
 
 
+OUTAGE_CAUSES = frozenset({"s3_no_such_bucket", "s3_access_denied", "unauthorized", "out_of_credits"})
+"""Why a song fails in an outage, where it needs a person: the person who has started the run is told at once."""
+
+
 class LongStage(Stage):
     """The stage of a long run. Each run gets its id from here: of two requests for it the second one is refused."""
+
+    failed_by_outages = 0
+    """Songs that a run has left to a person in an outage; they are archived later."""
 
     def start(self, music_task_ids: Any, dag_id: str = "music_cover", batch_size: int | None = None) -> str:
         """Start a run as the form does and return its id."""
         return self._trigger(dag_id, {"music_task_ids": list(music_task_ids), "batch_size": batch_size})
 
-    def generate(self, title: str) -> None:
-        """Start a run that has KIE make a song, which costs credits."""
-        self._trigger("music_generate", {"title": title, "prompt": "La la la", "style": "waltz", "custom_mode": True})
+    def generate(self, title: str) -> str:  # type: ignore[override]
+        """Start a run that has KIE make a song, which costs credits, and return its id."""
+        song = {"title": title, "prompt": "La la la", "style": "waltz", "custom_mode": True}
+        return self._trigger("music_generate", song)
+
+    def start_failed_again(self, dag_id: str, run_id: str) -> None:
+        """Clear a run that has failed, as the person does who has seen to the bucket, the key or the credits."""
+        if self.ask(lambda: self.airflow.run_state(dag_id, run_id)) == "failed":
+            self.ask(lambda: self.airflow.clear(dag_id, run_id))
 
     def look_into_inbox(self) -> None:
-        """Let DAG cover_inbox run, and do not wait for it."""
+        """Let DAG cover_inbox run, and do not wait for it; what has failed does not wait for an hour either."""
+        for failed in (self.bucket / self.prefix / "_retry").iterdir():
+            failed.unlink()
         self._trigger("cover_inbox", {})
+
+    def not_archived_by(self, run_id: str, songs: Any) -> dict[str, str]:
+        """Return which of some songs the report of a run does not call archived, without those that an outage failed.
+
+        A run that a person has started says so at once where only a person can help.
+        """
+        table = self.ask(lambda: self.airflow.xcom("music_cover", run_id, "report", key="table"))
+        outage = {row["music_task_id"] for row in table if row.get("cause") in OUTAGE_CAUSES}
+        self.failed_by_outages += len(outage & set(songs))
+        return super().not_archived_by(run_id, [song for song in songs if song not in outage])
 
     def part_log(self, part: str) -> str:
         """Return everything that the processes of a service have written."""

@@ -20,7 +20,7 @@ BATCHES, SINGLES = 2, 3
 """Runs of 50 songs, and songs of which an event tells, that are under way at any time."""
 FAULTS = 60
 """Faults that the songs of a batch meet."""
-EVERY = {"paid song": 75.0, "inbox": 90.0, "report": 60.0}
+EVERY = {"paid song": 75.0, "inbox": 90.0, "report": 60.0, "failed again": 20.0}
 """Seconds from one to the next."""
 _SETTLE_SECONDS = 600.0
 """No further song is archived for so long: a batch on two busy cores takes five minutes."""
@@ -43,6 +43,7 @@ class LongSuite(Suite):
         self._songs_with_faults = _endless(random.Random(seed))
         self._paid = deque(GENERATE)
         self._open: list[str] = []
+        self._runs_of_paid: dict[str, str] = {}
         self._next = dict.fromkeys(EVERY, 0.0)
 
     def run(self, seconds: float = 3600.0) -> Outcome:
@@ -77,6 +78,7 @@ class LongSuite(Suite):
             self._send_paid()
         if self._is_due("inbox"):
             self.stage.look_into_inbox()
+            self._not_made()
         if self._is_due("report"):
             self._tell(0)
 
@@ -100,7 +102,15 @@ class LongSuite(Suite):
         if len(self._generated) % 2:
             self._arm(self._paid[0].name, self._paid[0], title)
         self._generated.append(title)
-        self.stage.generate(title)
+        self._runs_of_paid[title] = self.stage.generate(title)
+
+    def _not_made(self) -> list[str]:
+        """Return what was not made, and start it again where its run has failed before anything was paid."""
+        left = super()._not_made()
+        if self._is_due("failed again"):
+            for title in left:
+                self.stage.start_failed_again("music_generate", self._runs_of_paid[title])
+        return left
 
     def _is_due(self, name: str) -> bool:
         due = time.monotonic() >= self._next[name]
