@@ -58,8 +58,9 @@ def mutants_of(module: str, source: str) -> Iterator[Mutant]:
     :param module: its path in the package.
     :param source: its text.
     """
-    for number, (node, other, in_table) in enumerate(_changes(ast.parse(source))):
-        yield Mutant(module, getattr(node, "lineno", 0), *_shown(node, other), number, in_table)
+    for number, (parent, node, other, in_table) in enumerate(_changes(ast.parse(source))):
+        was, now = _shown(node, other)
+        yield Mutant(module, getattr(node, "lineno", 0), f"{_named(parent, node)}{was}", now, number, in_table)
 
 
 def changed(source: str, number: int) -> str:
@@ -73,13 +74,23 @@ def changed(source: str, number: int) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def _changes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, bool]]:
+def _changes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, ast.AST, bool]]:
     """Make every change of a tree, one after the other: each holds until the next one is asked for."""
     for parent, field, index, node, in_table in _places(tree, in_table=True):
         for other in _weaker(node):
             _put(parent, field, index, other)
-            yield node, other, in_table
+            yield parent, node, other, in_table
             _put(parent, field, index, node)
+
+
+def _named(parent: ast.AST, value: ast.AST) -> str:
+    """Return what a value is given to, as code has it in front of the value; a line of a table says enough."""
+    match None if isinstance(value, ast.Dict) else parent:
+        case ast.keyword(str(name)):
+            return f"{name}="
+        case ast.Assign([target]) | ast.AnnAssign(target):
+            return f"{ast.unparse(target)} = "
+    return ""
 
 
 def _shown(node: ast.AST, other: ast.AST) -> tuple[str, str]:
@@ -118,13 +129,8 @@ def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
 def _weaker(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what may stand in a node's place."""
     yield from (_of_condition(node) if isinstance(node, ast.expr) else _of_statement(node))
+    yield from _of_constant(node)
     match node:
-        case ast.Constant(bool(value)):
-            yield ast.Constant(not value)
-        case ast.Constant(int(value) | float(value)):
-            yield ast.Constant(value + 1)
-        case ast.Constant(str(value)) if _WORDS.fullmatch(value):
-            yield from (ast.Constant(" ".join(rest)) for rest in _rests(value.split()))
         case ast.BinOp(left, ast.Add() | ast.Sub() as sign, right):
             yield ast.BinOp(left, ast.Sub() if isinstance(sign, ast.Add) else ast.Add(), right)
         case ast.Call(ast.Name("min" | "max" as name), arguments, keywords):
@@ -137,6 +143,18 @@ def _weaker(node: ast.AST) -> Iterator[ast.AST]:
             yield from (ast.Set(rest) for rest in _rests(elements))
         case ast.Dict(keys, values):
             yield from (ast.Dict(*rest) for rest in zip(_rests(keys), _rests(values), strict=True))
+
+
+def _of_constant(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.Constant(bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(int(value)):
+            yield ast.Constant(value + 1)
+        case ast.Constant(float(value)):
+            yield ast.Constant(value * 10 or 1.0)
+        case ast.Constant(str(value)) if _WORDS.fullmatch(value):
+            yield from (ast.Constant(" ".join(rest)) for rest in _rests(value.split()))
 
 
 def _of_condition(node: ast.expr) -> Iterator[ast.expr]:

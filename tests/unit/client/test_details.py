@@ -302,7 +302,10 @@ def failure(kind: str, data: dict[str, Any]) -> errors.KieError:
         ("market", {"state": "fail", "failCode": "500", "failMsg": "internal"}, errors.KieGenerationFailed),
         ("market", {"state": "fail", "failCode": "501"}, errors.KieGenerationFailed),
         ("market", {"state": "fail", "failCode": "422", "failMsg": "bad size"}, errors.KieInvalidRequest),
-        ("market", {"state": "fail", "failCode": "451"}, errors.KieInvalidRequest),
+        *(
+            ("market", {"state": "fail", "failCode": code}, errors.KieInvalidRequest)
+            for code in ("400", "404", "409", "451", "505")
+        ),
         ("suno.lyrics", {"status": "SENSITIVE_WORD_ERROR"}, errors.KieContentRejected),
     ],
 )

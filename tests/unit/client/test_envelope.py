@@ -58,6 +58,7 @@ def test_code_200_is_no_error() -> None:
 def test_a_real_http_error_with_a_success_code_is_an_error() -> None:
     assert type(meaning(answer(code=200, http=429))) is errors.KieRateLimited
     assert type(meaning(answer(code=200, http=500))) is errors.KieServerError
+    assert type(meaning(answer(code=200, http=400))) is errors.KieInvalidRequest
 
 
 def test_the_code_wins_over_the_http_status_where_both_are_errors() -> None:
@@ -149,6 +150,10 @@ def test_a_code_written_as_text_is_a_code(code: Any) -> None:
 def test_what_is_no_envelope_is_a_bad_answer(content: bytes) -> None:
     with pytest.raises(errors.KieBadAnswer):
         decode_envelope(raw(content))
+
+
+def test_an_answer_shows_nothing_of_its_headers_and_content() -> None:
+    assert "s3cret" not in repr(raw(b"s3cret", 200, location="https://h.example/?token=s3cret"))
 
 
 def test_missing_words_and_data_do_not_matter() -> None:

@@ -17,15 +17,19 @@ from hypothesis import strategies as st
 from airflow_kie.client.errors import (
     KieContentRejected,
     KieError,
+    KieLimiterUnavailable,
     KieMaintenance,
+    KieNotSent,
     KieOutOfCredits,
+    KieRateLimited,
     KieServerError,
     KieSpendingCap,
     KieSpendingStopped,
+    KieThrottled,
     KieUnauthorized,
     KieUnreachable,
 )
-from airflow_kie.durable.outage_backoff import FIRST_PAUSE, LONGEST_PAUSES, OutageBackoff
+from airflow_kie.durable.outage_backoff import FIRST_PAUSE, LONGEST_PAUSES, OutageBackoff, last_moment
 from airflow_task import FakeTaskStateStore
 
 HOUR = 3600.0
@@ -171,12 +175,21 @@ def test_a_song_whose_files_kie_deletes_is_not_waited_for_into_its_last_day() ->
     assert song.now - 1_000_000.0 < 3 * HOUR + LONGEST
 
 
+def test_waiting_ends_a_day_before_kie_deletes_the_files() -> None:
+    assert last_moment("2026-01-15T12:00:00+00:00") == datetime(2026, 1, 14, 12, tzinfo=UTC).timestamp()
+
+
 def test_a_person_who_waits_learns_of_missing_credits_at_once_and_kie_being_down_is_waited_out() -> None:
     song = down(KieOutOfCredits, 23, own_run=True)
     with pytest.raises(KieOutOfCredits):
         song.run()
     assert [what for what, _ in song.calls] == ["create"]
     assert down(KieMaintenance, 23, own_run=True).leg() is False
+
+
+@pytest.mark.parametrize("error", [KieUnreachable, KieNotSent, KieRateLimited, KieThrottled, KieLimiterUnavailable])
+def test_what_passes_by_itself_is_waited_out_for_a_person_too(error: type[KieError]) -> None:
+    assert down(error, 23, own_run=True).leg() is False
 
 
 def test_what_is_wrong_with_the_song_alone_fails_at_once() -> None:

@@ -20,9 +20,28 @@ from airflow_kie.client.errors import (
     KieUnauthorized,
     Remedy,
 )
-from airflow_kie.durable.retry_policy import BUDGETS, OTHER, KieRetryPolicy, retry_seconds
+from airflow_kie.durable.retry_policy import BUDGETS, OTHER, Budget, KieRetryPolicy, retry_seconds
+from airflow_kie.lifecycle.ledger import MOST_FAILED
 from airflow_task import FakeTaskStateStore, TaskInstance
 
+WORTH = {
+    "rate_limited": Budget(10, 10, 60),
+    "throttled": Budget(20, 10, 60),
+    "maintenance": Budget(8, 60, 600),
+    "server_error": Budget(3, 15, 120),
+    "unreachable": Budget(6, 10, 300),
+    "not_sent": Budget(6, 10, 300),
+    "bad_answer": Budget(3, 15, 120),
+    "generation_failed": Budget(MOST_FAILED - 1, 30, 300),
+    "no_files": Budget(3, 60, 300),
+    "timeout": Budget(2, 5, 60),
+    "task_not_shown": Budget(5, 60, 600),
+    "file_unreachable": Budget(6, 10, 300),
+    "file_damaged": Budget(4, 20, 300),
+    "file_empty": Budget(4, 20, 300),
+    "file_truncated": Budget(4, 20, 300),
+}
+"""What KIE's pages and its recorded troubles ask for; a retry after a failed generation pays for a new task."""
 ERRORS = sorted(KieError.by_reason.values(), key=lambda error: error.reason)
 
 
@@ -53,6 +72,11 @@ def test_everything_else_is_retried_as_often_as_its_reason_is_worth(kind: type[K
 def test_every_reason_with_a_budget_exists_and_can_be_retried() -> None:
     for reason in BUDGETS:
         assert KieError.by_reason[reason].remedy is not Remedy.PERSON, reason
+
+
+def test_a_reason_is_worth_what_was_decided_and_anything_else_three_retries() -> None:
+    assert dict(BUDGETS) == WORTH
+    assert Budget(3, 10, 120) == OTHER
 
 
 def test_reasons_are_counted_apart() -> None:

@@ -83,6 +83,7 @@ def test_a_process_that_was_frozen_too_long_after_its_intent_does_not_send_it(se
     assert world.make() == "task-1"
     assert f"{attempt}.task.task-1" in world.names
     assert ("1.refused" in world.names, world.given_back) == (attempt == 2, attempt - 1)
+    assert attempt == 1 or b"too late to send it" in world.store.objects[f"{REQUEST.folder}1.refused"]
 
 
 def test_nothing_is_sent_where_the_intent_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,6 +318,10 @@ def test_ten_attempts_are_counted_as_numbers_and_not_as_words(ledger: Ledger) ->
 # --- doubt ---
 
 
+def test_a_sender_has_two_minutes_half_a_minute_of_which_is_for_clocks_that_differ() -> None:
+    assert (SEND_WITHIN, REQUEST_SECONDS, UNTIL_IN_DOUBT) == (30.0, 60.0, 120.0)
+
+
 def test_an_intent_alone_is_in_doubt_when_nobody_can_be_sending_any_more(ledger: Ledger, clock: Clock) -> None:
     claim = claimed(ledger)
     assert ledger.find(SONG) == BeingSent(NOW + UNTIL_IN_DOUBT)
@@ -325,6 +329,11 @@ def test_an_intent_alone_is_in_doubt_when_nobody_can_be_sending_any_more(ledger:
     assert isinstance(ledger.find(SONG), BeingSent)
     clock.now += 0.1
     assert ledger.find(SONG) == ledger.claim(SONG, intent(ledger)) == InDoubt(1, claim.intent)
+
+
+def test_what_another_one_sends_shows_nothing_of_its_intent(ledger: Ledger, clock: Clock) -> None:
+    nonce = claimed(ledger).intent.nonce
+    assert nonce not in repr(ledger.find(SONG)) and "Intent" not in repr(ledger.find(SONG))
 
 
 def test_a_lost_answer_is_in_doubt_sooner(ledger: Ledger, clock: Clock) -> None:

@@ -20,7 +20,7 @@ from tools.mutating import changed, mutants_of
         ("not a", {"not a → a"}),
         ("b if a else c", {"b if a else c → b", "b if a else c → c"}),
         ("min(a, b)", {"min(a, b) → max(a, b)", "min(a, b) → pass"}),
-        ("x = sent(a, by=b)", {"sent(a, by=b) → sent(a)"}),
+        ("x = sent(a, by=b)", {"x = sent(a, by=b) → sent(a)"}),
         ("if a: go()", {"if a: → if True:", "if a: → if False:", "go() → pass"}),
         ("TABLE: Codes = {1: a, 2: b}", {"1: a → left out", "2: b → left out", "1 → 2", "2 → 3"}),
         (
@@ -32,7 +32,9 @@ from tools.mutating import changed, mutants_of
             },
         ),
         ("WORDS = frozenset({a, b})", {"{a, b} → {b}", "{a, b} → {a}"}),
-        ("CODES = 'SlowDown 503'", {"'SlowDown 503' → 'SlowDown'", "'SlowDown 503' → '503'"}),
+        ("LIMIT = 30.0", {"LIMIT = 30.0 → 300.0"}),
+        ("x = sent(by=1)", {"x = sent(by=1) → sent()", "by=1 → 2"}),
+        ("CODES = 'SlowDown 503'", {"CODES = 'SlowDown 503' → 'SlowDown'", "CODES = 'SlowDown 503' → '503'"}),
         ("raise Refused", {"raise Refused → pass"}),
         ("def steps():\n    yield keep", {"yield keep → pass"}),
         (
@@ -64,7 +66,10 @@ def test_annotations_and_texts_for_people_stay_and_a_function_is_no_table() -> N
             """Return 1."""
             return f"{a < 2}"
     ''')
-    assert {(mutant.was, mutant.in_table) for mutant in mutants_of("rules.py", code)} == {("5", True), ("3", False)}
+    assert {(mutant.was, mutant.in_table) for mutant in mutants_of("rules.py", code)} == {
+        ("LIMIT = 5", True),
+        ("3", False),
+    }
 
 
 def test_what_is_weakened_and_the_tests_that_are_asked_are_there() -> None:
