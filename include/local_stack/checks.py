@@ -35,9 +35,30 @@ MOVED = "unit/operators"
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
 """Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
-FULL_ONLY = ("browser", "faults", "distributed")
-"""Parts that a run without names leaves to ``--full``: together they take longer than all the others."""
-STACKS = ("system", *FULL_ONLY)
+FULL_ONLY = ("faults", "distributed")
+"""Parts that a run without names leaves to ``--full``."""
+FULL_ONLY_FILES = (
+    "browser/test_editor.py",
+    "browser/test_on_call.py",
+    "browser/test_release.py",
+    "integration/client/test_rate_limiter_processes.py",
+    "integration/local_stack/test_s3.py",
+    "integration/project/test_example_dags.py",
+    "integration/project/test_lock_platforms.py",
+    "integration/project/test_package_wheel.py",
+    "integration/simulator/test_shipped.py",
+    "integration/web/test_receiver_fuzz.py",
+    "system/test_every_medium.py",
+    "system/test_invented_operation.py",
+    "system/test_signed_upload.py",
+    "system/test_song_crashes.py",
+    "system/test_song_forms.py",
+    "system/test_song_lineage.py",
+    "system/test_song_release.py",
+    "system/test_song_templates.py",
+)
+"""Files of the other parts that it leaves out too: half a minute to two minutes each, and others try the same way."""
+STACKS = ("system", "browser", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "browser": ("chromium",),
@@ -73,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=argparse.REMAINDER,
         metavar=f"[{FULL} | PART …]",
         help=f"any of {', '.join(PARTS)}; {FULL}: all but {', '.join(ON_REQUEST)} "
-        f"(default: those of {FULL} without {', '.join(FULL_ONLY)}); then options for pytest",
+        f"(default: those of {FULL} without {', '.join(FULL_ONLY)} and some files); then options for pytest",
     )
 
 
@@ -176,8 +197,8 @@ def run_beside(lanes: Sequence[Lane]) -> Count:
 
 
 def title(command: Sequence[str]) -> str:
-    """Return what a person calls a command: without the interpreter and pytest's report."""
-    return " ".join(word for word in command[2:] if not word.startswith("--junitxml="))
+    """Return what a person calls a command: without the interpreter, pytest's report and what is left out."""
+    return " ".join(word for word in command[2:] if not word.startswith(("--junitxml=", "--ignore=")))
 
 
 def count(command: Sequence[str], exit_code: int) -> Count:
@@ -195,7 +216,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     :return: the parts, where none is named those of a quick run or of ``--full``; and the rest.
     """
     named: list[str] = []
-    rest = list(arguments)
+    rest = list(arguments) or [f"--ignore=tests/{file}" for file in FULL_ONLY_FILES]
     full = rest[:1] == [FULL]
     if full:
         rest.pop(0)
@@ -205,7 +226,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join(PARTS)}")
     if full and named:
         raise SystemExit(f"./run test: {FULL} is all of them; leave out {FULL} or {', '.join(named)}")
-    everything = [*TESTS, *STACKS] if rest else [*TOOLS, *TESTS, *STACKS]  # options alone mean the tests
+    everything = [*TESTS, *STACKS] if rest and arguments else [*TOOLS, *TESTS, *STACKS]  # options alone mean the tests
     if not full:
         everything = [part for part in everything if part not in FULL_ONLY]
     return [part for part in PARTS if part in (named or everything)], rest

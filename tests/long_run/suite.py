@@ -22,6 +22,8 @@ FAULTS = 60
 """Faults that the songs of a batch meet."""
 EVERY = {"paid song": 75.0, "inbox": 90.0, "report": 60.0, "failed again": 20.0}
 """Seconds from one to the next."""
+_SETTLE_SECONDS = 600.0
+"""No further song is archived for so long: a batch on two busy cores takes five minutes."""
 
 
 class LongSuite(Suite):
@@ -56,7 +58,7 @@ class LongSuite(Suite):
                 time.sleep(1.0)
             self.disturber.heal()
             self.say("The disturbances are over.")
-            self._settle()
+            self._settle(_SETTLE_SECONDS)
             outcome = self._reckon(began)
         outcome.kills, outcome.under_batches = self.disturber.kills, self.disturber.kills.total()
         outcome.missed = [f"{name}, {times} times" for name, times in self.disturber.missed.items()]

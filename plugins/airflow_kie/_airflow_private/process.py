@@ -14,6 +14,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 log = logging.getLogger(__name__)
+_ASIDES = {
+    "airflow.providers.amazon": logging.WARNING,  # where the credentials of each S3 client come from
+    "airflow.sdk._shared.secrets_masker": logging.ERROR,  # that a secret is too short to be masked
+}
 
 
 def command_line() -> Any:
@@ -33,8 +37,16 @@ def begin_command() -> None:
     Airflow 3.3.2: the environment variable `_AIRFLOW_PROCESS_CONTEXT`, and `cli.utils`. Without the first a command
     sees only connections of the environment and of a secrets backend; without the second, log lines come between what
     it prints.
+
+    Airflow 3.3.2: `PER_LOGGER_LEVELS`. Without it, lines that say nothing to the person come between those that do.
     """
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    for name, level in _ASIDES.items():
+        logging.getLogger(name).setLevel(level)
+    for name in ("airflow._shared.logging.structlog", "airflow.sdk._shared.logging.structlog"):
+        levels = getattr(sys.modules.get(name), "PER_LOGGER_LEVELS", None)
+        if levels is not None:
+            levels.update(_ASIDES)
     try:
         from airflow.cli.utils import redirect_stdout_log_handlers_to_stderr
     except ImportError:

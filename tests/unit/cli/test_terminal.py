@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,21 @@ def test_a_person_who_watches_a_line_of_progress_reads_no_log_beside_it(
         log.info("made")
         log.warning("slow")
     assert [record.message for record in caplog.records] == ["made"] * shown + ["slow"]
+
+
+def test_what_airflow_logs_of_itself_does_not_come_between_the_lines_of_a_command(tmp_path: Path) -> None:
+    program = (
+        "import logging, structlog, airflow.settings\n"
+        "from airflow_kie._airflow_private import process\n"
+        "process.begin_command()\n"
+        "for logger in (structlog.get_logger, logging.getLogger):\n"
+        "    logger('airflow.providers.amazon.aws.utils.connection_wrapper.AwsConnectionWrapper').info('where from')\n"
+        "    logger('airflow.sdk._shared.secrets_masker.secrets_masker').warning('too short')\n"
+        "    logger('airflow.providers.amazon.aws.hooks.s3').warning('a warning')\n"
+        "    logger('airflow_kie.hooks.sending').info('our own')\n"
+    )
+    environment = os.environ | {"AIRFLOW_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    shown = ran.stdout + ran.stderr
+    assert [shown.count(line) for line in ("where from", "too short", "a warning", "our own")] == [0, 0, 2, 2]

@@ -24,16 +24,23 @@ def test_fails(): assert False
 """
 
 
-TESTED = ["unit", "contract", "integration", "delivery", "system"]
+TESTED = ["unit", "contract", "integration", "delivery", "system", "browser"]
 
 
 def test_without_names_what_a_person_runs_at_every_step_runs_on_one_airflow() -> None:
-    assert split([]) == (["lint", "types", "docs", *TESTED], [])
+    parts, further = split([])
+    assert parts == ["lint", "types", "docs", *TESTED]
+    left_out = {word.removeprefix("--ignore=") for word in further}
+    assert left_out == {f"tests/{file}" for file in checks.FULL_ONLY_FILES}
+    assert all((PROJECT / file).is_file() for file in left_out)
+    for part in TESTED:
+        files = {str(file.relative_to(PROJECT)) for file in (PROJECT / "tests" / part).rglob("test_*.py")}
+        assert files - left_out
 
 
-def test_the_full_run_adds_the_browser_the_fault_plan_and_the_distributed_stack() -> None:
-    assert split(["--full"]) == (["lint", "types", "docs", *TESTED, "browser", "faults", "distributed"], [])
-    assert split(["--full", "-x"]) == ([*TESTED, "browser", "faults", "distributed"], ["-x"])
+def test_the_full_run_adds_the_fault_plan_and_the_distributed_stack() -> None:
+    assert split(["--full"]) == (["lint", "types", "docs", *TESTED, "faults", "distributed"], [])
+    assert split(["--full", "-x"]) == ([*TESTED, "faults", "distributed"], ["-x"])
     assert split(["--full", "-k", "--full"])[1] == ["-k", "--full"]
 
 

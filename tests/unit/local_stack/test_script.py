@@ -85,7 +85,12 @@ def test_without_any_python_it_names_the_command_that_gets_one(project: Path, co
     done = run(project, commands, "up")
     assert done.returncode == 69
     assert "needs Python 3.11, 3.12, 3.13 or 3.14" in done.stderr
-    assert "sudo apt-get install --yes python3 python3-venv" in done.stderr
+    assert "  apt-get install --yes python3 python3-venv\n" in done.stderr
+
+
+def test_the_command_that_gets_a_python_begins_with_sudo_where_there_is_one(project: Path, commands: Path) -> None:
+    fake(commands, "sudo", "exit 1")
+    assert "  sudo apt-get install --yes python3 python3-venv\n" in run(project, commands, "up").stderr
 
 
 def test_with_only_a_python_that_is_too_old_it_says_so_and_names_what_gets_another(
@@ -114,7 +119,7 @@ def test_debians_python_without_venv_gets_the_package_that_fixes_it(project: Pat
     done = run(project, commands, "up")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert done.returncode == 69
-    assert f"sudo apt-get install --yes python{version}-venv" in done.stderr
+    assert f"  apt-get install --yes python{version}-venv\n" in done.stderr
     assert not (project / ".venv").exists()
 
 
