@@ -10,6 +10,7 @@ import pytest
 
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.client.answers.decode import CreateAnswer, DetailsAnswer, Ended, decode_details
+from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.lifecycle.claims import Intent, RequestId
 from airflow_kie.lifecycle.driver import TaskDriver
@@ -30,14 +31,14 @@ DONE: dict[str, Any] = {"status": "SUCCESS", "response": {"sunoData": [{"audioUr
 class World:
     """A clock that pauses move, a ledger, and a KIE that answers as it is told.
 
-    :param creates: how it answers creates.
+    :param creates: how it answers creates; an error is raised before anything is sent.
     :param reads: what it says of a task, in this order; the last one again and again. A number is a code of KIE's,
         None: it does not show the task.
     :param form: in which KIE is asked.
     :param meanwhile: what happens in each pause.
     """
 
-    creates: list[CreateAnswer] = field(default_factory=list)
+    creates: list[CreateAnswer | KieError] = field(default_factory=list)
     reads: list[dict[str, Any] | int | None] = field(default_factory=lambda: [DONE])
     request: RequestId = REQUEST
     form: str = ""
@@ -83,7 +84,10 @@ class World:
         self.given_back += 1
 
     def create(self, record: TaskRecord, nonce: str) -> CreateAnswer:
-        return self.creates.pop(0)
+        answered = self.creates.pop(0)
+        if isinstance(answered, KieError):
+            raise answered
+        return answered
 
     def pause(self, record: TaskRecord, until: float) -> None:
         self.pauses.append(until)

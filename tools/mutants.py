@@ -63,6 +63,8 @@ TIMES = 5
 for ever, and is caught. One that only waits is ended by pytest's own timeout."""
 SECONDS = 300
 """Of processor time that a module's tests may take without a change."""
+QUICK_SECONDS = 30
+"""The same without the simulated world."""
 OPTIONS = (
     *("-x", "-q", "--assert=plain", "--hypothesis-seed=0", "-p", "no:cacheprovider"),
     *("-p", "no:schemathesis"),  # its import takes longer than most of the tests
@@ -182,7 +184,8 @@ def main(arguments: list[str] | None = None) -> int:
         _import_what_stays(Path(folder))
         asked = {name: tuple(one for one in MODULES[name] if not (options.quick and one in _WORLD)) for name in MODULES}
         needed = {asked[mutant.module] for mutant in chosen}
-        seconds = {tests: SECONDS if options.trust else _seconds(tests) for tests in needed}
+        most = QUICK_SECONDS if options.quick else SECONDS
+        seconds = {tests: most if options.trust else _seconds(tests) for tests in needed}
         for mutant in chosen:
             if time.monotonic() > began + options.minutes * 60:
                 break

@@ -116,7 +116,10 @@ def _places(parent: ast.AST, *, in_table: bool) -> Iterator[tuple[ast.AST, str, 
 
 
 def _for_people(node: ast.AST) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    match node:
+        case ast.JoinedStr() | ast.Expr(ast.Constant()) | ast.If(ast.Name("TYPE_CHECKING")):
+            return True
+    return False
 
 
 def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:

@@ -21,7 +21,7 @@ def decode(response: Response, kind: str = "suno.cover", source: dict[str, Any] 
 
 @pytest.mark.parametrize("data", [{"taskId": COVER_ID}, {"task_id": COVER_ID}, {"taskId": COVER_ID, "recordId": "x"}])
 def test_a_success_names_the_new_task(data: dict[str, Any]) -> None:
-    assert decode(answer(data)) == Created(COVER_ID)
+    assert decode(answer(data)) == Created(COVER_ID, duplicate=False)
 
 
 def test_an_id_that_is_a_number_is_kept_as_text() -> None:

@@ -154,6 +154,7 @@ def test_what_is_no_envelope_is_a_bad_answer(content: bytes) -> None:
 
 def test_an_answer_shows_nothing_of_its_headers_and_content() -> None:
     assert "s3cret" not in repr(raw(b"s3cret", 200, location="https://h.example/?token=s3cret"))
+    assert "s3cret" not in repr(decode_envelope(answer({"url": "s3cret"}, msg="s3cret")))
 
 
 def test_missing_words_and_data_do_not_matter() -> None:

@@ -18,6 +18,7 @@ from airflow_kie.client.errors import (
     KieGenerationFailed,
     KieInvalidRequest,
     KieServerError,
+    KieSpendingStopped,
     KieTaskNotShown,
     KieThrottled,
     KieWaitTimeout,
@@ -34,7 +35,7 @@ def test_a_task_that_the_ledger_does_not_take_is_named_as_made(monkeypatch: pyte
     refuse(world, ".task.", monkeypatch)
     with pytest.raises(S3AccessDenied, match="KIE task task-1 is made and is not paid for again"):
         world.go()
-    assert [(one.task_id, one.unrecorded) for one in world.saved] == [("task-1", True)]
+    assert [(one.task_id, one.unrecorded, one.known_at) for one in world.saved] == [("task-1", True, world.now)]
 
 
 def test_an_answer_that_is_the_result_itself_is_kept_and_goes_by_its_name_from_then_on() -> None:
@@ -110,6 +111,14 @@ def test_without_a_permit_nothing_is_sent() -> None:
     with pytest.raises(KieThrottled):
         world.go()
     assert (world.names, world.given_back) == ([], 0)
+
+
+def test_what_is_stopped_in_the_last_moment_is_not_sent_and_may_be_sent_later() -> None:
+    world = World([KieSpendingStopped("jane"), Created("task-1")])
+    with pytest.raises(KieSpendingStopped):
+        world.go()
+    assert (world.names, world.given_back) == (["1.intent", "1.refused"], 1)
+    assert world.go().number == 2
 
 
 @pytest.mark.parametrize(("permit", "given_back"), [(no_permit, 0), (lambda: None, 1)])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 import textwrap
 
 import pytest
 
-from tools.mutants import MODULES, PACKAGE, TESTS, known
+from tools.mutants import MODULES, PACKAGE, PROJECT, TESTS, known
 from tools.mutating import changed, mutants_of
+
+SOME = 40 if int(os.environ.get("KIE_SIMULATED_SCHEDULES", "0")) > 2000 else 5
+"""Mutants that are tried here, the same ones each time; more with `./run test --full`, all by the tool itself."""
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,8 @@ def test_an_error_is_weakened_to_one_after_which_a_new_task_is_paid_for() -> Non
 def test_annotations_and_texts_for_people_stay_and_a_function_is_no_table() -> None:
     code = textwrap.dedent('''
         """Twice 2."""
+        if TYPE_CHECKING:
+            import typed
         LIMIT: Literal[1] = 5
         def why(a: Literal[2] = 3) -> Literal[4]:
             """Return 1."""
@@ -81,3 +89,11 @@ def test_what_is_weakened_and_the_tests_that_are_asked_are_there() -> None:
 def test_every_change_that_no_test_can_notice_is_still_one_that_is_made() -> None:
     made = {mutant.name for module in MODULES for mutant in mutants_of(module, (PACKAGE / module).read_text())}
     assert known() - made == set()
+
+
+@pytest.mark.timeout(1200)
+def test_lines_of_tables_that_are_weakened_are_noticed_by_the_tests_of_their_modules() -> None:
+    command = [sys.executable, "-m", "tools.mutants", "--tables", "--quick", "--trust", "--some", str(SOME)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert f"{SOME} tried, {SOME} caught, 0 survive" in done.stdout
