@@ -112,7 +112,7 @@ def test_every_method_is_documented_and_has_its_twin_for_event_loops() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "guides" / "own-code.md").read_text(encoding="utf-8")
     public = {name: method for name, method in vars(TaskMethods).items() if name[0] != "_" and callable(method)}
     ours = {"paid_task"}  # for the package's own operators
-    blocking = {name for name, method in public.items() if not asyncio.iscoroutinefunction(method)} - ours
+    blocking = {name for name, method in public.items() if not inspect.iscoroutinefunction(method)} - ours
     twins = {name: "await_details" if name == "wait" else f"a{name}" for name in blocking}
     assert set(twins.values()) | ours | blocking == set(public)
     for name, twin in twins.items():

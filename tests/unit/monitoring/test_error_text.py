@@ -10,8 +10,10 @@ from airflow_kie.monitoring.checks.findings import error_text
 
 
 def test_a_database_without_tables_names_the_command_that_makes_them() -> None:
-    with pytest.raises(OperationalError) as lacking, create_engine("sqlite://").connect() as connection:
+    engine = create_engine("sqlite://")
+    with pytest.raises(OperationalError) as lacking, engine.connect() as connection:
         connection.execute(text("SELECT * FROM dag"))
+    engine.dispose()
     assert "`airflow db migrate`" in error_text(lacking.value)
     assert error_text(lacking.value, quoted=False) == error_text(lacking.value)
 
