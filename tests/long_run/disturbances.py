@@ -18,6 +18,14 @@ from long_run.machines import MACHINES, SERVERS, Machines
 
 T = TypeVar("T")
 End = Callable[[], object]
+SERVICES: Mapping[str, tuple[int, float]] = {
+    "worker": (2, 4.0),
+    "triggerer": (2, 5.0),
+    "scheduler": (2, 6.0),
+    "api-server": (1, 13.0),
+    "dag-processor": (1, 4.0),
+}
+"""What the whole stack has: how many of each service, and the processor's seconds that one needs to start."""
 CLOCKS = (-120, -60, -20, 20, 60, 120)
 """Seconds by which a clock is wrong. Airflow takes a triggerer that died with a fast clock for alive until its last
 heartbeat lies in the past."""
@@ -61,16 +69,21 @@ def _used(pid: int) -> float:
     return used
 
 
-def _killed(service: str, starts: float = 0.0) -> Begin:
-    """Kill one of a service.
+def is_whole(stack: DistributedStack) -> bool:
+    """Whether every service runs and has had the processor's seconds that it needs to start.
 
-    :param starts: the processor's seconds that it needs to start. Killed before, it would do nothing but start on a
-        machine that has other work too.
+    Killed before, the stack would do nothing but start on a machine that has other work too.
     """
+    services = [name.rpartition("-")[0] for name in stack.running]
+    used = {name: _used(process.pid) for name, process in stack.running.items()}
+    return all(services.count(service) == count for service, (count, _) in SERVICES.items()) and all(
+        used[name] >= SERVICES[name.rpartition("-")[0]][1] for name in used if name.rpartition("-")[0] in SERVICES
+    )
 
+
+def _killed(service: str) -> Begin:
     def begin(ground: Ground) -> End | None:
-        names = [name for name in ground.running(service) if _used(ground.stack.running[name].pid) >= starts]
-        if not names:
+        if not (names := ground.running(service)):
             return None
         name = ground.pick(names)
         ground.stack.kill(name)
@@ -171,11 +184,11 @@ class Kind:
 
 
 KILLS: Mapping[str, Kind] = {
-    "worker killed": Kind(_killed("worker", 8), (1, 12), 4),
-    "triggerer killed": Kind(_killed("triggerer", 8), (1, 12), 4),
-    "scheduler killed": Kind(_killed("scheduler", 8), (1, 12), 3),
-    "api-server killed": Kind(_killed("api-server", 20), (1, 5), 2),
-    "dag-processor killed": Kind(_killed("dag-processor", 8), (1, 12), 1),
+    "worker killed": Kind(_killed("worker"), (1, 12), 4),
+    "triggerer killed": Kind(_killed("triggerer"), (1, 12), 4),
+    "scheduler killed": Kind(_killed("scheduler"), (1, 12), 3),
+    "api-server killed": Kind(_killed("api-server"), (1, 5), 2),
+    "dag-processor killed": Kind(_killed("dag-processor"), (1, 12), 1),
     "task killed": Kind(_task_killed, (0, 0), 4),
 }
 """Processes that die; of those that are a service each one comes back, as ``restart:`` has it."""
@@ -185,13 +198,13 @@ TROUBLES: Mapping[str, Kind] = {
     "Postgres stood still": Kind(_still("postgres"), (3, 25)),
     "Redis stopped and started": Kind(_stopped("redis-1", signal.SIGTERM), (1, 20)),
     "Redis killed and started": Kind(_killed("redis"), (1, 10)),
-    "worker stood still": Kind(_still("worker"), (5, 45)),
-    "triggerer stood still": Kind(_still("triggerer"), (5, 45)),
-    "scheduler stood still": Kind(_still("scheduler"), (5, 45)),
-    "clock jumped": Kind(_clock, (10, 60), 3),
+    "worker stood still": Kind(_still("worker"), (5, 30)),
+    "triggerer stood still": Kind(_still("triggerer"), (5, 30)),
+    "scheduler stood still": Kind(_still("scheduler"), (5, 30)),
+    "clock jumped": Kind(_clock, (10, 40), 3),
     "disk full": Kind(_disk, (10, 40), 2),
-    "machine cut off": Kind(_cut([""]), (5, 45), 2),
-    "server cut off from a machine": Kind(_cut(list(SERVERS)), (5, 45), 4),
+    "machine cut off": Kind(_cut([""]), (5, 30), 2),
+    "server cut off from a machine": Kind(_cut(list(SERVERS)), (5, 30), 4),
     **{name: Kind(_outage(name), (5, 30)) for name in OUTAGES},
 }
 """What goes by again by itself; one at a time, beside the kills."""
@@ -221,7 +234,7 @@ def plan(seed: int, seconds: float) -> list[Planned]:
     """
     rng = random.Random(seed)
     found: list[Planned] = []
-    for table, pause, follow in ((KILLS, (9.0, 15.0), False), (TROUBLES, (6.0, 18.0), True)):
+    for table, pause, follow in ((KILLS, (9.0, 15.0), False), (TROUBLES, (15.0, 35.0), True)):
         at, deck = rng.uniform(*pause), list[str]()
         while at < seconds:
             if not deck:

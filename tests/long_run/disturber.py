@@ -12,12 +12,14 @@ from distributed_stack import DistributedStack
 from fault_suite.stage import Stage
 from local_stack.health import unhealthy
 from local_stack.timeout import Timeout
-from long_run.disturbances import KILLS, KINDS, End, Ground, Planned
+from long_run.disturbances import KILLS, KINDS, End, Ground, Planned, is_whole
 from long_run.machines import Machines
 
 _PAUSE = 5.0
 """Seconds after which what has ended by itself is started again."""
 _WELL_SECONDS = 180.0
+_LOOK = 1.0
+"""Seconds from one look at whether the stack is whole to the next."""
 
 
 class Disturber:
@@ -48,6 +50,7 @@ class Disturber:
         """Processes that have ended by themselves, by service."""
         self._since: dict[str, float] = {}
         self._under_way: list[tuple[float, str, End]] = []
+        self._late, self._looked = 0.0, 0.0
         self._healing, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="disturber")
 
@@ -73,10 +76,23 @@ class Disturber:
         while not self._over.wait(0.3):
             now = time.monotonic() - began
             self._end(float("inf") if self._healing.is_set() else now)
-            while left and left[0].at <= now and not self._healing.is_set():
-                self._begin(left.pop(0), now)
+            while (due := next((one for one in left if self._may(one, now)), None)) and not self._healing.is_set():
+                left.remove(due)
+                self._begin(due, now)
             self._restart()
         self._end(float("inf"))
+
+    def _may(self, planned: Planned, now: float) -> bool:
+        """Whether it is time for a disturbance: a kill waits until the stack is whole, and so do the kills after it."""
+        if planned.name not in KILLS or planned.at + self._late > now:
+            return planned.at <= now and planned.name not in KILLS
+        if now < self._looked + _LOOK:
+            return False
+        self._looked = now
+        if is_whole(self.stack):
+            self._late = now - planned.at
+            return True
+        return False
 
     def _begin(self, planned: Planned, now: float) -> None:
         try:
