@@ -87,3 +87,16 @@ def test_a_process_that_has_ended_by_itself_is_started_again(disturbed: Callable
         eventually(lambda: stack.begun == ["scheduler-1"] * 2, "it was started again")
     stack.running["scheduler-1"].communicate(b"\n")
     assert disturber.ended == {"scheduler": 1}
+
+
+def test_a_kill_waits_until_the_stack_is_whole_and_the_next_one_follows_it_at_its_distance(
+    disturbed: Callable[..., Disturber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    monkeypatch.setattr(module, "KILLS", {"worker killed": None})
+    monkeypatch.setattr(module, "is_whole", lambda stack: looks.append(len(looks) > 1) or looks[-1])
+    disturber = disturbed()
+    first, second = (Planned(at, "worker killed", 0.0, 0.5) for at in (10.0, 22.0))
+    assert [disturber._may(first, now) for now in (9.0, 11.0, 20.0, 30.0)] == [False, False, False, True]
+    assert [disturber._may(second, now) for now in (31.0, 41.0, 43.0)] == [False, False, True]
+    assert looks == [False, False, True, True]
