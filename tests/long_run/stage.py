@@ -61,6 +61,9 @@ class DistributedRunning:
 OUTAGE_CAUSES = frozenset({"s3_no_such_bucket", "s3_access_denied", "unauthorized", "out_of_credits"})
 """Why a song fails in an outage, where it needs a person: the person who has started the run is told at once."""
 
+FIRST_TASKS = {"music_cover": "song_list", "music_generate": "generate_music"}
+"""Where they fail, nothing of the run is recorded anywhere."""
+
 
 class LongStage(Stage):
     """The stage of a long run. Each run gets its id from here: of two requests for it the second one is refused."""
@@ -78,8 +81,11 @@ class LongStage(Stage):
         return self._trigger("music_generate", song)
 
     def start_failed_again(self, dag_id: str, run_id: str) -> None:
-        """Clear a run that has failed, as the person does who has seen to the bucket, the key or the credits."""
-        if self.ask(lambda: self.airflow.run_state(dag_id, run_id)) == "failed":
+        """Clear a run whose first task has failed, as the person does who has seen to the bucket, key or credits."""
+        if self.ask(lambda: self.airflow.run_state(dag_id, run_id)) != "failed":
+            return
+        tasks = self.ask(lambda: self.airflow.task_instances(dag_id, run_id))
+        if any(task.name == FIRST_TASKS[dag_id] and task.state == "failed" for task in tasks):
             self.ask(lambda: self.airflow.clear(dag_id, run_id))
 
     def look_into_inbox(self) -> None:

@@ -63,6 +63,7 @@ class LongSuite(Suite):
         outcome.kills, outcome.under_batches = self.disturber.kills, self.disturber.kills.total()
         outcome.missed = [f"{name}, {times} times" for name, times in self.disturber.missed.items()]
         outcome.faults.update(self.disturber.troubles)
+        self.say(f"{self.stage.failed_by_outages} songs were left to a person in an outage, and archived later.")
         outcome.faults.update({f"requests that met: {name}": n for name, n in self.disturber.requests.items()})
         return outcome
 
@@ -105,11 +106,13 @@ class LongSuite(Suite):
         self._runs_of_paid[title] = self.stage.generate(title)
 
     def _not_made(self) -> list[str]:
-        """Return what was not made, and start it again where its run has failed before anything was paid."""
+        """Return what was not made, and start again what has failed before anything was paid, or recorded."""
         left = super()._not_made()
         if self._is_due("failed again"):
             for title in left:
                 self.stage.start_failed_again("music_generate", self._runs_of_paid[title])
+            for run_id in self.killer.batches:
+                self.stage.start_failed_again("music_cover", run_id)
         return left
 
     def _is_due(self, name: str) -> bool:

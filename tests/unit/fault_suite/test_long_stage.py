@@ -36,9 +36,14 @@ def test_a_run_of_which_the_first_request_has_come_through_is_not_started_twice(
     assert len(asked) == 1
 
 
-def test_a_run_is_started_again_only_where_it_has_failed() -> None:
-    for state, times in (("failed", 1), ("running", 0), ("success", 0)):
+def test_a_run_is_started_again_only_where_its_first_task_has_failed() -> None:
+    for run, first, times in (("failed", "failed", 1), ("failed", "success", 0), ("running", "failed", 0)):
         cleared: list[str] = []
-        found = stage(run_state=lambda *_, s=state: s, clear=lambda _, run_id, c=cleared: c.append(run_id))
-        found.start_failed_again("music_generate", "run")
+        tasks = [SimpleNamespace(name="song_list", state=first), SimpleNamespace(name="report", state="failed")]
+        found = stage(
+            run_state=lambda *_, state=run: state,
+            task_instances=lambda *_, found=tasks: found,
+            clear=lambda _, run_id, into=cleared: into.append(run_id),
+        )
+        found.start_failed_again("music_cover", "run")
         assert len(cleared) == times
