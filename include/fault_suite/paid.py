@@ -44,10 +44,10 @@ class PaidRequests:
 
         :param song: its music task id.
         """
-        attempts = (attempt for ledger in self._ledgers() for attempt in ledger.attempts(cover_request(song)))
+        attempts = (attempt for ledger in self.ledgers() for attempt in ledger.attempts(cover_request(song)))
         return sum("repeated" in attempt.endings for attempt in attempts)
 
-    def _ledgers(self) -> tuple[Ledger, ...]:
+    def ledgers(self) -> tuple[Ledger, ...]:
         """Return both: a stack has its entries in one of them, and the other one is empty."""
         settings, stored = self.running.settings, self.running.bucket
         database = Store(self.running.limiter_store)
