@@ -31,7 +31,8 @@ SERVERS = ("contract", "integration", "delivery")
 TESTS = (*ALONE, *SERVERS)
 """Tests without a stack: what needs nothing beside itself, and what starts a server of its own or another program."""
 MOVED = "unit/operators"
-"""Unit tests that run with those of servers where both do: so the two take about as long."""
+"""Unit tests that run in another lane where there are others, so that the lanes take about as long: with those of
+servers, and in a run without the parts of ``--full`` alone, whose stacks are the first to end, behind these."""
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
 """Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
@@ -41,12 +42,14 @@ FULL_ONLY_FILES = (
     "browser/test_editor.py",
     "browser/test_on_call.py",
     "browser/test_release.py",
+    "integration/cli/test_run.py",
     "integration/client/test_rate_limiter_processes.py",
     "integration/local_stack/test_s3.py",
     "integration/project/test_example_dags.py",
     "integration/project/test_lock_platforms.py",
     "integration/project/test_package_wheel.py",
     "integration/simulator/test_shipped.py",
+    "integration/task_groups/test_music_cover_dag.py",
     "integration/web/test_receiver_fuzz.py",
     "system/test_every_medium.py",
     "system/test_invented_operation.py",
@@ -150,12 +153,13 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
 
     alone, servers = ([part for part in there if part in group] for group in (ALONE, SERVERS))
     moved = [f"--ignore=tests/{MOVED}"] if alone and servers else []
+    last = moved and not more and "system" in there
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
-        lane("stacks", stacks, yields=False),
+        lane("stacks", [*stacks, *(tests([MOVED]) if last else [])], yields=False),
         lane("alone", tests(alone, *moved)),
-        lane("servers", [*tools, *tests([*servers, MOVED] if moved else servers)]),
+        lane("servers", [*tools, *tests([*servers, MOVED] if moved and not last else servers)]),
     ]
 
 

@@ -63,6 +63,15 @@ def test_two_cores_are_busy_while_a_stack_waits_and_what_needs_no_stack_makes_wa
     assert {path for paths in ran for path in paths} - set(ran[-2][1:]) == {*every, "tests/unit/operators"}
 
 
+def test_in_a_quick_run_the_stacks_end_first_and_are_followed_by_what_takes_long_elsewhere(tmp_path: Path) -> None:
+    stacks, alone, servers = ([*lane.commands] for lane in checks.lanes_of(split([])[0], [], tmp_path, "mark"))
+    assert [checks.title(command) for command in stacks] == [
+        *("pytest tests/system", "pytest tests/browser", "pytest tests/unit/operators")
+    ]
+    assert "--ignore=tests/unit/operators" in alone[0]
+    assert not any("tests/unit/operators" in word for command in servers for word in command)
+
+
 def test_named_unit_tests_run_in_one_piece(tmp_path: Path) -> None:
     _, alone, servers = checks.lanes_of(["unit"], ["-x"], tmp_path, "mark")
     assert [list(command[3:-2]) for command in alone.commands] == [["tests/unit"]]
