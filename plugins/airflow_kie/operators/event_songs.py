@@ -40,7 +40,7 @@ PARALLEL = 8
 MOST_EVENTS = 5000
 """Events that one run reads; what more of them name, the next run records."""
 BUSY = 3
-"""Runs that go on from which on the next one gathers songs."""
+"""Runs from which on the next one gathers songs: those whose claims no list has ended yet."""
 GATHERED = timedelta(seconds=8)
 """How long after the last run has taken its songs the next one does then: the tasks of a run cost as much as the work
 on some forty songs."""
@@ -146,7 +146,7 @@ class EventSongs:
         made = self.bucket.made_if_missing(lambda: claimed_at(self.bucket, self.keys))
         if len(made) >= BUSY and (left := max(made) + GATHERED - datetime.now(UTC)) > timedelta(0):
             seconds = min(left, GATHERED).total_seconds()  # S3's clock may go before
-            log.info("%d runs go on: waiting %.1f s for more songs, which are then in one run.", len(made), seconds)
+            log.info("Another run has just taken songs: waiting %.1f s for more, which are then in one run.", seconds)
             time.sleep(seconds)
 
     def pending(self, run: str) -> list[dict[str, Any]]:
