@@ -60,7 +60,7 @@ FULL_ONLY_FILES = (
     "system/test_song_release.py",
     "system/test_song_templates.py",
 )
-"""Files of the other parts that it leaves out too: half a minute to two minutes each, and others try the same way."""
+"""Files of the other parts that it leaves out too: half a minute to four minutes each, and others try the same way."""
 STACKS = ("system", "browser", *FULL_ONLY)
 """Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {
