@@ -62,7 +62,7 @@ def findings(stage: Stage, songs: Collection[str], creates: Mapping[str, int], *
     ledger = [charge for charge in everything if charge["kind"] == "cover"]
     tasks = {task["task_id"]: task for task in simulator.tasks()}  # every charge so far has its task there
     too_often, twice = covers_made_again(ledger, tasks, PaidRequests(stage.running).cover_repeats)
-    lost = [song for song in songs if at_the_end and not _archived(stage, song)]
+    lost = [problem for song in songs if at_the_end and (problem := _not_archived(stage, song, tasks))]
     return Findings(
         double=tuple(double_payments(everything, tasks)),
         too_often=tuple(too_often),
@@ -122,8 +122,16 @@ def _kept(
     return kept
 
 
-def _archived(stage: Stage, song: str) -> bool:
-    return check_song(stage.bucket, stage.prefix, song).whole
+def _not_archived(stage: Stage, song: str, tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what is known of a song that is not archived: its title, covers and pending record."""
+    found = check_song(stage.bucket, stage.prefix, song)
+    if found.whole:
+        return ""
+    title = tasks.get(song, {}).get("title")
+    covers = [task_id for task_id, task in tasks.items() if task["source_id"] == song]
+    path = stage.bucket / stage.prefix / "_pending" / f"{song}.json"
+    pending = path.read_text() if path.exists() else "no pending record"
+    return f"{song} ({title!r}, covers {covers}): {found.problem or 'a file is not as it must be'}; {pending}"
 
 
 def corrupt(archive: Folder, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:

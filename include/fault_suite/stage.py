@@ -33,6 +33,8 @@ from local_stack.timeout import Timeout
 T = TypeVar("T")
 PENDING = "kie://api.kie.ai/suno/pending"
 DAGS = ("music_cover", "cover_inbox", "music_generate", "songs_in_order")
+FIRST_TASKS = {"music_cover": "song_list", "music_generate": "generate_music"}
+"""Where they fail, nothing of the run is recorded anywhere."""
 DUPLICATE = ("named", "none")
 """What KIE answers to a create that it has seen before: the first task's id, or a new task, which is charged."""
 _AIRFLOW_SECONDS = 240.0
@@ -132,10 +134,18 @@ class Stage:
         reasons = {song: rows.get(song, {}).get("reason", "it is not in the report") for song in songs}
         return {song: reason for song, reason in reasons.items() if reason}
 
-    def generate(self, title: str) -> None:
-        """Start a run that has KIE make a song, which costs credits."""
+    def generate(self, title: str) -> str:
+        """Start a run that has KIE make a song, which costs credits, and return its id."""
         song = {"title": title, "prompt": "La la la", "style": "waltz", "custom_mode": True}
-        self.ask(lambda: self.airflow.trigger("music_generate", song))
+        return self.ask(lambda: self.airflow.trigger("music_generate", song))
+
+    def start_failed_again(self, dag_id: str, run_id: str) -> None:
+        """Clear a run whose first task has failed, as the person does who has seen to the cause."""
+        if self.ask(lambda: self.airflow.run_state(dag_id, run_id)) != "failed":
+            return
+        tasks = self.ask(lambda: self.airflow.task_instances(dag_id, run_id))
+        if any(task.name == FIRST_TASKS[dag_id] and task.state == "failed" for task in tasks):
+            self.ask(lambda: self.airflow.clear(dag_id, run_id))
 
     def send_event(self, music_task_id: str, **extra: str) -> None:
         """Report "music complete", as a system outside Airflow would; an event more costs nothing."""

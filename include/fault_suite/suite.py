@@ -13,6 +13,7 @@ from fault_suite.catalogue import Doom, KieFault, target
 from fault_suite.checks import Findings, findings, title_of
 from fault_suite.episodes import EPISODES, Episode
 from fault_suite.kills import GAP, Killer
+from fault_suite.paid import ACCOUNT, PaidRequests
 from fault_suite.plan import BatchPlan, Plan, SongPlan
 from fault_suite.s3_proxy import Rule
 from fault_suite.stage import Stage
@@ -91,7 +92,8 @@ class Suite:
         self.outcome = Outcome(plan, duplicate=stage.duplicate)
         self.songs: list[str] = []
         self.creates: dict[str, int] = {}
-        self._generated: list[str] = []
+        self._generated: dict[str, str] = {}
+        """The songs that cost credits: title and run."""
         self._kie: list[tuple[str, str]] = []
         self._once: dict[str, str] = {}
         self._s3: list[tuple[str, Rule]] = []
@@ -142,8 +144,7 @@ class Suite:
         for number, fault in enumerate(self.plan.generated, start=1):
             title = f"Paid song {number}"
             self._arm(fault.name, fault, title)
-            self._generated.append(title)
-            self.stage.generate(title)
+            self._generated[title] = self.stage.generate(title)
 
     def _mix(self, timeout: Timeout) -> None:
         waiting, reported = deque(self.plan.songs), time.monotonic()
@@ -164,10 +165,11 @@ class Suite:
             time.sleep(0.4)
         self.killer.stop()
 
-    def _settle(self, seconds: float = 300.0) -> None:
+    def _settle(self, seconds: float = 600.0) -> None:
         """Wait until every song is archived and nothing goes on; dropped songs are dispatched again meanwhile.
 
-        :param seconds: how long no further song may be archived before that is given up.
+        :param seconds: how long no further song may be archived before that is given up. A request whose callback
+            does not come is in doubt after 420.
         """
         timeout, reconcile_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
         while not timeout.expired():
@@ -179,9 +181,24 @@ class Suite:
                 fewest, timeout = len(pending), Timeout(seconds)
             if time.monotonic() > reconcile_at:
                 self.say(f"{len(pending)} covers are pending, {len(active)} runs go on; the inbox reconciles.")
+                self._adopt()
                 self.stage.reconcile()
                 reconcile_at = time.monotonic() + 30
             time.sleep(1.0)
+
+    def _adopt(self) -> None:
+        """Name the song of each request that is in doubt, as a person does who has looked it up at KIE.
+
+        The answer to its create was lost, and its callbacks met an api-server that was down.
+        """
+        made, titles = self._made(), {run_id: title for title, run_id in self._generated.items()}
+        for ledger in PaidRequests(self.stage.running).ledgers() if made else ():
+            for request, doubt in ledger.doubts(ACCOUNT):
+                title = titles.get(doubt.intent.owner.get("run", ""))
+                if title in made:
+                    self.say(f"{title} was in doubt and is adopted.")
+                    ledger.adopt(request, made[title])
+                    self.stage.start_failed_again("music_generate", self._generated[title])
 
     def _episodes(self) -> None:
         for name in self.plan.episodes:

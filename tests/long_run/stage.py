@@ -61,9 +61,6 @@ class DistributedRunning:
 OUTAGE_CAUSES = frozenset({"s3_no_such_bucket", "s3_access_denied", "unauthorized", "out_of_credits"})
 """Why a song fails in an outage, where it needs a person: the person who has started the run is told at once."""
 
-FIRST_TASKS = {"music_cover": "song_list", "music_generate": "generate_music"}
-"""Where they fail, nothing of the run is recorded anywhere."""
-
 
 class LongStage(Stage):
     """The stage of a long run. Each run gets its id from here: of two requests for it the second one is refused."""
@@ -75,18 +72,10 @@ class LongStage(Stage):
         """Start a run as the form does and return its id."""
         return self._trigger(dag_id, {"music_task_ids": list(music_task_ids), "batch_size": batch_size})
 
-    def generate(self, title: str) -> str:  # type: ignore[override]
+    def generate(self, title: str) -> str:
         """Start a run that has KIE make a song, which costs credits, and return its id."""
         song = {"title": title, "prompt": "La la la", "style": "waltz", "custom_mode": True}
         return self._trigger("music_generate", song)
-
-    def start_failed_again(self, dag_id: str, run_id: str) -> None:
-        """Clear a run whose first task has failed, as the person does who has seen to the bucket, key or credits."""
-        if self.ask(lambda: self.airflow.run_state(dag_id, run_id)) != "failed":
-            return
-        tasks = self.ask(lambda: self.airflow.task_instances(dag_id, run_id))
-        if any(task.name == FIRST_TASKS[dag_id] and task.state == "failed" for task in tasks):
-            self.ask(lambda: self.airflow.clear(dag_id, run_id))
 
     def look_into_inbox(self) -> None:
         """Let DAG cover_inbox run, and do not wait for it; what has failed does not wait for an hour either."""

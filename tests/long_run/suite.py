@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from fault_suite.catalogue import GENERATE
-from fault_suite.paid import ACCOUNT, PaidRequests
 from fault_suite.plan import Plan, SongPlan, batch_plan, songs_with_faults
 from fault_suite.suite import Outcome, Suite
 from local_stack.airflow_api import AirflowRefused
@@ -23,8 +22,6 @@ FAULTS = 60
 """Faults that the songs of a batch meet."""
 EVERY = {"paid song": 75.0, "inbox": 90.0, "report": 60.0, "failed again": 20.0}
 """Seconds from one to the next."""
-_SETTLE_SECONDS = 600.0
-"""No further song is archived for so long: a batch on two busy cores takes five minutes."""
 
 
 class LongSuite(Suite):
@@ -44,8 +41,6 @@ class LongSuite(Suite):
         self._songs_with_faults = _endless(random.Random(seed))
         self._paid = deque(GENERATE)
         self._open: list[str] = []
-        self._runs_of_paid: dict[str, str] = {}
-        self._well = False
         self._next = dict.fromkeys(EVERY, 0.0)
 
     def run(self, seconds: float = 3600.0) -> Outcome:
@@ -59,9 +54,8 @@ class LongSuite(Suite):
                     self.say(f"A song could not be sent: {error}")
                 time.sleep(1.0)
             self.disturber.heal()
-            self._well = True
             self.say("The disturbances are over.")
-            self._settle(_SETTLE_SECONDS)
+            self._settle()
             outcome = self._reckon(began)
         outcome.kills, outcome.under_batches = self.disturber.kills, self.disturber.kills.total()
         outcome.missed = [f"{name}, {times} times" for name, times in self.disturber.missed.items()]
@@ -105,31 +99,17 @@ class LongSuite(Suite):
         title = f"Paid song {len(self._generated) + 1}"
         if len(self._generated) % 2:
             self._arm(self._paid[0].name, self._paid[0], title)
-        self._generated.append(title)
-        self._runs_of_paid[title] = self.stage.generate(title)
+        self._generated[title] = self.stage.generate(title)
 
     def _not_made(self) -> list[str]:
         """Return what was not made, and start again what has failed before anything was paid, or recorded."""
         left = super()._not_made()
         if self._is_due("failed again"):
             for title in left:
-                self.stage.start_failed_again("music_generate", self._runs_of_paid[title])
+                self.stage.start_failed_again("music_generate", self._generated[title])
             for run_id in self.killer.batches:
                 self.stage.start_failed_again("music_cover", run_id)
-            if self._well:
-                self._adopt()
         return left
-
-    def _adopt(self) -> None:
-        """Name the song of each request that is in doubt, as a person does who has looked it up at KIE."""
-        made, titles = self._made(), {run_id: title for title, run_id in self._runs_of_paid.items()}
-        for ledger in PaidRequests(self.stage.running).ledgers():
-            for request, doubt in ledger.doubts(ACCOUNT):
-                title = titles.get(doubt.intent.owner.get("run", ""))
-                if title in made:
-                    self.say(f"{title} was in doubt and is adopted.")
-                    ledger.adopt(request, made[title])
-                    self.stage.start_failed_again("music_generate", self._runs_of_paid[title])
 
     def _is_due(self, name: str) -> bool:
         due = time.monotonic() >= self._next[name]

@@ -122,6 +122,21 @@ def test_while_work_goes_on_no_check_reports_it(tmp_path: Path, manifest: str | 
         assert len(simulator.ledger("cover")) > 2
 
 
+def test_a_lost_song_is_named_with_its_title_and_what_is_recorded_of_it(tmp_path: Path) -> None:
+    archived(tmp_path)
+    with SimulatorServer() as server, contextlib.closing(ControlClient(server.url)) as simulator:
+        songs = [song.task_id for song in simulator.make_music("Recorded", "Unrecorded")]
+        (tmp_path / "songs" / "_pending").mkdir()
+        (tmp_path / "songs" / "_pending" / f"{songs[0]}.json").write_text("its record")
+        settings = SimpleNamespace(prefix="songs", bucket="archive")
+        running: Any = SimpleNamespace(simulator=simulator, bucket=tmp_path, settings=settings)
+        found = findings(Stage(running, S3Proxy(str)), [SONG, *songs], {}, at_the_end=True)
+    assert found.lost == (
+        f"{songs[0]} ('Recorded', covers []): no manifest; its record",
+        f"{songs[1]} ('Unrecorded', covers []): no manifest; no pending record",
+    )
+
+
 def charges(*task_ids: str, kind: str = "cover", source: str = SONG, **request: str) -> list[dict[str, Any]]:
     return [{"kind": kind, "source_id": source, "task_id": task_id, "request": request} for task_id in task_ids]
 

@@ -1,0 +1,45 @@
+"""What a run of the suite does in a person's place."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fault_suite import suite as module
+from fault_suite.plan import Plan
+from fault_suite.suite import Suite
+from long_run.suite import LongSuite
+
+CHARGES = [{"request": {"title": "Paid song 1"}, "task_id": "task-1"}]
+
+
+def staged(again: list[tuple[str, str]]) -> Any:
+    """Return a stage on which KIE has made the first of two songs that cost credits."""
+    return SimpleNamespace(
+        running=SimpleNamespace(simulator=SimpleNamespace(ledger=lambda kind: CHARGES)),
+        duplicate="named",
+        start_failed_again=lambda *words: again.append(words),
+    )
+
+
+def test_the_song_of_a_request_in_doubt_is_named_and_its_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted: list[tuple[Any, ...]] = []
+    again: list[tuple[str, str]] = []
+    doubts = [(name, SimpleNamespace(intent=SimpleNamespace(owner={"run": name}))) for name in ("made", "unmade")]
+    ledger = SimpleNamespace(doubts=lambda account: doubts, adopt=lambda *words: adopted.append(words))
+    monkeypatch.setattr(module, "PaidRequests", lambda running: SimpleNamespace(ledgers=lambda: [ledger]))
+    suite = Suite(staged(again), Plan(1, (), (), (), ()), lambda line: None)
+    suite._generated = {"Paid song 1": "made", "Paid song 2": "unmade"}
+    suite._adopt()
+    assert adopted == [("made", "task-1")]
+    assert again == [("music_generate", "made")]
+
+
+def test_a_long_run_starts_again_what_has_failed_before_anything_was_paid() -> None:
+    again: list[tuple[str, str]] = []
+    suite = LongSuite(staged(again), 1, lambda line: None, SimpleNamespace())  # type: ignore[arg-type]
+    suite._generated = {"Paid song 1": "made", "Paid song 2": "unmade"}
+    assert suite._not_made() == ["Paid song 2"]
+    assert again == [("music_generate", "unmade")]
