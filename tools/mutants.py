@@ -43,7 +43,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "lifecycle/deadline.py": ("lifecycle/driver", *_WORLD),
     "lifecycle/driver.py": ("lifecycle/driver", "lifecycle/driver_records", *_RULES, *_WORLD),
     "lifecycle/kept_answers.py": ("lifecycle/ledger", *_WORLD),
-    "lifecycle/record.py": (*_RULES, "lifecycle/one_id_one_record", *_WORLD),
+    "lifecycle/record.py": (*_RULES, "lifecycle/driver_records", "lifecycle/one_id_one_record", *_WORLD),
     "client/answers/envelope.py": _ANSWERS,
     "client/answers/decode.py": _ANSWERS,
     "client/answers/refusals.py": _ANSWERS,

@@ -34,10 +34,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_PAUSE = 15.0
-"""Seconds that the first pause lasts at most, unless `[kie] outage_probe_seconds` says otherwise; the limit doubles."""
 LONGEST_PAUSES = 40
-"""The longest pause, in first pauses: ten minutes by default."""
+"""The longest pause, in first ones: ten minutes where `[kie] outage_probe_seconds` is not set. The limit doubles."""
 RATE_PAUSE = 10.0
 """Seconds: KIE counts new tasks in windows of this length."""
 PASSING = 2
@@ -75,9 +73,9 @@ class OutageBackoff:
 
     :param store: the task state store.
     :param max_tries: the task instance's.
+    :param own_run: a person started the run and waits for it: most outages fail it at once.
     :param probe: a free request that fails as long as the outage lasts; given by tasks that pay.
     :param check_spending: raises KieSpendingStopped if the task would pay and may not; given by tasks that pay.
-    :param own_run: a person started the run and waits for it: most outages fail it at once.
     :param ends_at: epoch seconds at which waiting ends whatever happens: a day before KIE deletes the files.
     :param postpone: called with the seconds of each pause, so that deadlines move along.
     :param song: returns the song whose pending record says why it waits; None: there is none.
@@ -85,10 +83,10 @@ class OutageBackoff:
     """
 
     store: TaskStateStore
-    max_tries: int = 0
+    max_tries: int
+    own_run: bool
     probe: Callable[[], object] | None = None
     check_spending: Callable[[], object] = lambda: None
-    own_run: bool = False
     ends_at: float | None = None
     postpone: Callable[[float], None] = lambda seconds: None
     song: Callable[[], SongArchive | None] = lambda: None
@@ -148,11 +146,11 @@ class OutageBackoff:
         if not wait.stopped:
             wait = Wait(self.clock(), 0, wait.reason, self.max_tries, stopped=True)
         self._store(self._record_reason(wait, stopped.reason))
-        pause = (stopped.facts.retry_after or FIRST_PAUSE) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
+        pause = (stopped.facts.retry_after or _first_pause()) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
         self._reschedule(pause, stopped)
 
     def _pause(self, attempts: int, retry_after: float) -> float:
-        first = settings.number("outage_probe_seconds", FIRST_PAUSE)
+        first = _first_pause()
         longest = first * LONGEST_PAUSES
         limit = min(longest, first * 2.0 ** min(attempts - 1, 10))
         jittered = random.uniform(first / 5, limit)  # noqa: S311 - jitter: tasks that met it together part
@@ -252,6 +250,11 @@ def run_with_outage_backoff(
         if dated is not error:
             raise dated from error
         raise
+
+
+def _first_pause() -> float:
+    """Return the seconds that the first pause lasts at most."""
+    return settings.number("outage_probe_seconds", 15.0)
 
 
 def is_own_run(context: Context) -> bool:

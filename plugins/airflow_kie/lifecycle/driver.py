@@ -72,7 +72,7 @@ class TaskDriver:
     settle: Callable[[TaskRecord, float | None], None] = lambda record, used: None
     deadline: float | None = None
     rules: Rules = field(default_factory=Rules)
-    waiting: Callable[[], int] = lambda: 1
+    waiting: Callable[[], int] | None = None
     quiet: bool = False
     clock: Callable[[], float] = time.time
 
@@ -176,7 +176,8 @@ class TaskDriver:
                     action = yield from self._failed(record, error)
 
     def _next(self, record: TaskRecord, answer: Any = None) -> Action:
-        return next_action(record, self.clock(), answer, replace(self.rules, waiting=self.waiting()))
+        rules = replace(self.rules, waiting=self.waiting()) if self.waiting else self.rules
+        return next_action(record, self.clock(), answer, rules)
 
     def _save(self, record: TaskRecord) -> Generator[Step, Any, None]:
         if self.save is not None:

@@ -70,7 +70,7 @@ def test_the_table_above_holds_every_error_of_the_module() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (answered("AccessDenied", status=403), "s3_access_denied"),
+        (answered("AccessDenied"), "s3_access_denied"),
         (answered("AllAccessDisabled"), "s3_access_denied"),
         (answered("AccountProblem"), "s3_access_denied"),
         (answered("Forbidden"), "s3_access_denied"),
@@ -78,7 +78,7 @@ def test_the_table_above_holds_every_error_of_the_module() -> None:
         (answered("AccessDenied", "not authorized to perform: kms:GenerateDataKey", 403), "s3_kms_denied"),
         (answered("KMS.DisabledException"), "s3_kms_denied"),
         (answered("NoSuchBucket", status=404), "s3_no_such_bucket"),
-        (answered("PermanentRedirect", status=301), "s3_wrong_region"),
+        (answered("PermanentRedirect"), "s3_wrong_region"),
         (answered("301", "Moved Permanently", 301), "s3_wrong_region"),
         (answered("307", "Temporary Redirect", 307), "s3_wrong_region"),
         (answered("TemporaryRedirect"), "s3_wrong_region"),
@@ -93,7 +93,7 @@ def test_the_table_above_holds_every_error_of_the_module() -> None:
         (answered("InvalidAccessKeyId", status=403), "s3_credentials_wrong"),
         (answered("SignatureDoesNotMatch", status=403), "s3_credentials_wrong"),
         (answered("RequestTimeTooSkewed", status=403), "s3_clock_wrong"),
-        (answered("SlowDown", status=503), "s3_slow_down"),
+        (answered("SlowDown"), "s3_slow_down"),
         (answered("503", "Service Unavailable", 503), "s3_slow_down"),
         (answered("InternalError"), "s3_slow_down"),
         (answered("ServiceUnavailable"), "s3_slow_down"),

@@ -53,6 +53,14 @@ def test_a_duplicate_wav_names_the_song_as_its_source() -> None:
     assert got.error.facts.source_id == MUSIC_ID
 
 
+def test_422_is_a_duplicate_only_where_it_names_the_task() -> None:
+    kind, source = "veo.4k", {"taskId": MUSIC_ID}
+    assert decode(answer({"taskId": COVER_ID}, 422, "exists"), kind, source) == Created(COVER_ID, duplicate=True)
+    got = decode(answer(None, 422, "not a valid index"), kind, source)
+    assert isinstance(got, Refused)
+    assert type(got.error) is errors.KieInvalidRequest
+
+
 def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
     got = decode(answer({"taskId": COVER_ID}, 400, "bad format"), "suno.music", {})
     assert isinstance(got, Refused)
@@ -65,6 +73,8 @@ def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
         (401, "Unauthorized", errors.KieUnauthorized),
         (402, CREDITS_TEXT, errors.KieOutOfCredits),
         (404, "no path", errors.KieFormGone),
+        (405, "no such method", errors.KieFormGone),
+        (505, "shut down", errors.KieFormGone),
         (422, "Please enter callBackUrl", errors.KieInvalidRequest),
         (429, "Your call frequency is too high. Please try again later.", errors.KieRateLimited),
         (433, "sub-key usage exceeds limit", errors.KieKeyLimit),

@@ -29,11 +29,11 @@ from airflow_kie.client.errors import (
     KieUnauthorized,
     KieUnreachable,
 )
-from airflow_kie.durable.outage_backoff import FIRST_PAUSE, LONGEST_PAUSES, OutageBackoff, last_moment
+from airflow_kie.durable.outage_backoff import OutageBackoff, last_moment
 from airflow_task import FakeTaskStateStore
 
 HOUR = 3600.0
-LONGEST = FIRST_PAUSE * LONGEST_PAUSES
+LONGEST = 600.0
 
 
 @dataclass
@@ -192,6 +192,12 @@ def test_what_passes_by_itself_is_waited_out_for_a_person_too(error: type[KieErr
     assert down(error, 23, own_run=True).leg() is False
 
 
+def test_a_task_over_the_rate_limit_waits_for_kies_next_window() -> None:
+    song = down(KieRateLimited, 1)
+    song.leg()
+    assert 10.0 <= song.now - 1_000_000.0 <= 12.5
+
+
 def test_what_is_wrong_with_the_song_alone_fails_at_once() -> None:
     with pytest.raises(KieContentRejected):
         down(KieContentRejected, 1).run()
@@ -206,6 +212,10 @@ def test_why_a_song_waits_is_written_once_when_it_begins_and_removed_when_it_end
 def test_a_server_error_that_passes_is_not_written_and_one_that_lasts_is() -> None:
     passing, lasting = down(KieServerError, 1 / HOUR), down(KieServerError, 1)
     passing.run()
+    lasting.leg()
+    assert lasting.record.written == []
+    lasting.leg()
+    assert lasting.record.written == ["server_error"]
     lasting.run()
     assert (passing.record.written, lasting.record.written) == ([], ["server_error", ""])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -204,7 +205,8 @@ def test_a_wait_that_ends_while_kie_is_down_says_so() -> None:
 @pytest.mark.parametrize("pays", [True, False])
 def test_of_a_task_that_was_not_asked_for_here_nothing_is_counted(pays: bool) -> None:
     world = World()
-    assert world.go(TaskRecord("suno.music", digest=REQUEST.digest, task_id="given"), pays=pays).task_id == "given"
+    record = world.go(TaskRecord("suno.music", digest=REQUEST.digest, task_id="given"), pays=pays)
+    assert (record.task_id, record.repeated) == ("given", False)
     assert world.settled == [] and world.names == []
 
 
@@ -250,3 +252,9 @@ def test_an_id_that_the_ledger_lacks_is_written_first_and_once() -> None:
     assert not world.go(record).unrecorded
     assert "1.task.task-1" in world.names
     assert {one.unrecorded for one in world.saved} == {False}
+
+
+def test_a_new_state_of_the_task_is_logged_where_it_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    World([Created("task-1")]).go()
+    assert {record.levelno for record in caplog.records if "task-1" in record.getMessage()} == {logging.INFO}

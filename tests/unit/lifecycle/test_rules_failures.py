@@ -9,6 +9,7 @@ import pytest
 
 from airflow_kie.client import errors
 from airflow_kie.client.answers.decode import Answer, Created, Ended, Lost, Refused
+from airflow_kie.lifecycle.deadline import end_of_wait
 from airflow_kie.lifecycle.ledger import MOST_FAILED
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Done, Fail, Fetch, Rules, Send, next_action
@@ -226,3 +227,11 @@ def test_a_task_that_was_created_here_is_not_given_up_as_unknown(
     told = next_action(record, NOW, Ended("c1", errors.KieTaskUnknown(task_id="c1")))
     assert isinstance(told, Fail)
     assert type(told.error) is error
+
+
+@pytest.mark.parametrize("given", [0.0, 600.0])
+def test_a_task_that_replaces_a_failed_one_has_the_time_that_is_given_for_each(given: float) -> None:
+    record = replace(COVER_SENT, failed_ids=(OTHER_ID,), number=1, known_at=NOW)
+    rules = Rules(timeout=given) if given else Rules()
+    assert end_of_wait(record, NOW, rules) == NOW + given
+    assert end_of_wait(COVER_SENT, NOW, rules) == NOW

@@ -67,7 +67,7 @@ class S3WrongRegion(S3Error, reason="s3_wrong_region", remedy=Remedy.PERSON):
     todo = "Set region_name in the S3 connection to the bucket's region."
 
 
-class S3CredentialsExpired(S3Error, reason="s3_credentials_expired", remedy=Remedy.RETRY):
+class S3CredentialsExpired(S3Error, reason="s3_credentials_expired"):
     """Temporary credentials have ended."""
 
     what = "The S3 credentials have expired"

@@ -25,7 +25,7 @@ COMMON_CODES: CodeTable = {
 """What a code means unless an operation's row says otherwise (docs.kie.ai: each operation's page lists codes)."""
 
 _CREDITS = re.compile(r"credits?\b.*\binsufficient|insufficient\b.*\bcredits?|top[ -]up", re.IGNORECASE | re.DOTALL)
-_CREDITS_CODES = frozenset({402, 429, 500})
+_CREDITS_CODES = frozenset({429, 500})
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 LONGEST_RETRY_AFTER = 3600.0
@@ -60,7 +60,7 @@ class Envelope:
     code: int
     msg: str = field(repr=False)
     data: Any = field(repr=False)
-    http_status: int = 200
+    http_status: int
     retry_after: float | None = None
 
 
@@ -87,7 +87,7 @@ def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None
     """Return what an envelope's code means, or None for success.
 
     A code that neither table has is a server error from 500 on and a refused request below. A text about credits wins
-    over 402, 429 and 500: KIE has sent all three with it.
+    over 429 and 500: KIE has sent both with it.
 
     :param envelope: the decoded answer.
     :param kind: the operation's name.

@@ -35,7 +35,7 @@ def inline_answer(name: str, data: Any) -> Any:
     :raises KieError: when that code is one of an error, or there is a task's id, or nothing, instead of a result.
     """
     if isinstance(data, dict) and isinstance(data.get("code"), int) and "data" in data:
-        error = error_in(Envelope(data["code"], str(data.get("msg") or ""), None), name, {})
+        error = error_in(Envelope(data["code"], str(data.get("msg") or ""), None, 200), name, {})
         if error is not None:
             raise error
         data = data["data"]
