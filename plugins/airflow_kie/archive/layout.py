@@ -26,15 +26,14 @@ _DIGEST = re.compile(r"[0-9a-f]{32}")
 RETRY = "_retry"
 FAILED = "_failed"
 UNARCHIVED = "_unarchived"
-_RESERVED = {"", ".", "..", RETRY, FAILED, UNARCHIVED}
-_RESERVED |= {"_pending", "_raw", "_paid", "_tasks", "_index", "_lists", "_uploads", "_runs", "_catalogue"}
 
 
 def checked_prefix(prefix: str) -> str:
     """Return the prefix without slashes at either end; an empty one means the bucket's root.
 
     :param prefix: folder of the archive inside the bucket, such as ``music`` or ``team a/music``.
-    :raises KeyRefused: for ``..``, empty parts, control characters, or a folder with a meaning of its own.
+    :raises KeyRefused: for ``..``, empty parts, control characters, or a folder that begins with ``_``: those are the
+        archive's own.
     """
     trimmed = prefix.strip("/")
     if not trimmed:
@@ -45,8 +44,11 @@ def checked_prefix(prefix: str) -> str:
         raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
-        if part in _RESERVED or part != part.strip():
-            raise KeyRefused(f"The prefix {prefix!r} holds the part {part!r}, which cannot be a folder's name.")
+        if part in ("", ".", "..") or part.startswith("_") or part != part.strip():
+            raise KeyRefused(
+                f"The prefix {prefix!r} holds the part {part!r}. A folder's name is not empty, is not . or .., "
+                "does not begin with _ and has no blank at its ends."
+            )
     if parts[0] == INBOX.rstrip("/"):
         raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
     return trimmed

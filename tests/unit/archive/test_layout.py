@@ -56,6 +56,8 @@ def test_a_text_that_could_leave_the_folder_is_no_task_id(task_id: str) -> None:
         "a\nb",
         "a/_pending",
         "a/_raw",
+        "_inbox/a",
+        "_mine",
         "inbox",
         "inbox/x",
         " a",
