@@ -1,7 +1,7 @@
 """``./run matrix``: the tests on other versions of Airflow and of everything else, and the table of what passed.
 
 Each row is an environment of its own in ``.local/matrix``. The table in docs/compatibility.md is written by the runs: a
-row that was not run keeps its line.
+row, or a part of it, that was not run keeps its line.
 """
 
 from __future__ import annotations
@@ -125,11 +125,18 @@ def _versions(python: Path) -> tuple[str, str]:
 
 
 def _write(name: str, python: str, rest: str) -> None:
-    """Put a row's line into the page's table."""
+    """Put a row's line into the page's table, in place of an earlier one with the same parts."""
     page = PAGE.read_text()
     table = _TABLE.search(page)
-    lines = {(m["row"], m["python"]): m["rest"] for m in _LINE.finditer(table[0] if table else "")}
-    lines.pop(("versions", "Python"), None)
-    lines[(name, f"{python}, {platform.system()} {platform.machine()}")] = rest
-    rows = "".join(f"| {row} | {version} | {cells} |\n" for (row, version), cells in sorted(lines.items()))
+    lines = {
+        (m["row"], m["python"], _parts(m["rest"])): m["rest"] for m in _LINE.finditer(table[0] if table else _HEAD)
+    }
+    lines.pop(("versions", "Python", "parts"), None)
+    lines[(name, f"{python}, {platform.system()} {platform.machine()}", _parts(rest))] = rest
+    rows = "".join(f"| {row} | {version} | {cells} |\n" for (row, version, _), cells in sorted(lines.items()))
     PAGE.write_text(_TABLE.sub(lambda _: _HEAD + rows, page))
+
+
+def _parts(rest: str) -> str:
+    """Return the parts that a line tells of; its cells are Airflow, date, parts, passed, failed."""
+    return rest.split(" | ")[2]

@@ -16,12 +16,12 @@ def test_a_row_replaces_its_own_line_and_leaves_the_others_and_the_text_around(
     page = tmp_path / "compatibility.md"
     page.write_text("before\n<!-- matrix -->\n<!-- /matrix -->\nafter\n")
     monkeypatch.setattr(matrix, "PAGE", page)
-    for name, passed in (("next", 7), ("lowest", 8), ("next", 9)):
-        matrix._write(name, "Python 3.11.7", f"3.4.0b2 | 2026-11-29 | unit | {passed} | 0")
+    for name, part, passed in (("next", "unit", 7), ("lowest", "unit", 8), ("next", "unit", 9), ("next", "system", 6)):
+        matrix._write(name, "Python 3.11.7", f"3.4.0b2 | 2026-11-29 | {part} | {passed} | 0")
     before, *table, after = page.read_text().splitlines()
     assert (before, after) == ("before", "after")
     rows = [line for line in table if line.startswith(("| lowest", "| next"))]
-    assert [row.split(" | ")[-2:] for row in rows] == [["8", "0 |"], ["9", "0 |"]]
+    assert [row.split(" | ")[-2:] for row in rows] == [["8", "0 |"], ["6", "0 |"], ["9", "0 |"]]
 
 
 def test_the_real_page_has_a_place_for_the_table() -> None:
