@@ -9,12 +9,10 @@ import pytest
 
 import airflow_kie
 from airflow_kie import settings
-from airflow_kie.durable.outage_backoff import FIRST_PAUSE
 from airflow_kie.get_provider_info import get_provider_info
 from local_stack.settings import PROJECT
 
 OPTIONS = get_provider_info()["config"]["kie"]["options"]
-NAMED = {"FIRST_PAUSE": FIRST_PAUSE}
 
 
 def fallbacks(reader: str) -> list[tuple[str, object]]:
@@ -26,7 +24,7 @@ def fallbacks(reader: str) -> list[tuple[str, object]]:
                 continue
             if not isinstance(call.args[0], ast.Constant):  # one that is called for several options
                 continue
-            name, *given = [NAMED[arg.id] if isinstance(arg, ast.Name) else ast.literal_eval(arg) for arg in call.args]
+            name, *given = map(ast.literal_eval, call.args)
             found.append((str(name), given[0] if given else None))
     return sorted(found, key=str)
 
