@@ -257,6 +257,7 @@ def _stack(
         "redis:6379": at["redis"],
         "api-server:8080": api,
         "localhost:8080": api,
+        '"api-server"': f'"{network.address("api")}"',
         "simulator:8000": simulator,
         "--host=0.0.0.0": f"--host={network.address('simulator')}",
         "--port=8000": f"--port={ports['simulator']}",

@@ -6,6 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import httpx
 
@@ -20,6 +21,8 @@ BATCHES, SINGLES = 2, 3
 """Runs of 50 songs, and songs of which an event tells, that are under way at any time."""
 FAULTS = 60
 """Faults that the songs of a batch meet."""
+NOT_HERE = frozenset({"file redirected into nothing"})
+"""Faults of loopback: where KIE is at another address, a file there is a stranger's, and is refused for good."""
 EVERY = {"paid song": 75.0, "inbox": 90.0, "report": 60.0, "failed again": 20.0}
 """Seconds from one to the next."""
 
@@ -127,4 +130,5 @@ class LongSuite(Suite):
 
 def _endless(rng: random.Random) -> Iterator[SongPlan]:
     while True:
-        yield from songs_with_faults(rng, 500)
+        for song in songs_with_faults(rng, 500):
+            yield replace(song, faults=tuple(fault for fault in song.faults if fault.name not in NOT_HERE))

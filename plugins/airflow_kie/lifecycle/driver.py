@@ -271,6 +271,8 @@ class TaskDriver:
                 paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
                 with naming(paid="KIE may have made and charged one task"):
+                    if not task_kind(record.kind, record.form).free:
+                        paid.ledger.expect_doubt(paid.request, claim.number)
                     paid.record(claim.number, "unanswered", reason=error.reason, code=error.facts.code)
         return answered, at
 

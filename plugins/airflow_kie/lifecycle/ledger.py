@@ -175,6 +175,10 @@ class Ledger:
         known = {"at": self.clock(), "balance": doubt.balance}
         self.store.create(f"{DOUBTS}{request.folder}{doubt.number}", json.dumps(known).encode())
 
+    def expect_doubt(self, request: RequestId, number: int) -> None:
+        """Let :meth:`doubts` list an attempt once it is in doubt, whatever becomes of the task that waits till then."""
+        self.store.create(f"{DOUBTS}{request.folder}{number}.unanswered", b"{}")
+
     def doubts(self, account: str) -> list[tuple[RequestId, InDoubt]]:
         """Return the requests of an account about which a person has to decide."""
         prefix = f"{DOUBTS}{quote(account, safe='')}/"

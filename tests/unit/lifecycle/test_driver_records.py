@@ -69,6 +69,19 @@ def test_an_answer_that_was_lost_is_written_down_with_its_reason_and_its_code() 
     assert b'"reason": "server_error"' in world.store.objects[f"{REQUEST.folder}1.unanswered"]
 
 
+@pytest.mark.parametrize(("operation", "listed"), [("suno.music", 1), ("suno.cover", 0)])
+def test_a_lost_answer_to_what_costs_credits_is_listed_although_its_task_fails_before_the_callbacks_time_is_over(
+    operation: str, listed: int
+) -> None:
+    world = World([Lost(KieServerError("bad", code=500))], request=replace(REQUEST, operation=operation))
+    world.new_intent = lambda now, form="": Intent.made_at(now, form, callback_by=now + 420)  # type: ignore[method-assign]
+    with pytest.raises(KieWaitTimeout):
+        world.go(deadline=world.now + 60.0)
+    assert world.ledger.doubts("kie") == []
+    world.now += 420
+    assert len(world.ledger.doubts("kie")) == listed
+
+
 def test_a_doubt_is_recorded_with_what_is_left_on_the_account() -> None:
     world = World([Lost(KieServerError("bad", code=500))])
     with pytest.raises(KieCreateInDoubt):
