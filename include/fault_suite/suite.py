@@ -189,7 +189,8 @@ class Suite:
     def _adopt(self) -> None:
         """Name the song of each request that is in doubt, as a person does who has looked it up at KIE.
 
-        The answer to its create was lost, and its callbacks met an api-server that was down.
+        The answer to its create was lost, and its callbacks met an api-server that was down: a callback that has
+        arrived must have brought the id, and one that could not be delivered anywhere says nothing of an api-server.
         """
         made, titles = self._made(), {run_id: title for title, run_id in self._generated.items()}
         for ledger in PaidRequests(self.stage.running).ledgers() if made else ():
@@ -197,6 +198,10 @@ class Suite:
                 title = titles.get(doubt.intent.owner.get("run", ""))
                 if title in made:
                     self.say(f"{title} was in doubt and is adopted.")
+                    callbacks = self.stage.running.simulator.state()["callbacks"]
+                    told = [callback["outcome"] for callback in callbacks if callback["task_id"] == made[title]]
+                    if not told or {*told} - {"gave_up", "lost"}:
+                        self.outcome.complaints.append(f"{title} was in doubt; its callbacks: {told}")
                     ledger.adopt(request, made[title])
                     self.stage.start_failed_again("music_generate", self._generated[title])
 

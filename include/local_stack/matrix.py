@@ -128,9 +128,7 @@ def _write(name: str, python: str, rest: str) -> None:
     """Put a row's line into the page's table, in place of an earlier one with the same parts."""
     page = PAGE.read_text()
     table = _TABLE.search(page)
-    lines = {
-        (m["row"], m["python"], _parts(m["rest"])): m["rest"] for m in _LINE.finditer(table[0] if table else _HEAD)
-    }
+    lines = {(m["row"], m["python"], _parts(m["rest"])): m["rest"] for m in _LINE.finditer(table[0] if table else "")}
     lines.pop(("versions", "Python", "parts"), None)
     lines[(name, f"{python}, {platform.system()} {platform.machine()}", _parts(rest))] = rest
     rows = "".join(f"| {row} | {version} | {cells} |\n" for (row, version, _), cells in sorted(lines.items()))

@@ -45,4 +45,4 @@ def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
     known = {"kind": record.kind, "source_id": record.source_id, "last_state": record.last_state}
     if record.task_id:
         return error.with_facts(**known, task_id=record.task_id)
-    return error.with_facts(**known, paid="Whether KIE has made it is not known yet; it is not paid for twice")
+    return error.with_facts(**known, paid="Whether KIE has made it is not known yet")
