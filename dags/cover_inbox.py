@@ -1,6 +1,6 @@
-"""Songs dropped into `<bucket>/inbox/` get their covers; songs that were lost on the way are started again.
+"""Makes covers for the songs dropped into `<bucket>/inbox/`, and restarts pending songs whose events were lost.
 
-Drop a small object: `{"music_task_id": "…", "labels": {"our_id": "A-17"}}`, a list of such, JSON Lines, or CSV with a
+Drop a small object: `{"music_task_id": "…", "labels": {"our_id": "A-17"}}`, a list of these, JSON Lines, or CSV with a
 column `music_task_id`. It is moved to `inbox/done/`, or to `inbox/rejected/` with a `.reason.txt` beside it.
 """
 
@@ -23,7 +23,7 @@ AWS = settings.text("aws_conn_id", "aws_default")
 
 with DAG(
     dag_id="cover_inbox",
-    description="Dispatches the songs that wait in the bucket's inbox, and pending ones that nobody works on.",
+    description="Starts the songs in the bucket's inbox, and pending songs that no run works on.",
     doc_md=__doc__,
     schedule=timedelta(minutes=settings.number("inbox_every_minutes", 5)),
     catchup=False,

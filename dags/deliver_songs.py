@@ -1,8 +1,8 @@
 """Make a release for a distributor from archived songs: untagged WAVs, tagged MP3s, a cover of 3000 pixels, metadata.
 
-The takes and covers are those that you have chosen on the songs' pages, else the first ones. A WAV costs 0.4 credits, a
-cover that KIE enlarges up to 20, and each is paid for once; nothing else costs anything. What lies in `release/<name>/`
-afterwards, and how to compare it with distributors' rules: docs/guides/deliver.md.
+It uses the takes and covers that you have chosen on the songs' pages, else the first ones. A WAV costs 0.4 credits, a
+cover enlarged by KIE up to 20, and each is paid for once; nothing else costs anything. docs/guides/deliver.md lists the
+files in `release/<name>/`, and how to compare them with distributors' rules.
 """
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable

@@ -1,9 +1,9 @@
-"""Checks every ten minutes whether somebody has to act, and fails when an incident begins, gets worse or has lasted a
+"""Checks every ten minutes whether somebody has to act. It fails when an incident begins, gets worse, or has lasted a
 day.
 
-Whatever notifies you of failed runs notifies you of this one: one failure for each incident, none for each song. It
-asks KIE for the balance, which is free, reads `_pending/` in the bucket, and writes and deletes one small object there.
-Beside that it keeps the library's index small.
+Your usual alerts on failed runs cover it: it fails once per incident, not once per song. It asks KIE for the balance,
+which is free, reads `_pending/` in the bucket, and writes and deletes one small object there. It also compacts the
+library's index.
 """
 
 from datetime import timedelta

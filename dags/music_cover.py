@@ -1,4 +1,4 @@
-"""Covers for finished songs: a run for a form or an inbox file, and for what is pending when an event wakes it."""
+"""Covers for finished songs: started from the form, for an inbox file, or by an event, for all pending songs."""
 
 from datetime import timedelta
 
@@ -28,36 +28,36 @@ with DAG(
             items={"type": "string"},
             title="Music task ids",
             description_md=(
-                "One on each line, or pasted as they come: separated by blanks, commas or quotes. "
+                "One per line, or separated by blanks, commas or quotes. "
                 "You find them at [kie.ai/logs](https://kie.ai/logs); take the task id, not an audio id."
             ),
         ),
         "bucket": Param(
-            settings.text("bucket"), type="string", title="Bucket", description="The S3 bucket that the files go to."
+            settings.text("bucket"), type="string", title="Bucket", description="The S3 bucket for the files."
         ),
         "prefix": Param(
             settings.text("prefix", "songs"),
             type="string",
             title="Folder in the bucket",
-            description="Each song gets a folder of its own in there, named after its music task id.",
+            description="Each song gets its own folder in it, named by its music task id.",
         ),
         "archive_audio": Param(
             settings.flag("archive_audio"),
             type=["boolean", "null"],
             title="Audio too",
-            description="Besides the covers, archive the song's audio files.",
+            description="Also archive the songs' audio files.",
         ),
         "archive_lyrics": Param(
             settings.flag("archive_lyrics"),
             type=["boolean", "null"],
             title="Lyrics too",
-            description="Besides the covers, archive the song's lyrics as text files.",
+            description="Also archive the songs' lyrics, as text files.",
         ),
         "labels": Param(
             {},
             type=["object", "null"],
             title="Labels",
-            description='Your own names for these songs, kept in the manifest, such as {"album": "A-17"}; at most 10.',
+            description='Your own names for these songs, stored in the manifests: {"album": "A-17"}; at most 10.',
         ),
         "kie_conn_id": Param(
             settings.allowed_connections()[0],
@@ -70,18 +70,18 @@ with DAG(
             None,
             type=["null", "number"],
             minimum=0,
-            title="At most so many credits",
-            description="The run is refused if its covers cost more, by KIE's price list. Empty: no cap.",
+            title="Maximum credits",
+            description="The run is refused if its covers cost more by KIE's price list. Empty: no cap.",
         ),
         "batch_size": Param(
             None,
             type=["null", "integer"],
             minimum=1,
             maximum=200,
-            title="Songs in a batch",
+            title="Songs per batch",
             description=(
-                "Songs that one task instance works on. Empty: one each of up to 20 songs, two of an event run; more "
-                "of many."
+                "Songs per task instance. Empty: one for up to 20 songs (for up to two in an event run), more for more "
+                "songs."
             ),
             section="For programs",
         ),

@@ -1,4 +1,4 @@
-"""Type a prompt; find the song and its covers in S3. The song's success starts `music_cover` for it."""
+"""Type a prompt, and find the song and its covers in S3. When the song is ready, `music_cover` starts for it."""
 
 from datetime import timedelta
 
@@ -31,7 +31,7 @@ with DAG(
             type="string",
             examples=list(MODELS),
             title="Model",
-            description="KIE's name of the Suno model. Another name than those offered is sent to KIE as it is.",
+            description="KIE's name of the Suno model. A name that is not listed is sent to KIE as it is.",
         ),
         "instrumental": Param(
             False, type=["boolean", "null"], title="Instrumental", description="Music without vocals."
@@ -46,7 +46,7 @@ with DAG(
             False,
             type=["boolean", "null"],
             title="Custom mode",
-            description="Take the prompt as the lyrics, word for word. Style and title must be given then.",
+            description="Use the prompt as the lyrics, word for word. Style and title are then required.",
             section="Custom mode",
         ),
         "style": Param(
@@ -70,7 +70,7 @@ with DAG(
             enum=["any", "m", "f"],
             values_display={"any": "no preference", "m": "male", "f": "female"},
             title="Voice",
-            description="A wish, which KIE does not always follow.",
+            description="A preference, which KIE does not always follow.",
             section="Custom mode",
         ),
         "kie_conn_id": Param(

@@ -1,19 +1,19 @@
-"""Make more of archived songs: a WAV, vocals and instrumental, stems, MIDI, timestamped lyrics, a music video, a longer
-version.
+"""Make extras of archived songs: a WAV, vocals and instrumental, stems, MIDI, timestamped lyrics, a music video, a
+longer version.
 
-Files go to the song's folder, below `extras/`, and into its manifest; the song's page plays and shows them. Each extra
-of a take is paid for once, also where it is asked for again. Prices are by take:
+The files are stored in the song's folder, below `extras/`, and listed in its manifest; the song's page shows and plays
+them. Each extra of a take is paid for once, even if it is requested again. Prices per take:
 
 | extra | credits |
 |---|---|
 | `wav` | 0.4 |
 | `vocals`: vocals and instrumental | 10 |
 | `stems`: each instrument | 50 |
-| `midi` | 0, but it is made from stems or vocals: where there are none, vocals are made too |
+| `midi` | 0; it is made from stems or vocals, and if there are none, vocals are made too |
 | `timed_lyrics`: when each word is sung | 0.5 |
 | `video` | 2 |
-| `extended`: the song goes on, as two new tracks | 12 |
-| `another_cover`: an image model draws one from the song's words; each run another | 0.8 |
+| `extended`: a longer version, as two new tracks | 12 |
+| `another_cover`: an image model draws one from the song's texts; each run makes a new one | 0.8 |
 
 With `[kie] song_extras = wav, timed_lyrics` every song gets those as soon as its covers are archived.
 """
@@ -27,7 +27,7 @@ OFFERED = {
     "wav": "WAV, 0.4 credits",
     "vocals": "Vocals and instrumental, 10 credits",
     "stems": "Stems of each instrument, 50 credits",
-    "midi": "MIDI, 0 credits, and 10 for vocals where there are no stems",
+    "midi": "MIDI, 0 credits, plus 10 for vocals if there are no stems",
     "timed_lyrics": "Timestamped lyrics, 0.5 credits",
     "video": "Music video, 2 credits",
     "extended": "Extended version, 12 credits",
@@ -57,15 +57,15 @@ with DAG(
             examples=list(OFFERED),
             values_display=OFFERED,
             title="Extras",
-            description="What is made of each song. The prices are those of one take.",
+            description="What to make of each song. Prices are per take.",
         ),
         "take": Param(
             "chosen",
             type="string",
             examples=["chosen", "all", "1", "2"],
-            values_display={"chosen": "the one that is chosen, else the first", "all": "all of them"},
+            values_display={"chosen": "the chosen one, else the first", "all": "all of them"},
             title="Take",
-            description="Of which take of each song.",
+            description="Which takes of each song to use.",
         ),
         "kie_conn_id": Param(
             settings.allowed_connections()[0],

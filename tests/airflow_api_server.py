@@ -121,7 +121,7 @@ def main(dag_file: str, port: str) -> None:
         listening.bind(("127.0.0.1", int(port)))
         listening.listen()
         print(json.dumps({"routes": list(_routes(app))}), file=sys.__stdout__, flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_keep_alive=75)).run(sockets=[listening])
+        uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", timeout_keep_alive=75)).run(sockets=[listening])
 
 
 def _routes(app: Any) -> Iterator[tuple[str, str]]:

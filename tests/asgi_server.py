@@ -19,7 +19,7 @@ def serving(app: Any, **changes: Any) -> Iterator[int]:
     """
     # Connections are kept for longer than the tests' clients keep them: see kie_simulator.server.
     kept = {"timeout_keep_alive": 75, **changes}
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", **kept)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none", **kept)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

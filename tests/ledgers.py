@@ -25,3 +25,6 @@ class MemoryLedgerStore:
 
     def read(self, key: str) -> bytes | None:
         return self.objects.get(key)
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)

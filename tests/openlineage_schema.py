@@ -34,6 +34,9 @@ def _is_uri(value: object) -> bool:
 
 _NAMED = {name for found in _OFFICIAL.values() for name in found.get("properties", {})}
 """Facets that OpenLineage describes."""
+_AIRFLOWS_OWN = frozenset({"jobDependencies"})
+"""Facets that Airflow adds, and whose schema is not at hand: this one to a run's start, if it can read by then which
+events have started the run."""
 
 
 def official() -> frozenset[str]:
@@ -76,7 +79,8 @@ def _facets(event: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for place, holder, kinds in places:
         for kind in kinds:
             for name, facet in holder.get(kind, {}).items():
-                yield place, name, facet
+                if name not in _AIRFLOWS_OWN:
+                    yield place, name, facet
 
 
 def _of_facet(name: str, facet: Mapping[str, Any]) -> list[str]:

@@ -110,7 +110,9 @@ class InDatabase:
 
 def recorded(entries: Entries) -> list[str]:
     """Return the names of a ledger's objects, without what tells requests apart: ``1.intent``, ``1.task.<id>``."""
-    return sorted(key.rpartition("/")[2] for key in entries.read() if not key.startswith("_"))
+    besides = ("/_doubt/", "/_released/")
+    keys = [key for key in entries.read() if not key.startswith("_") and not any(part in key for part in besides)]
+    return sorted(key.rpartition("/")[2] for key in keys)
 
 
 def become_old(entries: Entries, seconds: float = 3600) -> None:

@@ -16,6 +16,9 @@ CRASHES_IN_FORMS = tuple(
 )
 """Each crash and the form of a song under it: of one song, the forms in turn; under ``--full`` of one in each form."""
 
+LATE = 240
+"""Simulated seconds until KIE ends a cover that is to wait: half a minute of the stack's."""
+
 
 @dataclass(frozen=True)
 class Crashed:
@@ -113,6 +116,8 @@ def crash_songs(songs: SongStack) -> Crashed:
     in_flight, stored, waiting = (Crashed("", struck, {}).struck_by(crash) for crash in CRASHES[:3])
     for song in in_flight:  # the create takes effect, and its answer takes longer than the task lives
         simulator.add_fault("create", "slow", kind="cover", source_id=song, seconds=600)
+    for song in [*stored, *waiting]:  # none of these has ended before the first tasks are killed, on a busy machine too
+        simulator.add_fault("task", "takes", kind="cover", source_id=song, seconds=LATE)
     slow_reads = [  # every read of these covers takes long enough to find the task that reads
         simulator.add_fault("details", "slow", kind="cover", source_id=song, seconds=20, times=-1) for song in stored
     ]

@@ -222,6 +222,7 @@ def archive_songs(songs: Bucket, other: Bucket) -> None:
         working=Working(dag_id="own_dag", run_id=RUN[14:]),
     )
     _pending(songs, "songs", "strange", last_failure=Failure(reason="ZeroDivisionError", message="a / 0", at=NOW))
+    _pending(songs, "songs", "called", unconfirmed="not_found")
     _pending(songs, "songs", "whole", options=Options(audio=True, lyrics=True))
     _song(songs, "songs", "more", "More", _file(songs, cover("more", 1), PNG, "image/png"))
     _pending(songs, "songs", "more", options=Options(audio=True))

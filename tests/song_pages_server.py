@@ -141,7 +141,8 @@ def main(runs: str, started: str) -> None:
     os.environ["AIRFLOW__KIE__RECEIVER"] = "True"  # the other one is built with its first request
     login = init_auth_manager(app)
     # Connections are kept for longer than the tests' clients keep them: see kie_simulator.server.
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", timeout_keep_alive=75)
+    kept = {"lifespan": "off", "ws": "none", "timeout_keep_alive": 75}
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, **kept)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

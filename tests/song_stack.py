@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -38,6 +39,16 @@ def eventually(find: Callable[[], T | None], what: str, seconds: float = TIMEOUT
     while not (found := find()):
         assert not timeout.expired(), f"After {seconds:.0f} s it is still not so: {what}"
         time.sleep(pause)
+    return found
+
+
+def files_holding(text: str, *folders: Path) -> list[str]:
+    """Return the files that hold a text or have it in their path; those of a running stack come and go meanwhile."""
+    found = []
+    for file in (Path(folder, name) for top in folders for folder, _, names in os.walk(top) for name in names):
+        with contextlib.suppress(FileNotFoundError):
+            if text in str(file) or (file.is_file() and text.encode() in file.read_bytes()):
+                found.append(str(file))
     return found
 
 
@@ -160,6 +171,15 @@ class SongStack:
         """Return every file of a song's folder."""
         folder = self.bucket / self.running.settings.prefix / music_task_id
         return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def holding(self, text: str) -> list[str]:
+        """Return the objects that hold a text or have it in their key; those of songs under way come and go."""
+        found = []
+        for path in self.bucket.objects():
+            with contextlib.suppress(FileNotFoundError):
+                if text in path.key or text.encode() in path.read_bytes():
+                    found.append(path.key)
+        return found
 
     # --- runs ---
 

@@ -40,6 +40,27 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "flux1-kontext": {"pro": ("model", "flux-kontext-pro"), "max": ("model", "flux-kontext-max")},
 }
 """Words of the price list that no field of the model names."""
+_INPUT_SECONDS = {
+    **dict.fromkeys(("bytedance/seedance-2", "bytedance/seedance-2-fast", "bytedance/seedance-2-mini"), 15),
+    "bytedance/seedance-2-5": 30,
+    **dict.fromkeys(("minimax-h3/reference-to-video", "wan/3-0-video", "wan/3-0-video-prime"), 15),
+}
+"""Models whose price is for input and output (kie.ai/seedance-2-0: "With video = Price x (Input + Output)"): how many
+seconds the videos of a request may have together, as docs.kie.ai says."""
+_MOST_IMAGES = {name: {"enable_sequential": 12, "": 4} for name in ("wan/2-7-image", "wan/2-7-image-pro")}
+"""How many images a request without their number makes at most, with a field and without any (docs.kie.ai)."""
+_ALSO = {"veo-3-1": ("quality 4k", 380), "veo3": ("4k", 380)}
+"""A price of which KIE's lists disagree: 370 in one, and for a video from a text 380 in the other, at the same USD."""
+_FORCED = {"kling-3.0/video": {"sound": "multi_shots"}}
+"""A field that another one switches on, whatever it says itself (docs.kie.ai: "multi_shots is true, sound must be")."""
+_SOUND = "KIE's page says that generate_audio costs more, which is its default, and no list of its prices says how much"
+_SEARCH = "no page of KIE's says what web_search costs"
+_SEEDANCE = ("bytedance/seedance-2", "bytedance/seedance-2-5", "bytedance/seedance-2-fast", "bytedance/seedance-2-mini")
+_UNPRICED = {
+    **{name: {"generate_audio": _SOUND, "web_search": _SEARCH} for name in _SEEDANCE},
+    "pixverse-v6/image-to-video": {"template_id": "a template has a length of its own, which no page says"},
+}
+"""Fields with which nobody knows the price, and why."""
 
 
 def _conditions(model: Json, name: str) -> Iterator[tuple[str, Any]]:
@@ -77,8 +98,18 @@ def _completed(model: Json, tiers: list[dict[str, Any]]) -> None:
                 tier.setdefault("when", {})[field] = rest
 
 
+def _conditional(model: Json) -> Iterator[tuple[str, Any]]:
+    """Yield what else a price depends on; see the package's class Price."""
+    name = model["model"]
+    if seconds := _INPUT_SECONDS.get(name):
+        field = next(field for field in _VIDEO if field in model["fields"])
+        yield "input", {"field": field, "seconds": seconds}
+    tables: Mapping[str, Json] = {"images": _MOST_IMAGES, "forced": _FORCED, "unpriced": _UNPRICED}
+    yield from ((member, table[name]) for member, table in tables.items() if name in table)
+
+
 def price(model: Json) -> dict[str, Any] | None:
-    """Return a model's price: what it is for, one row for each tier, and what a further input image costs."""
+    """Return a model's price: what it is for, one row for each tier, and on what else it depends."""
     if "unit" not in model:
         return None
     if model["unit"] == "1M tokens":
@@ -93,6 +124,10 @@ def price(model: Json) -> dict[str, Any] | None:
             {"name": name, "credits": credits} | ({"when": w} if (w := dict(_conditions(model, name))) else {})
         )
     _completed(model, tiers)
+    name, higher = _ALSO.get(model["model"], ("", 0))
+    also = {"name": f"{name} from a text, by another list", "credits": higher}
+    tiers += [tier | also for tier in tiers if tier["name"] == name]
+    more |= dict(_conditional(model))
     return {"unit": model["unit"], "tiers": tiers or [{"credits": model["credits"]}], **more}
 
 

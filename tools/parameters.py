@@ -6,8 +6,14 @@ import functools
 import importlib
 import inspect
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from tools.markdown import table
+
+Row = tuple[str, str, str]
+"""Name, default and meaning of a parameter."""
 
 DOCUMENTED = (
     "airflow_kie.task_groups.music_cover.archive_covers",
@@ -28,31 +34,76 @@ DOCUMENTED = (
 """Import paths, in the order of the page."""
 _GENERIC = frozenset({"operation", "request", "requests", "kie_task_id"})
 """Parameters of the generic operator and sensor, which their typed front ends fill in."""
+_TEMPLATE = " †"
+"""Marks a parameter that Airflow renders; the page's head says so."""
+_SHARED_BY = 3
+"""So many names with the same parameter, default and meaning: it stands in the shared table alone."""
+_SHARED_LINK = "[parameters of all tasks](#parameters-of-all-tasks)"
 _PARAMETER = re.compile(r":param (\w+): (.*?)(?=\n:|\n\n|\Z)", re.S)
 _FIELD = re.compile(r"^:(?:param|return|raises)\b.*?(?=\n\n|\n:|\Z)", re.S | re.M)
 
 
 def tables() -> Mapping[str, Callable[[], str]]:
-    """Return what makes the text and the table of each documented name."""
-    return {path.rpartition(".")[2]: functools.partial(description, path) for path in DOCUMENTED}
+    """Return what makes the shared table, and the text and the table of each documented name."""
+    named = {path.rpartition(".")[2]: functools.partial(description, path) for path in DOCUMENTED}
+    return {"shared-parameters": shared_table, **named}
+
+
+def shared_table() -> str:
+    """Return one row for each parameter that several documented names take with the same default and meaning."""
+    rows = ((name, ", ".join(folders), default, meaning) for (name, default, meaning), folders in shared().items())
+    return table(("parameter", "of", "default", "what it is"), rows)
+
+
+@functools.cache
+def shared() -> Mapping[Row, tuple[str, ...]]:
+    """Return each shared parameter, with the folders of the names that take it, in the order of the page.
+
+    :raises ValueError: if one folder's names share two meanings of a parameter, which a reader could not tell apart.
+    """
+    takers: dict[Row, list[str]] = defaultdict(list)
+    for path in DOCUMENTED:
+        for row in parameters(imported(path)):
+            takers[row].append(path.split(".")[1])
+    found = {row: tuple(dict.fromkeys(who)) for row, who in takers.items() if len(who) >= _SHARED_BY}
+    known = [(name, folder) for (name, _, _), folders in found.items() for folder in folders]
+    twice = {one for one in known if known.count(one) > 1}
+    if twice:
+        raise ValueError(f"These parameters have two shared meanings in one folder: {sorted(twice)}")
+    return dict(sorted(found.items(), key=lambda row: row[1]))
 
 
 def description(path: str) -> str:
-    """Return what is in the docstring of a class or function: its text, then its parameters.
+    """Return what is in the docstring of a class or function: its text, its own parameters, and names of shared ones.
 
     :param path: where it is imported from.
     """
     module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
+    found = imported(path)
     text = _FIELD.sub("", inspect.getdoc(found) or "").strip()
     text = re.sub(r"\n{3,}", "\n\n", text)
-    called = f"    from {module} import {name}"
-    rows = "\n".join(f"| {' | '.join(row)} |" for row in parameters(found))
-    table = f"\n\n| parameter | default | what it is |\n|---|---|---|\n{rows}" if rows else ""
-    return f"{called}\n\n{_marked(text)}{table}\n"
+    rows = list(parameters(found))
+    own = [row for row in rows if row not in shared()]
+    others = ", ".join(row[0] for row in rows if row in shared())
+    parts = [
+        f"    from {module} import {name}",
+        _marked(text),
+        table(("parameter", "default", "what it is"), own).rstrip() if own else "",
+        f"From the {_SHARED_LINK}: {others}." if others else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def parameters(found: Any) -> Iterator[tuple[str, str, str]]:
+def imported(path: str) -> Any:
+    """Return a documented class or function.
+
+    :param path: where it is imported from.
+    """
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def parameters(found: Any) -> Iterator[Row]:
     """Yield name, default and meaning of each parameter: a class's own, inherited ones, and those of Airflow.
 
     :param found: a class, or a function.
@@ -67,8 +118,7 @@ def parameters(found: Any) -> Iterator[tuple[str, str, str]]:
     for name, default in {**named, **{one: "Airflow's" for one in meanings if one not in named}}.items():
         if name in generic:
             continue
-        templated = " A template." if name in templates else ""
-        yield f"`{name}`", default, f"{_marked(meanings[name])}{templated}".replace("|", "\\|")
+        yield f"`{name}`{_TEMPLATE if name in templates else ''}", default, _marked(meanings[name])
 
 
 def _own(found: Any) -> Iterable[inspect.Parameter]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from airflow_kie.durable.retry_policy import BUDGETS, OTHER
 from airflow_kie.get_provider_info import get_provider_info
 from airflow_kie.metrics import METRICS
 from tools import operations, parameters
+from tools.markdown import table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = tuple(DOCS / f"{name}.md" for name in ("settings", "on-call", "monitoring", "operators", "operations", "cli"))
@@ -44,7 +45,7 @@ def settings_table() -> str:
         (f"`{name}`", _code(option["default"]), option["description"])
         for name, option in get_provider_info()["config"]["kie"]["options"].items()
     )
-    return _table(("option", "default", "what it does"), rows)
+    return table(("option", "default", "what it does"), rows)
 
 
 def connection_table(kind: str = "kie") -> str:
@@ -54,13 +55,13 @@ def connection_table(kind: str = "kie") -> str:
     """
     (form,) = (form for form in get_provider_info()["connection-types"] if form["connection-type"] == kind)
     rows = ((f"`{name}`", field["label"], field["description"]) for name, field in form["conn-fields"].items())
-    return _table(("in the extra", "in the form", "what it is"), rows)
+    return table(("in the extra", "in the form", "what it is"), rows)
 
 
 def song_errors_table() -> str:
     """Return one row for each error that touches one song."""
     rows = ((_reason(error), _meaning(error), _retried(error), error.todo) for error in _errors(Scope.TASK))
-    return _table(("reason", "what the log says, and when", "retried", "what you do"), rows)
+    return table(("reason", "what the log says, and when", "retried", "what you do"), rows)
 
 
 def outages_table() -> str:
@@ -69,7 +70,7 @@ def outages_table() -> str:
         (_reason(error), _meaning(error), REACHES[error.scope], _in_a_persons_run(error), error.todo)
         for error in _errors(Scope.ACCOUNT, Scope.SERVICE)
     )
-    return _table(("reason", "what the log says, and when", "touches", "in your own run", "what you do"), rows)
+    return table(("reason", "what the log says, and when", "touches", "in your own run", "what you do"), rows)
 
 
 def metrics_table() -> str:
@@ -85,7 +86,7 @@ def metrics_table() -> str:
         )
         for metric in METRICS.values()
     )
-    return _table(("metric", "kind", "unit", "tags", "what it says", "in Prometheus"), rows)
+    return table(("metric", "kind", "unit", "tags", "what it says", "in Prometheus"), rows)
 
 
 def alerts_table() -> str:
@@ -95,7 +96,7 @@ def alerts_table() -> str:
         (f"`{rule['alert']}`", rule["labels"]["severity"], rule["annotations"]["summary"], rule["annotations"]["todo"])
         for rule in rules
     )
-    return _table(("alert", "severity", "what it says", "what you do"), rows)
+    return table(("alert", "severity", "what it says", "what you do"), rows)
 
 
 def commands_table() -> str:
@@ -104,25 +105,35 @@ def commands_table() -> str:
 
     (group,) = get_kie_commands()
     rows = ((f"`airflow kie {command.name}{_options(command)}`", command.description) for command in group.subcommands)
-    return _table(("command", "what it does"), rows)
+    return table(("command", "what it does"), rows)
 
 
 def operations_table() -> str:
     """Return one row for each of KIE's operations."""
     heads = ("operation", "KIE's page", "required", "results", "credits", "kept at KIE", "seen on the real KIE")
-    return _table(heads, operations.operation_rows())
+    return table(heads, operations.operation_rows())
 
 
 def models_table() -> str:
     """Return one row for each model of the market."""
-    return _table(("model", "title", "makes", "required", "credits"), operations.model_rows())
+    return table(("model", "title", "makes", "required", "credits"), operations.model_rows())
 
 
 def _options(command: Any) -> str:
     flags = [(arg.flags[-1], arg.kwargs) for arg in command.args]
-    positional = [name.upper() for name, known in flags if not name.startswith("-") and known.get("nargs") != "?"]
-    optional = [f"[{name}]" for name, known in flags if name.startswith("-") or known.get("nargs") == "?"]
-    return "".join(f" {part}" for part in (*positional, *optional))
+    ordered = sorted(flags, key=lambda one: (one[0].startswith("-"), not one[1].get("required")))
+    return "".join(f" {_option(name, known)}" for name, known in ordered)
+
+
+def _option(name: str, known: Mapping[str, Any]) -> str:
+    """Return an argument as a synopsis has it: what may be left out in brackets."""
+    choices = "{" + ",".join(known.get("choices", ())) + "}"
+    value = choices if known.get("choices") else name.strip("-").upper().replace("-", "_")
+    if not name.startswith("-"):
+        shown = f"{value}{' …' if known.get('nargs') in ('+', '*') else ''}"
+        return f"[{shown}]" if known.get("nargs") in ("?", "*") else shown
+    shown = name if known.get("action") == "store_true" else f"{name} {value}"
+    return shown if known.get("required") else f"[{shown}]"
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
@@ -184,12 +195,6 @@ def _in_a_persons_run(error: type[KieError]) -> str:
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else "none"
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(heads), *[list(row) for row in rows]]
-    marked = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([marked[0], "|---" * len(lines[0]) + "|", *marked[1:]]) + "\n"
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ UNHEARD = (
     KieFault("create", "create reset after it took effect, and no callback", "create", "reset_after"),
     KieFault("callback", "callback lost", "callback", "lost"),
 )
-"""A cover of which nobody hears: it is asked for once more, and made twice where KIE names no duplicate."""
+"""A cover whose id is lost: it is requested once more, and made twice if KIE does not report duplicates."""
 GENERATE = [
     KieFault("generate", "song reset after it took effect", "create", "reset_after"),
     *_answers("generate", "create", after=True),

@@ -131,7 +131,7 @@ def _not_archived(stage: Stage, song: str, tasks: Mapping[str, Mapping[str, Any]
     covers = [task_id for task_id, task in tasks.items() if task["source_id"] == song]
     path = stage.bucket / stage.prefix / "_pending" / f"{song}.json"
     pending = path.read_text() if path.exists() else "no pending record"
-    return f"{song} ({title!r}, covers {covers}): {found.problem or 'a file is not as it must be'}; {pending}"
+    return f"{song} ({title!r}, covers {covers}): {found.problem or 'a file differs from what is expected'}; {pending}"
 
 
 def corrupt(archive: Folder, tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -165,7 +165,7 @@ def _foreign(manifest: Folder, song: str, tasks: Mapping[str, Mapping[str, Any]]
     for file in stored["files"]:
         path = manifest.parent / PurePosixPath(file["key"]).name
         if file["kind"] == "cover" and not _opens(path):
-            found.append(f"{file['key']}: it does not open as a picture")
+            found.append(f"{file['key']}: it is not a readable picture")
     return found
 
 
@@ -196,7 +196,7 @@ def creates_too_fast(ledger: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _other(seen: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = [f"the key went to {path}" for path in seen["authorization_leaks"]]
+    found = [f"the API key was sent to {path}" for path in seen["authorization_leaks"]]
     if seen["rate_limited"]:
-        found.append(f"KIE refused {seen['rate_limited']} creates that came too fast")
+        found.append(f"KIE rejected {seen['rate_limited']} creates that came too fast")
     return found + creates_too_fast(ledger)

@@ -49,7 +49,7 @@ class Episode:
         timeout = Timeout(seconds)
         while not so():
             if timeout.expired():
-                self.complaints.append(f"after {seconds:.0f} s it is still not so: {what}")
+                self.complaints.append(f"not true after {seconds:.0f} s: {what}")
                 return False
             time.sleep(0.4)
         return True
@@ -206,7 +206,7 @@ def _reordered(episode: Episode) -> None:
 
 
 def _deleted(episode: Episode) -> None:
-    """A run that is deleted takes its task store along; the bucket remembers what is paid."""
+    """A run that is deleted takes its task store along; the bucket still records what is paid."""
     stage, (song,) = episode.stage, episode.make(1)
     episode.slow_covers([song])
     run_id = stage.start([song])

@@ -40,7 +40,7 @@ class Held:
     :param release: takes away what holds the song.
     :param since: monotonic second at which it began to be held for the next kill.
     :param seen: monotonic second at which it was first seen at that step.
-    :param batch: the run of many songs of which it is the first one.
+    :param batch: the run of many songs whose first song it is.
     """
 
     kills: deque[Kill]
@@ -89,7 +89,7 @@ class Killer:
         self.doomed: list[str] = []
         self.runs: list[str] = []
         self.batches: dict[str, list[str]] = {}
-        """The runs of many songs, with their songs but for the one that is held."""
+        """The runs of many songs, with their songs except the one that is held."""
         self.under_batches = 0
         """Kills while the first song of such a run was held."""
         self.done: Counter[tuple[str, str]] = Counter()

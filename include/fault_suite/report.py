@@ -11,13 +11,13 @@ from fault_suite.suite import Outcome
 
 def report(outcome: Outcome) -> Iterator[str]:
     """Yield the lines of the report."""
-    yield "Settings of the test profile, in place of Airflow's and the project's own:"
+    yield "Settings of the test profile that differ from Airflow's and the project's defaults:"
     yield from (f"  {line}" for line in settings_as_text())
-    yield "Faults that struck:"
+    yield "Faults that took effect:"
     yield from (f"  {times:4} {name}" for name, times in sorted(outcome.faults.items()))
     yield "Process kills:"
     yield from _kills(outcome)
-    yield from (f"  found no moment: {missed}" for missed in outcome.missed)
+    yield from (f"  never took effect: {missed}" for missed in outcome.missed)
     yield from _verdict(outcome)
 
 
@@ -40,10 +40,10 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         ("made twice, as the ledger says", found.made_twice),
         ("lost", found.lost),
         ("corrupt", found.corrupt),
-        ("sent in vain", found.wasted),
+        ("sent without a result", found.wasted),
         ("other", found.other),
         ("failed because another one did", tuple(outcome.dragged)),
-        ("not as it must", tuple(outcome.complaints)),
+        ("not as expected", tuple(outcome.complaints)),
     ):
         yield from (f"  {name}: {item}" for item in items)
     rate = outcome.stale / max(1, outcome.songs + outcome.doomed)

@@ -1,4 +1,4 @@
-"""The stack of the suite, in the hands of the one that injects faults: songs, runs, tasks, processes."""
+"""The suite's stack, as seen by the fault injector: songs, runs, tasks, processes."""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ class Suite:
         self.creates: dict[str, int] = {}
         self._generated: dict[str, str] = {}
         """The songs that cost credits: title and run."""
+        self._adopted: set[str] = set()
         self._kie: list[tuple[str, str]] = []
         self._once: dict[str, str] = {}
         self._s3: list[tuple[str, Rule]] = []
@@ -136,7 +137,7 @@ class Suite:
         return song.task_id
 
     def _make_others(self, batch: BatchPlan) -> list[str]:
-        """Make the songs of a run of many, but for the one that is held."""
+        """Make the songs of a run of many, except the one that is held."""
         return [*map(self._make, batch.songs), *map(self._make_doomed, batch.dooms)]
 
     def _generate(self) -> None:
@@ -150,7 +151,7 @@ class Suite:
         waiting, reported = deque(self.plan.songs), time.monotonic()
         while waiting or not self.killer.finished:
             if timeout.expired():
-                self.say(f"The time is over: {len(waiting)} songs with faults are left out.")
+                self.say(f"Out of time: {len(waiting)} songs with faults are left out.")
                 break
             self._under_way = [song for song in self._under_way if not self._archived(song)]
             while waiting and len(self._under_way) < self.at_once:
@@ -158,7 +159,7 @@ class Suite:
             try:
                 self.killer.check()
             except (TimeoutError, AirflowRefused, httpx.HTTPError) as error:
-                self.say(f"A kill went wrong: {error}")
+                self.say(f"A kill failed: {error}")
             if time.monotonic() - reported > 30:
                 reported = time.monotonic()
                 self._tell(len(waiting))
@@ -180,7 +181,7 @@ class Suite:
             if len(pending) < fewest:
                 fewest, timeout = len(pending), Timeout(seconds)
             if time.monotonic() > reconcile_at:
-                self.say(f"{len(pending)} covers are pending, {len(active)} runs go on; the inbox reconciles.")
+                self.say(f"{len(pending)} covers are pending, {len(active)} runs continue; cover_inbox reconciles.")
                 self._adopt()
                 self.stage.reconcile()
                 reconcile_at = time.monotonic() + 30
@@ -197,13 +198,15 @@ class Suite:
             for request, doubt in ledger.doubts(ACCOUNT):
                 title = titles.get(doubt.intent.owner.get("run", ""))
                 if title in made:
-                    self.say(f"{title} was in doubt and is adopted.")
+                    self.say(f"{title} was in doubt and was adopted.")
                     callbacks = self.stage.running.simulator.state()["callbacks"]
                     told = [callback["outcome"] for callback in callbacks if callback["task_id"] == made[title]]
                     if not told or {*told} - {"gave_up", "lost"}:
                         self.outcome.complaints.append(f"{title} was in doubt; its callbacks: {told}")
                     ledger.adopt(request, made[title])
-                    self.stage.start_failed_again("music_generate", self._generated[title])
+                    self._adopted.add(self._generated[title])
+        for run_id in self._adopted:  # one that fails only after its song was adopted fails before the next look
+            self.stage.start_failed_again("music_generate", run_id)
 
     def _episodes(self) -> None:
         for name in self.plan.episodes:
@@ -308,8 +311,8 @@ class Suite:
         archived = len([song for song in self._all_songs() if self._archived(song)])
         self.say(
             f"{struck + kills} faults so far, {kills} of them kills; {archived} of {len(self._all_songs())} songs "
-            f"are archived, {waiting} wait for their turn."
+            f"are archived, {waiting} are waiting."
         )
         early = findings(self.stage, (), self.creates, at_the_end=False)
         if early.double or early.too_often or early.other:
-            self.say(f"  It does not hold: {early}")
+            self.say(f"  Failed: {early}")

@@ -31,18 +31,31 @@ def _setting(text: str) -> tuple[str, Any]:
     return setting
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        return Settings(speed=float(text)).speed
+    except ValueError:  # a ValidationError is one too
+        raise argparse.ArgumentTypeError(f"{text} is not greater than 0 and at most 100000") from None
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m kie_simulator", description="A simulator of the KIE.ai API.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, takes a free one")
-    parser.add_argument("--port-file", type=Path, help="write the port into this file once it listens")
-    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a real second (default: 1)")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0, the default, takes a free one")
+    parser.add_argument("--port-file", type=Path, help="write the port to this file once it listens")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="simulated seconds per real second (default: 1)")
     parser.add_argument(
-        "--api-key", action="append", help="a key to accept, an account of its own; repeatable (default: sim-key)"
+        "--api-key", action="append", help="an API key to accept, with its own account; repeatable (default: sim-key)"
     )
     parser.add_argument("--credits", type=float, default=10_000.0, help="credits of each account (default: 10000)")
     parser.add_argument("--webhook-key", help="sign callbacks with this key; without it they are not signed")
-    parser.add_argument("--seed", help="decides ids, durations, songs and pictures (default: a random one)")
+    parser.add_argument("--seed", help="seed of ids, durations, songs and pictures (default: a random one)")
     parser.add_argument("--public-url", help="the URL under which clients reach it (default: that of each request)")
     parser.add_argument(
         "--set",
@@ -52,8 +65,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="any setting of /_sim/settings, its value in JSON, such as cover_seconds=20; repeatable",
     )
-    parser.add_argument("--print-connection", action="store_true", help="print what leads an Airflow to it")
-    parser.add_argument("--songs", type=int, default=0, help="make so many finished songs and print their ids")
+    parser.add_argument("--print-connection", action="store_true", help="print the connection for Airflow")
+    parser.add_argument("--songs", type=int, default=0, help="make this many finished songs and print their ids")
     parser.add_argument("--access-log", action="store_true", help="log every request")
     return parser.parse_args(argv)
 

@@ -55,6 +55,7 @@ class Accounts:
 
     def __init__(self, keys: list[str], credits: float) -> None:
         self._by_key: dict[str, Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._credits = credits
         for key in keys:
             self.accept(key)
@@ -63,16 +64,19 @@ class Accounts:
         """Accept one more key and return its account.
 
         :param key: the key.
-        :param account: name or key of the account that it is of; None: of a new one.
+        :param account: name or key of the account that it is of; None: of a new one, or of that of a made-up key that
+            was accepted before.
         :raises KeyError: if there is no such account.
         """
         # A made-up key may name its account; anything else may be somebody's real key and is never shown.
-        name = key if key.startswith("sim-") else f"account-{len(self._by_key) + 1}"
-        self._by_key[key] = self.named(account) if account else Account(name, self._credits)
-        return self._by_key[key]
+        name = key if key.startswith("sim-") else f"account-{len(self._accounts) + 1}"
+        known = self.named(account) if account else self._accounts.get(name)
+        self._by_key[key] = found = known or Account(name, self._credits)
+        self._accounts[found.name] = found
+        return found
 
     def revoke(self, key: str) -> None:
-        """Accept a key no longer; its account stays with its other keys."""
+        """Accept a key no longer; its account stays, with its other keys and with what it was charged."""
         self._by_key.pop(key, None)
 
     def of(self, authorization: str | None) -> Account | None:
@@ -86,12 +90,9 @@ class Accounts:
         :raises KeyError: if there is none.
         """
         if name is None:
-            return next(iter(self._by_key.values()))
-        for key, account in self._by_key.items():
-            if name in (key, account.name):
-                return account
-        raise KeyError(name)
+            return next(iter(self._accounts.values()))
+        return self._by_key.get(name) or self._accounts[name]
 
     def all(self) -> list[Account]:
         """Return all accounts."""
-        return list({id(account): account for account in self._by_key.values()}.values())
+        return list(self._accounts.values())

@@ -50,7 +50,7 @@ class Api:
         return self.sim.public_url or str(request.base_url).rstrip("/")
 
     def enter(self, request: Request) -> Account | None:
-        """Count a request and return its account, or None if it may not enter."""
+        """Count a request and return its account, or None if its key is not accepted."""
         self.sim.counts.requests[f"{request.method} {request.url.path}"] += 1
         return self.sim.accounts.of(request.headers.get("authorization"))
 

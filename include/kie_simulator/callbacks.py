@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from kie_simulator.simulation import Simulation
 from kie_simulator.spoiling import unescaped
 from kie_simulator.tasks import Task
 from kie_simulator.unified.rows import SUNO, operation_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -157,6 +160,14 @@ class Callbacks:
             delivery.outcome = "lost"
         elif not may_deliver(task.callback_url, self._sim.settings.callback_hosts):
             delivery.outcome = "undeliverable"
+            if not _is_reserved(task.callback_url):
+                log.warning(
+                    "The callback of %s task %s is not sent: %s is not on this machine. Add its host to the setting "
+                    "callback_hosts, or read the task's details.",
+                    task.kind,
+                    task.id,
+                    _host_of(task.callback_url) or "its address",
+                )
         else:
             await asyncio.sleep(actions["late"].seconds if "late" in actions else 0)
             for _ in range(2 if "double" in actions else 1):
@@ -179,6 +190,14 @@ class Callbacks:
                 delivery.outcome = "delivered"
                 return
         delivery.outcome = "gave_up"
+        answers = ", ".join(map(str, delivery.statuses))
+        log.warning(
+            "The callback of %s task %s for %s was given up: %s.",
+            task.kind,
+            task.id,
+            _host_of(task.callback_url),
+            answers,
+        )
 
     async def _try(self, url: str, content: str, headers: dict[str, str]) -> int | str:
         if self._client is None:
@@ -217,6 +236,21 @@ def _moment(task: Task) -> Moment:
         form=task.form,
         model=task.model,
     )
+
+
+def _host_of(url: str) -> str:
+    """Return what may be logged of an address: neither its user, nor its path and query, which can be secrets."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+
+
+def _is_reserved(url: str) -> bool:
+    """Return whether an address says that nobody wants callbacks: its name never resolves (RFC 2606)."""
+    return (_host_of(url).partition("://")[2].partition(":")[0]).endswith(".invalid")
 
 
 def may_deliver(url: str, further_hosts: list[str]) -> bool:

@@ -21,6 +21,7 @@ from kie_simulator.tasks import Task
 _1080P_WAIT = "1080P is processing. It should be ready in 1-2 minutes. Please check back shortly."
 _1080P_SECONDS = 60.0
 _1080P_PRICE = 5.0
+_TIMED_LYRICS_PRICE = 0.5  # for each request, in either form: KIE's price list of October 2026
 _NO_RECORD = "The record does not exist"
 
 
@@ -40,17 +41,22 @@ class Call:
         """Return the task that the request names, or None."""
         return self.api.sim.source_task(self.account, str(self.given.get(field)), kinds, "dedicated")
 
+    def pay(self, kind: str, task_id: str, source_id: str, price: float) -> Answer | None:
+        """Take credits for what is asked for; where the account has too few, return the refusal."""
+        sim = self.api.sim
+        if self.account.credits < price:
+            return refusal(sim.settings.out_of_credits_code, OUT_OF_CREDITS)
+        sim.charge_call(self.account, kind, task_id, source_id, price, self.given)
+        return None
+
 
 def _style(call: Call) -> Answer:
     sim, price = call.api.sim, 0.4
     content = str(call.given.get("content") or "")
     if not content:
         return refusal(422, "content cannot be blank")
-    if call.account.credits < price:
-        return refusal(sim.settings.out_of_credits_code, OUT_OF_CREDITS)
     task_id = sim.new_id()
-    sim.charge_call(call.account, "style", task_id, "", price, call.given)
-    return Answer(
+    return call.pay("style", task_id, "", price) or Answer(
         data={
             "taskId": task_id,
             "param": content,
@@ -90,6 +96,8 @@ def _timestamped_lyrics(call: Call) -> Answer:
     task = call.task(*MUSIC_KINDS)
     if task is None or not _has_audio(task, call.given.get("audioId")):
         return refusal(422, "The corresponding record does not exist")
+    if refused := call.pay("timestamped_lyrics", call.api.sim.new_id(), task.id, _TIMED_LYRICS_PRICE):
+        return refused
     words = [
         {"word": word, "success": True, "startS": round(n * 0.6, 2), "endS": round(n * 0.6 + 0.5, 2), "palign": 0}
         for n, word in enumerate(invent_lyrics(task.id).split())
@@ -112,9 +120,9 @@ def _veo_1080p(call: Call) -> Answer:
     reading = sim.reading(task, call.base_url)
     if not reading.succeeded or reading.now < task.ends + _1080P_SECONDS:
         return refusal(400, _1080P_WAIT)
-    if not any(charge.kind == "veo_1080p" and charge.source_id == task.id for charge in sim.ledger):
-        sim.charge_call(call.account, "veo_1080p", sim.new_id(), task.id, _1080P_PRICE, call.given)
-    return Answer(data={"resultUrl": reading.links("video")[0]})
+    paid = any(charge.kind == "veo_1080p" and charge.source_id == task.id for charge in sim.ledger)
+    refused = None if paid else call.pay("veo_1080p", sim.new_id(), task.id, _1080P_PRICE)
+    return refused or Answer(data={"resultUrl": reading.links("video")[0]})
 
 
 async def _veo_4k(call: Call) -> Answer:

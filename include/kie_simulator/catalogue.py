@@ -27,7 +27,7 @@ class Model:
     :param credits: its price; None where it depends on the request (``tiers``) or is not known.
     :param unit: what the price is for: an image, a second, a request.
     :param endpoint: where it is called if not at ``createTask``; ``?`` where no source says.
-    :param one_of: sets of fields of which one must be given.
+    :param one_of: sets of fields, one of which must be given.
     :param required_if: a field, and the values of others that make it required.
     """
 

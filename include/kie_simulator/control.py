@@ -242,7 +242,7 @@ class Control:
         try:
             self._sim.change_settings(changes, account)
         except KeyError as error:
-            raise HTTPException(422, f"No account has {error.args[0]} for itself.") from None
+            raise HTTPException(422, f"{error.args[0]} cannot be set per account.") from None
         except ValidationError as error:
             reasons = error.errors(include_url=False, include_input=False, include_context=False)
             raise HTTPException(422, reasons) from None

@@ -36,7 +36,7 @@ class ControlClient:
         """
         response = self._http.request(method, path, json=body)
         if response.is_error:
-            raise ValueError(f"The simulator refuses {method} {path}: {response.text}")
+            raise ValueError(f"The simulator rejected {method} {path}: {response.text}")
         answer: dict[str, Any] = response.json()
         return answer
 

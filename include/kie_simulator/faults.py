@@ -147,7 +147,7 @@ class Fault(BaseModel):
     @model_validator(mode="after")
     def _known_action(self) -> Fault:
         if self.action not in ACTIONS[self.phase]:
-            raise ValueError(f"The phase {self.phase!r} knows the actions {sorted(ACTIONS[self.phase])}.")
+            raise ValueError(f"The phase {self.phase!r} has the actions {sorted(ACTIONS[self.phase])}.")
         return self
 
     @property

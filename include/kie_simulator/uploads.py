@@ -64,7 +64,7 @@ async def _url(api: Api, request: Request) -> Upload | str:
     url, folder = str(body.get("fileUrl") or ""), str(body.get("uploadPath") or "")
     if not url or not folder:
         return "fileUrl and uploadPath are required"
-    # The simulator fetches nothing from elsewhere: only its own files can be handed in by URL.
+    # The simulator fetches nothing from elsewhere: only its own files can be uploaded by URL.
     file = api.sim.files.find(url.partition("/files/")[2].partition("?")[0])
     if file is None or not url.startswith(f"{api.base_url(request)}/files/"):
         return "The file could not be downloaded from fileUrl"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -23,27 +25,42 @@ class Command:
 
 
 COMMANDS = {
-    "demo": Command("make songs on the simulator, archive their covers, show it, stop everything", "demo"),
-    "up": Command("start the stack with Airflow's UI and leave it up", "up"),
-    "down": Command("stop what 'up' or 'demo --keep' left up", "down"),
-    "songs": Command("make songs on the simulator that is up, and print their ids for the form", "songs"),
-    "inbox": Command("put files into the inbox of the stack that is up", "inbox"),
-    "airflow": Command("a command of Airflow on the stack that is up, such as 'airflow kie doctor'", "airflow_cli"),
-    "bench": Command("measure songs by ours and by stock operators, and empty tasks, on one Airflow", "bench"),
-    "faults": Command("kill processes, spoil answers of KIE and S3, and check that nothing is lost", "faults"),
-    "matrix": Command("the tests on other versions of Airflow and of everything else", "matrix"),
-    "docs": Command("build the documentation's site, to be read from disk", "docs"),
-    "release": Command("with --dry-run: make and check everything that a release needs, publish nothing", "release"),
-    "secrets": Command("write .env for docker-compose.yaml, with strong secrets where it has none", "env_file"),
-    "test": Command("lint, types and tests, or the parts of them that you name", "checks"),
+    "demo": Command("make songs on the simulator, archive their covers, show the results, and stop everything", "demo"),
+    "up": Command("start the stack with Airflow's UI and leave it running", "up"),
+    "down": Command("stop the stack that 'up' or 'demo --keep' left running", "down"),
+    "songs": Command("make songs on the running simulator, and print their ids for the form", "songs"),
+    "inbox": Command("put files into the inbox of the running stack", "inbox"),
+    "airflow": Command("run an Airflow command on the running stack, such as 'airflow kie doctor'", "airflow_cli"),
+    "bench": Command("compare these operators with stock operators and empty tasks, on one Airflow", "bench"),
+    "faults": Command("kill processes, inject faults into KIE and S3, and check that nothing is lost", "faults"),
+    "matrix": Command("run the tests on other versions of Airflow and of all dependencies", "matrix"),
+    "docs": Command("build the documentation's site, readable from disk", "docs"),
+    "release": Command("with --dry-run: build and check everything for a release, and publish nothing", "release"),
+    "secrets": Command("write .env for docker-compose.yaml, with strong values for missing secrets", "env_file"),
+    "test": Command("run lint, type checks and tests, or the parts that you name", "checks"),
 }
+
+
+NO_PLACE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+"""What a system says of a folder in which nothing can be written, or of a full disk."""
 
 
 def main(arguments: list[str]) -> int:
     """Run a command.
 
     :param arguments: the command's name and its options.
-    :return: exit code; 130, 143 or 129 when it was interrupted.
+    :return: exit code; 130, 143 or 129 when it was interrupted, 1 when it cannot write.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -67,6 +84,14 @@ def main(arguments: list[str]) -> int:
         return 128 + interruption.number
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        _last_words(
+            f"./run {chosen} cannot write: {error}. Make room or give the right to write there, or name another "
+            "folder for what it writes: KIE_STACK_DIR=/path"
+        )
+        return 1
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
@@ -83,6 +108,8 @@ def _last_words(text: str) -> None:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding than UTF-8: escapes, no traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = main(sys.argv[1:])
     try:
         sys.stdout.flush()

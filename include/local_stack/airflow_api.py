@@ -122,7 +122,7 @@ class AirflowApi:
             if len(page) < 100:
                 return
 
-    def wait_for_dag(self, dag_id: str, seconds: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, seconds: float = 180.0) -> None:
         """Wait until a DAG is parsed, and unpause it where it is paused.
 
         :raises AirflowRefused: when it has an import error, or is not there in time.

@@ -1,4 +1,4 @@
-"""``./run airflow …``: a command of Airflow on the stack that is up, such as ``./run airflow kie doctor``."""
+"""``./run airflow …``: a command of Airflow on the running stack, such as ``./run airflow kie doctor``."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from local_stack.state import FILE, StackState, read_state
 
 NOTHING_IS_UP = 69
 """EX_UNAVAILABLE: no exit code of Airflow's, whose commands end with 0, 1 or 2."""
-NO_STACK = "Nothing is up. ./run up, or ./run demo --keep, starts a stack."
+NO_STACK = "No stack is running. Start one with ./run up or ./run demo --keep."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options: what follows is Airflow's, options included."""
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="what would follow 'airflow'")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…", help="the arguments of 'airflow'")
     parser.usage = "./run airflow … (such as: ./run airflow kie doctor)"
     parser.epilog = (
-        "It is the stack of ./run up, otherwise the newest one that ./run demo --keep has left up. "
-        "For one with your own key, set the same variables as for ./run up."
+        "It uses the stack of ./run up, or else the newest one that ./run demo --keep left running. "
+        "For a stack with your own key, set the same variables as for ./run up."
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become a command of the Airflow that is up.
+    """Become a command of the running Airflow.
 
     :param options: ``arguments``: what follows ``airflow``.
     :return: exit code :data:`NOTHING_IS_UP` without a stack; otherwise this process ends with the command's own.
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     home, state = found
     settings = StackSettings.loads((home / "settings.json").read_text())
     if settings.real_kie and not up_settings(os.environ).real_kie:
-        print("The stack that is up uses your own key: set KIE_API_KEY as you did for ./run up.", file=sys.stderr)
+        print("The running stack uses your own key: set KIE_API_KEY as you did for ./run up.", file=sys.stderr)
         return NOTHING_IS_UP
     command = airflow_command(*options.arguments)
     return _become(command, environment_beside(settings, state, os.environ))

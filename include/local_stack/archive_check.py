@@ -80,7 +80,7 @@ def check_song(bucket: Folder, prefix: str, music_task_id: str) -> ArchivedSong:
         return ArchivedSong(path, problem="no manifest")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return ArchivedSong(path, problem=f"unreadable manifest ({type(error).__name__}: {error})")
-    return ArchivedSong(path, files, problem="" if files else "the manifest names no file")
+    return ArchivedSong(path, files, problem="" if files else "the manifest names no files")
 
 
 def _check(bucket: Folder, entry: Mapping[str, Any]) -> ArchivedFile:
@@ -91,7 +91,7 @@ def _check(bucket: Folder, entry: Mapping[str, Any]) -> ArchivedFile:
 def _problem(bucket: Folder, key: str, size: int, sha256: str) -> str:
     path = PurePosixPath(key)
     if path.is_absolute() or ".." in path.parts:
-        return "its key leads out of the bucket"
+        return "its key is outside the bucket"
     try:
         data = (bucket / key).read_bytes()
     except (FileNotFoundError, IsADirectoryError):

@@ -50,22 +50,22 @@ DAGS = (PROJECT / "dags" / "music_cover.py", *sorted((PROJECT / "benchmarks" / "
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help=f"of {', '.join(RUNS)} (default: empty stock form); or library, alone"
+        "runs", nargs="*", metavar="RUN", help=f"any of {', '.join(RUNS)} (default: empty stock form); or only library"
     )
-    parser.add_argument("--songs", type=int, default=60, help="songs of each run (default: 60)")
-    parser.add_argument("--times", type=int, default=3, help="how often each is run (default: 3)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long KIE takes for a cover (default: 20)")
+    parser.add_argument("--songs", type=int, default=60, help="songs per run (default: 60)")
+    parser.add_argument("--times", type=int, default=3, help="number of repetitions (default: 3)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds that KIE takes for a cover (default: 20)")
     parser.add_argument("--within", type=float, default=60.0, help="seconds over which events are spread (default: 60)")
     parser.add_argument("--unlimited", action="store_true", help="without KIE's rate, 20 creates in 10 s")
-    parser.add_argument("--plain", action="store_true", help="pictures of 18 KB, which cost the simulator nothing")
+    parser.add_argument("--plain", action="store_true", help="pictures of 18 KB, which cost the simulator no time")
     parser.add_argument("--delay", action="store_true", help="40 ms before each answer of S3, 200 ms before KIE's")
     parser.add_argument("--audio", action="store_true", help="archive audio and lyrics too")
     parser.add_argument("--sqlite", action="store_true", help="only on SQLite")
     parser.add_argument("--postgres", action="store_true", help="only on PostgreSQL (default: both)")
     parser.add_argument("--conf", type=json.loads, default={}, help="further conf of music_cover, as JSON")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="environment of Airflow")
-    parser.add_argument("--calls", action="store_true", help="list every kind of call and request, for each song")
-    parser.add_argument("--json", type=Path, help="write every figure into this file")
+    parser.add_argument("--calls", action="store_true", help="list every kind of call and request, per song")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.epilog = "Examples are in benchmarks/README.md. It always uses the simulator and a local S3."
 
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     if names == ["library"]:
         return bench_library.run(options)
     if unknown := set(names) - set(RUNS):
-        raise SystemExit(f"./run bench: no run is called {unknown.pop()!r}; there are {', '.join(RUNS)}")
+        raise SystemExit(f"./run bench: unknown run {unknown.pop()!r}; known are {', '.join(RUNS)}")
     databases = [name for name in ("postgres", "sqlite") if getattr(options, name)] or ["postgres", "sqlite"]
     for database in databases:
         with stack(options, sqlite=database == "sqlite") as (running, seen):

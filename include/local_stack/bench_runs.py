@@ -91,7 +91,7 @@ def singles(running: RunningStack, order: Order) -> Outcome:
 
 
 def stuck(running: RunningStack, order: Order) -> Outcome:
-    """Run music_cover for all songs, of which KIE does not end one within an hour; the others are counted."""
+    """Run music_cover for all songs, one of which KIE does not finish within an hour; the others are counted."""
     songs = _songs(running, order)
     fault = running.simulator.add_fault("task", "takes", kind="cover", source_id=songs[0], seconds=3600)
     try:

@@ -31,11 +31,10 @@ SERVERS = ("contract", "integration", "delivery")
 TESTS = (*ALONE, *SERVERS)
 """Tests without a stack: what needs nothing beside itself, and what starts a server of its own or another program."""
 MOVED = "unit/operators"
-"""Unit tests that run in another lane where there are others, so that the lanes take about as long: with those of
-servers, and in a run without the parts of ``--full`` alone, whose stacks are the first to end, behind these."""
+"""Unit tests that run in the place of the lane that is the first to end, so that the lanes take about as long."""
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
-"""Set where the tests of paying once run in both of KIE's forms, which takes twice as long as in the default one."""
+"""Set if the tests of paying once run in both of KIE's API variants, which takes twice as long as in one."""
 FULL_ONLY = ("faults", "distributed")
 """Parts that a run without names leaves to ``--full``."""
 FULL_ONLY_FILES = (
@@ -57,6 +56,7 @@ FULL_ONLY_FILES = (
     "system/test_song_crashes.py",
     "system/test_song_forms.py",
     "system/test_song_lineage.py",
+    "system/test_song_pods.py",
     "system/test_song_release.py",
     "system/test_song_templates.py",
 )
@@ -70,7 +70,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """Programs without which a part is left out, which is reported, unless it is named."""
 SIMULATED = "KIE_SIMULATED_SCHEDULES"
-"""How many courses of the simulated world the unit tests play (tests/simulated)."""
+"""How many random runs of the simulated world the unit tests play (tests/simulated)."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
@@ -130,12 +130,12 @@ def possible(parts: Sequence[str]) -> list[str]:
     lacking = {part: missing_packages(NEEDS.get(part, ())) for part in parts}
     for part, packages in lacking.items():
         if packages:
-            print(f"{part} is left out. This gets what it needs: apt-get install {' '.join(packages)}", flush=True)
+            print(f"{part} is left out. To run it: apt-get install {' '.join(packages)}", flush=True)
     return [part for part in parts if not lacking[part]]
 
 
 def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: str) -> list[Lane]:
-    """Return the commands of parts: those with a stack in one lane, all others in two that make way.
+    """Return the commands of parts: those with a stack in one lane, all others in lanes that make way.
 
     :param parts: names of parts.
     :param further: options for pytest.
@@ -145,21 +145,22 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     there = [part for part in parts if (PROJECT / "tests" / part).is_dir()]
     more = {BOTH_FORMS: "1", SIMULATED: "20000"} if set(FULL_ONLY) & set(parts) else {}
 
-    def lane(name: str, commands: Sequence[Sequence[str]], *, yields: bool = True) -> Lane:
-        return Lane(commands, {**clean_environment(mark, folder / f"airflow-{name}"), **more}, yields=yields)
+    def lane(name: str, commands: Sequence[Sequence[str]], *, yields: bool = True, fills: bool = False) -> Lane:
+        environment = {**clean_environment(mark, folder / f"airflow-{name}"), **more}
+        return Lane(commands, environment, yields=yields, fills=fills)
 
     def tests(named: Sequence[str], *options: str) -> list[Sequence[str]]:
         return [pytest_command(named, [*options, *further], folder)] if named else []
 
     alone, servers = ([part for part in there if part in group] for group in (ALONE, SERVERS))
     moved = [f"--ignore=tests/{MOVED}"] if alone and servers else []
-    last = moved and not more and "system" in there
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
-        lane("stacks", [*stacks, *(tests([MOVED]) if last else [])], yields=False),
+        lane("stacks", stacks, yields=False),
         lane("alone", tests(alone, *moved)),
-        lane("servers", [*tools, *tests([*servers, MOVED] if moved and not last else servers)]),
+        lane("servers", [*tools, *tests(servers)]),
+        lane("moved", tests([MOVED] if moved else []), fills=True),
     ]
 
 
@@ -227,9 +228,9 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     while rest and rest[0] in PARTS:
         named.append(rest.pop(0))
     if rest and not rest[0].startswith("-"):
-        raise SystemExit(f"./run test: no part is called {rest[0]!r}; there are {', '.join(PARTS)}")
+        raise SystemExit(f"./run test: unknown part {rest[0]!r}; known are {', '.join(PARTS)}")
     if full and named:
-        raise SystemExit(f"./run test: {FULL} is all of them; leave out {FULL} or {', '.join(named)}")
+        raise SystemExit(f"./run test: {FULL} includes all parts; leave out {FULL} or {', '.join(named)}")
     everything = [*TESTS, *STACKS] if rest and arguments else [*TOOLS, *TESTS, *STACKS]  # options alone mean the tests
     if not full:
         everything = [part for part in everything if part not in FULL_ONLY]

@@ -27,6 +27,8 @@ from local_stack.timeout import Timeout
 DAG = "music_cover"
 TITLES = ("Morning over Lisbon", "Été sans fin", "Paper Boats", "Neon Rain", "The Lighthouse", "Slow Train North")
 RUN_SECONDS = 240.0
+SONG_SECONDS = 1.0
+"""How much longer a run may take for each song: KIE takes two new tasks a second."""
 LOG_LINES = 20
 FILES = "songs"
 """Folder, beside the logs, for copies of what was archived."""
@@ -43,12 +45,12 @@ class Song:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--songs", type=_count, default=4, metavar="N", help="how many songs (default: 4)")
-    parser.add_argument("--keep", action="store_true", help="leave the stack up at the end")
+    parser.add_argument("--keep", action="store_true", help="leave the stack running at the end")
     parser.add_argument(
-        "--speed", type=float, default=8.0, help="simulated seconds in a second; a cover takes 30 to 60 (default: 8)"
+        "--speed", type=float, default=8.0, help="simulated seconds per second; a cover takes 30 to 60 (default: 8)"
     )
     add_sqlite(parser)
-    parser.epilog = "It always uses the simulator, whatever keys are set: nothing is paid."
+    parser.epilog = "It always uses the simulator, even if keys are set: nothing is paid."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         say(f"Files: {settings.home / FILES}   Logs: {settings.logs}")
         if kept is not None:
-            say(f"Airflow stays up: {kept.urls['airflow']}  Stop it with: ./run down")
+            say(f"Airflow keeps running: {kept.urls['airflow']}  Stop it with: ./run down")
             return status
     say(f"Everything is stopped. The demo took {time.monotonic() - began:.0f} s.")
     return status
@@ -146,7 +148,7 @@ class Demo:
 
     def follow(self, api: AirflowApi, run_id: str, progress: Progress) -> str:
         """Show a run until it ends, and return its state; ``timed out`` when it does not."""
-        timeout = Timeout(RUN_SECONDS)
+        timeout = Timeout(RUN_SECONDS + SONG_SECONDS * len(progress.titles))
         while True:
             self.stack.check()
             state = api.run_state(DAG, run_id)  # before its tasks: the last read then shows how they ended

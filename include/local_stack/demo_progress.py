@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,10 @@ from rich.text import Text
 from local_stack.airflow_api import TERMINAL, TaskInstance
 
 STEPS = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
+ALONE = 20
+"""Up to so many songs of a run are mapped one by one."""
+_BATCH = re.compile(r"songs ([0-9]+) to ([0-9]+)")
+"""What the grid calls a task that works on a batch."""
 
 # Airflow's states in its own words, and their appearance.
 STYLES: Mapping[str, str] = {
@@ -62,7 +67,7 @@ class Step:
 class Progress:
     """The songs of one run and their steps, shown while they move.
 
-    :param titles: titles of the songs; a song's place is its map index.
+    :param titles: titles of the songs, in the order of the run.
     :param console: where to show them: a table that moves on a terminal, otherwise lines.
     """
 
@@ -76,19 +81,31 @@ class Progress:
     def observe(self, tasks: Iterable[TaskInstance]) -> None:
         """Take over the states of a run's tasks and show what has changed."""
         for task in tasks:
-            if task.name not in STEPS or not 0 <= task.map_index < len(self.steps):
+            songs = self._songs_of(task) if task.name in STEPS else range(0)
+            steps = [self.steps[index][task.name] for index in songs if index < len(self.steps)]
+            if not steps:
                 continue
-            step = self.steps[task.map_index][task.name]
-            before = step.state
-            step.observe(task)
-            if step.state != before and step.state and self._live is None:
-                self._say(task.map_index, task.name, step)
+            before = steps[0].state
+            for step in steps:
+                step.observe(task)
+            if steps[0].state != before and steps[0].state and self._live is None:
+                one = f"song {songs[0] + 1} {self.titles[songs[0]]}"
+                self._say(one if len(songs) == 1 else task.label, task.name, steps[0])
 
-    def _say(self, index: int, name: str, step: Step) -> None:
+    def _songs_of(self, task: TaskInstance) -> range:
+        """Return the places of the songs that a task works on: of many songs Airflow maps batches."""
+        if found := _BATCH.fullmatch(task.label):
+            return range(int(found[1]) - 1, int(found[2]))
+        if len(self.titles) <= ALONE:
+            return range(task.map_index, task.map_index + 1) if task.map_index >= 0 else range(0)
+        place = self.titles.index(task.label) if task.label in self.titles else -1  # alone in the last batch
+        return range(place, place + 1) if place >= 0 else range(0)
+
+    def _say(self, songs: str, name: str, step: Step) -> None:
         took = f" after {step.seconds:.1f} s" if step.ended and step.seconds is not None else ""
         at = time.monotonic() - self._began
         # print, not rich: lines for a file or a log are not to be wrapped
-        print(f"{at:6.1f} s  song {index + 1} {self.titles[index]}: {name} {step.state}{took}", flush=True)
+        print(f"{at:6.1f} s  {songs}: {name} {step.state}{took}", flush=True)
 
     def __rich__(self) -> Table:
         """Return the table as it is now."""

@@ -1,4 +1,4 @@
-"""``./run down``: stops what was left up, and leaves no process."""
+"""``./run down``: stops the stacks that were left running, and leaves no process."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def run(_options: argparse.Namespace) -> int:
         stopped += 1
         print(f"Stopped the stack of {home}.")
     if not stopped:
-        print("Nothing is up.")
+        print("No stack is running.")
     if left:
-        print(f"Could not end: {', '.join(left)}", file=sys.stderr)
+        print(f"Could not stop: {', '.join(left)}", file=sys.stderr)
     return 1 if left else 0
 
 

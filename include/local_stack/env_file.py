@@ -34,7 +34,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options: it has none."""
-    parser.epilog = "Secrets that .env has already stay as they are, and nothing else in it is touched."
+    parser.epilog = "Existing secrets in .env are kept, and nothing else in it is changed."
 
 
 def run(_options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(_options: argparse.Namespace) -> int:
     if not made:
         print(".env has all its secrets; nothing was changed.")
         return 0
-    print(f"Made in {PROJECT / '.env'}, for its owner's eyes only: {', '.join(made)}.")
+    print(f"Written to {PROJECT / '.env'}, readable only by its owner: {', '.join(made)}.")
     print("The login is `admin`, with AIRFLOW_ADMIN_PASSWORD. Next: docker compose up --detach")
     return 0
 

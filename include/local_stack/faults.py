@@ -1,4 +1,4 @@
-"""``./run faults``: kills, wrong answers and S3 errors on a stack of their own, and the reckoning."""
+"""``./run faults``: kills, wrong answers and S3 errors on a stack of their own, and the report."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _AFTERWARDS = 2400.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--seed", type=int, default=None, help="what everything is drawn from (default: a new one)")
-    parser.add_argument("--faults", type=int, default=500, metavar="N", help="faults at least (default: 500)")
-    parser.add_argument("--minutes", type=float, default=25.0, help="time for songs and kills (default: 25)")
+    parser.add_argument("--seed", type=int, default=None, help="seed of all random choices (default: a new one)")
+    parser.add_argument("--faults", type=int, default=500, metavar="N", help="minimum number of faults (default: 500)")
+    parser.add_argument("--minutes", type=float, default=25.0, help="minutes for songs and kills (default: 25)")
     parser.add_argument("--outage", type=float, default=60.0, help="seconds of the longest outages (default: 60)")
     parser.add_argument(
         "--batches", action="store_true", help="only the runs of 50 songs in one batch, and their kills"
@@ -37,15 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="N",
-        help="disturb the distributed stack for so long (kills, outages, Postgres and Redis stopped, clocks that jump, "
-        "full disks, networks that are cut) under runs of 50 songs in one batch; of the other options only --seed and "
-        "--duplicate count",
+        help="disturb the distributed stack for this long (kills, outages, stopped Postgres and Redis, clock jumps, "
+        "full disks, network partitions) under runs of 50 songs in one batch; only --seed and --duplicate apply too",
     )
     parser.add_argument(
         "--duplicate",
         choices=DUPLICATE,
         default="named",
-        help="what KIE answers to a create that it has seen before: the first task's id, or none: a new, charged task",
+        help="KIE's answer to a repeated create: the first task's id, or none: a new, charged task",
     )
     parser.epilog = "It always uses the simulator and a local S3: nothing is paid."
 
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     for line in report(outcome):
         print(line)
     if outcome.injected < options.faults:
-        print(f"Only {outcome.injected} of {options.faults} faults struck.")
+        print(f"Only {outcome.injected} of {options.faults} faults took effect.")
     return 0 if outcome.holds and outcome.injected >= options.faults else 1
 
 

@@ -1,4 +1,4 @@
-"""``./run inbox``: puts files into the inbox of the stack that is up."""
+"""``./run inbox``: puts files into the inbox of the running stack."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from local_stack.settings import StackSettings, local_folder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="JSON, JSON Lines or CSV, as the inbox takes"
+        "files", nargs="+", type=Path, metavar="FILE", help="JSON, JSON Lines or CSV, in an inbox format"
     )
-    parser.epilog = "An object of the same name that still waits there is replaced."
+    parser.epilog = "A waiting object of the same name is replaced."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     home, state = found
     url = state.urls.get("s3")
     if url is None:
-        print("The stack that is up uses your own bucket: put the files into its inbox there.", file=sys.stderr)
+        print("The running stack uses your own bucket: put the files into its inbox there.", file=sys.stderr)
         return 1
     settings = StackSettings.loads((home / "settings.json").read_text())
     bucket = BucketPath(s3_client(url, keep_secrets(home)), settings.bucket)
@@ -41,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
         texts = {file.name: file.read_text(encoding="utf-8") for file in options.files}
     except (OSError, ValueError) as error:
         print(f"Nothing was put into the inbox: {error}", file=sys.stderr)
+        return 1
+    if len(texts) < len(set(options.files)):
+        print("Nothing was put into the inbox: two of the files have the same name.", file=sys.stderr)
         return 1
     bucket.make_bucket()
     for name, text in texts.items():

@@ -36,7 +36,8 @@ def main(project: Path) -> int:
     """Bring ``.venv`` of a project up to date.
 
     :param project: the project's folder, with the lock file and pyproject.toml.
-    :return: exit code: 0 when ``.venv`` is as the lock says, 1 when a step failed (reported on standard error).
+    :return: exit code: 0 when ``.venv`` is as the lock says, 1 when a step failed or the folder cannot be written
+        (reported on standard error).
     """
     venv = project / ".venv"
     if is_current(project, venv):
@@ -52,8 +53,11 @@ def main(project: Path) -> int:
     except InstallFailed as failure:
         say(str(failure))
         return 1
+    except OSError as error:
+        say(f"Could not write: {error}. It installs into .venv of this folder: make room, or give the right to write.")
+        return 1
     except KeyboardInterrupt:
-        say("Interrupted; the next ./run goes on from here.")
+        say("Interrupted; the next ./run continues from here.")
         return 130
     return 0
 
@@ -104,7 +108,7 @@ def install(project: Path, venv: Path) -> None:
     if not works(venv / "bin" / "uv", "--version"):
         step("get uv", [*pip, "install", "--quiet", "--disable-pip-version-check", UV])
     settings = pip_settings(pip)
-    environment = uv_environment(settings, os.environ)
+    environment = uv_environment(settings, {**os.environ, **cache_of_uv(project, os.environ)})
     uv = [str(venv / "bin" / "uv"), "pip"]
     where = ["--python", str(python), *(["--no-index"] if says_yes(settings.get("no-index")) else [])]
     step("install the lock", [*uv, "sync", *where, "--require-hashes", str(project / LOCK)], environment)
@@ -141,7 +145,7 @@ def step(name: str, command: list[str], environment: Mapping[str, str] | None = 
     if reason:
         raise InstallFailed(
             f"Could not {name} ({reason}). More may be above. "
-            "Nothing else was changed. When it is fixed, start the same command again: it begins this step again."
+            "Nothing else was changed. When it is fixed, run the same command again: it repeats this step."
         )
 
 
@@ -190,6 +194,24 @@ def uv_environment(pip: Mapping[str, str], environment: Mapping[str, str]) -> di
         "ALL_PROXY": pip.get("proxy", ""),
     }
     return {name: value for name, value in wanted.items() if value} | dict(environment)
+
+
+def cache_of_uv(project: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return where uv keeps what it downloads if it cannot in the person's home: it would install nothing then.
+
+    :param project: the project's folder.
+    :param environment: the person's.
+    """
+    if environment.get("UV_CACHE_DIR"):
+        return {}
+    try:
+        folder = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return {}
+    except (OSError, RuntimeError):  # read-only, or nobody knows the home of this user
+        pass
+    return {"UV_CACHE_DIR": str(project / ".local" / "cache" / "uv")}
 
 
 def says_yes(value: str | None) -> bool:

@@ -251,7 +251,7 @@ class Keeper:
                     continue
                 if not self.settings.restart:
                     raise PartFailed(name, f"{name} ended with exit code {child.returncode}.")
-                print(f"{name} ended with exit code {child.returncode}; it is started again.", flush=True)
+                print(f"{name} ended with exit code {child.returncode}; restarting it.", flush=True)
                 self.pause(1.0)  # a part that ends at once must not spin
                 self.start(self.parts[name])
 
@@ -282,7 +282,7 @@ class Keeper:
         left = kill_remaining(self.stack_id, os.getsid(0), spare=[self.guardian])
         clear_up(self.settings)
         if left:
-            print(f"Could not end: {', '.join(left)}", flush=True)
+            print(f"Could not stop: {', '.join(left)}", flush=True)
 
     def tell(self, phase: Phase, message: str, **urls: str) -> None:
         """Write the stack's state."""

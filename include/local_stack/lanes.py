@@ -26,11 +26,13 @@ class Lane:
     :param commands: each with its arguments.
     :param environment: their whole environment.
     :param yields: whether it makes way for the other lanes: a stack that gets no time loses its heartbeats.
+    :param fills: whether it waits until another lane has ended, and takes its place.
     """
 
     commands: Sequence[Sequence[str]]
     environment: Mapping[str, str]
     yields: bool = False
+    fills: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,12 @@ def side_by_side(
     """
     waiting = [deque(lane.commands) for lane in lanes]
     running: dict[int, _Running] = {}
+    places = sum(not lane.fills for lane in lanes)
     began = reported = time.monotonic()
     try:
         while running or any(waiting):
-            for number, lane in enumerate(lanes):
-                if number not in running and waiting[number]:
+            for number, lane in sorted(enumerate(lanes), key=lambda each: each[1].fills):
+                if number not in running and waiting[number] and (len(running) < places or not lane.fills):
                     running[number] = _Running(waiting[number].popleft(), lane, cwd)
             for number in [number for number, one in running.items() if one.process.poll() is not None]:
                 yield running.pop(number).finish()

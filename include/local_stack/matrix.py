@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--python", default=sys.executable, help="another interpreter, such as python3.14 (default: this one)"
     )
-    parser.epilog = "It takes about half an hour a row. What passed is written into docs/compatibility.md."
+    parser.epilog = "It takes about half an hour per row, and writes the results to docs/compatibility.md."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """
     unknown = set(options.rows) - set(ROWS)
     if unknown:
-        raise SystemExit(f"./run matrix: no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        raise SystemExit(f"./run matrix: unknown row {', '.join(sorted(unknown))}; known are {', '.join(ROWS)}")
     mark = uuid.uuid4().hex
     fork_guardian(mark, own_session=False)
     failed = 0

@@ -32,7 +32,7 @@ INSTALLED = "tests/integration/project/test_package_wheel.py"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
-        "--dry-run", action="store_true", required=True, help="make and check everything, publish nothing"
+        "--dry-run", action="store_true", required=True, help="build and check everything, publish nothing"
     )
 
 

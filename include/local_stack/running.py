@@ -1,4 +1,4 @@
-"""A full stack in the hands of a test: start it, talk to all of its parts, stop it."""
+"""A full stack under the control of a test: start it, talk to all of its parts, stop it."""
 
 from __future__ import annotations
 

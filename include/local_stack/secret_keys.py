@@ -1,4 +1,4 @@
-"""The secrets of one stack: made once, kept in its folder for its owner's eyes only."""
+"""The secrets of one stack: made once, kept in its folder, readable only by its owner."""
 
 from __future__ import annotations
 

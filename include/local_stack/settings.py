@@ -126,7 +126,7 @@ def add_sqlite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sqlite",
         action="store_true",
-        help="keep Airflow's database in an SQLite file, whose writers wait for each other: for looking around",
+        help="use an SQLite file as Airflow's database; its writers block each other, so only for a first look",
     )
 
 

@@ -1,4 +1,4 @@
-"""``./run songs``: finished songs on the simulator of the stack that is up, for the form of ``music_cover``."""
+"""``./run songs``: finished songs on the simulator of the running stack, for the form of ``music_cover``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local_stack.settings import local_folder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("titles", nargs="*", metavar="TITLE", help="their titles (default: two of the demo's)")
-    parser.epilog = "It prints the music task id of each, which the form and the inbox take. Nothing is paid."
+    parser.epilog = "It prints the music task ids, for the form and the inbox. Nothing is paid."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         return NOTHING_IS_UP
     simulator = found[1].urls.get("simulator")
     if simulator is None:
-        print("The stack that is up asks the real KIE: your songs are at https://kie.ai/logs.", file=sys.stderr)
+        print("The running stack uses the real KIE: your songs are at https://kie.ai/logs.", file=sys.stderr)
         return 1
     for song in make_songs(simulator, options.titles or TITLES[:2]):
         print(f"{song.music_task_id}  {song.title}")

@@ -6,7 +6,7 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; keys and bucket come from the environment."""
     add_sqlite(parser)
     parser.epilog = (
-        "With KIE_API_KEY set, Airflow asks the real KIE; with AWS settings beside it (AWS_PROFILE, "
-        "AWS_ACCESS_KEY_ID, …) it archives into the bucket that KIE_BUCKET names. "
-        "Without, the simulator and a local S3 server do both."
+        "With KIE_API_KEY set, Airflow uses the real KIE; with AWS settings too (AWS_PROFILE, "
+        "AWS_ACCESS_KEY_ID, …) it archives to the bucket that KIE_BUCKET names. "
+        "Otherwise it uses the simulator and a local S3 server."
     )
 
 
@@ -30,16 +30,14 @@ def run(options: argparse.Namespace) -> int:
     """Start the stack unless it runs, and say where it is.
 
     :param options: ``sqlite``.
-    :return: exit code: 0 when the stack is up, 1 when a part failed.
+    :return: exit code: 0 when the stack is up, 1 when a part failed or another stack is up.
     """
     settings = up_settings(os.environ, options.sqlite)
     settings.home.mkdir(parents=True, exist_ok=True)
     with _one_start_at_a_time(settings.home):
         state = read_state(settings.home)
         if state is not None and state.alive and state.phase == "ready":
-            print("The stack is up already.")
-            _tell(settings, state)
-            return 0
+            return _is_up_already(settings, state)
         if state is not None:
             stop_kept(settings.home, state)
         print("Starting the simulator, S3 and Airflow …" if not settings.real_kie else "Starting Airflow …", flush=True)
@@ -58,6 +56,39 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _is_up_already(asked: StackSettings, state: StackState) -> int:
+    """Say what is up; that it is another stack than the one that is asked for is an error: one of them costs credits.
+
+    :param asked: the settings of this command.
+    :param state: the state of the stack that is up.
+    :return: exit code.
+    """
+    settings = StackSettings.loads((asked.home / "settings.json").read_text())
+    print("The stack is already running.")
+    _tell(settings, state)
+    if settings.real_kie:
+        print("Key      the one with which it was started; for another one ./run down first")
+    other = [what for name, what in _DIFFERENCES.items() if getattr(settings, name) != getattr(asked, name)]
+    if other:
+        print(
+            f"It was started with {' and '.join(other)} than this command asks for. ./run down stops it; then start "
+            "this command again.",
+            file=sys.stderr,
+        )
+    return 1 if other else 0
+
+
+_DIFFERENCES: Mapping[str, str] = {
+    "real_kie": "another KIE",
+    "real_s3": "another S3",
+    "bucket": "another bucket",
+    "prefix": "another prefix",
+    "dags": "another folder of DAGs",
+    "sqlite": "another database",
+}
+"""The settings by which a stack that is up may be another one than a person asks for."""
+
+
 def _tell(settings: StackSettings, state: StackState) -> None:
     kie = "the real KIE" if settings.real_kie else f"simulator {state.urls.get('simulator', '')}"
     local = f"{state.urls.get('s3', '')}, its keys are in {settings.home / 'secrets.json'}"
@@ -67,8 +98,8 @@ def _tell(settings: StackSettings, state: StackState) -> None:
     print(f"S3       bucket {settings.bucket}: {store}")
     print(f"Logs     {settings.logs}")
     if not settings.real_kie:
-        print("Songs    ./run songs makes some on the simulator and prints their ids for the form of music_cover")
-    print("Check    ./run airflow kie doctor, and every other command of Airflow")
+        print("Songs    ./run songs makes songs on the simulator and prints their ids for the form of music_cover")
+    print("Check    ./run airflow kie doctor, and all other Airflow commands")
     print("Stop     ./run down")
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_TAG = 64
 """Characters; a backend that keeps a series for each value should not have to keep a text."""
-_NOT_IN_TAGS = re.compile(r"[^\w./-]")  # StatsD's own signs (: | # @ , =) would end a tag
+_NOT_IN_TAGS = re.compile(r"[^\w./-]", re.ASCII)  # StatsD's own signs (: | # @ , =) would end a tag; others it refuses
 
 
 class Kind(StrEnum):
@@ -87,7 +87,7 @@ class Metric:
 
 @functools.cache
 def _warn(why: str) -> None:
-    log.warning("A metric could not be sent, which changes nothing else; it is logged only once here. %s", why)
+    log.warning("A metric could not be sent; nothing else is affected, and this is logged only once. %s", why)
 
 
 METRICS: dict[str, Metric] = {}
@@ -103,12 +103,12 @@ _counter = functools.partial(_metric, Kind.COUNTER)
 _gauge = functools.partial(_metric, Kind.GAUGE)
 _timer = functools.partial(_metric, Kind.TIMER)
 
-CREATED = _counter("kie.created", "tasks", "kind connection", "KIE created a task for us: this is what is paid for.")
+CREATED = _counter("kie.created", "tasks", "kind connection", "KIE created a task for us; these tasks are paid for.")
 MADE_TWICE = _counter(
     "kie.made_twice",
     "tasks",
     "kind connection",
-    "A task that costs nothing was made once more, since the answer to the first request was lost.",
+    "A free task was created once more, because the answer to the first request was lost.",
 )
 ADOPTED = _counter("kie.adopted", "tasks", "kind connection", "An existing task was adopted instead of paying for one.")
 WAITING = _gauge("kie.waiting", "tasks", "triggerer", "Tasks that this triggerer polls; sent again with each read.")
@@ -116,14 +116,14 @@ DONE = _counter(
     "kie.done",
     "tasks",
     "kind connection completion_source",
-    "A created or adopted task has its files; `completion_source` (`callback`, `poll`, `at_once`) is what showed it; "
-    "`batch`: a read of one of many, which no callback wakes.",
+    "A created or adopted task has its files; `completion_source` is how that was found (`callback`, `poll`, "
+    "`at_once`); `batch`: by reading several, which no callback wakes.",
 )
 WAIT = _timer(
     "kie.wait",
     "seconds",
     "kind connection",
-    "From KIE's answer to our create to the reading of the task's files.",
+    "From KIE's answer to our create until the task's files were found.",
 )
 FAILED = _counter(
     "kie.failed",
@@ -137,7 +137,7 @@ RESCHEDULED = _counter(
     "kie.rescheduled",
     "times",
     "reason",
-    "An Airflow task was rescheduled to wait for the end of an outage, or for the rate; no retry was used.",
+    "An Airflow task was rescheduled to wait for an outage or the rate limit; no retry was used.",
 )
 THROTTLED = _timer(
     "kie.throttled",
@@ -161,7 +161,7 @@ CALLBACKS = _counter(
     "outcome",
     "Outcome of a request to the receiver: `woken`, `not_yet`, `gone`, `at_next_read`, `sensors` (woken), `song` (of "
     "another program, announced), `known` (such a song, again), `unconfirmed` and `denied` (KIE could not say, or says "
-    "no), `nobody` (waits for it), `recorded` (one of a list), `stage` (of a task that goes on), `refused`, "
+    "no), `nobody` (waits for it), `recorded` (one of a list), `stage` (of a task that is still running), `refused`, "
     "`rate_limited`, `bad_body`, `not_stored`.",
 )
 CREDITS = _gauge("kie.credits", "credits", "connection", "The account's balance.")
@@ -169,26 +169,26 @@ CALLBACKS_EXPECTED = _gauge(
     "kie.callbacks_expected",
     "1 or 0",
     "connection",
-    "Whether this connection names a callback URL and can check what comes.",
+    "Whether this connection has a callback URL and can verify callbacks.",
 )
 UNARCHIVED = _gauge("kie.unarchived", "songs", "", "Pending songs: the records in `_pending/`.")
 UNARCHIVED_OLDEST = _gauge(
     "kie.unarchived_oldest",
     "seconds",
     "",
-    "Age of the oldest pending song that KIE has files of (an unknown id has none); 0 without such.",
+    "Age of the oldest pending song with files at KIE (an unknown id has none); 0 if there is none.",
 )
 UNTRIED_OLDEST = _gauge(
-    "kie.untried_oldest", "seconds", "", "Age of the oldest pending song that no run has taken; 0 without such."
+    "kie.untried_oldest", "seconds", "", "Age of the oldest pending song that no run has taken; 0 if there is none."
 )
 DOUBTS = _gauge(
-    "kie.doubts", "requests", "connection", "Requests that may have been paid for, about which a person has to decide."
+    "kie.doubts", "requests", "connection", "Requests in doubt: possibly paid for, and a person has to decide."
 )
 NEXT_EXPIRY = _gauge(
     "kie.next_expiry",
     "days",
     "",
-    "Until KIE deletes the files of the first pending song, at the latest; 14 without such.",
+    "Time until KIE deletes the files of the first pending song; 14 if there is none.",
 )
 SPENDING_STOPPED = _gauge(
     "kie.spending_stopped",

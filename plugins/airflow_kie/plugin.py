@@ -30,8 +30,10 @@ OF_TASKS = (
     "airflow_kie.client.rate_limiter.paid_requests",
     "airflow_kie.hooks.archive",
     "airflow_kie.hooks.ledger",
+    "airflow_kie.hooks.unarchived",
     "airflow_kie.task_groups.music_cover",
     "airflow_kie.transfers.kie_to_s3",
+    "airflow_kie.triggers.task",
     "PIL.Image",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
@@ -43,8 +45,8 @@ OF_TASKS = (
 def prepare_forks(arguments: Sequence[str]) -> bool:
     """Import what tasks use, in a process that forks them, and return whether this is one.
 
-    It makes one S3 client and forgets it: what botocore reads for that, and what Amazon's hook knows of modules then,
-    stays. Half a processor-second once, instead of in each task that opens a bucket.
+    It loads the certificates, makes one S3 client and forgets it: what botocore reads for that stays. Half a
+    processor-second once, instead of in each task.
 
     :param arguments: those of the process's command.
     """
@@ -53,7 +55,7 @@ def prepare_forks(arguments: Sequence[str]) -> bool:
     try:
         for name in OF_TASKS:
             importlib.import_module(name)
-        importlib.import_module("inspect").stack()
+        importlib.import_module("airflow_kie.client.http.bounded").trusted_certificates()
         importlib.import_module("airflow_kie.hooks.archive").prepare_clients()
     except Exception as error:  # noqa: BLE001 - each task imports what it needs, then
         log.warning("Tasks will start more slowly: %s", error)

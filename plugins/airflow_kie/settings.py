@@ -41,7 +41,7 @@ def rules(interval: float | None = None, api: str = "") -> Rules:
     """Return how doubtful answers are decided here.
 
     :param interval: seconds between reads, where the user has set one.
-    :param api: the one form in which the account is asked, where the connection names one.
+    :param api: the one API variant in which the account is asked, where the connection names one.
     """
     return Rules(
         agree_after=number("confirm_failure_seconds", 30.0),

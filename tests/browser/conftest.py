@@ -17,7 +17,7 @@ from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
 from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.s3.bucket import Bucket
-from browser_pages import DESK, Airflow, Opened
+from browser_pages import DESK, PATIENT, Airflow, Opened
 from editors_archive import PREFIX, TITLES, archive_for_editors, song_named
 from fake_gateway import SECRET
 from kie_simulator.server import SimulatorServer
@@ -51,9 +51,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=30_000)  # a busy machine
+    expect.set_options(timeout=60_000)  # a busy machine
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        program = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=180_000)
         yield browser
         browser.close()
 
@@ -67,6 +68,7 @@ def opened(airflow: Airflow, chromium: Browser) -> Opened:
         context = chromium.new_context(viewport=known.pop("viewport", DESK), accept_downloads=True, **known)
         if user:
             context.add_cookies([{"name": "_token", "value": airflow.tokens[user], "url": airflow.url}])
+        context.add_init_script(PATIENT)
         page = context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -85,5 +87,7 @@ def opened(airflow: Airflow, chromium: Browser) -> Opened:
 def offline(chromium: Browser) -> Iterator[Page]:
     """Give a page without a network."""
     context = chromium.new_context(offline=True)
-    yield context.new_page()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
     context.close()

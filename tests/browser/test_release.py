@@ -72,7 +72,7 @@ def test_three_songs_become_a_release_with_the_chosen_takes_and_covers_in_the_or
         form.get_by_label(label, exact=True).fill(text)
     form.get_by_label("Explicit").select_option("no")
     form.get_by_label("Lyrics").select_option("generated")
-    form.get_by_label("The cover enlarged by KIE's Topaz").check()
+    form.get_by_label("Let KIE's Topaz enlarge the cover").check()
     expect(page.locator("#release-price")).to_have_text(
         "3 tracks, in the order of your selection. "
         "Costs 1.2 credits for WAVs and up to 20 credits for the cover, paid for once."
@@ -84,7 +84,7 @@ def test_three_songs_become_a_release_with_the_chosen_takes_and_covers_in_the_or
 
     page.goto(f"{kie}/releases/{NAME}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Three summers")
-    expect(page.locator("main")).to_contain_text("Every field that distributors ask for is filled in.")
+    expect(page.locator("main")).to_contain_text("All fields that distributors require are set.")
     expect(page.locator(".track")).to_contain_text([f"{n}. {title} (WAV)" for n, title in enumerate(order, 1)])
     assert page.evaluate("document.querySelector('audio').play().then(() => 'plays', String)") == "plays"
     expect(page.locator("main img").first).to_have_js_property("naturalWidth", 3000)

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         chosen = [TrackSource(task.task_id.removeprefix("wav-of-"), take=2, cover=2, wav=task) for task in wavs]
         keys = ReleaseKeys(PREFIX, "Three summers (2026)")
         deliver(bucket, keys, chosen, credits=SAID)
-        refused = [f"{who} asks for pictures that were not enlarged; this one was." for who in REFUSE_ENLARGED]
+        refused = [f"{who} rejects enlarged pictures; this one was enlarged." for who in REFUSE_ENLARGED]
         assert list(problems(bucket, keys)) == refused
         out = tmp_path_factory.mktemp("release")
         for facts in bucket.list(keys.folder):

@@ -117,7 +117,7 @@ def run_demo(stack: DistributedStack) -> Outcome:
             killed=killed,
             left=left,
             report={row["music_task_id"]: row["result"] for row in distributed_demo.table(airflow, demo)},
-            anonymous=httpx.get(f"{stack.url}/api/v2/dags", trust_env=False).status_code,
+            anonymous=httpx.get(f"{stack.url}/api/v2/dags", trust_env=False, timeout=200).status_code,
         )
 
 

@@ -311,7 +311,8 @@ def cover_was_paid_before(scene: Scene) -> End:
     songs = scene.songs(1)
     body = {"taskId": songs[0], "callBackUrl": "https://example.invalid/"}
     url = f"{scene.stage.running.state.urls['simulator']}/api/v1/suno/cover/generate"
-    answer = httpx.post(url, json=body, headers={"Authorization": f"Bearer {SIMULATOR_KEY}"}, trust_env=False)
+    headers = {"Authorization": f"Bearer {SIMULATOR_KEY}"}
+    answer = httpx.post(url, json=body, headers=headers, trust_env=False, timeout=60)
     assert answer.json()["code"] == 200, answer.text
     scene.start(songs)
     return lambda: scene.wait_archived(songs)

@@ -113,7 +113,7 @@ def has_checked(target: str) -> bool:
     """Return whether the exporter shows that kie_ops has checked, and that no connection lacked."""
     import httpx
 
-    shown = httpx.get(f"http://{target}/metrics", trust_env=False).text
+    shown = httpx.get(f"http://{target}/metrics", trust_env=False, timeout=60).text
     return "\nkie_health_check_time_seconds " in shown and '\nkie_incident{cause="account"} 0\n' in shown
 
 

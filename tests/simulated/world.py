@@ -143,6 +143,10 @@ class NetworkStore:
         body: bytes | None = self.process.ask("ledger.read", lambda how: self.objects.read(key))
         return body
 
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+        self.process.ask("ledger.delete", lambda how: self.objects.delete(key))
+
 
 @dataclass(frozen=True)
 class _Bare:
@@ -162,6 +166,10 @@ class _Bare:
     def read(self, key: str) -> bytes | None:
         """Return an object's content."""
         return self.bodies.get(f"_paid/{key}")
+
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+        self.bodies.pop(f"_paid/{key}", None)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import invented_operation
+import pod_executor
 from local_stack.environment import SIMULATOR_KEY
 from local_stack.running import RunningStack, running_stack
 from local_stack.settings import PROJECT
@@ -86,6 +88,15 @@ def package_with_one_row_more(into: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(plugins), "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}
 
 
+def pods_beside(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings with which tasks of the executor ``pods`` run in pods, and all others as ever.
+
+    :param settings: the others, with the package's place.
+    """
+    places = os.pathsep.join((settings["PYTHONPATH"], str(Path(pod_executor.__file__).parent)))
+    return {"PYTHONPATH": places, "AIRFLOW__CORE__EXECUTOR": "LocalExecutor,pods:pod_executor.PodExecutor"}
+
+
 def lineage_into(home: Path) -> dict[str, str]:
     """Return the settings by which every task's lineage is written into a folder, a file for each event."""
     (home / "lineage").mkdir()
@@ -118,6 +129,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdListener) -> I
         **AIRFLOW,
         "AIRFLOW__KIE__KIE_CONN_IDS": ", ".join(("kie_default", *CONNECTIONS)),
         **package,
+        **pods_beside(package),
         **lineage_into(home),
         **statsd_environment(statsd.port),
     }

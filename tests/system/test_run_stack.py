@@ -75,7 +75,7 @@ def wait_for_part(folder: Path, part: str, process: subprocess.Popen[str]) -> St
 
 def session_ends(state: StackState) -> bool:
     """Wait until no process of a stack's session or with its mark is left."""
-    return eventually(lambda: not members(state.stack_id, state.keeper.pid), "no process is left", seconds=30)
+    return eventually(lambda: not members(state.stack_id, state.keeper.pid), "no process is left", seconds=200)
 
 
 def postgres_ends(folder: Path) -> bool:
@@ -85,14 +85,14 @@ def postgres_ends(folder: Path) -> bool:
         found = (process.info["cwd"] or "" for process in psutil.process_iter(["cwd"]))
         return [cwd for cwd in found if cwd.startswith(str(folder))]
 
-    eventually(lambda: not working(), "no process works in the folder of a stack", seconds=30)
+    eventually(lambda: not working(), "no process works in the folder of a stack", seconds=200)
     return eventually(lambda: not list(folder.glob("*/postgres/postmaster.pid")), "what it left is removed")
 
 
 def answers(url: str) -> bool:
     """Say whether somebody answers at an address, whatever it is."""
     with contextlib.suppress(httpx.TransportError):
-        return bool(httpx.get(url, trust_env=False).status_code)
+        return bool(httpx.get(url, trust_env=False, timeout=60).status_code)
     return False
 
 
@@ -111,7 +111,7 @@ def test_up_is_up_once_and_down_leaves_no_process(folder: Path) -> None:
 
     assert command(folder, "down")[0] == 0
     assert session_ends(state)
-    assert command(folder, "down") == (0, "Nothing is up.\n")
+    assert command(folder, "down") == (0, "No stack is running.\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

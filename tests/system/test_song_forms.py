@@ -15,7 +15,7 @@ from kie_forms import BOTH, OTHER
 from song_stack import SongStack
 from system.conftest import APART, SHARED, SHOWN, Begun
 
-ASKED = "Asking KIE in its {} form: Generate Music Cover for {}."
+ASKED = "Asking KIE in its {} API variant: Generate Music Cover for {}."
 every_form = pytest.mark.parametrize("form", BOTH)
 
 

@@ -173,7 +173,7 @@ def test_a_worker_killed_between_post_and_record_gets_its_song_back_by_a_callbac
 def kie(songs: SongStack, form: str, *arguments: str) -> str:
     """Return what ``airflow kie …`` prints of the connection without callbacks."""
     command = airflow_command("kie", *arguments, "--kie-conn-id", QUIET.format(form))
-    ran = subprocess.run(command, env=songs.running.env, capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run(command, env=songs.running.env, capture_output=True, text=True, check=False, timeout=240)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

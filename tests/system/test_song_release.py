@@ -20,7 +20,8 @@ from system.test_song_pages import opened
 DAG_ID, NAME = "deliver_killed", "Killed, at every step"
 DELIVERED = "kie://api.kie.ai/suno/delivered"
 TASKS = {"plan": 2, "wav": 2, "cover": 2, "archive_wav": 2, "archive_cover": 2, "release": 3}
-"""How many tries each task needs: all but the last one are killed."""
+"""How many tries each task needs at least: all but the last of them are killed. Airflow itself may begin another one
+where its scheduler reads the end of a deferred task's leg before it has read that the leg began."""
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,9 @@ def test_half_a_release_counts_as_none_and_the_next_try_makes_it_whole_without_p
     Path(songs.running.settings.airflow_home, looked).touch()
 
     assert songs.ended(DAG_ID, run_id) == "success"
-    tasks = songs.airflow.task_instances(DAG_ID, run_id)
-    assert {task.task_id: task.try_number for task in tasks} == TASKS
+    tries = {task.task_id: task.try_number for task in songs.airflow.task_instances(DAG_ID, run_id)}
+    assert tries.keys() == TASKS.keys()
+    assert {task: tries[task] for task in TASKS if tries[task] < TASKS[task]} == {}
     assert paid(songs, titles) == {**dict.fromkeys(titles, 1), "jobs": 1}
     manifest = json.loads((folder(songs) / "manifest.json").read_text())
     kept = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder(songs).iterdir()}
@@ -86,10 +88,10 @@ def test_airflow_kie_deliver_check_reads_the_release_and_says_what_distributors_
 ) -> None:
     assert songs.ended(DAG_ID, made[1]) == "success"
     command = airflow_command("kie", "deliver", "check", NAME)
-    ran = subprocess.run(command, env=songs.running.env, capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run(command, env=songs.running.env, capture_output=True, text=True, check=False, timeout=240)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     lines = re.findall(r"^- (.*)$", ran.stdout, re.M)
     assert [line for line in lines if not line.startswith(("metadata.json lacks ", "track-"))] == [
-        f"{who} asks for pictures that were not enlarged; this one was." for who in ("hearyoumusic", "Sundesire")
+        f"{who} rejects enlarged pictures; this one was enlarged." for who in ("hearyoumusic", "Sundesire")
     ]
-    assert "track-02.wav: Symphonic asks for 44,100 samples a second; this one has 22,050." in lines  # the simulator's
+    assert "track-02.wav: Symphonic requires 44,100 Hz; this one has 22,050 Hz." in lines  # the simulator's

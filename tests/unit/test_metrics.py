@@ -62,7 +62,7 @@ def archive_run(song: str, cover: str, bucket: str) -> TaskRun:
 def test_a_song_from_create_to_archive_is_counted_with_its_waits_and_bytes_and_no_id(
     kie: SimulatorServer, bucket: str, sent: StatsdListener
 ) -> None:
-    kie.control.set(cover_seconds=0.3)
+    kie.control.set(cover_seconds=1.5)  # the wait counts from the answer, which may come late
     song = kie.control.make_music("Velvet Harbour")[0].task_id
     cover = cover_run(song, bucket, deferrable=True).attempt()
     archived = archive_run(song, cover, bucket).attempt()
@@ -334,3 +334,9 @@ def test_every_metric_arrives_with_opentelemetry_too() -> None:
     assert set(exported) == {f"airflow.{name}" for name in metrics.METRICS}
     assert exported["airflow.kie.wait"].sum == 1500  # milliseconds, as Airflow's own timers
     assert dict(exported["airflow.kie.created"].attributes) == {"kind": "x", "connection": "x"}
+
+
+def test_a_tag_has_only_signs_that_statsd_sends(sent: StatsdListener) -> None:
+    metrics.CREATED.add(kind="cover", connection="kie_größe")
+    (sample,) = sent.of("kie.created")
+    assert sample.tags == {"kind": "cover", "connection": "kie_gr__e"}

@@ -47,7 +47,7 @@ def who() -> Callable[..., Any]:
     return get_user
 
 
-@switched_off(bool, "The pages offer no changes.")
+@switched_off(bool, "The pages are read-only.")
 def may_trigger(user: Any, dag_id: str) -> bool:
     """Return whether a user may trigger a DAG (Airflow 3.3.2: the auth manager's `is_authorized_dag`).
 
@@ -80,7 +80,7 @@ def write_audit_log(session: Session, event: str, user: Any, dag_id: str, facts:
     session.add(line)
 
 
-@switched_off(lambda: "/", "The page that asks for a login leads to Airflow's first page, which asks for it too.")
+@switched_off(lambda: "/", "The login link leads to Airflow's first page, which asks for the login too.")
 def login_address(next_url: str) -> str:
     """Return where a person logs in and comes back from (Airflow 3.3.2: the auth manager's `get_url_login`)."""
     from airflow.api_fastapi.app import get_auth_manager

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MISSING = (ImportError, AttributeError, TypeError)
-"""What is raised where an Airflow no longer has an internal, or calls it in another way."""
+"""What is raised if a version of Airflow has removed an internal, or changed its signature."""
 _logged: set[str] = set()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_kie._airflow_private.fallback import switched_off
 
 
-@switched_off(dict, "No field of a mapped task is rendered then, whether or not it is in the DAG file.")
+@switched_off(dict, "The fields of a mapped task are then not rendered at all.")
 def mapped_over_xcom(task: Any, map_index: int) -> Mapping[str, Any] | None:
     """Return what a mapped task was given outside of its map, by name, if its map itself comes from an XCom.
 

@@ -31,11 +31,11 @@ class Wake(Enum):
 
     WOKEN = "its task reads the result now"
     NOT_YET = "no task waits for it yet; repeated for some seconds"
-    GONE = "no task waits for it any more"
+    GONE = "no task waits for it any longer"
     AT_NEXT_READ = "its task sees it at its next read"
 
 
-@switched_off(lambda: Wake.AT_NEXT_READ, "Callbacks wake no task: each finds its end when it polls the next time.")
+@switched_off(lambda: Wake.AT_NEXT_READ, "Callbacks do not wake tasks: each task sees the result at its next poll.")
 @with_session
 def wake(session: Session, waiting: Waiting) -> Wake:
     """Resume a deferred task instance at once, without its triggerer; return what became of that.
@@ -52,7 +52,7 @@ def wake(session: Session, waiting: Waiting) -> Wake:
     return Wake.WOKEN if _resume(session, found) else Wake.NOT_YET
 
 
-@switched_off(int, "Callbacks wake no sensor: each finds its end when it polls the next time.")
+@switched_off(int, "Callbacks do not wake sensors: each sensor sees the result at its next poll.")
 @with_session
 def wake_by_key(session: Session, keys: list[str]) -> int:
     """Resume the deferred task instances that hold one of these keys in their task state store; return how many.
@@ -96,7 +96,7 @@ def _resume(session: Session, task_instance: Any) -> bool:
     return True
 
 
-@switched_off(bool, "Callbacks start no run: the reconciliation of DAG cover_inbox finds their songs.")
+@switched_off(bool, "Callbacks do not start runs: the reconciliation in DAG cover_inbox starts their songs.")
 @with_session
 def send_asset_event(session: Session, uri: str, partition_key: str | None, extra: dict[str, Any]) -> bool:
     """Send an asset event, with a partition key or None; return False while no DAG has declared the asset.
@@ -120,7 +120,7 @@ def send_asset_event(session: Session, uri: str, partition_key: str | None, extr
     return True
 
 
-@switched_off(bool, "A doubled callback can start a second run of a song, which costs and changes nothing.")
+@switched_off(bool, "A repeated callback can start a second run for a song, which costs and changes nothing.")
 @with_session
 def event_was_sent(session: Session, uri: str, partition_key: str, since: datetime) -> bool:
     """Return whether an asset had an event for a partition since a time (Airflow 3.3.2: `models.asset.AssetEvent`)."""
@@ -134,7 +134,7 @@ def event_was_sent(session: Session, uri: str, partition_key: str, since: dateti
     return session.scalars(sent.limit(1)).first() is not None
 
 
-@switched_off(bool, "A song that a run works on can get a second run, which adopts what the first has paid for.")
+@switched_off(bool, "A song in progress can get a second run, which adopts what the first one has paid for.")
 @with_session
 def run_is_active(session: Session, dag_id: str, run_id: str) -> bool:
     """Return whether a DAG run is queued or running (Airflow 3.3.2: `models.dagrun.DagRun`)."""
@@ -222,7 +222,7 @@ def runs_of_song(session: Session, music_task_id: str, store_key: str) -> list[t
     return [(dag_id, run_id, str(state)) for dag_id, run_id, state in session.execute(runs)]
 
 
-@switched_off(list[Any], "The pages of runs show only songs whose tasks have begun.")
+@switched_off(list[Any], "The pages of runs show only songs whose tasks have started.")
 @with_session
 def xcoms_of_run(
     session: Session, dag_id: str, run_id: str, operators: Collection[str], keys: Collection[str]
@@ -251,7 +251,7 @@ def xcoms_of_run(
     return [XComModel.deserialize_value(row) for row in rows]
 
 
-@switched_off(lambda: None, "The pages of runs do not say how far a run is.")
+@switched_off(lambda: None, "The pages of runs do not show the run's progress.")
 @with_session
 def steps_of_run(
     session: Session, dag_id: str, run_id: str, operators: Collection[str], key: str
@@ -282,7 +282,7 @@ def steps_of_run(
     return (run.start_date, run.end_date, steps) if run else None
 
 
-@switched_off(list[dict[str, Any]], "A task's own page shows its run's songs.")
+@switched_off(list[dict[str, Any]], "The page of a task shows all songs of its run.")
 @with_session
 def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any) -> list[dict[str, Any]]:
     """Return the rendered arguments of task instances that have begun.
@@ -303,7 +303,7 @@ def rendered_arguments(session: Session, /, dag_id: str, run_id: str, **of: Any)
     return [fields for fields in session.scalars(found.order_by(TaskInstance.map_index)) if isinstance(fields, dict)]
 
 
-@switched_off(list[Any], "The songs' first page shows only pending songs, not what was archived lately.")
+@switched_off(list[Any], "The page of songs shows only pending songs, not recently archived ones.")
 @with_session
 def latest_extras(session: Session, uri: str, count: int) -> list[Any]:
     """Return the extra of an asset's newest events, newest first, with the partition as `music_task_id` if it has none.

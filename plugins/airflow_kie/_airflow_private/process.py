@@ -1,11 +1,10 @@
-"""Internals of Airflow's processes: the command line, what a task or a trigger knows of itself.
+"""Internals of Airflow's processes: the command line, and a task's or trigger's own state.
 
 Every `airflow` command and every task process loads this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -13,7 +12,10 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, cast
 
+from airflow_kie.threads import in_thread
+
 log = logging.getLogger(__name__)
+
 _ASIDES = {
     "airflow.providers.amazon": logging.WARNING,  # where the credentials of each S3 client come from
     "airflow.sdk._shared.secrets_masker": logging.ERROR,  # that a secret is too short to be masked
@@ -86,7 +88,7 @@ async def state_of(task_instance: Any) -> str | None:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti = task_instance
-        states = await asyncio.to_thread(
+        states = await in_thread(
             RuntimeTaskInstance.get_task_states,
             dag_id=ti.dag_id,
             task_ids=[ti.task_id],

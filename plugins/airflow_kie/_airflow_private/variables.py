@@ -28,7 +28,7 @@ def variables_with_prefix(session: Session, prefix: str) -> dict[str, str | None
     return {str(row.key): None if row.val is None else str(row.val) for row in found}
 
 
-@switched_off(lambda: None, "It is not known when KIE last called back; nothing else depends on it.")
+@switched_off(lambda: None, "The last callback's time is unknown; nothing else depends on it.")
 def variable(key: str) -> str | None:
     """Return a Variable's text, None if there is none (Airflow 3.3.2: `models.variable.Variable`)."""
     return variables_with_prefix(key).get(key)
@@ -41,7 +41,7 @@ def write_variable(key: str, text: str, description: str) -> None:
     Variable.set(key, text, description=description)
 
 
-record_variable = switched_off(lambda: None, "When KIE last called back is not recorded; nothing else depends on it.")(
+record_variable = switched_off(lambda: None, "The last callback's time is not recorded; nothing else depends on it.")(
     write_variable
 )
 

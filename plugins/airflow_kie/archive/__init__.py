@@ -1,1 +1,1 @@
-"""What a song looks like in S3: keys, checks, manifest and pending record; knows nothing of Airflow."""
+"""The archive in S3: keys, checks, manifest and pending record; independent of Airflow."""

@@ -1,4 +1,4 @@
-"""Archive one song: every file is downloaded, checked, uploaded; then the manifest; then the pending record goes.
+"""Archives one song: downloads, checks and uploads every file, writes the manifest, then deletes the pending record.
 
 A crash at any point leaves either no manifest and the pending record, or a manifest whose files are all there. The
 pending record stays while anything that it asks for is missing: another run may have asked for more than this one.
@@ -41,7 +41,7 @@ class Archived:
     """The result of archiving a song.
 
     :param manifest: the manifest as it is in the bucket now; it names every archived file of the song.
-    :param changed: False if everything that was asked for was there already and nothing was written.
+    :param changed: False if everything that was requested was there already and nothing was written.
     :param added: the files that were archived now.
     """
 
@@ -70,7 +70,7 @@ def archive_song(
 
     :param archive: the song's place in the bucket.
     :param song: what is known of the song, and the Airflow task that archives it: a manifest without files.
-    :param sources: the files that are asked for; files that were archived before and are not named stay.
+    :param sources: the files that are requested; files that were archived before and are not named stay.
     :param old: the song's manifest as it was read before; None: it had none.
     :param download: fetches a URL into a file (:func:`airflow_kie.client.http.download.download`).
     :param wanted: the kinds of files that the sources are all of; a kind without a source is one that KIE does not
@@ -82,7 +82,7 @@ def archive_song(
     :param one_of_many: its caller lists many songs in the index together and deletes their pending records after
         that; the log has one line of this song.
     :return: the manifest, and whether anything was done.
-    :raises KieNoFiles: when KIE names no cover or no track of a song of which they are asked for.
+    :raises KieNoFiles: when covers or tracks are requested and KIE names none.
     :raises KieError: FileGone, FileLinkDead, FileDamaged, FileTooLarge, DownloadRefused, FileUnreachable for KIE's
         side, S3Error and ArchiveUnreadable for the bucket's. The files that were stored before stay; there is no
         manifest then, or it names only files that are whole.
@@ -114,7 +114,7 @@ def archive_song(
         if lacking or not one_of_many:
             left = archive.settle_pending(manifest, is_new=manifest != old, known=known)
         if lacking:
-            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; what it names is archived")
+            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this song; everything else is archived")
     except KieError as e:
         raise e.with_facts(source_id=song.music_task_id, paid=_paid(song)) from e
     archived = Archived(manifest, manifest != old, added)
@@ -125,7 +125,7 @@ def archive_song(
 def _log(archived: Archived, pending: Pending | None) -> None:
     manifest = archived.manifest
     log.info(
-        "Song %s: %d files of %s bytes were archived now; it has %d.",
+        "Song %s: archived %d files of %s bytes; it now has %d files.",
         manifest.music_task_id, len(archived.added), f"{sum(file.size for file in archived.added):,}",
         len(manifest.files),
     )  # fmt: skip
@@ -133,14 +133,14 @@ def _log(archived: Archived, pending: Pending | None) -> None:
         log.warning("Song %s: %s", manifest.music_task_id, warning)
     if pending:
         still = ", ".join(pending.wanted.missing_in(manifest))
-        log.info("Song %s stays pending: another run has asked for its %s too.", manifest.music_task_id, still)
+        log.info("Song %s stays pending: another run has requested its %s too.", manifest.music_task_id, still)
 
 
 def _paid(song: Manifest) -> str:
     """Return what is safe for how long, as a sentence for the errors."""
     made = song.song.completed_at
     until = f"until {utc_text(made + MEDIA_LIFETIME)}" if made else "for 14 days after they were made"
-    return f"Song and cover are paid for and stay at KIE {until}"
+    return f"Song and cover are paid for, and KIE keeps them {until}"
 
 
 def available(kinds: Iterable[str], sources: Sequence[Source]) -> tuple[AvailableRecord, ...]:
@@ -180,8 +180,7 @@ def _withdraw(archive: SongArchive, old: Manifest, kept: Sequence[FileRecord], n
     """
     replaced = [file for file in old.files if file not in kept]
     log.warning(
-        "Song %s: what is in the bucket is not what the manifest says, or is asked for from another source; fetched "
-        "again: %s.",
+        "Song %s: these files differ from the manifest, or now come from another source; they are fetched again: %s.",
         old.music_task_id,
         ", ".join(file.key for file in replaced),
     )
@@ -202,7 +201,7 @@ def song_of(
     """Return what the manifest says of a song.
 
     :param music: details of the music task.
-    :param cover: details of the cover task, None where no covers are asked for.
+    :param cover: details of the cover task, None where no covers are requested.
     """
     first, now = music.tracks[0] if music.tracks else None, datetime.now(UTC)
     model = music.param.get("model") or (first.model if first else None)
@@ -234,7 +233,7 @@ def song_of(
 
 
 def sources_of(music: TaskDetails, cover: TaskDetails | None, wanted: Wanted) -> tuple[Source, ...]:
-    """Return every file that is asked for, with its position in KIE's answer."""
+    """Return every file that is requested, with its position in KIE's answer."""
     covers = [
         Source(FileKind.COVER, number, url=url, task_id=cover.task_id, expires_at=cover.expires_at)
         for number, url in enumerate(cover.urls if cover else (), start=1)

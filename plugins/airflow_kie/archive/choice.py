@@ -1,4 +1,4 @@
-"""What people choose of a song: a cover, a take, or none of them. ``choice.json`` in the song's folder, written last.
+"""People's choice for a song: a cover, a take, or neither. ``choice.json`` in the song's folder, written last.
 
 ``choice.schema.json`` beside this module is the published schema. A chosen file is named with its SHA-256: where the
 file is replaced later, the choice says nothing about the new one.
@@ -6,15 +6,22 @@ file is replaced later, the choice says nothing about the new one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from airflow_kie.archive.layout import SongKeys
 from airflow_kie.archive.manifest import FileKind, FileRecord, Manifest
 from airflow_kie.archive.record_base import Record, StoredRecord, UtcTime
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
+
+if TYPE_CHECKING:
+    from airflow_kie.archive.s3.bucket import Bucket
+
+log = logging.getLogger(__name__)
 
 EARLIER = 20
 """Choices that are kept for *undo*."""
@@ -44,7 +51,7 @@ class Chosen(Record):
 
     cover: ChosenFile | None = None
     track: ChosenFile | None = Field(default=None, description="The take.")
-    rejected: bool = Field(default=False, description="None of the covers and takes is used.")
+    rejected: bool = Field(default=False, description="All covers and takes are rejected.")
     by: str = Field(description="Name of the person in Airflow.")
     at: UtcTime
 
@@ -70,6 +77,18 @@ class Choice(StoredRecord, Chosen):
     def key_of(keys: SongKeys) -> str:
         """Return the key at which a choice is stored."""
         return keys.choice
+
+    @classmethod
+    def readable(cls, bucket: Bucket, keys: SongKeys) -> Choice | None:
+        """Return a song's choice; None if there is none, or one that is damaged, which is logged.
+
+        :raises S3Error: its subclass says why.
+        """
+        try:
+            return cls.read(bucket, keys)[0]
+        except ArchiveUnreadable as error:
+            log.warning("%s", error)
+            return None
 
 
 def changed_choice(
@@ -99,7 +118,7 @@ def changed_choice(
     elif "rejected" in changes or any(news.values()):
         news["rejected"] = False
     if not news:
-        raise ChoiceRefused("A choice names a cover, a take, or rejects both.")
+        raise ChoiceRefused("A choice is a cover, a take, or a rejection of both.")
     earlier = last.earlier
     if stored:
         before = Chosen(cover=last.cover, track=last.track, rejected=last.rejected, by=last.by, at=last.at)

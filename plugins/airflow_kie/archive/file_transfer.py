@@ -56,7 +56,7 @@ class Source:
     :param task_id: the KIE task that made the file: the cover task for covers, the music task otherwise.
     :param audio_id: KIE's id of the track.
     :param duration_seconds: length that KIE's details name.
-    :param asked_seconds: length of a video that was asked for.
+    :param asked_seconds: length of a video that was requested.
     :param expires_at: when KIE deletes its copy, None where that is unknown.
     :param medium: what it is; None: what a song's file of this kind is.
     :param origin: see :class:`~airflow_kie.archive.manifest.FileRecord`.
@@ -187,7 +187,7 @@ class Fetcher:
         if self.refresh is None or url != source.url:
             raise error
         log.info(
-            "%s: the link of %s %d is dead (HTTP %s); asking KIE for a fresh one.",
+            "%s: the link of %s %d no longer works (HTTP %s); asking KIE for a new one.",
             self.keys.name, source.kind, source.position, error.facts.code,
         )  # fmt: skip
         try:
@@ -197,7 +197,7 @@ class Fetcher:
 
     def _log_retry(self, source: Source, state: tenacity.RetryCallState) -> None:
         log.warning(
-            "%s: %s %d could not be fetched, attempt %d of %d, the next one in %.1f s: %s",
+            "%s: %s %d could not be downloaded, attempt %d of %d, the next one in %.1f s: %s",
             self.keys.name, source.kind, source.position, state.attempt_number, _ATTEMPTS,
             state.upcoming_sleep, state.outcome and state.outcome.exception(),
         )  # fmt: skip
@@ -207,6 +207,6 @@ def _warning(content: ContentFacts) -> str | None:
     if content.shortfall is None:
         return None
     return (
-        f"{content.shortfall}, although all bytes that KIE serves came, also when it was fetched again. It may be "
-        "cut off at KIE: play its end, and ask KIE's support before KIE deletes its copy."
+        f"{content.shortfall}, although it was downloaded completely, twice. It may be truncated at KIE: play its "
+        "end, and ask KIE's support before KIE deletes its copy."
     )

@@ -6,6 +6,7 @@ import hashlib
 import re
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import quote
 
 from airflow_kie.client.task_ids import KeyRefused, checked_task_id, is_task_id
@@ -18,6 +19,9 @@ MAX_KEY_BYTES = 1024
 """S3's limit for a whole key; it refuses a longer one, as it does an empty one, as if S3 itself had failed."""
 MAX_PREFIX_BYTES = 512
 """This leaves room for the id and the longest file name."""
+MAX_NAME_BYTES = 130
+"""Of each name in the folder of a list: DAG, run and task may have 250 characters, each of up to twelve bytes in a key
+where it is outside of ASCII."""
 _REASON = ".reason.txt"
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,5}")
@@ -41,16 +45,16 @@ def checked_prefix(prefix: str) -> str:
     if len(trimmed.encode()) > MAX_PREFIX_BYTES:
         raise KeyRefused(f"The prefix is longer than {MAX_PREFIX_BYTES} bytes.")
     if "\\" in trimmed or not trimmed.isprintable():
-        raise KeyRefused(f"The prefix {prefix!r} holds a backslash or a character that cannot be printed.")
+        raise KeyRefused(f"The prefix {prefix!r} contains a backslash or a character that cannot be printed.")
     parts = trimmed.split("/")
     for part in parts:
         if part in ("", ".", "..") or part.startswith("_") or part != part.strip():
             raise KeyRefused(
-                f"The prefix {prefix!r} holds the part {part!r}. A folder's name is not empty, is not . or .., "
+                f"The prefix {prefix!r} contains the part {part!r}. A folder's name is not empty, is not . or .., "
                 "does not begin with _ and has no blank at its ends."
             )
     if parts[0] == INBOX.rstrip("/"):
-        raise KeyRefused("The prefix cannot be 'inbox': songs that people hand in arrive there.")
+        raise KeyRefused("The prefix cannot be 'inbox': that folder is for songs to process.")
     return trimmed
 
 
@@ -161,9 +165,9 @@ class ArchiveKeys:
     def list_of(self, *names: str) -> str:
         """Return the folder of one list, with its slash.
 
-        :param names: of DAG, run and Airflow task.
+        :param names: of DAG, run and Airflow task; of a longer one than :data:`MAX_NAME_BYTES` the beginning.
         """
-        return f"{self.lists}{'/'.join(quote(name, safe='') for name in names)}/"
+        return f"{self.lists}{'/'.join(_shortened(quote(name, safe=''), MAX_NAME_BYTES) for name in names)}/"
 
     def at(self, folder: str) -> SongKeys | TaskKeys:
         """Return whose folder this is.
@@ -246,6 +250,7 @@ class SongKeys(_Folder):
     :raises KeyRefused: when one of them cannot be part of a key.
     """
 
+    operation: ClassVar[str] = "suno.music"
     prefix: str
     music_task_id: str
 
@@ -253,7 +258,7 @@ class SongKeys(_Folder):
         object.__setattr__(self, "prefix", checked_prefix(self.prefix))
         checked_task_id(self.music_task_id)
         if not self.prefix and self.music_task_id == INBOX.rstrip("/"):
-            raise KeyRefused("A song called 'inbox' cannot be stored at the bucket's root: the inbox is there.")
+            raise KeyRefused("A song with the id 'inbox' cannot be stored at the bucket's root: the inbox is there.")
 
     @property
     def folder(self) -> str:
@@ -282,10 +287,14 @@ class SongKeys(_Folder):
 
 
 def _inbox_name(inbox_key: str, most: int) -> str:
-    """Return an inbox object's name; one of more than so many bytes is cut, and a digest makes it unique."""
+    """Return an inbox object's name, in so many bytes at most."""
     if not is_waiting_in_inbox(inbox_key):
         raise KeyRefused(f"{inbox_key[:200]!r} is not an object that waits in the inbox.")
-    name = inbox_key.removeprefix(INBOX)
+    return _shortened(inbox_key.removeprefix(INBOX), most)
+
+
+def _shortened(name: str, most: int) -> str:
+    """Return a name; one of more than so many bytes is cut, and a digest makes it unique."""
     encoded = name.encode()
     if len(encoded) <= most:
         return name

@@ -47,6 +47,10 @@ class BucketLedgerStore:
         found = self.bucket.get_version(self.prefix + key, max_bytes=most)
         return None if found is None else found[1]
 
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
+        self.bucket.delete(self.prefix + key)
+
     def honours_conditions(self, probe: str) -> bool:
         """Return whether the service refuses to create an object that is there: some ignore or refuse the condition.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, cast
 
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.s3.objects import ObjectFacts
 
 
@@ -54,12 +56,18 @@ class LocalFolder:
         return True
 
     def get_json_and_etag(self, key: str) -> tuple[Any, str | None]:
-        """Return a file's JSON value and its digest, None for both where it does not exist."""
+        """Return a file's JSON value and its digest, None for both where it does not exist.
+
+        :raises ArchiveUnreadable: when it is not JSON.
+        """
         try:
             body = (self.root / key).read_bytes()
         except FileNotFoundError:
             return None, None
-        return json.loads(body), hashlib.sha256(body).hexdigest()
+        try:
+            return json.loads(body), hashlib.sha256(body).hexdigest()
+        except ValueError as error:
+            raise ArchiveUnreadable(f"{self.url(key)} is not JSON: {error}") from error
 
     def head(self, key: str) -> ObjectFacts | None:
         """Return what is known of a file, None where it does not exist."""
@@ -76,11 +84,12 @@ class LocalFolder:
     def _write(self, key: str, write: Callable[[BinaryIO], object]) -> None:
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as target:
-            try:
-                write(cast(BinaryIO, target))
-                target.flush()
-                Path(target.name).replace(path)
-            except BaseException:
-                Path(target.name).unlink(missing_ok=True)
-                raise
+        # Not by tempfile, whose files nobody else may read, whatever the umask says.
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with draft.open("wb") as target:
+                write(target)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise

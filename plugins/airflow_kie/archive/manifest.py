@@ -4,7 +4,7 @@
 varying keys are lists of pairs, names are snake_case, so that Athena and Snowflake read every manifest alike.
 What a person chooses of a song is not part of it: see :mod:`airflow_kie.archive.choice`.
 
-A song is archived completely when every kind of file that is asked for is in the manifest: decided here alone. The
+A song is archived completely when every kind of file that is requested is in the manifest: decided here alone. The
 manifest records which positions of each kind KIE has (``available``), so a kind counts as archived only when there is
 a file at each of them, and a kind that KIE does not have is not asked for again.
 """
@@ -33,7 +33,7 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which kinds of files are asked for.
+    """Which kinds of files are requested.
 
     :param covers: the cover images.
     :param audio: the audio files.
@@ -46,7 +46,7 @@ class Wanted:
 
     @property
     def kinds(self) -> tuple[FileKind, ...]:
-        """Return the kinds that are asked for."""
+        """Return the kinds that are requested."""
         asked = zip(FileKind, (self.covers, self.audio, self.lyrics), strict=True)
         return tuple(kind for kind, is_asked in asked if is_asked)
 
@@ -114,7 +114,7 @@ class FileRecord(Record):
 
 
 class AvailableRecord(Record):
-    """Which files of one kind KIE has; they were asked for at least once."""
+    """Which files of one kind KIE has; they were requested at least once."""
 
     kind: str = Field(description="cover, track or lyrics; later versions may add kinds.")
     positions: tuple[int, ...] = Field(
@@ -304,5 +304,5 @@ def _warnings(files: Sequence[FileRecord]) -> tuple[str, ...]:
             continue
         first = seen.setdefault(file.sha256, file)
         if first is not file:
-            found.append(f"{file.key} has the same content as {first.key}. Listen to both, or view both.")
+            found.append(f"{file.key} has the same content as {first.key}. Compare both.")
     return tuple(found)

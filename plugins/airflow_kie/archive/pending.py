@@ -56,7 +56,7 @@ class WaitingFor(Record):
 
 
 class Options(Record):
-    """What is asked for besides the covers."""
+    """What is requested besides the covers."""
 
     audio: bool = False
     lyrics: bool = False

@@ -30,9 +30,9 @@ def keep_first_answer(bucket: Bucket, key: str, operation: str, answer: Mapping[
     try:
         if bucket.head(key) is None:
             bucket.put_json({"operation": operation, "data": redacted(answer)}, key)
-            log.info("KIE's first answer of this kind is kept in %s, without links, prompts and keys.", bucket.url(key))
+            log.info("KIE's first answer of this kind is in %s, without links, prompts and keys.", bucket.url(key))
     except (S3Error, ValueError, RecursionError) as error:
-        log.warning("KIE's answer could not be kept in %s; the song is archived all the same: %s", key, error)
+        log.warning("KIE's answer could not be stored in %s; the song is archived anyway: %s", key, error)
         return "failed"
     return "kept"
 

@@ -109,7 +109,7 @@ class StoredRecord(Record):
 
     @classmethod
     def read(cls, bucket: Bucket, keys: FolderKeys) -> tuple[Self | None, str | None]:
-        """Return the record of a song or task and its ETag, None for both where there is none.
+        """Return the record of a song or task and its ETag, None for both if there is none.
 
         :raises ArchiveUnreadable: when it is damaged or another one's.
         :raises S3Error: its subclass says why.
@@ -161,7 +161,7 @@ class StoredRecord(Record):
             if written and stored == new:
                 return new
         where = bucket.url(cls.key_of(keys))
-        raise ArchiveUnreadable(f"{where} does not keep what is written to it", source_id=keys.task_id)
+        raise ArchiveUnreadable(f"{where} loses what is written to it", source_id=keys.task_id)
 
 
 WRITES = 10
@@ -169,7 +169,7 @@ WRITES = 10
 
 
 class Label(Record):
-    """One of people's own names for a song; a list of pairs, since Athena and Snowflake cannot read varying keys."""
+    """A user-defined label of a song; a list of pairs, since Athena and Snowflake cannot read varying keys."""
 
     name: str
     value: str

@@ -1,6 +1,6 @@
 """The songs of a run: of many, one object of JSON Lines, of which each batch reads its own part; and a run's claim.
 
-The claims of the runs that go on say which songs are worked on, without a record being read. A run that has ended
+The claims of the runs that continue say which songs are worked on, without a record being read. A run that has ended
 claims nothing; what it has worked on is kept for when it is cleared.
 """
 

@@ -26,10 +26,10 @@ _SECONDS = re.compile(r"(\d{1,4}(?:\.\d+)?)s?")
 
 
 def is_archived(bucket: Bucket, manifest: TaskManifest | None, roles: Collection[str] | None) -> bool:
-    """Return whether everything that is asked for is in the bucket, without asking KIE.
+    """Return whether everything that is requested is in the bucket, without asking KIE.
 
     :param manifest: the task's manifest; it says what KIE has.
-    :param roles: the roles that are asked for; None: all.
+    :param roles: the roles that are requested; None: all.
     """
     if manifest is None:
         return False
@@ -55,18 +55,18 @@ def archive_task(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] | None = None,
 ) -> tuple[TaskManifest, tuple[FileRecord, ...]]:
-    """Bring every result that is asked for into the bucket, unless it is there whole, then write the manifest.
+    """Bring every result that is requested into the bucket, unless it is there whole, then write the manifest.
 
     :param bucket: where.
     :param keys: the task's keys.
     :param details: of the task, which has ended.
     :param airflow: the Airflow task that archives it.
-    :param roles: the roles that are asked for; None: all that KIE names.
-    :param labels: people's own names for it.
+    :param roles: the roles that are requested; None: all that KIE names.
+    :param labels: user-defined labels for it.
     :param kie_conn_id: the connection whose account made it.
     :param account: that account's name.
     :return: the manifest, and the files that were archived now.
-    :raises KieNoFiles: when KIE names no result of a role that is asked for; what it names is archived.
+    :raises KieNoFiles: when KIE names no result of a role that is requested; what it names is archived.
     :raises KieError: as :func:`~airflow_kie.archive.archiver.archive_song`, which explains the other parameters.
     """
     named = {result.role for result in details.results}
@@ -77,17 +77,17 @@ def archive_task(
     try:
         manifest, added = store_files(fetcher, TaskManifest, sources, news)
         if roles is not None and (lacking := [role for role in roles if role not in asked]) and ANSWER not in named:
-            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; what it names is archived")
+            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; everything else is archived")
     except KieError as e:
         raise e.with_facts(task_id=keys.task_id, paid=paid_for(details)) from e
-    log.info("%s: %d files were archived now; it has %d.", keys.name, len(added), len(manifest.files))
+    log.info("%s: archived %d files; it now has %d files.", keys.name, len(added), len(manifest.files))
     return manifest, added
 
 
 def paid_for(details: TaskDetails) -> str:
     """Return what is safe of a task for how long, as a sentence for the errors."""
     until = f" until {utc_text(details.expires_at)}" if details.expires_at else ""
-    return f"The task is paid for, and its files stay at KIE{until}"
+    return f"The task is paid for, and KIE keeps its files{until}"
 
 
 def store_files(
@@ -97,7 +97,7 @@ def store_files(
 
     :param fetcher: of the folder.
     :param record: the manifest's type.
-    :param sources: the files that are asked for.
+    :param sources: the files that are requested.
     :param news: the manifest without files.
     :return: the manifest as it is in the bucket now, and the files that were archived now.
     """
@@ -106,7 +106,7 @@ def store_files(
     kept, missing = kept_and_missing(bucket, old, sources)
     replaced = [file for file in old.files if file not in kept] if old else []
     if replaced:  # a manifest never names what it does not describe
-        log.warning("%s: these files are not what the manifest says: %s.", keys.name, [f.key for f in replaced])
+        log.warning("%s: these files differ from the manifest: %s.", keys.name, [f.key for f in replaced])
         record.update(bucket, keys, lambda stored: (stored or news).without(replaced))
     added = tuple(fetcher.archive(source) for source in missing)
     whole = news.changed(files=added, updated_at=fetcher.now())

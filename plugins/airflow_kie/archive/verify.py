@@ -107,7 +107,7 @@ def _songs(
         depth = 3 if facts.key.startswith(archive.tasks) else 1
         return "/".join(facts.key.removeprefix(archive.root).split("/")[:depth])
 
-    records = {archive.probe, archive.inbox_taken}
+    records = {archive.probe, archive.inbox_taken, archive.catalogue}
     folders = {archive.pending, archive.inbox_orders, archive.raw_answers, archive.paid_requests, archive.index, INBOX}
     folders |= {archive.lists, archive.uploads, archive.runs, archive.releases}
     folders |= {f"{archive.root}{name}/" for name in (RETRY, FAILED, UNARCHIVED)}
@@ -148,14 +148,14 @@ class _Check:
             keys = self.archive.at(folder)
             manifest = self._manifest(keys)
         except KeyRefused:
-            return VerifiedSong(folder, problems=_strays(objects, "it is in no song's or task's folder"))
+            return VerifiedSong(folder, problems=_strays(objects, "it is not in the folder of any song or task"))
         except ArchiveUnreadable as error:
             return VerifiedSong(folder, problems=(Problem(f"{folder}manifest.json", error.facts.message),))
         files = manifest.files if manifest else ()
         named = {keys.manifest, *(file.key for file in files)} if manifest else set[str]()
         if isinstance(keys, SongKeys) and manifest:
             named.add(keys.choice)
-        why = "no manifest names it" if manifest else "it lacks a manifest, and is not being archived"
+        why = "no manifest names it" if manifest else "it has no manifest, and is not being archived"
         strays = _strays({key: facts for key, facts in objects.items() if key not in named}, why)
         broken = tuple(problem for file in files for problem in self._file(keys, file, objects))
         song = VerifiedSong(folder, len(files), sum(file.size for file in files), broken)
@@ -180,7 +180,7 @@ class _Check:
         self, keys: SongKeys | TaskKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]
     ) -> Iterator[Problem]:
         if not file.key.startswith(keys.folder) or len(file.key.encode()) > MAX_KEY_BYTES:
-            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is not a file of its folder")
+            yield Problem(keys.manifest, f"it names {file.key[:200]!r}, which is not in its folder")
             return
         if self.fast:
             stored = objects.get(file.key) or self.bucket.head(file.key)

@@ -13,6 +13,7 @@ from airflow_kie.archive.index.entry import entry_of
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending, pending_songs
+from airflow_kie.archive.removing.places import places_of
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.archive.unarchived import Unarchived, drop_unarchived, unarchived_of
@@ -30,13 +31,14 @@ from airflow_kie.monitoring.restart import (
     no_run_would_follow,
     reason_of,
     start_again,
+    who_works_on,
     why_skipped,
 )
 
 DAG = SONG_PAGES_DAG_ID
 
 
-@command(advice="Run it again: songs that were started are skipped then.")
+@command(advice="Run the command again: it skips the songs that were started.")
 def redrive(args: Namespace) -> int:
     """List the pending songs, say what starting them can cost at most, ask once, and start them.
 
@@ -55,8 +57,7 @@ def redrive(args: Namespace) -> int:
     if args.reason is not None and args.reason not in reasons:
         return _no_song_has(args.reason, reasons)
     if not songs:
-        say("There is nothing to start again.")
-        return 0
+        return _nothing_to_start(bucket, keys, args.id)
     say(_cost(songs))
     if args.dry_run:
         say("Nothing was done (--dry-run).")
@@ -64,7 +65,7 @@ def redrive(args: Namespace) -> int:
     if problem := no_run_would_follow():
         complain(problem)
         return 1
-    if not agreed(f"{counted(len(songs))} will be started again.", yes=args.yes):
+    if not agreed(f"{counted(len(songs))} will be restarted.", yes=args.yes):
         return 1
     return _start([SongArchive(bucket, keys.song(pending.music_task_id)) for pending in songs])
 
@@ -75,7 +76,8 @@ def _chosen(
     """Return the pending songs that are to be started, each of which is printed, and the reasons of all."""
     songs: list[Pending] = []
     reasons: Counter[str] = Counter()
-    for pending in pending_songs(bucket, keys):
+    alone = args.id and args.reason is None  # of one song no other record is read
+    for pending in _one(bucket, keys, args.id) if alone else pending_songs(bucket, keys):
         failure, reason = pending.last_failure, reason_of(pending)
         reasons[reason] += 1
         at = failure.at if failure else pending.first_seen_at
@@ -87,6 +89,23 @@ def _chosen(
             if not skipped:
                 songs.append(pending)
     return songs, reasons
+
+
+def _one(bucket: Bucket, keys: ArchiveKeys, song: str) -> list[Pending]:
+    pending = SongArchive(bucket, keys.song(song)).pending()
+    return [pending] if pending else []
+
+
+def _nothing_to_start(bucket: Bucket, keys: ArchiveKeys, task_id: str | None) -> int:
+    """Say that there is nothing to start; that nothing at all is here of a task is an error: its id may be mistyped.
+
+    :param task_id: the one that a person has named.
+    """
+    if task_id and not places_of(bucket, keys, task_id):
+        complain(f"{task_id} is neither pending nor archived here. To archive a song, trigger {DAG} with its id.")
+        return 1
+    say("There is nothing to restart.")
+    return 0
 
 
 @command()
@@ -105,18 +124,16 @@ def forget(args: Namespace) -> int:
     if pending is None:
         complain(f"Song {args.id} is not pending: {bucket.url(archive.keys.pending)} does not exist.")
         return 1
-    say(f"{_name(pending)}: {reason_of(pending)}. What KIE has made of it stays in the ledger of paid requests.")
-    if _is_in_progress(pending) or not agreed(
-        "Nothing will start this song again, and no alert counts it.", yes=args.yes
-    ):
+    say(f"{_name(pending)}: {reason_of(pending)}. Its paid tasks stay in the ledger.")
+    if _is_in_progress(pending) or not agreed("Nothing will restart this song, and no alert counts it.", yes=args.yes):
         return 1
     if archive.pending() != pending:
-        complain("The pending record has changed meanwhile: nothing was deleted. Run the command again.")
+        complain("The pending record has just changed: nothing was deleted. Run the command again.")
         return 1
     if _is_in_progress(pending):
         return 1
     archive.drop_pending()
-    say(f"Forgotten. To have it after all, trigger {DAG} with its id.")
+    say(f"Forgotten. To archive it after all, trigger {DAG} with its id.")
     return 0
 
 
@@ -124,14 +141,14 @@ def _archive(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived
     """Archive what paid tasks have made, where they were to go or in the archive of `[kie]`."""
     for one in outstanding:
         if one.dag_id and one.run_id and metadata.run_is_active(one.dag_id, one.run_id):
-            complain(f"Nothing was done: run {one.run_id} of {one.dag_id} works on it. Wait for its end.")
+            complain(f"Nothing was done: run {one.run_id} of {one.dag_id} is working on it. Wait until it has ended.")
             return 1
         to = one.to or bucket.url(keys.prefix)
         say(f"archive: KIE task {one.task_id} ({one.operation}), paid by {one.dag_id or one.airflow_task_id}, to {to}")
     if args.dry_run:
         say("Nothing was done (--dry-run).")
         return 0
-    if not agreed("It will be archived, and nothing is paid for.", yes=args.yes):
+    if not agreed("It will be archived at no cost.", yes=args.yes):
         return 1
     for one in outstanding:
         row, hook = task_kind(one.operation), KieHook(one.kie_conn_id)
@@ -147,8 +164,8 @@ def _archive(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived
 def _forget_tasks(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived], args: Namespace) -> int:
     """Delete the records that say that tasks are not archived."""
     for one in outstanding:
-        say(f"KIE task {one.task_id} ({one.operation}) is paid and not archived. It stays in the ledger.")
-    if not agreed("No alert will say that KIE deletes what it has made.", yes=args.yes):
+        say(f"KIE task {one.task_id} ({one.operation}) is paid but not archived. It stays in the ledger.")
+    if not agreed("No alert will warn before KIE deletes its results.", yes=args.yes):
         return 1
     for one in outstanding:
         drop_unarchived(bucket, keys, one.operation, one.task_id)
@@ -157,9 +174,9 @@ def _forget_tasks(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarc
 
 
 def _is_in_progress(pending: Pending) -> bool:
-    if skipped := why_skipped(pending):
-        complain(f"Nothing was deleted: {skipped}. Wait for its end, or mark the run as failed first.")
-    return bool(skipped)
+    if works := who_works_on(pending):
+        complain(f"Nothing was deleted: {works}. Wait until it has ended, or mark the run as failed first.")
+    return bool(works)
 
 
 def _name(pending: Pending) -> str:
@@ -180,15 +197,15 @@ def _no_song_has(reason: str, reasons: Counter[str]) -> int:
     if exception or reason in (*all_reasons(), NEVER_FAILED):
         say(f"No pending song has the reason {reason}.{now}")
         return 0
-    complain(f"Unknown reason {reason!r}: docs/on-call.md has them all.{now}")
+    complain(f"Unknown reason {reason!r}: docs/on-call.md lists all of them.{now}")
     return 1
 
 
 def _cost(songs: Sequence[Pending]) -> str:
     """Return what starting them makes."""
     return (
-        f"{counted(len(songs))} to start. A cover that exists is used, and every other one is made once; "
-        "where KIE says that it has failed, it is made again, at most twice."
+        f"{counted(len(songs))} to restart. Existing covers are used, and missing ones are made once; "
+        "a cover that failed at KIE is made again, at most twice."
     )
 
 
@@ -201,5 +218,5 @@ def _start(songs: Sequence[SongArchive]) -> int:
         return 1
     for song, why in left.items():
         say(f"skipped, {why}: {song}")
-    say(f"{counted(len(songs) - len(left))} started: a run of {DAG} takes what is pending.")
+    say(f"{counted(len(songs) - len(left))} restarted in a new run of {DAG}.")
     return 0

@@ -54,12 +54,12 @@ def deliver(args: Namespace) -> int:
     for line in found:
         say(f"- {line}")
     asked = ", ".join(row.name for row in DISTRIBUTORS)
-    end = f"{counted(len(found), 'problem')}." if found else "Nothing that they would refuse was found."
-    say(f"{bucket.url(release.folder)} was compared with what is known of {asked}. {end}")
+    end = f"{counted(len(found), 'problem')}." if found else "Nothing was found that they would reject."
+    say(f"{bucket.url(release.folder)} was compared with the known requirements of {asked}. {end}")
     return 1 if found else 0
 
 
-@command("Not everything could be deleted:", "Run it again: it goes on.")
+@command("Not everything could be deleted:", "Run the command again to continue.")
 def delete(args: Namespace) -> int:
     """List what the archive has of a KIE task, and with --yes delete it; say what remains elsewhere, and until when.
 
@@ -72,7 +72,7 @@ def delete(args: Namespace) -> int:
     removals = [removal_of(bucket, keys, place) for place in places_of(bucket, keys, args.id)]
     if not removals and unarchived_keys(bucket, keys, args.id):
         complain(
-            f"KIE task {args.id} is paid and not archived: there is nothing to delete. `airflow kie forget {args.id}` "
+            f"KIE task {args.id} is paid but not archived: there is nothing to delete. `airflow kie forget {args.id}` "
             "ends the alerts about it."
         )
         return 1
@@ -86,10 +86,10 @@ def delete(args: Namespace) -> int:
         for line in _report(removal):
             say(line)
         if why := _busy(removal):
-            complain(f"Nothing was deleted: {why}. Wait for its end, or mark the run as failed first.")
+            complain(f"Nothing was deleted: {why}. Wait until it has ended, or mark the run as failed first.")
             return 1
     if not args.yes:
-        say("Nothing was deleted. With --yes it is.")
+        say("Nothing was deleted. To delete it, pass --yes.")
         return 0
     return _DELETE(Namespace(**vars(args), removals=removals))
 
@@ -121,7 +121,7 @@ def _busy(removal: Removal) -> str:
 def _report(removal: Removal) -> Iterator[str]:
     """Yield what would be deleted, then what remains where and until when."""
     place, url = removal.place, removal.bucket.url
-    of = "" if place.whole else f", of which KIE task {place.task_id} has made a part"
+    of = "" if place.whole else f", a part of which was made by KIE task {place.task_id}"
     yield f"{place.keys.name}{of}:"
     sizes = {file.key: f", {file.size:,} bytes" for file in place.files}
     yield from (f"  delete {url(key)}{sizes.get(key, '')}" for key in removal.keys)
@@ -129,7 +129,7 @@ def _report(removal: Removal) -> Iterator[str]:
         yield f"  delete its line in the index, {url(removal.archive.index)}"
     else:
         yield f"  change {url(place.keys.manifest)} and the song's line in the index"
-    yield "  Small pictures of it are in the memory of api-servers alone, which do not show them any more."
+    yield "  Thumbnails are only in the memory of api-servers, which no longer show them."
     yield from (f"  remains: {line}" for line in _remains(removal))
 
 
@@ -144,10 +144,10 @@ def _remains(removal: Removal) -> Iterator[str]:
     bucket, prefix = ledger_address()
     where = f"s3://{bucket}/{prefix}" if bucket else "the limiter's database"
     yield (
-        f"in the ledger of paid requests, {where}: who asked for it and its credits, no text. It stays, so that the "
-        "same request pays for nothing again without a word: it uses this task as long as KIE has it"
+        f"in the ledger of paid requests, {where}: who requested it and its credits, but no texts. It stays, so that "
+        "the same request is not paid for again unnoticed: it uses this task as long as KIE has it"
     )
-    yield "answers that were results themselves, such as timestamped lyrics, in _answers/ there, until you delete them"
+    yield "answers that are results themselves, such as timestamped lyrics, in _answers/ there, until you delete them"
     airflow = place.manifest.airflow if place.manifest else AirflowRecord()
     if airflow.dag_id and airflow.run_id:
         yield (

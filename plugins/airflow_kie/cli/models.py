@@ -65,7 +65,7 @@ def _discovered() -> Mapping[str, Model]:
         bucket, keys = open_archive()
         return combined(own_models(), read_discovered(bucket, keys.catalogue))
     except KieError as error:
-        complain(f"What KIE says of its models is left out: {error_text(error)}")
+        complain(f"KIE's newer models are left out: {error_text(error)}")
         return {}
 
 
@@ -138,11 +138,11 @@ def _refreshed(conn_id: str, text: str) -> bool:
         refresh.about(wanted)
     finally:  # what was read until an interruption is kept
         add_discovered(bucket, keys.catalogue, refresh.read, gone)
-        for line in (*refresh.lines(), *(f"{name}: KIE does not list it any more" for name in gone)):
+        for line in (*refresh.lines(), *(f"{name}: KIE no longer lists it" for name in gone)):
             say(line)
-    say(f"What KIE says of {counted(len(refresh.read), 'model')} is kept in {bucket.url(keys.catalogue)}.")
+    say(f"KIE's answers about {counted(len(refresh.read), 'model')} are stored in {bucket.url(keys.catalogue)}.")
     if refresh.failed:
-        complain(f"KIE could not be asked about {', '.join(refresh.failed)}; what was known of them stays.")
+        complain(f"KIE could not be asked about {', '.join(refresh.failed)}; their stored answers are kept.")
     return not refresh.failed
 
 
@@ -160,7 +160,7 @@ def _shown(model: Model) -> Iterator[str]:
     if model.one_of:
         yield f"  one of: {'; '.join(' and '.join(names) for names in model.one_of)}"
     for name, others in model.required_if.items():
-        yield f"  {name} is required where {', '.join(f'{other} is {value}' for other, value in others.items())}"
+        yield f"  {name} is required if {', '.join(f'{other} is {value}' for other, value in others.items())}"
 
 
 def _rules(rule: Mapping[str, Any]) -> Iterator[str]:

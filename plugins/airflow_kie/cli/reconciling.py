@@ -19,6 +19,7 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.manifest import Wanted
 from airflow_kie.archive.pending import Held, Pending, list_held, list_pending, readable
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import PENDING
 from airflow_kie.cli.arguments import open_archive
@@ -33,7 +34,7 @@ MISSING = (FAILED, UNKNOWN)
 _PARALLEL = 8
 
 
-@command(advice="Nothing is lost: run it again.")
+@command(advice="Nothing is lost. Run the command again.")
 def reconcile(args: Namespace) -> int:
     """Say of each song of a list what became of it; the exit code is 1 where one is missing and was not started.
 
@@ -56,9 +57,9 @@ def reconcile(args: Namespace) -> int:
         return 1
     if not agreed(f"{counted(len(missing))} will be started.", yes=args.yes):
         return 1
-    _hand_in(bucket, keys, [songs[song] for song in missing])
-    complain(f"{counted(len(missing))} started: a run of music_cover takes what is pending.")
-    return 1 if counts[EXPIRED] else 0
+    started = _hand_in(bucket, keys, [songs[song] for song in missing])
+    complain(f"{counted(started)} started in a new run of music_cover.")
+    return 1 if counts[EXPIRED] or started < len(missing) else 0
 
 
 def _read(name: str) -> list[SongRequest]:
@@ -91,7 +92,10 @@ def _state(
     own = keys.song(song.music_task_id)
     if song.music_task_id not in waiting:
         wanted = Wanted(audio=song.archive_audio, lyrics=song.archive_lyrics)
-        manifest = SongArchive(bucket, own).manifest()
+        try:
+            manifest = SongArchive(bucket, own).manifest()
+        except ArchiveUnreadable as error:
+            return FAILED, error.reason
         return (UNKNOWN, "") if wanted.missing_in(manifest) else (ARCHIVED, "")
     if song.music_task_id not in held:
         return WAITS, ""
@@ -102,17 +106,26 @@ def _state(
     return (EXPIRED if reason in GONE else FAILED), reason
 
 
-def _hand_in(bucket: Bucket, keys: ArchiveKeys, songs: Sequence[SongRequest]) -> None:
-    """Record songs as pending, let a run take them, and wake one."""
+def _hand_in(bucket: Bucket, keys: ArchiveKeys, songs: Sequence[SongRequest]) -> int:
+    """Record songs as pending, let a run take them, and wake one.
 
-    def record(song: SongRequest) -> None:
+    :return: how many; a song whose record cannot be read is named, and stops no other one.
+    """
+
+    def recorded(song: SongRequest) -> bool:
         archive = SongArchive(bucket, keys.song(song.music_task_id))
-        archive.take(archive.update_pending(**song.facts()))
+        try:
+            archive.take(archive.update_pending(**song.facts()))
+        except ArchiveUnreadable as error:
+            complain(f"{song.music_task_id} was not started: {error.facts.message}.")
+            return False
+        return True
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(record, songs))
-    if not metadata.send_asset_event(PENDING.uri, None, {"received_from": "inbox"}):
-        complain("No event could be sent; the reconciliation of cover_inbox starts them.")
+        started = sum(pool.map(recorded, songs))
+    if started and not metadata.send_asset_event(PENDING.uri, None, {"received_from": "inbox"}):
+        complain("The event could not be sent; the reconciliation in cover_inbox starts them.")
+    return started
 
 
 def _row(*cells: str) -> str:

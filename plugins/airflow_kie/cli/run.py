@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
+import re
 import signal
 import sys
 import time
@@ -30,6 +30,7 @@ from airflow_kie.cli.terminal import (
     complain,
     only_warnings_on_a_terminal,
     say,
+    user_name,
 )
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.catalogue.prices import quote
@@ -47,6 +48,7 @@ from airflow_kie.lifecycle.record import TaskRecord
 if TYPE_CHECKING:
     from airflow_kie.archive.manifest import TaskManifest
 
+_NEARLY_AN_ADDRESS = re.compile(r"\s*(s3[an]?|gs|https?|file)(:|//)", re.IGNORECASE)
 SLICE = 0.2
 """Seconds after which a wait checks whether it was interrupted."""
 
@@ -58,7 +60,7 @@ class Interrupted(Exception):
 @command()
 @only_warnings_on_a_terminal()
 def run(args: Namespace) -> int:
-    """Make a task, wait for it and archive what it has made; the same line once more goes on with the same task.
+    """Make a task, wait for it and archive what it has made; the same line once more continues with the same task.
 
     :param args: `operation`, `request`, `to`, `key`, `kie_conn_id`, `yes`, `unchecked`.
     :return: 0; 1 where the person did not agree, or new paid tasks are stopped; 130 after Ctrl-C.
@@ -67,17 +69,16 @@ def run(args: Namespace) -> int:
     hook = KieHook(args.kie_conn_id or settings.allowed_connections()[0])
     key = args.key or digest_of({"command": "airflow kie run", "request": row.named(body)})
     in_s3 = "://" in args.to
-    caller, to = Caller("airflow kie run", user=getpass.getuser()), args.to if in_s3 else ""
+    caller, to = Caller("airflow kie run", user=user_name()), args.to if in_s3 else ""
     record, driver = hook.paid_task(row.name, body, key, caller=caller, to=to, check_fields=not args.unchecked)
     bucket, keys = archive_at(args.to)
     known = driver.paid.find() if driver.paid else None
     quoted = quote(row, body)
+    why = f" ({quoted.why})" if quoted.why else ""
     if isinstance(known, AlreadyMade):
-        say(
-            f"KIE has made task {known.task_id} for this request. Nothing is paid for; --key NAME asks for another one."
-        )
+        say(f"KIE task {known.task_id} exists for this request. Nothing is paid; --key NAME requests another one.")
     elif not _may_pay(hook) or not agreed(
-        f"{_title(row, body)} costs {quoted}; the balance is {hook.credits():g}.", yes=args.yes
+        f"{_title(row, body)} costs {quoted}{why}; the balance is {hook.credits():g}.", yes=args.yes
     ):
         return 1
     with _interruptible() as asked_to_stop:
@@ -85,8 +86,8 @@ def run(args: Namespace) -> int:
         try:
             followed = driver.follow(record, hook.get_conn(), progress.pause)
         except Interrupted:
-            made = f"KIE task {progress.task_id} goes on and is paid for" if progress.task_id else "Nothing is sent"
-            complain(f"Interrupted. {made}; the same line goes on with it.")
+            made = f"KIE task {progress.task_id} continues and is paid for" if progress.task_id else "Nothing was sent"
+            complain(f"Interrupted. {made}; run the same command to continue.")
             return INTERRUPTED
         finally:
             progress.end()
@@ -106,7 +107,7 @@ def _may_pay(hook: KieHook) -> bool:
     try:
         hook.spending_switch.check()
     except KieSpendingStopped as stopped:
-        complain(f"{stopped} A new Airflow needs its database first, where a stop would be: `airflow db migrate`.")
+        complain(f"{stopped} If this Airflow is new, run `airflow db migrate` first.")
         return False
     return True
 
@@ -114,7 +115,7 @@ def _may_pay(hook: KieHook) -> bool:
 def _row(name: str) -> TaskOperation:
     tasks = sorted(known for known, row in OPERATIONS.items() if isinstance(row, TaskOperation))
     if name not in tasks:
-        raise InvalidArgument(f"{name!r} is not an operation that makes a task; those are {', '.join(tasks)}.")
+        raise InvalidArgument(f"{name!r} is not an operation that makes a task; these are: {', '.join(tasks)}.")
     return task_kind(name)
 
 
@@ -130,7 +131,7 @@ def _request(text: str) -> Mapping[str, Any]:
             text = sys.stdin.read()
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        body = json.loads(text)
+        body = json.loads(text.removeprefix("\ufeff"))  # a byte order mark, as Windows writes it
     except (ValueError, OSError, RecursionError) as error:
         raise InvalidArgument(f"The request is not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -139,9 +140,18 @@ def _request(text: str) -> Mapping[str, Any]:
 
 
 def archive_at(to: str) -> tuple[Bucket, ArchiveKeys]:
-    """Return where the results go; it is tried before anything is paid."""
+    """Return where the results go; it is tried before anything is paid.
+
+    :raises InvalidArgument: for what looks like an address in S3 and is none: it would become a folder's name.
+    """
     if "://" not in to:
-        return LocalFolder.as_bucket(Path(to)), ArchiveKeys("")
+        if _NEARLY_AN_ADDRESS.match(to):
+            raise InvalidArgument(
+                f"--to {to[:200]!r} is not an address such as s3://bucket/folder. For a local folder of that name, "
+                "put ./ before it. Nothing was sent to KIE."
+            )
+        # Shells leave the ~ of --to=~/songs to us; a folder that is called so would be deleted like a person's home.
+        return LocalFolder.as_bucket(Path(to).expanduser()), ArchiveKeys("")
     name, prefix = bucket_and_key(to)
     bucket, keys = open_bucket(settings.text("aws_conn_id", "aws_default"), name), ArchiveKeys(prefix)
     bucket.try_to_write(keys.probe)

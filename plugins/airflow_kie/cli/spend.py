@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airflow_kie import settings
-from airflow_kie.cli.terminal import InvalidArgument, command, say
+from airflow_kie.cli.arguments import with_each_account
+from airflow_kie.cli.terminal import InvalidArgument, command, complain, say
+from airflow_kie.client.errors import KieError
+from airflow_kie.durable.ledgers import ledgers_of
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.lifecycle.spent import Spent, Total, balances, by_group, spent, total
+from airflow_kie.monitoring.checks.findings import error_text
 
-HEADS = ("tasks", "quoted_low", "quoted_high", "used", "unknown")
+HEADS = ("tasks", "quoted_low", "quoted_high", "used", "unknown", "connection")
 
 
 @command()
@@ -24,18 +26,39 @@ def spend(args: Namespace) -> int:
     """Show what a month has cost.
 
     :param args: `month` (None: this one), `by`, `csv`, `kie_conn_id`.
-    :return: 0.
+    :return: 0; 1 where one of several connections could not be used, or a balance or tasks' own states not be read.
     """
     since, until = _month(args.month)
-    for conn_id in [args.kie_conn_id] if args.kie_conn_id else settings.allowed_connections():
-        hook = KieHook(conn_id)
-        ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
-        requests = spent(ledger, hook.account.spending_name, since, until)
-        compared = compare(requests, (time.time(), hook.credits()) if since <= time.time() < until else None)
-        lines = _csv(args.by, requests, compared) if args.csv else _lines(args.by, conn_id, requests, compared)
-        for line in lines:
+    if args.csv:
+        say(",".join((args.by, *HEADS)))
+
+    ended = 0
+
+    def balance(hook: KieHook) -> tuple[float, float] | None:
+        nonlocal ended
+        if not since <= time.time() < until:
+            return None
+        try:
+            return time.time(), hook.credits()
+        except KieError as error:
+            ended = 1
+            complain(f"Connection {hook.kie_conn_id}: the balance could not be read. {error_text(error)}")
+            return None
+
+    def show(hook: KieHook) -> None:
+        nonlocal ended
+        ledgers = ledgers_of(hook)
+        name = hook.account.spending_name
+        found = (one for opened in ledgers.opened for one in spent(opened.ledger, name, since, until))
+        requests = sorted(found, key=lambda one: one.at)
+        if ledgers.unread:
+            ended = 1
+            complain(f"Connection {hook.kie_conn_id}: {ledgers.unread}.")
+        compared = compare(requests, balance(hook))
+        for line in (_csv if args.csv else _lines)(args.by, hook.kie_conn_id, requests, compared):
             say(line)
-    return 0
+
+    return max(with_each_account(args.kie_conn_id, show), ended)
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ def _lines(by: str, conn_id: str, requests: Sequence[Spent], compared: Compariso
         yield f"  {name}: {_sentence(one)}"
     yield f"  all: {_sentence(total(requests))}"
     if compared is None:
-        yield "  KIE's balance cannot be compared: no request of the month names what it was before."
+        yield "  KIE's balance cannot be compared: fewer than two balances of the month are known."
         return
     when = datetime.fromtimestamp(compared.since, tz=UTC).isoformat(timespec="minutes")
     yield (
@@ -92,18 +115,17 @@ def _lines(by: str, conn_id: str, requests: Sequence[Spent], compared: Compariso
 
 def _sentence(one: Total) -> str:
     quoted = f"{one.low:g}" if one.low == one.high else f"{one.low:g} to {one.high:g}"
-    unknown = f", not known of {one.unknown}" if one.unknown else ""
+    unknown = f", unknown for {one.unknown}" if one.unknown else ""
     return f"{one.used:g} credits used, {quoted} quoted, {one.tasks} task{'' if one.tasks == 1 else 's'}{unknown}"
 
 
-def _csv(by: str, requests: Sequence[Spent], compared: Comparison | None) -> Iterator[str]:
+def _csv(by: str, conn_id: str, requests: Sequence[Spent], compared: Comparison | None) -> Iterator[str]:
     rows = {**by_group(requests, by), "(all)": total(requests)}
-    yield ",".join((by, *HEADS))
     for name, one in rows.items():
         amounts = (f"{amount:.10g}" for amount in (one.low, one.high, one.used))
-        yield _row(_no_formula(name), one.tasks, *amounts, one.unknown)
+        yield _row(_no_formula(name), one.tasks, *amounts, one.unknown, conn_id)
     if compared is not None:
-        yield _row("(not explained)", "", "", "", f"{compared.unexplained:.10g}", "")
+        yield _row("(not explained)", "", "", "", f"{compared.unexplained:.10g}", "", conn_id)
 
 
 def _row(*cells: object) -> str:

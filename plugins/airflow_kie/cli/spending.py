@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -11,15 +10,17 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_kie import settings
 from airflow_kie._airflow_private import process
-from airflow_kie.cli.terminal import command, complain, say
+from airflow_kie.cli.terminal import command, complain, say, user_name
 from airflow_kie.client.account import spending_name
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.hooks.connected import extra_of
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.spending_switch import resume_spending, stop_spending, stops
 
 
-@command(advice="If money runs away, pause the DAGs in Airflow meanwhile.")
+@command(advice="In an emergency, pause the DAGs in Airflow.")
 def spending(args: Namespace) -> int:
-    """Stop, resume or show; the exit code is 0 if the switch is now as it was asked for.
+    """Stop, resume or show; the exit code is 0 if the switch is now as it was requested.
 
     :param args: `action`, `account`, `reason`.
     """
@@ -33,7 +34,7 @@ def kie_spending_stop(args: Namespace) -> int:
         if account not in before or before[account].at is None:
             stop_spending(account, _person(), args.reason or "")
         say(stops()[account].sentence())  # as tasks read it; without it this fails
-    say("Within ten seconds no worker sends a create any more. Nothing fails; what is paid is finished and archived.")
+    say("Within ten seconds, no worker sends creates. Nothing fails; paid tasks are finished and archived.")
     return 0
 
 
@@ -44,21 +45,21 @@ def kie_spending_resume(args: Namespace) -> int:
     for account in chosen:
         resume_spending(account)
         stopped = f" Until now: {before[account].sentence()}" if account in before else " It was not stopped."
-        say(f"Account {account}: new paid tasks may be made again.{stopped}")
+        say(f"Account {account}: new paid tasks are allowed again.{stopped}")
     if not chosen:
         say("No account is stopped.")
     still = sorted(set(chosen) & stops().keys())
     if still:
         complain(f"Still stopped: {', '.join(still)}. It was stopped again, or the Variable cannot be deleted.")
     elif chosen:
-        say("Waiting tasks go on by themselves, within five minutes.")
+        say("Waiting tasks continue within five minutes.")
     return 1 if still else 0
 
 
 def _status(args: Namespace) -> int:
     stopped = stops()
     for account in _chosen(args.account) if args.account else sorted({*_chosen(None), *stopped}):
-        say(stopped[account].sentence() if account in stopped else f"Account {account}: new paid tasks may be made.")
+        say(stopped[account].sentence() if account in stopped else f"Account {account}: new paid tasks are allowed.")
     return 0
 
 
@@ -77,9 +78,12 @@ def _chosen(named: str | None) -> list[str]:
     known = {}
     for conn_id in settings.allowed_connections():
         try:
-            extra = KieHook.get_connection(conn_id).extra_dejson or {}
+            extra = extra_of(KieHook.get_connection(conn_id))
         except AirflowNotFoundException:
-            complain(f"Connection {conn_id} does not exist; its account is taken to be {conn_id}.")
+            complain(f"Connection {conn_id} does not exist; assuming account {conn_id}.")
+            extra = {}
+        except KieConnectionInvalid as error:
+            complain(f"{error.facts.message}; assuming account {conn_id}.")
             extra = {}
         known[conn_id] = spending_name(str(extra.get("account") or ""), conn_id)
     accounts, name = sorted(set(known.values())), (named or "").strip()
@@ -87,13 +91,9 @@ def _chosen(named: str | None) -> list[str]:
         return accounts
     if name not in accounts and name not in known:
         theirs = f"No connection of [kie] kie_conn_ids has the account {name} (theirs: {', '.join(accounts)})"
-        complain(f"{theirs}: only tasks of other connections are meant.")
+        complain(f"{theirs}: this affects only tasks of other connections.")
     return [name if name in accounts else known.get(name, name)]
 
 
 def _person() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"

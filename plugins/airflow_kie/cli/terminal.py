@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import logging
 import os
@@ -73,7 +74,7 @@ def output_for_answers() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt:
-        complain("Interrupted: what was done until now stays done, nothing more is.")
+        complain("Interrupted: what was done so far is kept, and nothing more is done.")
         sys.exit(INTERRUPTED)
     finally:
         _output = None
@@ -86,7 +87,9 @@ def say(text: str = "") -> None:
 
 def say_json(value: Any) -> None:
     """Write a value to the standard output as JSON."""
-    _write(_output or sys.stdout, f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
+    output = _output or sys.stdout
+    every_sign = (output.encoding or "utf-8").lower().startswith("utf")  # others: in JSON's own escapes
+    _write(output, f"{json.dumps(value, ensure_ascii=not every_sign, indent=2)}\n")
 
 
 def complain(text: str) -> None:
@@ -122,6 +125,14 @@ def _write(output: TextIO, text: str) -> None:
             os.dup2(nowhere.fileno(), output.fileno())
 
 
+def user_name() -> str:
+    """Return what the person who runs a command is called on this machine; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
 def agreed(question: str, *, yes: bool) -> bool:
     """Ask once; without a terminal only `--yes` is an agreement.
 
@@ -135,5 +146,5 @@ def agreed(question: str, *, yes: bool) -> bool:
             f"This is not a terminal, so nothing was asked and nothing was done. Pass --yes to confirm: {question}"
         )
         return False
-    _write(_output or sys.stdout, f"{question} Type yes to go on: ")
+    _write(_output or sys.stdout, f"{question} Type yes to continue: ")
     return sys.stdin.readline().strip().lower() == "yes"

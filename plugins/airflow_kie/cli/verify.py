@@ -17,10 +17,10 @@ from airflow_kie.cli.arguments import moment_of, open_archive
 from airflow_kie.cli.terminal import InvalidArgument, command, complain, say, say_json
 
 WHOLE, WRONG, UNREAD = 0, 1, 2
-_NEXT = "Bring back what is named from a copy or an older version of the object: KIE keeps its files for 14 days only."
+_NEXT = "Restore these files from a copy or an older object version: KIE keeps its files for only 14 days."
 
 
-@command("The archive could not be read to its end:", code=UNREAD)
+@command("The archive could not be read completely:", code=UNREAD)
 def verify(args: Namespace) -> int:
     """Compare an archive with its manifests.
 
@@ -54,7 +54,7 @@ def verify(args: Namespace) -> int:
     if not counts["songs"] + counts["tasks"] and since is None:
         counts["pending"] = sum(1 for _ in list_pending(bucket, keys))
         if not counts["pending"]:
-            complain(f"{name} holds no song. Is that the archive's bucket and prefix?")
+            complain(f"{name} has no songs. Are bucket and prefix correct?")
             return UNREAD
     if args.json:
         listed = [{"key": problem.key, "problem": problem.text} for problem in found]
@@ -75,6 +75,6 @@ def _summary(counts: Counter[str], problems: int) -> str:
     seen = f"{counted(counts['songs'])}, {tasks}{counted(counts['files'], 'file')}, {counts['size'] / 1e6:,.1f} MB"
     work = f" {counted(counts['in_progress'])} being archived at the moment." if counts["in_progress"] else ""
     if not problems:
-        return f"{seen}: all as the manifests say.{work}"
+        return f"{seen}: everything matches the manifests.{work}"
     wrong = f"{counted(problems, 'problem')} in {counted(counts['wrong_songs'])}"
     return f"{seen}: {wrong}.{work} {_NEXT}"

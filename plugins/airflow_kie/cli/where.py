@@ -56,7 +56,7 @@ def where(args: Namespace) -> int:
         complain(f"Connection {conn_id}: {error_text(error)}")
     known = "whether KIE knows such a cover could not be read" if unread else "KIE knows no such cover"
     complain(
-        f"{args.id} is neither archived nor pending here, no run works on it, and {known}. Give the task id of "
+        f"{args.id} is neither archived nor pending here, no run works on it, and {known}. Use the task id from "
         "kie.ai/logs, not an audio id. To archive a song, trigger music_cover with it."
     )
     return 1
@@ -85,17 +85,17 @@ def _show_task(bucket: Bucket, keys: ArchiveKeys, task_id: str) -> bool:
     places, outstanding = places_of(bucket, keys, task_id), unarchived_of(bucket, keys, task_id)
     for place in places:
         if place.song and not place.whole:
-            say(f"KIE task {task_id} has made a part of song {place.song.music_task_id}:")
+            say(f"KIE task {task_id} made a part of song {place.song.music_task_id}:")
         else:
-            whole = "Archived." if place.manifest else "Not archived whole: its folder has no readable manifest."
+            whole = "Archived." if place.manifest else "Incomplete: its folder has no readable manifest."
             say(f"{place.keys.name}: {whole}")
         for line in _task_facts(bucket, place):
             say(f"  {line}")
     for one in outstanding:
         by = one.expires_at.isoformat(timespec="minutes")
-        say(f"KIE task {task_id} ({one.operation}): paid and not archived. KIE deletes what it has made by {by}.")
-        say(f"  asked for by: DAG {one.dag_id}, run {one.run_id}, task {one.airflow_task_id}")
-        say(f"  what to do: clear that task; or `airflow kie redrive {task_id}` archives it, and pays for nothing")
+        say(f"KIE task {task_id} ({one.operation}): paid but not archived. KIE deletes its results by {by}.")
+        say(f"  requested by: DAG {one.dag_id}, run {one.run_id}, task {one.airflow_task_id}")
+        say(f"  what to do: clear that task, or run `airflow kie redrive {task_id}`, which archives it at no cost")
     return bool(places or outstanding)
 
 
@@ -109,18 +109,26 @@ def _task_facts(bucket: Bucket, place: Place) -> Iterator[str]:
             yield f"run: {manifest.airflow.dag_id} {manifest.airflow.run_id}, archived it"
 
 
-def _in_ledger(music_task_id: str) -> dict[str, str]:
-    """Return the cover tasks of a song that the accounts' ledgers name, and in which form KIE was asked for each."""
+def _in_ledger(music_task_id: str) -> tuple[dict[str, str], bool]:
+    """Return the cover tasks of a song that the accounts' ledgers name, with the API variant of each request.
+
+    :return: the tasks with their API variant, and whether a ledger could not be read (a message names it).
+    """
     digest = request_digest(COVER, {"taskId": music_task_id}, {})
     found: dict[str, str] = {}
+    unread = False
     for conn_id in settings.allowed_connections():
-        hook = KieHook(conn_id)
-        request = RequestId(hook.account.spending_name, COVER.name, digest)
-        for store in ledger_stores(hook).values():
-            ledger = Ledger(store)
-            for attempt in ledger.attempts(request):
-                found |= dict.fromkeys(attempt.task_ids, ledger.form(request, attempt.number))
-    return found
+        try:
+            hook = KieHook(conn_id)
+            request = RequestId(hook.account.spending_name, COVER.name, digest)
+            for store in ledger_stores(hook).values():
+                ledger = Ledger(store)
+                for attempt in ledger.attempts(request):
+                    found |= dict.fromkeys(attempt.task_ids, ledger.form(request, attempt.number))
+        except KieError as error:
+            unread = True
+            complain(f"Connection {conn_id}: {error_text(error)}")
+    return found, unread
 
 
 def _show(archive: SongArchive) -> bool:
@@ -161,7 +169,9 @@ def _facts(archive: SongArchive, manifest: Manifest | None, pending: Pending | N
                 known.setdefault((claim.dag_id, claim.run_id), "has taken it")
     if manifest and manifest.airflow.dag_id and manifest.airflow.run_id:
         known.setdefault((manifest.airflow.dag_id, manifest.airflow.run_id), "archived it")
-    asked = _in_ledger(archive.keys.music_task_id)
-    yield f"cover tasks: {', '.join(covers or asked) or 'none'}"
-    yield from (f"asked for in KIE's {form} form: {task_id}. {COVERS_SEEN}" for task_id, form in asked.items() if form)
+    asked, unread = _in_ledger(archive.keys.music_task_id)
+    yield f"cover tasks: {', '.join(covers or asked) or ('not known' if unread else 'none')}"
+    for task_id, form in asked.items():
+        if form:
+            yield f"requested in KIE's {form} API variant: {task_id}. {COVERS_SEEN}"
     yield from (f"run: {dag_id} {run_id}, {state}" for (dag_id, run_id), state in known.items())

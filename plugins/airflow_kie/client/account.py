@@ -32,7 +32,7 @@ class KieAccount:
     :param callback_url: where KIE shall call back; a reserved name where nobody listens.
     :param connection: the Airflow connection id, for messages.
     :param webhook_secret: signs which task a callback shall wake; empty: none is named.
-    :param api: the form in which KIE is asked; empty: each operation's own.
+    :param api: the API variant in which KIE is asked; empty: each operation's own.
     :param account: the account's name, where the connection gives one.
     :param timeout: seconds in which each piece of an answer has to come.
     :param deadline: seconds for a whole request to the API, from the connection to the answer's last byte.
@@ -56,15 +56,16 @@ class KieAccount:
     def __post_init__(self) -> None:
         key = (self.api_key or "").strip()
         if not key:
-            raise KieConnectionInvalid(f"Connection {self.connection} holds no API key")
+            raise KieConnectionInvalid(f"Connection {self.connection} has no API key")
         if not key.isascii() or not key.isprintable() or " " in key:
             raise KieConnectionInvalid(
-                f"The API key of connection {self.connection} holds a blank or a character that no key has"
+                f"The API key of connection {self.connection} contains a blank or an invalid character"
             )
         if self.api and self.api not in tuple(Form):
-            takes = f"it takes {' or '.join(Form)}, or stays empty"
+            takes = f"use {' or '.join(Form)}, or leave it empty"
             raise KieConnectionInvalid(f"The field api of connection {self.connection} is {self.api[:40]!r}; {takes}")
         object.__setattr__(self, "api_key", key)  # pasted keys end in a line break
+        object.__setattr__(self, "account", self.account.strip())
         object.__setattr__(self, "callback_url", self.callback_url or NO_CALLBACK_URL)
         for name, url in (("host", self.api_url), ("upload host", self.upload_url)):
             _check_url(self.connection, name, url, self.simulators)
@@ -132,3 +133,5 @@ def _check_url(connection: str, name: str, url: str, simulators: frozenset[str])
         raise KieConnectionInvalid(
             f"The {name} of connection {connection} is not https: the API key would travel in clear text"
         )
+    if "@" in parts.netloc:  # it would be shown with the address, and KIE takes the key alone
+        raise KieConnectionInvalid(f"The {name} of connection {connection} has a user name, which is not sent to KIE")

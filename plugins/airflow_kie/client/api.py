@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from airflow_kie.client.answers.decode import (
     failure_of,
 )
 from airflow_kie.client.answers.envelope import decode_envelope, error_in
-from airflow_kie.client.answers.inline import inline_answer, kept_details, kept_under, only_id
+from airflow_kie.client.answers.inline import CALL_PAUSE, CALL_SECONDS, inline_answer, kept_details, kept_under, only_id
 from airflow_kie.client.answers.refusals import says_no_record
 from airflow_kie.client.errors import KieError, KieNotSent, Scope
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
@@ -32,11 +31,8 @@ from airflow_kie.client.operations.json_path import value_at
 from airflow_kie.client.operations.market import JOBS
 from airflow_kie.client.operations.operation import CallOperation, Form, State, TaskOperation
 from airflow_kie.client.requests import call_request, create_request, details_request
+from airflow_kie.threads import in_thread
 
-CALL_SECONDS = 120.0
-"""Seconds for which a call waits that KIE has made a task of."""
-CALL_PAUSE = 2.0
-"""Seconds between its reads."""
 _last_turns: dict[str, float] = {}
 _turn = threading.Lock()
 
@@ -61,21 +57,21 @@ def _read_kept(kind: TaskOperation, task_id: str, kept: KeptAnswer) -> DetailsAn
     try:
         body = kept(kind.name, task_id)
         if body is None:
-            raise errors.KieResultsExpired("KIE has answered with the result itself, and that answer is not kept here")
+            raise errors.KieResultsExpired("KIE answered with the result itself, and that answer is not stored here")
         return Read(kept_details(kind, task_id, body))
     except KieError as error:
         return Unreadable(error.with_facts(kind=kind.name, task_id=task_id))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Unreadable(errors.KieResultsExpired("the kept answer is damaged", kind=kind.name, task_id=task_id))
+        return Unreadable(errors.KieResultsExpired("the stored answer is damaged", kind=kind.name, task_id=task_id))
 
 
 def _says_all(answer: DetailsAnswer) -> bool:
-    """Return whether a task of unknown form need not be read in the other one too: it is there, or KIE is not."""
+    """Return whether a task of unknown API variant need not be read in the other one: it was found, or KIE is down."""
     return isinstance(answer, Read) or (isinstance(answer, Unreadable) and answer.error.scope is not Scope.TASK)
 
 
 def _of_all_forms(answers: Sequence[DetailsAnswer]) -> DetailsAnswer:
-    """Return what the reads of one task in each form say together: only all of them say that KIE does not know it.
+    """Return the combined result of reading a task in each API variant: it is unknown only if all of them say so.
 
     :param answers: in the order of the reads, at least one.
     """
@@ -128,7 +124,7 @@ class Kie:
     def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers.
 
-        :param kind: its row; one that holds both forms is read in both until one shows the task.
+        :param kind: its row; one for both API variants is read in both until one shows the task.
         :param task_id: KIE's id.
         """
         if kept_under(task_id):
@@ -194,7 +190,7 @@ class Kie:
                 raise failure_of(JOBS, read.details)
             if isinstance(read, Read) and read.details.state is State.SUCCEEDED:
                 return value_at(read.details.raw, "from_json(resultJson) || from_json(response)")
-        late = f"KIE has made task {task_id} of this call, which has not ended yet; operation `market` reads it"
+        late = f"KIE created task {task_id} for this call, which has not ended yet; operation `market` reads it"
         raise errors.KieBadAnswer(late, kind=call.name, task_id=task_id)
 
     def credits(self) -> float:
@@ -211,7 +207,7 @@ class Kie:
         """
         link = self.call(DOWNLOAD_URL, {"url": url})
         if not isinstance(link, str) or not link:
-            raise errors.KieBadAnswer("No link came back", kind=DOWNLOAD_URL.name)
+            raise errors.KieBadAnswer("KIE returned no link", kind=DOWNLOAD_URL.name)
         return link
 
 
@@ -230,7 +226,7 @@ class KieAsync:
     async def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task, as :meth:`Kie.details` does."""
         if kept_under(task_id):
-            return await asyncio.to_thread(_read_kept, kind, task_id, self._kept)
+            return await in_thread(_read_kept, kind, task_id, self._kept)
         answers: list[DetailsAnswer] = []
         for row in kind.readings(self.account.api):
             try:

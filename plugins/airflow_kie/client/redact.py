@@ -112,7 +112,7 @@ def secrets_in(value: Any) -> Iterator[str]:
 def one_line(text: object) -> str:
     """Return a text with a blank for each character that is not to be seen, and for each run of white space.
 
-    :param text: anybody's text, or what has one.
+    :param text: anyone's text, or what has one.
     """
     shown = str(text)
     if not shown.isprintable():  # else no character is to be replaced

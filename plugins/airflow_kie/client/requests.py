@@ -41,8 +41,8 @@ def create_request(kind: TaskOperation, body: Mapping[str, Any], callback_url: s
 
     :param kind: the row.
     :param body: the fields as KIE names them; None values are left out.
-    :param callback_url: where KIE shall call back. The dedicated form refuses a create without one (422), so there
-        always is one.
+    :param callback_url: where KIE calls back. It is always set: the dedicated API variant refuses a create without
+        one (422).
     :raises KieInvalidRequest: when a field is missing that KIE refuses to do without.
     """
     fields = kind.fields(body)
@@ -72,7 +72,7 @@ def call_request(
     :param call: the row.
     :param body: the fields as KIE names them.
     :param file: (file name, bytes) where the row sends multipart.
-    :param form: the form in which KIE is asked, of a row that has a model.
+    :param form: the API variant in which KIE is asked, of a row that has a model.
     :raises KieInvalidRequest: when a field is missing that KIE refuses to do without.
     """
     fields = dict(body or {})

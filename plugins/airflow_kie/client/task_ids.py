@@ -16,9 +16,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class KeyRefused(KieError, ValueError, reason="key_refused"):
     """A text that cannot be part of a key in the bucket; the message says which text and what is allowed."""
 
-    what = "No key in the bucket can be made of this"
-    paid = "Nothing was paid for by this."
-    todo = "Correct the prefix or the id that is named, and clear the task."
+    what = "This cannot be part of a key in the bucket"
+    paid = "Nothing was paid for this."
+    todo = "Correct the prefix or id in the message, and clear the task."
     by_when = NOTHING_EXPIRES
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 DEEPEST = 64
 """Levels of nesting; KIE's answers have fewer than ten."""
+NOTHING = "None"
+"""What a template renders to whose value is None."""
 _LARGEST = 2**63
 _ECHO = re.compile(rb'"param(?:Json)?"\s*:\s*"')
 _NEXT = re.compile(

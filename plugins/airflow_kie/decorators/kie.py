@@ -1,4 +1,4 @@
-"""``@task.kie``: a function returns the request, and the task makes it."""
+"""``@task.kie``: a function returns a request, and the task sends it to KIE."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
-    """Makes the request, or the list of requests, that a function returns.
+    """Sends the request, or the list of requests, that a function returns.
 
-    What the function returns reaches KIE letter by letter. It is called in each leg of the task, so it has no effects.
+    The function's texts reach KIE unchanged: they are not rendered as templates. It is called again whenever the task
+    resumes, so it must not have side effects.
     """
 
     custom_operator_name = "@task.kie"
@@ -33,7 +34,7 @@ class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
         return KieTaskOperator.execute(self, context)
 
     def leg(self, context: Context, /, *waited: Any) -> Any:
-        """Call the function, then make its task, or go on with what that has made."""
+        """Call the function, then make its task, or continue with what that has made."""
         known = {**context, **self.op_kwargs}
         asked = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, known))
         if isinstance(asked, Mapping):
@@ -49,11 +50,14 @@ class KieDecoratedOperator(DecoratedOperator, KieTaskOperator):
 
 
 def kie_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """Make a KIE task of the request that a function returns.
+    """Turn a function that returns a request into an Airflow task that sends it to KIE.
 
-    :param python_callable: the function; Airflow's context variables may be among its parameters.
-    :param kwargs: of :class:`~airflow_kie.operators.task.KieTaskOperator`, such as ``operation``.
+    :param python_callable: the function; it can take Airflow's context variables as parameters.
+    :param kwargs: arguments of :class:`~airflow_kie.operators.task.KieTaskOperator`, such as ``operation``.
     """
+    # Airflow infers True from the annotation of a function that returns a request (``-> dict``). The task's own output
+    # is KIE's task id: Airflow would fail the task for it, once it is paid for and waited for.
+    kwargs.setdefault("multiple_outputs", False)
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=KieDecoratedOperator, **with_retries(kwargs)
     )

@@ -1,4 +1,4 @@
-"""Which runs go on, and which songs they have claimed."""
+"""Which runs are active, and which songs they have claimed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_A_TIME = 100
 
 @dataclass
 class ActiveRuns:
-    """Asks Airflow which runs go on, about each once.
+    """Asks Airflow which runs are active, about each once.
 
     :param ti: the task instance that asks.
     """
@@ -30,7 +30,7 @@ class ActiveRuns:
     _known: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def has(self, dag_id: str, run_id: str) -> bool:
-        """Return whether a run goes on; one that was deleted does not, one of which Airflow says nothing now does."""
+        """Return whether a run is active: a deleted one is not; one that Airflow cannot report on is."""
         self.ask([(dag_id, run_id)])
         return self._known[dag_id, run_id]
 

@@ -1,6 +1,6 @@
-"""An outage is waited out, not failed: an account that cannot be used, KIE or the bucket being down.
+"""Outages are waited out instead of failing the task: an unusable account, or KIE or the bucket being down.
 
-Each task backs off by itself: it is rescheduled without using up a retry, with growing random pauses, and remembers in
+Each task backs off on its own: it is rescheduled without using up a retry, with growing random pauses, and remembers in
 its own task state store since when. A task that would pay makes a free request first and pays only once that succeeds.
 Nothing is shared between tasks; `kie_ops` finds outages by its own checks. Why a song waits is in its pending record.
 
@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieRateLimited, KieSpendingStopped, Remedy, Scope
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.task_state import TaskStateStore
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class OutageBackoff:
             return
         wait = self._record_reason(self._wait(), "")
         self.store.set(_STORE_KEY, {})
-        log.info("The task goes on after it was rescheduled for %.0f minutes.", (self.clock() - wait.since) / 60)
+        log.info("The task continues after waiting %.0f minutes.", (self.clock() - wait.since) / 60)
 
     def _record_reason(self, wait: Wait, reason: str) -> Wait:
         """Say in the song's pending record why it waits, or that it no longer does; return the wait with that."""
@@ -204,7 +205,7 @@ class OutageBackoff:
         metrics.RESCHEDULED.add(reason=error.reason)
         self.postpone(pause)
         moment = datetime.fromtimestamp(self.clock() + pause, tz=UTC)
-        log.info("Rescheduled until %s; it does not count as a retry. %s", moment.isoformat(timespec="seconds"), error)
+        log.info("Rescheduled until %s, which does not use a retry. %s", moment.isoformat(timespec="seconds"), error)
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
 
 
@@ -230,6 +231,7 @@ def run_with_outage_backoff(
     :param postpone: called with the seconds of each pause.
     :param song: returns the song whose pending record says why it waits.
     """
+    expires_at = optional(expires_at) or None  # a template may render to None
     try:
         if context.get("dag_run") is None:
             return attempt()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie import metrics, settings
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import is_address
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.task_state import RecordStore, TaskStateLedgerStore, digest_of_this_try, source_key
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.sending import Sender
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+READS = 8
+"""Requests that are read in the ledger at a time."""
+
 
 def asked_by(ti: Any) -> dict[str, str]:
     """Return what identifies a request that is made from nothing, besides itself: another run means another task."""
@@ -38,21 +43,21 @@ def known_record(
     """Return what is known of a task: a person's word first, then the store, then the trigger.
 
     :param stored: what the task state store holds; a person can empty it while the task is deferred.
-    :param new: the record of a request of which nothing is known.
+    :param new: the record of a new request.
     :param adopt_task_id: the id that a person has given.
     :param awaited: the id that the triggerer has waited for.
     :raises KieInvalidRequest: when the id that was given is an address.
     """
     record = stored if stored and stored.digest == new.digest else new
-    given = (adopt_task_id or "").strip()
+    given = optional(adopt_task_id)
     if is_address(given):
-        raise KieInvalidRequest("adopt_task_id holds an address instead of a task id as kie.ai/logs shows it")
+        raise KieInvalidRequest("adopt_task_id is an address; give the task id alone, as kie.ai/logs shows it")
     if record.task_id and given in ("", record.task_id, *record.failed_ids):
         return record
     known = given or awaited
     if not known or known in record.failed_ids:
         return record
-    log.info("Adopting KIE task %s for %s; nothing is paid for.", known, record.source_id or record.digest)
+    log.info("Adopting KIE task %s for %s; nothing is paid.", known, record.source_id or record.digest)
     if not awaited:
         metrics.ADOPTED.add(kind=task_kind(record.kind).noun, connection=record.connection)
     return record.given(known)
@@ -92,6 +97,19 @@ def sender_of(context: Context, hook: KieHook, row: TaskOperation, body: Mapping
     return Sender(hook, row, body, context["ti"], functools.cache(lambda: ledger_of(context, hook)), **known)
 
 
+def given_up(sender: Sender, made: Mapping[str, str]) -> list[str]:
+    """Return those of a task instance's requests whose KIE task a person has given up since an earlier try.
+
+    :param sender: the account's, for this operation.
+    :param made: KIE's task ids by the requests' digests.
+    """
+    named = sender.released()
+    asked = {digest: task_id for digest, task_id in made.items() if digest in named}
+    with ThreadPoolExecutor(READS) as pool:  # a person may have adopted the task again
+        released = pool.map(sender.is_released, asked, asked.values())
+        return [digest for digest, gone in zip(asked, released, strict=True) if gone]
+
+
 def ledger_of(context: Context, hook: KieHook) -> Ledger:
     """Return an account's ledger, and log what it does not cover.
 
@@ -100,5 +118,5 @@ def ledger_of(context: Context, hook: KieHook) -> Ledger:
     """
     opened = open_ledger(hook, TaskStateLedgerStore(context["task_state_store"]))
     rest = f" Not covered: {opened.not_covered}." if opened.not_covered else ""
-    log.info("What is paid is recorded in %s.%s", opened.where, rest)
+    log.info("Paid requests are recorded in %s.%s", opened.where, rest)
     return opened.ledger

@@ -79,7 +79,7 @@ class KieRetryPolicy(RetryPolicy):
         failures = _counted(context, reason, max_tries, try_number)
         if failures > budget.retries:
             _count_failed(context, reason, max_tries)
-            spent = f"{reason}: failed {failures} times, that was the last retry; clear the task for more"
+            spent = f"{reason}: failed {failures} times, and no retries are left; clear the task for more"
             return RetryDecision.fail(reason=spent)
         if try_number <= max_tries:
             metrics.RETRIED.add(reason=reason)
@@ -150,7 +150,7 @@ def _count_failed(context: Context | None, reason: str, max_tries: int) -> None:
                 return
             store.set(_STORE_KEY, {**known, "max_tries": max_tries, "failed": [*known.get("failed", ()), reason]})
     except Exception as refused:  # noqa: BLE001 - a metric changes no decision
-        log.warning("This failure is not counted in kie.failed: the task state store cannot be used. %s", refused)
+        log.warning("The metric kie.failed lacks this failure: the task state store cannot be used. %s", refused)
         return
     metrics.FAILED.add(reason=reason)
 

@@ -1,7 +1,7 @@
-"""A batch of songs in one task of the chain: what it is given, what became of each song, and what the log says of it.
+"""A batch of songs in one task of the chain: its input, the result of each song, and the log's table of them.
 
-One song is given as ever: the arguments of the operator. Of many, each goes its own way: one that fails, or is late,
-leaves the batch and stays pending, and the others go on. What is known of each survives the task's legs and tries.
+A single song is passed as the operator's arguments. In a larger batch each song is independent: a failed or late one
+leaves the batch and stays pending, and the others continue. What is known of each survives the task's legs and tries.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATE_SECONDS = 75.0
-"""How much longer than usual a song of a batch is waited for: then it leaves, and the next run goes on with it.
+"""How much longer than usual a song of a batch is waited for: then it leaves, and the next run continues with it.
 
 So the others of a batch are archived within two minutes of the end of their covers."""
+COVER_KEY = "cover_task_id"
+"""What a map of one song calls its cover task."""
 STORE_KEY = "songs"
 """Key in the task state store: what became of the songs of a batch so far."""
 
@@ -86,7 +88,7 @@ class TakesSongs:
             given |= {"song_title": title, "expires_at": expires_at}
         if isinstance(parent.cover, str | Mapping):
             cover: Any = parent.cover
-            given["cover_task_id"] = cover if isinstance(cover, str) else cover["cover_task_id"]
+            given[COVER_KEY] = cover if isinstance(cover, str) else cover[COVER_KEY]
         for name in given.keys() & set(parent.template_fields):
             setattr(parent, name, given[name])
 
@@ -158,19 +160,24 @@ class SongBatch:
 
     @property
     def left(self) -> list[str]:
-        """The songs of which nothing is known yet."""
+        """The songs without a result so far."""
         return [song for song in self.given if song not in self.rows and song not in self.failures]
 
     def load(self, *, resumed: bool) -> None:
         """Read what earlier legs and tries have stored."""
         stored: Any = self._store.get(STORE_KEY) or {}
-        self.rows = {song: row for song, row in stored.get("rows", {}).items() if song in self.given}
+        self.rows = {song: row for song, row in stored.get("rows", {}).items() if self._is_of(row, song)}
         self.failures = stored.get("failures", {}) if resumed else {}
         self.since = stored.get("since") if resumed else None
         self.counted = stored.get("counted", {}) if stored.get("max_tries") == self._max_tries else {}
 
+    def _is_of(self, row: Mapping[str, Any], song: str) -> bool:
+        """Return whether a stored row is about what is given now: a cover that was given up has another one's id."""
+        given = self.given.get(song)
+        return given is not None and given.get(COVER_KEY, row.get(COVER_KEY)) == row.get(COVER_KEY)
+
     def keep(self) -> None:
-        """Store it: the next leg, or try, goes on from here."""
+        """Store it: the next leg, or try, continues from here."""
         value = {"rows": self.rows, "failures": self.failures, "since": self.since, "counted": self.counted}
         self._store.set(STORE_KEY, {**value, "max_tries": self._max_tries}, retention=NEVER_EXPIRE)
 
@@ -205,7 +212,7 @@ class SongBatch:
 
         :param errors: why, by song.
         :param waiting: others are still waited for.
-        :raises KieError: the outage, where no song goes on.
+        :raises KieError: the outage, where no song continues.
         """
         outage = next((error for error in errors.values() if error.scope is not Scope.TASK), None)
         if outage and not (self.rows or waiting):
@@ -224,9 +231,9 @@ class SongBatch:
         self.failures[song] = {**self.known(song), **facts}
 
     def end(self) -> list[dict[str, Any]]:
-        """Log the table, failures first, and return the songs that go on.
+        """Log the table, failures first, and return the songs that continue.
 
-        :raises KieBatchFailed: when none goes on.
+        :raises KieBatchFailed: when none continues.
         """
         for song_id, failure in self.failures.items():
             if self.counted.get(song_id) != failure["reason"]:
@@ -235,11 +242,11 @@ class SongBatch:
         self.keep()
         failures = [self.failures[song] for song in self.given if song in self.failures]
         rows = [{**self.rows[song], **_set(self.known(song))} for song in self.given if song in self.rows]
-        log.info("%s: %d songs go on, %d have left the batch.", self.operation, len(rows), len(failures))
+        log.info("%s: %d songs continue, %d have left the batch.", self.operation, len(rows), len(failures))
         for song in failures:
             log.info("%s | left the batch | %s", song["music_task_id"], one_line(song["message"]))
         for song in rows:
-            log.info("%s | goes on | %s", song["music_task_id"], one_line(song.get("title") or ""))
+            log.info("%s | continues | %s", song["music_task_id"], one_line(song.get("title") or ""))
         if failures:
             self.context["ti"].xcom_push(key=FAILURE_KEY, value=failures)
         if not rows:
@@ -252,7 +259,7 @@ def _set(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def form_of(song: Any) -> str:
-    """Return the form in which a song was found, as the sensor that has read it passes it on; empty: unknown.
+    """Return the API variant in which a song was found, as the sensor that has read it passes it on; empty: unknown.
 
     :param song: what the sensor returned of it.
     """

@@ -1,4 +1,4 @@
-"""The paid tasks of a batch of songs: each song has one of its own, and none waits for another's."""
+"""The paid tasks of a batch of songs: each song has its own, and none waits for another's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from airflow_kie import metrics, settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, Remedy, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.durable.requests import ledger_of
-from airflow_kie.durable.song_batch import SongBatch, batch_seconds, form_of
+from airflow_kie.durable.defaults import optional
+from airflow_kie.durable.requests import given_up, ledger_of
+from airflow_kie.durable.song_batch import COVER_KEY, SongBatch, batch_seconds, form_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.durable.xcom import MADE_TWICE_KEY
 from airflow_kie.hooks.kie import KieHook
@@ -24,7 +25,7 @@ from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import request_digest
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.many import follow_many
-from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord, read_records
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.songs import of_songs
 from airflow_kie.triggers.event import Outcome, ended_tasks
@@ -80,13 +81,13 @@ def make_for_songs(
     records: Mapping[str, Any] | None = None,
     event: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Make a task of each song of an operator's batch, or adopt the one that is made, and wait for all of them.
+    """Create a task for each song of an operator's batch, or adopt an existing one, and wait for all of them.
 
     :param operator: whose batch it is.
     :param context: the task's context.
     :param records: the tasks that the trigger has waited for, by song.
     :param event: how they ended.
-    :return: a map for each song that goes on, with its `cover_task_id`.
+    :return: a map for each song that continues, with its `cover_task_id`.
     :raises KieError: an outage that every song has met.
     """
     name = operator.task_id.rpartition(".")[2]
@@ -100,7 +101,9 @@ def make_for_songs(
     if turn:
         open_ledger()  # once, before several threads need it
     making = _Making(operator, context, hook, songs, open_ledger, turn)
-    known = {song: TaskRecord.from_json(record) for song, record in (records or {}).items()}
+    if event is None:
+        making.forget_given_up()
+    known, _ = read_records(records or {})  # of one that is damaged the ledger has the id
     ended = making.take(event or {})
     waiting = asyncio.run(making.go(known, ended))
     if making.made_twice:
@@ -110,7 +113,7 @@ def make_for_songs(
         songs.keep()
         defer_list(cast("BaseOperator", operator), operator.kie_conn_id, waiting, seconds, operator.poll_interval)
     rows = songs.end()
-    operator.set_lineage(of_songs(operator.row.name, operator.kie_conn_id, rows, "cover_task_id"))
+    operator.set_lineage(of_songs(operator.row.name, operator.kie_conn_id, rows, COVER_KEY))
     return rows
 
 
@@ -125,7 +128,7 @@ def _take_turn(operator: SongOperator, ti: Any, hook: KieHook, songs: SongBatch)
         if operator.deferrable and time.monotonic() >= ends_at:
             from airflow_kie.triggers.turn import KieCreateTurnTrigger
 
-            log.info("Another batch of this account sends its requests now; this one waits for its turn.")
+            log.info("Another batch of this account is sending its requests; this one waits for its turn.")
             songs.keep()
             trigger = KieCreateTurnTrigger(operator.kie_conn_id, holder)
             cast("BaseOperator", operator).defer(trigger=trigger, method_name="execute_complete")
@@ -153,6 +156,13 @@ class _Making:
     def __post_init__(self) -> None:
         self.seconds = PERMIT_SECONDS + batch_seconds(self.operator.row)
 
+    def forget_given_up(self) -> None:
+        """Ask again for what an earlier try has made and a person has given up since."""
+        songs = {self._digest(song): song for song in self.songs.rows}
+        made = {digest: str(self.songs.rows[song][COVER_KEY]) for digest, song in songs.items()}
+        for digest in given_up(self._sender(""), made) if made else ():
+            del self.songs.rows[songs[digest]]
+
     def take(self, event: Mapping[str, Any]) -> dict[str, Ended]:
         """Take in how tasks ended; return the failures after which a new task may be made."""
         ended: dict[str, Ended] = {}
@@ -163,7 +173,8 @@ class _Making:
             if known["outcome"] == Outcome.DONE:
                 self._done(song, known["task_id"])
             elif known["outcome"] == Outcome.FAILED:
-                ended[song] = Ended(known["task_id"], error_from_event(dict(known)))
+                if known["task_id"]:  # else the event is about no task, and the ledger is asked
+                    ended[song] = Ended(known["task_id"], error_from_event(dict(known)))
             else:
                 late[song] = error_from_event(dict(known))
         self.songs.leave(late, waiting=bool(ended))
@@ -172,7 +183,7 @@ class _Making:
     async def go(self, known: Mapping[str, TaskRecord], ended: Mapping[str, Ended]) -> dict[str, TaskRecord]:
         """Make what is not made; return what has to be waited for. What is refused for now is sent again.
 
-        A request that may be on its way holds no other song back: it is asked for again when those that are waited for
+        A request that may be on its way holds no other song back: it is requested again when those that are waited for
         have ended, and waited for here where there are none. Where others go on, it is late soon.
         """
         kie = await self.hook.aget_conn()
@@ -184,7 +195,7 @@ class _Making:
             while again := [song for song, error in errors.items() if error.remedy in SENT_AGAIN]:
                 if not (self.waiting or self.songs.rows) or time.monotonic() > ends_at:
                     break
-                log.info("%d requests were refused for now; they are sent again in %.0f s.", len(again), AGAIN_PAUSE)
+                log.info("KIE could not take %d requests now; they are sent again in %.0f s.", len(again), AGAIN_PAUSE)
                 await asyncio.sleep(AGAIN_PAUSE)
                 retried = await self._round(kie, {song: self._record(song) for song in again}, {})
                 errors = {song: error for song, error in errors.items() if song not in again} | retried
@@ -239,7 +250,7 @@ class _Making:
         return errors
 
     def _done(self, song: str, task_id: str | None) -> None:
-        self.songs.rows[song] = {"music_task_id": song, "cover_task_id": task_id}
+        self.songs.rows[song] = {"music_task_id": song, COVER_KEY: task_id}
         kind, connection = self.operator.row.noun, self.operator.kie_conn_id
         metrics.DONE.add(kind=kind, connection=connection, completion_source="batch")
 
@@ -248,12 +259,14 @@ class _Making:
         return TaskRecord(row.name, {"taskId": song}, self.hook.kie_conn_id, form, digest=self._digest(song))
 
     def _digest(self, song: str) -> str:
-        return request_digest(self.operator.row, {"taskId": song}, {}, force_new=self.operator.force_new or "")
+        return request_digest(self.operator.row, {"taskId": song}, {}, force_new=optional(self.operator.force_new))
+
+    def _sender(self, song: str) -> Sender:
+        row, ti = self.operator.row, self.context["ti"]
+        return Sender(self.hook, row, {"taskId": song}, ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
 
     def _driver(self, song: str) -> TaskDriver:
-        row, ti = self.operator.row, self.context["ti"]
-        sender = Sender(self.hook, row, {"taskId": song}, ti, self.open_ledger, PERMIT_SECONDS, wakes=False)
-        return sender.driver(
+        return self._sender(song).driver(
             self._digest(song),
             deadline=time.time() + self.seconds,
             rules=settings.rules(self.operator.poll_interval, self.hook.account.api),

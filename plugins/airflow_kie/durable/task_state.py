@@ -6,12 +6,18 @@ Values never expire by themselves: they go with the DAG run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # in its __all__, not in its stub
 
-from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord, read_records
+
+log = logging.getLogger(__name__)
+
+PAID = "paid/"
+"""What the keys of the ledger begin with, where it is in a task's own state."""
 
 
 class TaskStateStore(Protocol):
@@ -33,9 +39,12 @@ class RecordStore:
         self.key = key
 
     def read(self) -> TaskRecord | None:
-        """Return the stored record, None when there is none."""
+        """Return the stored record, None when there is none, or one that cannot be read: the ledger has the id then."""
         value = self._store.get(self.key)
-        return TaskRecord.from_json(value) if isinstance(value, dict) else None
+        records, damaged = read_records({self.key: value} if isinstance(value, dict) else {})
+        for error in damaged.values():
+            log.warning("The record %s of this task: %s. It is asked for in the ledger.", self.key, error.facts.message)
+        return records.get(self.key)
 
     def write(self, record: TaskRecord) -> None:
         """Store the record."""
@@ -120,9 +129,15 @@ class TaskStateLedgerStore:
         body = self._entries(key).get(key)
         return None if body is None else str(body).encode()
 
+    def delete(self, key: str) -> None:
+        """Delete an entry, if there is one."""
+        if key in (entries := self._entries(key)):
+            left = {name: body for name, body in entries.items() if name != key}
+            self._store.set(self._folder(key), left, retention=NEVER_EXPIRE)
+
     def _entries(self, key: str) -> Mapping[str, Any]:
         stored = self._store.get(self._folder(key))
         return stored if isinstance(stored, dict) else {}
 
     def _folder(self, key: str) -> str:
-        return f"paid/{key.rpartition('/')[0]}"
+        return f"{PAID}{key.rpartition('/')[0]}"

@@ -42,7 +42,7 @@ def wait_strategy(
     poll_interval: float | None,
     timeout: float = 0.0,
 ) -> Callable[[TaskRecord, float], None]:
-    """Return the function that spends the time until a moment, in the way that is asked for.
+    """Return the function that spends the time until a moment, in the way that is requested.
 
     :param way: defer and reschedule leave the task by an exception and free the worker; poke sleeps.
     :param operator: the operator or sensor that waits; it resumes in its `execute_complete`.
@@ -65,12 +65,12 @@ def wait_strategy(
         )
 
     def reschedule(record: TaskRecord, until: float) -> NoReturn:
-        log.info("KIE is asked again later: %s", about(record))
+        log.info("Reading from KIE again later: %s", about(record))
         moment = datetime.fromtimestamp(until, tz=UTC)
         raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
 
     def poke(record: TaskRecord, until: float) -> None:
-        log.info("KIE is asked again in a moment: %s", about(record))
+        log.info("Reading from KIE again in a moment: %s", about(record))
         time.sleep(max(0.0, until - time.time()))
 
     return {WaitMode.DEFER: defer, WaitMode.RESCHEDULE: reschedule, WaitMode.POKE: poke}[way]

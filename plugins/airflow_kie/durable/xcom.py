@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 ARCHIVED_KEY = "archived_already"
-"""XCom key of the songs that had all that was asked for before the run began."""
+"""XCom key of the songs that had all that was requested before the run began."""
 
 
 FAILURE_KEY = "failure"

@@ -1,1 +1,1 @@
-"""DAGs to copy from, one a topic; each runs in a test on the simulator."""
+"""DAGs to copy from, one per topic; a test runs each of them on the simulator."""

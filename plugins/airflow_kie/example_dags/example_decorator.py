@@ -1,4 +1,4 @@
-"""Requests that a function makes of another task's output: each text reaches KIE letter by letter."""
+"""A function makes requests from another task's output: its texts reach KIE unchanged."""
 
 from __future__ import annotations
 

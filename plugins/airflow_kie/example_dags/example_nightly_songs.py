@@ -1,8 +1,8 @@
-"""Every night the songs of a table of prompts, then their covers, archived in S3.
+"""Every night, generates songs from a table of prompts, then archives them and their covers in S3.
 
-The table is that of the night: ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` a line. A
-backfill of a night that has run pays for nothing again; a night that never ran is paid for when it is backfilled, so
-``catchup`` is off: turn it on where old nights are wanted. The budget of a night is a field of the connection,
+Each night has its own table, ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` per line. A
+backfill of a night that has run pays for nothing again; a night that never ran is paid for when it is backfilled. So
+``catchup`` is off; turn it on if you want missed nights. The budget of a night is a field of the connection,
 ``max_credits_per_run``: prompts beyond it are refused, and nothing is paid for them.
 """
 

@@ -1,4 +1,4 @@
-"""What a finished song has besides its covers: the WAV and the balance that is left."""
+"""More about a finished song than its covers: its WAV, and the balance that is left."""
 
 from __future__ import annotations
 

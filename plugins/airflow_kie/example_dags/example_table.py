@@ -1,6 +1,6 @@
-"""Every row of a table becomes a picture in S3; the next night pays only for rows with a new id.
+"""Makes a picture in S3 from every row of a table; the next night pays only for rows with a new id.
 
-The table: ``id,input.prompt`` and a row for each picture. Caps on what it may cost are fields of the connection.
+The table has the header ``id,input.prompt`` and a row per picture. Caps on its cost are fields of the connection.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
     :param extra_args: boto3's arguments, see :class:`~airflow_kie.archive.s3.bucket.Bucket`; None: those of
         `[kie] s3_extra_args`.
     :raises S3ArgumentsRefused: when they are no map, or name what cannot be passed on.
-    :raises S3Error: when the connection gives no credentials, such as those of a role that it may not take on.
+    :raises S3Error: when the connection gives no credentials, such as those of a role that it is not allowed to assume.
     """
     arguments = _arguments(extra_args)
     hook = _hook_class()(aws_conn_id=aws_conn_id or None)
@@ -71,14 +71,24 @@ def _models() -> Any:
 
 @functools.cache
 def _hook_class() -> type[S3Hook]:
-    """Return Amazon's hook, whose clients share :func:`_models`."""
+    """Return Amazon's hook, whose clients share :func:`_models`, with one session for a client and its credentials.
+
+    For the user agent Amazon's hook searches the stack for the operator, and reads every source file on the way: a
+    quarter of a profile of a task that opens a bucket.
+    """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     class Hook(S3Hook):
+        _made: Any = None
+
         def get_session(self, *args: Any, **kwargs: Any) -> Any:
-            session = super().get_session(*args, **kwargs)
-            session._session.register_component("data_loader", _models())
-            return session
+            if self._made is None:
+                self._made = super().get_session(*args, **kwargs)
+                self._made._session.register_component("data_loader", _models())
+            return self._made
+
+        def _get_caller(self, target_function_name: str = "execute") -> str:
+            return "airflow_kie"
 
     return Hook
 

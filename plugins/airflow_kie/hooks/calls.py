@@ -1,7 +1,7 @@
-"""Calls that cost credits, paid for once: the ledger has each before it is sent, and its answer is kept.
+"""Calls that cost credits, paid for once: the ledger records each before it is sent, and its answer is stored.
 
-KIE has no task for what it answers at once: the answer is all there is. A call whose answer was lost is in doubt, and
-is not sent again by itself.
+KIE creates no task for what it answers at once: the answer is the only copy. A call whose answer was lost is in doubt,
+and is not sent again automatically.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_kie.client.answers.inline import kept_id
+from airflow_kie.client.answers.inline import CALL_PAUSE, CALL_SECONDS, kept_id
 from airflow_kie.client.catalogue.prices import Quote, quote
-from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieThrottled
+from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieNotSent, KieThrottled
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.hooks.cost import counted, may_be_charged
 from airflow_kie.hooks.sending import owner_of, recent_balance
-from airflow_kie.lifecycle.claims import AlreadyMade, BeingSent, Claimed, InDoubt, Intent, RequestId
+from airflow_kie.lifecycle.claims import REQUEST_SECONDS, AlreadyMade, BeingSent, Claimed, InDoubt, Intent, RequestId
 from airflow_kie.lifecycle.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MADE_SECONDS = 2 * REQUEST_SECONDS + CALL_SECONDS + CALL_PAUSE
+"""Seconds that a call may take beyond its first request where KIE has a second form of it, or makes a task of it."""
 CHAT = "chat"
 """What the ledger calls a request to a chat model, which is not an operation: it is never found and used again."""
 
@@ -84,30 +86,44 @@ class PaidCall:
             case AlreadyMade(number):
                 body = ledger.kept_answers.read(self.request, number)
                 if body is not None:
-                    log.info("%s: KIE has answered this before. Nothing is paid for.", self.call.title)
+                    log.info("%s: using KIE's earlier answer. Nothing is paid.", self.call.title)
                     return json.loads(body)["answer"]
-                raise self._in_doubt("was asked for before, and its answer is not kept")
+                raise self._in_doubt("was sent before, and its answer is not stored")
             case BeingSent(until) if "unanswered" not in ledger.attempts(self.request)[-1].endings:
                 raise KieThrottled(retry_after=max(1.0, until - time.time()), kind=self.call.name)
             case InDoubt() as doubt:
                 ledger.record_doubt(self.request, doubt)
-        raise self._in_doubt("was asked for before, and the answer was lost")
+        raise self._in_doubt("was sent before, and the answer was lost")
 
     def _asked(self, ledger: Ledger, claimed: Claimed) -> Any:
-        number = claimed.number
+        number, sent = claimed.number, False
+        ledger.expect_doubt(self.request, number)
         try:
             with counted(self.hook, self.call, self.body, self.ti):
-                answer = self.hook.get_conn().call(self.call, self.body)
+                if time.time() >= claimed.intent.not_after:  # it was frozen: others count this attempt as in doubt
+                    raise KieNotSent("it was too late to send it; the next try sends it", kind=self.call.name)
+                kie, sent = self.hook.get_conn(), True
+                answer = kie.call(self.call, self.body)
         except KieError as error:
             if not may_be_charged(error):
-                ledger.record(self.request, number, "refused", reason=error.reason)
+                self._refused(ledger, number, error.reason)
                 raise
             ledger.record(self.request, number, "unanswered", reason=error.reason)
             ledger.record_doubt(self.request, InDoubt(number, claimed.intent, balance=self._balance()))
             raise self._in_doubt(f"was asked for, and the answer was lost ({error.facts.message})") from error
+        except Exception as error:
+            if not sent:  # such as an Airflow that cannot be asked for the connection
+                self._refused(ledger, number, type(error).__name__)
+            raise
         ledger.kept_answers.keep(self.request, number, answer, form="", at=time.time())
         ledger.record_task(self.request, number, kept_id(self.digest, number))
+        ledger.expect_no_doubt(self.request, number)
         return answer
+
+    def _refused(self, ledger: Ledger, number: int, reason: str) -> None:
+        """Record that an attempt has made nothing: another one may follow."""
+        ledger.record(self.request, number, "refused", reason=reason)
+        ledger.expect_no_doubt(self.request, number)
 
     def _intent(self) -> Intent:
         quoted = quote(self.call, self.body)
@@ -117,6 +133,7 @@ class PaidCall:
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=recent_balance(self.hook.account.name, self._balance),
             quoted=(quoted.low, quoted.high) if quoted.low is not None and quoted.high is not None else (),
+            longer=MADE_SECONDS if self.call.model else None,
         )
 
     def _balance(self) -> float | None:
@@ -127,8 +144,8 @@ class PaidCall:
 
     def _in_doubt(self, what: str) -> KieCreateInDoubt:
         return KieCreateInDoubt(
-            f"{self.call.title} {what}. Once `airflow kie release {self.request}` is done, the next try asks, and "
-            "pays, again"
+            f"{self.call.title} {what}. After `airflow kie release {self.request}`, the next attempt sends it again "
+            "and pays again"
         )
 
 
@@ -164,4 +181,4 @@ def record_chat(
         if answered:
             ledger.record(request, 1, "used", credits=used)
     except KieError as error:
-        log.warning("What a chat model was asked is not in the ledger, and `airflow kie spend` lacks it. %s", error)
+        log.warning("A chat request could not be recorded; `airflow kie spend` does not include it. %s", error)

@@ -30,7 +30,7 @@ _reading = threading.Lock()
 
 
 def newer_models() -> Mapping[str, Model]:
-    """Return the models that KIE itself describes, each added to what the package knows of it; empty without a bucket.
+    """Return the models that KIE describes, merged with the package's own descriptions; empty without a bucket.
 
     The object is read at most once in ten minutes by a process, and only by one with a request that the package's own
     catalogue does not simply take. Whatever goes wrong is logged: a catalogue stops no request.
@@ -52,7 +52,7 @@ def _combined() -> Mapping[str, Model]:
         bucket, keys = configured_archive()
         found = combined(models(), read_discovered(bucket, keys.catalogue))
     except Exception as error:  # noqa: BLE001 - whatever it is, the request is checked by the package's own catalogue
-        log.warning("What KIE says of its models cannot be read (%s); this package's catalogue decides.", error)
+        log.warning("KIE's newer models could not be read from the bucket (%s); using this package's catalogue.", error)
         return {}
     return {name: model for name, model in found.items() if model.endpoint != "?"}
 
@@ -84,7 +84,7 @@ def add_discovered(bucket: Bucket, key: str, discovered: Iterable[Discovered], g
         rows = {name: one for name, one in {**_rows(value), **new}.items() if name not in old}
         if bucket.put_json_if_unchanged({"models": [rows[name].to_json() for name in sorted(rows)]}, key, etag):
             return
-    raise S3Error(f"{bucket.url(key)} is written by somebody else again and again")
+    raise S3Error(f"{bucket.url(key)} is constantly being changed by another process")
 
 
 def _rows(value: Any) -> dict[str, Discovered]:

@@ -1,7 +1,7 @@
-"""KIE's chat models for Airflow's own common.ai provider: ``@task.llm``, ``@task.agent`` and their kin.
+"""KIE's chat models for Airflow's common.ai provider: ``@task.llm``, ``@task.agent`` and the like.
 
-The connection type is one more beside that provider's own, as Snowflake's is: the key, the host, caps and the switch
-are those of the connection of type ``kie`` that it names.
+It adds a connection type to those of that provider, as Snowflake's does. Key, host, caps and spending switch are those
+of the connection of type ``kie`` that it names.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 _ONCE: Mapping[str, Any] = {"api_key": "the transport has it", "max_retries": 0}
 """Arguments of the libraries' clients: they never see the key, and a try of theirs would be paid for again."""
 _WITHOUT_FUNCTIONS = frozenset({"gpt-5-2"})
-"""Models whose page knows no function calling but KIE's own search: JSON is asked for in the prompt."""
+"""Models whose page knows no function calling but KIE's own search: JSON is requested in the prompt."""
 
 
 class KieChatError(ModelAPIError):
-    """A chat model has not answered, and a later try may help; it counts as an outage where there are fallbacks.
+    """A chat model did not answer, and a retry may help; with fallbacks, it counts as an outage.
 
     :param model_name: the model.
     :param message: what happened, what is paid, what happens next, what a person can do.
@@ -57,20 +57,20 @@ class KieChatError(ModelAPIError):
 
 
 class KieChatFailed(KieChatError, AirflowFailException):
-    """A chat model has not answered, and no retry helps or may be paid for: Airflow makes none."""
+    """A chat model did not answer, and a retry cannot help or could be charged twice: Airflow makes none."""
 
 
 class KieChatHook(PydanticAIHook):
-    """Gives common.ai's operators a chat model of KIE.
+    """Provides KIE's chat models to the operators of common.ai.
 
     Fields of the connection, of type ``pydanticai_kie``: ``model``, ``kie_conn_id`` (the connection of type ``kie``
-    whose account pays; ``kie_default``), ``endpoint`` (the path of a model that is newer than this version's catalogue)
-    and ``fallback_conn_ids``.
+    whose account pays; default ``kie_default``), ``endpoint`` (the path of a model that this version's catalogue does
+    not have) and ``fallback_conn_ids``.
 
-    :param llm_conn_id: the connection.
-    :param model_id: KIE's name of the model, such as ``claude-haiku-4-5``, in place of the connection's.
-    :param fallback_conn_ids: connections that are asked, in order, where this one does not answer.
-    :param kie_conn_id: the connection of type ``kie``, in place of the one that the connection names.
+    :param llm_conn_id: Airflow connection of type ``pydanticai_kie``.
+    :param model_id: KIE's name of the model, such as ``claude-haiku-4-5``; overrides the connection's.
+    :param fallback_conn_ids: connections to ask, in order, if this one does not answer.
+    :param kie_conn_id: Airflow connection of type ``kie``; overrides the one that the connection names.
     """
 
     conn_type = "pydanticai_kie"
@@ -109,7 +109,7 @@ class KieChatHook(PydanticAIHook):
         return KieHook(self.kie_conn_id or str(extra.get("kie_conn_id") or KieHook.default_conn_name))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether there is such a model and whether the key works: both are free."""
+        """Check that the model exists and that the key works; both are free."""
         try:
             self.get_conn()
         except KieChatError as error:

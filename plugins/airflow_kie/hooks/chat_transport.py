@@ -6,7 +6,6 @@ KIE's refusals, which come within HTTP 200 and which those libraries take for an
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import json
@@ -34,6 +33,7 @@ from airflow_kie.hooks.calls import CHAT, record_chat
 from airflow_kie.hooks.cost import permitted, quoted_cost
 from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.tasks import current_caller
+from airflow_kie.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow_kie.client.catalogue.prices import Quote
@@ -65,24 +65,24 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
         """
         wanted = json.loads(await request.aread() or b"{}")
         if request.method != "POST" or not isinstance(wanted, dict):
-            raise KieInvalidRequest(f"KIE has nothing at {request.url.path}; nothing was sent to KIE")
+            raise KieInvalidRequest(f"KIE has no endpoint {request.url.path}; nothing was sent to KIE")
         body = asked(self._chat, wanted)
         quoted = quote_chat(self._chat, body)
-        limiter, permit, name = await asyncio.to_thread(self._permit, quoted)
+        limiter, permit, name = await in_thread(self._permit, quoted)
         record = functools.partial(record_chat, self._hook, self._ledger, name, time.time(), quoted, current_caller())
         try:
             answer = await self._send(body)
         except KieChatInDoubt:
-            await asyncio.to_thread(record)
+            await in_thread(record)
             raise
         except KieError as error:
-            await asyncio.to_thread(limiter.give_back, permit, sent=not isinstance(error, _NOT_SENT))
+            await in_thread(limiter.give_back, permit, sent=not isinstance(error, _NOT_SENT))
             raise
         used = used_by(self._chat, answer)
         self._log(used)
-        if used.credits is not None and limiter.caps.any:
-            await asyncio.to_thread(limiter.settle, f"{CHAT}/{name}", used.credits)
-        await asyncio.to_thread(record, answered=True, used=used.credits)
+        if used.credits is not None and used.credits != quoted.high:
+            await in_thread(limiter.settle, f"{CHAT}/{name}", used.credits)
+        await in_thread(record, answered=True, used=used.credits)
         content, content_type = answered(self._chat, answer, stream=bool(wanted.get("stream")))
         return httpx2.Response(200, headers={"Content-Type": content_type}, content=content, request=request)
 
@@ -92,8 +92,7 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
         hook.spending_switch.check()
         cost = quoted_cost(hook, quoted, f"this request to {chat.name}", current_caller())
         limiter, permit = permitted(hook, cost, chat.name)
-        if limiter.caps.any:
-            limiter.name(permit, f"{CHAT}/{name}")
+        limiter.name(permit, f"{CHAT}/{name}")
         return limiter, permit, name
 
     async def _send(self, body: dict[str, Any]) -> Answered:
@@ -111,6 +110,6 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
         return read_answer(chat, response)
 
     def _log(self, used: Used) -> None:
-        tokens = f"{used.read} tokens read, {used.written} written" if used.read is not None else "tokens not named"
-        credits = f"{used.credits:g} credits" if used.credits is not None else "credits not named"
+        tokens = f"{used.read} tokens read, {used.written} written" if used.read is not None else "tokens not reported"
+        credits = f"{used.credits:g} credits" if used.credits is not None else "credits not reported"
         log.info("KIE's %s has answered: %s, %s.", self._chat.name, tokens, credits)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kie.client.catalogue.prices import Quote, quote
 from airflow_kie.client.errors import (
+    KieConnectionInvalid,
     KieError,
     KieGenerationFailed,
     KieLimiterUnavailable,
@@ -23,7 +24,7 @@ from airflow_kie.client.operations.operation import CallOperation, Operation
 from airflow_kie.client.rate_limiter.limiter import Cost
 
 if TYPE_CHECKING:
-    from airflow_kie.client.rate_limiter.limiter import CreateLimiter, Permit
+    from airflow_kie.client.rate_limiter.limiter import Caps, CreateLimiter, Permit
     from airflow_kie.hooks.connected import Connected
     from airflow_kie.lifecycle.record import TaskRecord
 
@@ -40,7 +41,8 @@ def cost_of(hook: Connected, kind: Operation, body: Mapping[str, Any], ti: Any) 
     :param kind: the operation.
     :param body: the request's fields as KIE names them.
     :param ti: the task instance, whose run pays it.
-    :raises KieOverCap: where a cap holds, the price is not known, and the connection names none for such a request.
+    :raises KieOverCap: where a cap holds, the price is not known, and the connection names none for such a request; or
+        where it is more than a day or a month ever allows.
     """
     return quoted_cost(hook, quote(kind, body), kind.title, ti, kind=kind.name)
 
@@ -52,16 +54,39 @@ def quoted_cost(hook: Connected, quoted: Quote, title: str, ti: Any, **facts: An
     :param title: whose price it is.
     :param facts: of the request, for the error.
     """
-    high = quoted.high
+    high, caps = quoted.high, hook.caps
     if high is None:
         high = hook.unknown_price
-    if high is None and hook.caps.any:
+    if high is None and caps.any:
         raise KieOverCap(
-            f"the price of {title} is not known, and connection {hook.kie_conn_id} has a cap. Its field "
-            "unknown_price_credits can say what such a request counts as",
+            f"the price of {title} is not known{f' ({quoted.why})' if quoted.why else ''}, and connection "
+            f"{hook.kie_conn_id} has a cap. Its field unknown_price_credits can say what such a request counts as",
             **facts,
         )
+    if high:
+        check_countable(hook, caps)
+    for name in ("day", "month"):  # 0 allows nothing for now: that is waited for
+        if (cap := getattr(caps, name)) and (high or 0.0) > cap:
+            raise KieOverCap(_amount(high or 0.0, name, hook.kie_conn_id), **facts)
     return Cost(high or 0.0, f"{ti.dag_id}/{ti.run_id}" if ti.run_id else "")
+
+
+def check_countable(hook: Connected, caps: Caps) -> None:
+    """Check that what several requests cost together can be counted, where a cap is set on that.
+
+    :param hook: the account.
+    :param caps: its caps.
+    :raises KieConnectionInvalid: where each machine would count its own requests alone.
+    """
+    if all(getattr(caps, name) is None for name in ("run", "day", "month")):
+        return
+    database, shared = hook.ledger_database()
+    if not shared:
+        raise KieConnectionInvalid(
+            f"Connection {hook.kie_conn_id} has a cap on what several requests cost, and {database.store.shown} counts "
+            "those of one machine, while the executor runs tasks on several: name a Postgres connection in its field "
+            "limiter_conn_id; nothing was sent to KIE"
+        )
 
 
 def refusal(permit: Permit, cost: Cost, kie_conn_id: str, **facts: Any) -> KieError:
@@ -74,12 +99,14 @@ def refusal(permit: Permit, cost: Cost, kie_conn_id: str, **facts: Any) -> KieEr
     """
     if permit.over == "rate":
         return KieThrottled(retry_after=permit.wait_seconds, **facts)
-    amount = (
-        f"it is quoted at {cost.credits:g} credits, and max_credits_per_{permit.over} of {kie_conn_id} allows fewer"
-    )
+    amount = _amount(cost.credits, permit.over, kie_conn_id)
     if permit.over in ("day", "month"):
         return KieSpendingCap(f"{amount} now", retry_after=permit.wait_seconds, **facts)
     return KieOverCap(amount, **facts)
+
+
+def _amount(credits: float, cap: str, kie_conn_id: str) -> str:
+    return f"it is quoted at {credits:g} credits, and max_credits_per_{cap} of {kie_conn_id} allows fewer"
 
 
 @contextlib.contextmanager
@@ -135,8 +162,8 @@ def settle(hook: Connected, quoted: Quote, record: TaskRecord, used: float | Non
     if used is None:
         return
     if quoted.high is not None and used > quoted.high:
-        log.warning("KIE task %s has used %g credits, and was quoted at %s.", record.task_id, used, quoted)
-    if hook.caps.any:
+        log.warning("KIE task %s used %g credits, but was quoted at %s.", record.task_id, used, quoted)
+    if used != quoted.high:
         hook.limiter().settle(request_name(record), used)
 
 

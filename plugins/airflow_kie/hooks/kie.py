@@ -1,4 +1,4 @@
-"""KieHook: an Airflow connection as a KIE account."""
+"""KieHook: a KIE account behind an Airflow connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, conf
@@ -17,9 +17,11 @@ from airflow_kie.client.account import API_URL, NO_CALLBACK_URL, UPLOAD_URL, Kie
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, keys_in, waking_secret
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid, KieError
+from airflow_kie.hooks.connected import extra_of
 from airflow_kie.hooks.ledger import kept_answers
 from airflow_kie.hooks.spending_switch import SpendingSwitch
 from airflow_kie.hooks.tasks import TaskMethods
+from airflow_kie.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -41,12 +43,12 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class KieHook(TaskMethods, BaseHook):
-    """Talks to KIE with the account of an Airflow connection of type ``kie``.
+    """Calls KIE with the account of an Airflow connection of type ``kie``.
 
-    The connection is read when it is first needed, not when the hook is made.
+    The connection is read on first use, not when the hook is created.
 
-    :param kie_conn_id: the Airflow connection: API key as password, optional host, and the extra fields that the
-        connection form shows.
+    :param kie_conn_id: the Airflow connection: the API key as its password, an optional host, and the extra fields
+        shown in the connection form.
     """
 
     conn_name_attr = "kie_conn_id"
@@ -72,7 +74,7 @@ class KieHook(TaskMethods, BaseHook):
         return self._account
 
     def get_conn(self) -> Kie:
-        """Return KIE for code that may block; the HTTP client is shared by the whole process."""
+        """Return the client for blocking code; its HTTP client is shared by the whole process."""
         from airflow_kie.client.api import Kie
         from airflow_kie.client.http.transport import shared_transport
 
@@ -86,9 +88,9 @@ class KieHook(TaskMethods, BaseHook):
         return self._switch
 
     async def aget_conn(self, *, fresh: bool = False) -> KieAsync:
-        """Return KIE for an event loop; the HTTP client is shared by all triggers on it.
+        """Return the client for an event loop; its HTTP client is shared by all triggers on the loop.
 
-        :param fresh: read the connection again: after a 401 the key may have been changed.
+        :param fresh: read the connection again, for example after a 401, when the key may have been changed.
         """
         from airflow_kie.client.api import KieAsync
         from airflow_kie.client.http.transport import shared_async_transport
@@ -96,18 +98,23 @@ class KieHook(TaskMethods, BaseHook):
         account = self._account
         if account is None or fresh:
             with self._missing_connection():
-                account = self._account = account_of(await self.aget_connection(self.kie_conn_id))
+                connection = await self.aget_connection(self.kie_conn_id)
+                account = self._account = await in_thread(account_of, connection)
         return KieAsync(await shared_async_transport(account), kept_answers(self))
 
     @contextmanager
-    def _missing_connection(self) -> Iterator[None]:
+    def _missing_connection(self, what: str = "") -> Iterator[None]:
         """Raise for a connection that Airflow does not know what is raised for an unusable one: no retry helps."""
         from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             yield
         except AirflowNotFoundException as error:
-            raise KieConnectionInvalid(f"Connection {self.kie_conn_id} does not exist") from error
+            raise KieConnectionInvalid(what or f"Connection {self.kie_conn_id} does not exist") from error
+
+    def _missing_limiter(self, conn_id: str) -> AbstractContextManager[None]:
+        names = f"limiter_conn_id of connection {self.kie_conn_id} names {conn_id}, which does not exist"
+        return self._missing_connection(names)
 
     def limiter(self, *, bulk: bool = False) -> CreateLimiter:
         """Return the limiter of the account's new tasks, shared by all its processes.
@@ -117,12 +124,16 @@ class KieHook(TaskMethods, BaseHook):
         from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, CreateLimiter
 
         extra = self._limits()
+        try:
+            creates = int(extra.get("rate_limit") or CREATES)
+        except (TypeError, ValueError):
+            raise KieConnectionInvalid(f"rate_limit of connection {self.kie_conn_id} is not a whole number") from None
         limiter = CreateLimiter(
             self.account.name,
-            store=self._limiter_store(str(extra.get("limiter_conn_id") or "")),
-            creates=int(extra.get("rate_limit") or CREATES),
+            store=self._limiter_store(_limiter_conn_id(extra)),
+            creates=creates,
             seconds=SECONDS,
-            caps=self.caps,
+            caps=self._caps_in(extra),
             bulk_share=settings.number("bulk_share", 0.7) if bulk else None,
         )
         if not self._is_shared(limiter.store):
@@ -131,19 +142,23 @@ class KieHook(TaskMethods, BaseHook):
 
     @property
     def caps(self) -> Caps:
-        """The connection's caps in credits."""
-        from airflow_kie.client.rate_limiter.limiter import Caps
-
-        return Caps(**{name: self._credits(f"max_credits_per_{name}") for name in ("request", "run", "day", "month")})
+        """The connection's caps in credits, as they are now."""
+        return self._caps_in(self._limits())
 
     @property
     def unknown_price(self) -> float | None:
         """What a request counts as under a cap if its price is not known; None: it is refused then."""
-        return self._credits("unknown_price_credits")
+        return self._credits_in(self._limits(), "unknown_price_credits")
 
-    def _credits(self, field: str) -> float | None:
+    def _caps_in(self, extra: Mapping[str, Any]) -> Caps:
+        from airflow_kie.client.rate_limiter.limiter import Caps
+
+        names = ("request", "run", "day", "month")
+        return Caps(**{name: self._credits_in(extra, f"max_credits_per_{name}") for name in names})
+
+    def _credits_in(self, extra: Mapping[str, Any], field: str) -> float | None:
         """Return an amount of the connection; a cap that cannot be read is an error and never no cap."""
-        value = self._limits().get(field)
+        value = extra.get(field)
         try:
             credits = None if value in (None, "") else float(value)
         except (TypeError, ValueError):
@@ -159,31 +174,36 @@ class KieHook(TaskMethods, BaseHook):
         """
         from airflow_kie.client.rate_limiter.limiter import CreateLimiter
 
-        connection = await self.aget_connection(self.kie_conn_id)
-        conn_id = str((connection.extra_dejson or {}).get("limiter_conn_id") or "")
-        address = (await self.aget_connection(conn_id)).get_uri() if conn_id else ""
-        return CreateLimiter(account_of(connection).name, store=address).turn(holder)
+        with self._missing_connection():
+            connection = await self.aget_connection(self.kie_conn_id)
+        account = await in_thread(account_of, connection)
+        conn_id = _limiter_conn_id(await in_thread(extra_of, connection))
+        with self._missing_limiter(conn_id):
+            address = await in_thread((await self.aget_connection(conn_id)).get_uri) if conn_id else ""
+        return CreateLimiter(account.name, store=address).turn(holder)
 
     def ledger_database(self) -> tuple[DatabaseLedgerStore, bool]:
         """Return the ledger's rows in the limiter's database, and whether every worker shares them."""
         from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
         from airflow_kie.client.rate_limiter.store import store_at
 
-        store = store_at(self._limiter_store(str(self._limits().get("limiter_conn_id") or "")))
+        store = store_at(self._limiter_store(_limiter_conn_id(self._limits())))
         return DatabaseLedgerStore(store), self._is_shared(store)
 
     def _is_shared(self, store: Store) -> bool:
         return not (store.local and spreads_over_machines())
 
     def _limits(self) -> Mapping[str, Any]:
-        return self.get_connection(self.kie_conn_id).extra_dejson or {}
+        with self._missing_connection():
+            return extra_of(self.get_connection(self.kie_conn_id))
 
     def _limiter_store(self, conn_id: str) -> str:
         """Return the store's address; its password stays in a connection of its own."""
-        return self.get_connection(conn_id).get_uri() if conn_id else ""
+        with self._missing_limiter(conn_id):
+            return self.get_connection(conn_id).get_uri() if conn_id else ""
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the key works, by asking for the balance: free, and outside of any task too."""
+        """Check the key by asking for the balance, which is free; works outside of tasks too."""
         try:
             return True, f"The key works: {self.credits():g} credits are left."
         except KieError as error:
@@ -199,11 +219,11 @@ def account_of(connection: Connection) -> KieAccount:
     name = connection.conn_id or "kie_default"
     if connection.conn_type != KieHook.conn_type:
         raise KieConnectionInvalid(f"Connection {name} is of type {connection.conn_type!r}, not 'kie'")
-    extra: Mapping[str, Any] = connection.extra_dejson or {}
+    extra = extra_of(connection)
     return KieAccount(
         api_key=connection.password or "",
         api_url=_address(connection) or API_URL,
-        upload_url=extra.get("upload_host") or UPLOAD_URL,
+        upload_url=_with_scheme(str(extra.get("upload_host") or "")) or UPLOAD_URL,
         callback_url=_callback_url(str(extra.get("callback_url") or ""), name),
         webhook_secret=_waking_secret(extra, name),
         connection=name,
@@ -211,6 +231,10 @@ def account_of(connection: Connection) -> KieAccount:
         api=str(extra.get("api") or "").strip().lower(),
         simulators=simulator_hosts(),
     )
+
+
+def _limiter_conn_id(extra: Mapping[str, Any]) -> str:
+    return str(extra.get("limiter_conn_id") or "").strip()
 
 
 def simulator_hosts() -> frozenset[str]:
@@ -248,23 +272,26 @@ def _waking_secret(extra: Mapping[str, Any], conn_id: str) -> str:
 
 def _callback_url(public_url: str, conn_id: str) -> str:
     """Return the receiver's URL for this connection, below the public URL."""
-    return receiver_url(public_url, conn_id) if public_url.strip() else NO_CALLBACK_URL
+    try:
+        return receiver_url(public_url, conn_id) if public_url.strip() else NO_CALLBACK_URL
+    except ValueError:  # brackets that hold no address
+        raise KieConnectionInvalid(f"The callback_url of connection {conn_id} is not an address") from None
 
 
-def _address(connection: Connection) -> str | None:
+def _address(connection: Connection) -> str:
     """Return the host field as an address: people type a bare name, a name with scheme, or fill schema and port."""
-    host = (connection.host or "").strip().rstrip("/")
-    if not host:
-        return None
-    if "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
-    return f"{host}:{connection.port}" if connection.port else host
+    host = _with_scheme(connection.host or "", connection.schema or "https")
+    return f"{host}:{connection.port}" if host and connection.port else host
+
+
+def _with_scheme(host: str, scheme: str = "https") -> str:
+    return f"{scheme}://{host}" if (host := host.strip().rstrip("/")) and "://" not in host else host
 
 
 def spreads_over_machines() -> bool:
-    """Return whether Airflow's executors may run tasks on other machines too: all but Airflow's own local ones may.
+    """Return whether Airflow's executors can run tasks on other machines: all but Airflow's own local ones can.
 
-    The option names several at times, each with an alias before a colon or a team before an equals sign:
+    The option can name several, each with an alias before a colon or a team before an equals sign:
     ``LocalExecutor;team_a=remote:my.own.Executor``.
     """
     named = re.split("[,;]", str(conf.get("core", "executor", fallback="")))

@@ -37,11 +37,14 @@ class OpenedLedger:
     :param ledger: ready for use.
     :param where: its address, or where else it is kept.
     :param not_covered: what can still be paid for twice; empty: nothing.
+    :param in_task_states: tasks record what they pay for in their own states: neither S3 nor a shared database can
+        keep it.
     """
 
     ledger: Ledger
     where: str
     not_covered: str = ""
+    in_task_states: bool = False
 
 
 class RequestNameInvalid(ValueError):
@@ -90,10 +93,10 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
     bucket, prefix = ledger_address()
     in_bucket = _bucket_store(bucket, prefix) if bucket else None
 
-    def opened(store: LedgerStore, where: str, not_covered: str = "") -> OpenedLedger:
+    def opened(store: LedgerStore, where: str, not_covered: str = "", *, own: bool = False) -> OpenedLedger:
         answers = (in_bucket, database) if in_bucket else (database,)  # any task reads them: never one's own state
         ledger = Ledger(store, settle_seconds=settings.rules().agree_after, answers=answers)
-        return OpenedLedger(ledger, where, not_covered)
+        return OpenedLedger(ledger, where, not_covered, own)
 
     if in_bucket:
         if _honours_conditions(in_bucket, hook):
@@ -103,11 +106,12 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
         why = "[kie] bucket and [kie] ledger are not set"
     if shared:
         where = database.store.shown
-        return opened(database, where, f"requests of Airflows with another database: {why}" if bucket else "")
+        return opened(database, where, f"requests of Airflows that use another database: {why}" if bucket else "")
     if otherwise is None:
         return opened(database, database.store.shown, f"requests of other machines: {why}")
     covered = "requests of other runs, and of this one once its task state is emptied"
-    return opened(otherwise, "the task state store", f"{covered}: {why}, and the limiter's store is a local file")
+    not_covered = f"{covered}: {why}, and the limiter's store is a local file"
+    return opened(otherwise, "the task state store", not_covered, own=True)
 
 
 def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:

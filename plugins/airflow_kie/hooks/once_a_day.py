@@ -22,7 +22,7 @@ _answers: dict[str, str] = {}
 
 
 def once_a_day(hook: Connected, about: str, ask: Callable[[], str]) -> str:
-    """Return today's answer to a question, which is asked now if it is not known that anybody has asked it today.
+    """Return today's answer to a question, which is asked now if it is not known that anyone has asked it today.
 
     :param hook: the account, whose limiter's database remembers it.
     :param about: names the question and what it is about.

@@ -57,7 +57,7 @@ class Sender:
     :param ti: the task instance, which a callback wakes.
     :param open_ledger: returns the ledger: the callback URL names its store.
     :param wakes: False: a callback records the id and wakes nobody, since the task instance waits for many tasks.
-    :param labels: people's own names for what is asked for.
+    :param labels: user-defined labels of the request.
     :param to: where the results are archived, ``s3://bucket/prefix``; empty: elsewhere, or nowhere.
     :param recorded: False: a pending record of the song's own says that the results are not archived yet.
     :param permit_seconds: how long a worker is held for the limiter; after that the task is rescheduled.
@@ -99,15 +99,17 @@ class Sender:
         """Return what the ledger says of the request before it is sent.
 
         :param now: epoch seconds.
-        :param form: the form in which what this is made from was found, unless the connection names one; empty: KIE is
-            asked in which it shows that, else it is the operation's.
+        :param form: the API variant of the source, unless the connection sets one; empty: KIE is asked in which one it
+            has the source, else the operation's default is used.
         """
-        calls_back = self.hook.account.calls_back
+        calls_back, began = self.hook.account.calls_back, time.monotonic()
+        form = self.hook.account.api or form or self._form_of_source()
+        now += time.monotonic() - began  # a read of KIE's takes longer at times than an intent lets it be sent
         return Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
             owner=owner_of(self.ti),
-            form=self.kind.in_form(self.hook.account.api or form or self._form_of_source()).form.value,
+            form=self.kind.in_form(form).form.value,
             key=hashlib.sha256(self.hook.account.api_key.encode()).hexdigest()[:8],
             balance=self._balance,
             labels={one_line(str(name))[:100]: one_line(str(text))[:100] for name, text in self.labels.items()},
@@ -123,7 +125,7 @@ class Sender:
         return None
 
     def _form_of_source(self) -> str:
-        """Return the form in which KIE shows what this is made from; asking is free."""
+        """Return the API variant in which KIE shows what this is made from; asking is free."""
         parent = self.kind.parent
         row = task_kind(parent.operation) if parent and parent.readable and self.kind.both_forms else None
         source = self.kind.source_in(self.body).get(parent.field) if parent else None
@@ -149,7 +151,8 @@ class Sender:
         cost = cost_of(self.hook, self.kind, self.body, self.ti)
         permit = limiter.acquire(self.permit_seconds, cost)
         self._give_back = functools.partial(limiter.give_back, permit)
-        self._name = functools.partial(limiter.name, permit) if limiter.caps.any else lambda _: None
+        counts = limiter.caps.any or not self.kind.free  # without caps too: the status page says how long credits last
+        self._name = functools.partial(limiter.name, permit) if counts else lambda _: None
         held = time.monotonic() - asked_at + permit.wait_seconds
         if not permit.granted or held >= HELD:
             metrics.THROTTLED.took(held, connection=self.hook.kie_conn_id, over=permit.over or "rate")
@@ -158,6 +161,25 @@ class Sender:
         source = self.kind.source_in(self.body)
         facts: dict[str, Any] = {"kind": self.kind.name, "source_id": next(iter(source.values()), None)}
         raise refusal(permit, cost, self.hook.kie_conn_id, **facts)
+
+    def released(self) -> set[str]:
+        """Return the digests of this operation's requests that a person has given up at some time.
+
+        Empty where the ledger cannot be read now.
+        """
+        with contextlib.suppress(KieError):
+            return self.open_ledger().released(self.hook.account.spending_name, self.kind.name)
+        return set()
+
+    def is_released(self, digest: str, task_id: str | None) -> bool:
+        """Return whether a person has given a request's task up; no where the ledger cannot be read now.
+
+        :param digest: of the request's identity.
+        :param task_id: KIE's id; None: none is known.
+        """
+        with contextlib.suppress(KieError):
+            return bool(task_id) and self.paid(digest).is_released(str(task_id))
+        return False
 
     def give_back(self) -> None:
         """Return the permit of a request that was not sent: another task may have it."""
@@ -173,27 +195,27 @@ class Sender:
         conn_id = self.hook.kie_conn_id
         callback_url = with_token(self.hook.account.callback_url, self._wake_token(record, nonce))
         if callback_url == NO_CALLBACK_URL and self.wakes:
-            log.info("Connection %s names no callback URL; KIE's details are polled.", conn_id)
+            log.info("Connection %s has no callback URL; results are polled.", conn_id)
         what = f" for {record.source_id}" if record.source_id else ""
         kind = task_kind(record.kind, record.form)
-        way = f" in its {kind.form} form" if kind.both_forms else ""
+        way = f" in its {kind.form} API variant" if kind.both_forms else ""
         log.info("Asking KIE%s: %s%s.", way, kind.title, what)
         if (version := kind.named(self.body).get("model")) in kind.discontinued:
-            log.warning("KIE calls %s discontinued; it is sent as it is.", version)
+            log.warning("KIE lists %s as discontinued; the request is sent anyway.", version)
         self._name(request_name(record))
         answer = self.hook.get_conn().create(kind, self._sent or self.body, record.source, callback_url)
         if not may_have_paid(answer):
             self._give_back()
         if isinstance(answer, Lost):
             log.warning(
-                "Whether KIE has made a task%s is not known: %s", what, answer.error.facts.message or "no answer"
+                "It is not known whether KIE created a task%s: %s", what, answer.error.facts.message or "no answer"
             )
         if isinstance(answer, Created):
             again = answer.duplicate
             if answer.answer is None:
-                log.info("KIE names task %s%s%s.", answer.task_id, what, ", which it had made before" if again else "")
+                log.info("KIE returned task id %s%s%s.", answer.task_id, what, ", which existed" if again else "")
             else:
-                log.info("KIE names no task%s: its answer is the result itself, and is kept.", what)
+                log.info("KIE returned no task id%s: its answer is the result itself, and is stored.", what)
             counter = metrics.ADOPTED if again else metrics.MADE_TWICE if record.repeated else metrics.CREATED
             counter.add(kind=self.kind.noun, connection=conn_id)
         return answer
@@ -215,20 +237,20 @@ class Sender:
             record_made(self.hook, self.kind, task_id, self.ti, source and str(source), self.to)
 
     def adopted(self, made: AlreadyMade) -> None:
-        """Count and log that a task is used which was made before, and warn where that may not be what is meant.
+        """Count and log that an existing task is used, and warn if that is perhaps not intended.
 
         :param made: the task, and who asked for it.
         """
         metrics.ADOPTED.add(kind=self.kind.noun, connection=self.hook.kie_conn_id)
         asked = ", ".join(f"{name} {value}" for name, value in made.owner.items()) or "unknown"
-        log.info("KIE has made task %s for this request (asked for by: %s). Nothing is paid for.", made.task_id, asked)
+        log.info("KIE task %s already exists for this request (sent by: %s). Nothing is paid.", made.task_id, asked)
         mine, theirs = owner_of(self.ti), dict(made.owner)
         if mine.get("dag") and all(theirs.get(name) == mine.get(name) for name in ("dag", "run", "task")):
             self.made(made.task_id)  # the worker may have died before it was recorded
         if theirs.pop("map_index", None) != mine.pop("map_index", None) and theirs == mine:
             log.warning(
-                "Another mapped task of this run asked for the same, so both share KIE task %s. Give each an "
-                "idempotency_key if they are to be two.",
+                "Another mapped task of this run sent the same request, so both share KIE task %s. If you want two, "
+                "give each its own idempotency_key.",
                 made.task_id,
             )
 

@@ -172,9 +172,9 @@ class SpendingSwitch:
     _allowed_at: float | None = field(default=None, init=False)
 
     def check(self) -> None:
-        """Do nothing where a new paid task may be made.
+        """Check that new paid tasks are allowed.
 
-        :raises KieSpendingStopped: where it may not, or where that cannot be read.
+        :raises KieSpendingStopped: when they are stopped, or that cannot be read.
         """
         now = self.clock()
         if self._allowed_at is not None and now - self._allowed_at < FRESH:

@@ -1,8 +1,7 @@
-"""What KieHook offers to your own code: tasks that are paid for once, their results, calls, files for KIE."""
+"""The methods of KieHook for your own code: tasks that are paid for once, their results, calls, and uploads."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import secrets
 import time
@@ -30,6 +29,7 @@ from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.identity import call_digest, request_digest
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.steps import DriveResult
+from airflow_kie.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow_kie.client.account import KieAccount
@@ -71,30 +71,30 @@ class TaskMethods:
     def create(
         self, operation: str, request: Mapping[str, Any], *, idempotency_key: str, check_fields: bool = True
     ) -> str:
-        """Make a task, or return the one that was made with the same key: it is paid for once.
+        """Create a task, or return the one that was created with the same key: it is paid for once.
 
-        :param operation: what to make, such as ``veo.generate``.
+        :param operation: the operation, such as ``veo.generate``.
         :param request: the request's fields as KIE names them.
-        :param idempotency_key: your own name for what is asked for. The account's every request with the same operation
-            and key means one KIE task, from wherever it is sent.
-        :param check_fields: False sends what KIE's catalogue of this version would refuse.
+        :param idempotency_key: your own name for the request: all requests of the account with the same operation and
+            key share one KIE task, wherever they are sent from.
+        :param check_fields: False sends fields that this version's catalogue would reject.
         :return: KIE's task id.
-        :raises KieInvalidRequest: when KIE would refuse the request, or has refused it; nothing is paid.
+        :raises KieInvalidRequest: when KIE would reject the request, or has rejected it; nothing is paid.
         :raises KieCreateInDoubt: when its answer was lost; ``airflow kie doubts`` lists it.
-        :raises KieError: why else none was made; its `remedy` says what helps.
+        :raises KieError: when no task was created for another reason; its `remedy` says what helps.
         """
         record, driver = self.paid_task(operation, request, idempotency_key, check_fields=check_fields)
         made = driver.follow(record, self.get_conn(), _sleep, to_the_end=False)
         return made.record.task_id or ""
 
     async def acreate(self, operation: str, request: Mapping[str, Any], **known: Any) -> str:
-        """Make a task in an event loop; parameters, result and errors as :meth:`create`."""
-        return await asyncio.to_thread(functools.partial(self.create, operation, request, **known))
+        """Create a task in an event loop; parameters, result and errors as for :meth:`create`."""
+        return await in_thread(self.create, operation, request, **known)
 
     def details(self, operation: str, task_id: str) -> DetailsAnswer:
         """Read a task once.
 
-        :param operation: what has made it, such as ``suno.cover``.
+        :param operation: the task's operation, such as ``suno.cover``.
         :param task_id: KIE's id.
         """
         return self.get_conn().details(task_kind(operation), task_id)
@@ -115,14 +115,14 @@ class TaskMethods:
     ) -> TaskDetails:
         """Wait until a task has its results, and return its details.
 
-        :param operation: what has made it.
-        :param task_id: KIE's id.
-        :param wait_timeout: seconds; None: the operation's own.
-        :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
-        :param source: what it must be made from, such as ``{"taskId": …}``; a task of another parent is refused.
-        :param quiet: changes of its state are logged as debug messages.
-        :raises KieWaitTimeout: when it has not ended by then.
-        :raises KieError: when it has failed: two reads agree.
+        :param operation: the task's operation.
+        :param task_id: KIE's id of the task.
+        :param wait_timeout: seconds to wait; None: the operation's default.
+        :param poll_interval: seconds between reads; None reads most often around the operation's usual duration.
+        :param source: what the task must be made from, such as ``{"taskId": …}``; a task of another parent is refused.
+        :param quiet: log changes of its state at debug level.
+        :raises KieWaitTimeout: when it has not ended in time.
+        :raises KieError: when it has failed in two reads.
         """
         record, driver = self._known_task(operation, task_id, wait_timeout, poll_interval, source)
         return _details(replace(driver, quiet=quiet).follow(record, self.get_conn(), _sleep))
@@ -130,7 +130,7 @@ class TaskMethods:
     async def await_details(
         self, operation: str, task_id: str, *, wait_timeout: float | None = None, poll_interval: float | None = None
     ) -> TaskDetails:
-        """Wait for a task in an event loop; parameters, result and errors as :meth:`wait`."""
+        """Wait for a task in an event loop; parameters, result and errors as for :meth:`wait`."""
         record, driver = self._known_task(operation, task_id, wait_timeout, poll_interval, None)
         try:
             return _details(await driver.afollow(record, await self.aget_conn()))
@@ -138,18 +138,18 @@ class TaskMethods:
             raise late.error from None
 
     def results(self, operation: str, task_id: str) -> tuple[Result, ...]:
-        """Return what a task that has ended has made: role, position, medium, and a link or the value itself.
+        """Return the results of a finished task: role, position, medium, and a link or the value itself.
 
-        A link can be a credential, and KIE deletes the file after days: archive it, store no link.
+        A link can be a credential, and KIE deletes the file after days: archive the file, do not store the link.
 
-        :param operation: what has made it.
-        :param task_id: KIE's id.
-        :raises KieError: when it has failed, or still runs.
+        :param operation: the task's operation.
+        :param task_id: KIE's id of the task.
+        :raises KieError: when the task has failed or is still running.
         """
         return self.wait(operation, task_id, wait_timeout=ENDED_SECONDS).results
 
     async def aresults(self, operation: str, task_id: str) -> tuple[Result, ...]:
-        """Return what a task has made, in an event loop; see :meth:`results`."""
+        """Return a task's results, in an event loop; see :meth:`results`."""
         return (await self.await_details(operation, task_id, wait_timeout=ENDED_SECONDS)).results
 
     def call(
@@ -157,16 +157,17 @@ class TaskMethods:
     ) -> Any:
         """Return the answer of an operation that answers at once, such as ``suno.timestamped_lyrics``.
 
-        One that costs credits is in the account's ledger before it is sent, and held against its caps and its switch. A
-        persona and the timestamped lyrics of a track are made once: every later call returns the kept answer.
+        A call that costs credits is recorded in the account's ledger before it is sent, and subject to its caps and its
+        spending switch. A persona and the timestamped lyrics of a track are made once: later calls return the stored
+        answer.
 
-        :param operation: its name.
+        :param operation: the operation's name.
         :param request: the request's fields as KIE names them.
         :param idempotency_key: your own name for a call that costs credits: with the same key it is paid for once, and
-            its answer is kept. None: each call is another one.
-        :raises KieInvalidRequest: when the operation is not known, or a field is missing.
-        :raises KieCreateInDoubt: when the answer of one that costs credits was lost; ``airflow kie doubts`` lists it.
-        :raises KieError: whatever KIE's code means.
+            its answer is stored. None: each call is a new one.
+        :raises KieInvalidRequest: when the operation is unknown, or a field is missing.
+        :raises KieCreateInDoubt: when a call costs credits and its answer was lost; ``airflow kie doubts`` lists it.
+        :raises KieError: for every other error that KIE answers with.
         """
         call, body = call_operation(operation), request or {}
         if not is_kept(call, body):
@@ -177,35 +178,35 @@ class TaskMethods:
 
     async def acall(self, operation: str, request: Mapping[str, Any] | None = None, **known: Any) -> Any:
         """Return the answer of an operation that answers at once, in an event loop; see :meth:`call`."""
-        return await asyncio.to_thread(functools.partial(self.call, operation, request, **known))
+        return await in_thread(self.call, operation, request, **known)
 
     def credits(self) -> float:
-        """Return the account's balance in credits; asking is free."""
+        """Return the account's balance in credits; this is free."""
         return self.get_conn().credits()
 
     async def acredits(self) -> float:
         """Return the account's balance in an event loop."""
-        return await asyncio.to_thread(self.credits)
+        return await in_thread(self.credits)
 
     def download_url(self, url: str) -> str:
-        """Return a fresh link to a result file, valid for 20 minutes; asking is free.
+        """Return a new link to a result file, valid for 20 minutes; this is free.
 
-        :param url: KIE's link to it.
-        :raises KieInvalidRequest: when it is not a file of KIE, or no longer there.
+        :param url: KIE's link to the file.
+        :raises KieInvalidRequest: when it is not KIE's file, or no longer exists.
         """
         return self.get_conn().download_url(url)
 
     async def adownload_url(self, url: str) -> str:
-        """Return a fresh link to a result file, in an event loop; see :meth:`download_url`."""
-        return await asyncio.to_thread(self.download_url, url)
+        """Return a new link to a result file, in an event loop; see :meth:`download_url`."""
+        return await in_thread(self.download_url, url)
 
     def upload(self, file: str | Path | BinaryIO, *, name: str = "", folder: str = "airflow") -> Upload:
-        """Give KIE a file; that is free. The same folder and name replace what was there.
+        """Upload a file to KIE, which is free. A file with the same folder and name is replaced.
 
         :param file: its path, or an open binary file.
-        :param name: under which KIE keeps it, with its ending; empty: the path's own.
-        :param folder: KIE's folder.
-        :raises KieError: whatever KIE's code means.
+        :param name: its name at KIE, with its extension; empty: that of the path.
+        :param folder: the folder at KIE.
+        :raises KieError: for every error that KIE answers with.
         """
         if isinstance(file, str | Path):
             with Path(file).open("rb") as opened:
@@ -216,12 +217,12 @@ class TaskMethods:
         answer = self.get_conn().call(UPLOAD_STREAM, body, (name, file))
         url = answer.get("downloadUrl") if isinstance(answer, Mapping) else None
         if not isinstance(url, str) or not url:
-            raise KieBadAnswer("No address of the file came back", kind=UPLOAD_STREAM.name)
+            raise KieBadAnswer("KIE returned no address of the file", kind=UPLOAD_STREAM.name)
         return Upload(url, file.tell(), datetime.now(UTC) + UPLOADS_LIVE)
 
     async def aupload(self, file: str | Path | BinaryIO, **known: Any) -> Upload:
-        """Give KIE a file, in an event loop; parameters, result and errors as :meth:`upload`."""
-        return await asyncio.to_thread(functools.partial(self.upload, file, **known))
+        """Upload a file to KIE, in an event loop; parameters, result and errors as for :meth:`upload`."""
+        return await in_thread(self.upload, file, **known)
 
     def paid_task(
         self,
@@ -260,20 +261,20 @@ class TaskMethods:
         poll_interval: float | None,
         source: Mapping[str, Any] | None,
     ) -> tuple[TaskRecord, TaskDriver]:
-        ends_at = time.time() + (timeout or task_kind(operation).timing.timeout)
+        ends_at = time.time() + (task_kind(operation).timing.timeout if timeout is None else timeout)
         record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=self.kie_conn_id)
         return record, TaskDriver(deadline=ends_at, rules=settings.rules(poll_interval))
 
 
 def call_operation(name: str) -> CallOperation:
-    """Return the row of an operation that answers at once.
+    """Return the table's row of an operation that answers at once.
 
     :raises KieInvalidRequest: with the known names, when none has this one.
     """
     row = OPERATIONS.get(name)
     if not isinstance(row, CallOperation):
         known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, CallOperation)))
-        raise KieInvalidRequest(f"{name!r} is not an operation that answers at once; those are {known}")
+        raise KieInvalidRequest(f"{name!r} is not an operation that answers at once; these are: {known}")
     return row
 
 
@@ -294,5 +295,5 @@ def _sleep(_: TaskRecord, until: float) -> None:
 
 def _details(followed: DriveResult) -> TaskDetails:
     if followed.details is None:
-        raise KieUnexpected("a task that was followed to its end has no details")
+        raise KieUnexpected("a finished task has no details")
     return followed.details

@@ -47,7 +47,7 @@ def record_made(hook: Connected, kind: TaskOperation, task_id: str, ti: Any, sou
             to=to or None,
         ).write(bucket, keys)
     except KieError as error:
-        log.warning("KIE task %s is not recorded as not archived yet, so no alert counts it. %s", task_id, error)
+        log.warning("KIE task %s could not be recorded as not archived yet, so no alert counts it. %s", task_id, error)
 
 
 def record_archived(kind: TaskOperation, task_id: str) -> None:
@@ -62,4 +62,4 @@ def record_archived(kind: TaskOperation, task_id: str) -> None:
         bucket, keys = configured_archive()
         drop_unarchived(bucket, keys, kind.name, task_id)
     except KieError as error:
-        log.warning("KIE task %s is archived, and is recorded as if it were not. %s", task_id, error)
+        log.warning("KIE task %s is archived, but its record as not archived could not be deleted. %s", task_id, error)

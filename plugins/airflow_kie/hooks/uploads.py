@@ -1,8 +1,8 @@
-"""Files in S3 that requests name: KIE gets them, and only the account's own record knows where KIE reads them.
+"""Files in S3 that requests refer to: they are uploaded to KIE, and only the account's record has their addresses.
 
-A request names such a file by a reference, ``kie-upload:<digest>``: not a secret, and the same when the file has to be
-given to KIE again. The address is put in its place when the request is sent. A reference that nothing has recorded
-leads nowhere: a text from outside cannot make this Airflow send a file.
+A request refers to such a file as ``kie-upload:<digest>``. The reference is not a secret, and stays the same when the
+file has to be uploaded again. It is replaced by the address when the request is sent. An unknown reference is an error:
+a text from outside cannot make this Airflow send a file.
 """
 
 from __future__ import annotations
@@ -57,18 +57,21 @@ class UploadRecord:
 
 
 def give(hook: Connected, source: str, aws_conn_id: str | None) -> str:
-    """Give KIE an object of S3, unless it has that very version already, and return the reference for requests.
+    """Upload an S3 object to KIE, unless KIE has that version already, and return the reference for requests.
 
     :param hook: the account.
     :param source: ``s3://bucket/key``.
     :param aws_conn_id: Airflow connection that reads it.
-    :raises KieInvalidRequest: when the object does not exist, or `[kie] bucket` is not set.
+    :raises KieInvalidRequest: when the object does not exist, is empty or too large, or `[kie] bucket` is not set.
     :raises KieError: whatever KIE's code means.
     """
     bucket, key = bucket_and_key(source)
-    facts = open_bucket(aws_conn_id, bucket).head(key)
+    facts = open_bucket(aws_conn_id, bucket).head(key) if key else None
     if facts is None:
         raise KieInvalidRequest(f"s3://{bucket}/{key} does not exist; nothing was sent to KIE")
+    if not 0 < facts.size <= _most_bytes():
+        limit = f"[kie] max_file_mb allows 1 to {_most_bytes():,}"
+        raise KieInvalidRequest(f"s3://{bucket}/{key} has {facts.size:,} bytes, {limit}; nothing was sent to KIE")
     digest = digest_of({"account": hook.account.spending_name, "source": f"{bucket}/{key}", "etag": facts.etag})
     reference = f"{UPLOADED}{digest}"
     known = _read(hook, reference)
@@ -82,7 +85,7 @@ def resolved(hook: Connected, body: Mapping[str, Any]) -> Mapping[str, Any]:
 
     :param hook: the account.
     :param body: the request's fields.
-    :raises KieInvalidRequest: for a reference of which nothing is recorded, or whose object has changed.
+    :raises KieInvalidRequest: for an unknown reference, or one whose object has changed.
     """
 
     def address(text: str) -> str:
@@ -90,7 +93,7 @@ def resolved(hook: Connected, body: Mapping[str, Any]) -> Mapping[str, Any]:
             return text
         known = _read(hook, text)
         if known is None:
-            raise KieInvalidRequest(f"nothing was uploaded as {text[:60]} for this account; nothing was sent to KIE")
+            raise KieInvalidRequest(f"this account has no upload {text[:60]}; nothing was sent to KIE")
         return (known if known.lives else _send(hook, text, known.source, known.etag, known.aws_conn_id)).url
 
     found: Mapping[str, Any] = map_texts(address, body)
@@ -101,8 +104,7 @@ def _send(hook: Connected, reference: str, source: str, etag: str, aws_conn_id: 
     bucket, key = bucket_and_key(source)
     with tempfile.TemporaryFile() as opened:
         file = cast("BinaryIO", opened)
-        limit = int(settings.number("max_file_mb", 500)) * 1024 * 1024
-        facts = open_bucket(aws_conn_id, bucket).read_facts(key, file, limit)
+        facts = open_bucket(aws_conn_id, bucket).read_facts(key, file, _most_bytes())
         if facts is None or (facts.etag or "") != etag:
             raise KieInvalidRequest(f"{source} has changed since it was uploaded: clear the task that uploads it")
         file.seek(0)
@@ -112,6 +114,10 @@ def _send(hook: Connected, reference: str, source: str, etag: str, aws_conn_id: 
     archive.put_json(asdict(record), record_key)
     log.info("KIE has %s, %s bytes, until %s.", source, f"{given.size:,}", f"{given.expires_at:%Y-%m-%d %H:%M} UTC")
     return record
+
+
+def _most_bytes() -> int:
+    return int(settings.number("max_file_mb", 500)) * 1024 * 1024
 
 
 def _read(hook: Connected, reference: str) -> UploadRecord | None:

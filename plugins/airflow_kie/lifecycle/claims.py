@@ -1,13 +1,13 @@
-"""What the ledger says of one request: whose it is, the intent to send it, and what may be done about it now."""
+"""What the ledger records about a request: its owner, the intent to send it, and what can be done with it now."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 SEND_WITHIN = 30.0
 """Seconds from the intent in which its request must be sent; a process that froze longer does not send any more."""
@@ -19,7 +19,7 @@ CLOCK_SKEW = 30.0
 
 @dataclass(frozen=True)
 class RequestId:
-    """What makes two requests the same: who pays, the operation, and the digest of what is asked for.
+    """The identity of a request: who pays, the operation, and the digest of what is requested.
 
     :param account: the connection's field `account`, else its id.
     :param operation: such as ``suno.cover``.
@@ -47,12 +47,13 @@ class Intent:
     :param not_after: epoch seconds until which it may be sent.
     :param nonce: unguessable; it travels, signed, in the callback URL, and brings a lost id back.
     :param callback_by: epoch seconds by which a callback would have named the task; None: none is expected.
-    :param owner: DAG, run, task, map index and user, as far as they are known.
-    :param form: the form in which KIE is asked.
+    :param owner: DAG, run, task, map index and user, if known.
+    :param form: the API variant in which KIE is asked.
     :param key: fingerprint of the API key, for messages.
     :param balance: credits of the account shortly before it is sent, of a request that costs some; a hint in a doubt.
     :param quoted: credits that it costs, at least and at most; empty: the price is not known.
     :param labels: people's own names.
+    :param longer: seconds that the answer may take longer than that of one request; None: it is one request.
     """
 
     at: float
@@ -65,6 +66,7 @@ class Intent:
     balance: float | None = None
     quoted: Sequence[float] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    longer: float | None = None
 
     @classmethod
     def made_at(cls, now: float, form: str = "", **known: Any) -> Intent:
@@ -80,7 +82,8 @@ class Intent:
         except (ValueError, TypeError, AttributeError):
             return cls(at=0.0, not_after=0.0)
         quoted = intent.quoted if isinstance(intent.quoted, list | tuple) and len(intent.quoted) in (0, 2) else ("",)
-        times = (intent.at, intent.not_after, intent.callback_by or 0.0, intent.balance or 0.0, *quoted)
+        others = (intent.callback_by or 0.0, intent.balance or 0.0, intent.longer or 0.0)
+        times = (intent.at, intent.not_after, *others, *quoted)
         readable = (
             isinstance(intent.owner, Mapping)
             and isinstance(intent.form, str)
@@ -94,8 +97,53 @@ class Intent:
         :param settled_after: seconds after which a request whose sender has recorded its end counts as in doubt;
             None: no end is recorded.
         """
-        over = self.not_after + REQUEST_SECONDS + CLOCK_SKEW if settled_after is None else self.at + settled_after
+        answered = self.not_after + REQUEST_SECONDS + (self.longer or 0.0)
+        over = answered + CLOCK_SKEW if settled_after is None else self.at + settled_after
         return max(over, self.callback_by or 0.0)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt, as the names of its objects say.
+
+    :param number: 1 for the first.
+    :param task_ids: the tasks that KIE has named for it; more than one only if somebody named a wrong one.
+    :param endings: ``refused``, ``failed``, ``released``, ``unanswered``, ``repeated``.
+    """
+
+    number: int
+    task_ids: tuple[str, ...] = ()
+    endings: frozenset[str] = frozenset()
+
+    @property
+    def over(self) -> bool:
+        """Whether another attempt may follow."""
+        return bool(self.endings & {"refused", "failed", "released", "repeated"})
+
+    @property
+    def settled(self) -> bool:
+        """Whether no person has to decide about it: it is over, or its task is known."""
+        return self.over or bool(self.task_ids)
+
+    @property
+    def task_id(self) -> str | None:
+        """KIE's task, unless it has failed or a person has released it."""
+        return self.task_ids[0] if self.task_ids and not self.endings & {"failed", "released"} else None
+
+
+def attempts_in(names: Iterable[str]) -> list[Attempt]:
+    """Return the attempts that a folder's names describe, in their order; other names are ignored."""
+    ids: dict[int, list[str]] = {}
+    endings: dict[int, set[str]] = {}
+    for name in sorted(names):
+        number, _, rest = name.partition(".")
+        word, _, task_id = rest.partition(".")
+        if not (number.isascii() and number.isdigit() and word):
+            continue
+        endings.setdefault(int(number), set()).add(word)
+        if word == "task" and task_id:
+            ids.setdefault(int(number), []).append(unquote(task_id))
+    return [Attempt(n, tuple(ids.get(n, ())), frozenset(endings[n])) for n in sorted(endings)]
 
 
 @dataclass(frozen=True)
@@ -114,12 +162,12 @@ class Claimed:
 
 @dataclass(frozen=True)
 class AlreadyMade:
-    """KIE has made the task: nothing is to be sent.
+    """KIE has created the task: nothing has to be sent.
 
     :param number: which attempt at this request.
     :param task_id: KIE's id.
     :param owner: who asked for it, as the intent says.
-    :param form: the form in which it was asked for; empty: somebody has named the id, and it is in either.
+    :param form: the API variant in which it was requested; empty: somebody has named the id, and it is in either.
     """
 
     number: int
@@ -160,7 +208,7 @@ class InDoubt:
     @property
     def hint(self) -> str:
         """What the answer and the balances say, as the end of a sentence; empty where nothing is known."""
-        answered = f"; it was answered with code {self.code}, which does not say" if self.code else ""
+        answered = f"; KIE answered with code {self.code}, which leaves this open" if self.code else ""
         before, after = self.intent.balance, self.balance
         if before is None or after is None:
             return answered
@@ -173,9 +221,11 @@ class FailedTooOften:
     """As many attempts as are allowed have failed.
 
     :param task_ids: KIE's ids.
+    :param number: the last of them: a person who releases it allows another one.
     """
 
     task_ids: tuple[str, ...]
+    number: int = field(default=0, compare=False)
 
 
 Claim = Claimed | AlreadyMade | BeingSent | InDoubt | FailedTooOften

@@ -17,7 +17,7 @@ _actions: dict[str, Callable[[], None]] = {}
 
 
 def reached(point: str) -> None:
-    """Do what was asked for at a point, if anything was.
+    """Do what was requested at a point, if anything was.
 
     :param point: its name.
     """

@@ -41,8 +41,8 @@ def timed_out(record: TaskRecord, unread: KieError | None = None) -> KieError:
     """
     error = unread or KieWaitTimeout()
     if error.remedy is Remedy.PERSON:
-        error = KieWaitTimeout(f"the last read was refused: {error.facts.message}", code=error.facts.code)
+        error = KieWaitTimeout(f"the last read was rejected: {error.facts.message}", code=error.facts.code)
     known = {"kind": record.kind, "source_id": record.source_id, "last_state": record.last_state}
     if record.task_id:
         return error.with_facts(**known, task_id=record.task_id)
-    return error.with_facts(**known, paid="Whether KIE has made it is not known yet")
+    return error.with_facts(**known, paid="It is not known yet whether KIE created it")

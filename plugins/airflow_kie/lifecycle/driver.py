@@ -1,7 +1,7 @@
-"""Carry tasks' records along: do what the rules say, store, ask again; one task or many, blocking or in an event loop.
+"""Drives tasks to their end: applies the rules, stores the record, reads again; one task or many, blocking or async.
 
-The way of a task is written once, as a generator of steps (:meth:`TaskDriver.steps`). :meth:`TaskDriver.follow` does
-them in code that may block, :meth:`TaskDriver.afollow` in an event loop, and `many` does so for many tasks at a time.
+A task's steps are defined once, as a generator (:meth:`TaskDriver.steps`). :meth:`TaskDriver.follow` runs
+them in blocking code, :meth:`TaskDriver.afollow` in an event loop, and `many` does so for many tasks at a time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from airflow_kie.lifecycle.ledger import PaidRequest
 from airflow_kie.lifecycle.log_line import log_read, log_unknown_shape, says_failed
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.lifecycle.rules import Action, Done, Fail, Fetch, Rules, Send, Wait, crosses, next_action
-from airflow_kie.lifecycle.steps import Do, DriveResult, Read, Sleep, Step, Steps, sender, thrower
+from airflow_kie.lifecycle.steps import Do, DriveResult, HeldPermit, Read, Sleep, Step, Steps, sender, thrower
 
 
 class Reader(Protocol):
-    """What is asked of KIE here, by code that may block: a task's details."""
+    """Reads a task's details from KIE, in blocking code."""
 
     def details(self, kind: TaskOperation, task_id: str) -> DetailsAnswer:
         """Read a task; never raises for what KIE answers."""
@@ -49,18 +49,18 @@ Save = Callable[[TaskRecord], None]
 
 @dataclass(frozen=True)
 class TaskDriver:
-    """Follows one task to its end.
+    """Drives one task to its end.
 
-    :param save: stores the record; None for a caller that keeps none.
+    :param save: stores the record; None if it is not stored.
     :param paid: the request in the ledger; None for a caller that only waits and must never pay.
-    :param create: sends it.
-    :param permit: called before a request is claimed; raises when it may not be sent now.
+    :param create: sends the request.
+    :param permit: called before a request is claimed; raises if it cannot be sent now.
     :param give_back: returns the permit of a request that was not sent.
-    :param settle: called with what a task that was paid for here has used: KIE's credits, 0 where it has failed.
+    :param settle: called with the credits that a task paid for here has used; 0 if it has failed.
     :param deadline: epoch seconds at which waiting ends.
     :param rules: how doubtful answers are decided.
-    :param waiting: returns how many tasks of the account wait in this process: the more, the slower each is read.
-    :param quiet: changes of the task's state are no news: they are logged as debug messages.
+    :param waiting: returns how many tasks of the account wait in this process; with more, each is read less often.
+    :param quiet: log changes of the task's state at debug level.
     :param clock: epoch seconds.
     """
 
@@ -79,12 +79,12 @@ class TaskDriver:
     def follow(
         self, record: TaskRecord, kie: Reader, pause: Pause, answer: Ended | None = None, *, to_the_end: bool = True
     ) -> DriveResult:
-        """Follow a task until it has its files, in code that may block.
+        """Follow a task until it has its files, in blocking code.
 
         :param record: what is known.
         :param kie: where it is.
         :param pause: spends the time until then (epoch seconds): sleeps, or leaves by an exception (defer, reschedule).
-        :param answer: how the trigger saw it end, if it failed.
+        :param answer: the failure that the trigger saw, if any.
         :param to_the_end: False: only until KIE has named the task.
         :raises KieError: why it has none; the record is stored by then.
         """
@@ -134,7 +134,7 @@ class TaskDriver:
             try:
                 match step:
                     case Do(call):
-                        value = await asyncio.to_thread(call)
+                        value = await asyncio.to_thread(call)  # `asyncio.run` waits for it: what is sent is recorded
                     case Read(record):
                         value = await kie.details(task_kind(record.kind, record.form), record.task_id or "")
                     case Sleep(record, _) if not waits:
@@ -202,31 +202,40 @@ class TaskDriver:
         if paid is None or self.create is None:
             raise AssertionError("Only a caller that may pay can send.")
         yield Do(lambda: paid.ledger)  # a ledger that cannot be opened uses up no permit
-        try:
-            yield Do(self.permit)
-        except KieError:
-            known = yield Do(paid.find)
-            if known is None or repeated:
-                raise
-            return (yield from self._follow_claim(paid, record, known))
+        with HeldPermit(self.permit, self.give_back) as permit:
+            try:
+                yield Do(permit.take)
+            except KieError:
+                known = yield Do(paid.find)
+                if known is None or repeated:
+                    raise
+                return (yield from self._follow_claim(paid, record, known))
+            # One step: between the claim, the request and its record nothing else of this process runs, and no error
+            # of another request's ends it: it would be in doubt, although nothing was sent.
+            claim, sending, answered, at = yield Do(lambda: self._claim_and_post(permit, paid, record, repeated))
+        if not isinstance(claim, Claimed):
+            return (yield from self._follow_claim(paid, record, claim))
+        return next_action(sending, at, answered, self.rules)
+
+    def _claim_and_post(
+        self, permit: HeldPermit, paid: PaidRequest, record: TaskRecord, repeated: int | None
+    ) -> tuple[Claim, TaskRecord, CreateAnswer | None, float]:
+        permit.use()
         try:
             if repeated:
-                number = repeated
-                yield Do(lambda: paid.record(number, "repeated"))
-            claim: Claim = yield Do(functools.partial(paid.claim, record.form))
-        except KieError:  # nothing is sent: the permit, and what it counts against the caps, is another one's
-            yield Do(self.give_back)
+                paid.record(repeated, "repeated")
+            claim = paid.claim(record.form)
+        except BaseException:  # nothing is sent: the permit, and what it counts against the caps, is another one's
+            self.give_back()
             raise
         if not isinstance(claim, Claimed):
-            yield Do(self.give_back)
-            return (yield from self._follow_claim(paid, record, claim))
+            self.give_back()
+            return claim, record, None, self.clock()
         failed_ids = tuple(dict.fromkeys((*record.failed_ids, *claim.failed_ids)))
         sending = replace(
             record, number=claim.number, form=claim.intent.form, failed_ids=failed_ids, repeated=bool(repeated)
         )
-        # One step: between the request and its record nothing else of this process runs.
-        answered, at = yield Do(lambda: self._post(paid, sending, claim))
-        return next_action(sending, at, answered, self.rules)
+        return claim, sending, *self._post(paid, sending, claim)
 
     def _follow_claim(self, paid: PaidRequest, record: TaskRecord, known: Known) -> Generator[Step, Any, Action]:
         if isinstance(known, AlreadyMade):
@@ -239,7 +248,19 @@ class TaskDriver:
         return action
 
     def _post(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> tuple[CreateAnswer | None, float]:
-        """Send a claimed request and record what came back and when; None: it was too late to send it."""
+        """Send a claimed request and record what came back and when; None: it was too late to send it.
+
+        While it is not known what came of one that costs credits, it is among those that can be in doubt.
+        """
+        if task_kind(record.kind, record.form).free:
+            return self._answer(paid, record, claim)
+        paid.ledger.expect_doubt(paid.request, claim.number)
+        answered, at = self._answer(paid, record, claim)
+        if not isinstance(answered, Lost):
+            paid.ledger.expect_no_doubt(paid.request, claim.number)
+        return answered, at
+
+    def _answer(self, paid: PaidRequest, record: TaskRecord, claim: Claimed) -> tuple[CreateAnswer | None, float]:
         assert self.create is not None  # noqa: S101 - for the type checker
         reached("before post")
         if self.clock() >= claim.intent.not_after:  # the process was frozen: others count this attempt as in doubt
@@ -255,7 +276,7 @@ class TaskDriver:
         at = self.clock()
         reached("after post")
         if isinstance(answered, Created) and answered.answer is not None:
-            with naming(paid="KIE has answered with the result itself, and may have charged it"):
+            with naming(paid="KIE answered with the result itself, and may have charged for it"):
                 answered = replace(answered, task_id=paid.keep_answer(claim, answered.answer))
         match answered:
             case Created(task_id):
@@ -265,14 +286,12 @@ class TaskDriver:
                             replace(record, task_id=task_id, adopted=answered.duplicate, known_at=at, unrecorded=True)
                         )
                 finally:  # where one of the two cannot be written, the other one brings the id back
-                    with naming(paid=f"KIE task {task_id} is made and is not paid for again"):
+                    with naming(paid=f"KIE task {task_id} exists and is not paid for again"):
                         paid.record_task(claim.number, task_id)
             case Refused(error):
                 paid.record(claim.number, "refused", reason=error.reason)
             case Lost(error):
-                with naming(paid="KIE may have made and charged one task"):
-                    if not task_kind(record.kind, record.form).free:
-                        paid.ledger.expect_doubt(paid.request, claim.number)
+                with naming(paid="KIE may have created and charged one task"):
                     paid.record(claim.number, "unanswered", reason=error.reason, code=error.facts.code)
         return answered, at
 

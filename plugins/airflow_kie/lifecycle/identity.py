@@ -1,4 +1,4 @@
-"""What makes two requests the same: the digest by which the ledger of paid requests knows one."""
+"""The identity of a request: the digest under which the ledger of paid requests records it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import CallOperation, TaskOperation
 from airflow_kie.client.redact import without_queries
 
@@ -21,14 +22,13 @@ def request_digest(
 ) -> str:
     """Return the digest of a request.
 
-    What is made from something at KIE counts by that and by the fields of its row that tell it from others: every run
-    means the same task. What is made from a request alone is another one in each run. A key of the user's replaces
-    both.
+    A request that is made from something at KIE is identified by that and by the fields that distinguish it: every run
+    means the same task. Any other request is a new one in each run. A key of the user's replaces both.
 
     :param kind: the row.
-    :param body: the request's fields as KIE names them, in either form's spelling: the form does not count.
+    :param body: the request's fields as KIE names them, in either API variant's spelling, which makes no difference.
     :param asked_by: namespace, DAG, run and Airflow task, and the position in a list of equal requests.
-    :param idempotency_key: the user's own name for what is asked for, the same over runs.
+    :param idempotency_key: the user's own name for the request, the same over runs.
     :param force_new: a text that was not used before makes another request of it.
     """
     identity: dict[str, Any]
@@ -62,8 +62,14 @@ def call_digest(
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
-    """Return the digest of plain values: keys sorted, nulls, callback URLs and the queries of addresses left out."""
-    text = json.dumps(_canonical(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """Return the digest of plain values: keys sorted, nulls, callback URLs and the queries of addresses left out.
+
+    :raises KieInvalidRequest: for a value that is not JSON, such as a date.
+    """
+    try:
+        text = json.dumps(_canonical(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, RecursionError) as error:
+        raise KieInvalidRequest(f"the request has a value that is not JSON ({error})") from None
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 

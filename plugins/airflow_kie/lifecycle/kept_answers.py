@@ -1,6 +1,6 @@
-"""Answers of KIE that were results themselves: paid for, and shown nowhere else.
+"""KIE's answers that are results themselves: paid for, and available nowhere else.
 
-They are stored beside the ledger of paid requests, whose own objects hold nothing of what was asked for or made.
+They are stored beside the ledger of paid requests, whose own objects hold nothing of what was requested or made.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class KeptAnswers:
         :param request: what it answers.
         :param number: which attempt at it.
         :param answer: the `data` of KIE's answer.
-        :param form: the form in which KIE was asked.
+        :param form: the API variant in which KIE was asked.
         :param at: epoch seconds at which it came.
         :raises KieError: when no store takes it.
         """
@@ -61,7 +61,7 @@ class KeptAnswers:
         return kept_id(request.digest, number)
 
     def read(self, request: RequestId, number: int) -> bytes | None:
-        """Return what is kept of an attempt's answer, None where there is nothing."""
+        """Return what is kept of an attempt's answer, None if there is nothing."""
         return next((body for store in self.stores if (body := store.read(_key(request, number)))), None)
 
 

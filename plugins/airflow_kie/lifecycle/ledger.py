@@ -1,9 +1,9 @@
-"""What an account has asked KIE for and paid: one folder for each request, whose objects are only ever created.
+"""The ledger of an account's paid requests: one folder for each request, whose objects are only ever created.
 
 Two invariants that must not be relaxed:
 
 - The process that creates ``<n>.intent`` may send that one request; nobody else may, and nobody may send it again.
-- The listing of a folder is its whole state. Nothing is changed or deleted, so two readers never disagree for long.
+- The listing of a folder is its whole state. None of it is changed or deleted, so two readers never disagree for long.
 
 ``<n>.intent`` is created before the POST, then ``<n>.task.<KIE's id>`` or ``<n>.refused`` (nothing was made); later
 ``<n>.failed`` (KIE's word, read twice) or ``<n>.released`` (a person's word). ``<n>.used`` has the credits that a task
@@ -16,16 +16,19 @@ An intent alone means that somebody is sending, until it expires; from then on i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from airflow_kie.client.answers.inline import kept_id
+from airflow_kie.client.errors import KieError
 from airflow_kie.lifecycle.claims import (
     AlreadyMade,
+    Attempt,
     BeingSent,
     Claim,
     Claimed,
@@ -34,12 +37,15 @@ from airflow_kie.lifecycle.claims import (
     Intent,
     Known,
     RequestId,
+    attempts_in,
 )
 from airflow_kie.lifecycle.crash_points import reached
 from airflow_kie.lifecycle.kept_answers import KeptAnswers
 
 DOUBTS = "_doubt/"
-"""Where the requests are named about which a person has to decide."""
+"""Where the requests are named about which a person may have to decide; a name goes once its attempt is settled."""
+RELEASED = "_released/"
+"""Where requests are named that a person has given up: a retry of a long list finds them in one listing."""
 MOST_FAILED = 3
 """Failed attempts of one request, over all runs, after which a person decides."""
 
@@ -59,44 +65,8 @@ class LedgerStore(Protocol):
     def read(self, key: str) -> bytes | None:
         """Return an object's content, None if there is none."""
 
-
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt, as the names of its objects say.
-
-    :param number: 1 for the first.
-    :param task_ids: the tasks that KIE has named for it; more than one only if somebody named a wrong one.
-    :param endings: ``refused``, ``failed``, ``released``, ``unanswered``, ``repeated``.
-    """
-
-    number: int
-    task_ids: tuple[str, ...] = ()
-    endings: frozenset[str] = frozenset()
-
-    @property
-    def over(self) -> bool:
-        """Whether another attempt may follow."""
-        return bool(self.endings & {"refused", "failed", "released", "repeated"})
-
-    @property
-    def task_id(self) -> str | None:
-        """KIE's task, unless it has failed or a person has released it."""
-        return self.task_ids[0] if self.task_ids and not self.endings & {"failed", "released"} else None
-
-
-def attempts_in(names: Iterable[str]) -> list[Attempt]:
-    """Return the attempts that a folder's names describe, in their order; other names are ignored."""
-    ids: dict[int, list[str]] = {}
-    endings: dict[int, set[str]] = {}
-    for name in sorted(names):
-        number, _, rest = name.partition(".")
-        word, _, task_id = rest.partition(".")
-        if not (number.isascii() and number.isdigit() and word):
-            continue
-        endings.setdefault(int(number), set()).add(word)
-        if word == "task" and task_id:
-            ids.setdefault(int(number), []).append(unquote(task_id))
-    return [Attempt(n, tuple(ids.get(n, ())), frozenset(endings[n])) for n in sorted(endings)]
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one; of a request's own objects none ever is."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +116,10 @@ class Ledger:
 
     def attempts(self, request: RequestId) -> list[Attempt]:
         """Return the attempts at a request."""
-        folder = request.folder
-        return attempts_in(key.removeprefix(folder) for key in self.store.list(folder))
+        return attempts_in(key.removeprefix(request.folder) for key in self.store.list(request.folder))
 
     def form(self, request: RequestId, number: int) -> str:
-        """Return the form in which KIE was asked in an attempt; empty where that is unknown."""
+        """Return the API variant in which KIE was asked in an attempt; empty if unknown."""
         return self._intent(request, number).form
 
     def record_task(self, request: RequestId, number: int, task_id: str, **known: Any) -> None:
@@ -168,24 +137,51 @@ class Ledger:
         :param ending: ``refused``, ``failed``, ``released``, ``unanswered`` or ``repeated``.
         :param known: why, who.
         """
+        if ending == "released":
+            self.store.create(f"{RELEASED}{request.folder.rstrip('/')}", b"{}")
         return self._create(request, number, ending, known)
+
+    def released(self, account: str, operation: str) -> set[str]:
+        """Return the digests of an operation's requests of which a person has given up a task at some time."""
+        prefix = f"{RELEASED}{quote(account, safe='')}/{operation}/"
+        return {key.removeprefix(prefix) for key in self.store.list(prefix)}
 
     def record_doubt(self, request: RequestId, doubt: InDoubt) -> None:
         """Record that a person has to decide about an attempt; :meth:`doubts` lists it until that is done."""
-        known = {"at": self.clock(), "balance": doubt.balance}
-        self.store.create(f"{DOUBTS}{request.folder}{doubt.number}", json.dumps(known).encode())
+        known = json.dumps({"at": self.clock(), "balance": doubt.balance})
+        self.store.create(f"{DOUBTS}{request.folder}{doubt.number}", known.encode())
 
     def expect_doubt(self, request: RequestId, number: int) -> None:
-        """Let :meth:`doubts` list an attempt once it is in doubt, whatever becomes of the task that waits till then."""
-        self.store.create(f"{DOUBTS}{request.folder}{number}.unanswered", b"{}")
+        """Let :meth:`doubts` list an attempt once it is in doubt, whatever becomes of its sender; it stops none."""
+        with contextlib.suppress(Exception):  # a store that cannot be used is noticed at the request's own objects
+            self.store.create(_expected(request, number), b"{}")
+
+    def expect_no_doubt(self, request: RequestId, number: int) -> None:
+        """Take :meth:`expect_doubt` back once the attempt is settled; :meth:`doubts` does it where this cannot."""
+        with contextlib.suppress(Exception):
+            self.store.delete(_expected(request, number))
 
     def doubts(self, account: str) -> list[tuple[RequestId, InDoubt]]:
         """Return the requests of an account about which a person has to decide."""
         prefix = f"{DOUBTS}{quote(account, safe='')}/"
-        known = dict.fromkeys(key.removeprefix(prefix).rpartition("/")[0] for key in self.store.list(prefix))
-        requests = (RequestId(account, *name.split("/")) for name in known)
-        found = ((request, self.find(request)) for request in requests)
-        return [(request, self._with_balance(request, doubt)) for request, doubt in found if isinstance(doubt, InDoubt)]
+        named: dict[str, list[str]] = {}
+        for key in self.store.list(prefix):
+            named.setdefault(key.removeprefix(prefix).rpartition("/")[0], []).append(key)
+        found: list[tuple[RequestId, InDoubt]] = []
+        for name, keys in named.items():
+            if name.count("/") != 1:  # nobody's request, such as a folder that a console has made
+                continue
+            request = RequestId(account, *name.split("/"))
+            attempts = self.attempts(request)
+            known = self._known(request, attempts)
+            if isinstance(known, InDoubt):
+                found.append((request, self._with_balance(request, known)))
+            settled = {str(attempt.number) for attempt in attempts if attempt.settled}
+            with contextlib.suppress(KieError):  # the next listing finds, and deletes, them again
+                for key in keys:
+                    if key.rpartition("/")[2].partition(".")[0] in settled:
+                        self.store.delete(key)
+        return found
 
     def _with_balance(self, request: RequestId, doubt: InDoubt) -> InDoubt:
         try:
@@ -202,7 +198,7 @@ class Ledger:
         """
         attempts = self.attempts(request)
         for attempt in attempts:
-            if task_id in attempt.task_ids:
+            if task_id in attempt.task_ids and "released" not in attempt.endings:
                 return attempt.number
         open_ones = [attempt.number for attempt in attempts if not attempt.over and not attempt.task_ids]
         number = open_ones[-1] if open_ones else (attempts[-1].number + 1 if attempts else 1)
@@ -220,7 +216,8 @@ class Ledger:
                 return AlreadyMade(attempt.number, attempt.task_id, intent.owner, form)
         failed = [attempt for attempt in attempts if "failed" in attempt.endings and "released" not in attempt.endings]
         if len(failed) >= MOST_FAILED:
-            return FailedTooOften(tuple(dict.fromkeys(task_id for attempt in failed for task_id in attempt.task_ids)))
+            task_ids = dict.fromkeys(task_id for attempt in failed for task_id in attempt.task_ids)
+            return FailedTooOften(tuple(task_ids), failed[-1].number)
         if not attempts or attempts[-1].over:
             return None
         last = attempts[-1]
@@ -239,11 +236,10 @@ class Ledger:
         """Return the code of an answer that did not say whether a task was made; a hint, so a damaged one is none."""
         if "unanswered" not in attempt.endings:
             return None
-        try:
+        with contextlib.suppress(ValueError, AttributeError):
             code = json.loads(self.store.read(f"{request.folder}{attempt.number}.unanswered") or b"{}").get("code")
-        except (ValueError, AttributeError):
-            return None
-        return code if isinstance(code, int) else None
+            return code if isinstance(code, int) else None
+        return None
 
     def _intent(self, request: RequestId, number: int) -> Intent:
         return Intent.from_bytes(self.store.read(f"{request.folder}{number}.intent"))
@@ -254,6 +250,10 @@ class Ledger:
         created = self.store.create(f"{request.folder}{number}.{ending}", json.dumps(known, sort_keys=True).encode())
         reached(f"after {ending.partition('.')[0]}")
         return created
+
+
+def _expected(request: RequestId, number: int) -> str:
+    return f"{DOUBTS}{request.folder}{number}.sent"
 
 
 @dataclass(frozen=True)
@@ -283,13 +283,18 @@ class PaidRequest:
     def claim(self, form: str = "") -> Claim:
         """Take the right to send it, or learn what is known of it.
 
-        :param form: the form in which it has to be sent; empty: in the one that it is usually sent in.
+        :param form: the API variant in which it has to be sent; empty: in the one that it is usually sent in.
         """
         return self.ledger.claim(self.request, self.new_intent(self.ledger.clock(), form))
 
     def find(self) -> Known | None:
         """Return what is known of it, None if it may be sent."""
         return self.ledger.find(self.request)
+
+    def is_released(self, task_id: str) -> bool:
+        """Return whether a person has given a task up, and nobody has named it again: the request may be sent again."""
+        found = [one.endings for one in self.ledger.attempts(self.request) if task_id in one.task_ids]
+        return bool(found) and all("released" in endings for endings in found)
 
     def adopt(self, task_id: str) -> int:
         """Record a task that was made or found elsewhere; return which attempt it counts as."""

@@ -42,4 +42,4 @@ def log_read(before: TaskRecord, after: TaskRecord, unread: KieError | None, *, 
 def log_unknown_shape(record: TaskRecord, details: TaskDetails) -> None:
     """Log that a task has succeeded, and that its row found no result in KIE's answer."""
     if any(result.role == ANSWER for result in details.results):
-        log.warning("KIE's answer has an unknown shape, and is the task's result: %s", about(record))
+        log.warning("KIE's answer has an unknown structure; it is stored as the task's result: %s", about(record))

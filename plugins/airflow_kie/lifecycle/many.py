@@ -84,7 +84,7 @@ async def follow_one(
     to_the_end: bool = True,
     waits: bool = True,
 ) -> Outcome:
-    """Follow one of many tasks; never raises for what becomes of it.
+    """Follow one of many tasks; never raises for the task's own failure.
 
     :param key: the caller's name for it.
     :param record: what is known of it.
@@ -106,7 +106,7 @@ async def follow_one(
     except KieError as error:
         return Outcome(key, error=error)
     except Exception as error:
-        log.exception("Following KIE task %s ended unexpectedly.", record.task_id)
+        log.exception("Waiting for KIE task %s failed unexpectedly.", record.task_id)
         return Outcome(key, error=KieUnexpected(f"{type(error).__name__}, see the log", task_id=record.task_id))
 
 

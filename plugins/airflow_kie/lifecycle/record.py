@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from airflow_kie.client.errors import KieUnexpected
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.client.redact import storable, without_urls
 
@@ -19,13 +20,13 @@ class TaskRecord:
     :param kind: the operation, such as ``suno.cover``.
     :param source: what it is made from, ``{"taskId": <music task id>}`` for a cover; see
         :meth:`~airflow_kie.client.operations.operation.TaskOperation.source_in`.
-    :param form: ``dedicated`` or ``unified``: in which it was asked for, or found; empty while that is unknown.
+    :param form: ``dedicated`` or ``unified``: in which it was requested, or found; empty while that is unknown.
     :param connection: the Airflow connection id whose account pays.
     :param digest: of the request's identity: its folder in the ledger of paid requests.
     :param number: which attempt at that request, 0 while nothing of it is known.
     :param task_id: KIE's id, once known.
     :param unrecorded: the ledger does not have the id yet.
-    :param crossed: the other form was tried because KIE does not know the source in the one.
+    :param crossed: the other API variant was tried because KIE does not know the source in the one.
     :param repeated: it was sent once more because an answer was lost, which only happens where that costs nothing.
     :param adopted: the id was found or given, not created by this record.
     :param known_at: epoch seconds at which the id became known.
@@ -66,7 +67,7 @@ class TaskRecord:
         return cls(kind, task_id=task_id, **known)
 
     def given(self, task_id: str) -> TaskRecord:
-        """Return the record with an id that a person or a trigger names: nothing else is known of it, nor its form."""
+        """Return the record with an id given by a person or a trigger: not even its API variant is known."""
         kept = ("kind", "source", "connection", "digest", "unrecorded", "repeated", "failed_ids")
         return TaskRecord(**{name: getattr(self, name) for name in kept}, task_id=task_id, adopted=True)
 
@@ -108,4 +109,27 @@ class TaskRecord:
         known = {f.name for f in fields(cls)}
         data = {key: item for key, item in value.items() if key in known}
         data["failed_ids"] = tuple(data.get("failed_ids", ()))
+        data |= {name: float(data[name]) for name in ("known_at", "doubt_at") if data.get(name) is not None}
         return cls(**data)
+
+
+def read_records(stored: Mapping[str, Any]) -> tuple[dict[str, TaskRecord], dict[str, KieUnexpected]]:
+    """Return the records of many tasks, and why some cannot be read: one that is damaged stops no other.
+
+    :param stored: as :meth:`TaskRecord.to_json` wrote each, by the caller's names for them.
+    """
+    records: dict[str, TaskRecord] = {}
+    damaged: dict[str, KieUnexpected] = {}
+    for name, value in stored.items():
+        try:
+            record = TaskRecord.from_json(value)
+            task_kind(record.kind)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is about this one
+            known = value.get("task_id") if isinstance(value, Mapping) else None
+            damaged[name] = KieUnexpected(
+                f"what Airflow has stored of it cannot be read ({type(error).__name__})",
+                task_id=known if isinstance(known, str) else None,
+            )
+        else:
+            records[name] = record
+    return records, damaged

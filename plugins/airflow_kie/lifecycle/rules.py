@@ -1,7 +1,7 @@
 """The rules of one paid task, as a pure function: what to do next, given what is known and what KIE just answered.
 
 Operator, sensor and trigger carry out the same rules and only move the record along, so whatever crashes in between,
-the next one goes on from what was stored. Time comes in as an argument and nothing here does I/O.
+the next one continues from what was stored. Time comes in as an argument and nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rules:
     :param agree_after: seconds that two reads must lie apart for a failure to be believed.
     :param interval: seconds between reads; None: dense near the typical end.
     :param timeout: seconds that a task which replaces a failed one may take, whatever is left of the wait.
-    :param api: the one form in which the connection is asked; empty: none is named.
+    :param api: the one API variant in which the connection is asked; empty: none is named.
     :param waiting: how many tasks of this account wait in this process.
     :param connections: every Airflow connection that may be used, to be named where one does not know a task.
     """
@@ -158,14 +158,15 @@ class _Transition:
             case BeingSent(until):
                 return Wait(self.record, min(until, self.now + ASK_LEDGER))
             case FailedTooOften(task_ids):
-                reason = f"{len(task_ids)} tasks failed: {', '.join(task_ids)}"
+                failed = f"{len(task_ids)} tasks failed: {', '.join(task_ids)}"
+                reason = f"request {self.kind.name}/{self.record.digest}: {failed}"
                 return self.fail(errors.KieFailedForGood(reason), replace(self.record, failed_ids=task_ids))
             case InDoubt(number, intent, repeated) as doubt:
                 if self.kind.free and not repeated:
                     return Send(self.record, repeated=number)
                 who = ", ".join(f"{name} {value}" for name, value in sorted(intent.owner.items()))
                 request = f"request {self.kind.name}/{self.record.digest}, attempt {number}"
-                free = "It costs nothing, and was sent twice already" if self.kind.free else None
+                free = "It costs nothing, and was already sent twice" if self.kind.free else None
                 return self.fail(errors.KieCreateInDoubt(f"{request}{who and f' ({who})'}{doubt.hint}", paid=free))
 
     def created(self, answer: Created) -> Action:
@@ -181,7 +182,7 @@ class _Transition:
         record = replace(self.record, last_state=details.word or None, known_at=known_at, form=details.form.value)
         parent, source = details.parent_id, self.record.parent_id
         if parent and source and self.kind.parent_path and parent != source:
-            return self._doubt(errors.KieWrongParent(f"KIE names {parent} as its song"), record)
+            return self._doubt(errors.KieWrongParent(f"KIE says that it belongs to song {parent}"), record)
         if details.complete and details.state is not State.RUNNING:
             if self._expired(details):
                 return self.fail(errors.KieResultsExpired(), record)
@@ -210,7 +211,7 @@ class _Transition:
         mine = self.record.connection
         others = [name for name in self.rules.connections if name != mine]
         form, both = self.record.form, self.kind.both_forms
-        way = f"in the {form} form" if form else "in both forms, or in the one that the connection's `api` names"
+        way = f"in the {form} API variant" if form else "in both API variants, or in the one that `api` selects"
         reason = f"it was read under {mine}{f' {way}' if both else ''}" if mine else ""
         return f"{reason}; `kie_conn_ids` also names {', '.join(others)}" if mine and others else reason
 
@@ -236,12 +237,13 @@ class _Transition:
         if again:
             return Send(replace(self.in_other_form(), failed_ids=failed_ids))
         if len(failed_ids) >= MOST_FAILED:
-            reason = f"{len(failed_ids)} tasks failed, the last one with: {error.facts.message or 'no message'}"
+            request, last = f"request {self.kind.name}/{self.record.digest}", error.facts.message or "no message"
+            reason = f"{request}: {len(failed_ids)} tasks failed, the last one with: {last}"
             return self.fail(errors.KieFailedForGood(reason, code=error.facts.code), record)
         return Send(replace(record, task_id=None, form="", adopted=False, known_at=None, doubt=None, doubt_at=None))
 
     def in_other_form(self) -> TaskRecord:
-        """Return the record of a request that goes to the other form, as its source is not known in this one."""
+        """Return the record of a request that goes to the other API variant, as its source is not known in this one."""
         other = Form(self.record.form).other.value
         empty = replace(self.record, task_id=None, adopted=False, known_at=None, doubt=None, doubt_at=None)
         return replace(empty, form=other, crossed=True, last_state=None)
@@ -273,8 +275,8 @@ class _Transition:
     def _doubt(self, error: KieError, record: TaskRecord) -> Action:
         """Believe what ends a task when two reads that lie far enough apart tell the same; a retry asks twice again."""
         signature = _failure_signature(error)
-        if record.doubt == signature and record.doubt_at is not None:
-            since = self.now - record.doubt_at
+        if record.doubt == signature and record.doubt_at is not None and record.doubt_at <= self.now:
+            since = self.now - record.doubt_at  # after a clock that was ahead it begins again
             if since >= self.rules.agree_after:
                 return self.fail(_of_a_read(error, record), replace(record, doubt=None, doubt_at=None))
             return Wait(record, self.now + self.rules.agree_after - since)
@@ -294,11 +296,11 @@ class _Transition:
 
 
 def crosses(record: TaskRecord, error: KieError, rules: Rules) -> bool:
-    """Return whether a request is sent once more, in the other form: nothing is paid where its source is not known.
+    """Return whether a request is sent once more, in the other API variant: an unknown source costs nothing.
 
-    :param record: the task, in the form in which it was asked for.
+    :param record: the task, in the API variant in which it was requested.
     :param error: KIE's refusal, or how the task failed.
-    :param rules: whether the connection names one form.
+    :param rules: whether the connection sets one API variant.
     """
     free = isinstance(error, errors.KieNoRecord) and bool(record.form) and not record.crossed and not rules.api
     return free and task_kind(record.kind).both_forms

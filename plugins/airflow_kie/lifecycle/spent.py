@@ -1,4 +1,4 @@
-"""What an account has spent, as its ledger of paid requests says."""
+"""What an account has spent, according to its ledger of paid requests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
-from airflow_kie.lifecycle.claims import Intent
-from airflow_kie.lifecycle.ledger import Attempt, Ledger, LedgerStore, attempts_in
+from airflow_kie.lifecycle.claims import Attempt, Intent, attempts_in
+from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 
 READERS = 16
 """Objects of the ledger that are read at a time."""
@@ -23,8 +23,8 @@ class Spent:
 
     :param operation: such as ``suno.music``.
     :param at: epoch seconds at which it was sent.
-    :param owner: DAG, run, Airflow task and user, as far as they are known.
-    :param labels: people's own names.
+    :param owner: DAG, run, Airflow task and user, if known.
+    :param labels: user-defined labels.
     :param low: credits that it was quoted at, at least; None: the price is not known.
     :param high: the same, at most.
     :param used: credits that it has used; None: neither KIE nor an exact quote says.
@@ -50,8 +50,8 @@ class Total:
     :param tasks: how many they are.
     :param low: credits that they were quoted at, at least.
     :param high: the same, at most.
-    :param used: credits that they have used, as far as it is known.
-    :param unknown: requests of which it is not known.
+    :param used: credits that they have used, if known.
+    :param unknown: requests for which this is not known.
     """
 
     tasks: int = 0

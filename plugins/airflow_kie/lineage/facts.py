@@ -171,7 +171,7 @@ def known_of(record: TaskRecord, body: Mapping[str, Any] | None = None, *, waits
     """
     music, source = record.kind == MUSIC.name, record.parent_id
     request = body or {}
-    prompt = request.get("prompt") if music else None
+    prompt = given if music and isinstance(given := request.get("prompt"), str) else None
     facts = Facts(
         operation=record.kind,
         kie_conn_id=record.connection,
@@ -236,7 +236,7 @@ def to_archive(kie_conn_id: str, music_task_id: str, cover_task_ids: Sequence[st
 
     :param kie_conn_id: the connection whose account made the song.
     :param music_task_id: the song.
-    :param cover_task_ids: its covers, if they are asked for.
+    :param cover_task_ids: its covers, if they are requested.
     """
     inputs = (at_kie(MUSIC.name, music_task_id), *(at_kie(COVER.name, task_id) for task_id in cover_task_ids))
     facts = Facts("archive", kie_conn_id, music_task_id=music_task_id, cover_task_ids=tuple(cover_task_ids))

@@ -19,7 +19,7 @@ SONG_PAGES_DAG_ID = "music_cover"
 
 
 class KieLogsLink(BaseOperatorLink):
-    """Opens KIE's own log, which is the source of truth for tasks and credits."""
+    """Opens KIE's own log, the source of truth for tasks and credits."""
 
     name = "KIE logs"
 
@@ -29,7 +29,7 @@ class KieLogsLink(BaseOperatorLink):
 
 
 class S3ObjectLink(BaseOperatorLink):
-    """Opens the folder of a song or task in the AWS console; other S3 services have no such page."""
+    """Opens the folder of a song or task in the AWS console; not available for other S3 services."""
 
     name = "Archived song in S3"
 
@@ -43,7 +43,7 @@ class S3ObjectLink(BaseOperatorLink):
 
 
 class KieSongLink(BaseOperatorLink):
-    """Opens the song's own page in this Airflow: pictures, sound, state, and what to do where it failed."""
+    """Opens the song's page in this Airflow: pictures, audio, state, and what to do if it failed."""
 
     name = "Song"
 
@@ -67,7 +67,7 @@ def song_page(dag_id: str, run_id: str, music_task_id: str, place: tuple[str, st
     :param place: bucket and prefix; None: the configured ones.
     """
     page = f"songs/{quote(music_task_id, safe='')}"
-    configured = (settings.text("bucket"), settings.text("prefix", "songs"))
+    configured = (settings.text("bucket"), settings.text("prefix", "songs").strip("/"))
     if dag_id == SONG_PAGES_DAG_ID and place in (None, configured):
         return f"kie/{page}"
     return f"kie/runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}/{page}"

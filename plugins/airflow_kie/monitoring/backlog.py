@@ -46,7 +46,7 @@ class Backlog:
 
     @property
     def waiting(self) -> int:
-        """How many of them go on by themselves after an outage."""
+        """How many of them continue automatically after an outage."""
         return self.count - sum(not goes_on(pending) for pending in self.read)
 
     def of(self, kie_conn_id: str) -> int:
@@ -103,7 +103,7 @@ def backlog_in(bucket: Bucket, keys: ArchiveKeys) -> Backlog:
 
     listed = sorted(list_pending(bucket, keys), key=lambda one: one[1].last_modified)
     if len(listed) > MOST_READ:
-        log.warning("%d songs are pending; the %d oldest records are read.", len(listed), MOST_READ)
+        log.warning("%d songs are pending; only the %d oldest records are read.", len(listed), MOST_READ)
 
     songs = [song for song, _ in listed[:MOST_READ]]
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -130,7 +130,7 @@ def expires(pending: Pending) -> bool:
 
 
 def goes_on(pending: Pending) -> bool:
-    """Return whether a song goes on by itself after an outage: it does not wait for a person."""
+    """Return whether a song continues automatically after an outage: it does not wait for a person."""
     from airflow_kie.archive.pending import needs_person
 
     return not (pending.last_failure and needs_person(pending.last_failure))

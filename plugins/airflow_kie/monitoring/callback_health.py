@@ -1,4 +1,4 @@
-"""Do callbacks arrive? What KIE has called, and when a poll found an end that no callback had announced.
+"""Do callbacks arrive? KIE's last callbacks, and when a poll found a result that no callback had reported.
 
 Each is one Airflow Variable per connection, written now and then, for people and for `airflow kie doctor`. Nothing else
 depends on them. Where polls find what callbacks should have announced, callbacks get lost on the way.
@@ -120,7 +120,7 @@ def record_poll_hit(kie_conn_id: str) -> None:
         if before is None or (now - before).total_seconds() >= WRITE_EVERY:
             Variable.set(name, now.isoformat(timespec="seconds"), description=_POLL_DESCRIPTION)
     except AirflowRuntimeError as error:
-        log.warning("The last poll hit could not be recorded (%s); only `airflow kie doctor` reads it.", error)
+        log.warning("The last poll hit could not be recorded (%s); only `airflow kie doctor` uses it.", error)
 
 
 def last_poll_hit(kie_conn_id: str) -> datetime | None:

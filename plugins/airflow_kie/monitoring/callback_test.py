@@ -28,10 +28,10 @@ def send_test(account: KieAccount) -> tuple[bool, str]:
     try:
         answer = post_anywhere(account.callback_url, _BODY, headers=signed)
     except KieError as error:
-        return False, f"The test callback was not answered: {error.facts.message}."
+        return False, f"The test callback got no answer: {error.facts.message}."
     if answer.status == 200:
-        return True, "The test callback arrived: the receiver took its signature and answered 200."
+        return True, "The test callback arrived: the receiver accepted its signature and answered 200."
     return (
         False,
-        f"The test callback got HTTP {answer.status}. Under Checks the line of the receiver says what that means.",
+        f"The test callback got HTTP {answer.status}. See the receiver's line under Checks.",
     )

@@ -26,23 +26,23 @@ class Verdict(StrEnum):
 
 OUTCOMES: Mapping[str, tuple[Verdict, str]] = {
     "woken": (Verdict.ACCEPTED, "Its task read the result at once."),
-    "not_yet": (Verdict.ACCEPTED, "Its task was not waiting yet, and was woken within seconds or read it itself."),
+    "not_yet": (Verdict.ACCEPTED, "Its task was not waiting yet; within seconds it was woken or read the result."),
     "at_next_read": (Verdict.ACCEPTED, "Its task sees the result at its next read."),
     "recorded": (Verdict.ACCEPTED, "Its id is in the ledger; the list that it belongs to reads the result."),
-    "stage": (Verdict.ACCEPTED, "A stage on the way, which ends nothing."),
+    "stage": (Verdict.ACCEPTED, "An intermediate stage: the task is still running."),
     "sensors": (Verdict.ACCEPTED, "The sensors that waited for it read the result."),
-    "song": (Verdict.ACCEPTED, "A song of another program: it is recorded, and music_cover was started."),
-    "unconfirmed": (Verdict.ACCEPTED, "KIE could not be asked whether it is a song: cover_inbox asks again."),
-    "gone": (Verdict.DUPLICATE, "No task waits for it any more: its result was read before."),
-    "known": (Verdict.DUPLICATE, "The song is archived, or a run works on it already."),
-    "nobody": (Verdict.UNKNOWN, "Nothing here waits for this task, and it does not start anything."),
-    "denied": (Verdict.UNKNOWN, "It calls itself a finished song, which KIE denies."),
-    REFUSED: (Verdict.FORGED, "It could not prove that it comes from KIE, and changed nothing."),
-    "not_stored": (Verdict.FAILED, "It could not be recorded: KIE got a 500 and calls again."),
+    "song": (Verdict.ACCEPTED, "A song made by another program: it is recorded, and music_cover was started."),
+    "unconfirmed": (Verdict.ACCEPTED, "KIE could not be asked whether it is a song; cover_inbox asks again."),
+    "gone": (Verdict.DUPLICATE, "No task waits for it any longer: its result was already read."),
+    "known": (Verdict.DUPLICATE, "The song is archived, or a run is already working on it."),
+    "nobody": (Verdict.UNKNOWN, "No task here waits for it, and it starts nothing."),
+    "denied": (Verdict.UNKNOWN, "It claims to be a finished song, which KIE denies."),
+    REFUSED: (Verdict.FORGED, "It could not be verified as coming from KIE, and changed nothing."),
+    "not_stored": (Verdict.FAILED, "It could not be recorded: KIE got HTTP 503 and may call again."),
     TEST: (Verdict.TEST, "Our own test callback arrived."),
 }
 """Outcome, as the metric `kie.callbacks` names it → what the callback was, and what came of it in a sentence."""
-_AGAIN = "The same callback had come before; it changed nothing more."
+_AGAIN = "A repeated callback; it changed nothing more."
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Delivery:
 
     :param at: when.
     :param outcome: one of :data:`OUTCOMES`.
-    :param task_id: KIE's id; of one that proves nothing it is empty, since anybody can have written it.
-    :param kind: the operation or stage, as far as that is known.
+    :param task_id: KIE's id; of one that proves nothing it is empty, since anyone can have written it.
+    :param kind: the operation or stage, if known.
     """
 
     at: datetime

@@ -1,6 +1,6 @@
 """The health check of `kie_ops`: the accounts' balances, whether the bucket can be written, and which songs wait.
 
-It costs nothing at KIE and never lists the archive: of the bucket it reads `_pending/` and writes one small object.
+It costs nothing at KIE and never lists the archive: in the bucket it only reads `_pending/` and writes a small object.
 """
 
 from __future__ import annotations
@@ -151,9 +151,7 @@ class HealthCheck:
                 log.warning("The inbox could not be checked: %s", error)
             return
         if late:
-            summary = (
-                f"an object waits in s3://{bucket.name}/inbox/ and DAG cover_inbox does not read it; its log says why"
-            )
+            summary = f"an object in s3://{bucket.name}/inbox/ is not read by DAG cover_inbox; its log says why"
             self._found("inbox", bucket.name, summary, since=late.last_modified.timestamp())
 
     def _check_records(self, backlog: Backlog, bucket: str) -> None:
@@ -164,7 +162,7 @@ class HealthCheck:
             since = min(pending.first_seen_at for pending in untried).timestamp()
             self._found("untried", "", summary, since=since, songs=len(untried))
         if damaged := backlog.damaged:
-            summary = f"s3://{bucket}/{damaged[0]} cannot be read, so no run works on its song"
+            summary = f"s3://{bucket}/{damaged[0]} cannot be read, so no run can work on its song"
             self._found("record", bucket, summary, songs=len(damaged), dated=False)
 
     def _check_expiry(self, backlog: Backlog) -> None:
@@ -187,9 +185,9 @@ class HealthCheck:
         if ending := _persistent(lambda: expiring(bucket, keys, aws_conn_id, self._time, alert)):
             first, left = ending[0], ending[0].expires_at - self._time
             by = moment(first.expires_at.timestamp())
-            many = f"{len(ending)} paid tasks have" if len(ending) > 1 else "1 paid task has"
+            many = f"{len(ending)} paid tasks" if len(ending) > 1 else "1 paid task"
             summary = (
-                f"KIE deletes what {many} made and nobody has archived, first that of task "
+                f"KIE deletes the unarchived results of {many}, first those of task "
                 f"{first.task_id} ({first.operation}), by {by}: `airflow kie redrive {first.task_id}` archives it"
             )
             level = level_of_songs(len(ending)) + (left <= timedelta(days=1)) + (left <= timedelta(0))
@@ -231,13 +229,23 @@ class HealthCheck:
         """Check what is in doubt, who sends, and whether the ledger is where it was."""
         try:
             opened = open_ledger(hook, hook.ledger_database()[0])
-            doubts = len(opened.ledger.doubts(account))
+            doubts = None if opened.in_task_states else len(opened.ledger.doubts(account))
             turn = hook.limiter().turn("").held()
         except KieError as error:
             self.report.unknown.update(("doubt", "turn", "ledger"))
             log.warning("The ledger of connection %s could not be checked. %s", hook.kie_conn_id, error)
+            if isinstance(error, KieConnectionInvalid):  # such as its limiter_conn_id: nothing can be paid for with it
+                self._unusable(hook, type(error))
             return
-        metrics.DOUBTS.set(doubts, connection=hook.kie_conn_id)
+        if doubts is None:
+            self.report.unknown.add("doubt")
+            log.warning(
+                "What is in doubt of connection %s is recorded in the states of its tasks, which only commands and the "
+                "status page read: `airflow kie doubts` lists it. Set [kie] bucket or ledger, or limiter_conn_id.",
+                hook.kie_conn_id,
+            )
+        else:
+            metrics.DOUBTS.set(doubts, connection=hook.kie_conn_id)
         if doubts:
             summary = f"{doubts} requests may have been paid for, and `airflow kie doubts` lists what a person decides"
             self._found("doubt", account, summary, level=level_of_songs(doubts), dated=False)

@@ -27,10 +27,10 @@ CAUSES: Mapping[str, str] = {
     "inbox": "objects in the inbox are not read",
     "record": "a pending record cannot be read",
     "untried": "a song is pending, and no run has taken it",
-    "turn": "one batch sends its requests for too long, and the others wait",
+    "turn": "one batch is taking too long to send its requests, and the others wait",
     "doubt": "requests may have been paid for, and a person has to decide",
-    "ledger": "paid requests are recorded elsewhere than before",
-    "quiet": "no song was archived for long",
+    "ledger": "paid requests are recorded in a different place than before",
+    "quiet": "no song was archived for a long time",
     "spending": "a person has stopped new paid tasks",
 }
 """Every cause of an incident, and what it means."""
@@ -222,5 +222,5 @@ def from_json(value: Any) -> dict[str, IncidentState]:
     try:
         return TypeAdapter(dict[str, IncidentState]).validate_python(value or {})
     except ValidationError:
-        log.warning("The incidents in the asset state store cannot be read; those that last are reported again.")
+        log.warning("The incidents in the asset state store cannot be read; open ones are reported again.")
         return {}

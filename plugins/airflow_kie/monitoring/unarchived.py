@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import islice
@@ -76,16 +75,16 @@ def _is_outstanding(bucket: Bucket, keys: ArchiveKeys, aws_conn_id: str | None, 
 
 
 def _archived(bucket: Bucket, keys: ArchiveKeys, aws_conn_id: str | None, record: Unarchived) -> bool:
-    return any(is_archived(*place, record) for place in _places(bucket, keys, aws_conn_id, record))
-
-
-def _places(
-    bucket: Bucket, keys: ArchiveKeys, aws_conn_id: str | None, record: Unarchived
-) -> Iterator[tuple[Bucket, ArchiveKeys]]:
-    yield bucket, keys
-    if record.to:
+    if is_archived(bucket, keys, record):
+        return True
+    if not record.to:
+        return False
+    try:
         name, prefix = bucket_and_key(record.to)
-        yield open_bucket(aws_conn_id, name), ArchiveKeys(prefix)
+        return is_archived(open_bucket(aws_conn_id, name), ArchiveKeys(prefix), record)
+    except KieError as error:  # another connection's bucket: this one task counts as not archived
+        log.warning("It is not known whether KIE task %s is archived in %s. %s", record.task_id, record.to, error)
+        return False
 
 
 def _failed(record: Unarchived) -> bool:

@@ -1,13 +1,12 @@
-"""The messages: of archived and failed songs of a run, of late runs, and of incidents.
+"""Notifications about archived and failed songs of a run, late runs, and incidents.
 
-They are sent by the notifier that `[kie] notifier` names, and only if it names one. Slack, e-mail, PagerDuty and the
-like are notifiers of Airflow's own providers: their arguments are in `[kie] notifier_args`, and hold the message where
-they say ``{title}`` or ``{text}``.
+They are sent through the notifier in `[kie] notifier`; none are sent if it is not set. Airflow's providers have
+notifiers for Slack, e-mail, PagerDuty and others. Their arguments are in `[kie] notifier_args`, where ``{title}`` and
+``{text}`` are replaced by the message.
 """
 
 from __future__ import annotations
 
-import asyncio
 import html
 import importlib
 import json
@@ -24,6 +23,7 @@ from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.redact import one_line
 from airflow_kie.links.kie import song_page
 from airflow_kie.monitoring.incidents import Change, is_information
+from airflow_kie.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,10 +77,10 @@ class Message:
 
 
 class KieNotifier(BaseNotifier):
-    """Sends a message through the notifier that `[kie] notifier` names; sends nothing while it names none."""
+    """Sends a message through the notifier in `[kie] notifier`; sends nothing if none is set."""
 
     def message(self, context: Context) -> Message | None:
-        """Return the message; None: there is nothing to say."""
+        """Return the message; None: there is nothing to report."""
         raise NotImplementedError
 
     def notify(self, context: Context) -> None:
@@ -90,12 +90,12 @@ class KieNotifier(BaseNotifier):
 
     async def async_notify(self, context: Context) -> None:
         """Send the message from an event loop; a notifier that cannot do that is called on a thread."""
-        if message := await asyncio.to_thread(self._message, context):
+        if message := await in_thread(self._message, context):
             sender = sender_of(message)
             try:
                 await sender.async_notify(context)
             except NotImplementedError:
-                await asyncio.to_thread(sender.notify, context)
+                await in_thread(sender.notify, context)
 
     def _message(self, context: Context) -> Message | None:
         return self.message(context) if is_on() else None
@@ -138,7 +138,7 @@ def sender_of(message: Message) -> BaseNotifier:
 
 
 class KieArchivedNotifier(KieNotifier):
-    """Says which songs of a run are archived, with the address of each one's page: for `on_success_callback`."""
+    """Lists the archived songs of a run, with links to their pages: for `on_success_callback`."""
 
     def message(self, context: Context) -> Message | None:
         """Return one message for the run; none for a run without songs."""
@@ -152,7 +152,7 @@ class KieArchivedNotifier(KieNotifier):
 
 
 class KieFailedNotifier(KieNotifier):
-    """Says why songs of a run failed, in one message with the causes in its title: for `on_failure_callback`."""
+    """Says why songs of a run failed, in one message whose title has the causes: for `on_failure_callback`."""
 
     def message(self, context: Context) -> Message | None:
         """Return one message for the run."""
@@ -178,7 +178,7 @@ class KieFailedNotifier(KieNotifier):
 
 
 class KieDeadlineNotifier(KieNotifier):
-    """Says that a run is not finished in time: the callback of a deadline, in the triggerer."""
+    """Says that a run is late: the callback of a deadline, called in the triggerer."""
 
     def message(self, context: Context) -> Message | None:
         """Return the message."""
@@ -187,9 +187,7 @@ class KieDeadlineNotifier(KieNotifier):
         dag_id = known.get("dag_id")
         where = _base(f"dags/{dag_id}/runs/{known.get('run_id') or known.get('dag_run_id')}")
         minutes = settings.number("deadline_minutes", 0)
-        text = (
-            f"It was queued more than {minutes:g} minutes ago. See kie_ops for songs that wait for an outage.\n{where}"
-        )
+        text = f"It was queued more than {minutes:g} minutes ago. See kie_ops for songs that an outage holds.\n{where}"
         return Message(f"A run of {dag_id} is late", text, f"late/{dag_id}", "warning")
 
 
@@ -204,8 +202,8 @@ def incident_messages(context: Context, changes: Sequence[Mapping[str, str]] | N
     """
     status = _base("kie/status")
     if changes is None:
-        text = f"The health check did not finish: its log says why.\n{_run_page(context['ti'])}\n{status}"
-        return [Message("kie_ops could not check", text, "ops")]
+        text = f"The health check did not finish; its log says why.\n{_run_page(context['ti'])}\n{status}"
+        return [Message("kie_ops could not run its check", text, "ops")]
     return [
         Message(
             f"{one['key'].partition(':')[0]} {one['change']}",
@@ -251,7 +249,7 @@ def _page(context: Context, row: Mapping[str, Any]) -> str:
     task: Any = context["task"]
     ti: Any = context["ti"]
     songs = task.songs if isinstance(task.songs, list) else []
-    place = next(((s["bucket"], s["prefix"]) for s in songs if s["music_task_id"] == row["music_task_id"]), None)
+    place = (songs[0]["bucket"], songs[0]["prefix"]) if songs else None  # the same for all songs of a run
     return _base(song_page(ti.dag_id, ti.run_id, row["music_task_id"], place))
 
 

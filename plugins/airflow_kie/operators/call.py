@@ -29,18 +29,18 @@ _LINKS = frozenset({"download_url", "gpt4o.download_url"})
 
 
 class KieCallOperator(KieOperator):
-    """Asks KIE for something that it answers at once, and returns the answer.
+    """Calls a KIE operation that answers at once, and returns the answer.
 
-    Addresses in the answer are left out: they are credentials. A call that costs credits is paid for once in a run
-    (docs/paying-once.md): retries and clears return the kept answer, and of a persona and timestamped lyrics every run
-    does. Where the answer was lost it is in doubt, until a person releases it.
+    Addresses are removed from the answer, because they are credentials. A call that costs credits is paid for once per
+    run (docs/paying-once.md): retries and clears return the stored answer. A persona and the timestamped lyrics of a
+    track are paid for once across all runs. A call whose answer was lost is in doubt until a person releases it.
 
     :param operation: such as ``credit``, ``suno.timestamped_lyrics`` or ``style``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
     :param kie_conn_id: Airflow connection of type ``kie``.
-    :param idempotency_key: your own name for what is asked for: every such call of the account with the same key is
-        paid for once, whatever the run.
-    :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
+    :param idempotency_key: your own name for the call: all calls of the account with the same key are paid for once,
+        across all runs.
+    :param check_fields: False sends fields that this version's catalogue would reject, for newer models.
     """
 
     template_fields: Sequence[str] = ("request", "kie_conn_id", "idempotency_key")
@@ -62,7 +62,7 @@ class KieCallOperator(KieOperator):
         self.row = call_operation(operation)
         if operation in _LINKS or self.row.host is Host.UPLOAD:
             raise KieInvalidRequest(
-                f"{operation} answers with the address of a file, which is a credential and belongs in no XCom: call "
+                f"{operation} answers with the address of a file, a credential that must not be in an XCom: call "
                 "KieHook inside your own task, or use KieUploadOperator"
             )
         self.request = request

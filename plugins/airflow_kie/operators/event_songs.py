@@ -2,7 +2,7 @@
 
 An event of ``kie://api.kie.ai/suno/pending`` only wakes: its run works on what is pending in the bucket, was never
 tried, and is worked on by no other run, whichever events were lost, came twice or started other runs. An event may name
-songs (``music_task_id``, or a list in ``music_task_ids``) with what is asked for: those are recorded first, and taken
+songs (``music_task_id``, or a list in ``music_task_ids``) with what is requested: those are recorded first, and taken
 even if they have failed before. A run that an event with a partition has started works on that song.
 """
 
@@ -84,7 +84,7 @@ class NamedSongs:
 
     @cached_property
     def asked(self) -> dict[str, dict[str, Any]]:
-        """What is asked for, by music task id; a later event wins."""
+        """What is requested, by music task id; a later event wins."""
         named: dict[str, dict[str, Any]] = {}
         for event in self._new:
             extra = event.extra or {}
@@ -98,7 +98,7 @@ class NamedSongs:
                     before = named.get(song, {"received_from": "event"})
                     named[song] = {**before, **known, "music_task_id": song}
                 else:
-                    log.warning("An event names %s, which is not a music task id: ignored.", shown(song))
+                    log.warning("Ignored %s in an event: it is not a music task id.", shown(song))
         return named
 
     def wait_since(self, moment: datetime) -> bool:
@@ -146,7 +146,7 @@ class EventSongs:
         made = self.bucket.made_if_missing(lambda: claimed_at(self.bucket, self.keys))
         if len(made) >= BUSY and (left := max(made) + GATHERED - datetime.now(UTC)) > timedelta(0):
             seconds = min(left, GATHERED).total_seconds()  # S3's clock may go before
-            log.info("Another run has just taken songs: waiting %.1f s for more, which are then in one run.", seconds)
+            log.info("Another run has just taken songs: waiting %.1f s, to take more songs in one run.", seconds)
             time.sleep(seconds)
 
     def pending(self, run: str) -> list[dict[str, Any]]:
@@ -236,7 +236,7 @@ class EventSongs:
 
     def refuse(self, music_task_id: str, error: KieError) -> None:
         """Leave a song out: its record says why."""
-        log.error("Song %s is left out of this run. %s", music_task_id, error)
+        log.error("Song %s was left out of this run. %s", music_task_id, error)
         try:
             self._archive(music_task_id).record_failure(error.reason, str(error))
         except KieError as damaged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -43,11 +42,11 @@ _SENT_KEY = "sent"
 class KieHealthCheckOperator(BaseOperator):
     """Checks balances, bucket and `_pending/`, sets the gauges, and fails when an incident begins or gets worse.
 
-    It fails once for each incident, again when that gets worse and when it has lasted another 24 hours; in between and
-    afterwards it succeeds, and its log says what lasts. Nothing is paid, and nothing of the archive is listed.
+    It fails once for each incident, again when the incident gets worse, and again for each further 24 hours that it
+    lasts. Otherwise it succeeds, and its log lists the open incidents. It pays nothing and does not list the archive.
 
-    What it has reported is kept in the asset state store of ``kie://api.kie.ai/health``, its outlet. Only one instance
-    may run at a time.
+    What it has reported is stored in the asset state store of its outlet, ``kie://api.kie.ai/health``. Only one
+    instance runs at a time.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -60,14 +59,15 @@ class KieHealthCheckOperator(BaseOperator):
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> list[str]:
-        """Check once; return the incidents that last now, in sentences.
+        """Check once; return the open incidents, a sentence for each.
 
-        :raises AirflowFailException: when one begins, gets worse or has lasted another day, naming all of them.
+        :raises AirflowFailException: when an incident begins, gets worse or has lasted another day; it names all of
+            them.
         """
         now = time.time()
         store = context["asset_state_store"][HEALTH]
-        known: Any = store.get(LEDGERS_KEY) or {}
-        check = HealthCheck(now, json.loads(json.dumps(known)))
+        known = store.get(LEDGERS_KEY)
+        check = HealthCheck(now, _ledgers(known))
         report = check.run(self.aws_conn_id)
         if check.ledgers != known:
             store.set(LEDGERS_KEY, check.ledgers)
@@ -114,8 +114,8 @@ class KieHealthCheckOperator(BaseOperator):
 class KieIncidentNotificationOperator(BaseOperator):
     """Sends one message for each change of an incident, through the notifier that `[kie] notifier` names.
 
-    A message that the notifier cannot send fails the task, and Airflow's retries send it again; those that were sent
-    are not. Where the check did not finish, the message says that.
+    If the notifier cannot send a message, the task fails, and Airflow's retries send only what was not sent yet. If
+    the health check did not finish, the message says so.
 
     :param check_task_id: the task with :class:`KieHealthCheckOperator`.
     """
@@ -148,13 +148,24 @@ class KieIncidentNotificationOperator(BaseOperator):
             try:
                 send(message, context)
             except Exception as error:  # noqa: BLE001 - of whichever notifier somebody has named
-                self.log.error("The message '%s' was not sent; it is tried again.", message.title)
+                self.log.error("The message '%s' was not sent; a retry sends it again.", message.title)
                 refusals.append(error)
             else:
                 sent.append(name)
                 store.set(_SENT_KEY, sent)
         if refusals:
             raise refusals[0]
+
+
+def _ledgers(known: Any) -> dict[str, Any]:
+    """Return where each account's ledger was seen, without what a person has changed into something else."""
+    accounts = known.items() if isinstance(known, dict) else ()
+    seen = ((account, one) for account, one in accounts if isinstance(one, dict))
+    return {
+        account: dict(one)
+        for account, one in seen
+        if isinstance(one.get("where"), str) and isinstance(one.get("changed_at", 0), int | float)
+    }
 
 
 def begin_counters(connections: Iterable[str]) -> None:

@@ -42,7 +42,7 @@ _LOGGED = 500
 
 
 class InboxTask(Retried, BaseOperator):
-    """What the tasks of DAG cover_inbox that use the bucket share. Without `[kie] bucket` they are skipped.
+    """Base of the tasks of DAG cover_inbox that use the bucket. Without `[kie] bucket` they are skipped.
 
     :param aws_conn_id: Airflow connection for S3.
     """
@@ -71,12 +71,11 @@ class InboxTask(Retried, BaseOperator):
 
 
 class KieInboxOperator(InboxTask):
-    """Reads what waits in `<bucket>/inbox/` and returns the runs to start for objects that name many songs.
+    """Reads the objects in `<bucket>/inbox/` and returns the runs to start for objects with more than one song.
 
-    Each object is taken or rejected by itself, whatever is in it. Every song gets its pending record before anything
-    is started, so it cannot be lost. An unreadable object goes to `inbox/rejected/` with a `.reason.txt` beside it;
-    one that S3 does not give out stays and is tried again by the next run; what exceeds `[kie] inbox_songs_per_day`
-    waits.
+    Each object is accepted or rejected on its own. Every song gets its pending record before anything is started, so
+    it cannot be lost. An invalid object is moved to `inbox/rejected/` with a `.reason.txt` beside it; an object that
+    S3 cannot serve stays and is tried again by the next run; songs beyond `[kie] inbox_songs_per_day` wait.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,7 +86,7 @@ class KieInboxOperator(InboxTask):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read, record, reject; return the arguments of one run for each object of many songs.
 
-        :raises Exception: what the first object has met, where S3 let none of them be taken or rejected.
+        :raises Exception: the error of the first object, if S3 let none of them be accepted or rejected.
         """
         context["ti"].xcom_push(key=TAKEN_KEY, value=[])  # the last task reads it whatever happens here
         inbox = self.inbox()
@@ -102,7 +101,7 @@ class KieInboxOperator(InboxTask):
         context["ti"].xcom_push(key=SINGLE_SONGS_KEY, value=single)
         context["ti"].xcom_push(key=TAKEN_KEY, value=[item.digest for item in taken])
         self.log.info(
-            "Taken from the inbox: %s with one song, %s with several.",
+            "Accepted from the inbox: %s with one song, %s with several.",
             counted(len(single), "object"), counted(len(many), "object"),
         )  # fmt: skip
         return [{"trigger_run_id": run_id_of(digest), "conf": {ORDER_FIELD: digest}} for digest in many]
@@ -114,7 +113,7 @@ class KieInboxOperator(InboxTask):
         read: list[InboxObject] = []
         for facts in inbox.waiting():
             if max(len(read) + self._rejected, len(self._failures)) >= AT_A_TIME:
-                self.log.info("More than %d objects wait; the rest is read by the next run.", AT_A_TIME)
+                self.log.info("More than %d objects are in the inbox; the next run reads the rest.", AT_A_TIME)
                 break
             try:
                 item = self._read(inbox, facts.key, limit)
@@ -169,13 +168,13 @@ class KieInboxOperator(InboxTask):
         next(inbox.bucket.list_folder(INBOX), None)
         self._failures.append(error)
         self.log.error(
-            "Inbox object %s could not be taken and stays in the inbox; nothing was paid for it, and the next run "
-            "tries it again. %s: %s", shown(key), type(error).__name__, str(error)[:_LOGGED],
+            "Inbox object %s could not be accepted and stays in the inbox; nothing was paid for it, and the next run "
+            "tries again. %s: %s", shown(key), type(error).__name__, str(error)[:_LOGGED],
         )  # fmt: skip
 
 
 class KieDispatchSongsOperator(BaseOperator):
-    """Sends "music complete" for songs, as an event with a partition for each, and one that wakes `music_cover`.
+    """Sends a "music complete" event for each song, with the song as its partition, and one that starts `music_cover`.
 
     :param music_task_ids: the songs.
     """
@@ -188,9 +187,9 @@ class KieDispatchSongsOperator(BaseOperator):
         self.music_task_ids = music_task_ids
 
     def execute(self, context: Context) -> int:
-        """Send the events; return for how many songs.
+        """Send the events; return the number of songs.
 
-        :raises AirflowSkipException: when no song is given: no event is sent then.
+        :raises AirflowSkipException: when no songs are given; no event is sent then.
         """
         songs = list(self.music_task_ids or [])
         if not songs:
@@ -203,12 +202,12 @@ class KieDispatchSongsOperator(BaseOperator):
 
 
 class KieInboxCleanupOperator(InboxTask):
-    """Moves inbox objects to `inbox/done/`, each once its songs are started; the others are read again by the next run.
+    """Moves inbox objects whose songs were started to `inbox/done/`; the next run reads the others again.
 
-    Only the version that was read is moved: one that was put in its place since then is left for the next run.
+    Only the version that was read is moved: if the object was replaced since, the new version is left for the next run.
 
     :param digests: the objects' digests.
-    :param events_sent: what :class:`KieDispatchSongsOperator` returned: None while it has sent no event.
+    :param events_sent: what :class:`KieDispatchSongsOperator` returned; None if it sent no event.
     """
 
     template_fields: Sequence[str] = ("digests", "events_sent")
@@ -219,14 +218,14 @@ class KieInboxCleanupOperator(InboxTask):
         self.events_sent = events_sent
 
     def execute(self, context: Context) -> int:
-        """Move what is still there; return how many objects that were.
+        """Move the objects that are still there; return how many were moved.
 
-        :raises AirflowSkipException: when nothing was taken.
-        :raises KieError: S3's error with the first object that could not be moved, after the others were.
+        :raises AirflowSkipException: when no object was accepted.
+        :raises KieError: S3's error for the first object that could not be moved, after the others were moved.
         :raises AirflowFailException: when the songs of an object were not started, after the others were moved.
         """
         if not self.digests:
-            raise AirflowSkipException("No inbox object was taken.")
+            raise AirflowSkipException("No inbox object was accepted.")
         inbox = self.inbox()
         moved, failures, not_started = 0, [], []
         for digest in self.digests:
@@ -249,7 +248,7 @@ class KieInboxCleanupOperator(InboxTask):
         if not_started:
             raise AirflowFailException(
                 f"The songs of {counted(len(not_started), 'inbox object')} were not started, first those of "
-                f"{not_started[0]}. Nothing was paid for them; the next run takes them again."
+                f"{not_started[0]}. Nothing was paid for them; the next run tries again."
             )
         return moved
 
@@ -272,10 +271,10 @@ def _check(item: InboxObject, day: int) -> None:
     """Refuse what can never be taken as a whole, or `song_list` would refuse: the sender reads the reason."""
     count, limit = len(item.songs), MOST * conf.getint("core", "max_map_length")
     if count > limit:
-        raise InboxUnreadable(f"It names {count} songs, and one run takes at most {limit}: split it.")
+        raise InboxUnreadable(f"It names {count} songs, but one run takes at most {limit}: split it.")
     if count > day:
         raise InboxUnreadable(
-            f"It names {counted(count)}; at most {day} are taken in 24 hours "
+            f"It names {counted(count)}; at most {day} are accepted in 24 hours "
             "(inbox_songs_per_day in the [kie] configuration)."
         )
     named = {song.kie_conn_id for song in item.songs if song.kie_conn_id}

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class KieCompactIndexOperator(BaseOperator):
-    """Makes one object of a month's many in the index of the configured archive; without a bucket it is skipped.
+    """Compacts the index of the configured archive: the small objects of a month become one. Skipped without a bucket.
 
-    Returns how many objects were replaced. Two at a time do no harm: lines that are there twice count once.
+    Returns how many objects were replaced. Two instances at a time do no harm: duplicate lines count once.
 
     :param aws_conn_id: Airflow connection for S3.
     """

@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 
 class KieReconcileOperator(InboxTask):
-    """Wakes `music_cover` for every song that is still pending and that nobody works on.
+    """Starts `music_cover` for every pending song that no run works on.
 
-    Airflow drops events for a paused DAG, and a run can be deleted; the bucket remembers. What was never tried is
-    started when its record is older than `[kie] reconcile_after_minutes`; what has failed after an hour, then after
-    twice as long each time, at most a day; what only a person can fix is left to that person. Songs that lost events
-    alone have named are started too. Listings decide: records are read only of what was never tried, the oldest first.
+    Airflow drops events for a paused DAG, and a run can be deleted; the pending records in the bucket remain. A song
+    that was never tried is started once its record is older than `[kie] reconcile_after_minutes`. A song that failed
+    is retried after an hour, then after twice as long each time, at most a day. A failure that only a person can fix
+    is left to that person. Songs named only by lost events are started too. Listings decide what is due: only the
+    records of songs that were never tried are read, oldest first.
 
-    Where a callback alone has named a song, KIE is asked with the key of the connection that was called. What KIE does
-    not know is deleted once two runs of this task agree; until KIE can be asked, the record stays.
+    For a song that only a callback has named, KIE is asked with the key of the connection that was called. If KIE does
+    not know the song in two runs of this task, its record is deleted; until KIE can be asked, the record stays.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -42,9 +43,9 @@ class KieReconcileOperator(InboxTask):
         self._silent: set[str] = set()
 
     def execute(self, context: Context) -> int:
-        """Send the event; return how many songs were lost or are due.
+        """Send the event; return how many songs were lost or are due for a retry.
 
-        :raises AirflowSkipException: when there is none: no event is sent then.
+        :raises AirflowSkipException: when there are none; no event is sent then.
         """
         from airflow_kie.archive.pending import list_held, list_pending
 
@@ -59,12 +60,12 @@ class KieReconcileOperator(InboxTask):
         untried = [song for song in waiting if song not in held and now - since[song] >= young]
         lost = list(self._lost(inbox, runs, sorted(untried, key=since.__getitem__)[:AT_A_TIME]))
         if not (due or lost or NamedSongs(context).wait_since(now - young)):
-            raise AirflowSkipException("No song needs to be started again.")
+            raise AirflowSkipException("No song needs to be restarted.")
         # What was never tried is taken by whatever run is woken, unless KIE has confirmed it only now.
         named = [*(pending.music_task_id for pending in lost if pending.unconfirmed), *due]
         extra: Any = {"music_task_ids": named[:AT_A_TIME], "received_from": "inbox"}
         context["outlet_events"][PENDING].extra = extra
-        self.log.info("Woke music_cover: %d songs were lost, %d that have failed are due.", len(lost), len(due))
+        self.log.info("Started music_cover: %d songs were never tried, %d failed ones are due.", len(lost), len(due))
         return len(lost) + len(due)
 
     def _lost(self, inbox: InboxBucket, runs: ActiveRuns, songs: Sequence[str]) -> Iterator[Pending]:
@@ -86,8 +87,8 @@ class KieReconcileOperator(InboxTask):
             if archive.pending() == pending:  # no run and no other callback has written it since
                 archive.drop_pending()
                 self.log.warning(
-                    "A callback named %s as a finished song, and KIE knows no such song: its pending record is "
-                    "deleted. Nothing was paid for.",
+                    "A callback named %s as a finished song, but KIE does not know it: its pending record was "
+                    "deleted. Nothing was paid for it.",
                     pending.music_task_id,
                 )
         elif claim is Claim.NOT_FOUND:
@@ -103,7 +104,7 @@ class KieReconcileOperator(InboxTask):
         try:
             claim = ask_kie(KieHook(kie_conn_id).get_conn(), music_task_id)
         except KieError as error:
-            self.log.warning("KIE cannot be asked about %s. %s: %s.", music_task_id, error.what, error.facts.message)
+            self.log.warning("KIE could not be asked about %s. %s: %s.", music_task_id, error.what, error.facts.message)
             claim = Claim.NOT_ASKED
         if claim is Claim.NOT_ASKED:
             self._silent.add(kie_conn_id)

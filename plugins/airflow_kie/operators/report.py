@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 _PARALLEL = 8
 """Requests to S3 at a time, while failures are recorded."""
 _REPORTED = "reported"
-_KEPT = "What was paid for before is kept and is not paid for again. No retry can help."
+_KEPT = "Anything already paid for is kept and is not paid for again. No retry can help."
 
 
 class KieSongReportOperator(BaseOperator):
-    """Reports what became of every song of a run, and fails if a song failed: it is the run's last task.
+    """Reports the result of every song of a run, and fails if a song failed. It is the run's last task.
 
-    Clearing it alone starts exactly the failed songs again, in a run of `music_cover` of their own, and it succeeds
-    then; where they are archived elsewhere than `[kie]` says, it names the tasks to clear.
+    Clear only this task to retry the failed songs: it starts a new run of `music_cover` for them and succeeds. If
+    their archive is not the one configured in `[kie]`, it names the tasks to clear instead.
 
     :param songs: what :class:`KieSongListOperator` returned.
     :param list_task_id: its task id.
-    :param chain_task_ids: every task of a song, in order: the second one makes its cover, the last one archives; the
-        first one that failed explains the song.
-    :param aws_conn_id: Airflow connection for S3: a failed song's pending record says why it is still pending, so that
-        DAG `cover_inbox` knows whether starting it again can help.
+    :param chain_task_ids: the tasks of a song, in order: the second one creates its cover, the last one archives. The
+        first one that failed gives the reason.
+    :param aws_conn_id: Airflow connection for S3. The reason is written to a failed song's pending record, so that DAG
+        `cover_inbox` knows whether a retry can help.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
@@ -70,7 +70,7 @@ class KieSongReportOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Log and return the table: song, result, keys, reason.
 
-        :raises AirflowFailException: when a song is not archived, counting and naming them.
+        :raises AirflowFailException: when songs are not archived; it counts and names them.
         """
         songs, self.outlets = self.songs, [outlet for outlet in self.outlets if outlet != PENDING]
         if not isinstance(songs, list):
@@ -119,13 +119,13 @@ class KieSongReportOperator(BaseOperator):
 
         place = (settings.text("bucket"), settings.text("prefix", "songs").strip("/"))
         if (songs[0]["bucket"], songs[0]["prefix"].strip("/")) != place:
-            self.log.warning("These songs are archived elsewhere than [kie] says: clear their red tasks instead.")
+            self.log.warning("These songs are not in the archive that [kie] names: clear their failed tasks instead.")
             return False
         bucket = open_bucket(self.aws_conn_id, place[0], self.extra_args)
         held, named = list_held(bucket, ArchiveKeys(place[1])), {song["music_task_id"] for song in songs}
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(bucket.delete, [one.key for song, one in held.items() if song in named]))
-        self.log.info("%s are started again: a run of music_cover takes them.", counted(len(songs)))
+        self.log.info("Restarted %s in a new run of music_cover.", counted(len(songs)))
         return True
 
     def _songs(self, batches: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -206,7 +206,7 @@ def _not_archived(music_task_id: str, failures: Mapping[str, Mapping[str, Any]])
     if failure := failures.get(music_task_id):
         facts = {"title": failure.get("title"), "reason": failure["message"], "cause": failure["reason"]}
         return _row({**song, **facts}, f"failed at {failure['task_id']}")
-    reason = f"It did not finish. {_KEPT} Clear its red task, whose log says why. {KieError.by_when}"
+    reason = f"It did not finish. {_KEPT} See the log of its failed task, then clear that task. {KieError.by_when}"
     return _row({**song, "reason": reason}, "not archived")
 
 

@@ -40,19 +40,19 @@ MOST_SONGS = 1000
 
 
 class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
-    """Says of which takes extras are made, and pays nothing.
+    """Lists the takes that extras are made from. It pays nothing.
 
     Returns ``{"bucket", "prefix", "extras": […], "takes": [{"song", "position", "audio_id", "model"}, …]}``.
-    Each song has to be archived. In a run that an event of ``kie://api.kie.ai/suno/cover`` or ``…/suno/chosen`` has
-    made it is that song.
+    All songs have to be archived. Without songs, in a run that an event of ``kie://api.kie.ai/suno/cover`` or
+    ``…/suno/chosen`` started, the plan is for that event's song.
 
-    :param songs: music task ids, as a list or in any text.
-    :param extras: what is made of each: ``wav``, ``vocals``, ``stems``, ``midi``, ``timed_lyrics``, ``video``,
-        ``extended``, ``another_cover``. MIDI is made from stems: where a run asks for no stems, it asks for vocals too.
-    :param take: ``chosen`` (by a person on the song's page, else the first), ``all``, or a number from 1.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
-    :param aws_conn_id: Airflow connection for S3.
+    :param songs: the songs' music task ids, as a list or in any text.
+    :param extras: any of ``wav``, ``vocals``, ``stems``, ``midi``, ``timed_lyrics``, ``video``, ``extended``,
+        ``another_cover``. MIDI is made from stems or vocals: without stems, vocals are requested too.
+    :param take: ``chosen`` (the take chosen on the song's page, else the first), ``all``, or a number from 1.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     """
 
@@ -83,7 +83,7 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the plan.
 
-        :raises KieInvalidRequest: naming an extra or a take that there is not.
+        :raises KieInvalidRequest: naming an extra or a take that does not exist.
         :raises NotArchived: naming the songs that are not archived.
         """
         return run_with_outage_backoff(context, lambda: self._plan(context))
@@ -93,16 +93,16 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
         from airflow_kie.hooks.archive import open_bucket
 
         of_event = str(context.get("partition_key") or "")
-        songs, names = [of_event] if of_event else ids_in(self.songs), ids_in(self.extras)
+        songs, names = ids_in(self.songs) or ([of_event] if of_event else []), ids_in(self.extras)
         place = {
             "bucket": self.bucket or settings.text("bucket"),
             "prefix": self.prefix or settings.text("prefix", "songs"),
         }
         required(self.task_id, songs=songs and "given", extras=names and "given", bucket=place["bucket"])
         if unknown := [name for name in names if name not in EXTRAS]:
-            raise KieInvalidRequest(f"{', '.join(unknown)} cannot be made, only {', '.join(EXTRAS)}; nothing is paid")
+            raise KieInvalidRequest(f"{', '.join(unknown)} cannot be made, only {', '.join(EXTRAS)}; nothing was paid")
         if len(songs) > MOST_SONGS:
-            raise KieInvalidRequest(f"A run makes extras of {MOST_SONGS} songs, not of {len(songs)}; nothing is paid")
+            raise KieInvalidRequest(f"A run takes at most {MOST_SONGS} songs, not {len(songs)}; nothing was paid")
         bucket = open_bucket(self.aws_conn_id, place["bucket"], self.extra_args)
         takes = _takes(bucket, place["prefix"], songs, str(self.take).strip() or "chosen")
         extras = with_needs(names)
@@ -111,15 +111,15 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
 
 
 class KieSongExtraOperator(KieTaskOperator):
-    """Makes one extra of each take of a plan, and archives it in its song's folder, below ``extras/``.
+    """Makes one extra for each take of a plan, and archives it in the song's folder, below ``extras/``.
 
-    Each is paid for once, by any run (docs/paying-once.md); one that is there already is left alone. One
-    that fails never stops another; the task fails at the end. It is skipped where the plan does not ask for its extra.
-    Its result is that of a list: `results` is a table in S3 with a row a take.
+    Each is paid for once across all runs (docs/paying-once.md), and not made again if it is already archived. If one
+    fails, the others continue, and the task fails at the end. The task is skipped if the plan does not include its
+    extra. As for a list of requests, `results` is a table in S3 with one row per take.
 
     :param extra: such as ``wav``.
-    :param plan: what :class:`KieSongExtrasPlanOperator` has returned.
-    :param kwargs: those of :class:`~airflow_kie.operators.task.KieTaskOperator`, without requests.
+    :param plan: what :class:`KieSongExtrasPlanOperator` returned.
+    :param kwargs: arguments of :class:`~airflow_kie.operators.task.KieTaskOperator`, except its requests.
     """
 
     template_fields: Sequence[str] = ("plan", "kie_conn_id", "labels", "fail_on", "aws_conn_id", "extra_args")
@@ -175,7 +175,7 @@ def planned_takes(plan: Any, extra: str) -> tuple[list[Take], str]:
     :raises AirflowSkipException: when the plan does not ask for it.
     """
     if not isinstance(plan, Mapping) or extra not in plan["extras"]:
-        raise AirflowSkipException(f"{EXTRAS[extra].title}: not asked for.")
+        raise AirflowSkipException(f"{EXTRAS[extra].title}: not requested.")
     return [Take(**take) for take in plan["takes"]], str(plan["prefix"]).strip("/")
 
 
@@ -197,10 +197,10 @@ def _takes(bucket: Bucket, prefix: str, songs: Sequence[str], asked: str) -> lis
         known = {track.position: track.audio_id for track in manifest.tracks if track.audio_id}
         positions = list(known) if asked == "all" else [_position(bucket, keys, manifest, asked)]
         if absent := [position for position in positions if position not in known] or not positions:
-            raise KieInvalidRequest(f"Song {song} has no take {absent or asked}, only {list(known)}; nothing is paid")
+            raise KieInvalidRequest(f"Song {song} has no take {absent or asked}, only {list(known)}; nothing was paid")
         found += [Take(song, position, str(known[position]), model) for position in positions]
     if missing:
-        raise NotArchived(f"these songs are not archived, so nothing was made of any: {', '.join(missing)}")
+        raise NotArchived(f"these songs are not archived, so no extras were made: {', '.join(missing)}")
     return found
 
 
@@ -215,7 +215,7 @@ def _position(bucket: Bucket, keys: Any, manifest: Manifest, asked: str) -> int:
         choice = Choice.read(bucket, keys)[0]
         return (choice and choice.position_in(manifest.files, "track")) or 1
     if not (asked.isascii() and asked.isdigit()):
-        raise KieInvalidRequest(f"A take is a number, chosen or all, not {asked[:50]!r}; nothing is paid")
+        raise KieInvalidRequest(f"A take is a number, chosen or all, not {asked[:50]!r}; nothing was paid")
     return int(asked)
 
 

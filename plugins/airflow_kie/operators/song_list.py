@@ -1,4 +1,4 @@
-"""The beginning of a run: which songs are asked for, checked and recorded before anything is paid."""
+"""The beginning of a run: its songs are listed, checked and recorded before anything is paid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator, XComArg, conf
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import (
@@ -57,33 +57,33 @@ log = logging.getLogger(__name__)
 
 
 class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
-    """Says which songs a run works on, and returns the batches in which the steps of the chain take them.
+    """Lists the songs of a run, records them as pending, and returns the batches that the next tasks are mapped over.
 
-    A batch of one song is its arguments. One of many says where the songs are in an object that this task writes:
-    ``{songs, first, list, start, end, bucket, prefix, kie_conn_id}``. A batch's songs are of one account.
+    A batch of one song holds its arguments. A larger batch names the part of an S3 object that lists its songs:
+    ``{songs, first, list, start, end, bucket, prefix, kie_conn_id}``. All songs of a batch belong to one account.
 
-    The songs are those of the arguments, of the inbox object that the run is for, or the partition of the event that
-    made it. Everything is checked first and all problems come in one message. Then every song gets its pending
-    record, before anything is paid: where the archive cannot be written, nothing is. Songs that have all that is asked
-    for already are left out.
+    The songs come from the arguments, from the run's inbox object, or from the partition of the event that started
+    the run. They are checked first, and all problems are reported in one message. Then each song gets its pending
+    record, before anything is paid: if the archive cannot be written, nothing is paid. Songs that already have every
+    requested file are left out.
 
-    A run that an event without a partition has started, and that is given no songs, takes what is pending in the
-    bucket, was never tried and is worked on by no other run. There a song that cannot be worked on is left out, and
-    its record says why. One instance runs at a time, so that no two take the same songs.
+    A run without songs that was started by an event without a partition takes the pending songs in the bucket that
+    were never tried and that no other run works on. In such a run, a song that cannot be processed is left out, and
+    its pending record says why. Only one instance runs at a time, so no two runs take the same songs.
 
-    :param music_task_ids: ids as a list or in any text.
-    :param kie_conn_id: the connection whose account made the songs; it must be one of `[kie] kie_conn_ids`.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
-    :param aws_conn_id: Airflow connection for S3.
-    :param archive_audio: archive the audio files too; `[kie] archive_audio` asks for it in any run.
-    :param archive_lyrics: archive the lyrics too; `[kie] archive_lyrics` asks for it in any run.
-    :param labels: people's own names for the songs, kept in the manifest.
-    :param max_credits: refuse the run if its covers cost more credits than this; None or empty: no cap.
-    :param songs: further songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
+    :param music_task_ids: the songs' music task ids, as a list, in any text, or another task's output (only those).
+    :param kie_conn_id: Airflow connection of the account that made the songs, one of `[kie] kie_conn_ids`.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
+    :param archive_audio: archive the audio files too; always on if `[kie] archive_audio` is.
+    :param archive_lyrics: archive the lyrics too; always on if `[kie] archive_lyrics` is.
+    :param labels: your own names for the songs, at most 10, as a map or its JSON text; stored in the manifests.
+    :param max_credits: refuse the run if its covers cost more credits by KIE's price list; None or empty: no cap.
+    :param songs: further songs with labels of their own: ``[{"music_task_id": …, "labels": {…}}]``.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
-    :param batch_size: songs that one task instance works on, at most 200; None: one each of up to 20 songs (of up
-        to two in a run that an event has started), of more 25 in the first batch and more in the next ones.
+    :param batch_size: songs per task instance, at most 200; None: one for up to 20 songs (for up to two in an event
+        run); for more songs, 25 in the first batch and more in later ones.
     """
 
     template_fields: Sequence[str] = (
@@ -119,6 +119,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"inlets": [PENDING], "max_active_tis_per_dag": 1, **kwargs})
+        self._of_task = isinstance(music_task_ids, XComArg) or isinstance(songs, XComArg)
         self.music_task_ids = music_task_ids
         self.kie_conn_id = kie_conn_id
         self.bucket = bucket
@@ -137,7 +138,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check, record and return the songs; a bucket that refuses is waited for in runs that nobody watches.
 
-        :raises SongsRefused: naming all that is wrong with what was asked for.
+        :raises SongsRefused: naming all that is wrong with what was requested.
         """
         self.bucket = self.bucket or settings.text("bucket")
         self.prefix = (self.prefix or settings.text("prefix", "songs")).strip("/")
@@ -167,7 +168,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         context["ti"].xcom_push(key=ARCHIVED_KEY, value=archived)
         if self._woken:
             self._woken.named.set_recorded()
-        self.log.info("%s to work on, %s archived already.", counted(len(todo)), counted(len(archived)))
+        self.log.info("%s to process, %s already archived.", counted(len(todo)), counted(len(archived)))
         return batches
 
     def _usable(self, requests: Sequence[SongRequest]) -> list[SongRequest]:
@@ -217,15 +218,15 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         given = self._given(context, problems)
         requests, wrong = requests_in(given, labels)
         problems += wrong
-        woken = not given and is_woken(context)
-        if not (requests or problems or woken or ORDER_FIELD in (getattr(run, "conf", None) or {})):
-            problems.append("No music task ids were given: paste them, one on a line, from kie.ai/logs.")
+        woken = not (given or self._of_task) and is_woken(context)
+        if not (requests or problems or woken or self._of_task or ORDER_FIELD in (getattr(run, "conf", None) or {})):
+            problems.append("No music task ids were given: paste them from kie.ai/logs, one per line.")
         if len(requests) > (most := MOST * _limit()):
-            problems.append(f"{len(requests)} songs were given, and one run takes at most {most}: split the list.")
+            problems.append(f"{len(requests)} songs were given, but one run takes at most {most}: split the list.")
         requests = [self._with_options_of_the_run(request) for request in requests]
         problems += settings.connection_errors(request.kie_conn_id for request in requests)
         if not self.bucket:
-            problems.append("No bucket is named, neither in the form nor as `bucket` in the [kie] configuration.")
+            problems.append("No bucket is set: set one in the form, or `bucket` in the [kie] configuration.")
         with gathering(problems):
             ArchiveKeys(self.prefix)
         if problems:
@@ -248,14 +249,14 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         return taken
 
     def _given(self, context: Context, problems: list[str]) -> list[Mapping[str, Any]]:
-        if partition_of(context):
-            events = self._partition(context)
-            return [events.given_by_partition() if events else {"music_task_id": partition_of(context)}]
         given: list[Mapping[str, Any]] = [{"music_task_id": task_id} for task_id in ids_in(self.music_task_ids)]
         with gathering(problems):
             given += songs_in(self.songs)
         with gathering(problems):
             given += self._inbox_songs(context)
+        if partition_of(context) and not (given or self._of_task):
+            events = self._partition(context)
+            return [events.given_by_partition() if events else {"music_task_id": partition_of(context)}]
         return given
 
     def _with_options_of_the_run(self, request: SongRequest) -> SongRequest:
@@ -279,7 +280,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         bucket, keys = self._open(settings.text("bucket")), ArchiveKeys(settings.text("prefix", "songs"))
         item = InboxBucket(bucket, keys).taken(digest)
         if item is None:
-            raise ValueError("What the inbox object of this run asked for is no longer kept: put it into inbox/ again.")
+            raise ValueError("The record of this run's inbox object is gone: put the object into inbox/ again.")
         others = ActiveRuns(context["ti"]).songs_of_others(bucket, keys)  # woken runs take what is recorded
         return [dict(song) for song in item.songs if song.music_task_id not in others]
 
@@ -311,8 +312,7 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
 
 
 def _number(given: int | str | None) -> int | None:
-    text = str(given or "").strip()
-    return int(text) if text else None
+    return int(text) if (text := str(given or "").strip()) else None
 
 
 def _limit() -> int:

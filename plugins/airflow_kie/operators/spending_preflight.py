@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 class KnownSong:
     """What bucket and KIE know of a song before its run begins.
 
-    :param request: what is asked for.
+    :param request: what is requested.
     :param archive: the song's place in the bucket.
     :param manifest: its manifest; None: nothing of it is archived.
     :param adopted: a cover task that the request names, and that KIE says is this song's.
@@ -48,7 +49,7 @@ class KnownSong:
 
     @property
     def is_archived(self) -> bool:
-        """Say whether nothing that is asked for is missing in the bucket."""
+        """Return whether the bucket has everything that was requested."""
         from airflow_kie.archive.manifest import Wanted
 
         wanted = Wanted(audio=self.request.archive_audio, lyrics=self.request.archive_lyrics)
@@ -85,9 +86,9 @@ def _checked_cover(request: SongRequest) -> str | None:
         raise answer.error
     named = (request.cover_task_id, request.music_task_id)
     if not isinstance(answer, Read):
-        log.warning("Cover task %s, named for song %s, is not known to KIE and is not used.", *named)
+        log.warning("Cover task %s, given for song %s, is unknown to KIE and is not used.", *named)
     elif answer.details.parent_id not in (None, request.music_task_id):
-        log.warning("Cover task %s, named for song %s, belongs to another song.", *named)
+        log.warning("Cover task %s, given for song %s, belongs to another song and is not used.", *named)
     elif answer.details.state is not State.FAILED:
         return request.cover_task_id
     return None
@@ -118,7 +119,7 @@ def record_song(context: Context, song: KnownSong) -> dict[str, Any] | Literal[T
     archive, ti = song.archive, context["ti"]
     if song.manifest and song.is_archived:
         archive.settle_pending(song.manifest)
-        log.info("Song %s has all that is asked for.", song.request.music_task_id)
+        log.info("Song %s already has all requested files.", song.request.music_task_id)
         return result_of(archive.bucket.name, archive.keys.manifest, song.manifest, changed=False)
     pending = archive.update_pending(
         **song.request.facts(),
@@ -127,7 +128,7 @@ def record_song(context: Context, song: KnownSong) -> dict[str, Any] | Literal[T
     archive.take(pending)
     if song.adopted:
         adopt_cover(context, song.request.kie_conn_id, song.request.music_task_id, song.adopted)
-    log.info("Song %s is recorded; it came from: %s.", song.request.music_task_id, pending.received_from)
+    log.info("Song %s is recorded as pending; it came from: %s.", song.request.music_task_id, pending.received_from)
     return True
 
 
@@ -143,11 +144,17 @@ def over_cap(cap: float | str | None, songs: Iterable[KnownSong]) -> str:
     :param songs: the songs of the run.
     """
     most = str(cap if cap is not None else "").strip()
+    try:
+        allowed = float(most or math.inf)
+    except ValueError:
+        allowed = math.nan
+    if math.isnan(allowed):
+        return f"The run's cap max_credits is {most!r:.60}, which is not a number of credits."
     covers = sum(song.needs_cover for song in songs)
     cost = covers * cover_price()
-    if not most or cost <= float(most):
+    if cost <= allowed:
         return ""
-    return f"The run would make {counted(covers, 'cover')} for {cost:g} credits, and its cap max_credits is {most}."
+    return f"The run would make {counted(covers, 'cover')} for {cost:g} credits, but its cap max_credits is {most}."
 
 
 def check_balances(songs: Iterable[KnownSong]) -> None:

@@ -43,23 +43,23 @@ class KieGenerateMusicOperator(KieTaskOperator):
     """Generates a song and returns its music task id (docs.kie.ai suno-api/generate-music).
 
     :param prompt: what the song is about; in custom mode with vocals, the exact lyrics.
-    :param model: such as ``V6``; None: V6, or V5_5 in the dedicated form. KIE refuses one that it does not know.
-    :param custom_mode: take `style` and `title` (and the prompt as lyrics) literally.
+    :param model: such as ``V6``; None: V6, or V5_5 in KIE's dedicated API variant. KIE rejects unknown models.
+    :param custom_mode: use `style`, `title` and (as lyrics) `prompt` literally.
     :param instrumental: no vocals.
     :param style: genre and mood; custom mode only.
     :param title: at most 80 characters; custom mode only.
-    :param negative_tags: what the song shall not be.
+    :param negative_tags: styles to avoid.
     :param vocal_gender: ``m`` or ``f``, a hint; custom mode only.
     :param extra_fields: further fields as KIE names them, such as ``{"styleWeight": 0.6}``.
-    :param bucket: the archive's bucket. With it, the song gets its pending record as soon as KIE has named it, so
-        that its cover is not forgotten even if this run is.
-    :param prefix: the archive's prefix.
-    :param aws_conn_id: Airflow connection for S3.
+    :param bucket: bucket of the archive. If it is set, the song gets its pending record as soon as its task id is
+        known, so that its cover is made even if this run is deleted.
+    :param prefix: key prefix in the bucket.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
 
-    With the asset ``kie://api.kie.ai/suno/music`` among its outlets, its success sends "music complete" with the
-    music task id as partition; with ``kie://api.kie.ai/suno/pending``, which that one brings along, it wakes
-    `music_cover`.
+    If ``kie://api.kie.ai/suno/music`` is among its outlets, it sends a "music complete" event with the music task id as
+    partition when the song is ready. ``kie://api.kie.ai/suno/pending`` is then added to the outlets, and its event
+    starts `music_cover`.
     """
 
     kind: ClassVar[str] = MUSIC.name
@@ -180,18 +180,20 @@ class KieGenerateMusicOperator(KieTaskOperator):
 class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
     """Generates the cover images of a song and returns the cover task id (docs.kie.ai suno-api/cover-suno).
 
-    A song has one cover task for the whole account; another run uses it. A cover costs nothing.
+    A song has one cover task per account, which all runs share. A cover costs nothing.
 
-    Of a batch of many songs it returns ``[{music_task_id, cover_task_id, title, expires_at}]`` for those that go on.
+    For a batch of several songs it returns ``[{music_task_id, cover_task_id, title, expires_at}]``, without the songs
+    that failed.
 
     :param music_task_id: the song's music task id (not an audio id).
-    :param bucket: the archive's bucket: the song's pending record says there why the cover has to wait.
-    :param prefix: the archive's prefix.
-    :param aws_conn_id: Airflow connection for S3.
+    :param bucket: bucket of the archive. While the cover has to wait, the song's pending record says why.
+    :param prefix: key prefix in the bucket.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param song_title: for labels in the UI.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
-    :param batch: instead of `music_task_id`: what the task that lists the songs returned of one, or of many.
-    :param music: with `batch`: what the sensor of the songs returned.
+    :param batch: instead of `music_task_id`: a batch that :class:`~airflow_kie.operators.song_list.KieSongListOperator`
+        returned.
+    :param music: with `batch`: what :class:`~airflow_kie.sensors.suno.KieMusicSensor` returned.
     """
 
     kind: ClassVar[str] = COVER.name
@@ -257,7 +259,7 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
             context["ti"].xcom_push(key=MADE_TWICE_KEY, value={"music_task_id": self.music_task_id})
 
     def probe(self) -> None:
-        """Try the bucket too: it has to take the id of what is paid for."""
+        """Try the bucket too: the ids of paid tasks are written to it."""
         super().probe()
         if self.bucket:
             try_to_write(self.aws_conn_id, self.bucket, self.prefix, self.extra_args)

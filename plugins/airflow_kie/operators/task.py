@@ -12,6 +12,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
+from airflow_kie.durable.defaults import labels_in, optional
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.requests import known_record, sender_of, store_of_request
 from airflow_kie.durable.retried import KieOperator
@@ -25,7 +26,7 @@ from airflow_kie.lineage.facts import TaskLineage, known_of, of_ended
 from airflow_kie.lineage.lists import to_list
 from airflow_kie.links.kie import KieLogsLink
 from airflow_kie.monitoring.callback_health import record_poll_hit
-from airflow_kie.operators.lists.requests import Requests
+from airflow_kie.operators.lists.requests import Requests, refuse_as_one
 from airflow_kie.operators.lists.task_list import run_list
 from airflow_kie.triggers.event import Given, Outcome, completion_source, ended_by
 
@@ -40,45 +41,47 @@ CALLBACK_POLL = 60.0
 
 
 class KieTaskOperator(KieOperator):
-    """Makes any KIE task, or many, and waits until each has ended.
+    """Creates one or more tasks at KIE, of any operation, and waits for their results.
 
-    One request returns KIE's task id. A list returns one row a request, in its order: ``{index, status, task_id,
-    reason, error}``. One that fails never stops another; the task fails at the end if one has, and the rows are in its
-    XCom ``results`` even then. With `to` each result is archived as it ends, and the rows are in S3
-    (docs/guides/tables.md).
+    For one request it returns KIE's task id. For a list it returns one row per request, in the same order: ``{index,
+    status, task_id, reason, error}``. If a request fails, the others continue, and the Airflow task fails at the end;
+    the rows are then in its XCom ``results``. With `to`, each result is archived as soon as it is ready, and the rows
+    are in S3 (docs/guides/tables.md).
 
-    A request is paid for once (docs/paying-once.md). A retry, a clear or a crashed worker goes on with the task that
-    it has made: a running one is waited for, a finished one is used, and only a task that KIE says has failed is
-    replaced, a limited number of times.
+    A request is paid for once (docs/paying-once.md). Retries, clears and restarts after a crash continue with the KIE
+    task that exists, running or finished; only one that failed at KIE is replaced, a limited number of times.
 
     :param operation: what to make, such as ``suno.wav`` or ``veo.generate``; docs/operations.md lists them.
     :param request: the request's fields as KIE names them.
-    :param requests: instead of one request, a list of them, or an ``s3://`` address of a CSV, JSON Lines or Parquet
-        table. The fields of `request` are then in each of them, unless it has its own.
-    :param to: archive what a list makes below this address, ``s3://bucket/folder``.
-    :param key_field: the field of each request that is your own name for it, such as ``id``; it is not sent. Another
+    :param requests: instead of one request, a list of them, or the ``s3://`` address of a CSV, JSON Lines or Parquet
+        table. `request` then holds defaults for the fields of each.
+    :param to: archive the results of a list below this address, ``s3://bucket/folder``; refused for a single request.
+    :param key_field: the field of each request that is your own name for it, such as ``id``; it is not sent. A later
         run of the list pays only for new names.
-    :param fail_on: what fails a list, once all else is archived: ``any`` failed request, ``never``, more than a share.
+    :param fail_on: fail a list at its end if ``any`` request failed, ``never``, or if more than a share did (``0.1``).
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
-    :param check_fields: False sends what KIE's catalogue of this version would refuse, for a model that is newer.
+    :param check_fields: False sends fields that this version's catalogue would reject, for newer models.
     :param kie_conn_id: Airflow connection of type ``kie``.
-    :param idempotency_key: your own name for what is asked for: the account's every request with it is one KIE task,
-        whatever the run. None: made from a KIE task it counts by that, else it is another one in each run.
-    :param adopt_task_id: an id of KIE that is known from elsewhere: it is used instead of making a task.
-    :param force_new: a text that was not used before makes one new paid task; retries and clears with it make none.
-    :param labels: people's own names for what is asked for; `airflow kie spend --by label` adds up by them.
-    :param wait_for_completion: False returns as soon as KIE has named the task; a sensor can wait for it.
+    :param idempotency_key: your own name for the request: all requests of the account with the same key share one KIE
+        task, across all runs. None: one KIE task per parent task and fields, or else per DAG run, task and fields.
+    :param adopt_task_id: KIE's id of an existing task, which is used instead of creating one.
+    :param force_new: any new text creates one new paid task; retries and clears with the same text create none.
+    :param labels: your own names for the request, at most 10, as a map or its JSON text; `airflow kie spend --by label`
+        groups by them.
+    :param wait_for_completion: False returns as soon as the task id is known; a sensor can wait for the result.
     :param deferrable: wait in the triggerer instead of in a worker; None follows `[operators] default_deferrable`.
-    :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end, and
-        once a minute where a callback is expected.
-    :param expires_at: ISO time at which KIE deletes the files that this is made from: an outage is waited out until a
-        day before; None: unknown.
-    :param wait_timeout: seconds to wait for the end; kept by retries, begun again by a clear. None: the kind's own.
+    :param poll_interval: seconds between reads; None reads most often around the operation's usual duration, and once
+        a minute if a callback is expected.
+    :param expires_at: ISO time at which KIE deletes the source's files: outages are waited out until a day before
+        that. None: unknown.
+    :param wait_timeout: seconds to wait for the result; retries keep the deadline, a clear starts it again. None: the
+        operation's default.
     """
 
     kind: ClassVar[str] = ""
     has_pending_record = False  # of a song, which says that it is not archived yet
+    probes = False  # a list that has met an outage makes a free request before it sends something
     template_fields: Sequence[str] = (
         *("kie_conn_id", "idempotency_key", "adopt_task_id", "force_new", "expires_at"),
         *("request", "requests", "labels", "to", "key_field", "fail_on", "aws_conn_id", "extra_args"),
@@ -102,7 +105,7 @@ class KieTaskOperator(KieOperator):
         idempotency_key: str | None = None,
         adopt_task_id: str | None = None,
         force_new: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
         poll_interval: float | None = None,
@@ -114,7 +117,7 @@ class KieTaskOperator(KieOperator):
         self.operation = operation or self.kind
         self.row = task_kind(self.operation)
         self.request = request
-        self.requests = requests
+        self.requests, self._is_list = requests, requests is not None
         self.to = to
         self.key_field = key_field
         self.fail_on = fail_on
@@ -170,26 +173,26 @@ class KieTaskOperator(KieOperator):
         :raises KieError: while the outage lasts.
         """
         if KieHook(self.kie_conn_id).credits() <= 0:
-            raise KieOutOfCredits("the balance is used up")
+            raise KieOutOfCredits("the balance is zero")
 
     def finished(self, context: Context, record: TaskRecord) -> None:
         """Do what follows when the task has its files."""
 
     def execute(self, context: Context) -> Any:
-        """Make the task or go on with the one that is known, and wait; return KIE's task id, or a list's rows."""
+        """Create the task or continue with the recorded one, and wait; return KIE's task id, or a list's rows."""
         return self.leg(context)
 
     def _start(self, context: Context) -> str:
         store, digest = self._store(context)
         record = self._known(store.read(), digest)
         if record.task_id:
-            self.log.info("Going on with what is known: %s", about(record))
+            self.log.info("Continuing with the recorded task: %s", about(record))
         return self._drive(context, store, record)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], awaited: str | None = None, records: Given = None
     ) -> Any:
-        """Go on after the triggerer has seen the task end: the record says which, KIE's details say how.
+        """Continue after the triggerer has seen the task end: the record says which, KIE's details say how.
 
         :param event: its `task_id` names the task that it is about; a failure of another one is not applied.
         :param awaited: the id that was waited for, which a wake-up does not name.
@@ -198,7 +201,7 @@ class KieTaskOperator(KieOperator):
         return self.leg(context, event, awaited, records)
 
     def leg(self, context: Context, event: Given = None, awaited: str | None = None, records: Given = None, /) -> Any:
-        """Begin, or go on after a wait; parameters as of :meth:`execute_complete`.
+        """Begin, or continue after a wait; parameters as of :meth:`execute_complete`.
 
         :param event: None: the attempt begins.
         """
@@ -207,6 +210,7 @@ class KieTaskOperator(KieOperator):
             return self._with_backoff(context, lambda: run_list(self, context, waited, event))
         if event is not None:
             return self._with_backoff(context, lambda: self._go_on(context, event, awaited))
+        refuse_as_one(self, was_list=self._is_list)
         self.check_request()
         return self._with_backoff(context, lambda: self._start(context))
 
@@ -217,8 +221,8 @@ class KieTaskOperator(KieOperator):
         return self._drive(context, store, record, ended_by(event, Outcome.FAILED))
 
     def on_kill(self) -> None:
-        """Say that KIE cannot cancel; the id stays stored, and the next attempt goes on with the task."""
-        self.log.warning("KIE cannot cancel a task: what was started there goes on. Its id is kept for a retry.")
+        """Say that KIE cannot cancel; the id stays stored, and the next attempt continues with the task."""
+        self.log.warning("KIE cannot cancel a task: it continues there. Its id is kept for a retry.")
 
     def lineage_at_start(self) -> TaskLineage:
         """Return what the task is made from."""
@@ -236,7 +240,9 @@ class KieTaskOperator(KieOperator):
         hook = KieHook(self.kie_conn_id)
 
         def probe() -> None:
-            if not self._is_paid(context):  # what is paid for is read, not asked for
+            if self.requests:  # what is paid for is waited for, whatever the account can pay
+                self.probes = True
+            elif not self._is_paid(context):  # what is paid for is read, not asked for
                 self.probe()
 
         def check_spending() -> None:
@@ -264,14 +270,16 @@ class KieTaskOperator(KieOperator):
     @property
     def timeout_seconds(self) -> float:
         """Seconds to wait for the end of a task."""
-        return self.wait_timeout or self.row.timing.timeout
+        return self.row.timing.timeout if self.wait_timeout is None else self.wait_timeout
 
     def _drive(self, context: Context, store: RecordStore, record: TaskRecord, ended: Ended | None = None) -> str:
         deadline = store.deadline(context["ti"].max_tries, time.time(), self.timeout_seconds)
         hook = KieHook(self.kie_conn_id)
         interval = CALLBACK_POLL if self.poll_interval is None and hook.account.calls_back else self.poll_interval
-        recorded = not self.has_pending_record
-        sender = sender_of(context, hook, self.row, self.request_body(), labels=self.labels or {}, recorded=recorded)
+        recorded, labels = not self.has_pending_record, labels_in(self.task_id, self.labels)
+        sender = sender_of(context, hook, self.row, self.request_body(), labels=labels, recorded=recorded)
+        if self._completion_source == "at_once" and sender.is_released(record.digest, record.task_id):
+            record = self._known(None, record.digest)
         if record.task_id and not record.number:  # given by a person: every run of the account knows it from now on
             record = replace(record, number=sender.paid(record.digest).adopt(record.task_id))
 
@@ -290,7 +298,7 @@ class KieTaskOperator(KieOperator):
         if result.details:
             self._count_done(result.record)
             if self._completion_source == "poll" and hook.account.calls_back:
-                self.log.info("A poll found that KIE task %s has ended; no callback has come.", result.record.task_id)
+                self.log.info("A poll, not a callback, found that KIE task %s has ended.", result.record.task_id)
                 record_poll_hit(self.kie_conn_id)
             since = None if result.record.adopted else result.record.known_at
             self.set_lineage(of_ended(result.record, result.details, self._completion_source, since))
@@ -308,5 +316,5 @@ class KieTaskOperator(KieOperator):
 
     def _store(self, context: Context) -> tuple[RecordStore, str]:
         """Return where the task's record is stored, and the digest of its request."""
-        key, force_new = self.idempotency_key or "", self.force_new or ""
+        key, force_new = optional(self.idempotency_key), optional(self.force_new)
         return store_of_request(context, self.row, self.request_body(), idempotency_key=key, force_new=force_new)

@@ -35,12 +35,12 @@ EXTRA = EXTRAS["timed_lyrics"]
 
 
 class KieTimedLyricsOperator(KieOperator):
-    """Asks for the timestamped lyrics of each take of a plan, and archives them in its song's folder.
+    """Requests the timestamped lyrics of each take of a plan, and archives them in the song's folder.
 
-    KIE has no task for them: the answer is all there is. So the ledger gets the request before it is sent, and the
-    answer is kept beside it; one that was lost is in doubt, and is not paid for again by itself.
+    KIE creates no task for them: its answer is the only copy. The ledger therefore records the request before it is
+    sent, and stores the answer. A request whose answer was lost is in doubt, and is not sent again automatically.
 
-    :param plan: what :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator` has returned.
+    :param plan: what :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator` returned.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param aws_conn_id: Airflow connection for S3.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
@@ -65,14 +65,14 @@ class KieTimedLyricsOperator(KieOperator):
         self.extra_args = extra_args
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Ask for what is not archived; return how many takes have their lyrics.
+        """Request what is not archived yet; return how many takes have their lyrics.
 
-        :raises KieSomeFailed: when KIE has refused some, or some are in doubt; the others are archived.
+        :raises KieSomeFailed: when KIE rejected some, or some are in doubt; the others are archived.
         """
         return run_with_outage_backoff(context, lambda: self._all(context))
 
     def lineage_at_start(self) -> TaskLineage:
-        """Return the songs whose lyrics are asked for."""
+        """Return the songs whose lyrics are requested."""
         plan = self.plan if isinstance(self.plan, Mapping) else {}
         songs = [take["song"] for take in plan.get("takes", ())]
         return to_song_extras(EXTRA.operation.name, self.kie_conn_id, songs)

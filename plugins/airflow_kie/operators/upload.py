@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class KieUploadOperator(KieOperator):
-    """Gives KIE an object of S3, and returns a reference that requests name instead of an address.
+    """Uploads an S3 object to KIE, and returns a reference to use in requests instead of an address.
 
-    The reference may be in any field of a request where KIE takes an address. KIE deletes the file after a day: a
-    request that is sent later gives it to KIE again by itself. Uploads are free, and one that KIE still has is used.
+    The reference works in any field of a request that takes an address. KIE deletes the file after a day; a request
+    that is sent later uploads it again automatically. Uploads are free, and one that KIE still has is reused.
 
     :param source: the object, ``s3://bucket/key``.
     :param kie_conn_id: Airflow connection of type ``kie``.

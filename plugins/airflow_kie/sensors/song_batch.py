@@ -1,4 +1,4 @@
-"""A sensor for one song's task, or for those of a batch of songs, each of which is waited for by itself."""
+"""A sensor for one song's task, or for the tasks of a batch of songs, each on its own."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class SongSensor(TakesSongs, KieTaskSensor):
-    """Waits for one song's task, or for those of a batch of songs.
+    """Waits for one song's task, or for the tasks of a batch of songs.
 
-    Every song's task is read once; those that still run are waited for in one trigger. A song that fails, or does not
-    end in its usual time and 75 seconds more, leaves the batch.
+    Each task is read once; one trigger then waits for those that still run. A song that fails, or takes 75 seconds
+    longer than usual, leaves the batch.
     """
 
     def tasks_of_songs(self) -> list[dict[str, Any]]:
@@ -67,7 +67,8 @@ class SongSensor(TakesSongs, KieTaskSensor):
             if waiting:
                 songs.keep()
                 defer_list(self, self.kie_conn_id, waiting, max(0.0, ends_at - time.time()), self.poll_interval)
-            rows = songs.end()
+            with self.soft_failing():
+                rows = songs.end()
             self.set_lineage(of_songs(self.operation, self.kie_conn_id, rows, self.id_field))
             return rows
 
@@ -83,7 +84,7 @@ class SongSensor(TakesSongs, KieTaskSensor):
         songs.leave(failed, waiting=len(failed) < len(songs.left))
 
     async def _read(self, hook: KieHook, songs: SongBatch, ends_at: float) -> dict[str, TaskRecord]:
-        """Read the tasks of which nothing is known yet; return those that have to be waited for."""
+        """Read the tasks without a result so far; return those that are still running."""
         records = {song: self._record_of(songs.given[song]) for song in songs.left}
         driver = TaskDriver(deadline=ends_at, rules=settings.rules(self.poll_interval))
         errors: dict[str, KieError] = {}

@@ -18,13 +18,14 @@ _COMMON = ("kie_conn_id", "expires_at", "batch")
 
 
 class KieMusicSensor(SongSensor):
-    """Waits until a song is generated and returns its title, number of tracks and when KIE deletes its files.
+    """Waits until a song is generated, and returns its title, number of tracks, and when KIE deletes its files.
 
-    Of a batch of many songs it returns a list of such maps, for those that go on.
+    For a batch of several songs it returns a list of such maps, without the songs that failed.
 
     :param music_task_id: the song's music task id.
-    :param batch: instead of it: what the task that lists the songs returned of one, or of many.
-    :param aws_conn_id: Airflow connection for S3, where the list of many is.
+    :param batch: instead of `music_task_id`: a batch that
+        :class:`~airflow_kie.operators.song_list.KieSongListOperator` returned.
+    :param aws_conn_id: Airflow connection for S3, to read the list of a batch's songs.
     """
 
     kind: ClassVar[str] = MUSIC.name
@@ -67,16 +68,17 @@ class KieMusicSensor(SongSensor):
 
 
 class KieCoverSensor(SongSensor):
-    """Waits until a song's cover images are drawn and returns how many there are and when KIE deletes them.
+    """Waits until a song's cover images are ready, and returns how many there are and when KIE deletes them.
 
-    Of a batch of many songs it returns a list of such maps, for those that go on.
+    For a batch of several songs it returns a list of such maps, without the songs that failed.
 
-    :param cover_task_id: the cover's own task id (not the music task's).
-    :param music_task_id: the song that the cover must belong to, if known: another song's cover is refused.
+    :param cover_task_id: the cover task's id (not the music task id).
+    :param music_task_id: the song that the cover must belong to, if known; another song's cover is rejected.
     :param song_title: for labels in the UI.
-    :param batch: instead of these: what the task that lists the songs returned of one, or of many.
-    :param music: with `batch`: what the sensor of the songs returned.
-    :param cover: with `batch`: what the operator that generates the covers returned.
+    :param batch: instead of the ids: a batch that :class:`~airflow_kie.operators.song_list.KieSongListOperator`
+        returned.
+    :param music: with `batch`: what :class:`KieMusicSensor` returned.
+    :param cover: with `batch`: what :class:`~airflow_kie.operators.suno.KieGenerateCoverOperator` returned.
     """
 
     kind: ClassVar[str] = COVER.name

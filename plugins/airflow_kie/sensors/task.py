@@ -1,19 +1,21 @@
-"""KieTaskSensor: waits for any KIE task; it reads first, and waits only if it must. It never pays."""
+"""KieTaskSensor: waits for any KIE task. It reads first, waits only if needed, and never pays."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException, AirflowTaskTimeout
 
 from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, Scope
+from airflow_kie.client.errors import KieError, KieUnexpected, Scope
 from airflow_kie.client.operations.registry import task_kind
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
@@ -35,15 +37,19 @@ if TYPE_CHECKING:
     from airflow_kie.archive.song_folder import SongArchive
 
 
+NOT_UNDERSTOOD = frozenset({KieUnexpected.reason, KieError.reason})
+"""Reasons that say nothing about the KIE task: nobody foresaw the error, or only a newer version knows its reason."""
+
+
 class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperator):
-    """Waits until a KIE task has its results, and returns what they are: ids and counts, no addresses of files.
+    """Waits until a KIE task has its results, and returns ids and counts, but no addresses of files.
 
     It returns ``{operation, task_id, kie_conn_id, expires_at, results: [{role, count}]}``.
 
-    The deadline is the sensor's own: it names the task and its last state, is kept by retries, and begins again when a
-    person clears the task.
+    The sensor keeps its own deadline: retries keep it, and a clear starts it again. Its timeout error names the KIE
+    task and its last state.
 
-    :param operation: what the task makes, such as ``suno.wav``.
+    :param operation: the task's operation, such as ``suno.wav``.
     :param kie_task_id: KIE's id of the task.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param deferrable: wait in the triggerer; None follows `[operators] default_deferrable`. When False, `mode`
@@ -51,8 +57,10 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
     :param poll_interval: seconds between reads; None reads densely near the time at which such tasks usually end.
     :param timeout: seconds to wait; None: the kind's own.
     :param expires_at: ISO time at which KIE deletes the files: an outage is waited out until a day before.
-    :param soft_fail: skip when the KIE task failed or did not end in time. An account that cannot be used, or KIE
-        being down, still fails the sensor: it says nothing about the task.
+    :param soft_fail: skip when the KIE task failed or did not end in time. An account that cannot be used, KIE being
+        down, or an error that nobody foresaw still fails the sensor: it says nothing about the task.
+    :param never_fail: skip whatever fails it, instead of `soft_fail`; an outage that is waited out is waited out first.
+    :param poke_interval: Airflow's name of `poll_interval`, which goes first.
     """
 
     kind: ClassVar[str] = ""
@@ -69,27 +77,37 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
         kie_conn_id: str = KieHook.default_conn_name,
         deferrable: bool | None = None,
         poll_interval: float | None = None,
+        poke_interval: float | timedelta | None = None,
         timeout: float | None = None,
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
         row = task_kind(operation or self.kind)
-        super().__init__(timeout=timeout or row.timing.timeout, **kwargs)
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
+        super().__init__(timeout=row.timing.timeout if timeout is None else timeout, **kwargs)
+        if self.exponential_backoff or self.max_wait is not None:
+            raise ValueError(
+                f"Sensor {self.task_id} was given exponential_backoff or max_wait, which it does not have: the pauses "
+                "between its reads grow by themselves to 30 seconds. Leave them out, or set poll_interval"
+            )
         self.operation, self.row = row.name, row
         self.kie_task_id = kie_task_id
         self.kie_conn_id = kie_conn_id
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
         self.poll_interval = poll_interval
+        if poll_interval is None and poke_interval is not None:
+            self.poll_interval = self.poke_interval
         self.expires_at = expires_at
         self._completion_source = "at_once"
 
     @property
     def awaited_id(self) -> str:
-        """The id of the KIE task that is waited for."""
+        """The id of the KIE task to wait for."""
         return str(getattr(self, self.id_field) or "").strip()
 
     def source(self) -> Mapping[str, Any]:
-        """Return what the task must be made from, as far as it is known; another song's task is refused."""
+        """Return what the task must be made from, if known; another song's task is refused."""
         return {}
 
     def result(self, context: Context, details: TaskDetails) -> dict[str, Any]:
@@ -105,12 +123,13 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
 
     def execute(self, context: Context) -> Any:
         """Read the task, and wait as long as it runs."""
-        return self.leg(context)
+        with self._never_failing():
+            return self.leg(context)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], awaited: str | None = None, records: Given = None
     ) -> Any:
-        """Go on after the triggerer has seen the task end: read it once more, the details are the truth.
+        """Continue after the triggerer has seen the task end: read it once more, the details are the truth.
 
         :param event: whose `task_id` names the task that it speaks of; a failure of another one is not applied.
         :param awaited: the id that was waited for; the sensor's own argument names it too.
@@ -119,7 +138,7 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
         return self.leg(context, event)
 
     def leg(self, context: Context, event: Given = None, /) -> Any:
-        """Begin, or go on after a wait.
+        """Begin, or continue after a wait.
 
         :param event: as of :meth:`execute_complete`; None: the attempt begins.
         """
@@ -155,7 +174,35 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a wait. A triggerer that failed says nothing about the song: `soft_fail` does not hide it."""
-        return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        with self._never_failing():
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+
+    @contextmanager
+    def soft_failing(self) -> Iterator[None]:
+        """Skip where `soft_fail` is set and an error says what has become of the KIE task."""
+        try:
+            yield
+        except KieError as error:
+            if self.soft_fail and error.scope is Scope.TASK and error.reason not in NOT_UNDERSTOOD:
+                raise AirflowSkipException(str(error)) from error
+            raise
+        except AirflowTaskTimeout as late:
+            if self.soft_fail:
+                raise AirflowSkipException("The task did not end within execution_timeout") from late
+            raise
+
+    @contextmanager
+    def _never_failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (AirflowSkipException, AirflowRescheduleException):
+            raise
+        except (Exception, AirflowTaskTimeout) as error:
+            if not self.never_fail:
+                raise
+            self.log.exception("The sensor would have failed; never_fail skips it.")
+            known = isinstance(error, KieError)
+            raise AirflowSkipException(str(error) if known else f"{type(error).__name__}, see the log") from error
 
     def _drive(self, context: Context, ended: Ended | None = None) -> dict[str, Any]:
         store = self._store(context)
@@ -169,13 +216,9 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
             deadline=deadline,
             rules=settings.rules(self.poll_interval),
         )
-        try:
+        with self.soft_failing():
             pause = wait_strategy(self._wait_mode(), self, self.kie_conn_id, deadline, self.poll_interval)
             followed = driver.follow(record, KieHook(self.kie_conn_id).get_conn(), pause, ended)
-        except KieError as error:
-            if self.soft_fail and error.scope is Scope.TASK:
-                raise AirflowSkipException(str(error)) from error
-            raise
         if followed.details is None:
             raise AssertionError("A sensor follows its task to the end.")
         self._lineage = of_ended(

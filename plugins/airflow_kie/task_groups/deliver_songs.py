@@ -36,20 +36,22 @@ def deliver_songs(
     extra_args: Mapping[str, Any] | str | None = None,
     deferrable: bool = True,
 ) -> Any:
-    """Add the making of a release to a DAG.
+    """Add the tasks that make a release to a DAG.
 
-    :param release: its name; not needed in a run that an event "chosen" has made.
-    :param songs: see :class:`~airflow_kie.operators.delivery.KieReleasePlanOperator`, as the next two.
-    :param credits: the release's metadata.
-    :param wav: ask KIE for WAVs, which cost 0.4 credits each and are paid for once.
-    :param upscale: ask KIE's Topaz for a larger cover, which costs up to 20 credits and is paid for once.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
+    :param release: the release's name; not needed in a run that a "chosen" event started.
+    :param songs: the release's songs, see :class:`~airflow_kie.operators.delivery.KieReleasePlanOperator`.
+    :param credits: the release's metadata, see there.
+    :param wav: request a WAV of each take; they cost 0.4 credits each and are paid for once.
+    :param upscale: let KIE's Topaz enlarge the cover; this costs up to 20 credits and is paid for once.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
     :param kie_conn_id: Airflow connection of the KIE account that made the songs.
     :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     :param deferrable: wait in the triggerer.
-    :return: the last task, which makes the folder.
+    :return: the last task, which makes the folder: what is to run before anything is paid, such as an approval, goes
+        before a task group around the call (``approve >> group``), for ``approve >> deliver_songs(…)`` would hold the
+        last task alone back.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
     s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args, "retry_delay": RETRY_DELAY}

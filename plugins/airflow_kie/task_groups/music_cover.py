@@ -23,8 +23,8 @@ REPORT = "report"
 CHAIN = ("music_complete", "generate_cover", "cover_details", "archive_to_s3")
 
 RETRY_DELAY = timedelta(seconds=10)
-"""Only for failures that Airflow makes itself (a lost worker, a stale event): those skip the retry policy, and
-Airflow's default of 300 s would be lost time, since the next attempt goes on with what is paid."""
+"""Only for failures caused by Airflow itself (a lost worker, a stale event): those skip the retry policy, and
+Airflow's default of 300 s would be wasted, since the next attempt continues with what is already paid."""
 
 
 def archive_covers(
@@ -45,20 +45,21 @@ def archive_covers(
     weight_rule: str = "upstream",
     batch_size: int | str | None = None,
 ) -> Any:
-    """Add the chain to a DAG: covers (and audio, and lyrics) of songs, archived in S3.
+    """Add the chain to a DAG: it archives the covers (and audio, and lyrics) of songs in S3.
 
-    One song failing does not stop the others; the last task, `report`, fails if any song failed. Several chains in one
-    DAG need a task group each.
+    A song that fails does not stop the others; the last task, `report`, fails if any song failed. To use several
+    chains in one DAG, put each into its own task group.
 
-    :param music_task_ids: ids as a list, in any text, or a template; not needed in a run that an event made.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
-    :param kie_conn_id: Airflow connection of type ``kie``.
-    :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
-    :param archive_audio: archive the audio files too.
-    :param archive_lyrics: archive the lyrics too.
-    :param labels: people's own names for the songs.
-    :param songs: songs that carry their own labels: ``[{"music_task_id": …, "labels": {…}}]``.
+    :param music_task_ids: the songs' music task ids, as a list, in any text, or a template; empty in event runs. If it
+        is another task's output, the run takes only those songs, whatever started it; an empty output means none.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
+    :param kie_conn_id: Airflow connection of the account that made the songs, one of `[kie] kie_conn_ids`.
+    :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`; empty: boto3's default credential chain.
+    :param archive_audio: archive the audio files too; always on if `[kie] archive_audio` is.
+    :param archive_lyrics: archive the lyrics too; always on if `[kie] archive_lyrics` is.
+    :param labels: your own names for the songs, at most 10, as a map or its JSON text; stored in the manifests.
+    :param songs: further songs with labels of their own: ``[{"music_task_id": …, "labels": {…}}]``.
     :param max_credits: refuse the run if its covers cost more credits than this, by KIE's price list.
     :param extra_args: for S3, as S3Hook's: ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": …}``, storage class,
         tags, expected bucket owner; None: `[kie] s3_extra_args`.
@@ -69,7 +70,8 @@ def archive_covers(
         default starts all of them first.
     :param batch_size: songs that one mapped task works on, at most 200; None: one each of up to 20 songs, so that the
         grid shows each song's own way (of up to two in a run that an event has started), and growing batches of more.
-    :return: the report: the DAG's last task.
+    :return: the report, which is the chain's last task: what is to run before the chain goes before a task group around
+        it (``check >> group``), for ``check >> archive_covers(…)`` would hold the report alone back.
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
     s3: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args}

@@ -1,4 +1,4 @@
-"""Song extras as a task group: plan → each extra by itself, and MIDI after the stems that it is made from."""
+"""Song extras as a task group: plan → each extra on its own, and MIDI after the stems that it is made from."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def song_extras(
     extra_args: Mapping[str, Any] | str | None = None,
     deferrable: bool = True,
 ) -> Any:
-    """Add extras of archived songs to a DAG: one task an extra, which is skipped where nobody has asked for it.
+    """Add the extras of archived songs to a DAG: one task per extra, skipped if the extra is not requested.
 
-    :param songs: see :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator`, as the next two.
-    :param extras: what is made of each.
-    :param take: of which take.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
+    :param songs: the songs' ids, see :class:`~airflow_kie.operators.song_extras.KieSongExtrasPlanOperator`.
+    :param extras: the extras to make of each song, see there.
+    :param take: the takes to make them from, see there.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
     :param kie_conn_id: Airflow connection of the KIE account that made the songs.
     :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.

@@ -1,4 +1,4 @@
-"""KieCoverToS3Operator: a song's files from KIE to S3, whole or not at all."""
+"""KieCoverToS3Operator: copies a song's files from KIE to S3, complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow_kie import metrics
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
-from airflow_kie.durable.defaults import required
+from airflow_kie.durable.defaults import labels_in, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 
 class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried, BaseOperator):
-    """Archives a song's covers, and its audio and lyrics if asked, and returns what is in the bucket.
+    """Archives a song's covers, and optionally its audio and lyrics, and returns what is in the bucket.
 
-    It takes ids and reads KIE's details itself. Every file is downloaded to a temporary file, checked by its content
-    and uploaded to its final key byte for byte; ``manifest.json`` comes last. A song that has all that is asked for
-    is left as it is, without asking KIE; one that lacks something gets only that.
+    It takes ids and reads the details from KIE itself. Every file is downloaded to a temporary file, checked by its
+    content, and uploaded unchanged to its final key; ``manifest.json`` is written last. If a song already has all
+    requested files, KIE is not asked; otherwise only the missing files are fetched.
 
-    With the asset ``kie://api.kie.ai/suno/cover`` among its outlets, it sends "a cover was archived" with the music
-    task id as partition, for a song whose covers this run has archived and for no other.
+    If ``kie://api.kie.ai/suno/cover`` is among its outlets, it sends an event with the music task id as partition for
+    each song whose covers it has archived in this run.
 
-    Of a batch of many songs it returns a list of what is in the bucket, for those that are archived.
+    For a batch of several songs it returns a list of such results, without the songs that failed.
 
     :param music_task_id: the song's music task id.
-    :param cover_task_id: the cover's task id; not needed where no covers are asked for.
+    :param cover_task_id: the cover task's id; not needed with ``archive_covers=False``.
     :param bucket: name of the bucket; it is created only on this machine's own S3 server.
     :param prefix: key prefix in the bucket.
     :param kie_conn_id: Airflow connection of type ``kie``.
@@ -59,15 +59,16 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
     :param archive_covers: archive the cover images.
     :param archive_audio: archive the audio files.
     :param archive_lyrics: archive the lyrics as text.
-    :param labels: people's own names for the song, at most 10; they go into the manifest.
-    :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
+    :param labels: your own names for the song, at most 10, as a map or its JSON text; stored in the manifest.
+    :param max_file_bytes: largest file to archive, in bytes; None: `[kie] max_file_mb`.
     :param extra_args: for S3, as boto3 and S3Hook name them: ``ServerSideEncryption``, ``StorageClass``, ``Tagging``
         and the like, as a map or its JSON text; None: `[kie] s3_extra_args`.
     :param song_title: for labels in the UI.
-    :param expires_at: ISO time at which KIE deletes the song's files: an outage is waited out until a day before.
-    :param batch: instead of `music_task_id`: what the task that lists the songs returned of one, or of many.
-    :param music: with `batch`: what the sensor of the songs returned.
-    :param cover: with `batch`: what the sensor of the covers returned.
+    :param expires_at: ISO time at which KIE deletes the song's files: outages are waited out until a day before that.
+    :param batch: instead of `music_task_id`: a batch that :class:`~airflow_kie.operators.song_list.KieSongListOperator`
+        returned.
+    :param music: with `batch`: what :class:`~airflow_kie.sensors.suno.KieMusicSensor` returned.
+    :param cover: with `batch`: what :class:`~airflow_kie.sensors.suno.KieCoverSensor` returned.
     """
 
     template_fields: Sequence[str] = (
@@ -103,7 +104,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         archive_covers: bool = True,
         archive_audio: bool | str = False,
         archive_lyrics: bool | str = False,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         max_file_bytes: int | None = None,
         extra_args: ExtraArgs = None,
         song_title: str | None = None,
@@ -134,7 +135,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         self.console_folder: tuple[str, str] | None = None
 
     def execute(self, context: Context) -> Any:
-        """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
+        """Archive what is missing; return ids, the manifest's key, and each file with its size and SHA-256."""
         if self.has_many:
             required(self.task_id, bucket=self.bucket)
             return run_with_outage_backoff(context, lambda: archive_songs(self, context))
@@ -156,7 +157,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         manifest = archive.bucket.made_if_missing(archive.manifest)
         if manifest and self.has_all(manifest):
             archive.settle_pending(manifest, is_new=bool(new.among(manifest)))
-            self.log.info("Song %s has all files that are asked for already; nothing was done.", self.music_task_id)
+            self.log.info("Song %s already has all requested files; nothing was done.", self.music_task_id)
             changed = False
         else:
             new.begin()
@@ -177,7 +178,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         return to_archive(self.kie_conn_id, self.music_task_id, covers)
 
     def has_all(self, manifest: Manifest) -> bool:
-        """Return whether nothing that is asked for is missing in a song's manifest."""
+        """Return whether a song's manifest has everything that was requested."""
         covers = {str(self.cover_task_id)} if self.archive_covers and self.cover_task_id else set[str]()
         return not self._wanted().missing_in(manifest) and covers <= set(manifest.cover_task_ids)
 
@@ -210,7 +211,7 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
             once_a_day(hook, f"raw/{digest_of(archive.bucket.url(key))}", keep)
         archived = archive_song(
             archive,
-            song_of(music, cover, self.kie_conn_id, self.labels).changed(
+            song_of(music, cover, self.kie_conn_id, labels_in(self.task_id, self.labels)).changed(
                 airflow=AirflowRecord.model_validate(context["ti"], from_attributes=True),
                 account=hook.account.account or None,
             ),

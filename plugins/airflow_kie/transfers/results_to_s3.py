@@ -1,4 +1,4 @@
-"""KieResultsToS3Operator: what any KIE task has made, from KIE to S3, whole or not at all."""
+"""KieResultsToS3Operator: copies the results of any KIE task to S3, complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_kie import metrics
 from airflow_kie.client.answers.details import ANSWER
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import required
+from airflow_kie.durable.defaults import labels_in, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.retried import KieOperator
 from airflow_kie.durable.waiting import read_ended
@@ -29,25 +29,27 @@ if TYPE_CHECKING:
 
 
 class KieResultsToS3Operator(KieOperator):
-    """Archives what any KIE task has made, and returns what is in the bucket.
+    """Archives the results of any KIE task, and returns what is in the bucket.
 
-    It reads KIE's details itself. Every file is downloaded, checked by its content and uploaded byte for byte to
-    ``<prefix>/_tasks/<operation>/<task id>/<role>-<n>.<ending>``; ``manifest.json`` comes last. What is there whole is
-    left as it is. A result that is part of KIE's answer, such as lyrics or MIDI, becomes a file too.
+    It reads the details from KIE itself. Every file is downloaded, checked by its content, and uploaded unchanged to
+    ``<prefix>/_tasks/<operation>/<task id>/<role>-<n>.<extension>``; ``manifest.json`` is written last. Complete files
+    are not fetched again. A result that is part of KIE's answer, such as lyrics or MIDI, becomes a file too.
 
-    Of a success whose shape is not known, KIE's answer itself is archived, as ``answer-1.json`` without signatures.
+    If a task has succeeded but its answer has an unknown structure, the answer itself is archived as
+    ``answer-1.json``, without signatures.
 
-    :param operation: what has made the results, such as ``suno.wav``.
-    :param kie_task_id: KIE's id of the task, which has ended.
+    :param operation: the task's operation, such as ``suno.wav``.
+    :param kie_task_id: KIE's id of the finished task.
     :param bucket: name of the bucket; it is created only on this machine's own S3 server.
     :param prefix: key prefix in the bucket.
-    :param roles: only results of these roles, such as ``["vocals", "drums"]``, as a list or with commas; None: all.
-    :param labels: people's own names for the task, at most 10; they go into the manifest.
+    :param roles: archive only these roles, such as ``["vocals", "drums"]``, as a list or separated by commas; None:
+        all.
+    :param labels: your own names for the task, at most 10, as a map or its JSON text; stored in the manifest.
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
-    :param max_file_bytes: no file may be larger; None takes `[kie] max_file_mb`.
+    :param max_file_bytes: largest file to archive, in bytes; None: `[kie] max_file_mb`.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
-    :param expires_at: ISO time at which KIE deletes the files: an outage is waited out until a day before.
+    :param expires_at: ISO time at which KIE deletes the files: outages are waited out until a day before that.
     """
 
     template_fields: Sequence[str] = (
@@ -66,7 +68,7 @@ class KieResultsToS3Operator(KieOperator):
         bucket: str,
         prefix: str = "",
         roles: Sequence[str] | str | None = None,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         kie_conn_id: str = KieHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         max_file_bytes: int | None = None,
@@ -90,13 +92,13 @@ class KieResultsToS3Operator(KieOperator):
         self.console_folder: tuple[str, str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Archive what is missing; return ids, the manifest's key, and every file with size and SHA-256."""
+        """Archive what is missing; return ids, the manifest's key, and each file with its size and SHA-256."""
         required(self.task_id, kie_task_id=self.kie_task_id, bucket=self.bucket)
         self._asked()
         return run_with_outage_backoff(context, lambda: self._execute(context), expires_at=self.expires_at)
 
     def _asked(self) -> list[str] | None:
-        """Return the roles that are asked for; None: all.
+        """Return the roles that are requested; None: all.
 
         :raises KieInvalidRequest: for one that the operation does not have.
         """
@@ -104,7 +106,7 @@ class KieResultsToS3Operator(KieOperator):
         asked = [role.strip() for role in given or () if role.strip()]
         known = [row.role for row in self.row.results]
         if unknown := [role for role in asked if role not in (*known, ANSWER)]:
-            raise KieInvalidRequest(f"{self.row.title} makes no {', '.join(unknown)}; its roles: {', '.join(known)}")
+            raise KieInvalidRequest(f"{self.row.title} has no role {', '.join(unknown)}, only {', '.join(known)}")
         return asked or None
 
     def _execute(self, context: Context) -> dict[str, Any]:
@@ -124,7 +126,7 @@ class KieResultsToS3Operator(KieOperator):
         added: tuple[FileRecord, ...] = ()
         manifest = TaskManifest.read(bucket, keys)[0]
         if manifest and is_archived(bucket, manifest, self._asked()):
-            self.log.info("%s has all files that are asked for already; nothing was done.", keys.name)
+            self.log.info("%s already has all requested files; nothing was done.", keys.name)
         else:
             manifest, added = self._archive(bucket, keys, context)
         if added or context["ti"].try_number > 1:  # an earlier try may have died before it listed them
@@ -149,7 +151,7 @@ class KieResultsToS3Operator(KieOperator):
             read_ended(hook, self.operation, keys.task_id),
             AirflowRecord.model_validate(context["ti"], from_attributes=True),
             roles=self._asked(),
-            labels=dict(self.labels or {}),
+            labels=labels_in(self.task_id, self.labels),
             kie_conn_id=self.kie_conn_id,
             account=hook.account.account or None,
             **fetching(hook, self.max_file_bytes),

@@ -1,4 +1,4 @@
-"""A batch of songs to S3 in one task: some at a time, each whole or not at all, and none stops another."""
+"""Archives a batch of songs in one task: several at a time, each complete or not at all; a failure stops no other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SongTransfer(Protocol):
     aws_conn_id: str | None
     archive_audio: bool | str
     archive_lyrics: bool | str
-    labels: Mapping[str, str] | None
+    labels: Mapping[str, str] | str | None
     cover: Any
     extra_args: ExtraArgs
 
@@ -74,14 +74,14 @@ class _Song:
 
 
 def archive_songs(operator: SongTransfer, context: Context) -> list[dict[str, Any]]:
-    """Archive the songs of an operator's batch, and return what is in the bucket for those that are archived.
+    """Archive the songs of an operator's batch; return what is in the bucket for each archived song.
 
-    The index gets one object for all of them, before their pending records go: where the task dies in between, the next
-    one lists them again, which is harmless.
+    All of them are added to the index in one object before their pending records are deleted. If the task dies in
+    between, the next attempt adds them again, which is harmless.
 
     :param operator: whose batch it is.
     :param context: the task's context.
-    :raises KieError: an outage that every song has met; what is archived is kept.
+    :raises KieError: when an outage has stopped all songs; what is archived is kept.
     """
     from airflow_kie.archive.layout import ArchiveKeys
     from airflow_kie.hooks.archive import open_bucket

@@ -1,4 +1,4 @@
-"""KieTaskTrigger: waits for KIE tasks in the triggerer, and always ends in one event."""
+"""KieTaskTrigger: waits for KIE tasks in the triggerer, and always ends with one event."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.many import follow_many
-from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord, read_records
 from airflow_kie.triggers.event import ENDED_KEY, Outcome, event_of
 
 if TYPE_CHECKING:
@@ -43,22 +43,21 @@ GOES_ON = frozenset({"scheduled", "queued", "running", "deferred", "up_for_resch
 
 
 class KieTaskTrigger(BaseTrigger):
-    """Reads KIE tasks until they end, with the process's shared HTTP client: one task, or many together.
+    """Reads one or more KIE tasks until they end, with the process's shared HTTP client.
 
-    It ends in one event and never in an exception: Airflow would lose the exception's type and text. Of one task the
-    event is ``{outcome, reason, code, message, task_id, last_state, …}``; of many it is ``{outcome: "done", tasks:
-    {name: such an event}}`` with those that have ended. Its arguments, which Airflow stores, hold nothing secret.
+    It ends with one event and never with an exception, whose type and text Airflow would lose. For one task the event
+    is ``{outcome, reason, code, message, task_id, last_state, …}``; for several it is ``{outcome: "done", tasks:
+    {name: such an event}}`` with those that have ended. Airflow stores its arguments, so they hold no secrets.
 
     :param kie_conn_id: the Airflow connection.
     :param record: the task, as :meth:`~airflow_kie.lifecycle.record.TaskRecord.to_json` writes it.
     :param deadline: epoch seconds (wall clock on purpose: the trigger may move to another process).
-    :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
+    :param poll_interval: seconds between reads; None reads most often around the operation's usual duration.
     :param first_read: epoch seconds of the first read; None or past: at once.
-    :param records: instead of one task: many, by the caller's names for them.
-    :param timeout: of many: seconds that each may take from the moment at which it became known; None: all until the
-        deadline.
-    :param linger: of many: end so many seconds after the first of them; None: when all have ended.
-    :param unknown: arguments that a newer version has stored; they are left aside.
+    :param records: instead of one task: several, by the caller's names for them.
+    :param timeout: with `records`: seconds for each task from the time its id became known; None: until the deadline.
+    :param linger: with `records`: seconds to wait after the first has ended; None: until all have ended.
+    :param unknown: arguments stored by a newer version, which are ignored.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class KieTaskTrigger(BaseTrigger):
         self.linger = linger
         self._resumed = False
         if unknown:
-            log.info("Arguments of a newer version are left aside: %s.", ", ".join(sorted(unknown)))
+            log.info("Ignored arguments that a newer version has stored: %s.", ", ".join(sorted(unknown)))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, which Airflow stores."""
@@ -106,27 +105,28 @@ class KieTaskTrigger(BaseTrigger):
             if not cancelled.args or not await self._goes_on_elsewhere():
                 raise
             event = event_of(Outcome.RESUMED, record)
-        log.info("Waiting for %s ends: %s.", self._tasks(), event["outcome"])
+        log.info("The wait for %s has ended: %s.", self._tasks(), event["outcome"])
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _tasks(self) -> str:
         if self.records:
             return f"{len(self.records)} KIE tasks"
-        source = TaskRecord(kind="", source=self.record.get("source") or {}).source_id
+        known = self.record.get("source")
+        source = TaskRecord(kind="", source=known if isinstance(known, Mapping) else {}).source_id
         return f"KIE task {self.record.get('task_id')}{f' for {source}' if source else ''}"
 
     async def on_kill(self) -> None:
-        """Say that KIE cannot cancel; the id is kept, and the next attempt goes on with the task."""
+        """Say that KIE cannot cancel; the id is kept, and the next attempt continues with the task."""
         if self._resumed:
             return
         log.warning(
             "Somebody has cleared, marked or deleted the Airflow task that waited for %s. KIE cannot cancel a "
-            "task: it goes on there, and what it costs is charged. Its id is kept; a cleared task uses it.",
+            "task: it continues there and is charged. Its id is kept; a cleared task uses it.",
             self._tasks(),
         )
 
     async def _goes_on_elsewhere(self) -> bool:
-        """Return whether the Airflow task goes on with the KIE task: a callback has woken it, or somebody cleared it.
+        """Return whether the Airflow task continues with the KIE task: a callback has woken it, or somebody cleared it.
 
         Airflow cancels the trigger of a task that is no longer deferred as if a person had killed it, and calls
         :meth:`on_kill`: that would read like an accident although all is well.
@@ -167,8 +167,11 @@ class KieTaskTrigger(BaseTrigger):
         """Return the event of each task, by the caller's name for it."""
         await metrics.get_ready()
         kie = await _Reads.through(self.kie_conn_id)
-        records = {name: TaskRecord.from_json(record) for name, record in self.records.items()}
-        events: dict[str, Any] = {}
+        records, damaged = read_records(self.records)
+        events: dict[str, Any] = {
+            name: event_of(Outcome.FAILED, TaskRecord(kind="", task_id=error.facts.task_id), error)
+            for name, error in damaged.items()
+        }
         with _Waiting(kie.account, len(records)) as waiting, self._reporting(events):
             await _sleep_until(min(self.first_read or 0.0, self.deadline))
             with contextlib.suppress(TimeoutError):
@@ -209,7 +212,7 @@ class KieTaskTrigger(BaseTrigger):
             try:
                 await BaseXCom.aset(ENDED_KEY, ended, **where)
             except Exception as refused:  # noqa: BLE001 - only a page shows it
-                log.info("How many of the KIE tasks have ended cannot be shown: %s", type(refused).__name__)
+                log.info("The number of ended KIE tasks could not be stored for the UI: %s", type(refused).__name__)
                 return
             reported = len(ended)
 

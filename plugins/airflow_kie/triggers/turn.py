@@ -11,6 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.threads import in_thread
 from airflow_kie.triggers.event import Outcome
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ EVERY = 2.0
 
 
 class KieCreateTurnTrigger(BaseTrigger):
-    """Takes the account's create turn for an Airflow task as soon as it is free; it always ends in one event.
+    """Takes the account's create turn for an Airflow task as soon as it is free; it always ends with one event.
 
     :param kie_conn_id: the Airflow connection.
     :param holder: who wants the turn.
@@ -42,8 +43,8 @@ class KieCreateTurnTrigger(BaseTrigger):
         """Wait, then yield the one event."""
         try:
             turn = await KieHook(self.kie_conn_id).create_turn(self.holder)
-            while wait := await asyncio.to_thread(turn.take, START_SECONDS):  # noqa: ASYNC110 - of other processes
+            while wait := await in_thread(turn.take, START_SECONDS):  # noqa: ASYNC110 - of other processes
                 await asyncio.sleep(min(wait, EVERY) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret
         except Exception:
-            log.exception("Whose create turn it is could not be read; the Airflow task asks again.")
+            log.exception("The holder of the create turn could not be read; the Airflow task tries again.")
         yield TriggerEvent({"outcome": Outcome.YOUR_TURN.value})  # type: ignore[no-untyped-call]

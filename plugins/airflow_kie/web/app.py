@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
+from airflow_kie.web.head import AnswersHead
 from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.download import add_download
 from airflow_kie.web.library.labelling import add_labelling
@@ -28,6 +29,7 @@ def create_app() -> FastAPI:
         from airflow_kie.web.receiver.receiver import create_app as create_receiver
 
         app.mount("", create_receiver(InProcessGateway()))  # last: it gets what no song page has taken
+    app.add_middleware(AnswersHead)
     return app
 
 
@@ -35,7 +37,7 @@ def _empty() -> FastAPI:
     return FastAPI(title="KIE", docs_url=None, redoc_url=None, openapi_url=None)
 
 
-@switched_off(_empty, "There are no song pages: nothing here can check who may see them.")
+@switched_off(_empty, "The song pages are off: this api-server cannot check permissions.")
 def _song_pages() -> FastAPI:
     app = _empty()
     add_song_pages(app)

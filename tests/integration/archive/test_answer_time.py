@@ -67,6 +67,8 @@ def test_an_answer_that_drips_without_end_is_given_up(opened: Callable[[FakeServ
         for request in requests(opened(server)):
             with pytest.raises(S3Unreachable):
                 request()
+        while len(server.seen) < 5:  # the last one may be taken only after it was given up
+            Event().wait(0.01)
         assert len(server.seen) == 5
 
 
@@ -100,4 +102,4 @@ def test_time_in_which_nobody_waits_for_s3_does_not_count(
 def test_a_botocore_without_its_table_of_connections_works_without_the_bound(caplog: pytest.LogCaptureFixture) -> None:
     client = SimpleNamespace()
     assert answer_time.bound_waiting(client) is client
-    assert "waited for without end" in caplog.text
+    assert "never ends has no timeout" in caplog.text

@@ -171,7 +171,7 @@ def test_a_missing_bucket_is_told_by_every_action_and_created_on_loopback_only(s
 
 
 def test_an_argument_that_cannot_be_passed_on_is_refused_by_name(s3: S3Server) -> None:
-    with pytest.raises(S3ArgumentsRefused, match="ContentTyp cannot be passed on; possible are ACL,"):
+    with pytest.raises(S3ArgumentsRefused, match="ContentTyp cannot be used; allowed: ACL,"):
         Bucket(s3.client(), "songs", {"ContentTyp": "x"})
 
 

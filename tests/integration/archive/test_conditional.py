@@ -137,7 +137,7 @@ def test_a_new_manifest_is_created_without_another_look_and_one_that_is_there_af
 def test_a_manifest_that_the_bucket_does_not_keep_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bucket, "put_json_if_unchanged", lambda *_: True)
     manifest = Manifest(music_task_id="abc", created_at=NOON, updated_at=NOON)
-    with pytest.raises(ArchiveUnreadable, match=r"manifest\.json does not keep what is written to it"):
+    with pytest.raises(ArchiveUnreadable, match=r"manifest\.json loses what is written to it"):
         Manifest.update(bucket, SongKeys("songs", "abc"), lambda stored: manifest)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,8 +84,8 @@ def test_a_delivery_that_dies_at_any_write_leaves_no_half_release_and_the_next_o
             deliver(dying(bucket, at, after=after), KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
         except Died:
             left = list(problems(bucket, KEYS))
-            unfinished = left == [f"There is no manifest in {bucket.url(KEYS.folder)}: the release was never finished."]
-            assert unfinished or not any("gone" in line or "SHA-256" in line for line in left)
+            unfinished = left == [f"{bucket.url(KEYS.folder)} has no manifest: the release was never completed."]
+            assert unfinished or not any("missing" in line or "SHA-256" in line for line in left)
         else:
             break
         _, _, changed = deliver(bucket, KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
@@ -93,6 +94,27 @@ def test_a_delivery_that_dies_at_any_write_leaves_no_half_release_and_the_next_o
     assert at > 5  # it has died at each of its writes
     _, _, changed = deliver(bucket, KEYS, [TrackSource("one", take=2, cover=2, wav=task)])
     assert not changed
+
+
+def test_a_release_with_fewer_tracks_has_no_file_of_the_longer_one_wherever_a_delivery_has_died(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cover_image, "SIDE", 64)
+    task = archive_song(bucket, "one")
+    one, note = [TrackSource("one", wav=task)], f"{KEYS.folder}notes.txt"
+    bucket.put_bytes(b"mine", note, content_type="text/plain")
+    for at in range(1, 30):
+        deliver(bucket, KEYS, [*one, TrackSource("one", take=2, wav=task)])
+        try:
+            deliver(dying(bucket, at, after=True), KEYS, one)
+        except Died:
+            pass
+        else:
+            break
+        manifest, _, _ = deliver(bucket, KEYS, one)
+        files = {KEYS.file(file.name) for file in manifest.files}
+        assert {facts.key for facts in bucket.list(KEYS.folder)} == {*files, KEYS.manifest, note}
+    assert at > 5  # it has died at each of its writes
 
 
 def test_what_nobody_has_said_is_listed_and_not_invented(bucket: Bucket) -> None:
@@ -111,9 +133,9 @@ def test_what_nobody_has_said_is_listed_and_not_invented(bucket: Bucket) -> None
     }
     assert Release.from_json(bucket.get_json(KEYS.file("metadata.json")), "x") == release
     found = list(problems(bucket, KEYS))
-    assert "metadata.json lacks title (asked for by DistroKid, AMM)." in found
-    assert "metadata.json lacks c_line (asked for by iMusician (credits), AMM)." in found
-    assert any(line.startswith("metadata.json lacks tracks[1].wav (asked for by Labelcaster, ") for line in found)
+    assert "metadata.json lacks title (required by DistroKid, AMM)." in found
+    assert "metadata.json lacks c_line (required by iMusician (credits), AMM)." in found
+    assert any(line.startswith("metadata.json lacks tracks[1].wav (required by Labelcaster, ") for line in found)
 
 
 def test_a_field_of_the_release_is_what_the_labels_of_all_its_songs_say(bucket: Bucket) -> None:
@@ -174,12 +196,12 @@ def test_a_file_that_was_changed_or_refused_by_distributors_is_named(bucket: Buc
     bucket.delete(KEYS.file("track-01.mp3"))
     bucket.put_bytes(b"other", KEYS.file("cover.jpg"), content_type="image/jpeg")
     found = list(problems(bucket, KEYS))
-    assert "track-01.mp3 is gone." in found
+    assert "track-01.mp3 is missing." in found
     assert "cover.jpg is not the file that was delivered: its SHA-256 differs." in found
-    assert "track-01.wav: Symphonic asks for 44,100 samples a second; this one has 8,000." in found
-    assert "track-01.wav: Symphonic asks for 2 channels; this one has 1." in found
+    assert "track-01.wav: Symphonic requires 44,100 Hz; this one has 8,000 Hz." in found
+    assert "track-01.wav: Symphonic requires 2 channels; this one has 1." in found
     deliver(bucket, KEYS, [TrackSource("one", wav=task)])
-    assert not any("gone" in line or "SHA-256" in line for line in problems(bucket, KEYS))
+    assert not any("missing" in line or "SHA-256" in line for line in problems(bucket, KEYS))
 
 
 @pytest.mark.parametrize(
@@ -190,6 +212,7 @@ def test_a_file_that_was_changed_or_refused_by_distributors_is_named(bucket: Buc
         ([TrackSource("one", take=7)], {}, NotArchived, "track 7 of song one is not archived"),
         ([TrackSource("one")], {"upc": "123"}, KieInvalidRequest, "upc: a UPC or EAN has 12 or 13 digits"),
         ([TrackSource("one", credits={"isrc": "x"})], {}, KieInvalidRequest, "isrc: an ISRC has two letters"),
+        ([TrackSource("one", credits={"ai": "none"})], {}, KieInvalidRequest, "ai: Input should be"),
         ([TrackSource("one")], {"release_date": "soon"}, KieInvalidRequest, "release_date: "),
     ],
 )
@@ -206,3 +229,8 @@ def test_what_cannot_be_delivered_is_named_and_nothing_is_stored(
 def test_a_release_has_a_name_that_can_be_part_of_a_key(name: str) -> None:
     with pytest.raises(KeyRefused):
         ReleaseKeys(PREFIX, name)
+
+
+@pytest.mark.parametrize("name", ["हिन्दी गीत", "เพลงช้า", "Ete\u0301 sans fin"])
+def test_a_release_is_named_in_any_script_and_however_an_accent_was_typed(name: str) -> None:
+    assert ReleaseKeys(PREFIX, name).folder == f"{PREFIX}/release/{unicodedata.normalize('NFC', name)}/"

@@ -140,6 +140,7 @@ def test_an_index_is_made_anew_from_the_manifests_and_says_what_is_gone(index: I
     task = TaskManifest(operation="market", task_id="t1", created_at=NOW, updated_at=NOW)
     bucket.put_json(task.to_json(), keys.task("market", "t1").manifest)
     bucket.put_bytes(b"{", keys.song("damaged").manifest, content_type="application/json")
+    bucket.put_bytes(b"{", keys.song("two").choice, content_type="application/json")
     index.add([entry(9, title="gone", prompt="secret words")])
     assert index.rebuild() == 3
     found = lines(index)
@@ -148,6 +149,13 @@ def test_an_index_is_made_anew_from_the_manifests_and_says_what_is_gone(index: I
     assert found["song9"].title is None and found["song9"].words == "song9 suno.music"  # nothing of its text stays
     assert (found["one"].title, found["one"].media, len(found["one"].prompt or "")) == ("Été", ("image",), 500)
     assert found["t1"].operation == "market"
+
+
+def test_a_song_whose_manifest_is_damaged_keeps_its_line_in_an_index_that_is_made_anew(index: Index) -> None:
+    index.add([entry(1, title="Still here")])
+    index.bucket.put_bytes(b"{", index.keys.song("song1").manifest, content_type="application/json")
+    assert index.rebuild() == 1
+    assert (lines(index)["song1"].title, lines(index)["song1"].deleted) == ("Still here", False)
 
 
 def test_a_damaged_line_hides_no_other(index: Index) -> None:

@@ -127,4 +127,4 @@ def test_a_refusal_of_s3_names_the_song_and_until_when_kie_keeps_it(case: Case) 
             download=functools.partial(download, settings=LOCAL),
         )
     assert "for abc" in str(caught.value)
-    assert "stay at KIE until 2026-12-06" in str(caught.value)
+    assert "KIE keeps them until 2026-12-06" in str(caught.value)

@@ -149,7 +149,7 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_an_answer_that_trickles_without_end_ends_at_the_deadline(trickle: str) -> None:
-    in_doubt(trickle, errors.KieUnreachable, deadline=0.3)
+    in_doubt(trickle, errors.KieUnreachable, deadline=1.0)
 
 
 def test_an_answer_that_is_slow_and_in_time_is_read(trickle: str) -> None:
@@ -179,7 +179,7 @@ NO_ANSWER = {
     "gzip that is none": whole(b"no gzip at all", "Content-Encoding: gzip"),
     "gzip that breaks off": whole(gzip.compress(GOOD)[:-12], "Content-Encoding: gzip"),
     "gzip with a wrong checksum": whole(gzip.compress(GOOD)[:-8] + b"\0" * 8, "Content-Encoding: gzip"),
-    "an encoding that was not asked for": whole(b"\x0b\x02\x80{}\x03", "Content-Encoding: br"),
+    "an encoding that was not requested": whole(b"\x0b\x02\x80{}\x03", "Content-Encoding: br"),
     "an encoding that nobody knows": whole(GOOD, "Content-Encoding: rot13"),
     "no UTF-8": whole(b'{"code": 200, "msg": "\xff\xfe"}'),
     "half of the JSON": whole(GOOD[:-9]),

@@ -10,6 +10,7 @@ import socket
 import socketserver
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -265,6 +266,28 @@ def test_redirects_are_followed_a_few_times_and_not_for_ever(server: MediaServer
     with pytest.raises(DownloadRefused, match="redirects"):
         fetch(server.url("/loop"))
     assert server.asked("/loop") == MAX_REDIRECTS + 1
+
+
+def test_a_redirect_may_name_its_file_in_any_script(server: MediaServer) -> None:
+    there = "/%E6%AD%8C%20%C3%A9.mp3"
+    server.scripts |= {"/a": redirect("/歌 é.mp3".encode().decode("latin-1")), there: body(CONTENT)}
+    assert fetch(server.url("/a"))[1] == CONTENT
+    assert server.asked(there) == 1
+
+
+@pytest.mark.parametrize("to", ["https://[bad", "//[::1/a"])
+def test_a_redirect_to_what_is_no_address_is_refused(server: MediaServer, to: str) -> None:
+    server.scripts["/a"] = redirect(to)
+    with pytest.raises(DownloadRefused, match="to an invalid URL"):
+        fetch(server.url("/a"))
+
+
+def test_a_proxy_whose_library_is_missing_is_named(server: MediaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for loaded in ("httpcore._sync.socks_proxy", "httpcore._async.socks_proxy"):
+        monkeypatch.delitem(sys.modules, loaded, raising=False)
+    with pytest.raises(KieConnectionInvalid, match="download_proxy needs a library that is not installed"):
+        fetch("https://cdn.example/a", DownloadSettings(proxy="socks5://127.0.0.1:9"))
 
 
 def test_a_system_proxy_is_not_used(server: MediaServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_a_fork_gets_a_transport_and_a_connection_of_its_own() -> None:
         results = context.Queue()
         child = context.Process(target=_in_child, args=(account, id(ours), results))
         child.start()
-        own, balance = results.get(timeout=60)
+        own, balance = results.get(timeout=200)
         child.join()
         assert (own, balance, child.exitcode) == (True, 5916.25, 0)
         assert shared_transport(account) is ours
@@ -79,7 +79,7 @@ def test_a_fork_taken_while_a_transport_is_being_made_does_not_hang() -> None:
         results = context.Queue()
         child = context.Process(target=_in_child, args=(account, 0, results))
         child.start()
-        assert results.get(timeout=60) == (True, 5916.25)
+        assert results.get(timeout=200) == (True, 5916.25)
         child.join()
 
 
@@ -118,7 +118,7 @@ def test_a_slow_answer_does_not_block_the_loop() -> None:
     hold = threading.Event()
 
     def reply(_: Seen) -> tuple[int, dict[str, str], bytes]:
-        hold.wait(60)
+        hold.wait(200)
         return says(OK)(_)
 
     async def poll(account: KieAccount) -> int:

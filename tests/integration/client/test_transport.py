@@ -15,7 +15,7 @@ from airflow_kie.client import errors
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import Created, Invisible, Lost, Read, Refused, Unreadable
 from airflow_kie.client.api import Kie
-from airflow_kie.client.http.transport import KieTransport
+from airflow_kie.client.http.transport import KieTransport, post_anywhere
 from airflow_kie.client.operations.account import UPLOAD_BASE64, UPLOAD_STREAM
 from airflow_kie.client.operations.suno import COVER, MUSIC, STYLE
 from airflow_kie.lifecycle.record import TaskRecord
@@ -210,6 +210,11 @@ def test_a_host_that_cannot_be_written_as_one_is_refused_as_a_wrong_connection()
         refused = kie.create(MUSIC, _music(), {}, CALLBACK)
         assert isinstance(refused, Refused)
         assert type(refused.error) is errors.KieConnectionInvalid
+
+
+def test_an_address_elsewhere_whose_brackets_hold_no_address_is_refused_as_a_wrong_connection() -> None:
+    with pytest.raises(errors.KieConnectionInvalid, match="The host is invalid"):
+        post_anywhere("http://[::1", {})
 
 
 LOST_ON_THE_WIRE = {

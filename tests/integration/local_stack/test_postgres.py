@@ -48,7 +48,7 @@ class Server:
         with log.open("wb") as output:
             command = postgres.command_of(self.data, self.port, shorter)
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        eventually(lambda: postgres.is_ready(log.read_text()), "the server is ready", seconds=60, pause=0.05)
+        eventually(lambda: postgres.is_ready(log.read_text()), "the server is ready", seconds=200, pause=0.05)
 
 
 @pytest.fixture

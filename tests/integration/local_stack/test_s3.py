@@ -172,7 +172,7 @@ def test_after_a_kill_everything_is_served_again_within_seconds(server: Server) 
         began = time.monotonic()
         server.start()
         assert [(server.bucket / path.key).read_text() for path in written] == [path.key for path in written]
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 100  # it takes 3 s, and on a busy machine ten times as long
 
 
 def test_a_killed_server_leaves_no_socket_behind(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, An
         client.put_object(Bucket="my-bucket", Key="in/pictures.csv", Body=b"id,input.prompt\n1,a {{ fox }}\n2,a hare\n")
         song, covered = kie.control.make_music("Velvet Harbour", "Paper Boats")
         headers = {"Authorization": f"Bearer {kie.api_key}", "User-Agent": "Mozilla/5.0"}
-        details = httpx.get(f"{kie.url}/api/v1/generate/record-info?taskId={song.task_id}", headers=headers).json()
+        url = f"{kie.url}/api/v1/generate/record-info?taskId={song.task_id}"
+        details = httpx.get(url, headers=headers, timeout=200).json()
         audio = details["data"]["response"]["sunoData"][0]["id"]
         prompts = "\n".join(json.dumps({"id": n, "prompt": f"song {n}"}) for n in range(2))
         files = sorted(EXAMPLES.glob("example_*.py"))

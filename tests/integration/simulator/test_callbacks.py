@@ -110,7 +110,7 @@ def test_a_callback_is_not_sent_again_after_a_200(simulator: SimulatorServer, ki
 
 
 def test_a_receiver_that_does_not_answer_in_time_counts_as_failed(
-    simulator: SimulatorServer, kie: Kie, song: str
+    simulator: SimulatorServer, kie: Kie, song: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     import threading
 
@@ -121,6 +121,7 @@ def test_a_receiver_that_does_not_answer_in_time_counts_as_failed(
         (delivery,) = outcomes(simulator, cover_id, settled)
         answer.set()
     assert (delivery["outcome"], delivery["statuses"]) == ("gave_up", ["timeout"])
+    assert f"cover task {cover_id} for {receiver.url.rpartition('/')[0]} was given up: timeout." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,25 @@ def test_nothing_is_sent_to_an_address_that_is_not_this_machine(
     cover_id = kie.create_cover(song, callBackUrl=url)["data"]["taskId"]
     (delivery,) = outcomes(simulator, cover_id, settled)
     assert (delivery["outcome"], delivery["statuses"]) == ("undeliverable", [])
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://jane:pass@example.com:444/hook?token=secret", "https://example.com:444 is not on this machine."),
+        ("nonsense", "its address is not on this machine."),
+        ("https://callback.airflow-kie.invalid/none", None),
+    ],
+)
+def test_what_cannot_be_delivered_is_one_warning_without_secrets_and_silent_where_nobody_wants_it(
+    simulator: SimulatorServer, kie: Kie, song: str, caplog: pytest.LogCaptureFixture, url: str, said: str | None
+) -> None:
+    cover_id = kie.create_cover(song, callBackUrl=url)["data"]["taskId"]
+    outcomes(simulator, cover_id, settled)
+    lines = [one.message for one in caplog.records if one.name == "kie_simulator.callbacks"]
+    wanted = f"The callback of cover task {cover_id} is not sent: {said}"
+    assert [line.partition(" Add its host")[0] for line in lines] == ([wanted] if said else [])
+    assert "secret" not in caplog.text and "pass" not in caplog.text
 
 
 def test_a_lost_callback_never_arrives(simulator: SimulatorServer, kie: Kie, song: str) -> None:

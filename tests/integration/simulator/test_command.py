@@ -37,7 +37,7 @@ class Command:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return the exit status and what was on stderr."""
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=120)
+        _, errors = self.process.communicate(timeout=250)
         return self.process.returncode, errors
 
 
@@ -111,7 +111,7 @@ def test_it_takes_any_setting_and_refuses_one_that_it_does_not_have(start: list[
     settings = httpx.get(f"{start[0].url()}/_sim/settings", trust_env=False, timeout=200).json()
     assert (settings["cover_seconds"], settings["duplicate"]["code"], settings["speed"]) == (20, 409, 10)
     start.append(Command("--set", "cover_secs=20"))
-    _, errors = start[1].process.communicate(timeout=120)
+    _, errors = start[1].process.communicate(timeout=250)
     assert start[1].process.returncode == 2
     assert "cover_secs: Extra inputs are not permitted" in errors
 
@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_reported_in_a_sentence(start: list[Command]) ->
     start.append(Command())
     port = start[0].url().rpartition(":")[2]
     start.append(Command("--port", port))
-    _, errors = start[1].process.communicate(timeout=120)
+    _, errors = start[1].process.communicate(timeout=250)
     assert start[1].process.returncode == 1
     assert errors.startswith(f"The KIE simulator cannot listen on 127.0.0.1:{port}:")
     assert "Traceback" not in errors

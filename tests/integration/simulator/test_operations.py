@@ -227,6 +227,27 @@ def test_timestamped_lyrics_are_answered_at_once(simulator: SimulatorServer, kie
     assert set(words[0]) == {"word", "success", "startS", "endS", "palign"}
     unknown = kie.post("/generate/get-timestamped-lyrics", taskId="x", audioId="y")
     assert unknown["msg"] == "The corresponding record does not exist"
+    assert [charge["credits"] for charge in simulator.control.ledger("timestamped_lyrics")] == [0.5]
+
+
+def test_what_is_answered_at_once_is_refused_where_the_account_has_too_few_credits(
+    simulator: SimulatorServer, kie: Kie
+) -> None:
+    video, _ = create(simulator, kie, "veo")
+    track = finished_song(simulator, kie)
+    simulator.control.advance(300)
+    simulator.control.set_credits(0.3)
+    answers = (
+        kie.post("/style/generate", content="Pop"),
+        kie.post("/generate/get-timestamped-lyrics", **track),
+        kie.get("/veo/get-1080p-video", taskId=video),
+        kie.post("/veo/get-4k-video", taskId=video),
+    )
+    assert [answer["code"] for answer in answers] == [402] * 4
+    simulator.control.set_credits(6)
+    assert kie.get("/veo/get-1080p-video", taskId=video)["code"] == 200
+    simulator.control.set_credits(0)
+    assert kie.get("/veo/get-1080p-video", taskId=video)["code"] == 200, "it is paid"
 
 
 def test_veo_4k_is_read_at_the_details_of_videos_and_named_by_a_repeated_create_which_is_paid_once(

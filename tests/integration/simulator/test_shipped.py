@@ -25,6 +25,7 @@ def own_environment(home: Path) -> dict[str, str]:
         "PYTHONPATH": paths,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONWARNINGS": "ignore::PendingDeprecationWarning",  # Airflow prints one on Python 3.14
     }
 
 

@@ -58,13 +58,13 @@ class Stack:
 
 
 STORY = (
-    "is recorded; it came from: form",
+    "is recorded as pending; it came from: form",
     "is generated",
     "Asking KIE in its ",
-    "KIE names task ",
+    "KIE returned task id ",
     "Waiting for KIE: ",
     "last state 1 (succeeded)",
-    "ends: done",
+    "has ended: done",
     "has 2 images",
     "cover-1.png",
     "2 files of ",
@@ -236,7 +236,7 @@ def test_a_release_of_two_songs_pays_each_wav_and_its_larger_cover_once_and_line
     assert [track["title"] for track in metadata["tracks"]] == ["Velvet Harbour", "{{ ti.task_id }}"]
     assert (metadata["artist"], metadata["genre"]) == ("The Examples", "{{ 7 * 7 }}")
     assert "release_date" in metadata["missing"]
-    assert "KIE is asked for 2 WAVs and a larger cover (20 credits)" in run["log"]
+    assert "Requesting 2 WAVs and a larger cover (20 credits) from KIE" in run["log"]
     assert metadata["cover_upscaled_with"] == "topaz/image-upscale"
     manifest = (folder / "manifest.json").read_text()
     again = stack.run_dag(**order)

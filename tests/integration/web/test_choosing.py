@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from PIL import Image
 
 from media_server import picture
 from song_pages import RUN, SongPages, song_pages
@@ -54,9 +56,12 @@ def test_a_pending_song_is_given_up_and_started_again_only_where_a_run_would_fol
     assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
     assert pages.change("/songs/strange/forget", {}, "viewer").status_code == 403
     assert pages.change("/songs/strange/forget", {}).status_code == 200
+    assert pages.change("/songs/called/forget", {}).status_code == 200  # a callback alone names it: no run works on it
     assert pages.get("/songs/strange").status_code == 404
-    assert pages.change("/songs/strange/forget", {}).json()["message"] == "It is not pending any more."
-    assert pages.stored("select extra from log where event = 'kie_forget'") == [(json.dumps({"song": "strange"}),)]
+    assert pages.change("/songs/strange/forget", {}).json()["message"] == "It is no longer pending."
+    assert pages.stored("select extra from log where event = 'kie_forget'") == [
+        (json.dumps({"song": song}),) for song in ("strange", "called")
+    ]
 
 
 def test_a_selection_of_pending_songs_is_given_up_by_who_may_and_what_a_run_works_on_stays(pages: SongPages) -> None:
@@ -67,9 +72,11 @@ def test_a_selection_of_pending_songs_is_given_up_by_who_may_and_what_a_run_work
     answer = pages.change("/songs/selected/retry", chosen)
     assert answer.status_code == 400 and "Nothing was started" in answer.json()["message"]  # no DAG is here
     message = pages.change("/songs/selected/forget", chosen).json()["message"]
-    assert message.startswith("1 song given up.") and "2 songs left alone" in message
+    assert message.startswith("1 song given up.") and "2 songs skipped" in message
     assert pages.get("/songs/failed").status_code == 404 and pages.get("/songs/held").status_code == 200
     assert (json.dumps({"songs": ["failed"]}),) in pages.stored("select extra from log where event = 'kie_forget'")
+    rest = pages.change("/songs/selected/forget", {"songs": ["broken", "more"]})
+    assert rest.status_code == 200 and "1 song skipped" in rest.json()["message"]  # a record that cannot be read
     for songs in ([], None, "failed", ["x"] * 201 + [str(n) for n in range(201)]):
         assert pages.change("/songs/selected/forget", {"songs": songs}).status_code == 400
     assert pages.change("/songs/selected/forget", {"songs": ["../x"]}).status_code == 404
@@ -129,7 +136,7 @@ def test_a_label_is_set_and_removed_on_a_selection_and_found(pages: SongPages) -
     results = ["suno.music/seen", "market/task1", "suno.music/none"]
     answer = pages.change("/library/labels", {"results": results, "name": " album ", "value": "<b>A</b>"})
     assert answer.json()["message"] == (
-        "Label album: <b>A</b> is set on 2 results. 1 result left as they are: not archived, or with 10 labels."
+        "Label album: <b>A</b> is set on 2 results. 1 result unchanged: not archived, or already with 10 labels."
     )
     found = pages.get("/library?label=album:%20%3Cb%3EA%3C/b%3E").text
     assert "2 of " in found and "album: &lt;b&gt;A&lt;/b&gt; (2)" in found
@@ -153,6 +160,9 @@ def test_a_label_is_set_and_removed_on_a_selection_and_found(pages: SongPages) -
         {"results": ["suno.music/seen"], "name": "a", "value": ["b"]},
         {"results": ["suno.music/../x"], "name": "a", "value": "b"},
         {"results": ["suno.music/none"], "name": "a", "value": "b"},
+        {"results": 5, "name": "a", "value": "b"},
+        {"results": [["suno.music/seen"]], "name": "a", "value": "b"},
+        {"results": ["suno.music/seen"], "name": ["a"], "value": "b"},
     ],
 )
 def test_what_is_no_label_is_refused_with_a_sentence(pages: SongPages, body: object) -> None:
@@ -170,8 +180,10 @@ def test_a_picture_is_uploaded_chosen_and_told_apart_from_kies_covers(pages: Son
     assert [sent(picture(7), user).status_code for user in (None, "viewer", "own_editor")] == [401, 403, 403]
     assert sent(picture(7), **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
     for wrong in (b"<svg xmlns='http://www.w3.org/2000/svg'/>", picture(7)[:-20], b""):
-        assert sent(wrong).json()["message"] == "This is not a whole PNG, JPEG or WebP."
-    assert sent(bytes(21 * 1024 * 1024)).status_code == 400
+        assert sent(wrong).json()["message"].startswith("This is not a PNG, JPEG or WebP that can be stored: ")
+    Image.new("L", (5000, 5000)).save(large := io.BytesIO(), "PNG")
+    assert "the image has 5,000 x 5,000 pixels, more than" in sent(large.getvalue()).json()["message"]
+    assert sent(bytes(21 * 1024 * 1024)).json()["message"] == "A picture has at most 20 MiB."
     for _ in range(2):  # the same picture is one
         assert sent(picture(7)).status_code == 200
     page = pages.get("/songs/seen", "editor").text

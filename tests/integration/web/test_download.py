@@ -54,7 +54,17 @@ def test_it_holds_every_file_with_its_manifest_and_a_page_that_leads_to_each(pag
     links = {unquote(link) for link in re.findall(r'(?:src|href)="([^"]+)"', page)}
     assert links == set(archive.namelist()) - {"index.html", f"{whole}/choice.json"}
     assert page.index("cover-2.png") < page.index("cover-1.png")  # the chosen one comes first
-    assert "2 results" in page and "1 more archived file is of a kind that is not in here." in page
+    assert "2 results" in page and "1 more archived file is not included here." in page
+
+
+def test_a_song_whose_choice_is_damaged_is_there_with_its_files(pages: SongPages) -> None:
+    choice = pages.home / "s3" / "songs" / "songs" / "seen" / "choice.json"
+    choice.write_text("{")
+    try:
+        names = opened(asked(pages, "suno.music/seen")).namelist()
+    finally:
+        choice.unlink()
+    assert [name for name in names if name.endswith("track-1.mp3")]
 
 
 def test_names_are_harmless_whatever_the_titles_are(pages: SongPages) -> None:
@@ -71,7 +81,7 @@ def test_what_cannot_be_read_does_not_stop_the_others_and_is_named(pages: SongPa
     archive = opened(asked(pages, "suno.music/damaged", "suno.music/failed", "suno.music/tampered", "suno.music/more"))
     page = archive.read("index.html").decode()
     assert "Song damaged could not be read" in page and "Song failed could not be read" in page
-    assert re.search(r"cover-4.png: .*another", page)  # the bucket has another size than the manifest
+    assert re.search(r"cover-4.png: .*different size", page)  # the bucket has another size than the manifest
     assert "More - more/cover-1.png" in archive.namelist()
     assert not any("secret" in name or name.endswith((".html", ".svg")) for name in archive.namelist() if "/" in name)
 

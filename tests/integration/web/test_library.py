@@ -7,6 +7,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 from PIL import Image
@@ -20,8 +21,9 @@ TASK = "/tasks/market/task1"
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SongPages]:
     with song_pages(tmp_path_factory.mktemp("library")) as served:
-        deadline = time.monotonic() + 60
-        while "still being read" in served.get("/library").text and time.monotonic() < deadline:
+        deadline = time.monotonic() + 200
+        while "; the index is still being read" in served.get("/library").text:
+            assert time.monotonic() < deadline
             time.sleep(0.2)
         yield served
 
@@ -44,6 +46,13 @@ def test_it_lists_songs_and_what_other_tasks_have_made(pages: SongPages) -> None
     assert "songs/failed" not in text  # nothing is archived of it
 
 
+def test_the_day_of_a_result_carries_its_time_for_the_readers_zone(pages: SongPages) -> None:
+    (day,) = set(re.findall(r"<time .*?</time>", pages.get("/library?q=ete+sans&medium=audio").text))
+    moment, utc = r"20\d\d-\d\d-\d\dT[\d:.]+\+00:00", r"[^\"]+, \d\d:\d\d UTC"
+    found = re.fullmatch(rf'<time datetime="({moment})" title="{utc}" data-day>(\d+ \w{{3}} 20\d\d)</time>', day)
+    assert found and f"{datetime.fromisoformat(found[1]):%-d %b %Y}" == found[2]
+
+
 def test_search_and_filters_are_in_the_address(pages: SongPages) -> None:
     text = pages.get("/library?q=ete+sans&medium=audio").text
     there = "/airflow/kie/songs/seen?q=ete+sans&amp;medium=audio"
@@ -51,6 +60,10 @@ def test_search_and_filters_are_in_the_address(pages: SongPages) -> None:
     assert 'value="ete sans"' in text
     assert re.search(r'<option value="audio" selected>audio \(\d+\)</option>', text)  # of the whole library
     assert "Nothing in the archive matches" in pages.get("/library?q=nosuchword").text
+
+
+def test_a_page_beyond_the_last_one_is_the_last_one(pages: SongPages) -> None:
+    assert pages.get("/library?page=7").text == pages.get("/library").text
 
 
 def test_it_is_a_grid_or_a_list_with_styles_and_labels_as_its_address_says(pages: SongPages) -> None:
@@ -123,7 +136,7 @@ def test_a_small_picture_is_made_of_an_archived_one_and_of_nothing_else(pages: S
 def test_what_another_task_has_made_has_a_page_and_its_harmless_files(pages: SongPages) -> None:
     text = pages.get(TASK).text
     assert "market task1" in text and f'src="/airflow/kie{TASK}/files/result-1.png"' in text
-    assert "1 more archived file is of a kind that this page does not show" in text
+    assert "1 more archived file is not shown on this page" in text
     assert pages.get(f"{TASK}/files/result-1.png").content == picture(2)
     assert pages.get(f"{TASK}/files/page-1.html").status_code == 404
     assert pages.get("/tasks/market/none").status_code == 404

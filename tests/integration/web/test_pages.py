@@ -71,6 +71,23 @@ def test_nothing_else_is_served(pages: SongPages, path: str) -> None:
     assert pages.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("user", [None, "nobody", "viewer"])
+@pytest.mark.parametrize(
+    "path",
+    [*OF_MUSIC_COVER, *OF_OWN_DAG, "/library", "/status", "/songs/large/files/track-1.mp3", "/callback/kie_default"],
+)
+def test_head_is_answered_as_get_is_without_the_body(pages: SongPages, path: str, user: str | None) -> None:
+    cookie = {"Cookie": f"_token={pages.tokens[user]}"} if user else {}
+    head = pages.client.head(pages.url + path, headers=cookie)
+    with pages.client.stream("GET", pages.url + path, headers=cookie) as get:
+        shown = [(one.status_code, one.headers.get("content-type"), one.headers.get("location")) for one in (head, get)]
+        assert shown[0] == shown[1]
+        if "/files/" in path:
+            assert head.headers["content-length"] == get.headers["content-length"]
+            assert head.headers.get("etag") == get.headers.get("etag")
+    assert head.content == b""
+
+
 def test_a_run_that_has_generated_a_song_leads_to_it_and_to_the_run_of_its_cover(pages: SongPages) -> None:
     assert 'href="/airflow/kie/runs/own_dag/generated/songs/waits"' in pages.get("/runs/own_dag/generated").text
     text = pages.get("/runs/own_dag/generated/tasks/generate_music/-1").text
@@ -194,7 +211,7 @@ def test_only_files_that_the_manifest_names_in_the_songs_own_folder_are_served(p
 
 def test_files_of_other_kinds_are_counted_and_not_offered(pages: SongPages) -> None:
     text = pages.get("/songs/tampered").text
-    assert "5 more archived files are of a kind that this page does not show" in text
+    assert "5 more archived files are not shown on this page" in text
     assert "cover-2.html" not in text
 
 
@@ -210,7 +227,7 @@ def test_a_failed_song_says_why_and_what_to_do(pages: SongPages) -> None:
     assert "The prompt has &lt;i&gt;sensitive&lt;/i&gt; words" in text
     assert text.count(KieContentRejected.todo.partition("'")[0]) == 1
     assert "ZeroDivisionError" not in pages.get("/songs/strange").text
-    assert "Read the log of the red task" in pages.get("/songs/strange").text
+    assert "Read the log of the failed task" in pages.get("/songs/strange").text
 
 
 def test_a_song_without_a_manifest_shows_no_file_even_if_some_are_there(pages: SongPages) -> None:
@@ -222,7 +239,7 @@ def test_a_song_without_a_manifest_shows_no_file_even_if_some_are_there(pages: S
 def test_a_song_in_work_that_waits_for_an_outage_says_so(pages: SongPages) -> None:
     text = pages.get("/songs/held").text
     assert ">In progress<" in text
-    assert re.search(r"Waiting since .* UTC: The KIE account has too few credits\. It goes on by itself", text)
+    assert re.search(r"Waiting since .* UTC: The KIE account has too few credits\. It continues automatically", text)
     assert "Waiting since" not in pages.get("/songs/half").text
 
 
@@ -236,7 +253,7 @@ def test_a_page_of_a_song_that_is_pending_asks_for_itself_again_and_for_nothing_
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'; connect-src 'self'" in policy
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert '<noscript><p class="subtitle">No script runs here. <a href="">Reload</a>' in answer.text
+    assert '<noscript><p class="subtitle">JavaScript is off. <a href="">Reload</a>' in answer.text
     assert pages.get(path, **{"If-None-Match": answer.headers["etag"]}).status_code == 304
     assert pages.get(path, **{"If-None-Match": '"other"'}).text == answer.text
 
@@ -262,7 +279,7 @@ def test_an_archived_song_that_is_pending_says_so_and_shows_what_it_has(pages: S
 @pytest.mark.parametrize(
     ("song", "sentence"),
     [
-        ("none", "Nothing of this song is in the archive"),
+        ("none", "This song is neither archived nor pending"),
         ("_pending", "not a KIE task id"),
         ("a..b", "not a KIE task id"),
         ("%3Cscript%3E", "not a KIE task id"),
@@ -344,7 +361,7 @@ def test_the_overview_shows_what_is_pending_and_what_was_archived_last_but_never
         re.findall(r'<a href="/airflow/kie/songs/([^"]+)"', part)
         for part in pages.get("/songs").text.split("Recently archived")
     )
-    assert set(pending) == {"failed", "half", "held", "strange", "more", "broken"}
+    assert set(pending) == {"failed", "half", "held", "strange", "more", "broken", "called"}
     assert archived == ["slashes", "whole", "rtl"]  # by events: the newest first, once, of this archive alone
 
 
@@ -376,7 +393,7 @@ def test_a_run_lists_its_songs_from_the_bucket_that_its_tasks_have_stored(pages:
 
 def test_a_run_whose_list_was_refused_says_why_and_what_to_do(pages: SongPages) -> None:
     text = pages.get("/runs/own_dag/refused").text
-    assert "<h2>Nothing was started, because what was asked for is not complete</h2>" in text
+    assert "<h2>Nothing was started, because the request is invalid</h2>" in text
     assert "&lt;b&gt;&#39; is no id." in text and "Correct it and trigger the run again." in text
     assert "has not listed them yet" in pages.get("/runs/own_dag/none").text
 
@@ -391,7 +408,7 @@ def test_no_address_names_a_bucket_or_a_song_that_the_run_has_not_stored(pages: 
 def test_a_run_that_is_not_ours_gets_one_sentence_whatever_its_tasks_have_stored(pages: SongPages) -> None:
     answer = pages.get("/runs/other_dag/r")
     assert answer.status_code == 200
-    assert "This run has no songs of KIE" in answer.text
+    assert "This run has no KIE songs" in answer.text
     assert pages.get("/runs/other_dag/r/songs/whole").status_code == 404
 
 

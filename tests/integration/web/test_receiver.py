@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -16,10 +17,12 @@ import httpx
 import pytest
 
 from airflow_kie._airflow_private.metadata import Wake
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.client.callbacks.auth import CallbackKeys, connection_token
 from airflow_kie.client.callbacks.signature import OLDEST, PROBE_TASK_ID, sign
 from airflow_kie.client.callbacks.url import Waiting, wake_token
 from airflow_kie.web.receiver import receiver
+from airflow_kie.web.receiver.connections import ConnectionUnreadable
 from airflow_kie.web.receiver.receiver import MAX_BODY_BYTES, THREADS, UNVERIFIED_PER_SECOND, create_app
 from asgi_server import serving
 from fake_gateway import SECRET, TOKEN_SECRET, FakeGateway
@@ -65,7 +68,7 @@ class Served:
 
     def eventually_called(self, word: str, times: int = 1) -> list[tuple[Any, ...]]:
         """Return what was asked with this word once it was asked so often: it follows the answer."""
-        for _ in range(500):
+        for _ in range(10_000):
             if len(self.calls(word)) >= times:
                 break
             time.sleep(0.01)
@@ -117,10 +120,41 @@ def test_the_market_s_body_of_a_finished_foreign_song_is_taken_as_one_and_that_o
         assert served.calls("wake_sensors")[-1] == ("wake_sensors", SONG)
 
 
-def test_a_song_that_cannot_be_recorded_is_not_answered_with_200_so_that_kie_calls_again(served: Served) -> None:
+def test_a_callback_whose_connection_cannot_be_read_is_answered_with_503_so_that_kie_calls_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(kie_conn_id: str) -> Any:
+        raise ConnectionUnreadable(kie_conn_id)
+
+    with monkeypatch.context() as away:
+        away.setattr(served.world, "keys_of", unreadable)
+        assert served.post(music("complete")).status_code == 503
+    assert served.world.asked == []
+    assert served.post(music("complete")).status_code == 200
+
+
+def test_a_song_that_cannot_be_recorded_is_answered_with_503_so_that_kie_calls_again_and_one_line_says_why(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.world.durable = False
-    assert served.post(music("complete")).status_code == 500
+    assert served.post(music("complete")).status_code == 503
     assert served.calls("announce") == []
+
+    def refused(*_: object) -> None:
+        raise S3AccessDenied("PutObject songs/_pending/x.json")
+
+    monkeypatch.setattr(served.world, "register", refused)
+    caplog.clear()
+    assert served.post(music("complete")).status_code == 503
+    (line,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert re.search(
+        rf"task {SONG} could not be .* 503: .*PutObject.* A task that waits reads KIE itself", line.message
+    )
+    assert line.exc_info is None
+    monkeypatch.undo()
+    served.world.durable = True
+    assert served.post(music("complete")).status_code == 200
+    assert len(served.eventually_called("announce")) == 1
 
 
 def test_a_song_that_is_archived_or_in_work_is_not_announced_again(served: Served) -> None:
@@ -265,6 +299,24 @@ def test_a_task_that_is_not_waiting_yet_is_woken_again_until_it_waits(served: Se
     assert served.eventually_called("wake", 3) == [("wake", WAITING)] * 3
 
 
+def test_a_database_that_is_locked_for_a_moment_does_not_end_the_attempts_to_wake_a_task(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.world.wakes = [Wake.NOT_YET, Wake.NOT_YET, Wake.WOKEN]
+    wake = served.world.wake
+
+    def locked_once(waiting: Waiting) -> Wake:
+        found = wake(waiting)
+        if len(served.calls("wake")) == 2:
+            raise OSError("the database is locked")
+        return found
+
+    monkeypatch.setattr(served.world, "wake", locked_once)
+    url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
+    assert served.post(COVER, task_id="c1", url=url).status_code == 200
+    assert served.eventually_called("wake", 3) == [("wake", WAITING)] * 3
+
+
 def test_a_hundred_early_callbacks_of_one_task_hold_up_nobody_else(served: Served) -> None:
     served.world.wakes = [Wake.NOT_YET]
     url = f"{served.url}?token={wake_token(SECRET, WAITING)}"
@@ -318,7 +370,7 @@ def test_what_kie_has_called_is_recorded_after_the_answers(served: Served, monke
     served.post(music("text"), headers={})
     for stage in ("text", "first", "complete"):
         served.post(music(stage))
-    for _ in range(500):
+    for _ in range(10_000):
         *_, proof, outcomes = served.eventually_called("record_callbacks")[-1]
         if len(outcomes) == 4:
             break

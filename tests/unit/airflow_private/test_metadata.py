@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import airflow_kie
-from airflow_kie._airflow_private import api_server, asset, fallback, mapped, metadata, process, variables
+from airflow_kie._airflow_private import api_server, asset, fallback, mapped, metadata, process, task_states, variables
 from airflow_kie._airflow_private.metadata import Wake
 from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.signature import sign
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_task import StoredFiles
 
 PACKAGE = Path(airflow_kie.__file__).parent
-ROOM = (api_server, asset, mapped, metadata, process, variables)
+ROOM = (api_server, asset, mapped, metadata, process, task_states, variables)
 PUBLIC = {
     "airflow.sdk": "Airflow's public interface for authors",
     "airflow.sdk.exceptions": "its exceptions (Task SDK reference)",
@@ -202,12 +202,14 @@ def test_the_receiver_still_answers_and_keeps_songs_where_no_internal_is_left(
     song = {"code": 200, "data": {"callbackType": "complete", "task_id": SONG, "data": []}}
     assert call_back(app, song, SONG) == 200
     assert archive.json(f"songs/_pending/{SONG}.json")["music_task_id"] == SONG
-    assert [line for line in missing if "each finds its end when it polls" in line and ": wake failed" in line] != []
-    assert any("the reconciliation of DAG cover_inbox finds their songs" in line for line in missing)
+    assert [
+        line for line in missing if "each task sees the result at its next poll" in line and ": wake failed" in line
+    ]
+    assert any("the reconciliation in DAG cover_inbox starts their songs" in line for line in missing)
     assert len(missing) == len(set(missing))
 
 
 def test_without_airflows_login_there_are_no_song_pages_rather_than_open_ones(app: FastAPI, missing: list[str]) -> None:
     assert [ask(app, "GET", path) for path in ("/songs", f"/songs/{SONG}")] == [404, 404]
     assert call_back(app, {"data": {"taskId": COVER}}, "another") == 401
-    assert [line for line in missing if "There are no song pages" in line] != []
+    assert [line for line in missing if "The song pages are off" in line] != []

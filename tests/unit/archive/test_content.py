@@ -179,7 +179,7 @@ def test_an_m4a_must_be_whole_and_hold_no_video(file: bytes, error: type[KieErro
 
 
 def test_an_mp3_head_with_nothing_behind_it_holds_no_sound() -> None:
-    with pytest.raises(FileDamaged, match="no sound"):
+    with pytest.raises(FileDamaged, match="no audio"):
         check_audio(io.BytesIO(b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"x" * 500))
 
 
@@ -270,7 +270,7 @@ def test_what_is_no_whole_video_is_refused(content: bytes, error: type[Exception
 @pytest.mark.parametrize("medium", [Medium.VIDEO, Medium.ANY])
 @pytest.mark.parametrize(
     ("asked", "shortfall"),
-    [(None, None), (8, None), (10, None), (5, None), (11, "the video plays 8 s of the 11 s that were asked for")],
+    [(None, None), (8, None), (10, None), (5, None), (11, "the video plays 8 s of the 11 s that were requested")],
 )
 def test_a_video_that_is_shorter_than_was_asked_for_is_known(
     medium: Medium, asked: float | None, shortfall: str | None

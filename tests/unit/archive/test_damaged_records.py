@@ -14,7 +14,7 @@ from airflow_kie.archive.pending import pending_songs
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.operators.health_check import STATE_KEY
+from airflow_kie.operators.health_check import LEDGERS_KEY, STATE_KEY
 from airflow_task import FakeTaskStateStore, StoredFiles, health_check
 from kie_simulator.server import SimulatorServer
 
@@ -116,3 +116,14 @@ def test_a_clock_that_was_ahead_when_an_incident_was_reported_silences_it_no_lon
     health_store.set(STATE_KEY, {f"credits:{account_name()}": state})
     with pytest.raises(AirflowFailException, match="credits lasts"):
         health_check(health_store).execute()
+
+
+@pytest.mark.parametrize(
+    "known", [[1], "x", 5, {"kie_default": "x"}, {"kie_default": {}}, {"kie_default": {"where": 5}}]
+)
+def test_where_health_checks_have_seen_the_ledger_and_a_person_has_changed_stops_none(
+    kie: SimulatorServer, opened: Bucket, health_store: FakeTaskStateStore, known: Any
+) -> None:
+    health_store.rows[LEDGERS_KEY] = json.dumps(known)
+    assert health_check(health_store).execute() == []
+    assert health_store.get(LEDGERS_KEY)["kie_default"]["where"].startswith("s3://")

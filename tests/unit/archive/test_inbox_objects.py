@@ -41,6 +41,11 @@ def test_a_spreadsheets_columns_are_ours_or_labels_whatever_parts_them(delimiter
     ]
 
 
+def test_a_column_of_labels_is_what_a_songs_labels_are_elsewhere() -> None:
+    (song,) = songs("rows.csv", f'music_task_id,labels,album\n{A},"{{""our_id"": ""A-17""}}",Red\n')
+    assert song["labels"] == {"our_id": "A-17", "album": "Red"}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
@@ -49,6 +54,8 @@ def test_a_spreadsheets_columns_are_ours_or_labels_whatever_parts_them(delimiter
         ("x.csv", f"id;album\n{A};Red", "names no column music_task_id; columns are separated by commas, semicolons"),
         ("x.csv", f"music_task_id,album\n{A},Red,Blue", "Line 2 has more fields"),
         ("x.csv", "music_task_id\n", "names no song"),
+        ("x.csv", f"music_task_id,labels\n{A},Red", "The column labels of line 2 is not JSON"),
+        ("x.csv", f"music_task_id,labels\n{A},[]", "Labels are a flat map"),
         ("x.json", "[]", "names no song"),
         ("x.json", '{"id": 7}', "A song is an id"),
         ("x.json", '"../etc"', "is not a KIE task id"),

@@ -19,7 +19,7 @@ from airflow_kie.archive.record_base import Label
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GUIDE = (Path(__file__).parents[3] / "docs" / "guides" / "songs.md").read_text(encoding="utf-8")
 QUERY, TABLE, ATHENAS = re.findall(
-    r"(?:^    .*\n)+", GUIDE[GUIDE.index("An archive that is older than the library") :], re.M
+    r"(?:^    .*\n)+", GUIDE[GUIDE.index("If the archive is older than the library") :], re.M
 )[:3]
 FILE = IndexFile(name="cover-1.png", kind="cover", position=1, content_type="image/png", size=1)
 

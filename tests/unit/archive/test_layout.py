@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_kie.archive.layout import ArchiveKeys, SongKeys, inbox_done_key, inbox_rejected_keys, is_waiting_in_inbox
+from airflow_kie.archive.layout import (
+    MAX_KEY_BYTES,
+    MAX_PREFIX_BYTES,
+    ArchiveKeys,
+    SongKeys,
+    inbox_done_key,
+    inbox_rejected_keys,
+    is_waiting_in_inbox,
+)
 from airflow_kie.client.task_ids import KeyRefused
 
 ID = "5c79be8e4d3f4b6a8e0d1c2b3a495867"
@@ -103,3 +111,11 @@ def test_what_was_put_away_does_not_wait_in_the_inbox() -> None:
 def test_an_inbox_object_is_put_away_under_its_own_name() -> None:
     assert inbox_done_key("inbox/a/b.json") == "inbox/done/a/b.json"
     assert inbox_rejected_keys("inbox/b.csv") == ("inbox/rejected/b.csv", "inbox/rejected/b.csv.reason.txt")
+
+
+def test_the_folder_of_a_list_leaves_room_for_its_objects_however_long_the_names_are() -> None:
+    prefix, names = "p" * MAX_PREFIX_BYTES, ["歌" * 250, "manual__2026-11-30T10:00:00+00:00" * 7, "x" * 250, "12"]
+    folder = ArchiveKeys(prefix).list_of(*names)
+    assert len(f"{folder}rows/{'0' * 20}-{'0' * 8}.jsonl".encode()) <= MAX_KEY_BYTES
+    assert folder != ArchiveKeys(prefix).list_of("歌" * 249, *names[1:])
+    assert ArchiveKeys("media").list_of("a/b", "monday") == "media/_lists/a%2Fb/monday/"

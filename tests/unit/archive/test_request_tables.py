@@ -41,6 +41,10 @@ def test_rows_that_cannot_be_read_say_why_and_the_next_ones_are_read() -> None:
     ]
 
 
+def test_json_lines_may_begin_with_a_byte_order_mark_as_programs_of_windows_write_it() -> None:
+    assert read("t.jsonl", '\ufeff{"a": 1}\r\n{"a": 2}\r\n'.encode()) == [{"a": 1}, {"a": 2}]
+
+
 @pytest.mark.parametrize("content", [b"", b"a,a\n", b"a,\n", b'"a\n'])
 def test_a_csv_whose_first_line_names_no_columns_is_refused(content: bytes) -> None:
     with pytest.raises(KieInvalidRequest, match="first line"):
@@ -57,3 +61,16 @@ def test_parquet_without_its_package_says_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(KieInvalidRequest, match="needs the package pyarrow, which is not installed here"):
         read("t.parquet", b"PAR1")
+
+
+def test_a_csv_with_a_cell_without_end_is_refused_since_its_other_lines_are_no_rows() -> None:
+    long = b"x" * 200_000
+    with pytest.raises(KieInvalidRequest, match=r"at its line 3, or a quote .* not closed"):
+        read("t.csv", b'prompt\nrain\n"' + long + b'\na line of that cell\n"\nsnow\n')
+
+
+def test_what_columns_lead_into_an_object_that_another_column_holds_is_joined_in_any_order() -> None:
+    both = {"input": {"prompt": "rain", "seed": 7}}
+    assert read("t.csv", b'input.prompt,input:json\nrain,"{""seed"": 7}"\n') == [both]
+    assert read("t.csv", b'input:json,input.prompt\n"{""seed"": 7}",rain\n') == [both]
+    assert "seed:json" in read("t.csv", b"seed,seed:json\n1,2\n")[0]

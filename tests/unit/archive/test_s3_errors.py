@@ -45,6 +45,7 @@ REACH: dict[type[KieError], tuple[Scope, Remedy]] = {
     errors.S3SlowDown: (Scope.SERVICE, Remedy.RETRY),
     errors.S3Unreachable: (Scope.SERVICE, Remedy.RETRY),
     errors.S3EndpointWrong: (Scope.SERVICE, Remedy.PERSON),
+    errors.S3NeedsRestore: (Scope.TASK, Remedy.PERSON),
     errors.S3StoredWrong: (Scope.SERVICE, Remedy.RETRY),
     errors.ArchiveUnreadable: (Scope.TASK, Remedy.PERSON),
 }
@@ -93,6 +94,7 @@ def test_the_table_above_holds_every_error_of_the_module() -> None:
         (answered("InvalidAccessKeyId", status=403), "s3_credentials_wrong"),
         (answered("SignatureDoesNotMatch", status=403), "s3_credentials_wrong"),
         (answered("RequestTimeTooSkewed", status=403), "s3_clock_wrong"),
+        (answered("InvalidObjectState", status=403), "s3_needs_restore"),
         (answered("SlowDown"), "s3_slow_down"),
         (answered("503", "Service Unavailable", 503), "s3_slow_down"),
         (answered("InternalError"), "s3_slow_down"),
@@ -122,7 +124,7 @@ def test_a_refusal_has_its_own_reason(error: Exception, reason: str) -> None:
     with pytest.raises(S3Error) as caught, s3_errors("PutObject", "songs", "music/abc/cover-1.png"):
         raise error
     assert caught.value.reason == reason
-    assert caught.value.scope is Scope.SERVICE
+    assert caught.value.scope is REACH[type(caught.value)][0]
 
 
 def test_the_sentence_names_action_bucket_key_and_the_principal_that_aws_names() -> None:

@@ -49,7 +49,7 @@ def test_what_a_template_escapes_is_read_as_it_was_pasted() -> None:
     assert ids_in(rendered) == [A, B, C]
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  \n", [], "[]", [""], {}])
+@pytest.mark.parametrize("nothing", [None, "None", "", "  \n", [], "[]", [""], {}])
 def test_nothing_pasted_is_no_id(nothing: Any) -> None:
     assert ids_in(nothing) == []
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_a_task_id_is_named(wrong: str) -> None:
 
 def test_an_address_that_was_pasted_is_told_as_one() -> None:
     (problem,) = id_errors([A, f"https://kie.ai/logs?taskId={B}"])
-    assert problem.startswith("An address was pasted: give the task id alone")
+    assert problem.startswith("This is an address: give the task id alone")
 
 
 @pytest.mark.parametrize("name", ["music_task_id", "max_credit", "maxCredits", "label"])
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_labels_is_said(given: Any, said: str) -> None:
         ({"music_task_id": " "}, "music_task_id: Field required."),
         ({"music_task_id": 7}, "music_task_id: Input should be a valid string."),
         ({"music_task_id": "../etc"}, "music_task_id: '../etc' is not a KIE task id: only letters, digits,"),
-        ({"music_task_id": f"https://kie.ai/logs?taskId={A}"}, "music_task_id: An address was pasted"),
+        ({"music_task_id": f"https://kie.ai/logs?taskId={A}"}, "music_task_id: This is an address"),
         ({"music_task_id": A, "cover_task_id": "a/b"}, "cover_task_id: 'a/b' is not a KIE task id"),
         ({"music_task_id": A, "kie_conn_id": ["x"]}, "kie_conn_id: Input should be a valid string."),
         ({"music_task_id": A, "archive_audio": {}}, "archive_audio: Input should be a valid boolean"),

@@ -11,6 +11,8 @@ import pytest
 from airflow_database import dag, stored
 from airflow_kie.archive import unarchived
 from airflow_kie.archive.archiver import song_of
+from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.unarchived import list_unarchived, unarchived_of
 from airflow_kie.cli.verify import verify
 from airflow_kie.hooks.kie import KieHook
@@ -58,11 +60,11 @@ def test_what_is_paid_is_pending_until_it_is_archived_by_its_dag_or_by_redrive(
     assert owed(songs) == {(operation, by_hand)}
 
     told = songs.where(by_hand)
-    assert f"KIE task {by_hand} ({operation}): paid and not archived. KIE deletes what it has made by 20" in told.out
-    assert "asked for by: DAG films, run monday, task make" in told.out
-    assert "is paid and not archived" in songs.delete(by_hand, yes=True).err
+    assert f"KIE task {by_hand} ({operation}): paid but not archived. KIE deletes its results by 20" in told.out
+    assert "requested by: DAG films, run monday, task make" in told.out
+    assert "is paid but not archived" in songs.delete(by_hand, yes=True).err
     with stored(dag("films"), films_run("running")):
-        assert "run monday of films works on it" in songs.redrive(id=by_hand).err
+        assert "run monday of films is working on it" in songs.redrive(id=by_hand).err
     assert "Nothing was done (--dry-run)." in songs.redrive(id=by_hand, dry_run=True).out
     assert owed(songs) == {(operation, by_hand)}
     told = songs.redrive(id=by_hand)
@@ -113,11 +115,11 @@ def test_an_extra_is_pending_until_it_is_in_its_songs_folder_and_its_id_leads_th
     (charge,) = kie.control.ledger("wav")
     wav = str(charge["task_id"])
     assert owed(songs) == {("suno.wav", wav)}
-    assert f"KIE task {wav} (suno.wav): paid and not archived." in songs.where(wav).out
+    assert f"KIE task {wav} (suno.wav): paid but not archived." in songs.where(wav).out
     run.retried().attempt()
     assert not owed(songs)
     told = songs.where(wav)
-    assert f"KIE task {wav} has made a part of song {song}:" in told.out
+    assert f"KIE task {wav} made a part of song {song}:" in told.out
     assert f"/{song}/extras/wav-1.wav" in told.out
     assert verified(songs, wav) == 0
 
@@ -159,7 +161,7 @@ def test_a_list_with_an_archive_leaves_no_record_and_one_without_leaves_all(song
 def test_forget_ends_the_alerts_about_a_task(songs: Songs) -> None:
     made = run_for("market").attempt()
     told = songs.forget(made)
-    assert (told.code, "is paid and not archived. It stays in the ledger." in told.out) == (0, True)
+    assert (told.code, "is paid but not archived. It stays in the ledger." in told.out) == (0, True)
     assert not owed(songs)
 
 
@@ -193,3 +195,21 @@ def test_before_kie_deletes_results_they_are_named_unless_archived_failed_or_gon
     assert names(14.5) == ["gone"]
     assert names(15.5) == []
     assert not owed(songs)
+
+
+def test_results_that_go_to_a_bucket_which_cannot_be_read_are_named_and_hide_no_others(
+    kie: SimulatorServer, songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def head(bucket: Bucket, key: str) -> Any:
+        if bucket.name == "elsewhere":  # it is another connection's
+            raise S3AccessDenied(f"HeadObject on bucket {bucket.name}, key {key}: AccessDenied")
+        return real(bucket, key)
+
+    real = Bucket.head
+    monkeypatch.setattr(Bucket, "head", head)
+    made = [str(run_for("veo.generate", idempotency_key=key).attempt()) for key in ("a", "b")]
+    (one,) = unarchived_of(songs.bucket, KEYS, made[0])
+    one.changed(to="s3://elsewhere/made").write(songs.bucket, KEYS)
+    then = datetime.now(UTC) + timedelta(days=12)
+    named = expiring(songs.bucket, KEYS, "aws_default", then, timedelta(days=3))
+    assert {one.task_id for one in named} == set(made)

@@ -75,7 +75,7 @@ def test_without_yes_everything_is_listed_and_nothing_is_deleted(whole: Songs) -
     assert listed(whole) == before
     lines = told.out.splitlines()
     assert lines[0] == f"Song {SONG}:"
-    assert lines[-1] == "Nothing was deleted. With --yes it is."
+    assert lines[-1] == "Nothing was deleted. To delete it, pass --yes."
     name = whole.bucket.name
     deleted = {line.partition(",")[0].removeprefix(f"  delete s3://{name}/") for line in lines if "  delete s3" in line}
     assert deleted == {
@@ -117,7 +117,7 @@ def test_a_part_of_a_song_leaves_its_manifest_and_the_rest_stays(whole: Songs, t
     before = listed(whole)
     told = whole.delete(task, yes=True)
     assert (told.code, told.err) == (0, "")
-    assert f"Song {SONG}, of which KIE task {task} has made a part:" in told.out
+    assert f"Song {SONG}, a part of which was made by KIE task {task}:" in told.out
     manifest = Manifest.read(whole.bucket, KEYS.song(SONG))[0]
     assert manifest is not None
     assert kind not in {file.kind for file in manifest.files} | {known.kind for known in manifest.available}
@@ -183,7 +183,7 @@ def test_a_song_that_a_run_works_on_is_not_deleted(busy: Busy) -> None:
     with stored(dag("music_cover"), run_of(SONG, "running")):
         assert "Nothing was deleted: run event__1 of music_cover works on it" in busy.refused()
     with stored(dag("music_cover"), run_of("", "running", "event__7")):
-        assert "run event__7 of music_cover, which has archived it, goes on" in busy.refused()
+        assert "run event__7 of music_cover, which has archived it, is still active" in busy.refused()
     busy.songs.owed(SONG, working=Working(dag_id="music_cover", run_id="manual__1"))
     with stored(dag("music_cover"), run_of("", "queued", "manual__1")):
         assert "run manual__1 of music_cover works on it" in busy.refused()
@@ -203,6 +203,23 @@ def test_a_removal_that_breaks_off_goes_on_when_it_is_run_again(whole: Songs, mo
     monkeypatch.setattr(Bucket, "delete", delete)
     assert whole.delete(SONG, yes=True).code == 0
     assert not [key for key in listed(whole) if SONG in key and not key.startswith("songs/_index/")]
+
+
+def test_a_removal_of_a_part_that_breaks_off_goes_on_when_it_is_run_again(
+    whole: Songs, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put(f"{KEYS.song(SONG).folder}notes.txt")
+
+    def refuse(bucket: Bucket, key: str) -> None:
+        raise S3AccessDenied("DeleteObject on bucket b, key k: AccessDenied")
+
+    with monkeypatch.context() as denied:
+        denied.setattr(Bucket, "delete", refuse)
+        assert "Run the command again to continue." in whole.delete(WAV, yes=True).err
+    before = listed(whole)
+    assert whole.delete(WAV, yes=True).code == 0
+    assert {key.rpartition("/")[2] for key in before - listed(whole)} == {"wav-1.wav"}
+    assert whole.delete(WAV).code == 1
 
 
 def test_a_folder_of_something_else_is_no_result(whole: Songs, archive: StoredFiles) -> None:
@@ -229,3 +246,9 @@ def test_a_release_that_is_made_of_it_is_named_and_stays(whole: Songs, archive: 
 def test_what_is_no_id_is_a_sentence(songs: Songs) -> None:
     told = songs.delete("not an id")
     assert (told.code, "not an id" in told.err) == (1, True)
+
+
+def test_folders_that_a_console_has_made_hide_nothing_that_the_inbox_has_of_a_song(whole: Songs) -> None:
+    for number in range(40):
+        whole.bucket.put_bytes(b"", f"inbox/{number:02}/", content_type="application/x-directory")
+    assert "/inbox/done/alone.json" in whole.delete(SONG).out

@@ -32,9 +32,9 @@ def test_a_whole_release_passes_and_one_that_lacks_something_is_told_who_asks_fo
             command(args)
         assert ended.value.code == code
         said.append(capsys.readouterr().out)
-    assert "Nothing that they would refuse was found." in said[0]
-    assert "- metadata.json lacks tracks[1].writers (asked for by Labelcaster, DistroKid, AMM)." in said[1]
-    assert "- metadata.json lacks tracks[1].ai.lyrics (asked for by Spotify (AI credits" in said[1]
+    assert "Nothing was found that they would reject." in said[0]
+    assert "- metadata.json lacks tracks[1].writers (required by Labelcaster, DistroKid, AMM)." in said[1]
+    assert "- metadata.json lacks tracks[1].ai.lyrics (required by Spotify (AI credits" in said[1]
     assert "2 problems." in said[1]
 
 
@@ -46,16 +46,16 @@ LOUD = Sound("audio/wav", 44_100, 16, 2, tagged=False)
     ("change", "said"),
     [
         ({}, []),
-        ({"width": 2999}, ["2999 by 3000 pixels", "iMusician asks for covers of at least 3000"]),
+        ({"width": 2999}, ["2999 by 3000 pixels", "iMusician requires covers of at least 3000"]),
         (
             {"width": 4000, "height": 4000},
-            ["DistroKid asks for covers of exactly 3000", "FreshTunes asks for covers of at most"],
+            ["DistroKid requires covers of exactly 3000", "FreshTunes requires covers of at most"],
         ),
         ({"mode": "CMYK"}, ["colour mode is CMYK"]),
-        ({"content_type": "image/png"}, ["iMusician takes covers as JPEG", "Sundesire takes covers as JPEG"]),
-        ({"size": 6 * rules.MB}, ["DistroKid (as its users check it) takes covers of at most 5 MB"]),
-        ({"size": 11 * rules.MB}, ["FreshTunes takes covers of at most 10 MB"]),
-        ({"upscaled": True}, ["Sundesire asks for pictures that were not enlarged"]),
+        ({"content_type": "image/png"}, ["iMusician accepts covers as JPEG", "Sundesire accepts covers as JPEG"]),
+        ({"size": 6 * rules.MB}, ["DistroKid (as its users check it) accepts covers up to 5 MB"]),
+        ({"size": 11 * rules.MB}, ["FreshTunes accepts covers up to 10 MB"]),
+        ({"upscaled": True}, ["Sundesire rejects enlarged pictures"]),
     ],
 )
 def test_a_cover_that_somebody_refuses_is_told_with_who_and_why(change: dict[str, object], said: list[str]) -> None:
@@ -68,12 +68,12 @@ def test_a_cover_that_somebody_refuses_is_told_with_who_and_why(change: dict[str
     ("change", "said"),
     [
         ({}, []),
-        ({"rate": 48_000}, ["Labelcaster asks for 16 bits at 44,100", "melabel asks for 16 bits at 44,100"]),
-        ({"rate": 32_000}, ["Symphonic asks for 44,100 samples a second"]),
-        ({"depth": 32}, ["Symphonic asks for 16 or 24 bits"]),
-        ({"channels": 1}, ["Labelcaster asks for 2 channels"]),
-        ({"tagged": True}, ["Symphonic refuses files with embedded tags", "Spotify (direct delivery) refuses files"]),
-        ({"content_type": "audio/mpeg"}, ["AMM takes WAV or FLAC, not audio/mpeg"]),
+        ({"rate": 48_000}, ["Labelcaster requires 16 bits at 44,100", "melabel requires 16 bits at 44,100"]),
+        ({"rate": 32_000}, ["Symphonic requires 44,100 Hz"]),
+        ({"depth": 32}, ["Symphonic requires 16 or 24 bits"]),
+        ({"channels": 1}, ["Labelcaster requires 2 channels"]),
+        ({"tagged": True}, ["Symphonic rejects files with embedded tags", "Spotify (direct delivery) rejects files"]),
+        ({"content_type": "audio/mpeg"}, ["AMM accepts WAV or FLAC, not audio/mpeg"]),
     ],
 )
 def test_a_track_that_somebody_refuses_is_told_with_who_and_why(change: dict[str, object], said: list[str]) -> None:

@@ -126,15 +126,15 @@ def test_a_key_that_kie_refuses_is_a_failure(kie: SimulatorServer, monkeypatch: 
 
 def test_it_is_told_in_which_form_kie_is_asked(kie: SimulatorServer, monkeypatch: Any) -> None:
     for api, told in {
-        "": "unified form, and for what is made from a song in the form of that song",
-        "dedicated": "dedicated form alone.*KIE documents V6 for the other one only",
-        "unified": "unified form alone",
+        "": "unified API variant; those about a song use the variant that made it",
+        "dedicated": "only KIE's dedicated API variant.*KIE documents V6 only for the other variant",
+        "unified": "only KIE's unified API variant",
     }.items():
         connect(monkeypatch, kie, extra={"api": api})
         level, seen = looked_at(api_findings, KieHook()).line("api")
         assert level == "ok"
         assert re.search(told, seen)
-        assert "No cover of either form has been published" in seen
+        assert "No recorded cover of either API variant is public" in seen
 
 
 def test_no_credits_are_a_failure_and_few_a_warning(kie: SimulatorServer, monkeypatch: Any) -> None:

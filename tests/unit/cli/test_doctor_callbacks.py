@@ -27,14 +27,14 @@ def tables() -> None:
 
 
 ANSWERS = {
-    "ours": (says(b"", 401), "ok", "refuses an unsigned call"),
+    "ours": (says(b"", 401), "ok", "refuses unsigned calls"),
     "a login": (says(b"", 401, WWW_Authenticate="Basic"), "FAIL", "a login is required"),
     "nothing": (says(b"", 404), "FAIL", "Set [kie] receiver = True"),
     "a redirect": (says(b"", 301, Location="https://other.example/x"), "FAIL", "redirects the call to other.example"),
     "a stranger": (says(b"thanks", 200), "FAIL", "accepts calls without checking them"),
     "a proxy alone": (says(b"", 502), "FAIL", "finds no api-server behind it"),
-    "a teapot": (says(b"", 418), "FAIL", "that is not our receiver"),
-    "a limit": (says(b"", 429), "warn", "KIE's must not be limited"),
+    "a teapot": (says(b"", 418), "FAIL", "this is not our receiver"),
+    "a limit": (says(b"", 429), "warn", "KIE's calls must not be limited"),
 }
 
 
@@ -67,7 +67,7 @@ def test_nobody_at_the_callback_url_is_a_failure(kie: SimulatorServer, monkeypat
     called_back(monkeypatch, kie, f"http://127.0.0.1:{unused_port()}")
     level, seen = looked_at(callback_findings, KieHook()).line("receiver")
     assert level == "FAIL"
-    assert "was not answered" in seen
+    assert "got no answer" in seen
 
 
 def test_a_receiver_of_ones_own_is_not_judged_by_our_answers(kie: SimulatorServer, monkeypatch: Any) -> None:
@@ -110,7 +110,7 @@ def test_when_kie_called_last_is_told(kie: SimulatorServer, monkeypatch: Any) ->
         last = LastCallback("signature", datetime.now(UTC) - timedelta(minutes=5, seconds=5))
         with stored(Variable(key=variable_of("kie_default"), val=Callbacks(last).text())):
             level, seen = looked_at(callback_findings, KieHook()).line("last callback")
-    assert (level, seen) == ("ok", "KIE called last 5 minutes ago, proven by its signature.")
+    assert (level, seen) == ("ok", "KIE last called back 5 minutes ago, verified by its signature.")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_a_song_is_forgotten_and_no_other_one(songs: Songs) -> None:
     songs.owed(OTHER)
     told = songs.forget(SONG)
     assert told.code == 0
-    stays = "What KIE has made of it stays in the ledger of paid requests."
+    stays = "Its paid tasks stay in the ledger."
     assert told.out.splitlines()[0] == f"{SONG} Typo: task_unknown. {stays}"
     assert (owed(songs, SONG), owed(songs, OTHER)) == (False, True)
     again = songs.forget(SONG)
@@ -52,6 +52,12 @@ def test_a_song_that_a_run_works_on_is_not_forgotten(songs: Songs, monkeypatch: 
     assert (told.code, owed(songs, SONG)) == (1, True)
 
 
+def test_an_id_that_a_callback_alone_names_is_forgotten(songs: Songs) -> None:
+    songs.owed(SONG, unconfirmed="not_asked")
+    told = songs.forget(SONG)
+    assert (told.code, told.err, owed(songs, SONG)) == (0, "", False)
+
+
 def test_what_is_noted_while_a_person_reads_is_not_deleted(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> None:
     songs.owed(SONG)
 
@@ -61,7 +67,7 @@ def test_what_is_noted_while_a_person_reads_is_not_deleted(songs: Songs, monkeyp
 
     monkeypatch.setattr(backlog, "agreed", somebody_pays)
     told = songs.forget(SONG)
-    assert "The pending record has changed meanwhile" in told.err
+    assert "The pending record has just changed" in told.err
     assert (told.code, owed(songs, SONG)) == (1, True)
 
 

@@ -31,6 +31,6 @@ def test_a_model_is_shown_with_fields_limits_and_prices(capsys: pytest.CaptureFi
     assert "  credits: split_stem: 50 per request" in out
     assert "  type (required): string, separate_vocal | split_stem | split_stem_advanced, default separate_vocal" in out
     assert "  one of: task_id and audio_id; audio_url" in out
-    assert "  stem_name is required where type is split_stem_advanced" in out
+    assert "  stem_name is required if type is split_stem_advanced" in out
     (model,) = json.loads(told(capsys, "z-image", as_json=True)[1])
     assert model["price"]["tiers"][0]["credits"] == 0.8

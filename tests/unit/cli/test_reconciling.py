@@ -65,3 +65,21 @@ def test_a_list_in_s3_is_read_and_one_that_is_not_there_is_named(songs: Songs) -
     told = reconcile(songs, f"s3://{songs.bucket.name}/lists/ids.json")
     assert (told.code, told.out) == (0, f"{SONG},archived,\n")
     assert "does not exist" in reconcile(songs, f"s3://{songs.bucket.name}/lists/none.json").err
+
+
+def test_a_song_whose_manifest_is_damaged_has_failed_and_hides_no_other(songs: Songs, tmp_path: Path) -> None:
+    songs.archived(SONG)
+    songs.bucket.put_bytes(b"{", KEYS.song(OTHER).manifest, content_type="application/json")
+    told = reconcile(songs, listed(tmp_path, SONG, OTHER))
+    assert (told.code, told.out.splitlines()) == (1, [f"{SONG},archived,", f"{OTHER},failed,archive_unreadable"])
+
+
+def test_a_record_that_cannot_be_read_is_named_and_leaves_the_other_songs_to_be_started(
+    songs: Songs, tmp_path: Path, woken: list[Any]
+) -> None:
+    held(songs, OTHER, "timeout")
+    songs.bucket.put_bytes(b"{", KEYS.song(OTHER).pending, content_type="application/json")
+    told = reconcile(songs, listed(tmp_path, OTHER, UNKNOWN), hand_in=True)
+    assert (told.code, len(woken)) == (1, 1)
+    assert "1 song started" in told.err
+    assert f"{OTHER} was not started" in told.err and f"{OTHER}.json" in told.err

@@ -17,6 +17,7 @@ from airflow_kie.archive.pending import Failure, Working
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.assets import PENDING
 from airflow_kie.cli import backlog
+from airflow_kie.monitoring.restart import start_again
 from airflow_kie.web.pages import queries, retrying
 from airflow_kie.web.pages.changes import ChangeRefused
 from cli_songs import KEYS, NOW, OTHER, SONG, THIRD, Songs, run_of
@@ -64,7 +65,7 @@ def test_every_owed_song_is_named_by_an_event_that_wakes_music_cover(songs: Song
     songs.owed(OTHER)
     first = songs.redrive()
     assert first.code == 0
-    assert "2 songs to start. A cover that exists is used, and every other one is made once" in first.out
+    assert "2 songs to restart. Existing covers are used, and missing ones are made once" in first.out
     assert events() == [
         (None, {"music_task_ids": [SONG, OTHER], "received_from": "inbox"}),
     ]
@@ -119,7 +120,7 @@ def test_a_bucket_that_lists_and_does_not_read_is_no_bucket_that_owes_nothing(so
     refused = ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
     monkeypatch.setattr(songs.bucket.client, "get_object", Mock(side_effect=refused))
     told = songs.redrive()
-    assert (told.code, "S3 denied the access" in told.err) == (1, True)
+    assert (told.code, "S3 denied access" in told.err) == (1, True)
 
 
 @pytest.mark.usefixtures("asset")
@@ -145,7 +146,7 @@ def test_without_a_dag_that_waits_for_songs_it_says_so_and_hands_nothing_on(song
     songs.owed(SONG)
     with stored(*([declared()] if known else [])):
         told = songs.redrive()
-        assert (told.code, "No DAG here waits for" in told.err) == (1, True)
+        assert (told.code, "No DAG is scheduled on" in told.err) == (1, True)
         assert events() == []
 
 
@@ -168,9 +169,9 @@ def test_what_has_changed_while_a_person_read_the_list_is_left_alone(
     assert told.code == 0
     assert [extra["music_task_ids"] for _, extra in events()] == [[THIRD]]
     assert songs.bucket.head(KEYS.song(SONG).pending) is None
-    assert f"skipped, it is not pending any more: {SONG}" in told.out
+    assert f"skipped, it is no longer pending: {SONG}" in told.out
     assert f"skipped, run event__1 of music_cover works on it: {OTHER}" in told.out
-    assert "1 song started: a run of music_cover takes what is pending." in told.out
+    assert "1 song restarted in a new run of music_cover." in told.out
 
 
 def test_an_empty_date_or_reason_chooses_no_song(songs: Songs) -> None:
@@ -194,7 +195,7 @@ def test_a_reason_that_there_is_not_is_exit_code_1_and_the_reasons_that_songs_ha
     told = songs.redrive(reason=typed)
     assert (told.code, told.out) == (1, "")
     assert told.err == (
-        f"Unknown reason {typed!r}: docs/on-call.md has them all. "
+        f"Unknown reason {typed!r}: docs/on-call.md lists all of them. "
         "Reasons of pending songs: timeout (2), never failed (1), out_of_credits (1).\n"
     )
 
@@ -215,7 +216,7 @@ def test_where_nothing_is_owed_a_reason_is_not_looked_for_among_nothing(songs: S
     assert songs.redrive(reason="timeout").out == "No pending song has the reason timeout. No song is pending.\n"
     assert (
         songs.redrive(reason="timeot").err
-        == "Unknown reason 'timeot': docs/on-call.md has them all. No song is pending.\n"
+        == "Unknown reason 'timeot': docs/on-call.md lists all of them. No song is pending.\n"
     )
 
 
@@ -232,9 +233,32 @@ def test_one_click_on_a_runs_page_starts_exactly_its_failed_songs_again(
         SongArchive(songs.bucket, KEYS.song(song)).record_failure("content_rejected", "x")
     songs.owed(OTHER)
     answer = retrying.retry(Mock(), "manual__1")
-    assert json.loads(bytes(answer.body))["message"] == "1 song started again."
+    assert json.loads(bytes(answer.body))["message"] == "1 song restarted."
     assert events() == [(None, {"music_task_ids": [SONG], "received_from": "inbox"})]
 
     monkeypatch.setattr(queries, "songs_of_run", lambda dag_id, run_id: {SONG: Mock()})
-    with pytest.raises(ChangeRefused, match="archived elsewhere"):
+    with pytest.raises(ChangeRefused, match="not in the archive that"):
         retrying.retry(Mock(), "manual__1")
+
+
+@pytest.mark.usefixtures("asset")
+def test_a_record_that_cannot_be_read_leaves_the_other_songs_of_a_selection_to_be_started(songs: Songs) -> None:
+    songs.owed(SONG)
+    songs.bucket.put_bytes(b"{", KEYS.song(OTHER).pending, content_type="application/json")
+    left = start_again([SongArchive(songs.bucket, KEYS.song(song)) for song in (OTHER, SONG)])
+    assert left == {OTHER: "its pending record cannot be read"}
+    assert events() == [(None, {"music_task_ids": [SONG], "received_from": "inbox"})]
+
+
+@pytest.mark.usefixtures("asset")
+def test_of_one_song_no_other_record_is_read_and_an_id_of_nothing_is_an_error(
+    songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs.owed(SONG)
+    songs.archived(OTHER)
+    monkeypatch.setattr(backlog, "pending_songs", Mock(side_effect=AssertionError("all records are read")))
+    told = songs.redrive(id=THIRD)
+    assert (told.code, f"{THIRD} is neither pending nor archived here" in told.err) == (1, True)
+    told = songs.redrive(id=OTHER)
+    assert (told.code, told.out) == (0, "There is nothing to restart.\n")
+    assert f"start: {SONG}, never failed\n" in songs.redrive(id=SONG, dry_run=True).out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import uuid
 from argparse import Namespace
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_csv_has_a_row_for_each_dag_the_sum_and_the_rest(kie: SimulatorServer, t
     rows = list(csv.DictReader(io.StringIO(told(by="dag", csv=True))))
     assert [row["dag"] for row in rows] == ["music_cover", "(all)", "(not explained)"]
     assert [row["used"] for row in rows] == ["12", "12", "0"]
-    assert told(month="2020-02", csv=True).splitlines()[1] == "(all),0,0,0,0,0"
+    assert told(month="2020-02", csv=True).splitlines()[1] == "(all),0,0,0,0,0,kie_default"
 
 
 def test_a_request_in_doubt_counts_as_not_known_and_a_failed_one_as_nothing(kie: SimulatorServer, told: Told) -> None:
@@ -88,7 +89,7 @@ def test_a_request_in_doubt_counts_as_not_known_and_a_failed_one_as_nothing(kie:
     kie.control.add_fault("task", "fail", kind="music", times=1)
     make("suno.music", {**SONG, "prompt": "hail"})
     out = told()
-    assert "  suno.music: 12 credits used, 36 quoted, 3 tasks, not known of 1" in out
+    assert "  suno.music: 12 credits used, 36 quoted, 3 tasks, unknown for 1" in out
 
 
 def test_a_song_that_kie_rejects_after_it_was_sent_has_used_nothing(kie: SimulatorServer, told: Told) -> None:
@@ -191,7 +192,7 @@ def test_what_chat_models_are_asked_is_counted_and_a_lost_answer_is_not_known(ki
         chat("four")
     (line,) = [line for line in told().splitlines() if line.startswith("  chat: ")]
     assert line.startswith(f"  chat: {used:g} credits used, 0 to ")
-    assert line.endswith(", 3 tasks, not known of 1")
+    assert line.endswith(", 3 tasks, unknown for 1")
 
 
 @pytest.mark.usefixtures("chat")
@@ -200,7 +201,7 @@ def test_a_chat_model_answers_where_the_ledger_cannot_be_written(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__KIE__LEDGER", "gs://no-such-service/paid")
     assert chat("one").startswith("The simulated claude-haiku-4-5")
-    assert "`airflow kie spend` lacks it" in caplog.text
+    assert "`airflow kie spend` does not include it" in caplog.text
 
 
 def test_labels_and_users_are_counted_each() -> None:
@@ -211,3 +212,31 @@ def test_labels_and_users_are_counted_each() -> None:
         "(no label)": 1.0,
     }
     assert {name: one.used for name, one in by_group(asked, "user").items()} == {"ada": 3.0, "(no user)": 1.0}
+
+
+def test_two_connections_of_one_account_count_once_and_a_table_names_the_connection(
+    kie: SimulatorServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("suno.music", SONG)
+    monkeypatch.setenv("AIRFLOW_CONN_SECOND_KEY", os.environ["AIRFLOW_CONN_KIE_DEFAULT"])
+    monkeypatch.setenv("AIRFLOW_CONN_ANOTHER", kie_connection(kie, extra={"account": f"other {uuid.uuid4().hex}"}))
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default, second_key, another")
+    rows = list(csv.DictReader(io.StringIO(told(csv=True))))
+    sums = [(row["connection"], row["used"]) for row in rows if row["operation"] == "(all)"]
+    assert sums == [("kie_default", "12"), ("another", "0")]
+    assert [line for line in told().splitlines() if line.startswith("Conn")] == [
+        "Connection kie_default:",
+        "Connection another:",
+    ]
+
+
+def test_a_kie_that_is_down_hides_nothing_of_the_ledger(
+    kie: SimulatorServer, told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("suno.music", SONG)
+    kie.control.add_fault("credit", "http", http=503, times=50)
+    with pytest.raises(SystemExit) as ended:
+        spend(Namespace(month=None, by="operation", csv=False, kie_conn_id=None))
+    said = capsys.readouterr()
+    assert (ended.value.code, "  suno.music: 12 credits used" in said.out) == (1, True)
+    assert "Connection kie_default: the balance could not be read. " in said.err

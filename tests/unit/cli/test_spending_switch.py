@@ -59,7 +59,7 @@ def test_a_stop_without_an_account_stops_all_and_a_resume_lets_all_go_on(
         with pytest.raises(KieSpendingStopped, match="a loop at night"):
             SpendingSwitch(account).check()
     code, said, _ = run(capsys, "resume")
-    assert (code, said.count("may be made again. Until now: ")) == (0, 2)
+    assert (code, said.count("are allowed again. Until now: ")) == (0, 2)
     for account in ("kie_default", "label a"):
         SpendingSwitch(account).check()
 
@@ -74,7 +74,7 @@ def test_one_account_is_stopped_by_its_name_or_by_its_connection(
         SpendingSwitch("label a").check()
     code, said, _ = run(capsys, "status")
     assert code == 0
-    assert "Account kie_default: new paid tasks may be made." in said
+    assert "Account kie_default: new paid tasks are allowed." in said
     assert "has stopped new paid tasks of account label a" in said
 
 

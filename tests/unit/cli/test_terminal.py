@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
@@ -91,3 +92,11 @@ def test_what_airflow_logs_of_itself_does_not_come_between_the_lines_of_a_comman
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     shown = ran.stdout + ran.stderr
     assert [shown.count(line) for line in ("where from", "too short", "a warning", "our own")] == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_json_stays_json_whatever_a_terminal_knows(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    kept, value = io.BytesIO(), {"title": "Ünïcödé ♫ 😀 \x7f half \ud800"}
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding=encoding))
+    say_json(value)
+    assert json.loads(kept.getvalue().decode(encoding)) == value

@@ -24,7 +24,7 @@ def test_an_archived_song_is_shown_by_its_id(songs: Songs, kie: SimulatorServer)
     assert told.code == 0
     assert told.out.splitlines()[:2] == [
         f"Velvet Harbour, music task {SONG}",
-        "Archived. Everything that was asked for is here, whole and checked.",
+        "Archived. All requested files are here, complete and verified.",
     ]
     assert f"file: s3://{songs.bucket.name}/songs/{SONG}/cover-1.png, 7 bytes" in told.out
     assert f"cover tasks: {COVER}" in told.out
@@ -50,7 +50,8 @@ def test_it_is_told_in_which_form_kie_was_asked_for_a_cover(
     cover = TaskRun(lambda: KieTaskOperator(task_id="make", operation="suno.cover", request={"taskId": song})).attempt()
     songs.owed(song)
     assert (
-        f"asked for in KIE's {form} form: {cover}. No cover of either form has been published" in songs.where(song).out
+        f"requested in KIE's {form} API variant: {cover}. No recorded cover of either API variant is public"
+        in songs.where(song).out
     )
 
 
@@ -88,7 +89,7 @@ def test_an_archive_that_is_not_configured_is_looked_into_by_its_name(songs: Son
     assert songs.where(SONG, archive=f"s3://{songs.bucket.name}/songs").code == 0
     unnamed = songs.where(SONG)
     assert unnamed.code == 1
-    assert unnamed.err == "No bucket is set in [kie], and no archive was named, such as s3://my-covers/songs.\n"
+    assert unnamed.err == "No bucket is set in [kie], and no archive was given, such as s3://my-covers/songs.\n"
 
 
 def test_whether_kie_knows_a_cover_is_not_claimed_where_it_could_not_be_asked(
@@ -108,4 +109,14 @@ def test_a_song_in_work_that_waits_for_an_outage_says_so_and_what_to_do(songs: S
     assert "Waiting since" not in songs.where(SONG).out  # no run works on it
     with stored(dag("music_cover"), run_of(SONG, "running")):
         line = songs.where(SONG).out.splitlines()[1]
-    assert f" UTC: {known.what}. It goes on by itself" in line and line.endswith(known.todo)
+    assert f" UTC: {known.what}. It continues automatically" in line and line.endswith(known.todo)
+
+
+def test_a_connection_that_does_not_exist_hides_nothing_of_a_song_that_another_one_has_made(
+    songs: Songs, kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs.archived(SONG)
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_missing,kie_default")
+    told = songs.where(SONG)
+    assert (told.code, f"cover tasks: {COVER}" in told.out, "run: music_cover event__7" in told.out) == (0, True, True)
+    assert "Connection kie_missing: The connection cannot be used" in told.err

@@ -80,6 +80,12 @@ def test_other_hosts_are_not_the_machine_itself(url: str) -> None:
     assert not is_loopback(url)
 
 
+@pytest.mark.parametrize("typed", ["Team A ", " Team A\n"])
+def test_blanks_around_an_account_s_name_make_no_other_account_with_caps_of_its_own(typed: str) -> None:
+    assert KieAccount("k", account=typed).name == KieAccount("k", account="Team A").name == "Team A"
+    assert KieAccount("k", account=" ").name == KieAccount("k").name
+
+
 def test_neither_key_nor_callback_url_show_in_the_representation() -> None:
     account = KieAccount(KEY, callback_url="https://callback.example/?token=s3cret")
     for text in (repr(account), str(account), f"{account}"):

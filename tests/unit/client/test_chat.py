@@ -117,6 +117,17 @@ def test_a_bounded_request_is_quoted_at_the_most_that_it_can_cost() -> None:
     assert not quote_chat(chat_model("gpt-5-4"), {"input": "hi", "max_output_tokens": 5}).known  # no price is listed
 
 
+def test_several_answers_and_what_is_written_to_a_cache_are_quoted_at_what_they_can_cost() -> None:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}
+    one = quote_chat(GPT, body).high
+    assert one is not None
+    assert (quote_chat(GPT, body | {"n": 3}).high or 0.0) > 2.5 * one
+    assert (quote_chat(GPT, body | {"max_tokens": 10, "max_completion_tokens": 1000}).high or 0.0) >= one
+    cached, asks = chat_model("gpt-5-6-sol", "/codex/v1/responses"), {"input": "x" * 100_000, "max_output_tokens": 1}
+    assert quote_chat(cached, asks).high == pytest.approx(100_000 * 350 / 1e6, rel=0.01)  # reading alone: 280
+    assert not quote_chat(cached, asks | {"previous_response_id": "resp_1"}).known
+
+
 def test_what_an_answer_has_used_is_what_kie_says_else_what_its_tokens_cost() -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 100}
     assert used_by(GPT, Answered(({"choices": [], "usage": usage},))) == Used(1000, 100, 0.1575)

@@ -103,7 +103,7 @@ def test_the_paid_task_is_named_as_safe() -> None:
 
 
 def test_a_refusal_without_a_task_says_that_nothing_was_paid() -> None:
-    assert "Nothing was paid for by this." in str(errors.KieOutOfCredits("no credits", code=402))
+    assert "Nothing was paid for this." in str(errors.KieOutOfCredits("no credits", code=402))
 
 
 def test_what_the_caller_knows_about_the_payment_wins() -> None:
@@ -112,7 +112,7 @@ def test_what_the_caller_knows_about_the_payment_wins() -> None:
 
 def test_a_create_in_doubt_never_says_that_nothing_was_paid() -> None:
     text = str(errors.KieCreateInDoubt("timeout"))
-    assert "KIE may have made and charged one task." in text
+    assert "KIE may have created and charged one task." in text
     assert "Nothing was paid" not in text
     assert "adopt_task_id" in text
 

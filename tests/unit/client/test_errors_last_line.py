@@ -48,15 +48,15 @@ UNTIL = "2026-12-06T10:06:05.950Z"
 LINE = re.compile(
     r"(?P<what>[A-Z].+? for song-1\b.*: Service busy ask again\. Later \[code 477\]\. Last state: 2\.) "
     r"(?P<paid>KIE task task-1 is kept and is not paid for again\."
-    r"|Nothing was (?:sent, so nothing was )?paid for by this\."
-    r"|What was paid for before is kept and is not paid for again\."
-    r"|KIE may have made and charged one task\.|KIE may have charged for it\."
-    r"|(?:[A-Z][^.]+; )?KIE usually gives (?:its credits|the credits of failed tasks) back \(kie\.ai/logs shows it\)\.)"
-    r" (?P<next>A retry reads it again and pays nothing\.|A retry sends the same request later\."
+    r"|Nothing was (?:sent, so nothing was )?paid for this\."
+    r"|Anything already paid for is kept and is not paid for again\."
+    r"|KIE may have created and charged one task\.|KIE may have charged for it\."
+    r"|(?:[A-Z][^.]+; )?KIE usually refunds (?:its credits|the credits of failed tasks) \(kie\.ai/logs shows it\)\.)"
+    r" (?P<next>A retry reads it again and pays for nothing\.|A retry sends the same request later\."
     r"|A retry may start a new task, a limited number of times\.|No retry can help\.) "
     r"(?P<todo>[A-Z].{20,}\.) "
     r"(?P<by_when>KIE deletes its files on 2026-12-06\.|KIE deletes a song's files 14 days after it was made\."
-    r"|This is not urgent: nothing of it expires\.|It is too late to save it: the 14 days are over\.)"
+    r"|This is not urgent: nothing expires\.|It is too late to save it: the 14 days are over\.)"
 )
 
 
@@ -96,7 +96,7 @@ def test_what_happens_next_is_what_the_retry_policy_does(kind: type[KieError]) -
 def test_the_log_says_when_the_last_retry_was_used_up() -> None:
     context: Any = {"ti": TaskInstance(), "task_state_store": FakeTaskStateStore()}
     decisions = [KieRetryPolicy().evaluate(KieServerError(), n, 30, context) for n in range(1, 12)]
-    assert "that was the last retry; clear the task for more" in str(decisions[-1].reason)
+    assert "no retries are left; clear the task for more" in str(decisions[-1].reason)
 
 
 # --- the run's report, which fails with the reasons of its songs ---
@@ -120,7 +120,7 @@ def reported(songs: Any, failure: dict[str, Any] | None = None) -> str:
 
 
 PAID, NEXT, BY_WHEN = (
-    "What was paid for before is kept and is not paid for again. ",
+    "Anything already paid for is kept and is not paid for again. ",
     "No retry can help. ",
     "KIE deletes a song's files 14 days after it was made.",
 )

@@ -94,7 +94,7 @@ def test_the_connection_can_name_the_one_form_that_is_asked(
     }
     assert isinstance(answers["unified"], Read)
     assert answers["dedicated"] == Invisible()
-    with pytest.raises(KieConnectionInvalid, match="'old'; it takes dedicated or unified"):
+    with pytest.raises(KieConnectionInvalid, match="'old'; use dedicated or unified"):
         kie_of("old")
 
 
@@ -125,6 +125,7 @@ def test_a_record_that_cannot_be_read_at_all_says_nothing_of_its_task(
         ({"prompt": "rain"}, {"style": "rain"}),
         ({"prompt": "r" * 3000}, {"style": "r" * 1000}),
         ({"prompt": "la la", "customMode": True, "title": "Rain"}, {"lyrics": "la la"}),
+        ({"prompt": "la " * 1500, "customMode": True, "title": "Rain"}, {"lyrics": "la " * 1500}),
         ({"prompt": "rain", "style": "pop"}, {"style": "pop"}),
         ({"prompt": "rain", "image_urls": ["https://a/b.png"]}, {"image_urls": ["https://a/b.png"]}),
     ],

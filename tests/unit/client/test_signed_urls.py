@@ -238,7 +238,7 @@ def test_an_address_in_the_place_of_a_task_id_is_none() -> None:
 
 
 def test_an_address_as_adopt_task_id_is_refused_without_being_shown(kie: SimulatorServer, seen: list[Any]) -> None:
-    with pytest.raises(errors.KieInvalidRequest, match="adopt_task_id holds an address") as told:
+    with pytest.raises(errors.KieInvalidRequest, match="adopt_task_id is an address") as told:
         TaskRun(
             lambda: KieGenerateMusicOperator(task_id="generate", prompt="x", deferrable=False, adopt_task_id=SIGNED)
         ).attempt()

@@ -14,12 +14,16 @@ from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import (
     KieConnectionInvalid,
     KieCreateInDoubt,
+    KieError,
     KieInvalidRequest,
     KieOutOfCredits,
     KieOverCap,
     KieSpendingCap,
 )
+from airflow_kie.client.rate_limiter.limiter import DAY_MS
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.monitoring.checks.account import limiter_findings
+from airflow_kie.monitoring.checks.findings import Level
 from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
@@ -127,6 +131,20 @@ def test_under_a_cap_an_unknown_price_is_refused_unless_the_connection_says_what
     assert run.attempt(), "without a cap nothing is asked"
 
 
+def test_a_price_that_nobody_knows_is_refused_under_a_cap_with_the_reason(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    capped(max_credits_per_request=10_000)
+    video = {"prompt": "a fox", "reference_video_urls": ["https://files.example/in.mp4"]}
+    with pytest.raises(KieOverCap, match=r"not known \(KIE's page says that generate_audio costs more"):
+        making({"model": "bytedance/seedance-2", "input": video}).attempt()
+    capped(max_credits_per_request=499)
+    silent = {"model": "bytedance/seedance-2", "input": video | {"generate_audio": False}}
+    with pytest.raises(KieOverCap, match="quoted at 500 credits"):  # 25 for each of 5 seconds made and 15 given
+        making(silent).attempt()
+    assert not kie.control.ledger()
+
+
 def test_what_a_task_has_used_replaces_what_it_was_quoted_at_and_more_is_a_warning(
     kie: SimulatorServer, capped: Callable[..., None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +158,42 @@ def test_what_a_task_has_used_replaces_what_it_was_quoted_at_and_more_is_a_warni
     monkeypatch.setattr(prices, "quote_model", lambda *_: prices.Quote(1.0, 1.0))
     with caplog.at_level("WARNING"):
         making(request, force_new="once more").attempt()
-    assert "has used 60 credits, and was quoted at 1 credit." in caplog.text
+    assert "used 60 credits, but was quoted at 1 credit." in caplog.text
+
+
+@pytest.mark.parametrize("cap", ["run", "day", "month"])
+def test_a_cap_that_each_machine_would_count_alone_sends_nothing_that_costs_credits(
+    kie: SimulatorServer, capped: Callable[..., None], monkeypatch: pytest.MonkeyPatch, cap: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    capped(**{f"max_credits_per_{cap}": 100})
+    with pytest.raises(KieConnectionInvalid, match=r"counts those of one machine.*limiter_conn_id"):
+        picture().attempt()
+    assert not kie.control.ledger()
+    (found,) = limiter_findings(KieHook())
+    assert found.level is Level.FAIL
+    assert "limiter_conn_id" in found.seen
+    music_task_id = kie.control.make_music("Rain")[0].task_id
+    cover = {"music_task_id": music_task_id, "deferrable": False, "poll_interval": 0.05}
+    assert TaskRun(lambda: KieGenerateCoverOperator(task_id="cover", **cover)).attempt(), "it costs nothing"
+    capped(max_credits_per_request=100)
+    assert picture().attempt()
+
+
+def test_without_caps_too_what_is_counted_is_what_tasks_have_used(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    capped()
+    limiter = KieHook().limiter()
+    making({"model": "veo-3-1", "input": {"prompt": "a fox"}}).attempt()  # quoted at 30 to 250
+    assert limiter.spent(DAY_MS) == 60
+    making({"model": "bytedance/seedance-2", "input": {"prompt": "a fox"}}).attempt()  # nobody knows its price
+    paid = sum(charge["credits"] for charge in kie.control.ledger())
+    assert limiter.spent(DAY_MS) == paid > 60
+    kie.control.add_fault("task", "fail", kind="jobs", times=9)
+    with pytest.raises(KieError):
+        picture().attempt()
+    assert limiter.spent(DAY_MS) == paid, "KIE gives the credits of a failed task back"
 
 
 def test_a_cap_that_cannot_be_read_is_an_error(kie: SimulatorServer, capped: Callable[..., None]) -> None:

@@ -90,7 +90,7 @@ def test_an_unknown_state_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
         for _ in range(3):
             read("suno.wav", {"taskId": "t", "successFlag": "HALF_DONE"})
     assert [record.getMessage() for record in caplog.records] == [
-        "KIE names a state that its pages do not document: suno.wav is 'HALF_DONE'; it counts as running."
+        "KIE returned an undocumented state: suno.wav is 'HALF_DONE'; it is treated as running."
     ]
 
 

@@ -78,7 +78,7 @@ def test_a_shortened_file_is_found(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_picture_is_found(tmp_path: Path) -> None:
     archived(tmp_path, b"<html>Please wait</html>")
-    assert problems(tmp_path) == [f"songs/{SONG}/cover-1.png: it does not open as a picture"]
+    assert problems(tmp_path) == [f"songs/{SONG}/cover-1.png: it is not a readable picture"]
 
 
 def test_the_cover_of_another_song_is_found(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_the_song_of_a_request_in_doubt_is_named_and_a_callback_that_could_have_
     assert again == [("music_generate", "made")]
     assert suite.outcome.complaints == complaints
 
+    doubts.clear()  # a run that failed only after that was "running" when it was looked at
+    suite._adopt()
+    assert (len(adopted), again) == (1, [("music_generate", "made")] * 2)
+
 
 def test_a_long_run_starts_again_what_has_failed_before_anything_was_paid() -> None:
     again: list[tuple[str, str]] = []

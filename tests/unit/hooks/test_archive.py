@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from argparse import Namespace
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ from unused_ports import unused_port
 DENIED = b"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
 <Code>AccessDenied</Code><Message>User covers is not authorized to perform: sts:AssumeRole</Message></Error>
 </ErrorResponse>"""
+
+GRANTED = b"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIA0</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def test_a_command_for_cron_does_not_take_it_for_a_damaged_archive(
     with pytest.raises(SystemExit) as ended:
         verify.verify(Namespace(archive="s3://covers/songs", since=None, fast=False, json=False))
     assert ended.value.code == verify.UNREAD
-    assert "S3 denied the access" in capsys.readouterr().err
+    assert "S3 denied access" in capsys.readouterr().err
 
 
 def test_whatever_stops_verify_is_no_damaged_archive(
@@ -102,7 +107,7 @@ def test_kie_ops_reports_it_as_a_bucket_that_refuses_and_checks_the_accounts_too
     run = health_check(FakeTaskStateStore())
     with pytest.raises(AirflowFailException) as told:
         run.execute()
-    assert "bucket covers refuses GetCredentials (S3 denied the access)" in str(told.value)
+    assert "bucket covers refuses GetCredentials (S3 denied access)" in str(told.value)
     assert "credits begins" in str(told.value)
 
 
@@ -122,3 +127,23 @@ def test_what_botocore_reads_of_s3_is_read_once_for_all_connections(monkeypatch:
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
         open_bucket("aws_default", "covers")
     assert len([path for path in read if path.endswith("service-2")]) <= 1
+
+
+def test_a_role_is_taken_on_once_for_a_client_and_for_what_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(says(GRANTED)) as sts:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", with_role(sts.url))
+        assert (
+            open_bucket("aws_default", "covers").principal
+            == "role arn:aws:iam::123456789012:role/covers (access key ASIA0)"
+        )
+    assert len(sts.seen) == 1
+
+
+def test_nobody_searches_the_stack_for_the_name_in_the_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    monkeypatch.setattr(inspect, "stack", lambda: searched.append(1) or [])
+    connection = {"conn_type": "aws", "login": "of-this-test", "password": "x"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    bucket = open_bucket("aws_default", "covers")
+    assert "Caller/airflow_kie" in bucket.client.meta.config.user_agent_extra
+    assert not searched

@@ -211,6 +211,16 @@ def test_a_daily_cap_counts_what_an_answer_has_used(kie: SimulatorServer, capped
     assert KieHook().limiter().spent(86_400_000) == sum(charge["credits"] for charge in kie.control.ledger())
 
 
+def test_without_caps_too_an_answer_counts_with_what_it_has_used(
+    kie: SimulatorServer, capped: Callable[..., None]
+) -> None:
+    capped()
+    asked("gpt-5-2", model_settings={"max_tokens": 1000})
+    asked("gpt-5-2")  # nobody knows beforehand what it costs
+    used = sum(charge["credits"] for charge in kie.control.ledger())
+    assert KieHook().limiter().spent(86_400_000) == pytest.approx(used)
+
+
 def test_a_refused_request_is_not_counted(kie: SimulatorServer, capped: Callable[..., None]) -> None:
     capped(max_credits_per_day=1)
     kie.control.add_fault("chat", "code", code=422)
@@ -224,10 +234,10 @@ def test_a_refused_request_is_not_counted(kie: SimulatorServer, capped: Callable
     [
         (
             "gpt-9",
-            "'gpt-9' is not a chat model of this version's catalogue .*the connection's field endpoint can name it",
+            "'gpt-9' is not a chat model of this version's catalogue .*set it in the connection's field endpoint",
         ),
-        ("z-image", "z-image is not a chat model; KieTaskOperator makes tasks of it"),
-        ("gpt-6-sol", "KIE's pages do not say where gpt-6-sol is called"),
+        ("z-image", "z-image is not a chat model; use KieTaskOperator for it"),
+        ("gpt-6-sol", "KIE's pages do not give the path of gpt-6-sol"),
         (None, "neither the task .* nor connection kie_chat .* names a chat model"),
     ],
 )

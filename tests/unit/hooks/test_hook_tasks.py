@@ -35,7 +35,7 @@ def awaited(work: Awaitable[Any]) -> Any:
 
 
 def content_at(url: str) -> bytes:
-    return httpx.get(url, headers={"User-Agent": "Mozilla/5.0"}).content
+    return httpx.get(url, headers={"User-Agent": "Mozilla/5.0"}, timeout=200).content
 
 
 def test_the_same_key_is_one_task_for_blocking_code_and_for_an_event_loop(
@@ -104,7 +104,7 @@ def test_a_file_is_given_to_kie_and_its_address_is_in_no_repr(
 
 
 def test_an_unknown_operation_names_those_that_answer_at_once(kie: SimulatorServer) -> None:
-    with pytest.raises(KieInvalidRequest, match="answers at once; those are credit"):
+    with pytest.raises(KieInvalidRequest, match="answers at once; these are: credit"):
         KieHook().call("suno.music")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from airflow_connections import kie_connection
 from airflow_kie.client.answers.decode import Invisible, Read
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest
 from airflow_kie.hooks.kie import KieHook, private_hosts, spreads_over_machines
@@ -44,6 +48,43 @@ def test_a_connection_to_a_simulator_on_another_machine_needs_its_host_to_be_nam
         _ = KieHook().account
     monkeypatch.setenv("AIRFLOW__KIE__SIMULATOR_HOSTS", "simulator:8000")
     assert KieHook().account.api_url == "http://simulator:8000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extra": [1]}, "The extra of connection kie_default is not a JSON object"),
+        ({"extra": {"upload_host": {"host": "https://a"}}}, "The upload host of connection kie_default is not"),
+        ({"extra": {"callback_url": "https://[::1"}}, "The callback_url of connection kie_default is not an address"),
+        ({"host": "https://me:secret@api.kie.ai"}, "The host of connection kie_default has a user name"),
+        ({"extra": {"upload_host": "https://me:secret@api.kie.ai"}}, "The upload host .* has a user name"),
+    ],
+)
+def test_a_field_of_another_type_is_an_error_of_the_connection(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], said: str
+) -> None:
+    connection = {"conn_type": "kie", "password": "key", **changes}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", json.dumps(connection))
+    with pytest.raises(KieConnectionInvalid, match=said) as refused:
+        _ = KieHook().account
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", [" kieai.redpandaai.co ", "https://kieai.redpandaai.co/ "])
+def test_hosts_of_uploads_are_given_as_that_of_the_api_is(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    connection = {"conn_type": "kie", "password": "key", "host": host, "extra": {"upload_host": host}}
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", json.dumps(connection))
+    account = KieHook().account
+    assert account.api_url == account.upload_url == "https://kieai.redpandaai.co"
+
+
+@pytest.mark.parametrize("limit", ["twenty", "20.5", [20]])
+def test_a_rate_limit_that_is_no_number_is_an_error_of_the_connection(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, limit: Any
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"rate_limit": limit}))
+    with pytest.raises(KieConnectionInvalid, match="rate_limit of connection kie_default is not a whole number"):
+        KieHook().limiter()
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_service_that_ignores_conditions_leaves_it_to_the_database_and_names_w
 ) -> None:
     ledger = opened()
     assert isinstance(ledger.ledger.store, DatabaseLedgerStore)
-    assert "requests of Airflows with another database" in ledger.not_covered
+    assert "requests of Airflows that use another database" in ledger.not_covered
     assert "the S3 service of bucket plain does not honour conditional writes" in ledger.not_covered
 
 
@@ -194,7 +194,7 @@ def test_a_database_that_is_missing_pays_for_nothing_where_it_has_the_ledger(
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["the ledger alone", "recorded until it is archived"])
-def test_a_create_asks_s3_for_the_ledgers_two_writes_and_for_one_that_says_that_it_is_not_archived(
+def test_a_create_that_costs_credits_asks_s3_for_the_ledgers_writes_and_for_one_that_says_that_it_is_not_archived(
     kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch, recorded: bool
 ) -> None:
     from airflow_kie.hooks import archive
@@ -214,7 +214,8 @@ def test_a_create_asks_s3_for_the_ledgers_two_writes_and_for_one_that_says_that_
     monkeypatch.setattr(archive, "open_bucket", watched)
     monkeypatch.setenv("AIRFLOW__KIE__RECORD_UNARCHIVED", str(recorded))
     made = music_run().attempt()
-    assert sent == ["PUT 1.intent", f"PUT 1.task.{made}", *([f"PUT {made}.json"] if recorded else [])]
+    unarchived = [f"PUT {made}.json"] if recorded else []
+    assert sent == ["PUT 1.intent", "PUT 1.sent", f"PUT 1.task.{made}", *unarchived, "DELETE 1.sent"]
 
 
 def name_of(request: Any) -> str:

@@ -160,7 +160,7 @@ def test_an_id_of_another_account_is_told_as_such_and_no_other_key_is_tried(
             TaskRun(lambda options=sensor: KieMusicSensor(task_id="s", timeout=600, **options)).attempt()  # type: ignore[misc]
         assert (
             "KIE knows no such task under this connection (KIE task "
-            f"{theirs}): it was read under kie_default in both forms, or in the one that the connection's `api` names; "
+            f"{theirs}): it was read under kie_default in both API variants, or in the one that `api` selects; "
             "`kie_conn_ids` also names kie_label_b, aws_default."
         ) in str(told.value)
         assert "Wrong id or wrong account?" in str(told.value)

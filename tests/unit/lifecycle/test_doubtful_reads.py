@@ -77,6 +77,19 @@ def test_a_retry_asks_twice_too() -> None:
     assert waits(next_action(refused.record, NOW + 600, coded(404))).until == NOW + 630
 
 
+def test_a_first_read_on_a_clock_that_was_ahead_delays_the_second_no_longer_than_any_other() -> None:
+    ahead = waits(next_action(COVER_SENT, NOW + 3600, coded(404))).record
+    again = waits(next_action(ahead, NOW, coded(404)))
+    assert again.until == NOW + 30
+    assert type(failed(next_action(again.record, NOW + 30, coded(404))).error) is errors.KieFormGone
+
+
+def test_a_recovery_that_is_pending_is_waited_for_as_long_as_it_takes() -> None:
+    recovery = TaskRecord.of_known_task("suno.recovery", "5" * 32, source={"task_id": MUSIC_ID}, known_at=NOW)
+    pending = coded(201, recovery)
+    assert waits(after(recovery, (100, pending), (600, pending))).until > NOW + 600
+
+
 def test_a_cover_that_names_another_song_once_is_read_again() -> None:
     other = cover(1, IMAGES, parentTaskId=OTHER_ID)
     assert waits(after(COVER_SENT, (40, other))).until == NOW + 70

@@ -98,6 +98,43 @@ def test_nothing_is_sent_where_the_intent_cannot_be_written(monkeypatch: pytest.
     assert (world.made, world.given_back) == ([], 1)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_permit_of_what_is_not_sent_is_given_back_whatever_ends_it(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    world = World()
+    monkeypatch.setattr(world.store, "create", Mock(side_effect=error))
+    with pytest.raises(error):
+        world.make()
+    assert (world.made, world.given_back) == ([], 1)
+
+
+@pytest.mark.parametrize("leaves", ["while it is taken", "once it is taken"])
+def test_the_permit_of_a_list_that_ends_meanwhile_is_given_back(leaves: str) -> None:
+    world, asked, may_go_on = World(), threading.Event(), threading.Event()
+
+    def permit() -> None:
+        asked.set()
+        may_go_on.wait(60)
+
+    paid = PaidRequest(lambda: world.ledger, REQUEST, Intent.made_at)
+    driver = TaskDriver(paid=paid, create=world.create, permit=permit, give_back=world.give_back)
+    record = TaskRecord("suno.music", digest=REQUEST.digest)
+
+    async def ended() -> None:
+        following = asyncio.create_task(driver.afollow(record, cast("Any", None), to_the_end=False))
+        await asyncio.to_thread(asked.wait, 60)
+        if leaves == "while it is taken":
+            following.cancel()
+            await asyncio.wait([following])
+        may_go_on.set()
+        following.cancel()
+        await asyncio.wait([following])
+
+    asyncio.run(ended())  # which waits for its threads
+    assert (world.made, world.given_back) == ([], 1)
+
+
 def test_a_doubt_is_recorded_for_a_person_also_while_nothing_may_be_sent() -> None:
     def refuse() -> None:
         raise KieSpendingStopped("a loop")

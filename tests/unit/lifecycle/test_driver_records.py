@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import replace
@@ -34,7 +35,7 @@ from driver_world import DONE, FAILED, REJECTED, REQUEST, RUNNING, World, refuse
 def test_a_task_that_the_ledger_does_not_take_is_named_as_made(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World([Created("task-1")])
     refuse(world, ".task.", monkeypatch)
-    with pytest.raises(S3AccessDenied, match="KIE task task-1 is made and is not paid for again"):
+    with pytest.raises(S3AccessDenied, match="KIE task task-1 exists and is not paid for again"):
         world.go()
     assert [(one.task_id, one.unrecorded, one.known_at) for one in world.saved] == [("task-1", True, world.now)]
 
@@ -49,7 +50,7 @@ def test_an_answer_that_is_the_result_itself_is_kept_and_goes_by_its_name_from_t
 def test_a_result_that_cannot_be_kept_is_said_to_have_been_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World([Created("", answer={"data": ["a line"]})])
     refuse(world, "_answers/", monkeypatch)
-    with pytest.raises(S3AccessDenied, match="KIE has answered with the result itself, and may have charged it"):
+    with pytest.raises(S3AccessDenied, match="KIE answered with the result itself, and may have charged for it"):
         world.go()
 
 
@@ -58,7 +59,7 @@ def test_a_lost_answer_that_cannot_be_written_down_is_said_to_have_been_charged(
 ) -> None:
     world = World([Lost(KieServerError("bad", code=500))])
     refuse(world, ".unanswered", monkeypatch)
-    with pytest.raises(S3AccessDenied, match="KIE may have made and charged one task"):
+    with pytest.raises(S3AccessDenied, match="KIE may have created and charged one task"):
         world.go()
 
 
@@ -82,6 +83,59 @@ def test_a_lost_answer_to_what_costs_credits_is_listed_although_its_task_fails_b
     assert len(world.ledger.doubts("kie")) == listed
 
 
+def expected(world: World) -> list[str]:
+    """Return what the listing of doubts has to look at."""
+    return [key for key in world.store.objects if key.startswith("_doubt/")]
+
+
+def test_what_costs_credits_is_listed_while_it_is_sent_and_no_longer() -> None:
+    answers = [Created("task-1"), Refused(KieInvalidRequest("no"))]
+    for request in (REQUEST, replace(REQUEST, digest="1" * 32)):
+        world = World([answers.pop(0)], request=request)
+        send, seen = world.create, list[str]()
+
+        def create(record: TaskRecord, nonce: str, world: World = world, send: Any = send, seen: Any = seen) -> Any:
+            seen += expected(world)
+            return send(record, nonce)
+
+        world.create = create  # type: ignore[method-assign]
+        with contextlib.suppress(KieInvalidRequest):
+            world.go(to_the_end=False)
+        assert len(seen) == 1 and not expected(world)
+
+
+def test_what_is_free_is_not_listed_while_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World([Created("task-1")], request=replace(REQUEST, operation="suno.cover"))
+    refuse(world, "_doubt/", monkeypatch)
+    monkeypatch.setattr(world.store, "delete", None)
+    assert world.go(to_the_end=False).task_id == "task-1"
+
+
+def test_a_listing_of_doubts_that_cannot_be_written_stops_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World([Created("task-1")])
+    refuse(world, "_doubt/", monkeypatch)
+    assert world.go(to_the_end=False).task_id == "task-1"
+
+
+@pytest.mark.parametrize("settled", ["task.task-1", "released"])
+def test_a_doubt_that_is_settled_is_looked_at_no_more(settled: str) -> None:
+    world = World([Lost(KieServerError("bad"))])
+    with pytest.raises(KieCreateInDoubt):
+        world.go()
+    assert len(world.ledger.doubts("kie")) == 1 and expected(world)
+    world.ledger.record(REQUEST, 1, settled, by="anna")
+    assert world.ledger.doubts("kie") == [] and not expected(world)
+
+
+@pytest.mark.parametrize("key", ["_doubt/kie/", "_doubt/kie/x", "_doubt/kie/a/b/c/1"])
+def test_an_object_that_names_no_request_hides_no_doubt(key: str) -> None:
+    world = World([Lost(KieServerError("bad"))])
+    world.store.objects[key] = b""  # such as a folder that a person has made in a console
+    with pytest.raises(KieCreateInDoubt):
+        world.go()
+    assert [request for request, _ in world.ledger.doubts("kie")] == [REQUEST]
+
+
 def test_a_doubt_is_recorded_with_what_is_left_on_the_account() -> None:
     world = World([Lost(KieServerError("bad", code=500))])
     with pytest.raises(KieCreateInDoubt):
@@ -94,7 +148,7 @@ def test_a_request_that_another_one_sends_is_waited_for_and_no_doubt_is_recorded
     world = World()
     world.ledger.claim(REQUEST, Intent.made_at(world.now))
     ends_at = world.now + 60.0
-    with pytest.raises(KieWaitTimeout, match="Whether KIE has made it is not known yet"):
+    with pytest.raises(KieWaitTimeout, match="It is not known yet whether KIE created it"):
         world.go(deadline=ends_at)
     assert max(world.pauses) == ends_at
     assert world.ledger.doubts("kie") == []
@@ -151,7 +205,7 @@ def test_what_is_free_is_sent_once_more_after_a_doubt_and_then_a_person_is_asked
     assert (record.task_id, record.repeated, record.number) == ("task-1", True, 2)
     assert world.ledger.doubts("kie") == []
     world = World([lost, lost], request=world.request)
-    with pytest.raises(KieCreateInDoubt, match="sent twice already"):
+    with pytest.raises(KieCreateInDoubt, match="already sent twice"):
         world.go(to_the_end=False)
     assert len(world.ledger.doubts("kie")) == 1
 

@@ -135,6 +135,15 @@ def test_stems_of_another_type_are_another_task() -> None:
     assert request_digest(row, vocals, MONDAY) == request_digest(row, dict(vocals), TUESDAY)
 
 
+@pytest.mark.parametrize(
+    ("name", "field"), [("suno.stems", "stemName"), ("suno.stems", "stem_name"), ("suno.midi", "audioId")]
+)
+def test_another_stem_of_a_track_is_another_task(name: str, field: str) -> None:
+    row, body = task_kind(name), {"taskId": MUSIC_ID, "type": "split_stem_advanced"}
+    drums, bass = (request_digest(row, {**body, field: stem}, MONDAY) for stem in ("drums", "bass"))
+    assert len({drums, bass, request_digest(row, body, MONDAY)}) == 3
+
+
 # --- what the user says ---
 
 

@@ -394,7 +394,7 @@ def test_a_doubt_names_the_code_of_an_answer_that_did_not_say_whether_a_task_was
     clock.now += ledger.settle_seconds
     doubt = ledger.find(SONG)
     assert doubt == InDoubt(1, claim.intent, code=code)
-    assert doubt.hint == ("; it was answered with code 500, which does not say" if code else "")
+    assert doubt.hint == ("; KIE answered with code 500, which leaves this open" if code else "")
 
 
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:
@@ -435,6 +435,7 @@ def test_a_damaged_intent_is_in_doubt_at_once_and_never_sent(ledger: Ledger, sto
         {"not_after": float("inf")},
         {"form": 1},
         {"balance": "much"},
+        {"longer": "a while"},
         {"quoted": 12},
         {"quoted": "ab"},
         {"quoted": [1]},

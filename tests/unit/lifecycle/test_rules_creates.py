@@ -111,7 +111,7 @@ def test_a_create_in_doubt_is_sent_once_more_where_it_costs_nothing(kind: str) -
     assert next_action(record, NOW, in_doubt()) == Send(record, repeated=2)
     twice = failed(next_action(record, NOW, in_doubt(repeated=True)))
     assert type(twice.error) is errors.KieCreateInDoubt
-    assert twice.error.facts.paid == "It costs nothing, and was sent twice already"
+    assert twice.error.facts.paid == "It costs nothing, and was already sent twice"
 
 
 def test_an_answer_that_is_the_result_itself_is_read_at_once() -> None:

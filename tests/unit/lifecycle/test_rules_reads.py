@@ -152,8 +152,8 @@ def test_a_task_that_kie_still_does_not_show_after_60_seconds_is_unknown() -> No
     ("known", "connections", "said"),
     [
         ({"connection": "mine", "form": "unified"}, ("mine", "theirs"),
-         "it was read under mine in the unified form; `kie_conn_ids` also names theirs"),
-        ({"connection": "mine"}, ("mine",), "it was read under mine in both forms, or in the one that the connection"),
+         "it was read under mine in the unified API variant; `kie_conn_ids` also names theirs"),
+        ({"connection": "mine"}, ("mine",), "it was read under mine in both API variants, or in the one"),
         ({"connection": "mine", "kind": "veo.extend"}, (), "it was read under mine. "),
     ],
 )  # fmt: skip

@@ -71,4 +71,4 @@ def test_a_file_with_other_bytes_of_the_same_length_is_found(bucket: Path) -> No
 def test_a_key_that_leads_out_of_the_bucket_is_not_followed(bucket: Path) -> None:
     write_manifest(bucket, key="../outside.png")
     (bucket.parent / "outside.png").write_bytes(DATA)
-    assert check_song(bucket, "songs", "abc").files[0].problem == "its key leads out of the bucket"
+    assert check_song(bucket, "songs", "abc").files[0].problem == "its key is outside the bucket"

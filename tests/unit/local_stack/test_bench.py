@@ -41,7 +41,7 @@ def test_the_conf_of_a_run_leaves_audio_out_unless_it_is_asked_for() -> None:
 
 
 def test_an_unknown_run_is_refused_before_anything_starts() -> None:
-    with pytest.raises(SystemExit, match=f"no run is called 'fast'; there are {', '.join(RUNS)}"):
+    with pytest.raises(SystemExit, match=f"unknown run 'fast'; known are {', '.join(RUNS)}"):
         bench.run(options("fast"))
 
 

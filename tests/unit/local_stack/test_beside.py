@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from local_stack.__main__ import main
 from local_stack.airflow_cli import NOTHING_IS_UP, environment_beside, stack_that_is_up
 from local_stack.environment import airflow_environment, base_environment
 from local_stack.secret_keys import keep_secrets
-from local_stack.settings import StackSettings
+from local_stack.settings import AWS_SIGNS, StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
 from s3_servers import moto_s3
 
@@ -144,7 +146,62 @@ def test_a_file_that_cannot_be_read_leaves_the_inbox_as_it_is(
     assert "Nothing was put into the inbox: " in capsys.readouterr().err
 
 
+def test_of_two_files_with_one_name_none_replaces_the_other_in_the_inbox(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "monday" / "songs.csv", tmp_path / "tuesday" / "songs.csv"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("music_task_id\nabc\n", encoding="utf-8")
+    with moto_s3() as s3:
+        stack_in(folder, urls={**URLS, "s3": s3.endpoint_url})
+        assert main(["inbox", *map(str, files)]) == 1
+        assert s3.client().list_buckets()["Buckets"] == []
+    assert "two of the files have the same name" in capsys.readouterr().err
+
+
 def test_the_inbox_of_a_persons_own_bucket_is_left_to_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stack_in(folder, urls={"airflow": URLS["airflow"]}, real_kie=True)
     assert main(["inbox", "songs.csv"]) == 1
     assert "your own bucket" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["", "their-key"])
+@pytest.mark.parametrize("was_real", [False, True])
+def test_a_second_up_tells_of_the_stack_that_is_up_and_refuses_to_be_taken_for_another_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], was_real: bool, key: str
+) -> None:
+    for name in (*AWS_SIGNS, "KIE_BUCKET", "KIE_PREFIX", "KIE_DAGS_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
+    stack_in(folder, real_kie=was_real)
+    monkeypatch.setenv("KIE_API_KEY", key)
+    code, said = main(["up"]), capsys.readouterr()
+    assert f"KIE      {'the real KIE' if was_real else 'simulator ' + URLS['simulator']}\n" in said.out
+    assert ("Key      the one with which it was started" in said.out) is was_real
+    if was_real == bool(key):
+        assert (code, said.err) == (0, "")
+    else:
+        assert code == 1
+        assert "started with another KIE than this command asks for. ./run down stops it" in said.err
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (folder / "file").write_text("no folder")
+    monkeypatch.setenv("KIE_STACK_DIR", str(folder / "file"))
+    assert main([command]) == 1
+    assert capsys.readouterr().err.startswith(f"./run {command} cannot write: ")
+
+
+def test_a_terminal_without_utf_8_gets_escapes_and_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local_stack", "airflow", "--help"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"usage: ./run airflow \\u2026" in done.stdout

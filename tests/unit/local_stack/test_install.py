@@ -105,9 +105,27 @@ def test_what_a_person_sets_for_uv_stays() -> None:
     assert environment["UV_DEFAULT_INDEX"] == "https://mine"
 
 
+def test_a_home_that_cannot_be_written_keeps_uv_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own = {"UV_CACHE_DIR": str(tmp_path / ".local" / "cache" / "uv")}
+    assert install.cache_of_uv(tmp_path, {}) == own
+    assert install.cache_of_uv(tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "cache")}) == {}
+    assert install.cache_of_uv(tmp_path, {"UV_CACHE_DIR": "/theirs"}) == {}
+
+
 def test_a_step_that_fails_says_which_and_that_it_can_be_repeated() -> None:
-    with pytest.raises(install.InstallFailed, match=r"Could not get uv \(exit code 3\).*start the same command again"):
+    with pytest.raises(install.InstallFailed, match=r"Could not get uv \(exit code 3\).*run the same command again"):
         install.step("get uv", [sys.executable, "-c", "raise SystemExit(3)"])
+
+
+@pytest.mark.parametrize("place", [".venv", ".local"])
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / place).write_text("no folder")
+    assert install.main(tmp_path) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("run: Could not write: ")
 
 
 def test_two_installations_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

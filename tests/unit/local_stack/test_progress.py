@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
+from airflow_kie.archive import run_songs
 from local_stack.airflow_api import TaskInstance
-from local_stack.demo_progress import STEPS, Progress
+from local_stack.demo_progress import ALONE, STEPS, Progress
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -67,3 +69,20 @@ def test_on_a_terminal_the_table_shows_every_song_and_step() -> None:
     text = sheet.file.getvalue()  # type: ignore[attr-defined]
     for expected in ("Paper Boats", "Neon Rain", *STEPS, "success 1.5 s", "up_for_retry"):
         assert expected in text
+
+
+def test_of_many_songs_a_task_is_that_of_its_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    titles = [f"Song {number}" for number in range(1, 27)]
+    progress = Progress(titles, plain())
+    batch, last, unnamed = (task("generate_cover", index, "success", 0, 2) for index in (0, 1, 1))
+    progress.observe([unnamed])  # its label is not rendered yet
+    assert all(steps["generate_cover"].state == "" for steps in progress.steps)
+    progress.observe([replace(batch, label="songs 1 to 25"), replace(last, label="Song 26")])
+    assert [steps["generate_cover"].seconds for steps in progress.steps] == [2.0] * 26
+    lines = [line.partition("  ")[2] for line in map(str.strip, capsys.readouterr().out.splitlines())]
+    took = "generate_cover success after 2.0 s"
+    assert lines == [f"songs 1 to 25: {took}", f"song 26 Song 26: {took}"]
+
+
+def test_a_run_of_as_many_songs_as_the_progress_takes_for_single_ones_is_mapped_one_by_one() -> None:
+    assert ALONE == run_songs.ALONE

@@ -56,7 +56,7 @@ def run(project: Path, commands: Path, *arguments: str, closed_input: bool = Fal
     if closed_input:
         command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=250, check=False
     )
 
 

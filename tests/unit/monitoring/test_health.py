@@ -72,7 +72,7 @@ def test_what_other_tasks_have_made_is_reported_before_kie_deletes_it(
     ).attempt()
     monkeypatch.setattr(unarchived, "kept_for", lambda operation: timedelta(days=2))
     said = alarm()
-    assert "KIE deletes what 1 paid task has made and nobody has archived" in said
+    assert "KIE deletes the unarchived results of 1 paid task" in said
     assert f"`airflow kie redrive {film}` archives it" in said
 
 
@@ -127,6 +127,17 @@ def test_each_check_begins_the_counters_that_alert_rules_read_so_that_their_firs
     assert {sample.tags["reason"] for sample in begun if sample.name == "airflow.kie.failed"} == reasons_of_the_docs()
 
 
+def test_a_limiters_connection_that_does_not_exist_is_reported_and_ends_no_check_of_another_account(
+    kie: SimulatorServer, bucket: str, alarm: Alarm, sent: StatsdListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_pending(bucket, A)
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_b")
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, extra={"limiter_conn_id": "no_such"}))
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_B", kie_connection(kie))
+    assert "The connection cannot be used (connection kie_default)" in alarm()
+    assert {sample.tags["connection"] for sample in sent.of("kie.doubts")} == {"kie_b"}
+
+
 def reasons_of_the_docs() -> set[str]:
     """Return every reason that docs/on-call.md explains."""
     return set(re.findall(r"^\| `(\w+)` \| \*\*", (PROJECT / "docs" / "on-call.md").read_text(), re.M))
@@ -143,7 +154,7 @@ def test_a_bucket_that_takes_no_objects_is_reported_once_with_the_number_of_song
         patched.setattr(Bucket, "probe", refuse_write)
         message = alarm()
         assert message.startswith("s3 begins: 3 songs wait: bucket ")
-        assert f"bucket {bucket} refuses PutObject (S3 denied the access) since " in message
+        assert f"bucket {bucket} refuses PutObject (S3 denied access) since " in message
         (lasts,) = check("scheduled__2").execute()
         assert "refuses PutObject" in lasts
     check("scheduled__3").execute()
@@ -277,7 +288,7 @@ def test_a_damaged_record_is_a_cause_of_its_own_and_hides_no_other_song(
     archive.put(f"songs/_pending/{A}.json", b"not json")
     add_pending(bucket, B)
     assert alarm() == (
-        f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, so no run works on its "
+        f"record begins: 1 song waits: s3://{bucket}/songs/_pending/{A}.json cannot be read, so no run can work on its "
         "song."
     )
     assert [sample.value for sample in sent.of("kie.unarchived")] == [2]

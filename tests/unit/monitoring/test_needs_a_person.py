@@ -23,12 +23,12 @@ from airflow_task import FakeTaskStateStore, StoredFiles, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
 
 A, B = "a" * 32, "b" * 32
-NOW = datetime.now(UTC)
 
 
-def found(cause: str, now: datetime = NOW, ledgers: dict[str, Any] | None = None) -> list[str]:
+def found(cause: str, now: datetime | None = None, ledgers: dict[str, Any] | None = None) -> list[str]:
     """Return what a health check finds of a cause."""
-    report = HealthCheck(now.timestamp(), ledgers if ledgers is not None else {}).run("aws_default")
+    at = (now or datetime.now(UTC)).timestamp()
+    report = HealthCheck(at, ledgers if ledgers is not None else {}).run("aws_default")
     assert cause not in report.unknown
     return [incident.sentence() for incident in report.incidents if incident.cause == cause]
 
@@ -62,7 +62,7 @@ def test_a_turn_that_one_batch_holds_for_too_long_is_found_with_its_holder(
 
 
 def test_a_song_that_no_run_has_taken_for_an_hour_is_found(kie: SimulatorServer, archive: StoredFiles) -> None:
-    old = NOW - timedelta(hours=2)
+    old = datetime.now(UTC) - timedelta(hours=2)
     for song, known in ((A, {}), (B, {"working": Working(dag_id="music_cover", run_id="r")})):
         open_song("aws_default", archive.bucket, "songs", song).update_pending(
             received_from="event", first_seen_at=old, **known
@@ -74,14 +74,15 @@ def test_a_song_that_no_run_has_taken_for_an_hour_is_found(kie: SimulatorServer,
 
 def test_a_ledger_in_another_place_is_found_for_a_day(kie: SimulatorServer, archive: StoredFiles) -> None:
     ledgers: dict[str, Any] = {}
+    now = datetime.now(UTC)
     assert found("ledger", ledgers=ledgers) == []
     (account,) = ledgers
     before = ledgers[account]["where"]
     ledgers[account]["where"] = "s3://another/_paid/"
     (sentence,) = found("ledger", ledgers=ledgers)
     assert f"paid requests are recorded in {before}: what is recorded in s3://another/_paid/ is not read" in sentence
-    assert found("ledger", NOW + timedelta(hours=23), ledgers) != []
-    assert found("ledger", NOW + timedelta(hours=25), ledgers) == []
+    assert found("ledger", now + timedelta(hours=23), ledgers) != []
+    assert found("ledger", now + timedelta(hours=25), ledgers) == []
     assert ledgers == {account: {"where": before}}
 
 
@@ -99,7 +100,7 @@ def test_that_nothing_was_archived_for_long_is_found_where_it_is_wanted(
         def limit(self, most: int) -> Newest:
             return self
 
-    events = Newest([SimpleNamespace(timestamp=NOW - timedelta(hours=age))])
+    events = Newest([SimpleNamespace(timestamp=datetime.now(UTC) - timedelta(hours=age))])
     context = {"asset_state_store": {HEALTH: FakeTaskStateStore()}, "inlet_events": {COVER: events}}
     run = TaskRun(lambda: KieHealthCheckOperator(task_id="check"), ti=TaskInstance(dag_id="kie_ops"), extra=context)
     if fails:

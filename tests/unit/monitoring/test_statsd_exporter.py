@@ -61,8 +61,9 @@ def test_a_timer_is_a_histogram_in_seconds(taking: exporter.Exporter) -> None:
 def test_a_series_that_nobody_sends_any_more_is_forgotten_where_the_mapping_says_so(
     taking: exporter.Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taking.receive(b"airflow.kie.waiting,triggerer=one:4|g\nairflow.kie.doubts:1|g")
     now = exporter.time.monotonic()
+    monkeypatch.setattr(exporter.time, "monotonic", lambda: now)
+    taking.receive(b"airflow.kie.waiting,triggerer=one:4|g\nairflow.kie.doubts:1|g")
     monkeypatch.setattr(exporter.time, "monotonic", lambda: now + 599)
     taking.receive(b"airflow.kie.waiting,triggerer=two:5|g")
     assert 'kie_waiting{triggerer="one"} 4' in lines(taking)
@@ -112,9 +113,9 @@ def test_it_runs_with_the_real_ones_options(tmp_path: Path) -> None:
     with statsd_exporter(MAPPING, tmp_path, command) as running:
         metrics = f"http://{running.target}/metrics"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as airflow:
-            while "kie_doubts 7\n" not in httpx.get(metrics, trust_env=False).text:
+            while "kie_doubts 7\n" not in httpx.get(metrics, trust_env=False, timeout=200).text:
                 airflow.sendto(b"airflow.kie.doubts:7|g", ("127.0.0.1", running.statsd_port))
-        assert httpx.get(f"http://{running.target}/-/healthy", trust_env=False).status_code == 200
-        assert httpx.get(f"http://{running.target}/", trust_env=False).status_code == 404
+        assert httpx.get(f"http://{running.target}/-/healthy", trust_env=False, timeout=200).status_code == 200
+        assert httpx.get(f"http://{running.target}/", trust_env=False, timeout=200).status_code == 404
         running.restart()
-        assert "kie_doubts" not in httpx.get(metrics, trust_env=False).text
+        assert "kie_doubts" not in httpx.get(metrics, trust_env=False, timeout=200).text

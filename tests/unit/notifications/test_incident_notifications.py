@@ -57,7 +57,9 @@ def test_a_message_that_cannot_be_sent_stops_no_other_and_a_retry_sends_it_alone
 def test_a_health_check_that_came_to_no_end_is_a_message(posted: list[dict[str, Any]]) -> None:
     ti = TaskInstance(dag_id="kie_ops", task_id="notify")
     TaskRun(lambda: KieIncidentNotificationOperator(task_id="notify", check_task_id="check"), ti=ti).execute()
-    assert posted[0]["text"].startswith("kie_ops could not check\nThe health check did not finish: its log says why.\n")
+    assert posted[0]["text"].startswith(
+        "kie_ops could not run its check\nThe health check did not finish; its log says why.\n"
+    )
 
 
 def test_a_message_is_tried_for_about_a_day() -> None:

@@ -78,6 +78,18 @@ def test_a_song_of_another_bucket_is_linked_through_its_run(posted: list[dict[st
     assert f"https://airflow.example.com/kie/runs/music_cover/manual__1/songs/{A}" in posted[0]["text"]
 
 
+@pytest.mark.parametrize(("bucket", "page"), [("covers", "kie"), ("another", "kie/runs/music_cover/manual__1")])
+def test_songs_of_a_batch_of_many_are_named_too(bucket: str, page: str, posted: list[dict[str, Any]]) -> None:
+    context = report(row(A, "Velvet Harbour"), row(B, "Salt", "file_gone", "KIE has deleted it"))
+    batch = {"songs": 2, "first": 1, "list": "songs/_runs/a/b.jsonl", "start": 0, "end": 99, "kie_conn_id": "kie"}
+    context["task"].songs = [{**batch, "bucket": bucket, "prefix": "songs"}]
+    KieArchivedNotifier()(context)
+    KieFailedNotifier()(context)
+    archived, failed = (one["text"].splitlines()[-1] for one in posted)
+    assert archived == f"Velvet Harbour: https://airflow.example.com/{page}/songs/{A}"
+    assert failed == f"Salt: https://airflow.example.com/{page}/songs/{B}"
+
+
 def test_a_run_of_many_songs_is_one_message_that_names_ten(posted: list[dict[str, Any]]) -> None:
     KieArchivedNotifier()(report(*(row(f"{number:032x}", f"Song {number}") for number in range(25))))
     (message,) = posted

@@ -199,7 +199,7 @@ def test_the_triggerer_reads_no_kept_answer_and_asks_kie_nothing(kie: SimulatorS
 
 def test_an_answer_that_is_not_kept_here_is_a_sentence_and_not_asked_for(kie: SimulatorServer, bucket: str) -> None:
     sensor = KieTaskSensor(task_id="wait", operation="suno.cover", kie_task_id=f"answer-{'0' * 32}-1")
-    with pytest.raises(KieResultsExpired, match="that answer is not kept here"):
+    with pytest.raises(KieResultsExpired, match="that answer is not stored here"):
         TaskRun(lambda: sensor).attempt()
     assert not json.dumps(kie.control.ledger()).count("answer-")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_kie.client.errors import KieCreateInDoubt, KieInvalidRequest
+from airflow_kie.client.errors import KieCreateInDoubt, KieInvalidRequest, KieNotSent, KieThrottled
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger, request_named
+from airflow_kie.lifecycle import claims
 from airflow_kie.operators.call import KieCallOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
@@ -40,7 +41,7 @@ def test_an_answer_that_costs_credits_is_not_asked_for_again_until_a_person_rele
     with pytest.raises(KieCreateInDoubt, match="the answer was lost"):
         run.attempt()
     for again in (run.retried, run.cleared):
-        with pytest.raises(KieCreateInDoubt, match="was asked for before") as refused:
+        with pytest.raises(KieCreateInDoubt, match="was sent before") as refused:
             again().attempt()
     assert len(kie.control.ledger()) == 1
     named = re.search(r"airflow kie release (style/[0-9a-f]{32})", str(refused.value))
@@ -79,7 +80,7 @@ def test_a_clear_and_a_key_return_the_kept_answer_and_a_persona_is_made_once(
         assert of_another_run == KieHook().call(operation, request) == answer
 
 
-@pytest.mark.parametrize("point", ["after intent", "after answer", "before task", "after task"])
+@pytest.mark.parametrize("point", ["after intent", "before answer", "after answer", "before task", "after task"])
 def test_a_worker_that_dies_pays_once_and_what_was_kept_is_not_lost(
     kie: SimulatorServer, bucket: str, archive: StoredFiles, point: str
 ) -> None:
@@ -87,12 +88,56 @@ def test_a_worker_that_dies_pays_once_and_what_was_kept_is_not_lost(
     with dying_at(point), pytest.raises(WorkerCrash):
         run.execute()
     become_old(InBucket(archive))
-    if point == "after intent":  # it may have been sent: nobody knows
+    assert len(ledger_doubts()) == (point == "before answer")  # it is listed although no task tries it again
+    if point in ("after intent", "before answer"):  # it may have been sent: nobody knows
         with pytest.raises(KieCreateInDoubt):
             run.retried().attempt()
     else:
         assert run.retried().attempt()
+        assert not ledger_doubts()
+        assert not [key for key in InBucket(archive).read() if "/_doubt/" in key]
     assert len(kie.control.ledger()) == (0 if point == "after intent" else 1)
+
+
+def test_a_process_that_was_frozen_before_it_asked_does_not_ask_and_the_next_try_does(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SEND_WITHIN", -1.0)  # the moment is over before the request can be sent
+    run = run_of("style", {"content": "rain"})
+    with pytest.raises(KieNotSent):
+        run.attempt()
+    assert not kie.control.ledger()
+    monkeypatch.setattr(claims, "SEND_WITHIN", 30.0)
+    assert run.retried().attempt()
+    assert len(kie.control.ledger()) == 1
+    assert not ledger_doubts()
+
+
+def test_a_call_that_is_still_waited_for_is_in_doubt_to_nobody(kie: SimulatorServer, archive: StoredFiles) -> None:
+    run = run_of("style", {"content": "rain"})
+    with dying_at("before answer"), pytest.raises(WorkerCrash):
+        run.execute()  # to everybody else it is like one that goes on: KIE may have made a task of it
+    become_old(InBucket(archive), 300)
+    assert not ledger_doubts()
+    with pytest.raises(KieThrottled):
+        run.retried().attempt()
+    become_old(InBucket(archive), 100)
+    assert len(ledger_doubts()) == 1
+
+
+def test_what_breaks_before_a_call_is_sent_leaves_no_doubt(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the api-server is away")
+
+    run = run_of("style", {"content": "rain"})
+    with monkeypatch.context() as broken:
+        broken.setattr(KieHook, "limiter", away)
+        with pytest.raises(ConnectionError):
+            run.attempt()
+    assert run.retried().attempt()
+    assert len(kie.control.ledger()) == 1
 
 
 def test_what_kie_refused_may_be_asked_for_again(kie: SimulatorServer) -> None:
@@ -109,5 +154,5 @@ def test_addresses_of_an_answer_are_left_out_and_what_is_nothing_else_is_refused
     answer = run_of("suno.timestamped_lyrics", {"taskId": song.task_id, "audioId": audio_id})
     assert "http" not in json.dumps(answer.attempt())
     for operation in ("download_url", "upload.stream"):
-        with pytest.raises(KieInvalidRequest, match="belongs in no XCom"):
+        with pytest.raises(KieInvalidRequest, match="must not be in an XCom"):
             run_of(operation).make()

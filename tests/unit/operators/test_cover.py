@@ -267,7 +267,7 @@ def test_content_that_kie_rejects_is_not_paid_for_again(kie: SimulatorServer) ->
 
 
 def test_a_song_without_an_id_is_refused_before_anything_is_sent(kie: SimulatorServer) -> None:
-    with pytest.raises(KieInvalidRequest, match="was given no music_task_id"):
+    with pytest.raises(KieInvalidRequest, match="has no music_task_id"):
         cover_run("").attempt()
     assert kie.control.state()["requests"] == {}
 

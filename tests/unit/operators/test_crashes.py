@@ -108,7 +108,9 @@ def test_a_song_is_paid_once_wherever_the_worker_dies(kie: SimulatorServer, paid
         music_task_id = again.attempt()
         assert [charge["task_id"] for charge in kie.control.ledger("music")] == [music_task_id]
     else:
-        with pytest.raises(KieCreateInDoubt, match=r"may have made and charged one task.*kie\.ai/logs.*adopt_task_id"):
+        with pytest.raises(
+            KieCreateInDoubt, match=r"may have created and charged one task.*kie\.ai/logs.*adopt_task_id"
+        ):
             again.attempt()
         assert len(kie.control.ledger("music")) == sent == (1 if point == "after post" else 0)
 
@@ -226,7 +228,7 @@ def test_a_ledger_that_fails_after_the_create_gets_the_id_from_the_next_attempt(
     with at_point("before task", down), pytest.raises(KieLimiterUnavailable) as error:
         run.execute()
     (charge,) = kie.control.ledger("music")
-    assert f"KIE task {charge['task_id']} is made and is not paid for again." in str(error.value)
+    assert f"KIE task {charge['task_id']} exists and is not paid for again." in str(error.value)
     assert recorded(here()) == ["1.intent"]
     assert run.retried().attempt() == charge["task_id"]
     assert recorded(here()) == ["1.intent", f"1.task.{charge['task_id']}"]

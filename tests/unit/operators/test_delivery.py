@@ -50,3 +50,13 @@ def test_an_event_asks_for_a_wav_only_once_a_take_and_a_cover_are_chosen(
     else:
         with pytest.raises(AirflowSkipException, match="Song one has no chosen take and cover"):
             run.execute()
+
+
+def test_a_release_that_is_named_is_planned_in_a_run_of_somebody_elses_partition_too(
+    kie: SimulatorServer, s3_server: S3Server, bucket: str
+) -> None:
+    archive_song(Bucket(s3_server.client(), bucket), "one")
+    named = {"release": "My single", "songs": ["one"], "bucket": bucket, "prefix": PREFIX}
+    run = TaskRun(lambda: KieReleasePlanOperator(task_id="plan", **named), extra={"partition_key": "2026-11-30"})
+    assert [request["taskId"] for request in run.execute()] == ["one"]
+    assert run.ti.pushed["plan"]["release"] == "My single"

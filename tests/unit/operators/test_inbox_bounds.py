@@ -44,7 +44,7 @@ def _of_five(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_object_that_names_more_songs_than_a_day_takes_is_rejected(archive: StoredFiles) -> None:
     assert look(archive, large=ids(6), fits=ids(5, "b")) == ["inbox/fits.json"]
     reason = archive.body("inbox/rejected/large.json.reason.txt").decode()
-    assert "It names 6 songs; at most 5 are taken in 24 hours (inbox_songs_per_day" in reason
+    assert "It names 6 songs; at most 5 are accepted in 24 hours (inbox_songs_per_day" in reason
     assert pending(archive) == 5
 
 
@@ -53,7 +53,7 @@ def test_what_exceeds_the_day_waits_in_the_inbox_and_is_taken_the_next_day(
 ) -> None:
     caplog.set_level(logging.WARNING)
     assert look(archive, one=ids(3), two=ids(3, "b"), zero=ids(1, "c")) == ["inbox/one.json"]
-    assert "inbox/two.json and what comes after it wait in the inbox: it names 3 songs; 3 of at most 5" in (caplog.text)
+    assert "inbox/two.json and later objects wait in the inbox: it names 3 songs, and 3 of at most 5" in (caplog.text)
     assert {"inbox/two.json", "inbox/zero.json"} < set(archive.listed())
     archive.client.delete_object(Bucket=archive.bucket, Key="inbox/one.json")  # as put_away does
     assert look(archive) == []

@@ -63,5 +63,5 @@ def test_a_run_for_an_inbox_object_that_is_not_there_is_refused(
     kie: SimulatorServer, archive: StoredFiles, named: Any
 ) -> None:
     context = {"dag_run": _Run({"inbox_order": named}), "dag": _Dag()}
-    with pytest.raises(SongsRefused, match=r"no longer kept|named by the 32 hex digits"):
+    with pytest.raises(SongsRefused, match=r"inbox object is gone|named by the 32 hex digits"):
         TaskRun(lambda: KieSongListOperator(task_id="song_list"), extra=context).execute()

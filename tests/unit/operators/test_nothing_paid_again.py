@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_connections import kie_connection
-from airflow_kie.client.errors import KieFailedForGood, KieTaskUnknown, KieUnauthorized
+from airflow_kie.client.errors import KieFailedForGood, KieInvalidRequest, KieTaskUnknown, KieUnauthorized
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_task import FakeTaskStateStore, StoredFiles, TaskInstance, TaskRun
@@ -193,6 +193,19 @@ def test_a_task_whose_state_is_emptied_while_it_waits_goes_on_with_its_task(
     assert len(paid(kie)) == 1
 
 
+@for_all_runs
+@pytest.mark.parametrize("damage", [{"failed_ids": 7}, {"kind": "suno.polka"}])
+def test_a_task_whose_stored_record_is_damaged_goes_on_with_its_task(
+    kie: SimulatorServer, paid_in: PaidIn, damage: dict[str, Any]
+) -> None:
+    run = song_run()
+    song = run.attempt()
+    (key,) = [name for name in run.store.rows if name.startswith("music/")]
+    run.store.rows[key] = json.dumps(run.store.record(key) | damage)
+    assert run.retried().attempt() == song
+    assert paid(kie) == [song]
+
+
 def test_a_song_whose_pending_record_is_deleted_is_not_paid_for_again(
     kie: SimulatorServer, bucket: str, archive: StoredFiles
 ) -> None:
@@ -228,6 +241,15 @@ def test_a_second_run_without_a_key_is_another_song_and_another_cover_is_not(
     cover = cover_run(first).attempt()
     assert cover_run(first, run_id="tuesday").attempt() == cover
     assert paid(kie, "cover") == [cover]
+
+
+@for_all_runs
+def test_a_template_of_nothing_is_no_key_no_id_and_no_wish_for_a_new_one(kie: SimulatorServer, paid_in: PaidIn) -> None:
+    nothing = dict.fromkeys(("idempotency_key", "adopt_task_id", "force_new"), "None")
+    songs = [song_run(run_id=run_id, **nothing).attempt() for run_id in ("monday", "tuesday")]
+    assert paid(kie) == songs
+    with pytest.raises(KieInvalidRequest, match="has no music_task_id"):
+        cover_run("None").attempt()
 
 
 @for_all_runs

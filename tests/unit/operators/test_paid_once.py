@@ -177,7 +177,7 @@ def to_the_end(run: TaskRun, paid: Entries, task_ids: int = 1) -> Any:
     except TaskDeferred as deferred:
         if (deferred.kwargs or {}).get("awaited"):
             return run.resume(deferred)
-        ends_at = time.monotonic() + 60
+        ends_at = time.monotonic() + 200
         while sum(".task." in name for name in recorded(paid)) < task_ids:
             assert time.monotonic() < ends_at, recorded(paid)
             time.sleep(0.02)
@@ -270,7 +270,7 @@ def test_a_doubt_of_one_run_is_the_doubt_of_every_run(
 def test_while_a_request_may_be_on_its_way_every_run_waits(
     kie: SimulatorServer, paid_in: PaidIn, kind: Kind, lose: Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "30")
+    monkeypatch.setenv("AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS", "100")
     run = lose(kie, kind, kind.run(kie))
     for each in (run, kind.run(kie, "tuesday"), run.retried()):
         with pytest.raises(TaskDeferred) as deferred:
@@ -361,7 +361,7 @@ def test_eight_runs_that_ask_at_the_same_moment_share_one_task(
     def together() -> None:
         if not getattr(here, "started", False):
             here.started = True
-            start.wait(60)
+            start.wait(200)
 
     with at_point("before intent", together), ThreadPoolExecutor(len(runs)) as workers:
         legs = list(workers.map(first_leg, runs))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
@@ -18,6 +19,7 @@ from airflow_kie.hooks.archive import open_song
 from airflow_kie.monitoring.backlog import goes_on
 from airflow_kie.operators import event_songs
 from airflow_kie.operators.report import KieSongReportOperator
+from airflow_kie.operators.song_list import KieSongListOperator
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
@@ -121,6 +123,7 @@ def test_what_a_run_has_claimed_no_other_run_takes_until_it_has_ended(
 def test_where_runs_go_on_and_one_has_just_taken_songs_the_next_one_waits_for_more_of_them(
     kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(event_songs, "GATHERED", timedelta(hours=1))  # on a busy machine a run takes seconds
     airflow = Airflow()
     waited: list[float] = []
 
@@ -346,3 +349,30 @@ def test_clearing_the_report_alone_starts_exactly_the_failed_songs_again(
     with pytest.raises(AirflowFailException, match="1 song is archived, 1 failed"):
         run.cleared().cleared().execute()
     assert made[-1].outlets == []
+
+
+@pytest.mark.parametrize("started_by", ["an event", "a partition"])
+@pytest.mark.parametrize("found", [[], None, [B]])
+def test_songs_that_another_task_names_are_all_that_a_run_takes_whatever_has_started_it(
+    kie: SimulatorServer, archive: StoredFiles, started_by: str, found: Any
+) -> None:
+    """A DAG of somebody's own is started by its own events: what is pending is no business of it."""
+    pending(archive, A)
+    airflow = Airflow()
+    airflow.send(music_task_id=C)
+    run = airflow.woken()
+    with DAG("theirs") as dag:
+
+        @task
+        def found_songs() -> list[str]:
+            """Return the songs of the day."""
+            return []
+
+        KieSongListOperator(task_id="song_list", music_task_ids=found_songs())
+    listed: Any = dag.get_task("song_list")
+    listed.music_task_ids = found
+    run.make = lambda: listed
+    if started_by == "a partition":
+        run.extra |= {"partition_key": "2026-11-30"}
+    assert ids(run.execute()) == (found or [])
+    assert set(ids(airflow.woken("asset_triggered__2").execute())) == {A, C}

@@ -152,7 +152,7 @@ def test_lyrics_whose_answer_was_lost_are_in_doubt_and_not_paid_for_again(
 ) -> None:
     kie.control.add_fault("call", "reset_after", times=1)
     run = run_of("timed_lyrics", planned(songs, ["timed_lyrics"]))
-    with pytest.raises(KieSomeFailed, match=r"1 of 2 takes failed.*not known whether KIE has made its task"):
+    with pytest.raises(KieSomeFailed, match=r"1 of 2 takes failed.*not known whether KIE created a task"):
         run.attempt()
     assert [len(stored(song).files) for song in songs] == [0, 1]
     with pytest.raises(KieSomeFailed, match="1 of 2 takes failed") as refused:
@@ -168,6 +168,10 @@ def test_lyrics_whose_answer_was_lost_are_in_doubt_and_not_paid_for_again(
 def test_a_plan_names_what_cannot_be_made_before_anything_is_paid(kie: SimulatorServer, songs: list[str]) -> None:
     with pytest.raises(KieInvalidRequest, match="mp3 cannot be made, only wav"):
         planned(songs, ["mp3"])
+    with pytest.raises(KieInvalidRequest, match="has no songs"):
+        planned([], ["wav"])
+    with pytest.raises(KieInvalidRequest, match="has no extras"):
+        planned(songs, [])
     with pytest.raises(NotArchived, match="0123456789abcdef"):
         planned([*songs, "0123456789abcdef0123456789abcdef"], ["wav"])
     with pytest.raises(KieInvalidRequest, match=r"has no take \[3\], only \[1, 2\]"):
@@ -179,4 +183,9 @@ def test_a_plan_names_what_cannot_be_made_before_anything_is_paid(kie: Simulator
         lambda: KieSongExtrasPlanOperator(task_id="plan", extras=["wav"]), extra={"partition_key": songs[1]}
     )
     assert [take["song"] for take in event.attempt()["takes"]] == [songs[1]]
+    theirs = TaskRun(
+        lambda: KieSongExtrasPlanOperator(task_id="plan", songs=songs[0], extras=["wav"]),
+        extra={"partition_key": "2026-11-30"},  # of somebody's own asset
+    )
+    assert [take["song"] for take in theirs.attempt()["takes"]] == [songs[0]]
     assert asdict(Take(**planned(songs, ["wav"])["takes"][0]))["song"] == songs[0]

@@ -87,6 +87,10 @@ def test_a_run_that_an_event_made_works_on_its_partition(kie: SimulatorServer, b
     assert (song["music_task_id"], song["labels"], song["archive_lyrics"]) == (A, {"our_id": "A-1"}, True)
 
 
+def test_a_partition_of_somebody_elses_is_no_song_where_songs_are_named(kie: SimulatorServer, bucket: str) -> None:
+    assert [song["music_task_id"] for song in listed(event_run("2026-11-30"), music_task_ids=f"{B} {C}")] == [B, C]
+
+
 def test_an_event_without_extra_is_enough(kie: SimulatorServer, bucket: str) -> None:
     assert listed(event_run(A))[0]["music_task_id"] == A
 
@@ -114,7 +118,7 @@ def test_all_mistakes_come_in_one_message_and_nothing_is_written(
             songs="nonsense",
         )
     said = str(refused.value)
-    for problem in ("'../etc'", "'a/../b'", "'nobody'", "labels 'a'", "Songs are a list of maps", "No bucket is named"):
+    for problem in ("'../etc'", "'a/../b'", "'nobody'", "labels 'a'", "Songs are a list of maps", "No bucket is set"):
         assert problem in said
     assert archive.listed() == []
 
@@ -128,7 +132,7 @@ def test_more_songs_than_airflow_can_map_come_in_fewer_batches(
     place = {"bucket": bucket, "prefix": "songs", "kie_conn_id": "kie_default"}
     assert [(batch["first"], batch["songs"]) for batch in batches] == [(1, 3), (4, 2)]
     assert all(place.items() <= batch.items() for batch in batches)
-    with pytest.raises(SongsRefused, match="401 songs were given, and one run takes at most 400: split"):
+    with pytest.raises(SongsRefused, match="401 songs were given, but one run takes at most 400: split"):
         listed(music_task_ids=[f"{number:032x}" for number in range(401)])
 
 

@@ -44,10 +44,18 @@ def five_credits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_over_its_cap_is_refused_and_leaves_nothing_that_the_sweep_would_start(
     kie: SimulatorServer, archive: StoredFiles, cap: int | str
 ) -> None:
-    with pytest.raises(SongsRefused, match=f"would make 2 covers for 10 credits, and its cap max_credits is {cap}"):
+    with pytest.raises(SongsRefused, match=f"would make 2 covers for 10 credits, but its cap max_credits is {cap}"):
         listed(music_task_ids=[A, B], max_credits=cap)
     assert [key for key in archive.listed() if "_pending/" in key] == []
     assert kie.control.ledger() == []
+
+
+@pytest.mark.parametrize("cap", ["ten", "nan", "1,000"])
+def test_a_cap_that_is_not_a_number_refuses_the_run_with_a_sentence(
+    kie: SimulatorServer, bucket: str, cap: str
+) -> None:
+    with pytest.raises(SongsRefused, match=f"cap max_credits is '{cap}', which is not a number of credits"):
+        listed(music_task_ids=[A, B], max_credits=cap)
 
 
 def test_a_cover_that_a_song_has_already_does_not_count_against_the_cap(kie: SimulatorServer, bucket: str) -> None:

@@ -68,7 +68,7 @@ def test_a_stopped_create_is_rescheduled_and_nothing_is_sent(
     assert len(kie.control.ledger(kind)) == 1
     (line,) = [line for line in caplog.messages if line.startswith("Rescheduled until")]
     for words in (
-        "it does not count as a retry",
+        "which does not use a retry",
         "jane@bastion has stopped",
         '("a loop")',
         "Nothing was sent",
@@ -96,6 +96,9 @@ class StopsWhileWaiting:
     def give_back(self, permit: Any, *, sent: bool = True) -> None:
         assert not sent, "nothing reached KIE"
         self.given_back.append(permit)
+
+    def name(self, permit: Any, request: str) -> None:
+        """Nothing is counted."""
 
     def acquire(self, seconds: float, cost: Cost) -> Any:
         stop(self.switch)
@@ -242,7 +245,7 @@ def test_a_long_stop_moves_the_deadline_and_is_asked_for_ever_more_rarely(
             run.execute()
         pauses.append(later.value.reschedule_date.timestamp() - datetime.now(UTC).timestamp())
         deadline = run.store.record(f"deadline/cover/{music}")["at"]
-        assert deadline - later.value.reschedule_date.timestamp() == pytest.approx(60, abs=1)
+        assert deadline - later.value.reschedule_date.timestamp() == pytest.approx(60, abs=10)  # less than any pause
     assert [10 < pauses[0] < 20, 140 < pauses[1] < 200, 290 < pauses[2] < 380] == [True] * 3
 
 
@@ -285,7 +288,7 @@ def test_outside_of_a_run_the_error_says_all_of_it(kie: SimulatorServer, switch:
     said = str(told.value)
     assert "jane@bastion has stopped new paid tasks of account kie_default" in said
     assert '("the nightly job loops")' in said
-    assert "Nothing was sent, so nothing was paid for by this." in said
+    assert "Nothing was sent, so nothing was paid for this." in said
     assert "`airflow kie spending resume --account kie_default`" in said
 
 

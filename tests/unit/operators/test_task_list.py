@@ -73,6 +73,19 @@ def test_a_worker_that_dies_while_it_waits_goes_on_with_what_is_paid(kie: Simula
     assert len(kie.control.ledger("music")) == 2
 
 
+@pytest.mark.parametrize("damaged", ["no record", {"kind": "suno.music", "task_id": "x", "source": "damaged"}])
+def test_a_damaged_record_of_a_list_that_is_waited_for_stops_no_other_and_is_read_from_the_ledger(
+    kie: SimulatorServer, damaged: Any
+) -> None:
+    run = run_of(requests("rain", "snow"))
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    one = next(iter(deferred.value.trigger.records))
+    deferred.value.trigger.records[one] = deferred.value.kwargs["records"][one] = damaged
+    assert {row["status"] for row in run.resume(deferred.value)} == {"done"}
+    assert len(kie.control.ledger("music")) == 2
+
+
 def test_a_song_that_fails_at_kie_is_made_again_and_the_others_are_not(kie: SimulatorServer) -> None:
     kie.control.add_fault("task", "fail", kind="music", times=1)
     rows = run_of(requests("rain", "snow", "hail")).attempt()
@@ -98,7 +111,7 @@ def test_a_request_that_the_catalogue_knows_to_be_wrong_is_not_sent_unless_it_is
         return list(TaskRun(functools.partial(make, poll_interval=0.05, deferrable=False)).attempt())
 
     kie.control.set(task_seconds=0)
-    with pytest.raises(KieSomeFailed, match=r"in aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; it was not"):
+    with pytest.raises(KieSomeFailed, match=r"for aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; it was not"):
         run()
     assert len(kie.control.ledger("jobs")) == kie.control.state()["requests"]["POST /api/v1/jobs/createTask"] == 1
     with pytest.raises(KieSomeFailed, match=r"1 of 2 requests failed"):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_connections import kie_connection
+from airflow_kie.archive.tables import requests as tables
 from airflow_kie.archive.tables import results
 from airflow_kie.client.catalogue.models import Model
 from airflow_kie.client.errors import KieConnectionInvalid, KieInvalidRequest, KieOutOfCredits, KieSomeFailed
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.operators import task
 from airflow_kie.operators.lists import archive as list_archive
-from airflow_kie.operators.lists import task_list
+from airflow_kie.operators.lists import requests, task_list
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.triggers.event import Outcome, event_of
 from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash, run_trigger, stored_trigger
@@ -79,6 +81,16 @@ def test_each_result_is_in_the_bucket_and_has_a_row_in_the_order_of_the_requests
     assert not [key for key in archive.listed() if "/rows/" in key]
 
 
+def test_what_a_table_is_quoted_at_is_not_known_where_the_price_of_a_row_is_not(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    rain, snow = pictures("rain", "snow")
+    snow["input"] |= {"a_newer_field": True}  # it may cost more
+    value = run_of([rain, snow], archive).attempt()
+    assert [row["quoted"] for row in rows_of(value, archive)] == [0.8, None]
+    assert (value["credits_quoted"], value["credits_used"]) == (None, 1.6)
+
+
 @pytest.mark.parametrize(
     ("fail_on", "fails"), [("any", True), ("never", False), (0.7, False), ("0.5", True), (0, True)]
 )
@@ -120,7 +132,7 @@ def test_a_table_in_s3_reaches_kie_letter_by_letter_and_another_run_pays_only_fo
     run = run_of(address, archive, key_field="id", fail_on="never")
     rows = rows_of(run.attempt(), archive)
     assert [row["status"] for row in rows] == ["archived", "archived", "refused", "refused", "refused"]
-    assert "its key 1 is that of an earlier row too" in rows[4]["error"]
+    assert "its key 1 is also that of an earlier row" in rows[4]["error"]
     assert prompts_paid(kie) == sorted([PLANTED, "snow"])
     assert {charge["request"]["input"].get("seed") for charge in kie.control.ledger("jobs")} == {7, None}
     new = {"csv": "9,more,\n", "jsonl": '\n{"id": 9, "input": {"prompt": "more"}}'}[ending]
@@ -214,8 +226,9 @@ def test_a_table_that_changes_while_it_is_worked_on_is_refused_until_a_clear(
     [
         ("table.csv", "is not an address such as s3://bucket/folder"),
         ("s3://{bucket}/in/none.csv", "none.csv does not exist"),
-        ("s3://{bucket}/in/table.xlsx", "ends in none of .csv"),
-        ("s3://{bucket}/in/twice.csv", "does not name each column once"),
+        ("s3://{bucket}", "s3://.*/ does not exist"),
+        ("s3://{bucket}/in/table.xlsx", "does not end in .csv"),
+        ("s3://{bucket}/in/twice.csv", "has an empty or repeated column name"),
         ({"prompt": "rain"}, "neither a list nor an address"),
     ],
 )
@@ -228,6 +241,58 @@ def test_what_is_neither_a_list_nor_a_table_is_refused_before_anything_is_paid(
     with pytest.raises(Exception, match=refused):
         run_of(asked, archive).attempt()
     assert not kie.control.ledger()
+
+
+def test_a_table_with_too_many_rows_is_refused_before_one_of_them_is_sent(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_ROWS", 2)
+    monkeypatch.setattr(task_list, "MAKING", 1)
+    archive.put("in/table.csv", b"input.prompt\nrain\nsnow\nhail\n")
+    run = run_of(f"s3://{archive.bucket}/in/table.csv", archive)
+    for attempt in (run, run.retried()):
+        with pytest.raises(KieInvalidRequest, match="more than 2 rows; split it; nothing was sent"):
+            attempt.attempt()
+    assert not kie.control.ledger()
+
+
+def test_a_table_that_is_too_large_is_refused_without_the_advice_for_damaged_records(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_BYTES", 20)
+    archive.put("in/pictures.csv", b"id,input.prompt\n1,a red fox\n2,a lighthouse\n")
+    with pytest.raises(KieInvalidRequest, match="larger than the allowed 20 bytes: split the table") as refused:
+        run_of(f"s3://{archive.bucket}/in/pictures.csv", archive).attempt()
+    assert "delete it" not in str(refused.value)
+    assert kie.control.ledger() == []
+
+
+@pytest.mark.parametrize("fail_on", ["some", "10%", None, "nan", 10])
+def test_a_share_that_is_none_is_refused_before_anything_is_paid(
+    kie: SimulatorServer, archive: StoredFiles, fail_on: Any
+) -> None:
+    with pytest.raises(KieInvalidRequest, match="fail_on"):
+        run_of(pictures("rain"), archive, fail_on=fail_on).attempt()
+    assert not kie.control.ledger()
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"input": {"prompt": "rain", "at": datetime(2026, 11, 30, tzinfo=UTC)}}, "datetime"),
+        ({"input": {"prompt": "rain", "deep": json.loads("[" * 900 + "]" * 900)}}, "recursion"),
+        ({"input": {"prompt": "rain", "n": 10**400}}, "number"),
+        ({"model": "elevenlabs/text-to-dialogue-v3", "input": {"dialogue": ["rain"]}}, "object"),
+    ],
+)
+def test_a_row_with_a_value_that_kie_cannot_have_stops_no_other(
+    kie: SimulatorServer, archive: StoredFiles, body: dict[str, Any], refused: str
+) -> None:
+    extra = {"model": "wan/2-7-image", "input": {}} if "n" in body["input"] else {}
+    run = run_of([extra | body, *pictures("snow")], archive, fail_on="never")
+    rows = rows_of(run.attempt(), archive)
+    assert [row["status"] for row in rows] == ["refused", "archived"]
+    assert refused in rows[0]["error"]
 
 
 def test_what_is_paid_is_archived_while_the_account_can_pay_for_nothing_more(
@@ -301,3 +366,17 @@ def test_what_checks_a_row_may_read_connections_which_airflow_refuses_within_an_
     value = run_of(bodies, archive, fail_on="never", key_field="id").attempt()
     assert reads
     assert {name: count for name, count in value["counts"].items() if count} == {"archived": 1, "refused": 1}
+
+
+@pytest.mark.parametrize("window", ["day", "month"])
+def test_a_row_that_costs_more_than_a_cap_ever_allows_is_refused_and_holds_no_other_back(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, window: str
+) -> None:
+    connection = kie_connection(kie, extra={"rate_limit": 1000, f"max_credits_per_{window}": 5})
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", connection)
+    monkeypatch.setattr(task_list, "MAKING", 1)
+    costly = {"model": "nano-banana-pro", "input": {"prompt": "fog", "aspect_ratio": "1:1"}}  # 18 credits
+    value = run_of([costly, *pictures("rain")], archive, fail_on="never").attempt()
+    rows = rows_of(value, archive)
+    assert [(row["status"], row["reason"]) for row in rows] == [("refused", "over_cap"), ("archived", None)]
+    assert f"max_credits_per_{window} of kie_default allows fewer." in rows[0]["error"]

@@ -14,6 +14,7 @@ from airflow.providers.common.ai.operators.llm import LLMOperator
 from airflow.sdk import DAG, BaseOperator, task
 
 import airflow_kie
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.decorators.kie import kie_task
 from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.suno import KieGenerateMusicOperator
@@ -186,3 +187,55 @@ def test_a_function_may_return_a_list_and_nothing_else(kie: SimulatorServer) -> 
     answers.pop(0)
     with pytest.raises(Exception, match="returned neither a request nor a list of them, but a str"):
         TaskRun(lambda: asked).attempt()
+
+
+def test_a_function_whose_annotation_says_that_it_returns_a_map_makes_a_task_whose_output_is_an_id() -> None:
+    """Airflow infers `multiple_outputs` from ``-> dict`` and would fail the task after it has paid and waited."""
+
+    def request(text: str) -> dict[str, Any]:
+        return {"model": "z-image", "input": {"prompt": text, "aspect_ratio": "1:1"}}
+
+    paint: Any = kie_task(request, operation="market", task_id="ask")
+    unrolled: Any = kie_task(request, operation="market", task_id="list", to="s3://b/c", multiple_outputs=True)
+    with DAG("annotated"):
+        alone, mapped, chosen = paint("fox"), paint.override(task_id="many").expand(text=["fox"]), unrolled("fox")
+    assert not alone.operator.multiple_outputs
+    assert not mapped.operator.multiple_outputs
+    assert chosen.operator.multiple_outputs  # a person's own word
+
+
+def test_a_list_that_is_none_is_not_made_into_one_request_of_the_fields_that_all_of_them_share(
+    kie: SimulatorServer,
+) -> None:
+    kie.control.set(task_seconds=0)
+    shared = {"model": "z-image", "input": {"prompt": "a fox", "aspect_ratio": "1:1"}}
+    asked = rendered(
+        lambda output: KieTaskOperator(
+            task_id="ask", operation="market", request=shared, requests=output, deferrable=False
+        ),
+        None,
+        map_index=-1,
+    )
+    assert asked.requests is None
+    with pytest.raises(KieInvalidRequest, match="requests of task ask is None"):
+        TaskRun(lambda: asked).attempt()
+    assert kie.control.ledger() == []
+
+
+@pytest.mark.parametrize("to", ["s3://my-bucket/media", TEMPLATE])
+def test_one_request_with_the_place_of_a_lists_results_is_refused_before_it_is_paid_for(
+    kie: SimulatorServer, to: str
+) -> None:
+    """Nothing would archive its result, which KIE deletes after 14 days."""
+    kie.control.set(task_seconds=0)
+    picture = {"model": "z-image", "input": {"prompt": "a fox", "aspect_ratio": "1:1"}}
+    paint: Any = kie_task(lambda: picture, operation="market", deferrable=False, to=to, task_id="ask")
+    asked = rendered(lambda _: paint(), None, map_index=-1)
+    for operator in (
+        asked,
+        KieTaskOperator(task_id="ask", operation="market", request=picture, to=to, deferrable=False),
+        KieGenerateMusicOperator(task_id="ask", prompt="rain", to=to, deferrable=False),
+    ):
+        with pytest.raises(KieInvalidRequest, match="`to` of task ask archives what a list makes"):
+            TaskRun(lambda operator=operator: operator).attempt()  # type: ignore[misc]
+    assert kie.control.ledger() == []

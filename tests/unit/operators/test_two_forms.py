@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +15,14 @@ from airflow_kie.client.answers.decode import Read
 from airflow_kie.client.errors import KieFormGone, KieNoRecord
 from airflow_kie.durable.waiting import read_ended
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.sending import Sender
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.operators.task import KieTaskOperator
 from airflow_kie.sensors.suno import KieMusicSensor
 from airflow_kie.sensors.task import KieTaskSensor
 from airflow_task import TaskInstance, TaskRun
 from kie_simulator.server import SimulatorServer
+from paid_requests import InDatabase
 
 FORMS = ("dedicated", "unified")
 OTHER = {"dedicated": "unified", "unified": "dedicated"}
@@ -150,7 +154,7 @@ def test_a_form_that_is_gone_is_an_error_that_names_the_setting_and_nothing_chan
     music = song(kie, form)
     kie.control.add_fault("create", "gone", gone=how, form=form, times=-1)
     for _ in range(2):
-        with pytest.raises(KieFormGone, match=rf"{form} form.*field `api` of the connection.*unified"):
+        with pytest.raises(KieFormGone, match=rf"{form} API variant.*connection.s field `api`.*unified"):
             run_of("suno.cover", {"taskId": music}).attempt()
     assert not kie.control.ledger("cover")
     api(OTHER[form])
@@ -160,7 +164,7 @@ def test_a_form_that_is_gone_is_an_error_that_names_the_setting_and_nothing_chan
 
 def test_a_model_that_kie_no_longer_has_is_a_form_that_is_gone(kie: SimulatorServer, api: SetApi) -> None:
     kie.control.set(unsupported_models=["ai-music-api/generate"])
-    with pytest.raises(KieFormGone, match=r"unified form.*field `api` of the connection"):
+    with pytest.raises(KieFormGone, match=r"unified API variant.*set the connection's field `api`"):
         run_of("suno.music", SONG).attempt()
     api("dedicated")
     run_of("suno.music", SONG, "tuesday").attempt()
@@ -174,7 +178,7 @@ def test_an_address_of_details_that_is_gone_is_that_error_too_and_what_is_paid_i
     api(form)
     run = run_of("suno.music", SONG)
     kie.control.add_fault("details", "gone", gone="html", form=form, times=-1)
-    with pytest.raises(KieFormGone, match="field `api` of the connection"):
+    with pytest.raises(KieFormGone, match="set the connection's field `api`"):
         run.attempt()
     kie.control.clear_faults()
     made = run.retried().attempt()
@@ -283,5 +287,26 @@ def test_a_discontinued_version_is_sent_as_it_is_with_one_warning(
 ) -> None:
     run_of("suno.music", {**SONG, "model": "V4_5"}).attempt()
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "KIE calls V4_5 discontinued; it is sent as it is."
+        "KIE lists V4_5 as discontinued; the request is sent anyway."
     ]
+
+
+def test_the_time_in_which_the_form_is_found_out_is_not_that_in_which_it_may_be_sent(
+    kie: SimulatorServer, api: SetApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where KIE's reads take longer than that, it would be too late to send each time, without end."""
+    known_at: list[float] = []
+    real = Sender._form_of_source
+
+    def slow(sender: Sender) -> str:
+        form = real(sender)
+        time.sleep(0.5)
+        known_at.append(time.time())
+        return form
+
+    monkeypatch.setattr(Sender, "_form_of_source", slow)
+    run_of("suno.cover", {"taskId": song(kie, "unified")}).attempt()
+    (body,) = (
+        body for key, body in InDatabase(KieHook().ledger_database()[0]).read().items() if key.endswith("intent")
+    )
+    assert json.loads(body)["at"] > known_at[0] - 0.25

@@ -99,7 +99,7 @@ def test_a_reference_that_nobody_recorded_sends_no_file_and_no_request(
     run = TaskRun(
         lambda: KieTaskOperator(task_id="make", operation="suno.upload_cover", requests=rows, deferrable=False)
     )
-    with pytest.raises(KieSomeFailed, match=r"2 of 2 requests failed.*nothing was uploaded as kie-upload:000"):
+    with pytest.raises(KieSomeFailed, match=r"2 of 2 requests failed.*this account has no upload kie-upload:000"):
         run.attempt()
     assert (sent(kie), kie.control.ledger()) == (0, [])
 
@@ -107,6 +107,19 @@ def test_a_reference_that_nobody_recorded_sends_no_file_and_no_request(
 def test_an_object_that_is_not_there_is_named(kie: SimulatorServer, archive: StoredFiles) -> None:
     with pytest.raises(KieInvalidRequest, match=r"in/none\.mp3 does not exist; nothing was sent"):
         TaskRun(lambda: KieUploadOperator(task_id="up", source=f"s3://{archive.bucket}/in/none.mp3")).attempt()
+    with pytest.raises(KieInvalidRequest, match=r"/ does not exist; nothing was sent"):
+        TaskRun(lambda: KieUploadOperator(task_id="up", source=f"s3://{archive.bucket}")).attempt()
+
+
+@pytest.mark.parametrize(("body", "size"), [(b"", "0"), (b"x" * 1024 * 1024 + b"x", "1,048,577")])
+def test_an_object_that_is_empty_or_too_large_is_named_before_anything_is_sent(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch, body: bytes, size: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__MAX_FILE_MB", "1")
+    archive.put("in/voice.mp3", body)
+    with pytest.raises(KieInvalidRequest, match=rf"in/voice\.mp3 has {size} bytes, \[kie\] max_file_mb allows 1 to"):
+        uploaded(archive)
+    assert sent(kie) == 0
 
 
 def test_a_hook_resolves_references_too(kie: SimulatorServer, archive: StoredFiles) -> None:

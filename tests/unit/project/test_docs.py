@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import tables
+from tools import parameters, tables
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -26,6 +26,25 @@ def test_the_tables_of_settings_connection_and_errors_are_those_of_the_code() ->
 def test_every_table_is_in_some_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
     assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
+
+
+@pytest.mark.parametrize("path", parameters.DOCUMENTED)
+def test_a_parameter_is_explained_in_the_table_of_its_task_or_once_for_all_tasks(path: str) -> None:
+    page = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"<!-- table: ([\w-]+) -->\n(.*?)<!-- end -->", page, re.S))
+    _, folder, *_, name = path.split(".")
+    own = re.findall(r"^\| (`\w+`(?: †)?) \| ", blocks[name], re.M)
+    linked = re.findall(r"`\w+`(?: †)?", blocks[name].partition("](#parameters-of-all-tasks): ")[2])
+    shared = re.findall(r"^\| (`\w+`(?: †)?) \| ([\w, ]+) \| ", blocks["shared-parameters"], re.M)
+    assert sorted([*own, *linked]) == sorted(row[0] for row in parameters.parameters(parameters.imported(path)))
+    for each in linked:
+        assert [name for name, folders in shared if name == each and folder in folders.split(", ")] == [each]
+
+
+def test_no_parameter_of_a_task_is_explained_three_times() -> None:
+    page = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `\w+`.*\|$", page, re.M)
+    assert {row for row in rows if rows.count(row) >= 3} == set()
 
 
 def test_every_error_of_the_package_has_its_row_in_the_on_call_page() -> None:

@@ -6,13 +6,19 @@ import json
 import logging
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException, TaskDeferralTimeout, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowRescheduleException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferralTimeout,
+    TaskDeferred,
+)
 
 from airflow_connections import kie_connection
 from airflow_kie.client.errors import (
@@ -196,6 +202,17 @@ def test_the_deadline_names_the_task_and_its_last_state(kie: SimulatorServer, wa
 
 
 @every_way
+def test_a_time_limit_of_nothing_reads_once_and_does_not_mean_the_kinds_own(kie: SimulatorServer, way: str) -> None:
+    kie.control.set(music_seconds=3600.0)
+    task_id = song(kie, state="PENDING")
+    with pytest.raises(KieWaitTimeout):
+        music_run(task_id, way, timeout=0).execute()
+    with pytest.raises(KieWaitTimeout):
+        KieHook().wait("suno.music", task_id, wait_timeout=0)
+    assert sum(kie.control.state()["reads"].values()) == 2
+
+
+@every_way
 def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(kie: SimulatorServer, way: str) -> None:
     kie.control.set(music_seconds=3600.0)
     task_id = song(kie, state="PENDING")
@@ -289,6 +306,82 @@ def test_a_triggerer_that_never_answers_is_no_reason_to_skip(kie: SimulatorServe
         run.wake("__fail__", {"error": "Trigger timeout"})
 
 
+@pytest.mark.parametrize("reason", ["unexpected", "a reason of a newer version"])
+def test_soft_fail_does_not_hide_an_error_that_nobody_foresaw(kie: SimulatorServer, reason: str) -> None:
+    task_id = song(kie)
+    failed = {"outcome": "failed", "reason": reason, "message": "TypeError in the triggerer", "task_id": task_id}
+    with pytest.raises(KieError, match="TypeError in the triggerer"):
+        music_run(task_id, "defer", soft_fail=True).wake("execute_complete", {"event": failed})
+
+
+# --- never_fail ------------------------------------------------------------------------------------------------------
+
+
+@every_way
+def test_never_fail_skips_whatever_fails(kie: SimulatorServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AirflowSkipException, match="SENSITIVE_WORD_ERROR"):
+        outcome(music_run(song(kie, state="SENSITIVE_WORD_ERROR"), way, never_fail=True))
+    task_id = song(kie)
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password="wrong"))
+    with pytest.raises(AirflowSkipException, match="KIE refused the API key"):
+        outcome(music_run(task_id, way, never_fail=True))
+
+
+@every_way
+def test_never_fail_waits_as_ever(kie: SimulatorServer, way: str) -> None:
+    kie.control.set(music_seconds=0.5)
+    assert outcome(music_run(song(kie, state="PENDING"), way, never_fail=True))["tracks"] == 2
+
+
+def test_never_fail_skips_what_airflow_ends_and_names_no_secret_of_it(kie: SimulatorServer) -> None:
+    run = music_run(song(kie), "defer", never_fail=True)
+    with pytest.raises(AirflowSkipException, match=r"^TaskDeferralTimeout, see the log$"):
+        run.wake("__fail__", {"error": "Trigger timeout"})
+
+
+@pytest.mark.parametrize(
+    ("options", "ends_in"),
+    [
+        ({"soft_fail": True}, AirflowSkipException),
+        ({"never_fail": True}, AirflowSkipException),
+        ({}, AirflowTaskTimeout),
+    ],
+)
+def test_an_execution_timeout_is_a_time_limit_as_in_airflows_own_sensors(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], ends_in: type[BaseException]
+) -> None:
+    def sleep(seconds: float) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    kie.control.set(music_seconds=3600.0)
+    monkeypatch.setattr("airflow_kie.durable.waiting.time", SimpleNamespace(time=time.time, sleep=sleep))
+    with pytest.raises(ends_in):
+        music_run(song(kie, state="PENDING"), "poke", **options).execute()
+
+
+# --- arguments of Airflow's own sensors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [{"exponential_backoff": True}, {"max_wait": 60}, {"max_wait": timedelta(minutes=1)}])
+def test_pauses_that_a_sensor_does_not_have_are_refused_and_not_left_out(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"Sensor wait was given exponential_backoff or max_wait.* set poll_interval"):
+        KieTaskSensor(task_id="wait", operation="suno.wav", kie_task_id="x", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "pause"),
+    [
+        ({}, None),
+        ({"poke_interval": 30}, 30),
+        ({"poke_interval": timedelta(minutes=2)}, 120),
+        ({"poke_interval": 30, "poll_interval": 5}, 5),
+    ],
+)
+def test_airflows_name_of_the_pause_between_reads_counts(given: dict[str, Any], pause: float | None) -> None:
+    sensor = KieTaskSensor(task_id="wait", operation="suno.wav", kie_task_id="x", **given)
+    assert sensor.poll_interval == pause
+
+
 # --- believing -------------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +415,7 @@ def test_an_id_that_kie_never_shows_fails_as_unknown(
 
 
 def test_a_sensor_without_an_id_says_so_and_asks_nobody(kie: SimulatorServer) -> None:
-    with pytest.raises(KieInvalidRequest, match="was given no music_task_id; nothing was sent"):
+    with pytest.raises(KieInvalidRequest, match="has no music_task_id; nothing was sent"):
         music_run("", "poke").execute()
     assert kie.control.state()["requests"] == {}
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from kie_simulator.__main__ import main
+from kie_simulator.accounts import Accounts
 from kie_simulator.artwork import render_cover, render_plain
 from kie_simulator.audio import render_mp3, render_wav
 from kie_simulator.callbacks import may_deliver
@@ -146,3 +148,33 @@ def test_the_simulator_does_not_use_the_provider() -> None:
     environment = os.environ | {"PYTHONPATH": str(INCLUDE)}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "70000"], "argument --port: 70000 is not a port from 0 to 65535"),
+        (["--speed", "0"], "argument --speed: 0 is not greater than 0"),
+        (["--speed", "nan"], "argument --speed: nan is not greater than 0"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_account_outlives_the_last_of_its_keys() -> None:
+    """What it was charged is read by its name, and a key that is accepted again opens the same account."""
+    accounts = Accounts(["sim-key", "a real one"], 5.0)
+    one, other = accounts.all()
+    for key in ("sim-key", "a real one"):
+        accounts.revoke(key)
+    assert accounts.of("Bearer sim-key") is None
+    assert (accounts.named(None), accounts.named("sim-key"), accounts.named("account-2")) == (one, one, other)
+    assert accounts.all() == [one, other]
+    assert accounts.accept("sim-key") is one
+    assert accounts.accept("another real one").name == "account-3"

@@ -157,3 +157,18 @@ def deferred_again(run: TaskRun, left: TaskDeferred) -> Any:
     with pytest.raises(TaskDeferred) as again:
         run.wake(left.method_name, {**(left.kwargs or {}), "event": event})
     return again.value
+
+
+def test_what_is_stored_of_a_cover_that_was_given_up_is_not_taken_for_the_next_one() -> None:
+    run = TaskRun(lambda: KieGenerateCoverOperator(task_id="cover_details", music_task_id="a"))
+
+    def batch(**covers: str) -> song_batch.SongBatch:
+        given = {song: {"music_task_id": song, "cover_task_id": cover} for song, cover in covers.items()}
+        return song_batch.SongBatch(run.context(run.make()), given, "cover_details")
+
+    first = batch(one="c1", two="c2")
+    first.rows = {song: dict(known) for song, known in first.given.items()}
+    first.keep()
+    again = batch(one="c3", two="c2")
+    again.load(resumed=False)
+    assert again.left == ["one"]

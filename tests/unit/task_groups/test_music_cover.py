@@ -1,13 +1,17 @@
-"""`archive_covers` in other people's DAGs: alone, and several times, each in a task group of its own."""
+"""`archive_covers` and the like in other people's DAGs: alone, several times, and behind an approval."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
-from airflow.sdk import DAG, TaskGroup
+import pytest
+from airflow.sdk import DAG, BaseOperator, TaskGroup
 
 from airflow_kie.operators.report import KieSongReportOperator
+from airflow_kie.task_groups.deliver_songs import deliver_songs
 from airflow_kie.task_groups.music_cover import archive_covers
+from airflow_kie.task_groups.song_extras import song_extras
 
 STEPS = ["music_complete", "generate_cover", "cover_details", "archive_to_s3"]
 
@@ -43,3 +47,14 @@ def test_a_pool_that_is_named_holds_the_tasks_that_create_covers_and_no_others()
     with DAG("pooled") as dag:
         archive_covers(music_task_ids=["a"], pool="kie_creates")
     assert [task.task_id for task in dag.tasks if task.pool != "default_pool"] == ["generate_cover"]
+
+
+@pytest.mark.parametrize("call", [archive_covers, deliver_songs, song_extras], ids=lambda call: call.__name__)
+def test_what_stands_before_a_task_group_around_a_call_holds_every_task_of_it_back(call: Callable[[], Any]) -> None:
+    with DAG("approved") as dag:
+        approve = BaseOperator(task_id="approve")
+        with TaskGroup("group") as group:
+            call()
+        approve >> group
+    held = {task.task_id for task in dag.get_task("approve").get_flat_relatives(upstream=False)}
+    assert held == set(dag.task_ids) - {"approve"}

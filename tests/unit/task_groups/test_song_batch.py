@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException, TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_connections import kie_connection
@@ -133,6 +134,21 @@ def test_a_song_whose_request_may_be_on_its_way_holds_no_other_song_back(
     assert covers_paid(kie).count(ids[0]) == 1  # KIE names the cover that it had made
 
 
+@pytest.mark.parametrize("damaged", ["no record", {"kind": "suno.cover", "task_id": "x", "source": "damaged"}])
+def test_a_damaged_record_of_a_batch_stops_no_song_and_is_read_from_the_ledger(
+    kie: SimulatorServer, archive: StoredFiles, damaged: Any
+) -> None:
+    ids = songs(kie, 2)
+    chain = Chain(archive.bucket, ids)
+    chain.go("music_complete")
+    run = chain.run("generate_cover")
+    with pytest.raises(TaskDeferred) as deferred:
+        run.execute()
+    deferred.value.trigger.records[ids[0]] = deferred.value.kwargs["records"][ids[0]] = damaged
+    assert [row["music_task_id"] for row in run.resume(deferred.value)] == ids
+    assert covers_paid(kie) == sorted(ids)
+
+
 def test_an_outage_that_every_song_meets_is_waited_out_by_the_whole_batch(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
@@ -157,6 +173,15 @@ def test_where_the_account_pays_for_a_part_of_a_batch_only_that_part_goes_on(
     chain = Chain(archive.bucket, ids)
     assert [row["music_task_id"] for row in chain.go()] == [ids[0], ids[2]]
     assert chain.failures("generate_cover") == {ids[1]: "out_of_credits"}
+
+
+def test_soft_fail_skips_a_batch_in_which_no_song_goes_on(kie: SimulatorServer, archive: StoredFiles) -> None:
+    chain = Chain(archive.bucket, songs(kie, 2, state="SENSITIVE_WORD_ERROR", error_message="the word X"))
+    run = chain.run("music_complete")
+    skipping = run.make()
+    skipping.soft_fail = True
+    with pytest.raises(AirflowSkipException, match="the word X"):
+        replace(run, make=lambda: skipping).attempt()
 
 
 def test_a_batch_in_which_no_song_goes_on_fails_and_tells_the_report_of_each(
@@ -189,7 +214,7 @@ def test_the_log_has_at_most_five_lines_of_a_song_and_ends_with_a_table_failures
     table = [line for line in lines if " | " in line]
     assert lines[-3:] == table
     assert table[0].startswith(f"{ids[1]} | left the batch | ")
-    assert [line.split(" | ")[1] for line in table] == ["left the batch", "goes on", "goes on"]
+    assert [line.split(" | ")[1] for line in table] == ["left the batch", "continues", "continues"]
 
 
 def test_the_pages_of_a_run_know_the_songs_of_its_batches(

@@ -287,7 +287,7 @@ def test_an_empty_argument_is_named_before_anything_is_asked(
     kie: SimulatorServer, bucket: str, missing: dict[str, str], named: str
 ) -> None:
     given = {"music_task_id": "a" * 32, "cover_task_id": "b" * 32, "bucket": bucket} | missing
-    with pytest.raises(KieInvalidRequest, match=f"was given no {named}"):
+    with pytest.raises(KieInvalidRequest, match=f"has no {named}"):
         archived(**given)
     assert requests_to_kie(kie) == 0
 

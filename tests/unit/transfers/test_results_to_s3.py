@@ -152,7 +152,7 @@ def test_a_video_that_is_shorter_than_was_asked_for_is_archived_with_a_warning(
     manifest = archive.json(archived(operation, made(kie, operation, request), archive.bucket)["manifest_key"])
     file = next(file for file in manifest["files"] if file["content_type"] == "video/mp4")
     assert file["duration_seconds"] == seconds * (1 if honoured else 0.5)
-    said = f"the video plays {seconds / 2:g} s of the {seconds} s that were asked for, although all bytes"
+    said = f"the video plays {seconds / 2:g} s of the {seconds} s that were requested, although it was downloaded"
     assert (said in (file["warning"] or "")) is not honoured
 
 
@@ -223,15 +223,25 @@ def test_a_role_that_kie_does_not_name_fails_after_the_others_are_archived(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:
     task_id = made(kie, "suno.stems", {**song(kie), "type": "separate_vocal"})
-    with pytest.raises(KieNoFiles, match=r"names no drums of this task; what it names is archived.*is paid for"):
+    with pytest.raises(KieNoFiles, match=r"names no drums of this task; everything else is archived.*is paid for"):
         archived("suno.stems", task_id, archive.bucket, roles=["vocals", "drums"])
     assert names(archive, f"media/_tasks/suno.stems/{task_id}/") == ["manifest.json", "vocals-1.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["a", "b"], "takes one text as its kie_task_id and was given a list: map it"), (" ", "has no kie_task_id")],
+)
+def test_what_is_no_single_id_is_said_in_a_sentence(kie: SimulatorServer, bucket: str, given: Any, said: str) -> None:
+    with pytest.raises(KieInvalidRequest, match=said):
+        archived("suno.wav", given, bucket)
+    assert asked_of(kie) == (0, 0)
 
 
 def test_a_role_that_the_operation_does_not_have_is_refused_before_anything_is_asked(
     kie: SimulatorServer, bucket: str
 ) -> None:
-    with pytest.raises(KieInvalidRequest, match="makes no covers; its roles: wav"):
+    with pytest.raises(KieInvalidRequest, match="has no role covers, only wav"):
         archived("suno.wav", "a1b2", bucket, roles=["covers"])
     assert asked_of(kie) == (0, 0)
 
@@ -248,7 +258,7 @@ def test_a_success_of_unknown_shape_is_paid_once_and_its_answer_is_archived(
     kie.control.set(speed=1000.0)
     task_id = run.attempt()
     assert run.cleared().attempt() == task_id
-    assert f"has an unknown shape, and is the task's result: Draw A Story task {task_id}" in caplog.text
+    assert f"has an unknown structure; it is stored as the task's result: Draw A Story task {task_id}" in caplog.text
     assert waited(row.name, task_id)["results"] == [{"role": "answer", "count": 1}]
     for _ in range(2):
         result = archived(row.name, task_id, archive.bucket, roles=["film"])
@@ -268,7 +278,7 @@ def test_a_video_that_came_cut_is_not_archived(
     monkeypatch.setattr(file_transfer, "_PAUSES", wait_none())
     task_id = made(kie, invented.name, {"subject": "A fox"})
     kie.control.add_fault("file", "cut", role="video", times=3)
-    with pytest.raises(FileTruncated, match="The task is paid for, and its files stay at KIE until"):
+    with pytest.raises(FileTruncated, match="The task is paid for, and KIE keeps its files until"):
         archived(invented.name, task_id, archive.bucket)
     assert "manifest.json" not in names(archive, f"media/_tasks/{invented.name}/{task_id}/")
     assert archived(invented.name, task_id, archive.bucket)["changed"] is True

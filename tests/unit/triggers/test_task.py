@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from airflow_connections import kie_connection
 from airflow_kie.client.http import transport
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.lifecycle import polling
+from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.record import TaskRecord
 from airflow_kie.triggers import task as task_module
 from airflow_kie.triggers.event import ENDED_KEY
@@ -121,6 +123,7 @@ def test_a_task_that_ended_while_no_triggerer_ran_is_found_after_the_deadline(ki
         ({"record": {"kind": "suno.polka", "task_id": "x"}}, "unexpected"),
         ({"record": {}}, "unexpected"),
         ({"record": {"kind": "suno.music", "task_id": "x", "known_at": "yesterday"}}, "unexpected"),
+        ({"record": {"kind": "suno.music", "task_id": "x", "source": "a song"}}, "unexpected"),
     ],
 )
 def test_what_nobody_foresaw_is_an_event_too(kie: SimulatorServer, changes: dict[str, Any], reason: str) -> None:
@@ -216,7 +219,9 @@ def test_a_cancelled_trigger_sends_no_event(kie: SimulatorServer) -> None:
 
 def test_killing_a_trigger_says_that_kie_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     asyncio.run(waiting_for(MUSIC_ID).on_kill())
-    assert f"the Airflow task that waited for KIE task {MUSIC_ID}. KIE cannot cancel a task: it goes on" in caplog.text
+    assert (
+        f"the Airflow task that waited for KIE task {MUSIC_ID}. KIE cannot cancel a task: it continues" in caplog.text
+    )
 
 
 def cancelled_by_airflow(trigger: KieTaskTrigger, times: int = 1) -> list[dict[str, Any]]:
@@ -437,6 +442,29 @@ def test_many_tasks_end_in_one_event_that_tells_of_each(kie: SimulatorServer) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("damaged", "about"),
+    [
+        ("no record", None),
+        ({}, None),
+        ({"kind": "suno.polka", "task_id": "x"}, "x"),
+        ({"kind": "suno.music", "task_id": "x", "failed_ids": None}, "x"),
+        ({"kind": "suno.music", "task_id": "x", "source": "a song"}, "x"),
+        ({"kind": "suno.music", "task_id": "x", "known_at": "yesterday"}, "x"),
+    ],
+)
+def test_one_damaged_record_of_many_gets_a_sentence_of_its_own_and_the_others_are_waited_for(
+    kie: SimulatorServer, damaged: Any, about: str | None
+) -> None:
+    good = TaskRecord.of_known_task("suno.music", song(kie), connection="kie_default").to_json()
+    records = {"damaged": damaged, "good": good}
+    trigger = KieTaskTrigger("kie_default", deadline=time.time() + 600, records=records, timeout=600)
+    tasks = run_trigger(trigger)["tasks"]
+    assert {name: event["outcome"] for name, event in tasks.items()} == {"damaged": "failed", "good": "done"}
+    assert (tasks["damaged"]["reason"], tasks["damaged"]["task_id"]) == ("unexpected", about)
+    assert "what Airflow has stored of it cannot be read" in tasks["damaged"]["message"]
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_while_many_are_waited_for_an_xcom_says_which_have_ended(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, *, refused: bool
@@ -447,15 +475,19 @@ def test_while_many_are_waited_for_an_xcom_says_which_have_ended(
         name: TaskRecord.of_known_task("suno.music", task_id, connection="kie_default").to_json()
         for name, task_id in {"a": done, "b": goes_on}.items()
     }
-    trigger = KieTaskTrigger("kie_default", deadline=time.time() + 2.0, poll_interval=0.05, records=records)
+    trigger = KieTaskTrigger("kie_default", deadline=time.time() + 600, poll_interval=0.05, records=records)
     trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
     reported: list[Any] = []
+
+    def clock() -> float:  # the deadline passes after the report, however long the reads take
+        return time.time() + (3600.0 if reported else 0.0)
 
     async def aset(key: str, value: Any, **where: Any) -> None:
         reported.append((key, value, where))
         if refused:
             raise RuntimeError("the database is gone")
 
+    monkeypatch.setattr(task_module, "TaskDriver", partial(TaskDriver, clock=clock))
     monkeypatch.setattr(task_module, "REPORT_EVERY", 0.05)
     monkeypatch.setattr(BaseXCom, "aset", aset)
     event = run_trigger(trigger)

@@ -21,7 +21,7 @@ import pytest
 from airflow_kie.archive.index.entry import IndexChoice, IndexEntry, IndexFile
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
-from airflow_kie.client.errors import KieError, KieUnexpected
+from airflow_kie.client.errors import KieConnectionInvalid, KieError, KieUnexpected
 from airflow_kie.web.library import catalogue_file, catalogue_lines, catalogues, releases, routes
 from airflow_kie.web.library.catalogue import Catalogue, Found
 from airflow_kie.web.library.search import ORDERS, Search
@@ -107,6 +107,7 @@ def found() -> Callable[..., list[str]]:
     [
         ("ete", ["a1"]),
         ("ÉTÉ FIN", ["a1"]),
+        ("e\u0301te\u0301", ["a1"]),  # as macOS writes names of files
         ("paper", ["b2", "c3"]),
         ("pap boa", ["b2"]),
         ("uber", ["b2"]),
@@ -170,6 +171,13 @@ def test_results_are_filtered_and_sorted(
     found: Callable[..., list[str]], search: dict[str, str], ids: list[str]
 ) -> None:
     assert found(**search) == ids
+
+
+def test_the_longest_label_that_can_be_set_is_a_filter() -> None:
+    label = Label(name="n" * 256, value="v" * 256)
+    catalogue = Catalogue(Segments({"1": [entry("a", labels=(label,)), entry("b")]}))  # type: ignore[arg-type]
+    search = routes.search_of(label=f"{label.name}: {label.value}")
+    assert [one.id for one in catalogue.find(search, 0, 10).entries] == ["a"]
 
 
 @pytest.mark.parametrize("order", sorted(ORDERS))
@@ -353,7 +361,7 @@ def test_the_address_of_another_page_has_the_whole_search(search: Search, query:
                 "tracks[10].wav",
                 "tracks[10].ai.lyrics",
             ],
-            ["metadata.json lacks c_line.", "Of tracks 1, 10 it lacks wav, ai.lyrics.", "Of track 2 it lacks wav."],
+            ["metadata.json lacks c_line.", "For tracks 1, 10 it lacks wav, ai.lyrics.", "For track 2 it lacks wav."],
         ),
     ],
 )
@@ -373,6 +381,23 @@ def test_an_archive_has_one_catalogue_however_many_requests_come(
     places = [Place("songs", "music"), Place("songs", "music"), Place("songs", "other")]
     first, second, other = map(catalogues.catalogue_of, places)
     assert first is second and first is not other
+
+
+def test_the_index_is_read_with_the_s3_connection_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(catalogues, "_catalogues", {})
+    for key in ("old key", "new key"):
+        client = SimpleNamespace(meta=SimpleNamespace(endpoint_url="http://s3"), key=key)
+        monkeypatch.setattr(Place, "open", lambda place, client=client: Bucket(client, place.bucket))
+        assert catalogues.catalogue_of(Place("songs", "music")).index.bucket.client.key == key
+
+    def refused(place: Place) -> Bucket:
+        raise KieConnectionInvalid("S3 connection aws_default cannot be opened")
+
+    monkeypatch.setattr(Place, "open", refused)
+    assert catalogues.catalogue_of(Place("songs", "music")).index.bucket.client.key == "new key"
+    with pytest.raises(KieConnectionInvalid):
+        catalogues.catalogue_of(Place("songs", "other"))
 
 
 # --- the file of a catalogue ---
@@ -431,6 +456,17 @@ def test_processes_that_read_the_same_objects_at_once_do_not_disturb_each_other(
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(total, range(8))) == {200}
+
+
+@pytest.mark.parametrize("gone", ["file", "folder"])
+def test_a_file_that_somebody_has_deleted_is_made_again(tmp_path: Path, gone: str) -> None:
+    index, file = Segments({"1": [entry("a", "Paper")]}), tmp_path / "kept" / "c.sqlite"
+    file.parent.mkdir()
+    catalogue = Catalogue(index, file)  # type: ignore[arg-type]
+    assert ids(catalogue) == ["a"]
+    file.unlink() if gone == "file" else shutil.rmtree(file.parent)
+    assert ids(catalogue) == ["a"]
+    assert ids(catalogue, text="paper") == ["a"]
 
 
 def test_the_folder_of_catalogues_is_this_users_alone_or_not_used(

@@ -82,7 +82,7 @@ def test_a_song_is_recorded_while_airflow_is_away_and_left_to_reconciliation(
             url = f"http://127.0.0.1:{port}/callback/kie_default"
             assert httpx.post(url, json=body, headers=signed, trust_env=False, timeout=200).status_code == 200
             assert f"songs/_pending/{SONG}.json" in archive.listed()
-    assert caplog.text.count("The song is recorded; reconciliation starts it, should no run work on it.") == 2
+    assert caplog.text.count("The song is recorded; the reconciliation starts it if no run works on it.") == 2
     assert caplog.text.count("nothing else depends on it") == 1
     assert "a token" not in caplog.text
 
@@ -172,3 +172,21 @@ def test_an_answer_that_is_none_of_airflows_is_refused_within_bounds(
         with pytest.raises(AirflowRefused, match="/api/v2/assets") as raised:
             world(server.url).asset_id(PENDING.uri)
         assert "a token" not in str(raised.value)
+
+
+def test_a_token_from_the_environment_is_taken_without_the_line_break_that_secrets_end_in(world: World) -> None:
+    with serving(says({"state": "running"})) as airflow:
+        assert world(f"{airflow.url}/\n", token=" a token\n").run_is_active("music_cover", "run") is True
+    assert [seen.headers["authorization"] for seen in airflow.seen] == ["Bearer a token"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b""])
+def test_a_token_file_that_gives_no_token_leaves_songs_to_reconciliation(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with serving(says({"state": "failed"})) as airflow:
+        assert world(airflow.url, token_file=tmp_path / "token").run_is_active("music_cover", "run") is True
+    assert f"{tmp_path / 'token'} has no readable token" in caplog.text
+    assert not airflow.seen

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from airflow_kie.archive.layout import ArchiveKeys
-from airflow_kie.archive.manifest import FileRecord, Manifest, SongRecord, TrackRecord
+from airflow_kie.archive.manifest import CreditsRecord, FileRecord, Manifest, SongRecord, TrackRecord
 from airflow_kie.archive.pending import Failure, Options, Pending, Working, new_pending
+from airflow_kie.archive.s3.objects import ObjectFacts
 from airflow_kie.client.errors import KieError
 from airflow_kie.links.kie import KieSongLink
+from airflow_kie.web.pages import queries, routes
+from airflow_kie.web.pages.files import safe_title
 from airflow_kie.web.pages.view_model import SongPage, State, song_page
 from archived_kinds import all_archived
 
@@ -61,16 +64,16 @@ def failed(reason: str, message: str) -> Pending:
 @pytest.mark.parametrize(
     ("stored", "pending_record", "active", "state", "says"),
     [
-        (manifest(), None, False, State.ARCHIVED, "whole and checked"),
-        (manifest(), pending(working=WORKING), False, State.ARCHIVED, "whole and checked"),
+        (manifest(), None, False, State.ARCHIVED, "complete and verified"),
+        (manifest(), pending(working=WORKING), False, State.ARCHIVED, "complete and verified"),
         (manifest(), pending(options=Options(audio=True)), False, State.WAITING, "still pending: audio"),
         (manifest(), pending(options=Options(audio=True)), True, State.IN_PROGRESS, "still pending: audio"),
         (None, pending(unconfirmed="not_asked"), False, State.WAITING, "not confirmed yet that it is a song"),
-        (None, pending(working=WORKING), True, State.IN_PROGRESS, "A run works on it"),
+        (None, pending(working=WORKING), True, State.IN_PROGRESS, "A run is working on it"),
         (None, pending(working=WORKING), False, State.WAITING, "has ended without it"),
         (None, pending(), False, State.WAITING, "from the inbox"),
-        (None, failed("out_of_credits", "x"), False, State.FAILED, "nothing half-finished"),
-        (None, failed("out_of_credits", "x"), True, State.IN_PROGRESS, "A run works on it"),
+        (None, failed("out_of_credits", "x"), False, State.FAILED, "incomplete files are neither"),
+        (None, failed("out_of_credits", "x"), True, State.IN_PROGRESS, "A run is working on it"),
         (None, None, False, State.UNKNOWN, "not an audio id"),
     ],
 )
@@ -106,7 +109,7 @@ def test_a_failure_of_somebody_elses_error_sends_to_the_log() -> None:
 
 def test_a_failure_of_an_earlier_run_is_marked_as_such_while_a_run_works_on_the_song() -> None:
     shown = page(None, failed("out_of_credits", "x"), active=True).trouble
-    assert shown is not None and shown.heading.startswith("An earlier attempt: ")
+    assert shown is not None and shown.heading.startswith("Earlier attempt: ")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_the_history_of_a_song_names_what_happened_in_its_order() -> None:
     later = extra("wav", 1, archived_at=NOW + timedelta(hours=1))
     happened = page(made.changed(files=(*made.files, later), first_seen_at=NOW - timedelta(minutes=4)), None).history
     assert [what for _, what in happened] == [
-        "KIE was asked for the song",
+        "The song was requested from KIE",
         "Received here",
         "KIE finished it, after 2:00 minutes",
         "Archived: cover (2)",
@@ -195,3 +198,62 @@ def test_the_link_of_a_task_leads_to_its_songs_page(
     task: Any = SimpleNamespace(music_task_id="a1", bucket=bucket, prefix=prefix)
     key: Any = SimpleNamespace(**{**vars(KEY), "dag_id": dag_id})
     assert KieSongLink().get_link(task, ti_key=key) == link
+
+
+@pytest.mark.parametrize("prefix", ["songs/", "/songs"])
+def test_slashes_around_the_configured_prefix_make_no_other_place(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__BUCKET", "covers")
+    monkeypatch.setenv("AIRFLOW__KIE__PREFIX", prefix)
+    assert queries.configured_place() == queries.Place("covers", "songs")  # as runs and events name it
+    task: Any = SimpleNamespace(music_task_id="a1", bucket="covers", prefix=prefix)
+    assert KieSongLink().get_link(task, ti_key=KEY) == "kie/songs/a1"
+
+
+@pytest.mark.parametrize("title", ["夢" * 80, "🎵" * 80, "long " * 80])
+def test_a_long_title_leaves_room_for_the_rest_of_a_files_name(title: str) -> None:
+    name = safe_title(page(manifest(title=title), None))
+    assert len(f"{name} - {'0' * 36}".encode()) <= 255  # bytes, on Linux
+    assert title.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("credits", "text"),
+    [
+        ({"music": 12.0, "cover": None}, "12 for music"),
+        ({"music": 12.0, "cover": 0.0}, "12 for music, 0 for cover"),
+        ({"music": None}, None),
+    ],
+)
+def test_what_kie_does_not_say_of_a_tasks_cost_is_not_said_to_be_nothing(
+    credits: dict[str, float | None], text: str | None
+) -> None:
+    used = [CreditsRecord(task_id=kind, kind=kind, credits=amount) for kind, amount in credits.items()]
+    assert dict(page(manifest().changed(credits_used=used), None).facts).get("Credits") == text
+
+
+def test_the_newest_pending_songs_of_all_are_shown_and_those_that_were_not_listed_are_mentioned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"s{n:04}" for n in range(1_200)]
+    listed = [
+        (ArchiveKeys("songs").song(name), ObjectFacts("", 1, NOW + timedelta(seconds=n)))
+        for n, name in enumerate(names)
+    ]
+    answered: dict[str, Any] = {}
+    monkeypatch.setattr(routes, "list_pending", lambda *_: iter(listed))
+    monkeypatch.setattr(routes, "_read_many", lambda places: [SimpleNamespace(state=None, id=one) for one in places])
+    monkeypatch.setattr(routes, "may_change", lambda _: False)
+    monkeypatch.setattr(routes, "page_answer", lambda *_, **known: answered.update(known))
+    monkeypatch.setattr(queries, "last_archived", lambda *_: ())
+    place: Any = SimpleNamespace(open=lambda: None, prefix="songs")
+    request: Any = None
+
+    def shown() -> tuple[str, str, bool, int]:
+        routes.songs(request, place)
+        pending = [page.id for page in answered["pending"]]
+        assert len(pending) == routes.PENDING_SHOWN
+        return pending[0], pending[-1], answered["more"], answered["listed"]
+
+    assert shown() == ("s1199", "s1150", True, 0)
+    monkeypatch.setattr(routes, "PENDING_LISTED", 1_100)
+    assert shown() == ("s1099", "s1050", True, 1_100)

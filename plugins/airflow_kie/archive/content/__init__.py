@@ -1,1 +1,1 @@
-"""Is a file whole, and what it says it is?"""
+"""Is a file complete, and what it claims to be?"""

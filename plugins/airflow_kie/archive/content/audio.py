@@ -1,4 +1,4 @@
-"""Is this file whole audio, and does it play as long as it should?"""
+"""Is this file complete audio, and does it play as long as it should?"""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def check_audio(file: BinaryIO, expected_seconds: float | None = None) -> Conten
     head = head_of(file)
     form = audio_form(head)
     if form is None:
-        raise FileWrongType(f"audio was expected and {described(head)} came")
+        raise FileWrongType(f"audio was expected, but {described(head)} came")
     if form == "WAV":
         _check_riff(file, head)
     if form == "M4A" and b"vide" in description(file, "M4A")[0]:
-        raise FileWrongType("audio was expected and a video came")
+        raise FileWrongType("audio was expected, but a video came")
     seconds = announced = _length(form, file)
     if form == "MP3":
         seconds *= _mp3_share(file)
@@ -69,7 +69,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise ValueError(f"it takes more than {MAX_READS:,} reads")
+            raise ValueError(f"it needs more than {MAX_READS:,} reads")
         return self._file.read(size)
 
 
@@ -82,7 +82,7 @@ def _length(form: str, file: BinaryIO) -> float:
     except (TinyTagException, *PARSER_ERRORS) as e:
         raise FileDamaged(f"the {form} file cannot be read: {e}") from e
     if not seconds or seconds <= 0:
-        raise FileDamaged(f"the {form} file holds no sound")
+        raise FileDamaged(f"the {form} file has no audio")
     return seconds
 
 

@@ -122,8 +122,8 @@ def _jpeg(data: bytes) -> bytes:
 def _check_scans(scans: int, width: int, height: int) -> None:
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
         raise FileWrongType(
-            f"the JPEG file passes over its {width:,} x {height:,} pixels {scans} times or more; at most {MAX_SCANS} "
-            f"scans and {MAX_SCANNED_PIXELS:,} pixels in all of them are decoded"
+            f"the JPEG file has {scans} scans or more of {width:,} x {height:,} pixels; at most {MAX_SCANS} scans and "
+            f"{MAX_SCANNED_PIXELS:,} pixels in all are decoded"
         )
 
 
@@ -131,7 +131,7 @@ def _jpeg_segment(data: bytes, at: int) -> tuple[int, int, bytes]:
     """Return the next marker, where its segment ends, and the segment; data of a scan may come before it."""
     found = _MARKER.search(data, at)
     if found is None:
-        raise FileTruncated("the JPEG file has no end mark")
+        raise FileTruncated("the JPEG file has no end marker")
     start = found.end()
     marker = data[start - 1]
     if marker == _END or marker in _WITHOUT_LENGTH:

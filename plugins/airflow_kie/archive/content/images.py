@@ -1,4 +1,4 @@
-"""Is this file a whole raster image? Its structure is compared with bounds, then all its pixels are decoded."""
+"""Is this file a complete raster image? Its structure is compared with bounds, then all its pixels are decoded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_image(file: BinaryIO) -> ContentFacts:
     head = head_of(file)
     form = raster_format(head)
     if form is None:
-        raise FileWrongType(f"an image was expected and {described(head)} came")
+        raise FileWrongType(f"an image was expected, but {described(head)} came")
     file.seek(0)
     pixels = io.BytesIO(decodable(form, file.read()))
     try:

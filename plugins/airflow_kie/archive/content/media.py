@@ -1,4 +1,4 @@
-"""Is this file whole and what it should be? One check for each medium."""
+"""Is this file complete, and what it should be? One check for each medium."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(
     :param file: seekable binary file; its position afterwards is undefined.
     :param url: where it came from; its ending names a file of any medium whose content names none.
     :param expected_seconds: length of audio that KIE's details name.
-    :param asked_seconds: length of a video that was asked for.
+    :param asked_seconds: length of a video that was requested.
     :raises FileDamaged: its subclass says how: empty, truncated, or something else.
     """
     match medium:
@@ -58,9 +58,9 @@ def _document(medium: Medium, file: BinaryIO) -> ContentFacts:
         if medium is Medium.JSON:
             json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileWrongType(f"{medium} was expected and {described(head)} came") from error
+        raise FileWrongType(f"{medium} was expected, but {described(head)} came") from error
     if medium is Medium.TEXT and described(head) == "a web page":
-        raise FileWrongType("a text was expected and a web page came")
+        raise FileWrongType("a text was expected, but a web page came")
     return JSON_FACTS if medium is Medium.JSON else TEXT_FACTS
 
 

@@ -19,17 +19,17 @@ def check_video(file: BinaryIO, asked_seconds: float | None = None) -> ContentFa
     """Read the file as an MP4 video and return what it is.
 
     :param file: seekable binary file; its position afterwards is undefined.
-    :param asked_seconds: length that was asked for, None where the request names none.
+    :param asked_seconds: length that was requested, None where the request names none.
     :raises FileDamaged: its subclass says how: empty, truncated, or something else than a video.
     """
     head = head_of(file)
     if not head.startswith(b"ftyp", 4):
-        raise FileWrongType(f"a video was expected and {described(head)} came")
+        raise FileWrongType(f"a video was expected, but {described(head)} came")
     moov, has_content = description(file, "MP4")
     if not has_content:
-        raise FileTruncated("the MP4 file has no content beside its description")
+        raise FileTruncated("the MP4 file has metadata, but no content")
     if b"vide" not in moov:
-        raise FileWrongType("a video was expected and a file without pictures came")
+        raise FileWrongType("a video was expected, but a file without pictures came")
     seconds = _seconds(moov)
     return ContentFacts("video/mp4", "mp4", duration_seconds=seconds, shortfall=_shortfall(seconds, asked_seconds))
 
@@ -38,7 +38,7 @@ def _shortfall(seconds: float | None, asked: float | None) -> str | None:
     """Return how much is missing, as a clause, or None."""
     if seconds is None or asked is None or seconds >= asked * ASKED_SHARE:
         return None
-    return f"the video plays {seconds:g} s of the {asked:g} s that were asked for"
+    return f"the video plays {seconds:g} s of the {asked:g} s that were requested"
 
 
 def description(file: BinaryIO, name: str) -> tuple[bytes, bool]:
@@ -64,7 +64,7 @@ def description(file: BinaryIO, name: str) -> tuple[bytes, bool]:
             moov = file.read(min(length, _MOOV_LIMIT))
         position += length
     if not moov:
-        raise FileTruncated(f"the {name} file has no description of its content")
+        raise FileTruncated(f"the {name} file has no metadata")
     return moov, has_data
 
 

@@ -72,7 +72,7 @@ def tagged_mp3(
     try:
         file = mp3.MP3(out)
     except MutagenError as e:
-        raise FileWrongType("the take is not an MP3, so no copy for listening can be tagged") from e
+        raise FileWrongType("the take is not an MP3, so it has no tagged copy for listening") from e
     file.delete(out)
     new = id3.ID3()
     for frame, text in tags.items():
@@ -100,7 +100,7 @@ def _chunks(source: BinaryIO) -> tuple[bytes, int, int, list[bytes]]:
     source.seek(0)
     head = source.read(12)
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        raise FileWrongType("a WAV file was expected and something else came")
+        raise FileWrongType("a WAV file was expected, but something else came")
     form, start, size, others = b"", 0, 0, []
     position = 12
     while position + 8 <= length:
@@ -118,12 +118,12 @@ def _chunks(source: BinaryIO) -> tuple[bytes, int, int, list[bytes]]:
             others.append(name)
         position += 8 + announced + announced % 2
     if len(form) < 16 or not size:
-        raise FileDamaged("the WAV file holds no sound")
+        raise FileDamaged("the WAV file has no audio")
     return form, start, size, others
 
 
 def _sound(form: bytes) -> Sound:
     kind, channels, rate, _, _, depth = struct.unpack("<HHIIHH", form[:16])
     if kind not in {_PCM, _FLOAT, _EXTENSIBLE}:
-        raise FileWrongType("the WAV file is compressed, which no distributor takes")
+        raise FileWrongType("the WAV file is compressed, which no distributor accepts")
     return Sound("audio/wav", rate, depth, channels, tagged=False)

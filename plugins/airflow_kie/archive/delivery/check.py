@@ -23,14 +23,14 @@ def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
     """
     manifest = ReleaseManifest.read(bucket, keys)[0]
     if manifest is None:
-        yield f"{bucket.url(keys.folder)} has no manifest: the release was never finished."
+        yield f"{bucket.url(keys.folder)} has no manifest: the release was never completed."
         return
     release: Release | None = None
     for file in sorted(manifest.files, key=lambda file: file.name != METADATA):  # it says what was enlarged
         with tempfile.SpooledTemporaryFile(8 * 1024 * 1024) as body:
             facts = bucket.read_facts(keys.file(file.name), body)  # type: ignore[arg-type]
             if facts is None:
-                yield f"{file.name} is gone."
+                yield f"{file.name} is missing."
                 continue
             if facts.sha256 != file.sha256:
                 yield f"{file.name} is not the file that was delivered: its SHA-256 differs."
@@ -42,7 +42,7 @@ def problems(bucket: Bucket, keys: ReleaseKeys) -> Iterator[str]:
                 yield from _refused(file, body, upscaled=bool(release and release.cover_upscaled))
     for name in release.missing if release else ():
         who = who_asks_for(name)
-        yield f"metadata.json lacks {name}{f' (asked for by {who})' if who else ''}."
+        yield f"metadata.json lacks {name}{f' (required by {who})' if who else ''}."
 
 
 def _refused(file: DeliveredFile, body: tempfile.SpooledTemporaryFile[bytes], *, upscaled: bool) -> Iterator[str]:

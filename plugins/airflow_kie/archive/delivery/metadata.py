@@ -1,4 +1,4 @@
-"""What a release and its tracks say of themselves: KIE's words, songs' labels, settings, and what people fill in."""
+"""The metadata of a release and its tracks: from KIE, songs' labels, settings, and what people fill in."""
 
 from __future__ import annotations
 
@@ -67,11 +67,13 @@ def track_of(
         ai["lyrics"] = "none"
     labels, given = _labels_of(song), dict(chosen.credits)
     labels = {name: value for name, value in labels.items() if name in Track.model_fields}
-    ai |= credits_from(defaults).get("ai", {}) | labels.pop("ai", {}) | dict(given.pop("ai", None) or {})
+    ai |= credits_from(defaults).get("ai", {}) | labels.pop("ai", {})
+    own_ai = given.pop("ai", None) or {}
+    disclosed = {**ai, **own_ai} if isinstance(own_ai, Mapping) else own_ai
     values = {"title": (own.title if own else None) or song.song.title, **labels, **given}
     if song.song.instrumental:
         values.setdefault("language", "zxx")
-    values |= {"position": position, "music_task_id": chosen.song, "ai": ai}
+    values |= {"position": position, "music_task_id": chosen.song, "ai": disclosed}
     return _checked(Track, {name: value for name, value in values.items() if value not in (None, "")})
 
 
@@ -119,4 +121,4 @@ def _checked(kind: type[_Described], values: Mapping[str, Any]) -> _Described:
             f"{'.'.join(str(part) for part in error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
             for error in e.errors(include_url=False, include_context=False, include_input=False)[:5]
         )
-        raise KieInvalidRequest(f"The release's metadata cannot be used, {wrong}; nothing was made") from None
+        raise KieInvalidRequest(f"The release's metadata is invalid, {wrong}; nothing was made") from None

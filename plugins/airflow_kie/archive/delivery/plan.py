@@ -1,4 +1,4 @@
-"""What a release is made of, read from what people ask for and have chosen, before anything is paid."""
+"""The plan of a release, from what people have requested and chosen, before anything is paid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tracks_in(songs: Any) -> list[Mapping[str, Any]]:
         raise KieInvalidRequest(f"A release has 1 to {MAX_TRACKS} songs, not {len(tracks)}; nothing was made")
     for n, track in enumerate(tracks, 1):
         if not isinstance(track, Mapping) or not isinstance(track.get("song"), str):
-            raise KieInvalidRequest(f"Track {n} names no song; nothing was made")
+            raise KieInvalidRequest(f"Track {n} has no song; nothing was made")
         if wrong := [name for name in ("take", "cover") if not _is_position(track.get(name))]:
             raise KieInvalidRequest(f"Track {n}: {wrong[0]} is a position such as 1 or 2; nothing was made")
     return tracks
@@ -79,7 +79,7 @@ def planned(
             raise KieInvalidRequest(f"Track {n}: {e}; nothing was made") from e
         song = Manifest.read(bucket, song_keys)[0]
         if song is None:
-            raise NotArchived(f"song {song_keys.task_id} is not archived, so nothing of it can be delivered")
+            raise NotArchived(f"song {song_keys.task_id} is not archived, so it cannot be delivered")
         take, cover = _chosen(bucket, song_keys, song, track)
         audio = wanted(song, FileKind.TRACK, take)
         manifests.append(song)

@@ -32,13 +32,13 @@ def _upc(text: str) -> str:
     digits = [int(digit) for digit in plain] if plain.isascii() and plain.isdigit() else []
     weighted = sum(digit * (3 if n % 2 else 1) for n, digit in enumerate(reversed(digits)))
     if len(digits) not in {12, 13} or weighted % 10:
-        raise ValueError("a UPC or EAN has 12 or 13 digits, of which the last one checks the others")
+        raise ValueError("a UPC or EAN has 12 or 13 digits, and the last one is the check digit")
     return plain
 
 
 def _language(text: str) -> str:
     if not _LANGUAGE.fullmatch(text):
-        raise ValueError("a language is a code such as en, de or pt-BR; zxx is a song without words")
+        raise ValueError("a language is a code such as en, de or pt-BR; zxx for a song without words")
     return text
 
 

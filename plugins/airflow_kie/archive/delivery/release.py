@@ -36,9 +36,7 @@ from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchi
 log = logging.getLogger(__name__)
 _SPOOL = 8 * 1024 * 1024
 LANCZOS = "Lanczos"
-NO_MUTAGEN = (
-    "its tags are written with mutagen: pip install 'airflow-provider-kie-ai[delivery]', then deliver it again."
-)
+NO_MUTAGEN = "writing its tags needs mutagen: pip install 'airflow-provider-kie-ai[delivery]', then deliver it again."
 
 
 def deliver(
@@ -205,10 +203,10 @@ class _Folder:
         for file, body in zip(self.made, self._bodies, strict=True):
             key = self.keys.file(file.name)
             self._bucket.put_file(body, key, size=file.size, content_type=file.content_type, sha256=file.sha256)
-        kept = {file.name for file in self.made}
-        for old in stored.files if stored else ():
-            if old.name not in kept:
-                self._bucket.delete(self.keys.file(old.name))
+        kept = {self.keys.manifest, *(self.keys.file(file.name) for file in self.made)}
+        for facts in self._bucket.list(self.keys.folder):  # a delivery that died has left no manifest that names them
+            if facts.key not in kept and self.keys.is_file(facts.key):
+                self._bucket.delete(facts.key)
         self._bucket.put_json(manifest.to_json(), self.keys.manifest)
         return manifest
 
@@ -216,7 +214,7 @@ class _Folder:
         """Return the manifest of a track's song."""
         manifest = Manifest.read(self._bucket, SongKeys(self.keys.prefix, chosen.song))[0]
         if manifest is None:
-            raise NotArchived(f"song {chosen.song} is not archived, so nothing of it can be delivered")
+            raise NotArchived(f"song {chosen.song} is not archived, so it cannot be delivered")
         return manifest
 
     def spooled(self, content: bytes = b"") -> BinaryIO:
@@ -248,7 +246,7 @@ class _Folder:
         body = self.spooled()
         facts = self._bucket.read_facts(file.key, body)
         if facts is None or facts.sha256 != file.sha256:
-            raise NotArchived(f"{self._bucket.url(file.key)} is not the file that its manifest describes")
+            raise NotArchived(f"{self._bucket.url(file.key)} differs from its manifest")
         body.seek(0)
         return body
 

@@ -1,6 +1,6 @@
-"""What distributors ask of a release, as a table; each row names the page that says so. Seen in November 2026.
+"""Distributors' requirements for a release, as a table; each row names its source. As of November 2026.
 
-A release is checked against every row: what one of them refuses is found before it is uploaded there.
+A release is checked against every row, so that a rejection is found before the upload.
 """
 
 from __future__ import annotations
@@ -209,21 +209,21 @@ class Sound:
 def refused_pictures(picture: Picture) -> Iterable[str]:
     """Return a sentence for each reason why a distributor refuses a cover."""
     if picture.width != picture.height:
-        yield f"The cover has {picture.width} by {picture.height} pixels; every distributor asks for a square."
+        yield f"The cover has {picture.width} by {picture.height} pixels; all distributors require a square."
     if picture.mode != "RGB":
-        yield f"The cover's colour mode is {picture.mode}; distributors ask for RGB."
+        yield f"The cover's colour mode is {picture.mode}; distributors require RGB."
     side, form = min(picture.width, picture.height), picture.content_type
     for row in DISTRIBUTORS:
         least, most = row.pixels
         if row.image_types and form not in row.image_types:
-            yield f"{row.name} takes covers as {_list(row.image_types)}, not as {form}."
+            yield f"{row.name} accepts covers as {_list(row.image_types)}, not as {form}."
         if side < least or (most and side > most):
             asked = f"exactly {least}" if least == most else f"at least {least}" if side < least else f"at most {most}"
-            yield f"{row.name} asks for covers of {asked} pixels a side; this one has {side}."
+            yield f"{row.name} requires covers of {asked} pixels per side; this one has {side}."
         if row.max_image_bytes and picture.size > row.max_image_bytes:
-            yield f"{row.name} takes covers of at most {row.max_image_bytes // MB} MB; this one has {picture.size:,} B."
+            yield f"{row.name} accepts covers up to {row.max_image_bytes // MB} MB; this one has {picture.size:,} B."
         if picture.upscaled and not row.upscaled:
-            yield f"{row.name} asks for pictures that were not enlarged; this one was."
+            yield f"{row.name} rejects enlarged pictures; this one was enlarged."
 
 
 def refused_sounds(sound: Sound, where: str) -> Iterable[str]:
@@ -235,19 +235,19 @@ def refused_sounds(sound: Sound, where: str) -> Iterable[str]:
         if not row.audio_types:
             continue
         if sound.content_type not in row.audio_types:
-            yield f"{where}: {row.name} takes {_list(row.audio_types)}, not {sound.content_type}."
+            yield f"{where}: {row.name} accepts {_list(row.audio_types)}, not {sound.content_type}."
             continue
         if sound.rate < row.min_rate:
-            yield f"{where}: {row.name} asks for {row.min_rate:,} samples a second; this one has {sound.rate:,}."
+            yield f"{where}: {row.name} requires {row.min_rate:,} Hz; this one has {sound.rate:,} Hz."
         if row.depths and sound.depth not in row.depths:
-            yield f"{where}: {row.name} asks for {' or '.join(map(str, row.depths))} bits; this one has {sound.depth}."
+            yield f"{where}: {row.name} requires {' or '.join(map(str, row.depths))} bits; this one has {sound.depth}."
         if row.forms and (sound.rate, sound.depth) not in row.forms:
-            taken = " or ".join(f"{depth} bits at {rate:,} samples a second" for rate, depth in row.forms)
-            yield f"{where}: {row.name} asks for {taken}; this one has {sound.depth} bits at {sound.rate:,}."
+            taken = " or ".join(f"{depth} bits at {rate:,} Hz" for rate, depth in row.forms)
+            yield f"{where}: {row.name} requires {taken}; this one has {sound.depth} bits at {sound.rate:,} Hz."
         if row.channels and sound.channels != row.channels:
-            yield f"{where}: {row.name} asks for {row.channels} channels; this one has {sound.channels}."
+            yield f"{where}: {row.name} requires {row.channels} channels; this one has {sound.channels}."
         if sound.tagged and row.untagged:
-            yield f"{where}: {row.name} refuses files with embedded tags."
+            yield f"{where}: {row.name} rejects files with embedded tags."
 
 
 def who_asks_for(missing: str) -> str:

@@ -1,4 +1,4 @@
-"""Enlarging a cover with a model of KIE's market: what is asked for, and what it costs."""
+"""Enlarging a cover with a model of KIE's market: what is requested, and what it costs."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def files_of(manifest: Manifest | None, extra: Extra, take: Take) -> tuple[FileR
 
 
 def position_of_more(manifest: Manifest, kind: str, name: str) -> int:
-    """Return the position of one more of a song's own files: the same whenever it is asked for, and no other one's.
+    """Return the position of one more of a song's own files: the same whenever it is requested, and no other one's.
 
     :param name: what it is, in hexadecimal digits: a digest, or KIE's id of the task that has made it.
     """
@@ -85,7 +85,7 @@ def store_extra(
     """
     song = Manifest.read(fetcher.bucket, fetcher.keys)[0]
     if song is None:
-        raise NotArchived(f"song {take.song} is not archived any more, so nothing can be added to it")
+        raise NotArchived(f"song {take.song} is no longer archived, so nothing can be added to it")
     own = [_placed(song, extra, take, source) for source in sources]
     now = fetcher.now()
     news = Manifest(

@@ -1,4 +1,4 @@
-"""The extras: what each is asked for with, what it costs, and under which names its files are stored."""
+"""The extras: what each is requested with, what it costs, and under which names its files are stored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Extra:
     adds_to: str = ""
 
     def body(self, take: Take) -> dict[str, Any]:
-        """Return the request for a take; a field of which nothing is known is left out."""
+        """Return the request for a take; unknown fields are left out."""
         known = asdict(take)
         body = {name: known[of] for name, of in self.fields.items() if known[of]} | dict(self.fixed)
         return {"model": self.market, "input": body} if self.market else body
@@ -107,7 +107,7 @@ EXTRAS: Mapping[str, Extra] = {
 
 
 def with_needs(names: Collection[str]) -> tuple[str, ...]:
-    """Return some extras with those that they are made from: the cheapest where none of them is asked for."""
+    """Return some extras with those that they are made from: the cheapest where none of them is requested."""
     asked = set(names)
     for name in names:
         needs = EXTRAS[name].needs

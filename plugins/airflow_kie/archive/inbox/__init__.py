@@ -1,1 +1,1 @@
-"""Songs that people and programs hand in as objects in the bucket."""
+"""Songs that people and programs submit as objects in the bucket."""

@@ -1,4 +1,4 @@
-"""The inbox in the bucket: what waits there, how much of it is taken in a day, and where each object goes once read.
+"""The inbox in the bucket: its waiting objects, the songs accepted per day, and where each object is moved.
 
 What an object asks for is written to `_inbox/<digest>.json` when it is taken. Tasks and runs name it by that digest:
 keys, labels and ids that other people have chosen are in no XCom, no conf of a run and no template field.
@@ -87,7 +87,7 @@ class InboxDay(Record):
         if count + len(item.songs) <= limit:
             return True
         log.warning(
-            "%s and what comes after it wait in the inbox: it names %s; %d of at most %d in 24 hours were taken "
+            "%s and later objects wait in the inbox: it names %s, and %d of at most %d were accepted in 24 hours "
             "(inbox_songs_per_day in the [kie] configuration).",
             shown(item.key), counted(len(item.songs)), count, limit,
         )  # fmt: skip
@@ -157,7 +157,7 @@ class InboxBucket:
         :raises InboxUnreadable: when it cannot be taken for what it holds.
         """
         if len(body) > MAX_BYTES:
-            raise InboxUnreadable(f"It has {version.size:,} bytes; at most {MAX_BYTES:,} are read.")
+            raise InboxUnreadable(f"It has {version.size:,} bytes; at most {MAX_BYTES:,} are allowed.")
         songs = tuple(read_songs(version.key, body))
         named = repr((version.key, version.etag, version.last_modified.isoformat()))
         digest = hashlib.sha256(named.encode("utf-8", "backslashreplace")).hexdigest()[:32]
@@ -172,7 +172,7 @@ class InboxBucket:
             for song in item.songs:
                 self._archive(song).pending()
         except ArchiveUnreadable as error:
-            raise InboxUnreadable(f"{error.facts.message}. Somebody has to repair or delete that record.") from error
+            raise InboxUnreadable(f"{error.facts.message}. Repair or delete that record.") from error
 
     def take(self, item: InboxObject) -> None:
         """Write the pending record of every song, so that none can be lost, then the object that tasks refer to."""
@@ -183,7 +183,7 @@ class InboxBucket:
     def reject(self, version: ObjectFacts, reason: str) -> bool:
         """Move this version to `inbox/rejected/`, with the reason beside it; return False if another is there now."""
         rejected, reason_key = inbox_rejected_keys(version.key)
-        text = f"{reason}\nNothing of this object was taken. Correct it and put it into inbox/ again.\n"
+        text = f"{reason}\nNo song of this object was accepted. Correct it and put it into inbox/ again.\n"
         self.bucket.put_bytes(text.encode("utf-8", "replace"), reason_key, content_type="text/plain; charset=utf-8")
         return self.bucket.move(version.key, rejected, etag=version.etag)
 

@@ -1,4 +1,4 @@
-"""What may lie in the inbox, `<bucket>/inbox/`, and the songs that it names.
+"""The formats of objects in the inbox, `<bucket>/inbox/`, and the songs that they name.
 
 An object is read by its name's ending: JSON (one id, one song, a list of either), JSON Lines, or CSV with a header.
 It is all or nothing: one unreadable line rejects the object, so that nobody has to find out which half was taken.
@@ -91,8 +91,9 @@ def _csv_songs(text: str) -> Iterator[Fields]:
 def _song_in_row(row: Mapping[Any, Any], line: int) -> Fields:
     if row.get(None):
         raise InboxUnreadable(f"Line {line} has more fields than the first line has columns.")
-    labels = {name: value for name, value in row.items() if value and name not in SongRequest.model_fields}
-    return {**row, "labels": labels}
+    labels = _decoded(given, f"The column labels of line {line}") if (given := row.get("labels")) else {}
+    more = {name: value for name, value in row.items() if value and name not in SongRequest.model_fields}
+    return {**row, "labels": {**labels, **more} if isinstance(labels, Mapping) else labels}
 
 
 _READERS: Mapping[str, Callable[[str], Iterator[Fields]]] = {

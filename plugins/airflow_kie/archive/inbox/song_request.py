@@ -25,6 +25,7 @@ from pydantic import (
 
 from airflow_kie.client.errors import NOTHING_EXPIRES, KieError
 from airflow_kie.client.task_ids import checked_task_id
+from airflow_kie.client.untrusted import NOTHING
 
 MOST_NAMED = 20
 """Problems that a message names one by one; the others are only counted."""
@@ -32,18 +33,18 @@ _BETWEEN = re.compile(r"[\s,;'\"`\[\]()<>{}|]+")
 
 
 class SongsRefused(KieError):
-    """What was asked for cannot be worked on as it is."""
+    """The request is invalid."""
 
     reason = "songs_refused"
-    what = "Nothing was started, because what was asked for is not complete"
-    paid = "Nothing was paid for by this."
+    what = "Nothing was started, because the request is invalid"
+    paid = "Nothing was paid for this."
     todo = "Correct it and trigger the run again."
     by_when = NOTHING_EXPIRES
 
 
 def _task_id(task_id: str) -> str:
     if "://" in task_id:  # what is logged of an address is its host, which would name no problem
-        raise ValueError("An address was pasted: give the task id alone, as the list at kie.ai/logs has it.")
+        raise ValueError("This is an address: give the task id alone, as listed at kie.ai/logs.")
     return checked_task_id(task_id)
 
 
@@ -74,7 +75,7 @@ _Name = Annotated[
 class Labelled(BaseModel):
     """What carries labels; what is empty counts as not given, and fields of other names are left out.
 
-    :param labels: people's own names, as a map or as its JSON text: at most ten, nothing nested.
+    :param labels: user-defined labels, as a map or as its JSON text: at most ten, nothing nested.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +90,7 @@ class Labelled(BaseModel):
 
 
 class SongRequest(Labelled):
-    """One song that is asked for, by a form, a program, an event or the inbox.
+    """A request for one song, from a form, a program, an event or the inbox.
 
     :param music_task_id: its music task id.
     :param kie_conn_id: the Airflow connection whose account made it; empty: that of the run.
@@ -134,7 +135,7 @@ class SongRequest(Labelled):
 def requests_in(
     given: Iterable[Mapping[str, Any]], labels: Mapping[str, str] | None = None
 ) -> tuple[list[SongRequest], list[str]]:
-    """Return the songs that are asked for, each once, and a sentence for each problem.
+    """Return the songs that are requested, each once, and a sentence for each problem.
 
     :param given: fields of :class:`SongRequest`.
     :param labels: labels that all of them get; a song's own win.
@@ -179,7 +180,7 @@ def ids_in(value: Any) -> list[str]:
         value = _decoded(value) or value
     texts = value if isinstance(value, (list, tuple)) else [value or ""]
     parts = (part for text in texts for part in _BETWEEN.split(str(text)))
-    return list(dict.fromkeys(part for part in parts if part))
+    return list(dict.fromkeys(part for part in parts if part not in ("", NOTHING)))
 
 
 def songs_in(value: Any) -> list[Mapping[str, Any]]:

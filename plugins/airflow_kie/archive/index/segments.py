@@ -113,7 +113,7 @@ class Index:
 
         :param key: its :attr:`~airflow_kie.archive.index.entry.IndexEntry.key`.
         :param now: the time.
-        :raises S3Error: its subclass says why; running it again goes on.
+        :raises S3Error: its subclass says why; running it again continues.
         """
         found = list(self.holding(json.dumps(key.partition("/")[2])))
         lines = [entry for _, entries in found for entry in entries if entry.key == key and not entry.deleted]
@@ -141,15 +141,25 @@ class Index:
     def rebuild(self) -> int:
         """Write the index again from the manifests, one GET each, and one more for what is chosen of a song.
 
-        What the old index has and the archive no longer has is marked as deleted.
+        What the old index has and the archive no longer has is marked as deleted; what it has of a manifest that cannot
+        be read stays.
 
         :return: how many results there are.
         """
         old = self.segments()
         known = {entry.key: entry for entry in self._merged(old)}
         found: dict[str, IndexEntry] = {}
+
+        def line(folder: str) -> IndexEntry | None:
+            try:
+                return self._read(folder)
+            except ArchiveUnreadable as error:
+                log.warning("%s", error)
+                keys = self.keys.at(folder)
+                return known.get(f"{keys.operation}/{keys.task_id}")
+
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for entry in pool.map(self.entry_at, self._folders()):
+            for entry in pool.map(line, self._folders()):
                 if entry is not None:
                     found[entry.key] = entry
         gone = [entry.as_deleted(datetime.now(UTC)) for key, entry in known.items() if key not in found]
@@ -203,17 +213,21 @@ class Index:
         :param folder: a song's or a task's.
         """
         try:
-            keys = self.keys.at(folder)
-            if not isinstance(keys, SongKeys):
-                manifest = TaskManifest.read(self.bucket, keys)[0]
-                return entry_of(manifest) if manifest else None
-            song = Manifest.read(self.bucket, keys)[0]
-            return entry_of(song, Choice.read(self.bucket, keys)[0]) if song else None
-        except KeyRefused:
-            return None  # the archive's own folders
+            return self._read(folder)
         except ArchiveUnreadable as error:
             log.warning("%s", error)
             return None
+
+    def _read(self, folder: str) -> IndexEntry | None:
+        try:
+            keys = self.keys.at(folder)
+        except KeyRefused:
+            return None  # the archive's own folders
+        if not isinstance(keys, SongKeys):
+            manifest = TaskManifest.read(self.bucket, keys)[0]
+            return entry_of(manifest) if manifest else None
+        song = Manifest.read(self.bucket, keys)[0]
+        return entry_of(song, Choice.readable(self.bucket, keys)) if song else None
 
 
 def _by_month(entries: Iterable[IndexEntry]) -> Iterator[tuple[str, list[IndexEntry]]]:

@@ -35,9 +35,10 @@ def objects_that_name(bucket: Bucket, archive: ArchiveKeys, song: str) -> Iterat
     :param archive: the archive's keys.
     :param song: its music task id.
     """
-    keys = (facts.key for folder in (INBOX, archive.inbox_orders) for facts in bucket.list(folder))
+    listed = (facts.key for folder in (INBOX, archive.inbox_orders) for facts in bucket.list(folder))
+    keys = (key for key in listed if not key.endswith("/"))
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        while some := [key for key in islice(keys, _PARALLEL * 4) if not key.endswith("/")]:
+        while some := list(islice(keys, _PARALLEL * 4)):
             found = pool.map(lambda key: _named(bucket, archive, key, song), some)
             yield from (named for named in found if named)
 

@@ -52,7 +52,7 @@ class Place:
     @property
     def operation(self) -> str:
         """What has made the folder's own task."""
-        return "suno.music" if isinstance(self.keys, SongKeys) else self.keys.operation
+        return self.keys.operation
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
@@ -103,7 +103,7 @@ def _manifest(bucket: Bucket, keys: SongKeys | TaskKeys) -> TaskManifest | None:
 
 
 def _parts(bucket: Bucket, archive: ArchiveKeys, task_id: str) -> Iterator[Place]:
-    """Yield the songs of which the task has made a part."""
+    """Yield the songs that the task has made a part of."""
     entries = (entry for _, lines in Index(bucket, archive).holding(task_id) for entry in lines)
     songs = dict.fromkeys(entry.id for entry in entries if task_id in entry.tasks and not entry.deleted)
     for song in songs:
@@ -112,5 +112,10 @@ def _parts(bucket: Bucket, archive: ArchiveKeys, task_id: str) -> Iterator[Place
         except KeyRefused:
             continue
         manifest = _manifest(bucket, keys)
-        if files := Place(keys, manifest, task_id).files:
-            yield Place(keys, manifest, task_id, [file.key for file in files])
+        files = [file.key for file in Place(keys, manifest, task_id).files]
+        if manifest and not files:  # a removal that broke off has left what no manifest names
+            named = {keys.choice, keys.manifest, *(file.key for file in manifest.files)}
+            there = (facts.key for facts in bucket.list(keys.folder) if facts.key not in named)
+            files = [key for key in there if _OURS.fullmatch(key.removeprefix(keys.folder))]
+        if files:
+            yield Place(keys, manifest, task_id, files)

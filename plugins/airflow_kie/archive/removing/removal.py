@@ -1,6 +1,6 @@
 """Delete a result: its files, what was chosen of it, its line in the index, its pending record, its inbox objects.
 
-The manifest goes first, so that a removal that breaks off leaves nothing that seems whole; running it again goes on.
+The manifest goes first, so that a removal that breaks off leaves nothing that seems whole; running it again continues.
 The ledger of paid requests stays: it alone keeps the same request from being paid again without a word.
 """
 
@@ -59,7 +59,7 @@ class Removal:
     def carry_out(self) -> None:
         """Delete it.
 
-        :raises S3Error: its subclass says why; running it again goes on.
+        :raises S3Error: its subclass says why; running it again continues.
         """
         place, index = self.place, Index(self.bucket, self.archive)
         if not place.whole:
@@ -76,11 +76,11 @@ class Removal:
         """Take the files that the task has made out of its song's manifest, and list the song again."""
         place, song = self.place, self.place.song
         if song is None:
-            raise AssertionError("Only a song has parts.")
+            raise AssertionError("Only a song has parts that can be deleted on their own.")
 
         def without(stored: Manifest | None) -> Manifest:
             if stored is None:
-                raise ArchiveUnreadable(f"{self.bucket.url(song.manifest)} is not there any more")
+                raise ArchiveUnreadable(f"{self.bucket.url(song.manifest)} no longer exists")
             return _without(stored, place.task_id, now)
 
         manifest = Manifest.update(self.bucket, song, without)

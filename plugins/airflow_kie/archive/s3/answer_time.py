@@ -30,7 +30,7 @@ class _Answer(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Wait for bytes, unless this answer has been waited for too long."""
         if self._waited > ANSWER_SECONDS:
-            raise TimeoutError(f"S3 has not ended its answer in {ANSWER_SECONDS:g} s of waiting")
+            raise TimeoutError(f"S3 did not complete its answer within {ANSWER_SECONDS:g} s")
         began = time.monotonic()
         try:
             came: int = self._raw.readinto(buffer)
@@ -73,7 +73,7 @@ def bound_waiting(client: Any) -> Any:
         pools = client._endpoint.http_session._pool_classes_by_scheme
         bounded = {scheme: (pool, _bounded(pool.ConnectionCls)) for scheme, pool in pools.items()}
     except AttributeError as error:
-        log.warning("An S3 that sends its answers without end is waited for without end, in this botocore: %s", error)
+        log.warning("With this version of botocore, an answer of S3 that never ends has no timeout: %s", error)
         return client
     pools.update(
         {scheme: type(pool.__name__, (pool,), {"ConnectionCls": own}) for scheme, (pool, own) in bounded.items()}

@@ -160,7 +160,7 @@ class Bucket:
             return None, None
         facts, content = version
         if len(content) > _JSON_LIMIT:
-            raise ArchiveUnreadable(f"{self.url(key)} is larger than the {_JSON_LIMIT:,} bytes that are read of it")
+            raise ArchiveUnreadable(f"{self.url(key)} is larger than the allowed {_JSON_LIMIT:,} bytes")
         try:
             return json.loads(content), facts.etag
         except (ValueError, RecursionError) as e:  # also UnicodeDecodeError; brackets without end
@@ -192,7 +192,7 @@ class Bucket:
                     digest.update(piece)
                     size += len(piece)
                     if size > max_bytes:
-                        raise ArchiveUnreadable(f"{self.url(key)} is larger than the {max_bytes:,} bytes that are read")
+                        raise ArchiveUnreadable(f"{self.url(key)} is larger than the allowed {max_bytes:,} bytes")
                     if out is not None:
                         out.write(piece)
         return replace(facts_of(key, answer, digest.hexdigest()), size=size)

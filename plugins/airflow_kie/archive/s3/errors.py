@@ -1,6 +1,6 @@
 """What an S3 service can refuse: one class per reason, each naming action, bucket and key, and what a person can do.
 
-All of them reach every song of the bucket, not one; what KIE made stays at KIE for 14 days in the meantime.
+All but one of them reach every song of the bucket; what KIE made stays at KIE for 14 days in the meantime.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ class S3Error(KieError, reason="s3_failed", scope=Scope.SERVICE, remedy=Remedy.R
     """S3 failed in a way that has no reason of its own."""
 
     what = "S3 failed"
-    todo = "If it goes on, read the S3 service's own log."
+    todo = "If it persists, read the S3 service's log."
 
 
 class S3AccessDenied(S3Error, reason="s3_access_denied", remedy=Remedy.PERSON):
-    """The credentials may not do this (AccessDenied, or a HEAD's bare 403)."""
+    """The credentials lack this permission (AccessDenied, or a HEAD's bare 403)."""
 
-    what = "S3 denied the access"
+    what = "S3 denied access"
     todo = (
         "Allow it for the principal of the S3 connection (policies: docs/iam); "
-        "without s3:ListBucket, S3 says the same of what is not there."
+        "without s3:ListBucket, S3 gives the same answer for missing objects."
     )
 
 
@@ -37,7 +37,7 @@ class S3ArgumentsRefused(S3Error, reason="s3_arguments_refused", remedy=Remedy.P
 
 
 class S3KmsDenied(S3Error, reason="s3_kms_denied", remedy=Remedy.PERSON):
-    """The bucket's encryption key may not be used, or is switched off."""
+    """The bucket's encryption key is disabled, or the principal lacks permission to use it."""
 
     what = "S3 could not use the encryption key"
     todo = "Enable the key and allow kms:GenerateDataKey and kms:Decrypt on it for the S3 connection's principal."
@@ -47,13 +47,13 @@ class S3NoSuchBucket(S3Error, reason="s3_no_such_bucket", remedy=Remedy.PERSON):
     """The bucket does not exist."""
 
     what = "The S3 bucket does not exist"
-    todo = "Create the bucket or correct its name: it is created by itself only on this machine's own S3 server."
+    todo = "Create the bucket or correct its name: it is created automatically only on this machine's own S3 server."
 
 
 class S3BucketName(S3Error, reason="s3_bucket_name", remedy=Remedy.PERSON):
     """What is given as bucket is a URL, a path, or an ARN that cannot be used."""
 
-    what = "Invalid name of an S3 bucket"
+    what = "Invalid S3 bucket name"
     todo = (
         "Give the bucket's name alone, such as my-covers, or the ARN or alias of an access point (of one region); "
         "the folder in it is the prefix."
@@ -71,13 +71,13 @@ class S3CredentialsExpired(S3Error, reason="s3_credentials_expired"):
     """Temporary credentials have ended."""
 
     what = "The S3 credentials have expired"
-    todo = "Where a role renews them, nothing; otherwise put fresh ones into the S3 connection."
+    todo = "Nothing if a role renews them; otherwise put new ones into the S3 connection."
 
 
 class S3CredentialsWrong(S3Error, reason="s3_credentials_wrong", remedy=Remedy.PERSON):
     """There are no credentials, or S3 does not know them."""
 
-    what = "S3 does not know these credentials"
+    what = "S3 does not accept these credentials"
     todo = "Correct access key and secret in the S3 connection, or give this machine a role."
 
 
@@ -92,7 +92,7 @@ class S3SlowDown(S3Error, reason="s3_slow_down"):
     """S3 asks to be asked more slowly, or has a passing trouble of its own (503, 500)."""
 
     what = "S3 asks to slow down"
-    todo = "Nothing: it ends by itself."
+    todo = "Nothing: it ends automatically."
 
 
 class S3Unreachable(S3Error, reason="s3_unreachable"):
@@ -109,11 +109,21 @@ class S3EndpointWrong(S3Error, reason="s3_endpoint_wrong", remedy=Remedy.PERSON)
     todo = "Write endpoint_url in the S3 connection with its scheme, such as https://s3.example.com."
 
 
+class S3NeedsRestore(S3Error, reason="s3_needs_restore", scope=Scope.TASK, remedy=Remedy.PERSON):
+    """The object was moved to a storage class from which it has to be restored first, such as S3 Glacier."""
+
+    what = "S3 keeps this object in a storage class that cannot be read at once"
+    todo = (
+        "Restore it (aws s3api restore-object) and run this again; `airflow kie verify --fast` compares sizes without "
+        "reading."
+    )
+
+
 class S3StoredWrong(S3Error, reason="s3_stored_wrong"):
     """What S3 holds after the upload is not what was sent; it was deleted again."""
 
-    what = "S3 stored a file with another size than was sent"
-    todo = "If it goes on, check the S3 service: it loses data."
+    what = "S3 stored a file with a different size than was sent"
+    todo = "If it persists, check the S3 service: it loses data."
 
 
 class ArchiveUnreadable(KieError, reason="archive_unreadable"):
@@ -121,7 +131,7 @@ class ArchiveUnreadable(KieError, reason="archive_unreadable"):
 
     what = "A record in the bucket cannot be read"
     todo = (
-        "Open the object that is named. If it is damaged, delete it and clear the task: "
+        "Open the object in the message. If it is damaged, delete it and clear the task: "
         "it is written again, and KIE names the cover task again if it was paid."
     )
 
@@ -137,6 +147,7 @@ _BY_CODE: dict[str, type[S3Error]] = {
         S3CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired",
         S3CredentialsWrong: "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidClientTokenId",
         S3ClockWrong: "RequestTimeTooSkewed",
+        S3NeedsRestore: "InvalidObjectState",
         S3SlowDown: "SlowDown ServiceUnavailable RequestLimitExceeded ThrottlingException InternalError "
         "500 502 503 504",
     }.items()

@@ -30,7 +30,7 @@ def check(extra_args: Mapping[str, Any]) -> None:
     """Raise S3ArgumentsRefused for an argument that cannot be passed on."""
     if unknown := sorted(set(extra_args) - PUT_ARGUMENTS):
         possible = ", ".join(sorted(PUT_ARGUMENTS))
-        raise S3ArgumentsRefused(f"{', '.join(unknown)} cannot be passed on; possible are {possible}")
+        raise S3ArgumentsRefused(f"{', '.join(unknown)} cannot be used; allowed: {possible}")
 
 
 def for_every_request(extra_args: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def read_rows(file: BinaryIO, name: str) -> Iterator[TableRow]:
     ending = name.rpartition(".")[2].lower()
     reader = {"csv": _csv_rows, "jsonl": _json_rows, "ndjson": _json_rows, "parquet": _parquet_rows}.get(ending)
     if reader is None:
-        raise KieInvalidRequest(f"{name} ends in none of .csv, .jsonl, .ndjson, .parquet; nothing was sent to KIE")
+        raise KieInvalidRequest(f"{name} does not end in .csv, .jsonl, .ndjson or .parquet; nothing was sent to KIE")
     for number, row in enumerate(reader(file)):
         if number == MAX_ROWS:
             raise KieInvalidRequest(f"{name} has more than {MAX_ROWS:,} rows; split it; nothing was sent to KIE")
@@ -55,11 +55,18 @@ def _csv_rows(file: BinaryIO) -> Iterator[TableRow]:
         lines = csv.reader(text, strict=True)
         columns = [name.strip() for name in _next(lines) or ()]
         if not columns or "" in columns or len(set(columns)) < len(columns):
-            raise KieInvalidRequest("the table's first line does not name each column once; nothing was sent to KIE")
+            raise KieInvalidRequest(
+                "the table's first line has an empty or repeated column name; nothing was sent to KIE"
+            )
         while True:
             try:
                 cells = next(lines, None)
             except csv.Error as error:
+                if "field limit" in str(error):  # the lines that follow may be the rest of that cell
+                    raise KieInvalidRequest(
+                        f"a cell of the table has more than {csv.field_size_limit():,} characters at its line "
+                        f"{lines.line_num}, or a quote before it is not closed; nothing was sent to KIE"
+                    ) from None
                 yield TableRow(problem=f"is not CSV: {error}")
                 continue
             if cells is None:
@@ -98,7 +105,7 @@ def _json_rows(file: BinaryIO) -> Iterator[TableRow]:
             yield TableRow(problem=f"is longer than {MAX_ROW_BYTES:,} bytes")
         elif line.strip():
             try:
-                fields = _parsed(line.decode())
+                fields = _parsed(line.decode("utf-8-sig"))
             except ValueError as error:  # also UnicodeDecodeError
                 yield TableRow(problem=f"is not JSON: {error}")
                 continue
@@ -136,9 +143,13 @@ def _nested(cells: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise ValueError(f"its column {name} leads into a value")
         try:
-            inner[last] = _parsed(cell) if path and not as_json else cell
+            value = _parsed(cell) if path and not as_json else cell
         except ValueError as error:
             raise ValueError(f"its column {name} is not JSON: {error}") from None
+        known = inner.get(last, {})
+        if last in inner and not (isinstance(known, dict) and isinstance(value, dict)):
+            raise ValueError(f"its column {name} has a value from another column")
+        inner[last] = {**known, **value} if known else value
     return fields
 
 

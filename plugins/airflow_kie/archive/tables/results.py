@@ -50,10 +50,11 @@ class ResultTable:
             body, f"{self.folder}rows/{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl", content_type=_NDJSON
         )
 
-    def statuses(self) -> dict[str, str]:
-        """Return the status of each request that has a row."""
+    def known(self) -> dict[str, tuple[str, str | None]]:
+        """Return status and KIE task of each request that has a row."""
         with self._rows() as (file, _):
-            known = {row["request"]: row["status"] for row in map(json.loads, _lines(file))}
+            rows = map(json.loads, _lines(file))
+            known = {row["request"]: (row["status"], row.get("task_id")) for row in rows}
             if len(parts := self._parts()) > MANY:  # each wait of a long list ends with reading them
                 file.seek(0)
                 self.add(map(json.loads, _lines(file)))

@@ -86,7 +86,7 @@ _FAILED = (errors.KieServerError, errors.KieGenerationFailed)
 """What says that something went wrong at KIE (500, 501, 531, …), and not that no task was made before."""
 
 _VERSION = re.compile(r"V[0-9][0-9A-Z_]*")
-"""A version of Suno's, which a song of the dedicated form may name where a record names the operation's model."""
+"""A version of Suno: a song of the dedicated API variant can name it instead of the operation's model."""
 _INVALID = 422
 """A code of a duplicate only where it names one; otherwise the request is not valid."""
 
@@ -159,7 +159,7 @@ def decode_details(kind: TaskOperation, task_id: str, response: Response) -> Det
     """Return what a details answer says.
 
     :param kind: the row.
-    :param task_id: the id that was asked for.
+    :param task_id: the id that was requested.
     :param response: KIE's answer.
     """
     try:

@@ -67,7 +67,7 @@ class TaskDetails:
     """A task as KIE's details showed it.
 
     :param kind: the operation, such as ``suno.cover``.
-    :param form: the form in which it was read.
+    :param form: the API variant in which it was read.
     :param task_id: the id that KIE's answer names, or the one asked for where it names none.
     :param state: what the state word means.
     :param word: the state word as KIE wrote it.
@@ -130,7 +130,7 @@ class TaskDetails:
 
     @property
     def title(self) -> str | None:
-        """The song's title: that of the first track, or the one that was asked for."""
+        """The song's title: that of the first track, or the one that was requested."""
         asked = self.param.get("title")
         return next((track.title for track in self.tracks if track.title), asked if isinstance(asked, str) else None)
 

@@ -1,6 +1,6 @@
 """A result that is in the answer to its create: KIE then names no task, and shows it nowhere else.
 
-Two clients report it of timestamped lyrics in the unified form (September 2026); the pages speak of no other.
+Two clients report it of timestamped lyrics in the unified API variant (September 2026); the pages speak of no other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from airflow_kie.client.operations.json_path import value_at
 from airflow_kie.client.operations.operation import State, TaskOperation
 from airflow_kie.client.redact import is_address
 
+CALL_SECONDS = 120.0
+"""Seconds for which a call waits that KIE has made a task of instead."""
+CALL_PAUSE = 2.0
+"""Seconds between its reads."""
 _NO_RESULT = frozenset(
     {"taskId", "task_id", "recordId", "code", "msg", "message", "success", "status", "state", "successFlag"}
 )
@@ -40,7 +44,7 @@ def inline_answer(name: str, data: Any) -> Any:
             raise error
         data = data["data"]
     if not data or only_id(data):
-        raise errors.KieBadAnswer("KIE accepted the call and answered nothing", kind=name, code=200)
+        raise errors.KieBadAnswer("KIE accepted the call but returned no answer", kind=name, code=200)
     return data
 
 
@@ -61,7 +65,7 @@ def checked_result(kind: TaskOperation, data: Any) -> Any:
     word = value_at(data, kind.state_path)
     unfinished = isinstance(word, str | int) and kind.states.get(word) is not State.SUCCEEDED
     if unfinished or not _is_result(inline_answer(kind.name, data)):
-        raise errors.KieBadAnswer("KIE accepted the create and named no task", kind=kind.name, code=200)
+        raise errors.KieBadAnswer("KIE accepted the create but returned no task id", kind=kind.name, code=200)
     return data
 
 
@@ -92,7 +96,7 @@ def kept_body(answer: Any, form: str, at: float) -> bytes:
     """Return an answer as it is kept.
 
     :param answer: the `data` of KIE's answer to the create.
-    :param form: the form in which KIE was asked.
+    :param form: the API variant in which KIE was asked.
     :param at: epoch seconds at which it came.
     """
     return json.dumps({"at": at, "form": form, "answer": answer}, ensure_ascii=False).encode()

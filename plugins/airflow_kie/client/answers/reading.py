@@ -24,7 +24,7 @@ def task_details(kind: TaskOperation, task_id: str, data: Mapping[str, Any]) -> 
     """Return details as a typed record.
 
     :param kind: the row.
-    :param task_id: the id that was asked for.
+    :param task_id: the id that was requested.
     :param data: the `data` of KIE's answer.
     """
     param = _param(kind, data)
@@ -100,7 +100,7 @@ def _state(kind: TaskOperation, word: Any) -> State | None:
 @functools.lru_cache(maxsize=256)
 def _warn_unknown(kind: str, word: str) -> None:
     """Log a state word that no page documents, once for a process."""
-    log.warning("KIE names a state that its pages do not document: %s is %r; it counts as running.", kind, word[:60])
+    log.warning("KIE returned an undocumented state: %s is %r; it is treated as running.", kind, word[:60])
 
 
 def _error_code(value: Any) -> int | None:
@@ -143,9 +143,9 @@ def _text(value: Any) -> str:
 
 
 def _param(kind: TaskOperation, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request that details repeat; the unified form encodes its `input` a second time.
+    """Return the request that details repeat; the unified API variant encodes its `input` a second time.
 
-    A form that shows the tasks of the other one may repeat their requests as that one does.
+    An API variant that shows the tasks of the other one may repeat their requests as that one does.
     """
     param = value_at(data, "from_json(param)")
     if not isinstance(param, dict):

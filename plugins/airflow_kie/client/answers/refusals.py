@@ -1,4 +1,4 @@
-"""Refusals that say that another form of KIE's API may be the right one."""
+"""Refusals that say that the other one of KIE's API variants may be the right one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_RECORD = re.compile(r"\b(record|music|task|audio)\b.{0,40}\b(does not|doesn'
 
 
 def gone(kind: TaskOperation, path: str, error: KieError) -> KieError | None:
-    """Return the error of an address that is gone, of an operation that can be asked for in another form.
+    """Return the error of an address that is gone, of an operation that can be requested in another API variant.
 
     :param kind: the row.
     :param path: where it was asked.
@@ -27,7 +27,7 @@ def gone(kind: TaskOperation, path: str, error: KieError) -> KieError | None:
     no_model = bool(kind.model and _NO_MODEL.search(error.facts.message))
     if not kind.both_forms or not (no_path or no_model):
         return None
-    return errors.KieFormGone(f"the {kind.form} form, {path}: {error.facts.message}", code=code, kind=kind.name)
+    return errors.KieFormGone(f"the {kind.form} API variant, {path}: {error.facts.message}", code=code, kind=kind.name)
 
 
 def says_no_record(message: str) -> bool:

@@ -57,12 +57,13 @@ def keys_in(extra: Mapping[str, Any], kie_conn_id: str) -> CallbackKeys:
     :raises TokenSecretTooShort: when callbacks would hang on a secret that can be guessed.
     """
     names = ("webhook_secret", "webhook_secret_previous")
-    webhook = tuple(str(extra[name]) for name in names if extra.get(name))
+    typed = (str(extra.get(name) or "").strip() for name in names)  # pasted secrets end in a line break
+    webhook = tuple(secret for secret in typed if secret)
     token = str(extra.get("callback_token_secret") or "").strip()
     if token and len(token) < SHORTEST_TOKEN_SECRET:
         raise TokenSecretTooShort(
-            f"The callback_token_secret of connection {kie_conn_id} has {len(token)} characters and could be guessed; "
-            f"it needs at least {SHORTEST_TOKEN_SECRET}. `openssl rand -hex 32` makes a good one"
+            f"The callback_token_secret of connection {kie_conn_id} has only {len(token)} characters and could be "
+            f"guessed; it needs at least {SHORTEST_TOKEN_SECRET}. `openssl rand -hex 32` makes a good one"
         )
     return CallbackKeys(webhook, token)
 
@@ -103,5 +104,5 @@ def prove(
         return Proof("signature", read_wake_token((*keys.webhook, keys.token), token))
     waiting = read_wake_token((keys.token,), token)
     if not waiting and not _signer(keys.token).verify_signature(kie_conn_id, token.encode("utf-8", "replace")):
-        raise SignatureRefused("its account does not sign, and its URL holds no valid token")
+        raise SignatureRefused("its account does not sign callbacks, and its URL has no valid token")
     return Proof("token", waiting)

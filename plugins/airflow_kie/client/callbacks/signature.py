@@ -90,6 +90,6 @@ def verify(secrets: Sequence[str], task_id: str, timestamp: str | None, signatur
     # Every secret is compared, and in constant time, so that the time taken reveals nothing.
     fits = [hmac.compare_digest(sign(secret, task_id, timestamp).encode(), given) for secret in secrets]
     if not any(fits):
-        raise SignatureRefused("its signature does not fit")
+        raise SignatureRefused("its signature is wrong")
     if not now - OLDEST <= int(timestamp) <= now + NEWEST:
-        raise SignatureRefused("it is too old or from the future")
+        raise SignatureRefused("it is too old, or from the future")

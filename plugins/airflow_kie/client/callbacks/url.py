@@ -44,10 +44,13 @@ class Waiting:
 def receiver_url(public_url: str, kie_conn_id: str) -> str:
     """Return the URL of the receiver for one connection.
 
-    :param public_url: where KIE can reach this Airflow, such as ``https://airflow.example.com``. With a path it is
-        taken as it is: somebody's own receiver, or ours below another path.
+    :param public_url: where KIE can reach this Airflow, such as ``https://airflow.example.com``; a bare name is one of
+        https. With a path it is taken as it is: somebody's own receiver, or ours below another path.
     :param kie_conn_id: the connection whose secret checks the callbacks.
     """
+    public_url = public_url.strip()
+    if "://" not in public_url:
+        public_url = f"https://{public_url}"
     if urlsplit(public_url).path.strip("/"):
         return public_url
     return f"{public_url.rstrip('/')}{ROUTE}/{quote(kie_conn_id, safe='')}"

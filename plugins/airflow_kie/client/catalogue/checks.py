@@ -40,6 +40,8 @@ def request_errors(
     :param newer: returns the models that KIE itself describes. It is called where the package's own catalogue
         objects to a request, or does not know what is in it, and only then.
     """
+    if not isinstance(body, Mapping):  # such as the JSON text that a template renders to
+        return [f'a {type(body).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}},']
     missing = operation.missing(body)
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
@@ -49,7 +51,7 @@ def request_errors(
     if (found.errors or found.unknown) and (discovered := newer()):
         wider = _Found.of(operation, body, {**models(), **discovered})
         if found.errors and not wider.errors:
-            log.info("KIE's own schema takes what this package's catalogue would refuse: %s.", "; ".join(found.errors))
+            log.info("KIE's own schema accepts what this package's catalogue rejects: %s.", "; ".join(found.errors))
         found = wider
     for text in (*found.unknown, *found.old):
         _warn(text)
@@ -79,21 +81,21 @@ class _Found:
         elif asked is None:
             if market:
                 named = _shown(body["model"])
-                found.unknown.append(f"KIE's catalogue here has no model {named}; the request is sent unchecked.")
+                found.unknown.append(f"The catalogue here does not have model {named}; the request is sent unchecked.")
         elif not asked.model.is_market:
-            chat = "a chat model, which makes no task: @task.llm asks it (docs/guides/chat.md)"
+            chat = "a chat model, which makes no task: use it with @task.llm (docs/guides/chat.md)"
             how = chat if asked.model.is_chat else f"called at {asked.model.endpoint}"
             found.errors.append(f"model {asked.model.model} is {how}, and not at jobs/createTask")
         else:
             if asked.model.status == "discontinued":
-                found.old.append(f"KIE's pages no longer have the model {asked.model.model}; KIE may refuse it.")
+                found.old.append(f"KIE's pages no longer have the model {asked.model.model}; KIE may reject it.")
             required = asked.model.required if market else ()
             found.errors.extend(_errors(asked, required, title=operation.title))
             if required:  # the dedicated form has fields of its own
                 who, names = asked.model.model, asked.names
                 unnamed = [spelled for name, spelled in names.items() if name not in asked.model.fields]
                 found.unknown.extend(
-                    f"KIE's catalogue here has no field {spelled!r:.60} of {who}; it is sent unchecked."
+                    f"The catalogue here does not have field {spelled!r:.60} of {who}; it is sent unchecked."
                     for spelled in unnamed
                 )
         return found
@@ -110,11 +112,11 @@ def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[
         yield f"{who} needs {' or '.join(' and '.join(names) for names in model.one_of)}"
     for name, others in model.required_if.items():
         if not given.get(name) and all(given.get(other) == value for other, value in others.items()):
-            yield f"{who} needs {name} where {', '.join(f'{o} is {v}' for o, v in others.items())}"
+            yield f"{who} needs {name} if {', '.join(f'{o} is {v}' for o, v in others.items())}"
     for name, spelled in asked.names.items():
         rule = model.fields.get(name)
         if rule is not None and given[name] != "" and (problem := _problem(rule, given[name])):
-            yield f"{who} takes in {spelled} {problem}"
+            yield f"{who} accepts for {spelled} {problem}"
 
 
 def _problem(rule: Rule, value: Any) -> str:
@@ -137,7 +139,7 @@ def _of_boolean(rule: Rule, value: Any) -> str:
 def _of_number(rule: Rule, value: Any) -> str:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return f"a number{_range(rule, '')}, not {_shown(value)}"
     low, high = rule.get("min", number), rule.get("max", number)
     return "" if low <= number <= high else f"a number{_range(rule, '')}, not {_shown(value)}"

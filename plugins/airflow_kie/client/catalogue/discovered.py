@@ -47,7 +47,7 @@ class Discovered:
     :param endpoint: where it is called if not at ``jobs/createTask``; ``?``: KIE gives no schema.
     :param required: fields that KIE's schema requires; None: it does not say.
     :param fields: name → type, enum, min, max, lengths, default.
-    :param one_of: sets of fields of which one must be given.
+    :param one_of: sets of fields, one of which must be given.
     :param read_at: ISO time at which KIE was asked.
     """
 
@@ -80,7 +80,7 @@ class Discovered:
         return {name: value for name, value in kept.items() if value is not None}
 
     def as_model(self) -> Model:
-        """Return it as a model of which the package knows nothing."""
+        """Return it as a model that the package does not know."""
         return Model(
             self.model,
             self.title or self.model,
@@ -107,7 +107,7 @@ def listed(data: Any, read_at: str) -> list[Discovered]:
     """
     entries = data.get("models") if isinstance(data, Mapping) else None
     if not isinstance(entries, list):
-        raise KieBadAnswer("KIE's list of models is not one", kind=MODELS.name)
+        raise KieBadAnswer("KIE's answer is not a list of models", kind=MODELS.name)
     named = [entry for entry in entries[:MOST_MODELS] if isinstance(entry, Mapping) and _name(entry.get("model"))]
     return [
         Discovered(
@@ -166,7 +166,7 @@ class _Schema:
         return value if isinstance(value, Mapping) else {}
 
     def branches(self, given: Json) -> list[Json]:
-        """Return the alternatives of a schema, of which one holds."""
+        """Return the alternatives of a schema, one of which applies."""
         found = [given.get(word) for word in ("oneOf", "anyOf")]
         return [self.resolved(branch) for branches in found if isinstance(branches, list) for branch in branches]
 

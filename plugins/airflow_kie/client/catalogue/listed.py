@@ -35,7 +35,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "veo.extend": {"model": "fast"},
     "flux.kontext": {"model": "flux-kontext-pro"},
 }
-"""Defaults of the dedicated form, in fields that the catalogue's models do not have."""
+"""Defaults of the dedicated API variant, in fields that the catalogue's models do not have."""
 FREE_CALLS = frozenset({"credit", "download_url", "models", "upload.base64", "upload.stream", "upload.url"}) | {
     "gpt4o.download_url"
 }

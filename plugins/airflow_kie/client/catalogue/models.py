@@ -31,11 +31,20 @@ class Price:
     :param unit: what a tier's credits pay for: an image, a second, a request.
     :param tiers: one of them is the price of a request.
     :param each: a list field each of whose items costs `credits` more, from the one after `above`.
+    :param input: a list field whose videos' seconds are paid too: at most `seconds` of them together.
+    :param images: how many images there are at most where the request does not say: field that is given → number; the
+        empty name: none of them is.
+    :param forced: a field → another one that switches it on, whatever it says itself.
+    :param unpriced: a field → why nobody knows the price where it is given.
     """
 
     unit: str
     tiers: tuple[Tier, ...]
     each: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
+    forced: Mapping[str, str] = field(default_factory=dict)
+    unpriced: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Model:
     :param endpoint: where it is called if not at ``jobs/createTask``; ``?``: no page says where.
     :param required: fields that KIE refuses to do without.
     :param fields: name → type, enum, min, max, lengths, default; what is not known is left to KIE.
-    :param one_of: sets of fields of which one must be given.
+    :param one_of: sets of fields, one of which must be given.
     :param required_if: a field, and the values of others with which it is required.
     :param price: None: not known.
     :param former_title: its title in KIE's older navigation.

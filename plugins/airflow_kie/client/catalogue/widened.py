@@ -16,7 +16,7 @@ _SAME_TYPE = frozenset({"integer", "number"})
 
 
 def combined(own: Mapping[str, Model], discovered: Mapping[str, Discovered]) -> dict[str, Model]:
-    """Return the models that KIE describes, each added to what the package knows of it.
+    """Return the models that KIE describes, merged with the package's own descriptions.
 
     :param own: the package's models.
     :param discovered: KIE's, by name.
@@ -72,16 +72,16 @@ def changes(before: Model | None, after: Model) -> Iterator[str]:
     for field_name in after.required:
         if field_name not in before.required:
             yield f"{name}: {field_name} is required (stricter)"
-    yield from (f"{name}: field {gone} is not known any more" for gone in before.fields if gone not in after.fields)
+    yield from (f"{name}: field {gone} no longer exists" for gone in before.fields if gone not in after.fields)
 
 
 def _limit_changes(before: Rule, after: Rule, where: str = "") -> Iterator[str]:
     added = [value for value in after.get("enum", ()) if value not in before.get("enum", ())]
     gone = [value for value in before.get("enum", ()) if value not in after.get("enum", ())]
     if added:
-        yield f"{where} takes {', '.join(map(str, added))} too (looser)"
+        yield f"{where} also accepts {', '.join(map(str, added))} (looser)"
     if gone:
-        yield f"{where} takes {', '.join(map(str, gone))} no longer (stricter)"
+        yield f"{where} no longer accepts {', '.join(map(str, gone))} (stricter)"
     for name in LIMITS.values():
         if before.get(name) != after.get(name):
             grows = (after.get(name, 0) > before.get(name, 0)) is not name.startswith("min")

@@ -1,4 +1,4 @@
-"""What a chat model's answer costs in credits: at most, before it is asked for, and what KIE says afterwards."""
+"""What a chat model's answer costs in credits: at most, before it is requested, and what KIE says afterwards."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ _USAGE: Mapping[Dialect, tuple[str, str, str]] = {
     Dialect.MESSAGES: ("usage", "input_tokens", "output_tokens"),
     Dialect.CONTENTS: ("usageMetadata", "promptTokenCount", "candidatesTokenCount"),
 }
+_SEVERAL = ("n", "candidateCount")
+"""Fields that ask for several answers, each of which is paid."""
+_KEPT = ("previous_response_id", "conversation", "cachedContent", "cached_content")
+"""Fields that name earlier messages, of a length that nobody knows here."""
 _LINKED = ('"http://', '"https://')
 
 
@@ -38,19 +42,25 @@ class Used:
 
 
 def quote_chat(chat: ChatModel, body: Json) -> Quote:
-    """Return what an answer costs: nothing is known where the request bounds it not, or names files by address.
+    """Return what an answer costs, at most; unknown where the request does not bound it, or names what is read.
 
     :param chat: the model.
     :param body: the request as KIE gets it.
     """
     price = _price(chat)
-    fields = {**body, **body.get("generationConfig", {})}
-    bounded = next((fields[name] for name in _MOST if fields.get(name)), None)
+    fields = {**body, **(body.get("generationConfig") or {})}
+    bounds = [fields[name] for name in _MOST if fields.get(name)]
+    answers = [fields[name] for name in _SEVERAL if fields.get(name)] or [1]
     text = json.dumps(body, ensure_ascii=False)
-    if not price or not isinstance(bounded, int) or any(link in text for link in _LINKED):
+    if not price:
         return UNKNOWN
+    if not bounds or not all(isinstance(number, int) for number in (*bounds, *answers)):
+        return Quote(why="the request does not say how many tokens an answer may have, such as max_tokens")
+    if any(link in text for link in _LINKED) or any(fields.get(name) for name in _KEPT):
+        return Quote(why="the request names files or an earlier answer, whose length is not known")
     most_read = len(text.encode())  # a token is a byte at least
-    return Quote(0.0, round((most_read * price["input"] + bounded * price["output"]) / 1e6, 4))
+    read = max(price["input"], price.get("cache_write", 0.0))
+    return Quote(0.0, round((most_read * read + max(bounds) * max(answers) * price["output"]) / 1e6, 4))
 
 
 def used_by(chat: ChatModel, answer: Answered) -> Used:

@@ -70,10 +70,10 @@ def chat_model(name: str, endpoint: str = "") -> ChatModel:
 def _problem(name: str, endpoint: str, listed: Model | None) -> str:
     if endpoint:
         return f"the endpoint {endpoint[:80]!r} of {name} is not a path that ends in one of {', '.join(_ENDINGS)}"
-    how = "the connection's field endpoint can name it, such as /codex/v1/responses"
+    how = "set it in the connection's field endpoint, such as /codex/v1/responses"
     if listed and listed.endpoint == "?":
-        return f"KIE's pages do not say where {name} is called; {how}"
+        return f"KIE's pages do not give the path of {name}; {how}"
     if listed:
-        return f"{name} is not a chat model; KieTaskOperator makes tasks of it"
+        return f"{name} is not a chat model; use KieTaskOperator for it"
     known = ", ".join(model for model, row in models().items() if row.is_chat and row.endpoint != "?")
-    return f"{name!r} is not a chat model of this version's catalogue ({known}); of a newer one {how}"
+    return f"{name!r} is not a chat model of this version's catalogue ({known}); for a newer one, {how}"

@@ -10,7 +10,7 @@ class KieUnauthorized(KieError, reason="unauthorized", scope=Scope.ACCOUNT):
 
     what = "KIE refused the API key"
     todo = (
-        "Put the API key of kie.ai/api-key into the connection's API key field (the webhook secret is another key); "
+        "Put the API key from kie.ai/api-key into the connection's API key field (not the webhook secret); "
         "if the key has an IP whitelist, add this machine. Then clear the task."
     )
 
@@ -19,7 +19,7 @@ class KieOutOfCredits(KieError, reason="out_of_credits", scope=Scope.ACCOUNT):
     """The balance does not cover the request (402, or the credits text under 429 or 500)."""
 
     what = "The KIE account has too few credits"
-    todo = "Top up at kie.ai and clear the task: it goes on where it stopped."
+    todo = "Top up at kie.ai and clear the task: it continues where it stopped."
 
 
 class KieKeyLimit(KieError, reason="key_limit", scope=Scope.ACCOUNT):
@@ -32,28 +32,28 @@ class KieKeyLimit(KieError, reason="key_limit", scope=Scope.ACCOUNT):
 class KieRateLimited(KieError, reason="rate_limited", scope=Scope.ACCOUNT, remedy=Remedy.RETRY):
     """Too many requests in the account's window of 10 seconds (429, 430, 550); KIE rejects, it does not queue."""
 
-    what = "KIE's rate limit was hit (20 new tasks in 10 seconds for an account)"
+    what = "KIE's rate limit was hit (20 new tasks in 10 seconds per account)"
     todo = "Nothing, unless other programs use the same account: then lower the connection's rate limit."
 
 
 class KieThrottled(KieRateLimited, reason="throttled"):
-    """Our own limiter holds this create back, so that KIE does not have to refuse it."""
+    """Our own rate limiter delays this create, so that KIE does not refuse it."""
 
-    what = "This account's other tasks use up KIE's rate at the moment"
-    todo = "Nothing: it is sent when its turn comes."
+    what = "This account's other tasks are using KIE's rate limit"
+    todo = "Nothing: the request is sent when its turn comes."
 
 
 class KieSpendingCap(KieError, reason="spending_cap", scope=Scope.ACCOUNT):
     """The connection's own cap of credits in 24 hours or 30 days is reached; nothing was sent."""
 
     what = "The connection's cap on credits is reached"
-    todo = "Raise max_credits_per_day or max_credits_per_month in the connection, or wait: what is paid is finished."
-    paid = "Nothing was sent, so nothing was paid for by this."
+    todo = "Raise max_credits_per_day or max_credits_per_month in the connection, or wait. Paid tasks still finish."
+    paid = "Nothing was sent, so nothing was paid for this."
 
 
 class KieSpendingStopped(KieError, reason="spending_stopped", scope=Scope.ACCOUNT, remedy=Remedy.RETRY):
-    """A person has stopped new paid tasks of this account, or it could not be read whether somebody has."""
+    """Somebody has stopped new paid tasks of this account, or the switch could not be read."""
 
     what = "New paid tasks are stopped"
-    todo = "When they may be made again, run `airflow kie spending resume`; what is paid is archived meanwhile."
-    paid = "Nothing was sent, so nothing was paid for by this."
+    todo = "To allow them again, run `airflow kie spending resume`. Paid tasks are still archived."
+    paid = "Nothing was sent, so nothing was paid for this."

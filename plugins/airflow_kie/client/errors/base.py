@@ -91,11 +91,11 @@ class KieError(Exception):
     scope: ClassVar[Scope] = Scope.TASK
     remedy: ClassVar[Remedy] = Remedy.PERSON
     what: ClassVar[str] = "The KIE job failed"
-    todo: ClassVar[str] = "Read KIE's words above and the task log."
+    todo: ClassVar[str] = "Read KIE's message above and the task log."
     paid: ClassVar[str | None] = None
-    """What is paid and safe, where the reason alone says it; None: it depends on whether there is a task."""
+    """What is paid and safe, if the reason alone decides it; None: it depends on whether there is a task."""
     by_when: ClassVar[str] = "KIE deletes a song's files 14 days after it was made."
-    """Until when a person can act, where the song's own date is not known."""
+    """Until when a person can act, if the song's own date is not known."""
 
     by_reason: ClassVar[dict[str, type[KieError]]] = {}
 
@@ -137,8 +137,8 @@ class KieError(Exception):
         if self.facts.task_id:
             return f"KIE task {self.facts.task_id} is kept and is not paid for again."
         # A refusing service says nothing about what this song has cost before.
-        kept = "What was paid for before is kept and is not paid for again."
-        return kept if self.scope is Scope.SERVICE else "Nothing was paid for by this."
+        kept = "Anything already paid for is kept and is not paid for again."
+        return kept if self.scope is Scope.SERVICE else "Nothing was paid for this."
 
     def _by_when(self) -> str:
         return f"KIE deletes its files on {self.facts.until[:10]}." if self.facts.until else self.by_when
@@ -167,14 +167,14 @@ def naming(**facts: Any) -> Iterator[None]:
 
 
 NEXT: dict[Remedy, str] = {
-    Remedy.READ_AGAIN: "A retry reads it again and pays nothing.",
+    Remedy.READ_AGAIN: "A retry reads it again and pays for nothing.",
     Remedy.RETRY: "A retry sends the same request later.",
     Remedy.NEW_TASK: "A retry may start a new task, a limited number of times.",
     Remedy.PERSON: "No retry can help.",
 }
 
 
-NOTHING_EXPIRES = "This is not urgent: nothing of it expires."
+NOTHING_EXPIRES = "This is not urgent: nothing expires."
 """The deadline of errors about work that has no file at KIE yet."""
 
 ELSEWHERE = (

@@ -6,28 +6,28 @@ from airflow_kie.client.errors.base import NOTHING_EXPIRES, KieError, Remedy, Sc
 
 
 class KieInvalidRequest(KieError, reason="invalid_request"):
-    """KIE refuses the request as it is (400, 404, 422, 451, 505)."""
+    """KIE refuses the request (400, 404, 422, 451, 505)."""
 
     what = "KIE refused the request"
-    todo = "Correct what KIE names and start the song again; an unknown id may belong to another account."
+    todo = "Correct what KIE's message names, and start the song again; an unknown id may belong to another account."
 
 
 class KieNoRecord(KieInvalidRequest, reason="no_record"):
-    """KIE does not know the task that this is made from, in the form in which it was asked, or in both."""
+    """KIE does not know the source task, in the API variant that was used or in both."""
 
-    what = "KIE does not know what this is made from"
+    what = "KIE does not know the source task"
     todo = (
-        "Check the id at kie.ai/logs of the account whose key the connection holds; the song may be another account's."
+        "Check the id at kie.ai/logs, in the account of the connection's key; the song may belong to another account."
     )
 
 
 class KieFormGone(KieInvalidRequest, reason="form_gone"):
-    """The address at which KIE was asked in one of its two forms is gone (404, 405, 505), or its model."""
+    """The endpoint or model of one of KIE's two API variants is gone (404, 405, 505)."""
 
-    what = "KIE does not answer at this address any more"
+    what = "KIE no longer serves this address"
     todo = (
-        "If KIE has ended this form of its API, set the field `api` of the connection to the other one (dedicated or "
-        "unified) and clear the task; what is paid for is read in the form in which it was made."
+        "If KIE has ended this API variant, set the connection's field `api` to the other one (dedicated or unified) "
+        "and clear the task. Paid tasks are still read in the variant in which they were created."
     )
 
 
@@ -35,126 +35,129 @@ class KieContentRejected(KieError, reason="content_rejected"):
     """The content is not allowed: sensitive words, moderation, copyrighted lyrics or audio (400, 413)."""
 
     what = "KIE rejected the content"
-    paid = "Rejected content gives no files; KIE usually gives its credits back (kie.ai/logs shows it)."
-    todo = "Change the text that KIE names and generate a new song; unchanged it is refused again."
+    paid = "Rejected content produces no files; KIE usually refunds its credits (kie.ai/logs shows it)."
+    todo = "Change the text that KIE names and generate a new song; the same text is rejected again."
     by_when = NOTHING_EXPIRES
 
 
 class KieOverCap(KieError, reason="over_cap"):
-    """A request exceeds a cap in credits for one request or one run, or its price is not known and a cap holds."""
+    """The request exceeds the cap for one request or one run, or alone exceeds any cap; or its price is not known."""
 
     what = "A cap on credits does not allow this request"
-    paid = "Nothing was sent, so nothing was paid for by this."
-    todo = "Ask for less, or raise the cap that is named in the connection; then clear the task."
+    paid = "Nothing was sent, so nothing was paid for this."
+    todo = "Request less, or raise the named cap in the connection; then clear the task."
     by_when = NOTHING_EXPIRES
 
 
 class KieTaskUnknown(KieError, reason="task_unknown"):
-    """KIE knows no task with this id, still after the time in which a new task can be invisible."""
+    """KIE knows no task with this id, even after the time in which a new task can be invisible."""
 
     what = "KIE knows no such task under this connection"
     todo = (
-        "Wrong id or wrong account? Check the id at kie.ai/logs of the account whose key the connection holds; "
-        "it is the task id that is needed, not an audio id."
+        "Wrong id or wrong account? Check the id at kie.ai/logs, in the account that the connection's key belongs to. "
+        "The task id is needed, not an audio id."
     )
-    paid = "Nothing was paid for by this."
+    paid = "Nothing was paid for this."
 
 
 class KieTaskNotShown(KieError, reason="task_not_shown", remedy=Remedy.READ_AGAIN):
-    """KIE named this task when it was created here, and does not show it: it is paid for, so nobody gives it up."""
+    """KIE returned this task's id when it was created, and does not show it now. It is paid for, so it is kept."""
 
-    what = "KIE made this task and does not show it"
-    todo = "Clear the task later; if KIE goes on hiding it, search for its id at kie.ai/logs."
+    what = "KIE created this task but does not show it"
+    todo = "Clear the task later. If KIE still does not show it, search for its id at kie.ai/logs."
 
 
 class KieGenerationFailed(KieError, reason="generation_failed", remedy=Remedy.NEW_TASK):
     """KIE worked on the task and failed (501, 531, 408, CREATE_TASK_FAILED, GENERATE_…_FAILED)."""
 
     what = "KIE could not generate this"
-    paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
+    paid = "KIE usually refunds the credits of failed tasks (kie.ai/logs shows it)."
     todo = "If the retries end without files, start the song again later."
 
 
 class KieFailedForGood(KieError, reason="failed_for_good"):
-    """The task failed, and a new one does not help: KIE names the failed one again, or the budget is used up."""
+    """The task failed, and a new one does not help: KIE returns the failed one again, or all attempts are used up."""
 
-    what = "Asking again does not help: KIE could not generate this"
-    paid = "KIE usually gives the credits of failed tasks back (kie.ai/logs shows it)."
-    todo = "Ask support@kie.ai with the task ids, or generate the song again."
+    what = "KIE could not generate this, and another attempt does not help"
+    paid = "KIE usually refunds the credits of failed tasks (kie.ai/logs shows it)."
+    todo = (
+        "Send the task ids to support@kie.ai, or generate the song again. To try once more, run `airflow kie release "
+        "REQUEST`, then clear the task."
+    )
 
 
 class KieNoFiles(KieError, reason="no_files", remedy=Remedy.READ_AGAIN):
-    """KIE ended the task and names not all of its files, in two reads (success, or an undelivered callback)."""
+    """KIE ended the task, but two reads did not name all of its files (success, or an undelivered callback)."""
 
     what = "KIE says that the task has ended but does not name its files"
     todo = "Check kie.ai/logs; if the files are there, clear the task."
 
 
 class KieUnexpected(KieError, reason="unexpected", remedy=Remedy.READ_AGAIN):
-    """Something that this package did not foresee."""
+    """An error that this package does not know."""
 
-    what = "Something unforeseen happened while waiting for KIE"
-    todo = "Report it with the log, if the retry does not help."
+    what = "An unexpected error occurred while waiting for KIE"
+    todo = "If the retry does not help, report it with the log."
 
 
 class KieWaitTimeout(KieError, reason="timeout", remedy=Remedy.READ_AGAIN):
     """The task did not end before the deadline of the wait. It may still end."""
 
     what = "The task did not end before the deadline"
-    todo = "Clear the task to wait again: it goes on with the same KIE task."
+    todo = "Clear the task to wait again: it continues with the same KIE task."
 
 
 class KieDuplicateWithoutId(KieError, reason="duplicate_without_id"):
-    """KIE says that it made this before (400, 409) and does not name the task."""
+    """KIE says that this exists already (400, 409), without naming the task."""
 
-    what = "KIE says that this exists already and does not name its task"
+    what = "KIE says that this already exists but does not name its task"
     todo = (
-        "Find the task id at kie.ai/logs and name it: as adopt_task_id of the operator, or in DAG music_cover as "
-        "cover_task_id of the song in the field for programs."
+        "Find the task id at kie.ai/logs. Pass it as the operator's adopt_task_id, or in DAG music_cover as the song's "
+        "cover_task_id, in the field for programs."
     )
 
 
 class KieSomeFailed(KieError, reason="some_failed"):
-    """Requests of a list failed; the others are done."""
+    """Some requests of the list failed; the others have their files."""
 
-    what = "Not every request of the list has its files"
-    paid = "What was paid for before is kept and is not paid for again."
-    todo = "Read the XCom results, which has a row for each, and clear the task: only what failed is asked for again."
+    what = "Some requests of the list failed"
+    paid = "Anything already paid for is kept and is not paid for again."
+    todo = "Read the XCom `results`, which has a row for each, and clear the task: only failed requests are sent again."
 
 
 class KieBatchFailed(KieError, reason="batch_failed"):
-    """Every song of a batch has left it."""
+    """Every song of a batch has failed or was removed from it."""
 
-    what = "No song of this batch can go on"
-    paid = "What was paid for before is kept and is not paid for again."
-    todo = "The table in this log says why of each song. Clear the task to try all of them again."
+    what = "Every song of this batch has failed or was removed from it"
+    paid = "Anything already paid for is kept and is not paid for again."
+    todo = "The table in this log gives each song's reason. Clear the task to try all of them again."
 
 
 class KieCreateInDoubt(KieError, reason="create_in_doubt"):
-    """A create was sent, and no answer came, or one that says nothing of a task (code 500): it may be paid for."""
+    """A create was sent, and no answer arrived, or one without a task id (code 500). It may be paid for."""
 
-    what = "A create was sent, and it is not known whether KIE has made its task"
-    paid = "KIE may have made and charged one task."
+    what = "A create was sent, but it is not known whether KIE created a task"
+    paid = "KIE may have created and charged one task."
     todo = (
-        "Check kie.ai/logs. If the task is there: `airflow kie adopt REQUEST TASK_ID`, or adopt_task_id of the "
-        "operator. If it is not: `airflow kie release REQUEST`. Then clear the task."
+        "Check kie.ai/logs. If the task is there: `airflow kie adopt REQUEST TASK_ID`, or the operator's "
+        "adopt_task_id. If it is not: `airflow kie release REQUEST`. Then clear the task."
     )
 
 
 class KieChatInDoubt(KieError, reason="chat_in_doubt"):
-    """A chat model was asked and no readable answer came: it may have been charged, and KIE cannot be asked."""
+    """A chat model was called and no readable answer arrived. It may have been charged, and KIE cannot be asked."""
 
-    what = "A chat model was asked and its answer was lost"
+    what = "A chat model was called and its answer was lost"
     paid = "KIE may have charged for it."
-    todo = "Check kie.ai/logs, then clear the task: it asks again, and that is paid for."
+    todo = "Check kie.ai/logs, then clear the task: it sends the request again, which is charged."
     by_when = NOTHING_EXPIRES
 
 
 class KieWrongParent(KieError, reason="wrong_parent"):
-    """The details name another song as parent than the one that was asked for."""
+    """The details name another song as the parent."""
 
     what = "This task belongs to another song and is not used"
-    todo = "Check the task id; nothing of it was archived."
+    todo = "Check the task id; nothing was archived from it."
 
 
 class KieConnectionInvalid(KieError, reason="wrong_connection", scope=Scope.ACCOUNT):

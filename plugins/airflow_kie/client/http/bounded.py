@@ -126,13 +126,13 @@ def built(method: str, url: str, headers: Mapping[str, str], **content: Any) -> 
     :raises KieInvalidRequest: when the content cannot be written, such as half an emoji.
     """
     try:
-        request = httpx.Request(method, url, headers={"Accept-Encoding": "gzip", **headers}, **content)
-        request.url.host.encode("idna")  # what no resolver takes would fail there, without a type
+        httpx.URL(url).host.encode("idna")  # what no resolver takes would fail there, without a type
+    except (httpx.InvalidURL, UnicodeError):
+        raise KieConnectionInvalid("The host is invalid") from None
+    try:
+        return httpx.Request(method, url, headers={"Accept-Encoding": "gzip", **headers}, **content)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
-        if isinstance(error, httpx.InvalidURL) or (isinstance(error, UnicodeError) and "idna" in str(error)):
-            raise KieConnectionInvalid("The host is invalid") from None
-        raise KieInvalidRequest(f"The request cannot be written ({type(error).__name__}); nothing was sent") from None
-    return request
+        raise KieInvalidRequest(f"The request cannot be encoded ({type(error).__name__}); nothing was sent") from None
 
 
 def headers_of(answer: httpcore.Response) -> dict[str, str]:
@@ -149,7 +149,7 @@ class _Body:
         self._came = self._size = 0
         encoding = self._headers.get("content-encoding", "").strip().lower()
         if encoding not in _GZIP | {"", "identity"}:
-            raise KieBadAnswer("The answer came in an encoding that was not asked for", code=self._status)
+            raise KieBadAnswer("The answer has an encoding that was not requested", code=self._status)
         self._decoder = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding in _GZIP else None
 
     def add(self, piece: bytes) -> None:
@@ -159,7 +159,7 @@ class _Body:
             try:
                 piece = self._decoder.decompress(piece, MOST_BYTES - self._size + 1)
             except zlib.error:
-                raise KieBadAnswer("The answer is not compressed as it says", code=self._status) from None
+                raise KieBadAnswer("The answer's compression is invalid", code=self._status) from None
         self._size += len(piece)
         if max(self._size, self._came) > MOST_BYTES:
             raise KieBadAnswer(f"The answer is larger than {MOST_BYTES:,} bytes", code=self._status)
@@ -168,7 +168,7 @@ class _Body:
     def response(self) -> Response:
         """Return the whole answer."""
         if self._decoder and self._came and not self._decoder.eof:
-            raise KieBadAnswer("The compressed answer breaks off", code=self._status)
+            raise KieBadAnswer("The compressed answer is incomplete", code=self._status)
         return Response(self._status, self._headers, b"".join(self._pieces))
 
 
@@ -188,7 +188,7 @@ def _typed() -> Iterator[None]:
     except KieError:
         raise
     except TimeoutError as error:
-        raise KieUnreachable("The time for the whole request is over") from error
+        raise KieUnreachable("The whole request has timed out") from error
     except _NEVER_SENT as error:
         raise KieNotSent(_words(error)) from error
     except ImportError as error:
@@ -235,9 +235,12 @@ def _pool_settings(url: str) -> dict[str, Any]:
 def _environment_proxy(url: str) -> httpcore.Proxy | None:
     """Return the proxy that the environment names for an address; none is asked for this machine's own.
 
-    :raises KieConnectionInvalid: when that is not the address of a proxy.
+    :raises KieConnectionInvalid: when that is not the address of a proxy, or the address itself is none.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        raise KieConnectionInvalid("The host is invalid") from None
     if is_loopback(url) or not parts.hostname or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     known = getproxies()

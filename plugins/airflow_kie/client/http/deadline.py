@@ -96,5 +96,5 @@ def seconds_left(deadline: float, timeout: float | None) -> float:
     """
     left = deadline - time.monotonic()
     if left <= 0:
-        raise httpcore.ReadTimeout("the time for the whole request is over")
+        raise httpcore.ReadTimeout("the whole request has timed out")
     return left if timeout is None else min(left, timeout)

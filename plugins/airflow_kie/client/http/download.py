@@ -7,7 +7,7 @@ and no redirects of its own, and it logs no URL.
 
 The environment's proxies are not used: a proxy resolves names itself, behind the check, and the loopback addresses of a
 local stack would be sent to it. Where a person names one for downloads, it decides what is reached: names are its to
-resolve, and of addresses only public ones are asked for.
+resolve, and of addresses only public ones are requested.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from airflow_kie.client.errors import (
     FileTooLarge,
     FileTruncated,
     FileUnreachable,
+    KieConnectionInvalid,
     KieError,
 )
 from airflow_kie.client.http.bounded import CONNECT_SECONDS, headers_of, proxy_at, trusted_certificates
@@ -95,6 +96,7 @@ def download(url: str, into: BinaryIO, *, max_bytes: int, settings: DownloadSett
     :raises FileTruncated: less than announced.
     :raises FileTooLarge: more than ``max_bytes``.
     :raises FileUnreachable: no answer, another HTTP status, or too slow.
+    :raises KieConnectionInvalid: the proxy's address is not one, or a library that it needs is not installed.
     """
     quiet_http_loggers()  # at DEBUG httpcore would log the Location of a redirect, signature and all
     settings = settings or DownloadSettings()
@@ -104,13 +106,23 @@ def download(url: str, into: BinaryIO, *, max_bytes: int, settings: DownloadSett
         with _answer(target, settings, deadline) as response:
             headers = headers_of(response)
             if response.status in _REDIRECTS and headers.get("location"):
-                url = urljoin(url, headers["location"])
+                url = _redirected(url, headers["location"], target)
                 continue
             if response.status != 200:
                 error: type[KieError] = FileLinkDead if response.status in _LINK_IS_DEAD else FileUnreachable
                 raise error(f"{target.host} answered HTTP {response.status}", code=response.status)
             return _received(response, headers, into, max_bytes, target)
     raise DownloadRefused(f"more than {MAX_REDIRECTS} redirects, the last to {target.host}")
+
+
+def _redirected(url: str, location: str, target: _Target) -> str:
+    """Return where a redirect leads; servers write names of files in UTF-8, whatever a header may hold."""
+    with contextlib.suppress(UnicodeError):  # not UTF-8: taken as it came
+        location = location.encode("latin-1").decode()
+    try:
+        return urljoin(url, location)
+    except ValueError:  # brackets that hold no address
+        raise DownloadRefused(f"{target.host} redirects to an invalid URL") from None
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,8 @@ def _answer(target: _Target, settings: DownloadSettings, deadline: float) -> Ite
             pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as response,
         ):
             yield response
+    except ImportError as e:
+        raise KieConnectionInvalid(f"[kie] download_proxy needs a library that is not installed: {e}") from None
     except (httpcore.RemoteProtocolError, httpcore.ReadError) as e:
         raise FileTruncated(f"the answer of {target.host} broke off: {e}") from e
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError) as e:
@@ -184,17 +198,17 @@ def _received(
 ) -> DownloadFacts:
     announced = headers.get("content-length")
     if announced and announced.isdigit() and int(announced) > max_bytes:
-        raise FileTooLarge(f"{target.host} announces {int(announced):,} bytes, allowed are {max_bytes:,}")
+        raise FileTooLarge(f"{target.host} announces {int(announced):,} bytes, more than the allowed {max_bytes:,}")
     encoding = headers.get("content-encoding") or "identity"
     if encoding.lower() != "identity":
-        raise FileUnreachable(f"{target.host} sent the file as {encoding}, which was not asked for")
+        raise FileUnreachable(f"{target.host} sent the file as {encoding}, which was not requested")
     into.seek(0)
     into.truncate()
     digest, size = hashlib.sha256(), 0
     for chunk in response.iter_stream():
         size += len(chunk)
         if size > max_bytes:
-            raise FileTooLarge(f"{target.host} sends more than the {max_bytes:,} bytes that are allowed")
+            raise FileTooLarge(f"{target.host} sent more than the allowed {max_bytes:,} bytes")
         digest.update(chunk)
         into.write(chunk)
     if size == 0:

@@ -20,6 +20,7 @@ from airflow_kie.client.answers.envelope import Response
 from airflow_kie.client.http.bounded import AsyncBoundedClient, BoundedClient, built, trusted_certificates
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.requests import Request
+from airflow_kie.threads import in_thread
 
 USER_AGENT = "airflow-provider-kie-ai"
 ELSEWHERE_SECONDS = 15.0
@@ -37,7 +38,7 @@ class KieTransport:
         """Send a request and return the answer, whatever its status.
 
         A POST may be a paid create, so it gets a connection of its own: one that was kept open may be closed by KIE in
-        the very moment in which it is used again, and then nobody knows whether the request has arrived.
+        the very moment in which it is used again, and then it is not known whether the request has arrived.
 
         :raises KieNotSent: when no connection was made.
         :raises KieUnreachable: when no whole answer came in time; the request may have taken effect.
@@ -111,7 +112,7 @@ async def shared_async_transport(account: KieAccount) -> KieAsyncTransport:
         _async.pop(ended, None)  # a transport holds on to its loop, so the weak key alone does not free it
     transports = _async.setdefault(asyncio.get_running_loop(), {})
     if account not in transports:
-        await asyncio.to_thread(trusted_certificates)  # loaded once, for 20 ms that would block the loop
+        await in_thread(trusted_certificates)  # loaded once, for 20 ms that would block the loop
     if account not in transports:  # hundreds of triggers start at once
         transports[account] = KieAsyncTransport(account)
     return transports[account]

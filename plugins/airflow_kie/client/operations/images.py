@@ -1,4 +1,4 @@
-"""4o Image and Flux Kontext in their dedicated form (docs.kie.ai 4o-image-api, flux-kontext-api)."""
+"""4o Image and Flux Kontext in their dedicated API variant (docs.kie.ai 4o-image-api, flux-kontext-api)."""
 
 from __future__ import annotations
 

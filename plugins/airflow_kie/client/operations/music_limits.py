@@ -21,13 +21,13 @@ MODELS = tuple(LIMITS)
 def music_request_errors(body: Mapping[str, Any]) -> list[str]:
     """Return a sentence for everything that KIE would refuse; an empty list if nothing is known to be wrong.
 
-    :param body: the request's fields under their one name; the form that is used fills in a model.
+    :param body: the request's fields under their one name; the API variant that is used fills in a model.
     """
     model, prompt = str(body.get("model") or CURRENT[0]), str(body.get("prompt") or "")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
     problems = []
     if not prompt.strip() and not (custom and instrumental):
-        problems.append("The prompt is empty: say what the song is about (in custom mode: give the lyrics).")
+        problems.append("The prompt is empty: describe the song (in custom mode: give the lyrics).")
     if custom:
         for name in ("style", "title"):
             if not str(body.get(name) or "").strip():
@@ -36,5 +36,5 @@ def music_request_errors(body: Mapping[str, Any]) -> list[str]:
     for name, limit in {"prompt": lyrics if custom else SIMPLE_PROMPT, "style": style, "title": TITLE}.items():
         length = len(str(body.get(name) or ""))
         if limit is not None and length > limit:
-            problems.append(f"The {name} has {length} characters; {model} takes at most {limit}.")
+            problems.append(f"The {name} has {length} characters; {model} accepts at most {limit}.")
     return problems

@@ -123,28 +123,28 @@ class Minimum:
     """What KIE asks of a request besides its required fields: one of some, for which the prompt can be taken.
 
     :param one_of: the fields.
-    :param prompt_as: the field that the prompt is repeated in where none of them is given, by ``customMode``.
-    :param longest: characters that it takes.
+    :param prompt_as: the field that the prompt is repeated in where none of them is given, and the characters that it
+        takes, by ``customMode``.
     """
 
     one_of: tuple[str, ...]
-    prompt_as: Mapping[bool, str]
-    longest: int
+    prompt_as: Mapping[bool, tuple[str, int]]
 
     def met(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields with what is missing of the minimum."""
         prompt = fields.get("prompt")
         if not prompt or any(fields.get(name) for name in self.one_of):
             return dict(fields)
-        return {**fields, self.prompt_as[fields.get("customMode") is True]: str(prompt)[: self.longest]}
+        name, longest = self.prompt_as[fields.get("customMode") is True]
+        return {**fields, name: str(prompt)[:longest]}
 
 
 @dataclass(frozen=True)
 class TaskOperation:
     """An operation that makes a task: create → details → callback. Paths into answers are JMESPath (`json_path`).
 
-    A row says how KIE is asked in one form. Of an operation that can be asked for in both, the row of the dedicated
-    form holds that of the unified one; requests, digests and records name the fields as the dedicated form does.
+    A row says how KIE is asked in one API variant. For an operation that exists in both, the row of the dedicated
+    variant holds that of the unified one; requests, digests and records use the dedicated variant's field names.
 
     :param name: our name, fixed: it is stored (``suno.cover``).
     :param title: KIE's name.
@@ -156,15 +156,15 @@ class TaskOperation:
         address among them counts by its digest without query: a signed upload URL is a credential and not an id.
     :param by_request: the other fields of a request tell it from others too, such as what a video is extended with.
     :param required: fields that KIE refuses to do without.
-    :param form: the form that the row is for.
-    :param unified: the same operation in the unified form; None where there is one form, or where the form is known.
-    :param both_forms: it can be asked for in both: a field's name is the same in either spelling.
-    :param default: the form in which it is asked for, unless what it is made from or the connection says another.
-    :param model: of the unified form: the model; the fields are its ``input``, in snake_case.
+    :param form: the API variant that the row is for.
+    :param unified: the same operation in the unified API variant; None if there is only one, or the variant is known.
+    :param both_forms: it can be requested in both: a field's name is the same in either spelling.
+    :param default: the API variant in which it is requested, unless its source or the connection sets another.
+    :param model: of the unified API variant: the model; the fields are its ``input``, in snake_case.
     :param reads: models whose tasks are read as this operation's; empty: the own one.
-    :param unsent: fields that this form does not have.
+    :param unsent: fields that this API variant does not have.
     :param defaults: fields that are sent unless the request has them.
-    :param minimum: what else this form asks of a request.
+    :param minimum: what else this API variant asks of a request.
     :param discontinued: versions that KIE's pages call discontinued.
     :param callback_field: spelling of the callback URL's field.
     :param id_path: where an answer names the task.
@@ -231,29 +231,29 @@ class TaskOperation:
         return self.name.rpartition(".")[2]
 
     def in_form(self, form: str) -> TaskOperation:
-        """Return the row of one form; this one if it has no other, or if no form is named."""
+        """Return the row of one API variant; this one if it has no other, or if no variant is given."""
         if self.unified is None or not form:
             return self
         return self.unified if form == Form.UNIFIED else replace(self, unified=None)
 
     def readings(self, api: str = "") -> tuple[TaskOperation, ...]:
-        """Return the rows by which a task may be read: several while its form is unknown.
+        """Return the rows by which a task may be read: several while its API variant is unknown.
 
-        :param api: the form that the connection names; empty: none.
+        :param api: the API variant that the connection names; empty: none.
         """
         if self.unified is None or api:
             return (self.in_form(api),)
         return self.in_form(self.default), self.in_form(self.default.other)
 
     def named(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request's fields under their one name, whichever form's spelling they came in; nulls are left out.
+        """Return a request's fields under their one name, in whichever variant's spelling; nulls are left out.
 
-        :param body: the request's fields as KIE names them in either form.
+        :param body: the request's fields as KIE names them in either API variant.
         """
         return {camel_case(key) if self.both_forms else key: value for key, value in body.items() if value is not None}
 
     def fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request's fields as this form sends them, still under their one name."""
+        """Return a request's fields as this API variant sends them, still under their one name."""
         fields = {**self.defaults, **self.named(body)}
         fields = self.minimum.met(fields) if self.minimum else fields
         return {name: value for name, value in fields.items() if name not in self.unsent}
@@ -274,12 +274,12 @@ class TaskOperation:
 
 
 def camel_case(name: str) -> str:
-    """Return a field's name as the dedicated form spells it: ``task_id`` is ``taskId``."""
+    """Return a field's name as the dedicated API variant spells it: ``task_id`` is ``taskId``."""
     return re.sub("_([a-z0-9])", lambda found: found.group(1).upper(), name)
 
 
 def snake_case(name: str) -> str:
-    """Return a field's name as the unified form spells it."""
+    """Return a field's name as the unified API variant spells it."""
     return re.sub("(?<!^)([A-Z])", r"_\1", name).lower()
 
 
@@ -294,7 +294,7 @@ class CallOperation:
     :param required: fields that KIE refuses to do without.
     :param method: GET or POST.
     :param host: which of KIE's hosts.
-    :param model: its model in the unified form, which answers in the answer to ``createTask``; empty: it has none.
+    :param model: its model in the unified API variant, answered directly by ``createTask``; empty: it has none.
     :param once_per: fields of the request that tell it from others: KIE answers the same again, or refuses.
     :param pace: seconds that KIE wants between two such calls of an account.
     :param file_field: the multipart field of a file's bytes; None: the body is JSON.

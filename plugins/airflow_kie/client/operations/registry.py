@@ -35,7 +35,7 @@ def task_kind(name: str, form: str = "") -> TaskOperation:
     """Return the row of a task kind.
 
     :param name: such as ``suno.cover``.
-    :param form: the form in which its task was asked for; empty: unknown, or it does not matter.
+    :param form: the API variant in which its task was requested; empty: unknown, or it does not matter.
     :raises KeyError: with the known names, when no task kind has this one.
     """
     row = OPERATIONS.get(name)

@@ -1,4 +1,4 @@
-"""Runway and Aleph in their dedicated form (docs.kie.ai old-model/runway-api)."""
+"""Runway and Aleph in their dedicated API variant (docs.kie.ai old-model/runway-api)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suno: music, covers and lyrics, in both forms (docs.kie.ai suno-api and old-model/suno-api)."""
+"""Suno: music, covers and lyrics, in both API variants (docs.kie.ai suno-api and old-model/suno-api)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kie.client import errors
 from airflow_kie.client.operations.market import made
-from airflow_kie.client.operations.music_limits import DISCONTINUED
+from airflow_kie.client.operations.music_limits import DISCONTINUED, LIMITS
 from airflow_kie.client.operations.operation import (
     CallOperation,
     Medium,
@@ -46,7 +46,7 @@ SONGS: dict[str, Any] = {
     "defaults": {"model": "V6"},
     "discontinued": DISCONTINUED,
 }
-"""What the unified form of every operation that makes songs has (one recorded task of ``sounds``, 2026-09-27)."""
+"""The unified API variant of all operations that make songs (one recorded task of ``sounds``, 2026-09-27)."""
 SONG_MODELS = tuple(
     f"ai-music-api/{name}"
     for name in (
@@ -54,7 +54,7 @@ SONG_MODELS = tuple(
         *("replace-section", "mashup", "sounds", "suno-recovery-audio"),
     )
 )
-"""Models that make songs: in the dedicated form one endpoint reads them all."""
+"""Models that make songs: in the dedicated API variant one endpoint reads them all."""
 MADE_SONGS = ResultRow("track", f"{_MADE_TRACKS}[].audio_url", Medium.AUDIO)
 
 _MUSIC = TaskOperation(
@@ -87,8 +87,7 @@ MUSIC = in_both_forms(
         # A prompt alone is too little by the wording of the schema; nobody has seen whether KIE minds.
         "minimum": Minimum(
             one_of=("style", "lyrics", "negativeTags", "imageUrls", "videoUrls", "audioUrls"),
-            prompt_as={True: "lyrics", False: "style"},
-            longest=1000,
+            prompt_as={True: ("lyrics", LIMITS["V6"][0]), False: ("style", LIMITS["V6"][1])},
         ),
     },
 )
@@ -130,8 +129,8 @@ def _music_from(
 ) -> TaskOperation:
     """Return the row of an operation that makes music of something, and is read where music is read.
 
-    :param model: its model in the unified form, without the family.
-    :param unsent: the field of the dedicated form that the unified one no longer has.
+    :param model: its model in the unified API variant, without the family.
+    :param unsent: the field of the dedicated API variant that the unified one no longer has.
     """
     dedicated = replace(
         _MUSIC,
@@ -169,7 +168,6 @@ UPLOAD_COVER = _music_from(
     "upload_cover",
     "Upload And Cover Audio",
     "upload-and-cover-audio",
-    "prompt",
     "customMode",
     "instrumental",
     model="upload-and-cover-audio",

@@ -1,6 +1,6 @@
 """Suno's other ways to make music of something (docs.kie.ai suno-api).
 
-They can be asked for in both forms, the recovery in the dedicated one.
+They can be requested in both API variants, the recovery in the dedicated one.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from airflow_kie.client import errors
 from airflow_kie.client.operations.operation import Form, Medium, Parent, ResultRow, TaskOperation
 from airflow_kie.client.operations.suno import MADE_SONGS, MUSIC, SONGS
 from airflow_kie.client.operations.unified import in_both_forms
@@ -31,7 +32,7 @@ def _music(name: str, title: str, *required: str, **more: Any) -> TaskOperation:
 
 
 ADD_INSTRUMENTAL = _music("add_instrumental", "Add Instrumental to Music", "uploadUrl", "title", "negativeTags", "tags")
-ADD_VOCALS = _music("add_vocals", "Add Vocals to Music", "uploadUrl", "prompt", "title", "negativeTags", "style")
+ADD_VOCALS = _music("add_vocals", "Add Vocals to Music", "uploadUrl", "title", "negativeTags", "style")
 REPLACE_SECTION = _music(
     "replace_section",
     "Replace Music Section",
@@ -55,5 +56,5 @@ RECOVERY = TaskOperation(
     states=MUSIC.states,
     # No page shows what it answers: a success in which no song is found is finished with KIE's answer itself.
     results=(ResultRow("track", "to_array(from_json(response).sunoData)[].audioUrl", Medium.AUDIO, required=False),),
-    unknown_codes=frozenset({201}),  # a client's word for "pending"
+    details_errors={201: errors.KieTaskNotShown},  # a client's word for "pending", however long that lasts
 )

@@ -1,4 +1,4 @@
-"""Suno: what is made of a finished track, in both forms: WAV, stems, MIDI, a video."""
+"""Suno: what is made of a finished track, in both API variants: WAV, stems, MIDI, a video."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ STEMS = in_both_forms(
             ResultRow("stem", "links(response)", Medium.AUDIO, required=False),  # one that KIE has added since
         ),
         inputs="response.originUrl",
-        once_per=("taskId", "audioId", "type"),  # stems of another type are another task
+        once_per=("taskId", "audioId", "type", "stemName"),  # stems of another type or name are another task
     ),
     "ai-music-api/separate-vocals",
     ResultRow("stem", _MADE_FILES, Medium.AUDIO),  # which of them is which is not documented
@@ -95,7 +95,7 @@ _MIDI = TaskOperation(
     create="/api/v1/midi/generate",
     details="/api/v1/midi/record-info",
     parent=Parent("taskId", "suno.stems"),
-    once_per=("taskId",),
+    once_per=("taskId", "audioId"),
     required=("taskId",),
     states={0: State.RUNNING, 1: State.SUCCEEDED, 2: State.FAILED, 3: State.FAILED},  # 2: could not be created
     results=(ResultRow("midi", "[midiData.instruments]", Medium.JSON, inline=True),),

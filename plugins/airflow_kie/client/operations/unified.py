@@ -1,4 +1,4 @@
-"""The unified form of an operation: what all of them share (docs.kie.ai suno-api, pages of October 2026)."""
+"""The unified API variant of an operation: what all of them share (docs.kie.ai suno-api, pages of October 2026)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_kie.client.operations.operation import Form, ResultRow, TaskOperati
 def in_both_forms(
     dedicated: TaskOperation, model: str, *results: ResultRow, also_reads: Iterable[str] = (), **more: Any
 ) -> TaskOperation:
-    """Return the row of an operation that can be asked for in both forms.
+    """Return the row of an operation that can be requested in both API variants.
 
-    :param dedicated: its row in the dedicated form.
-    :param model: its model in the unified form.
-    :param results: what it makes, as the unified form shows it.
+    :param dedicated: its row in the dedicated API variant.
+    :param model: its model in the unified API variant.
+    :param results: what it makes, as the unified API variant shows it.
     :param also_reads: models whose tasks are read like its own.
     :param more: further fields of the unified row that differ.
     """

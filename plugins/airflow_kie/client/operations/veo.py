@@ -1,4 +1,4 @@
-"""Veo 3.1 in its dedicated form, the only one whose pages name the tier that decides the price (old-model/veo3-api)."""
+"""Veo 3.1 in its dedicated API variant, whose pages alone name the tier that decides the price (old-model/veo3-api)."""
 
 from __future__ import annotations
 

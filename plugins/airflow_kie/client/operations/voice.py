@@ -1,4 +1,4 @@
-"""Suno: voices, in the dedicated form (docs.kie.ai old-model/suno-api)."""
+"""Suno: voices, in the dedicated API variant (docs.kie.ai old-model/suno-api)."""
 
 from __future__ import annotations
 

@@ -81,9 +81,6 @@ class Cost:
     run: str = ""
 
 
-FREE = Cost()
-
-
 @dataclass(frozen=True)
 class Permit:
     """Whether one create may be sent now.
@@ -100,7 +97,7 @@ class Permit:
     token: int = field(default=0, compare=False, repr=False)
 
 
-NO_CAPS = Caps()
+FREE, NO_CAPS = Cost(), Caps()
 
 
 class CreateLimiter:
@@ -256,15 +253,16 @@ class CreateLimiter:
                 with self._locked() as locked:
                     locked.connection.execute(change)
         except KieError as error:
-            log.warning("A create that made no task stays counted against the caps in credits: %s", error)
+            log.warning("A create that made no task could not be removed from the caps on credits: %s", error)
 
     def name(self, permit: Permit, request: str) -> None:
         """Say which request a permit is used for, so that what it uses can be settled.
 
-        :param permit: what :meth:`take` has granted.
+        :param permit: what :meth:`take` has granted; one that was not counted changes nothing.
         :param request: the request's name in the ledger.
         """
-        self._change(update(CREATE_LOG).where(CREATE_LOG.c.id == permit.token).values(request=request))
+        if permit.token:
+            self._change(update(CREATE_LOG).where(CREATE_LOG.c.id == permit.token).values(request=request))
 
     def settle(self, request: str, credits: float) -> None:
         """Count what a request has used in place of what it was quoted at.
@@ -282,7 +280,7 @@ class CreateLimiter:
             with self._locked() as locked:
                 locked.connection.execute(change)
         except KieError as error:
-            log.warning("A create stays counted with what it was quoted at: %s", error)
+            log.warning("A create still counts with its quote, not with the credits used: %s", error)
 
     def cap_is_reached(self) -> bool:
         """Return whether the day's or the month's cap refuses every create that costs something; nothing is counted.

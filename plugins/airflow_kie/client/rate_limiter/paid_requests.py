@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from airflow_kie.client.rate_limiter.store import PAID_REQUESTS, Store
 
@@ -55,3 +55,8 @@ class DatabaseLedgerStore:
             found = select(PAID_REQUESTS.c.body).where(PAID_REQUESTS.c.key == key)
             body = locked.connection.execute(found).scalar()
         return None if body is None else str(body).encode()
+
+    def delete(self, key: str) -> None:
+        """Delete a row, if there is one."""
+        with self.store.locked("paid requests") as locked:
+            locked.connection.execute(delete(PAID_REQUESTS).where(PAID_REQUESTS.c.key == key))

@@ -162,7 +162,7 @@ class Store:
             return sa.create_engine(self._url, poolclass=sa.NullPool, hide_parameters=True, **settings)
         except ImportError:
             raise KieConnectionInvalid(
-                f"The limiter's store is {self.shown}, and its library is not installed: "
+                f"The limiter's store is {self.shown}, but its library is not installed: "
                 "pip install 'airflow-provider-kie-ai[postgres]'"
             ) from None
 

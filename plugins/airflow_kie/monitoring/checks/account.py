@@ -14,15 +14,14 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.http.transport import KieTransport
 from airflow_kie.client.operations.operation import Form
 from airflow_kie.client.requests import Request
+from airflow_kie.durable.ledgers import ledgers_of
+from airflow_kie.hooks.cost import check_countable
 from airflow_kie.hooks.kie import KieHook, spreads_over_machines
-from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import stops
 from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
-COVERS_SEEN = (
-    "No cover of either form has been published: the page seen-on-kie of the documentation says what has been."
-)
-"""What is known of the forms in which covers are asked for."""
+COVERS_SEEN = "No recorded cover of either API variant is public; docs/seen-on-kie.md lists what is."
+"""What is known of the API variants in which covers are requested."""
 CLOCK_TOLERANCE = 10.0
 """Seconds: the Date header counts whole ones, and the answer was on its way."""
 
@@ -57,13 +56,13 @@ def key_findings(hook: KieHook) -> Iterator[Finding]:
 
 
 def api_findings(hook: KieHook) -> Iterator[Finding]:
-    """Say in which of KIE's forms the account asks, and what is known of it; KIE is not asked."""
+    """Say in which of KIE's API variants the account asks, and what is known of it; KIE is not asked."""
     if not (api := hook.account.api):
-        usual = "KIE is asked in its unified form, and for what is made from a song in the form of that song."
+        usual = "Requests use KIE's unified API variant; those about a song use the variant that made it."
         yield finding("api", Level.OK, f"{usual} {COVERS_SEEN}")
         return
-    alone = f"KIE is asked in its {api} form alone, as its `api` says; ids of the other form are not found."
-    newest = " KIE documents V6 for the other one only." if api == Form.DEDICATED else ""
+    alone = f"Requests use only KIE's {api} API variant, as set in `api`; ids of the other variant are not found."
+    newest = " KIE documents V6 only for the other variant." if api == Form.DEDICATED else ""
     yield finding("api", Level.OK, f"{alone}{newest} {COVERS_SEEN}")
 
 
@@ -71,7 +70,7 @@ def _credits(credits: float) -> Finding:
     few = settings.number("credits_alert", 0)
     left = f"{credits:g}"
     if credits <= 0:
-        return finding("credits", Level.FAIL, "{credits} credits are left: nothing can be made. Top up.", credits=left)
+        return finding("credits", Level.FAIL, "{credits} credits are left: no task can be paid. Top up.", credits=left)
     if credits < few:
         below = "{credits} credits are left, fewer than [kie] credits_alert ({few}). Top up soon."
         return finding("credits", Level.WARN, below, credits=left, few=f"{few:g}")
@@ -90,16 +89,16 @@ def clock_finding(sent: datetime, received: datetime, date: str) -> Finding:
     try:
         theirs = parsedate_to_datetime(date).astimezone(UTC)
     except ValueError:
-        return finding("clock", Level.WARN, "KIE's answer has no readable Date, so the clocks cannot be compared.")
+        return finding("clock", Level.WARN, "KIE's answer has no valid Date header, so the clocks cannot be compared.")
     ahead = (min(max(theirs, sent), received) - theirs).total_seconds()
     which = "ahead of" if ahead > 0 else "behind"
     sentence = f"This machine's clock is {abs(ahead):.0f} s {which} KIE's."
     if abs(ahead) <= CLOCK_TOLERANCE:
         return finding("clock", Level.OK, f"This machine's clock and KIE's agree to {CLOCK_TOLERANCE:.0f} s.")
     if abs(ahead) < NEWEST:
-        return finding("clock", Level.WARN, f"{sentence} Set it by NTP before it gets worse.")
-    refused = f"Signed callbacks are refused from {NEWEST:.0f} s on, and S3 refuses requests from 15 minutes on."
-    return finding("clock", Level.FAIL, f"{sentence} {refused} Set it by NTP.")
+        return finding("clock", Level.WARN, f"{sentence} Set it with NTP before it gets worse.")
+    refused = f"Signed callbacks are refused from {NEWEST:.0f} s on, and S3 requests from 15 minutes on."
+    return finding("clock", Level.FAIL, f"{sentence} {refused} Set it with NTP.")
 
 
 def limiter_findings(hook: KieHook) -> Iterator[Finding]:
@@ -112,6 +111,11 @@ def limiter_findings(hook: KieHook) -> Iterator[Finding]:
         yield failed("limiter", error)
         return
     if store.local and spreads_over_machines():
+        try:
+            check_countable(hook, hook.caps)
+        except KieError as error:
+            yield failed("limiter", error)
+            return
         yield finding(
             "limiter",
             Level.WARN,
@@ -127,19 +131,21 @@ def limiter_findings(hook: KieHook) -> Iterator[Finding]:
 def ledger_findings(hook: KieHook) -> Iterator[Finding]:
     """Open the ledger of paid requests, which writes and deletes a probe once a day, and count what is in doubt."""
     try:
-        opened = open_ledger(hook, hook.ledger_database()[0])
-        doubts = opened.ledger.doubts(hook.account.spending_name)
+        ledgers = ledgers_of(hook)
+        doubts = [one for opened in ledgers.opened for one in opened.ledger.doubts(hook.account.spending_name)]
     except KieError as error:
         yield failed("ledger", error)
         return
-    level = Level.WARN if opened.not_covered else Level.OK
-    text = "Paid requests are recorded in {place}." + (" Not covered: {rest}." if opened.not_covered else "")
-    yield finding("ledger", level, text, place=opened.where, rest=opened.not_covered)
+    level = Level.WARN if ledgers.not_covered else Level.OK
+    text = "Paid requests are recorded in {place}." + (" Not covered: {rest}." if ledgers.not_covered else "")
+    yield finding("ledger", level, text, place=ledgers.where, rest=ledgers.not_covered)
+    if ledgers.unread:
+        yield finding("in doubt", Level.WARN, "{why}.", why=ledgers.unread)
     if doubts:
         yield finding(
             "in doubt",
             Level.WARN,
-            "{count} requests may have been paid for, and their tasks are not known: `airflow kie doubts` lists them.",
+            "{count} requests may have been paid for, but have no task id: `airflow kie doubts` lists them.",
             count=len(doubts),
         )
 
@@ -148,6 +154,6 @@ def spending_findings(hook: KieHook) -> Iterator[Finding]:
     """Read from Airflow's database whether somebody has stopped the account's new paid tasks."""
     stop = stops().get(hook.account.spending_name)
     if stop is None:
-        yield finding("spending", Level.OK, "New paid tasks may be made.")
+        yield finding("spending", Level.OK, "New paid tasks are allowed.")
     else:
         yield finding("spending", Level.WARN, "New paid tasks are stopped: {who_and_why}", who_and_why=stop.sentence())

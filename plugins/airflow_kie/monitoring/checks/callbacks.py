@@ -24,8 +24,8 @@ _PROBE = {"data": {"taskId": PROBE_TASK_ID}}
 _ONE_LOST = timedelta(minutes=5)
 """A callback so near to what a poll has found proves that callbacks arrive: a single one may be lost or late."""
 _NO_URL = (
-    "[kie] receiver is on, but the connection names no public callback URL: KIE never calls, and results are polled. "
-    "Fill in the URL, or switch the receiver off."
+    "[kie] receiver is on, but the connection has no public callback URL: KIE never calls, and results are polled. "
+    "Set the URL, or turn the receiver off."
 )
 _UNSIGNED = (
     "A callback URL is set but no webhook secret: every callback is refused. Put the webhook HMAC key of "
@@ -37,12 +37,12 @@ _INTERNAL = (
     "into the connection's field callback_url."
 )
 _NOT_ENCRYPTED = (
-    "The callback URL is http: anybody on the way can read which tasks end, and repeat a call within an hour. Use "
-    "https."
+    "The callback URL uses http: anyone on the network path can read which tasks end, and replay a call within an "
+    "hour. Use https."
 )
 _RECEIVER_OFF = (
-    "The callback URL leads to our receiver, but [kie] receiver is off in the configuration that this command sees. It "
-    "has to be on for the api-server."
+    "The callback URL is that of our receiver, but [kie] receiver is off in this command's configuration. It has to be "
+    "on for the api-server."
 )
 _INTERNAL_ENDINGS = (".local", ".internal", ".lan", ".home", ".corp", ".svc", ".localdomain")
 
@@ -96,35 +96,35 @@ def _probe(account: KieAccount) -> Finding:
         answer = post_anywhere(url, _PROBE)
     except KieUnreachable as error:
         unreachable = (
-            "An unsigned call to the callback URL at {host} was not answered: {cause}. If this machine cannot reach "
+            "An unsigned call to the callback URL at {host} got no answer: {cause}. If this machine cannot reach "
             "its own public address, try from outside; otherwise open the way to the api-server."
         )
         return finding("receiver", Level.FAIL, unreachable, host=host, cause=error.facts.message)
     status = answer.status
     if status == 401 and not answer.content and "www-authenticate" not in answer.headers:
-        return finding("receiver", Level.OK, "The receiver at {host} answers, and refuses an unsigned call.", host=host)
+        return finding("receiver", Level.OK, "The receiver at {host} answers, and refuses unsigned calls.", host=host)
     if not is_ours(url):
-        should = "It should refuse what is not signed, and answer KIE with exactly 200."
+        should = "It should refuse unsigned calls, and answer KIE with exactly 200."
         own = f"Your own receiver at {{host}} answers an unsigned call with HTTP {status}. {should}"
         return finding("receiver", Level.WARN if status >= 400 else Level.OK, own, host=host)
     if 300 <= status < 400:
         to = urlsplit(answer.headers.get("location", "")).netloc or "another address"
         redirected = "{host} redirects the call to {target}. KIE may not follow: put the final address in callback_url."
         return finding("receiver", Level.FAIL, redirected, host=host, target=to)
-    meaning = _ANSWERS.get(status, "that is not our receiver. Check what answers at this address.")
+    meaning = _ANSWERS.get(status, "this is not our receiver. Check what serves this address.")
     level = Level.WARN if status == 429 else Level.FAIL
     return finding("receiver", level, f"{{host}} answers an unsigned call with HTTP {status}: {meaning}", host=host)
 
 
 _ANSWERS: Mapping[int, str] = {
-    200: "it accepts calls without checking them. It is not our receiver.",
-    401: "a login is required, and KIE cannot log in. Let exactly this path through without one.",
-    403: "a proxy or firewall refuses it. Let POST to exactly this path through.",
+    200: "it accepts calls without checking them, so it is not our receiver.",
+    401: "a login is required, and KIE cannot log in. Allow exactly this path without one.",
+    403: "a proxy or firewall refuses it. Allow POST to exactly this path.",
     404: "nothing is served. Set [kie] receiver = True for the api-server, restart it, and publish this path.",
     405: "POST does not get through to the receiver. Let POST to exactly this path through.",
-    429: "there are many unsigned calls at the moment, or a proxy limits them; KIE's must not be limited.",
+    429: "there are many unsigned calls at the moment, or a proxy limits them; KIE's calls must not be limited.",
     502: "a proxy is there and finds no api-server behind it.",
-    503: "a proxy is there and finds no api-server behind it.",
+    503: "a proxy finds no api-server behind it, or the api-server cannot read this connection: its log says so.",
     504: "a proxy is there and the api-server behind it does not answer.",
 }
 _CHECK_THE_WAY = "check whether the webhook key is switched on at kie.ai/settings, and try the address from outside."
@@ -132,9 +132,9 @@ _CHECK_THE_WAY = "check whether the webhook key is switched on at kie.ai/setting
 
 def _last(last: LastCallback | None) -> Finding:
     if last is None:
-        never = "No callback of KIE's is known here. That is right before the first task; later, "
+        never = "No callback from KIE is known here. This is normal before the first task; later, "
         return finding("last callback", Level.WARN, f"{never}{_CHECK_THE_WAY}")
-    return finding("last callback", Level.OK, f"KIE called last {_ago(last.at)}, proven by its {last.proof}.")
+    return finding("last callback", Level.OK, f"KIE last called back {_ago(last.at)}, verified by its {last.proof}.")
 
 
 def _last_poll(found: datetime | None, last: LastCallback | None) -> Finding:
@@ -143,7 +143,7 @@ def _last_poll(found: datetime | None, last: LastCallback | None) -> Finding:
     by_poll = f"A poll, not a callback, found the end of a task {_ago(found)}"
     if last is not None and last.at >= found - _ONE_LOST:
         return finding("last poll hit", Level.OK, f"{by_poll}; callbacks have come since, or just before.")
-    lost = "no callback has come since: they get lost on the way. Results come up to a minute later for it. To fix it,"
+    lost = "no callback has come since: callbacks are being lost, so results come up to a minute later. To fix it,"
     return finding("last poll hit", Level.WARN, f"{by_poll}, and {lost} {_CHECK_THE_WAY}")
 
 

@@ -14,11 +14,11 @@ from airflow_kie.hooks.archive import configured_archive
 from airflow_kie.monitoring.checks.findings import Finding, Level, failed, finding
 
 DAGS: Mapping[str, str] = {
-    "music_cover": "Airflow drops events for a paused DAG: songs that become complete now are only found by "
-    "the reconciliation. Unpause it.",
-    "cover_inbox": "The inbox is not read, and songs that got lost are not started again. Unpause it.",
-    "kie_ops": "Nobody is notified of outages or of files that expire, and its metrics do not change. Unpause it.",
-    "music_generate": "Songs cannot be generated from the form. That is right if you do not want them to.",
+    "music_cover": "Airflow drops events for a paused DAG: songs that finish now are only started by the "
+    "reconciliation. Unpause it.",
+    "cover_inbox": "The inbox is not read, and songs whose events were lost are not restarted. Unpause it.",
+    "kie_ops": "Nobody is notified of outages or expiring files, and its metrics are not updated. Unpause it.",
+    "music_generate": "Songs cannot be generated from the form. Ignore this if you do not need it.",
 }
 """DAG → what it means that it is paused."""
 
@@ -52,9 +52,9 @@ def inbox_findings() -> Iterator[Finding]:
         yield failed("inbox", error)
         return
     if late is None:
-        yield finding("inbox", Level.OK, "No object has waited in inbox/ for longer than DAG cover_inbox needs.")
+        yield finding("inbox", Level.OK, "No object has been in inbox/ for longer than DAG cover_inbox needs.")
         return
-    waiting = "{object} has waited for {minutes} minutes and is not taken. The log of DAG cover_inbox says why."
+    waiting = "{object} has been in the inbox for {minutes} minutes. The log of DAG cover_inbox says why."
     waited = round((now - late.last_modified).total_seconds() / 60)
     yield finding("inbox", Level.FAIL, waiting, object=shown(late.key), minutes=waited)
 
@@ -75,7 +75,7 @@ def pool_findings() -> Iterator[Finding]:
     if not missing:
         yield finding("pool", Level.OK, "No task is scheduled in a pool that does not exist.")
     for name in missing:
-        text = "Tasks are scheduled in pool {pool}, which does not exist: they wait for ever. Add it in Admin, Pools."
+        text = "Tasks are scheduled in pool {pool}, which does not exist, so they never start. Add it in Admin, Pools."
         yield finding("pool", Level.FAIL, text, pool=name)
 
 
@@ -85,8 +85,8 @@ def dag_findings() -> Iterator[Finding]:
     for dag_id, meaning in DAGS.items():
         if dag_id not in paused:
             level = Level.WARN if dag_id == "music_cover" else Level.OK
-            yield finding("DAG", level, f"{dag_id} is not here. That is right if your own DAGs do its work.")
+            yield finding("DAG", level, f"{dag_id} is not installed. Ignore this if your own DAGs do its work.")
         elif paused[dag_id]:
             yield finding("DAG", Level.WARN, f"{dag_id} is paused. {meaning}")
         else:
-            yield finding("DAG", Level.OK, f"{dag_id} is there and not paused.")
+            yield finding("DAG", Level.OK, f"{dag_id} is installed and not paused.")

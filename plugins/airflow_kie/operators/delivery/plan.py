@@ -12,6 +12,7 @@ from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.errors import NotArchived
 from airflow_kie.client.operations.market import JOBS
 from airflow_kie.client.operations.suno_tracks import WAV
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.operators.delivery.of_release import PLAN, OfRelease, defaults
@@ -25,26 +26,27 @@ if TYPE_CHECKING:
 
 
 class KieReleasePlanOperator(OfRelease):
-    """Says what a release is made of, checks its metadata, and pays nothing.
+    """Plans a release: resolves its takes and covers, and checks its metadata. It pays nothing.
 
-    Returns one request for the WAV of each track whose WAV is not archived yet, in their order, none where no WAV is
-    asked for; its XCom ``plan`` is ``{"release": …, "tracks": [{"song", "take", "cover", …}], "credits": {…},
-    "upscale": …, "price": …}``, with the request for a larger cover and what KIE's price list says of all of it. A
-    track that names no take or cover gets those that a person has chosen on the song's page (``choice.json``), else the
-    first ones. In a run that an event of the asset ``kie://api.kie.ai/suno/chosen`` has made, the release is that song
-    alone, named by its id; while its take or its cover is not chosen, or it is rejected, the run is skipped.
+    Returns the requests for the WAVs that are not archived yet, in track order. Its XCom ``plan`` is ``{"release": …,
+    "tracks": [{"song", "take", "cover", …}], "credits": {…}, "upscale": …, "price": …}``: ``upscale`` is the request
+    for a larger cover, ``price`` the total by KIE's price list. A track without a take or cover gets the ones chosen on
+    the song's page (``choice.json``), else the first ones.
 
-    :param release: the release's name, which is that of its folder: letters, digits, blanks, and ``-_.,&'()+!``.
-    :param songs: music task ids in the order of the tracks, as a list or in any text; or maps such as
+    Without a release's name, in a run that an event of ``kie://api.kie.ai/suno/chosen`` started, the release is that
+    song alone, named by its id. The run is skipped if it is rejected, or its take or cover is not chosen yet.
+
+    :param release: the name of the release and its folder: letters, digits, blanks, and ``-_.,&'()+!``.
+    :param songs: music task ids in track order, as a list or in any text; or maps such as
         ``{"song": …, "take": 2, "cover": 1, "title": …, "isrc": …}``.
     :param credits: the release's metadata: title, artist, genre, language, explicit, writers, p_line, c_line, label,
         upc, release_date, ai.
-    :param wav: ask KIE for a WAV of each take (0.4 credits each); False makes a release without them.
-    :param upscale: ask KIE's Topaz to enlarge the cover (up to 20 credits); False enlarges it here, with Lanczos.
-    :param kie_conn_id: the KIE account that makes the WAVs: its ledger says which are made.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
-    :param aws_conn_id: Airflow connection for S3.
+    :param wav: request a WAV of each take (0.4 credits each); False makes a release without them.
+    :param upscale: let KIE's Topaz enlarge the cover (up to 20 credits); False enlarges it locally, with Lanczos.
+    :param kie_conn_id: Airflow connection of the account that makes the WAVs; its ledger says which exist already.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     """
 
@@ -86,10 +88,10 @@ class KieReleasePlanOperator(OfRelease):
         from airflow_kie.archive.delivery.plan import as_map, is_chosen, planned, tracks_in
         from airflow_kie.client.untrusted import is_true
 
-        chosen = str(context.get("partition_key") or "")
+        chosen = "" if optional(self.release) else str(context.get("partition_key") or "")
         bucket, keys = self.open(chosen or self.release)
         if chosen and not is_chosen(bucket, keys, chosen):
-            raise AirflowSkipException(f"Song {chosen} has no chosen take and cover, so nothing is delivered or paid.")
+            raise AirflowSkipException(f"Song {chosen} has no chosen take and cover, so nothing was delivered or paid.")
         credits = as_map(self.credits, "The release's metadata")
         tracks = tracks_in([{"song": chosen}] if chosen else self.songs)
         plan, cover = planned(bucket, keys, tracks, credits, defaults())
@@ -106,7 +108,7 @@ class KieReleasePlanOperator(OfRelease):
         asked = {"upscale": upscale, "upscaled_task_id": upscaled_task_id, "price": round(price, 4)}
         context["ti"].xcom_push(key=PLAN, value={"release": keys.name, "tracks": plan, "credits": credits, **asked})
         self.log.info(
-            "Release %r: %d tracks. KIE is asked for %d WAVs and %s; by its price list all of it costs %g credits.",
+            "Release %r: %d tracks. Requesting %d WAVs and %s from KIE, %g credits in all by its price list.",
             *(keys.name, len(plan), len(requests)),
             f"a larger cover ({upscale['credits']:g} credits)" if upscale else "no larger cover",
             price,
@@ -148,11 +150,11 @@ class KieReleasePlanOperator(OfRelease):
 
         with tempfile.TemporaryFile() as body:
             if bucket.read_facts(cover.key, body) is None:
-                raise NotArchived(f"{bucket.url(cover.key)} is gone")
+                raise NotArchived(f"{bucket.url(cover.key)} no longer exists")
             body.seek(0)
             asked = Upscaling.of(cover, longest_side(body), SIDE)
         if asked is None:
-            self.log.info("KIE is not asked for a larger cover: this one is large enough, or too large for its list.")
+            self.log.info("KIE will not enlarge the cover: it is large enough, or larger than KIE's price list covers.")
             return None, None
         hook = KieHook(self.kie_conn_id)
         if made := self._made(ledger_of(context, hook), hook, bucket, JOBS.name, asked.digest):

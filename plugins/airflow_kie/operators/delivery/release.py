@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
 
 class KieDeliverReleaseOperator(LineageMethods, OfRelease):
-    """Makes a release's folder from what is archived, and pays nothing: ``<prefix>/release/<name>/``.
+    """Writes a release's folder, ``<prefix>/release/<name>/``, from archived files. It pays nothing.
 
-    Returns the manifest's key, the files, and what the metadata lacks. Done again, it stores only what has changed.
-    With the asset ``kie://api.kie.ai/suno/delivered`` among its outlets it sends "delivered", with the release's name
-    as partition, where something has changed.
+    Returns the manifest's key, the files, and which metadata is missing. When it runs again, it stores only what has
+    changed. If ``kie://api.kie.ai/suno/delivered`` is among its outlets and something has changed, it sends an event
+    with the release's name as partition.
 
     :param plan: the XCom ``plan`` of :class:`KieReleasePlanOperator`.
-    :param wav_task_ids: KIE's ids of the tasks that have made the WAVs that the plan has asked for, in its order;
-        archived before.
-    :param upscaled_task_id: KIE's id of the task that has enlarged the cover, where the plan has asked for it.
-    :param bucket: empty: `[kie] bucket`.
-    :param prefix: empty: `[kie] prefix`.
-    :param aws_conn_id: Airflow connection for S3.
+    :param wav_task_ids: KIE's ids of the tasks that made the plan's WAVs, in the plan's order; they must be archived.
+    :param upscaled_task_id: KIE's id of the task that enlarged the cover, if the plan includes one.
+    :param bucket: bucket of the archive; empty: `[kie] bucket`.
+    :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
+    :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     """
 
@@ -48,7 +47,7 @@ class KieDeliverReleaseOperator(LineageMethods, OfRelease):
         self.upscaled_task_id = upscaled_task_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Make the folder, or leave it as it is."""
+        """Write the folder, or leave it as it is."""
         return run_with_outage_backoff(context, lambda: self._deliver(context))
 
     def _deliver(self, context: Context) -> dict[str, Any]:
@@ -77,7 +76,7 @@ class KieDeliverReleaseOperator(LineageMethods, OfRelease):
         ]
         enlarged = self.plan.get("upscaled_task_id") or self.upscaled_task_id
         if self.plan.get("upscale") and not enlarged:
-            raise KieInvalidRequest("the larger cover that the plan has asked for has no task; nothing was made")
+            raise KieInvalidRequest("the plan includes a larger cover, but its task id is missing; nothing was made")
         new = NewFiles(context, keys.name)
         begun = new.begin()  # a try that dies after the manifest leaves the event to the next one
         manifest, release, _ = deliver(

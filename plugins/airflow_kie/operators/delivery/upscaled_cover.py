@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class KieUpscaleCoverOperator(KieTaskOperator):
     """Lets KIE enlarge a release's cover, and returns KIE's task id.
 
-    A cover is paid for once, whichever release it is in. Skipped where the plan asks for none.
+    A cover is paid for once, even if several releases use it. The task is skipped if the plan includes none.
 
     :param plan: the XCom ``plan`` of :class:`~airflow_kie.operators.delivery.KieReleasePlanOperator`.
-    :param kwargs: those of :class:`~airflow_kie.operators.task.KieTaskOperator`, without a request.
+    :param kwargs: arguments of :class:`~airflow_kie.operators.task.KieTaskOperator`, except its request.
     """
 
     template_fields = ("plan", *KieTaskOperator.template_fields)
@@ -34,11 +34,11 @@ class KieUpscaleCoverOperator(KieTaskOperator):
     def leg(self, context: Context, /, *waited: Any) -> Any:
         """Ask for it, and wait.
 
-        :raises AirflowSkipException: where the plan asks for none.
+        :raises AirflowSkipException: when the plan includes none.
         """
         cover = self._cover
         if not cover:
-            raise AirflowSkipException("Cover: KIE is not asked to enlarge it.")
+            raise AirflowSkipException("The plan does not let KIE enlarge the cover.")
         self.request, self.idempotency_key = cover["request"], cover["idempotency_key"]
         return super().leg(context, *waited)
 

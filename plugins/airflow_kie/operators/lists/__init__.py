@@ -1,1 +1,1 @@
-"""Many requests in one Airflow task: what is asked for, how it is followed, and what became of each."""
+"""Many requests in one Airflow task: what is requested, how it is followed, and what became of each."""

@@ -58,6 +58,7 @@ class ListArchive:
     table: ResultTable
     airflow: AirflowRecord
     _statuses: dict[str, str] = field(default_factory=dict, init=False)
+    _earlier: dict[str, str] = field(default_factory=dict, init=False)
     _rows: list[dict[str, Any]] = field(default_factory=list, init=False)
     _entries: list[IndexEntry] = field(default_factory=list, init=False)
     _made: list[Mapping[str, Any]] = field(default_factory=list, init=False)
@@ -75,8 +76,18 @@ class ListArchive:
 
     def begin(self, *, again: bool) -> None:
         """Read what is recorded."""
-        known = self.table.statuses()
-        self._statuses = {d: status for d, status in known.items() if not again or Status(status).good}
+        known = self.table.known()
+        kept = {digest: row for digest, row in known.items() if not again or Status(row[0]).good}
+        self._statuses = {digest: status for digest, (status, _) in kept.items()}
+        self._earlier = {digest: task_id for digest, (_, task_id) in kept.items() if task_id}
+
+    def forget(self, given_up: Callable[[Mapping[str, str]], Iterable[str]]) -> None:
+        """Let requests of an earlier try count as not made; the parameter as of :class:`ListResults`.
+
+        A clear has emptied the table before.
+        """
+        for digest in given_up(self._earlier) if self._earlier else ():
+            del self._statuses[digest]
 
     def has(self, digest: str) -> bool:
         """Return whether a request has ended."""
@@ -115,25 +126,26 @@ class ListArchive:
         counts: Counter[str] = Counter()
         failures: list[str] = []
         used: dict[str, float] = {}
-        quoted: dict[str, float] = {}
+        quoted: dict[str, float | None] = {}
 
         def count(row: Mapping[str, Any]) -> None:
             counts[row["status"]] += 1
             if len(self._made) < MOST:
                 self._made.append(row)
             if row["task_id"]:  # two rows can share a task
-                quoted[row["task_id"]] = row["quoted"] or 0.0
+                quoted[row["task_id"]] = row["quoted"]
             if row["used"] is not None:
                 used[row["task_id"]] = row["used"]
             if not Status(row["status"]).good and len(failures) < 3:
                 failures.append(row_failure(row))
 
         self.table.finish(((request.index, request.digest) for request in requests), count)
+        known = [credits for credits in quoted.values() if credits is not None]
         value = {
             "results": self.bucket.url(self.table.key),
             "rows": counts.total(),
             "counts": {status.value: counts[status] for status in Status},
-            "credits_quoted": round(sum(quoted.values()), 4),
+            "credits_quoted": round(sum(known), 4) if len(known) == len(quoted) else None,
             "credits_used": round(sum(used.values()), 4),
         }
         return value, counts, failures

@@ -15,6 +15,7 @@ from airflow_kie.archive.tables.requests import MAX_BYTES, TableRow, read_rows
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import TaskOperation
 from airflow_kie.client.redact import without_queries
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.requests import asked_by
 from airflow_kie.durable.task_state import TaskStateStore, digests_of_this_try
 from airflow_kie.lifecycle.identity import request_digest
@@ -59,10 +60,13 @@ class ListOperator(Protocol):
     extra_args: ExtraArgs
     idempotency_key: str | None
     force_new: str | None
-    labels: Mapping[str, str] | None
+    labels: Mapping[str, str] | str | None
     wait_for_completion: bool
     deferrable: bool
     poll_interval: float | None
+    probes: bool
+
+    def probe(self) -> None: ...
 
     @property
     def timeout_seconds(self) -> float: ...
@@ -72,7 +76,7 @@ class ListOperator(Protocol):
 
 @dataclass(frozen=True)
 class RequestRows:
-    """The requests of one task instance, in their order, as often as they are asked for.
+    """The requests of one task instance, in their order, as often as they are requested.
 
     :param operator: whose requests they are.
     :param ti: the task instance.
@@ -94,7 +98,7 @@ class RequestRows:
                 digest = next(digests) if digests else _counted(self.operator, request, seen)
                 request = Request(index, digest, request.body, request.key)
                 if digest == "":
-                    problem = f"its key {request.key} is that of an earlier row too"
+                    problem = f"its key {request.key} is also that of an earlier row"
                     request = Request(index, f"row-{index}", key=request.key, problem=_sentence(index, problem))
             yield request
 
@@ -109,7 +113,10 @@ class RequestRows:
             if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
                 return Request(index, unsent, problem=_sentence(index, f"it has no {operator.key_field}"))
             key = without_queries(str(value))
-        return Request(index, _digest(operator, self.ti, body, key), body, key)
+        try:
+            return Request(index, _digest(operator, self.ti, body, key), body, key)
+        except KieInvalidRequest as error:
+            return Request(index, unsent, key=key, problem=_sentence(index, error.facts.message))
 
 
 def _sentence(index: int, problem: str) -> str:
@@ -117,13 +124,13 @@ def _sentence(index: int, problem: str) -> str:
 
 
 def _digest(operator: ListOperator, ti: Any, body: Mapping[str, Any], key: str | None) -> str:
-    named = {"key": operator.idempotency_key} if operator.idempotency_key else None
+    named = {"key": name} if (name := optional(operator.idempotency_key)) else None
     own = ""
     if key is not None:  # of this list in every run, or of every list of the same name
         scope = named or {"namespace": settings.text("namespace"), "dag": ti.dag_id, "task": ti.task_id}
         own = json.dumps([*scope.values(), key])
     return request_digest(
-        operator.row, body, named or asked_by(ti), idempotency_key=own, force_new=operator.force_new or ""
+        operator.row, body, named or asked_by(ti), idempotency_key=own, force_new=optional(operator.force_new)
     )
 
 
@@ -149,6 +156,25 @@ def _joined(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
+def refuse_as_one(operator: ListOperator, *, was_list: bool) -> None:
+    """Refuse to send one request where the operator's arguments are those of a list: its result would be lost.
+
+    :param operator: has no list.
+    :param was_list: it was given one, such as the output of a task that has returned nothing.
+    :raises KieInvalidRequest: saying which argument is meant.
+    """
+    if was_list:
+        raise KieInvalidRequest(
+            f"requests of task {operator.task_id} is None: what it names has returned nothing. An empty list makes no "
+            "request; nothing was sent to KIE"
+        )
+    if optional(operator.to):
+        raise KieInvalidRequest(
+            f"`to` of task {operator.task_id} archives what a list makes: give requests=[…], or archive the id that "
+            "this task returns with KieResultsToS3Operator; nothing was sent to KIE"
+        )
+
+
 def open_requests(operator: ListOperator, ti: Any, store: TaskStateStore, stack: ExitStack) -> RequestRows:
     """Return the requests of a task instance.
 
@@ -170,7 +196,7 @@ def open_requests(operator: ListOperator, ti: Any, store: TaskStateStore, stack:
         )
     rows = [TableRow(body) if isinstance(body, Mapping) else TableRow(problem="is not an object") for body in given]
     computed = RequestRows(operator, ti, rows)
-    if operator.row.parent is not None or operator.idempotency_key or operator.key_field:
+    if operator.row.parent is not None or optional(operator.idempotency_key) or operator.key_field:
         return computed
     digests = digests_of_this_try(store, [one.digest for one in computed if not one.problem], ti.max_tries)
     return RequestRows(operator, ti, rows, digests)
@@ -180,27 +206,34 @@ def _table(
     operator: ListOperator, address: str, ti: Any, store: TaskStateStore, stack: ExitStack
 ) -> Iterable[TableRow]:
     from airflow_kie.archive.s3.address import bucket_and_key
+    from airflow_kie.archive.s3.errors import ArchiveUnreadable
     from airflow_kie.hooks.archive import open_bucket
 
     bucket, key = bucket_and_key(address)
     file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 - the stack closes it
-    facts = open_bucket(operator.aws_conn_id, bucket).read_facts(key, file, MAX_BYTES)
+    try:
+        facts = open_bucket(operator.aws_conn_id, bucket).read_facts(key, file, MAX_BYTES) if key else None
+    except ArchiveUnreadable as error:  # its advice is for records of the archive, which may be deleted
+        raise KieInvalidRequest(f"{error.facts.message}: split the table; nothing was sent to KIE") from error
     if facts is None:
         raise KieInvalidRequest(f"s3://{bucket}/{key} does not exist; nothing was sent to KIE")
     known = store.get("table") or {}
+    table = _Table(file, key)
     if known.get("max_tries") != ti.max_tries:
+        for _ in table:  # what refuses all of it comes before one of its rows is sent
+            pass
         store.set("table", {"max_tries": ti.max_tries, "etag": facts.etag or ""})
     elif known["etag"] != (facts.etag or ""):
         raise KieInvalidRequest(
-            f"the table s3://{bucket}/{key} has changed since this task began with it. Clear the task to take the new "
-            "one; what an equal request has paid for is used"
+            f"the table s3://{bucket}/{key} has changed since this task began with it. Clear the task to use the new "
+            "one; requests that are already paid are not paid again"
         )
-    return _Table(file, key)
+    return table
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Reads a table from its beginning, as often as it is asked for."""
+    """Reads a table from its beginning, as often as it is requested."""
 
     file: BinaryIO
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from airflow_kie.client.answers.details import TaskDetails
-from airflow_kie.client.errors import KieError, KieSomeFailed
+from airflow_kie.client.errors import KieError, KieInvalidRequest, KieSomeFailed
 from airflow_kie.durable.task_state import TaskStateStore
 from airflow_kie.operators.lists.requests import Request
 
@@ -22,18 +23,18 @@ class Status(StrEnum):
     ARCHIVED = "archived"
     """Every file is in the bucket."""
     DONE = "done"
-    """KIE has made it, or, where nobody waits, has named the task."""
+    """The task has succeeded, or without waiting, its id is known."""
     REFUSED = "refused"
-    """It was not sent, or KIE has refused it: nothing is paid."""
+    """It was not sent, or KIE rejected it: nothing is paid."""
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
-    """It was sent, and nobody knows whether KIE has made it: it may be paid."""
+    """It was sent, but it is not known whether KIE created a task: it may be paid."""
     TIMEOUT = "timeout"
-    """It is paid and still runs: the next run of the same request waits for it."""
+    """It is paid and still running: the next run of the same request waits for it."""
 
     @property
     def good(self) -> bool:
-        """Whether it is what was asked for."""
+        """Whether it is what was requested."""
         return self in (Status.ARCHIVED, Status.DONE)
 
 
@@ -97,7 +98,13 @@ class ListResults(Protocol):
     def begin(self, *, again: bool) -> None:
         """Read what is recorded.
 
-        :param again: an attempt begins: what has failed is asked for again.
+        :param again: an attempt begins: what has failed is requested again.
+        """
+
+    def forget(self, given_up: Callable[[Mapping[str, str]], Iterable[str]]) -> None:
+        """Let requests of an earlier try count as not made.
+
+        :param given_up: chooses them by their digests, given KIE's task ids by digest.
         """
 
     def has(self, digest: str) -> bool:
@@ -135,6 +142,12 @@ class InTaskState:
         known = self._store.get(_STORE_KEY) or {}
         self._items = {digest: item for digest, item in known.items() if not again or item["status"] == Status.DONE}
 
+    def forget(self, given_up: Callable[[Mapping[str, str]], Iterable[str]]) -> None:
+        """Let requests of an earlier try count as not made; the parameter as of :class:`ListResults`."""
+        made = {digest: item["task_id"] for digest, item in self._items.items() if item.get("task_id")}
+        for digest in given_up(made) if made else ():
+            del self._items[digest]
+
     def has(self, digest: str) -> bool:
         """Return whether a request has ended."""
         return digest in self._items
@@ -162,6 +175,23 @@ def row_failure(row: Mapping[str, Any]) -> str:
     return f"no. {row['index']}: {row['error']}"
 
 
+def share_of(fail_on: float | str) -> float:
+    """Return the share of a list's requests that may fail at most.
+
+    :param fail_on: ``any``, ``never``, or the share.
+    :raises KieInvalidRequest: for anything else.
+    """
+    try:
+        share = float({"any": 0.0, "never": 1.0}.get(str(fail_on), fail_on))
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise KieInvalidRequest(
+            f'fail_on is "any", "never" or a share such as 0.1, not {str(fail_on)!r:.60}; nothing was sent to KIE'
+        )
+    return share
+
+
 def check_all(counts: Mapping[str, int], failures: Sequence[str], fail_on: float | str) -> None:
     """Fail the task if too many requests failed; everything else of the list is done by then.
 
@@ -171,6 +201,5 @@ def check_all(counts: Mapping[str, int], failures: Sequence[str], fail_on: float
     :raises KieSomeFailed: with the counts and the first failures.
     """
     total, failed = sum(counts.values()), sum(n for status, n in counts.items() if not Status(status).good)
-    allowed = {"any": 0.0, "never": 1.0}.get(str(fail_on))
-    if failed > total * (float(fail_on) if allowed is None else allowed):
+    if failed > total * share_of(fail_on):
         raise KieSomeFailed(f"{failed} of {total} requests failed. {'; '.join(failures)}")

@@ -1,4 +1,4 @@
-"""Many requests in one Airflow task: each is paid once, waited for, archived and reported by itself."""
+"""Many requests in one Airflow task: each is paid once, and waited for, archived and reported on its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kie import settings
 from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.errors import KieError, KieUnexpected, Scope, error_from_event
 from airflow_kie.client.operations.operation import TaskOperation
-from airflow_kie.durable.requests import ledger_of
+from airflow_kie.durable.defaults import labels_in
+from airflow_kie.durable.requests import given_up, ledger_of
 from airflow_kie.durable.waiting import defer_list
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.sending import Sender
@@ -25,11 +26,11 @@ from airflow_kie.lifecycle.driver import TaskDriver
 from airflow_kie.lifecycle.ledger import Ledger
 from airflow_kie.lifecycle.many import READS, SENDING, Gated, each, follow_one
 from airflow_kie.lifecycle.many import Outcome as Followed
-from airflow_kie.lifecycle.record import TaskRecord
+from airflow_kie.lifecycle.record import TaskRecord, read_records
 from airflow_kie.lineage.lists import of_list
 from airflow_kie.lineage.mixin import LineageMethods
 from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
-from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all
+from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all, share_of
 from airflow_kie.triggers.event import Outcome, ended_tasks
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ ARCHIVING = 4
 PERMIT_SECONDS = 600.0
 """Seconds that one request of a list waits for the account's permit: a list is sent at the account's rate."""
 LINGER_SECONDS = 20.0
-"""Seconds that the trigger goes on after a task has ended: those that end close together are archived together."""
+"""Seconds that the trigger continues after a task has ended: those that end close together are archived together."""
 
 
 @dataclass
@@ -54,7 +55,7 @@ class TaskList:
     """The requests of one task instance.
 
     :param kind: the operation.
-    :param requests: what is asked for, in the caller's order.
+    :param requests: what is requested, in the caller's order.
     :param hook: the account.
     :param open_ledger: returns the account's paid requests.
     :param ti: the task instance.
@@ -63,7 +64,8 @@ class TaskList:
     :param defer: leaves until some of these tasks have ended; None: they are waited for here.
     :param timeout: seconds to wait for the end of a task.
     :param poll_interval: seconds between reads; None: dense near the time at which such tasks usually end.
-    :param labels: people's own names for what is asked for.
+    :param labels: user-defined labels of the request.
+    :param probe: called before a request is sent; raises while the account cannot pay.
     """
 
     kind: TaskOperation
@@ -77,6 +79,7 @@ class TaskList:
     timeout: float
     poll_interval: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    probe: Callable[[], None] = lambda: None
     _waited: Mapping[str, TaskRecord] = field(default_factory=dict, init=False)
     _events: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _waiting: dict[str, TaskRecord] = field(default_factory=dict, init=False)
@@ -91,6 +94,8 @@ class TaskList:
         """
         # A new attempt asks again for what has failed; the ledger says what may be sent.
         self.results.begin(again=waited is None)
+        if waited is None:
+            self.results.forget(functools.partial(given_up, self._sender({})))
         self._waited, self._events = waited or {}, ended_tasks(event)
         asyncio.run(self._follow())
         self.results.flush()
@@ -110,7 +115,10 @@ class TaskList:
                     self._open_requests(), lambda one: self._one(one, kie, pool), at_once=at_once
                 ):
                     if item is not None and self.results.add(request, item):
-                        await asyncio.to_thread(self.results.flush)
+                        try:
+                            await asyncio.to_thread(self.results.flush)
+                        except KieError as error:  # no new one is begun; those that are on their way go it
+                            self._outages.append(error)
         finally:
             await connection.close()
 
@@ -140,7 +148,7 @@ class TaskList:
         except KieError as error:
             return request, self._failed(error)
         except Exception as error:
-            log.exception("Request no. %d ended unexpectedly.", request.index)
+            log.exception("Request no. %d failed unexpectedly.", request.index)
             return request, self._failed(KieUnexpected(f"{type(error).__name__}, see the log"))
 
     async def _item(self, request: Request, kie: Gated, pool: Executor) -> Item | None:
@@ -165,7 +173,7 @@ class TaskList:
                 return item
         record = known or self._record(request)
         to_the_end = self.wait and (self.defer is None or ended)
-        failed = Ended(event["task_id"], error) if event and error else None
+        failed = Ended(event["task_id"], error) if event and error and event["task_id"] else None
         followed = await follow_one(request.digest, record, driver, kie, failed, to_the_end=to_the_end)
         if followed.result is None:
             return self._failed(followed.error or KieError(), timed_out=followed.timed_out)
@@ -177,7 +185,7 @@ class TaskList:
         return _done(followed)
 
     def _failed(self, error: KieError, *, timed_out: bool = False) -> Item | None:
-        """Return the item of a request that failed; None for an outage, after which it is asked for again."""
+        """Return the item of a request that failed; None for an outage, after which it is requested again."""
         if error.scope is not Scope.TASK and not timed_out:
             self._outages.append(error)
             return None
@@ -192,23 +200,23 @@ class TaskList:
         found = driver.paid.find() if driver.paid else None
         return found.task_id if isinstance(found, AlreadyMade) else None
 
+    def _sender(self, body: Mapping[str, Any]) -> Sender:
+        to = self.requests.operator.to or ""
+        return Sender(self.hook, self.kind, body, self.ti, self.open_ledger, PERMIT_SECONDS, False, self.labels, to)
+
     def _driver(self, request: Request) -> TaskDriver:
-        sender = Sender(
-            self.hook,
-            self.kind,
-            request.body,
-            self.ti,
-            self.open_ledger,
-            PERMIT_SECONDS,
-            False,
-            self.labels,
-            self.requests.operator.to or "",
-        )
-        return sender.driver(
+        sender = self._sender(request.body)
+
+        def permit() -> None:
+            self.probe()
+            sender.permit()
+
+        driver = sender.driver(
             request.digest,
             deadline=time.time() + self.timeout,
             rules=settings.rules(self.poll_interval, self.hook.account.api),
         )
+        return replace(driver, permit=permit)
 
 
 def _settled(driver: TaskDriver, record: TaskRecord, event: Mapping[str, Any]) -> Item:
@@ -238,6 +246,8 @@ def run_list(
     :param archive: opens where the results go; None: the operator's `to`.
     :raises KieSomeFailed: when more requests failed than `fail_on` allows; the XCom ``results`` is there all the same.
     """
+    share_of(operator.fail_on)  # refused before anything is paid
+    labels = labels_in(operator.task_id, operator.labels)
     hook, ti, store = KieHook(operator.kie_conn_id), context["ti"], context["task_state_store"]
     with ExitStack() as stack:
         results: ListResults
@@ -273,9 +283,10 @@ def run_list(
             defer=defer if operator.deferrable and operator.wait_for_completion else None,
             timeout=operator.timeout_seconds,
             poll_interval=operator.poll_interval,
-            labels=operator.labels or {},
+            labels=labels,
+            probe=functools.cache(operator.probe) if operator.probes else lambda: None,
         )
-        waited = {digest: TaskRecord.from_json(record) for digest, record in (records or {}).items()}
+        waited, _ = read_records(records or {})  # of one that is damaged the ledger has the id
         tasks.run(None if records is None else waited, event)
         value, counts, failures = results.finish(requests)
         if isinstance(operator, LineageMethods):

@@ -1,1 +1,1 @@
-"""The library: everything that is archived, to be searched, viewed and played."""
+"""The library: search, view and play everything that is archived."""

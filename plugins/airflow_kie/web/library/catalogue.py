@@ -88,40 +88,41 @@ class Catalogue:
         try:
             self._make()
         except sqlite3.DatabaseError as error:
-            log.warning("The library's file %s is damaged and is made again: %s", self._file, error)
+            log.warning("The library's file %s is damaged and will be rebuilt: %s", self._file, error)
             for name in ("", "-wal", "-shm"):
                 self._file.with_name(self._file.name + name).unlink(missing_ok=True)
             self._make()
 
     def _make(self) -> None:
-        with self._open() as base:
+        with _Transaction(self._file, writes=False) as base:
             base.execute("pragma journal_mode = wal")
             base.executescript(SCHEMA)
 
     def find(self, search: Search, first: int, count: int) -> Found:
         """Return a page of what is searched for.
 
-        :param first: how many are left out before it.
+        :param first: how many are left out before it; behind the last page this is the last page.
         :param count: how many at most.
         :raises KieError: when the index cannot be read, and nothing was read of it before.
         """
         self._refresh()
-        complete = self._complete  # what comes meanwhile may not be in the lines below
         where, values = conditions_of(search)
         with self._open() as base:
+            complete = self._complete  # what comes meanwhile may not be in the lines below
             total = base.execute("select count(*) from entry").fetchone()[0]
             if self._failed is not None and not total:
                 raise self._failed
             # Conditions and orders are our own texts; what somebody searches for is among the values alone.
             counting = f"select count(*) from entry {where}"  # noqa: S608
             matches = base.execute(counting, values).fetchone()[0] if where else total
+            first = min(first, max(0, matches - 1) // count * count)
             paging = f"select number from entry {where} order by {order_of(search.order)} limit :count offset :first"  # noqa: S608
             numbers = base.execute(paging, {**values, "count": count, "first": first}).fetchall()
             entries = tuple(entry for (number,) in numbers if (entry := _entry(base, number)))
             return Found(entries, matches, total, self._counts(base), complete)
 
     def neighbours(self, search: Search, key: str) -> tuple[IndexEntry | None, IndexEntry | None]:
-        """Return the results before and after one in the order of a search, None where there is none.
+        """Return the results before and after one in the order of a search, None if there is none.
 
         :param key: of the one.
         """
@@ -188,8 +189,8 @@ class Catalogue:
     def _sync(self) -> None:
         """Read the objects that are not known; the lock is held, and is given back at the end."""
         try:
-            os.utime(self._file)
             with self._open() as base:  # as long as one is open, the end of another writes nothing back
+                os.utime(self._file)
                 known = {key for (key,) in base.execute("select key from segment")}
                 if known:
                     self._some.set()  # what was read before is shown at once
@@ -206,7 +207,7 @@ class Catalogue:
             log.warning("The library cannot read its index: %s", error)
             self._failed = error
         except Exception:
-            log.exception("The library cannot be brought up to date.")
+            log.exception("The library could not be updated.")
         finally:
             self._listed_at = time.monotonic()
             self._some.set()
@@ -244,6 +245,9 @@ class Catalogue:
             log.warning("%s: %d lines are damaged. `airflow kie index --rebuild` repairs it.", named, damaged)
 
     def _open(self, *, writes: bool = False) -> Any:
+        if not self._file.exists():  # folders for temporary files are cleaned
+            self._file, self._complete = own_file(self), False
+            self._make()
         return _Transaction(self._file, writes=writes)
 
 

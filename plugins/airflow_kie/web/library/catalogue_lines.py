@@ -39,7 +39,7 @@ FORGET = (
     "insert into words (words) values ('delete-all')",
 )
 _KNOWN = 500
-"""Keys that are asked for at once: SQLite takes a thousand values at most."""
+"""Keys that are requested at once: SQLite takes a thousand values at most."""
 _INSERT = {
     "entry": "insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "line": "insert into line values (?, ?)",

@@ -6,6 +6,7 @@ import threading
 
 from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys, SongKeys, TaskKeys
+from airflow_kie.client.errors import KieConnectionInvalid
 from airflow_kie.web.library.catalogue import Catalogue
 from airflow_kie.web.library.catalogue_file import shared_file
 from airflow_kie.web.library.catalogue_lines import SCHEMA
@@ -22,11 +23,18 @@ def catalogue_of(place: Place) -> Catalogue:
     :param place: from the configuration, or what a run's tasks have stored; never from a request.
     """
     with _making:
-        if place not in _catalogues:
-            bucket = place.open()
-            where = (str(bucket.client.meta.endpoint_url), bucket.name, place.prefix)
-            _catalogues[place] = Catalogue(Index(bucket, ArchiveKeys(place.prefix)), shared_file(*where, SCHEMA))
-        return _catalogues[place]
+        known = _catalogues.get(place)
+        try:
+            index = Index(place.open(), ArchiveKeys(place.prefix))
+        except KieConnectionInvalid:
+            if known is None:
+                raise
+            return known
+        if known is None:
+            where = (str(index.bucket.client.meta.endpoint_url), index.bucket.name, place.prefix)
+            known = _catalogues[place] = Catalogue(index, shared_file(*where, SCHEMA))
+        known.index = index  # the connection may have other credentials by now
+        return known
 
 
 def keys_of(place: Place, operation: str, task_id: str) -> SongKeys | TaskKeys:

@@ -39,7 +39,7 @@ def choose(request: Request, music_task_id: str, place: Annotated[Place, Depends
     bucket = place.open()
     manifest = Manifest.read(bucket, keys)[0]
     if manifest is None:
-        raise NothingToShow("Nothing is archived of this song", "There is nothing to choose yet.")
+        raise NothingToShow("This song is not archived", "There is nothing to choose yet.")
     audit(request, "kie_choose", song=music_task_id, **{name: changes[name] for name in _NAMES if name in changes})
     by, now = user_name(request), datetime.now(UTC)
     try:

@@ -108,7 +108,7 @@ def _begin(archive: zipfile.ZipFile, bucket: Bucket, keys: SongKeys | TaskKeys) 
     """Read a result; put its manifest into the zip, and what is chosen of it."""
     choice, manifest = None, (Manifest if isinstance(keys, SongKeys) else TaskManifest).read(bucket, keys)[0]
     if isinstance(keys, SongKeys) and isinstance(manifest, Manifest):
-        choice = Choice.read(bucket, keys)[0]
+        choice = Choice.readable(bucket, keys)
         page = song_page(keys, manifest, None, active=False, now=datetime.now(UTC))
     elif isinstance(keys, TaskKeys) and manifest:
         page = task_page(keys, manifest)
@@ -147,7 +147,7 @@ def put_file(
             yield sink.taken()
     folder.files.append(file)
     if digest.hexdigest() != record.sha256:
-        folder.missing.append(f"{file.name}: the bucket has another content than was archived")
+        folder.missing.append(f"{file.name}: its content in the bucket has changed")
 
 
 class Sink(io.RawIOBase):

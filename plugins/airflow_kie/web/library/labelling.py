@@ -40,13 +40,13 @@ def label(request: Request, place: Annotated[Place, Depends(place_of)]) -> Respo
     """Set a label on results, each ``<operation>/<task id>``, or remove it: with an empty value."""
     body = body_of(request)
     asked, (name, value) = body.get("results"), _label(body.get("name"), body.get("value"))
-    asked = list(dict.fromkeys([asked] if isinstance(asked, str) else asked or ()))
+    asked = list(dict.fromkeys(_texts([asked] if isinstance(asked, str) else asked)))
     if not 0 < len(asked) <= MOST_RESULTS:
         raise ChangeRefused(f"Select 1 to {MOST_RESULTS} results.")
     try:
         results = [keys_of(place, *str(result).partition("/")[::2]) for result in asked]
     except KeyRefused as error:
-        raise ChangeRefused("This is not a result of the library.") from error
+        raise ChangeRefused("This result is not in the library.") from error
     audit(request, "kie_label", results=asked, label=name, value=value or None)
     by, now, bucket = user_name(request), datetime.now(UTC), place.open()
 
@@ -64,7 +64,7 @@ def label(request: Request, place: Annotated[Place, Depends(place_of)]) -> Respo
         try:
             manifest = record.update(bucket, keys, labelled)
         except ArchiveUnreadable as error:
-            log.warning("%s is not labelled: %s", keys.name, error)
+            log.warning("%s could not be labelled: %s", keys.name, error)
             return None
         return entry_of(manifest) if label_map(manifest.labels).get(name, "") == value else None
 
@@ -73,9 +73,15 @@ def label(request: Request, place: Annotated[Place, Depends(place_of)]) -> Respo
     if entries:
         catalogue_of(place).add(*entries)
     left = len(results) - len(entries)
-    rest = f" {counted(left, 'result')} left as they are: not archived, or with {MOST_LABELS} labels." if left else ""
+    rest = f" {counted(left, 'result')} unchanged: not archived, or already with {MOST_LABELS} labels." if left else ""
     what = f"Label {name}: {value} is set on" if value else f"Label {name} is removed from"
     return message_answer(f"{what} {counted(len(entries), 'result')}.{rest}", 200 if entries else 400)
+
+
+def _texts(asked: Any) -> list[str]:
+    if not isinstance(asked, list) or not all(isinstance(one, str) for one in asked):
+        raise ChangeRefused("This result is not in the library.")
+    return asked
 
 
 def _label(name: Any, value: Any) -> tuple[str, str]:
@@ -87,5 +93,5 @@ def _label(name: Any, value: Any) -> tuple[str, str]:
     try:
         ((name, value),) = Labelled.model_validate({"labels": {name: text}}).labels.items()
     except (ValidationError, ValueError, TypeError) as error:
-        raise ChangeRefused("A label has a name and a value, of at most 256 characters each.") from error
+        raise ChangeRefused("A label has a name and a value, each of at most 256 characters.") from error
     return name, value.strip()

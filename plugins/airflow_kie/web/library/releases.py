@@ -1,6 +1,6 @@
 """The page of a release: what is missing, its cover and tracks, and all of it as a zip.
 
-A release is asked for on the library's page, which triggers DAG `deliver_songs` through Airflow's public API, with the
+A release is requested on the library's page, which triggers DAG `deliver_songs` through Airflow's public API, with the
 rights of who uses it.
 """
 
@@ -104,7 +104,7 @@ def _page(place: Place, name: str) -> tuple[ReleaseKeys, SongPage]:
     manifest = ReleaseManifest.read(bucket, keys)[0]
     if manifest is None:
         raise NothingToShow(
-            "This release is not finished", "DAG deliver_songs makes it. This page shows it as soon as it is whole."
+            "This release is not finished", "DAG deliver_songs is making it. This page shows it once it is complete."
         )
     where = keys.file("metadata.json")
     known = Release.from_json(bucket.get_json(where), bucket.url(where))
@@ -141,9 +141,9 @@ def _view(keys: ReleaseKeys, manifest: ReleaseManifest, known: Release) -> SongP
         music_task_id=keys.name,
         title=cut(known.title or keys.name),
         state=State.ARCHIVED,
-        sentence=f"{lacks} fields that distributors ask for are empty; metadata.json lists them, and so does this page."
+        sentence=f"{lacks} fields that distributors require are empty; metadata.json and this page list them."
         if lacks
-        else "Every field that distributors ask for is filled in.",
+        else "All fields that distributors require are set.",
         subtitle=f"Release {keys.name}, {len(known.tracks)} {'track' if len(known.tracks) == 1 else 'tracks'}",
         files=files,
         facts=tuple((name, cut(text)) for name, text in facts if text),
@@ -169,4 +169,4 @@ def lacking(missing: Iterable[str]) -> Iterator[str]:
     for track, names in fields.items():
         same.setdefault(", ".join(names), []).append(track)
     for names_of, tracks in same.items():
-        yield f"Of {'track' if len(tracks) == 1 else 'tracks'} {', '.join(tracks)} it lacks {names_of}."
+        yield f"For {'track' if len(tracks) == 1 else 'tracks'} {', '.join(tracks)} it lacks {names_of}."

@@ -36,6 +36,7 @@ from airflow_kie.web.pages.view_model import task_page
 PER_PAGE = 48
 _LONGEST = 200
 """Characters that are searched for."""
+_LONGEST_LABEL = 256 + len(": ") + 256
 _LAST_PAGE = 2000
 VIEWS = ("grid", "list")
 _FILTERS = ("text", "medium", "model", "state", "label", "since", "until")
@@ -47,6 +48,7 @@ class Card:
 
     :param title: its title, or its operation.
     :param subtitle: what else is known, in one line.
+    :param archived: the day in UTC; the page's script shows it in the reader's zone.
     :param more: what a list has room for: style and labels.
     :param page: where all of it is shown.
     :param picture: a small picture; empty: it has none.
@@ -57,6 +59,7 @@ class Card:
     entry: IndexEntry
     title: str
     subtitle: str
+    archived: str
     more: str
     page: str
     picture: str
@@ -86,7 +89,9 @@ def search_of(
     sort: str = "newest",
 ) -> Search:
     """Return the search that an address asks for."""
-    return Search(q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST], _date(since), _date(until), sort)
+    return Search(
+        q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST_LABEL], _date(since), _date(until), sort
+    )
 
 
 def library(
@@ -102,6 +107,7 @@ def library(
     may_deliver = may_trigger(request.state.kie_user, DELIVER_DAG_ID)
     changing = may_change(request)
     found = catalogue_of(place).find(search, (number - 1) * PER_PAGE, PER_PAGE)
+    pages = min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE)))
     return page_answer(
         request,
         "library.html",
@@ -126,8 +132,8 @@ def library(
         search=search,
         media=MEDIA,
         orders=tuple(ORDERS),
-        number=number,
-        pages=min(_LAST_PAGE, max(1, -(-found.count // PER_PAGE))),
+        number=min(number, pages),
+        pages=pages,
         query=query_of(search, view),
         searched=any(asdict(search)[name] for name in _FILTERS),
     )
@@ -171,7 +177,7 @@ def picture(request: Request, operation: str, task_id: str, place: Annotated[Pla
     except FileDamaged:
         small = None
     if small is None:
-        raise NothingToShow("File not found", "`airflow kie verify` says what is wrong with the archive.")
+        raise NothingToShow("File not found", "`airflow kie verify` reports problems of the archive.")
     return Response(small, media_type="image/webp", headers=headers)
 
 
@@ -226,7 +232,7 @@ def query_of(search: Search, view: str = VIEWS[0]) -> str:
 def _manifest(place: Place, keys: TaskKeys) -> TaskManifest:
     manifest = TaskManifest.read(place.open(), keys)[0]
     if manifest is None:
-        raise NothingToShow("Nothing is archived of this task", "The library lists what is archived.")
+        raise NothingToShow("This task is not archived", "The library lists what is archived.")
     return manifest
 
 
@@ -234,13 +240,13 @@ def _card(request: Request, entry: IndexEntry) -> Card:
     is_song = entry.operation == MUSIC
     page = address(request, "songs", entry.id) if is_song else address(request, "tasks", entry.operation, entry.id)
     picture, sound = _first(entry, "image"), _first(entry, "audio")
-    made = f"{entry.archived_at.day} {entry.archived_at:%b %Y}"
-    known = ("" if is_song else entry.operation, entry.model or "", length(entry.duration_seconds), made)
+    known = ("" if is_song else entry.operation, entry.model or "", length(entry.duration_seconds))
     more = (entry.tags or "", *(f"{name}: {value}" for name, value in label_map(entry.labels).items()))
     return Card(
         entry,
         title=cut(entry.title or "").strip() or (f"Song {entry.id}" if is_song else entry.id),
         subtitle=" · ".join(cut(part) for part in known if part),
+        archived=f"{entry.archived_at.day} {entry.archived_at:%b %Y}",
         more=" · ".join(cut(part) for part in more if part),
         page=page,
         picture=f"{address(request, 'library', 'thumbnails', entry.operation, entry.id)}?{quote(picture.name)}"

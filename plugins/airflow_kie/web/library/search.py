@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unicodedata import normalize
 
 from airflow_kie.archive.record_base import utc_text
 
@@ -58,7 +59,7 @@ class Search:
 
 def conditions_of(search: Search) -> tuple[str, dict[str, Any]]:
     """Return the condition of a search in SQL, and its values by name."""
-    words = _WORD.findall(search.text)[:_MOST_WORDS]
+    words = _WORD.findall(normalize("NFC", search.text))[:_MOST_WORDS]
     conditions = {
         "entry.number in (select rowid from words where words match :phrase)": words,
         "instr(medium, :medium) > 0": search.medium in MEDIA,

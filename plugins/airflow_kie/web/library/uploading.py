@@ -38,7 +38,10 @@ MOST_BYTES = min(20 * 1024 * 1024, MAX_IMAGE_BYTES)
 
 async def read_picture(request: Request) -> None:
     """Keep a request's picture with it."""
-    await keep_content(request, MOST_BYTES)
+    try:
+        await keep_content(request, MOST_BYTES)
+    except ChangeRefused as error:
+        raise ChangeRefused(f"A picture has at most {MOST_BYTES // 1024**2} MiB.") from error
 
 
 def add_uploading(app: FastAPI) -> None:
@@ -55,13 +58,14 @@ def upload(request: Request, music_task_id: str, place: Annotated[Place, Depends
     bucket = place.open()
     song = Manifest.read(bucket, keys)[0]
     if song is None:
-        raise NothingToShow("Nothing is archived of this song", "It has no folder for a picture yet.")
+        raise NothingToShow("This song is not archived", "It has no folder for a picture yet.")
     try:
         facts = check_image(io.BytesIO(content))
     except FileDamaged as error:
-        raise ChangeRefused("This is not a whole PNG, JPEG or WebP.") from error
+        why = f"This is not a PNG, JPEG or WebP that can be stored: {error.facts.message}."
+        raise ChangeRefused(why) from error
     if sum(file.origin is not None for file in song.files) >= MOST:
-        raise ChangeRefused(f"The song has {MOST} more covers already.")
+        raise ChangeRefused(f"The song already has {MOST} added covers.")
     digest = hashlib.sha256(content).hexdigest()
     position = position_of_more(song, FileKind.COVER, digest)
     key = keys.file(FileKind.COVER, position, facts.extension)
@@ -84,4 +88,4 @@ def upload(request: Request, music_task_id: str, place: Annotated[Place, Depends
     news = Manifest(music_task_id=song.music_task_id, files=(file,), created_at=song.created_at, updated_at=now)
     manifest = Manifest.update(bucket, keys, lambda stored: (stored or song).merged_with(news))
     catalogue_of(place).add(entry_of(manifest))
-    return message_answer("The picture lies in the song's folder and can be chosen.")
+    return message_answer("The picture is in the song's folder and can be chosen.")

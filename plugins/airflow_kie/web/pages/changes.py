@@ -24,7 +24,7 @@ MOST_BYTES = 64 * 1024
 
 
 class ChangeRefused(Exception):
-    """A change that makes no sense; nothing was changed.
+    """The requested change is invalid; nothing was changed.
 
     :param sentence: what a person reads.
     """
@@ -86,7 +86,7 @@ async def keep_content(request: Request, most: int) -> None:
     async for piece in request.stream():
         content += piece
         if len(content) > most:
-            raise ChangeRefused("This is more than a page sends.")
+            raise ChangeRefused("The request is too large.")
     request.state.kie_content = content
 
 
@@ -98,7 +98,7 @@ async def read_body(request: Request) -> None:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise ChangeRefused("This is not what a page sends.")
+        raise ChangeRefused("The request is invalid.")
     request.state.kie_body = body
 
 

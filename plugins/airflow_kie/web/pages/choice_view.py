@@ -52,7 +52,7 @@ def shown_choice(place: Place, page: SongPage) -> ShownChoice | None:
         choice = Choice.read(place.open(), place.keys(page.music_task_id))[0]
     except ArchiveUnreadable as error:
         log.warning("%s", error)
-        return ShownChoice("What was chosen of this song cannot be read: its choice.json is damaged.")
+        return ShownChoice("The choice for this song cannot be read: its choice.json is damaged.")
     if choice is None:
         return ShownChoice(choice_sentence(None, files))
     positions = {name: choice.position_in(files, name) for name in CHOSEN_KINDS}
@@ -78,11 +78,11 @@ def choice_sentence(choice: Choice | None, files: Sequence[FileRecord]) -> str:
         return f"Nothing is chosen yet. Choose {' and '.join(open_kinds)}." if open_kinds else "Nothing is chosen yet."
     by = f"by {cut(choice.by)} on {day(choice.at)}"
     if choice.rejected:
-        return f"Rejected {by}: none of it is used."
+        return f"Rejected {by}: no cover or take is used."
     positions = {name: choice.position_in(files, name) for name in CHOSEN_KINDS}
     chosen = [called(_CALLED[name], position) for name, position in positions.items() if position]
     if not chosen:
-        return f"What was chosen {by} has been replaced since. Choose again."
+        return f"The file chosen {by} has been replaced since. Choose again."
     text = " and ".join(chosen)
     still = [f"a {_CALLED[name]}" for name, count in there.items() if count > 1 and not positions[name]]
     more = f" Choose {still[0]} too." if still else ""

@@ -22,7 +22,7 @@ from airflow_kie.web.pages.view_model import SongPage
 
 _PIECE_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
-_NAME_CHARACTERS = 80
+_NAME_CHARACTERS, _NAME_BYTES = 80, 200
 _FORBIDDEN_IN_NAMES = '\\/:*?"<>|%'
 FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Whatever the bytes are: a page of their own can neither run nor load anything."""
@@ -33,7 +33,7 @@ class RangeNotSatisfiable(Exception):
 
 
 def file_answer(request: Request, bucket: Bucket, page: SongPage, file: ShownFile, *, download: bool) -> Response:
-    """Return a file or the part of it that is asked for; type and size are the manifest's, not S3's.
+    """Return a file or the part of it that is requested; type and size are the manifest's, not S3's.
 
     :raises S3Error: when S3 does not give it; its subclass says why.
     """
@@ -58,7 +58,7 @@ def file_answer(request: Request, bucket: Bucket, page: SongPage, file: ShownFil
 
 
 def part_of(file: FileRecord, range_header: str | None, if_range: str | None) -> range | None:
-    """Return which bytes are asked for; several ranges, and an invalid one, mean the whole file: None (RFC 9110).
+    """Return which bytes are requested; several ranges, and an invalid one, mean the whole file: None (RFC 9110).
 
     :raises RangeNotSatisfiable: when the range begins behind the file's end.
     """
@@ -108,7 +108,8 @@ def safe_title(song: SongPage) -> str:
         for character in unicodedata.normalize("NFC", song.title)
         if character not in _FORBIDDEN_IN_NAMES
     )
-    return " ".join(kept.split())[:_NAME_CHARACTERS].strip(" .-") or song.music_task_id
+    shown = " ".join(kept.split())[:_NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
+    return shown.strip(" .-") or song.music_task_id
 
 
 def stream(bucket: Bucket, file: FileRecord, part: range | None = None) -> Iterator[bytes]:

@@ -33,16 +33,11 @@ def choices_in(choice: Choice | None) -> tuple[Happened, ...]:
 
 def paid_for(manifest: Manifest | None) -> str:
     """Return what its KIE tasks have cost, where KIE says that."""
-    known = (
-        [(cost.kind.rpartition(".")[2].replace("_", " "), cost.credits) for cost in manifest.credits_used]
-        if manifest
-        else []
-    )
     costs: dict[str, float] = {}
-    for kind, credits in known:
-        costs[kind] = costs.get(kind, 0.0) + (credits or 0.0)
-    if not any(credits is not None for _, credits in known):
-        return ""
+    for cost in manifest.credits_used if manifest else ():
+        if cost.credits is not None:
+            kind = cost.kind.rpartition(".")[2].replace("_", " ")
+            costs[kind] = costs.get(kind, 0.0) + cost.credits
     return ", ".join(f"{credits:g} for {kind}" for kind, credits in costs.items())
 
 
@@ -51,7 +46,7 @@ def _made(manifest: Manifest | None) -> Iterator[Happened]:
         return
     begun, ended = manifest.song.created_at, manifest.song.completed_at
     if begun:
-        yield begun, "KIE was asked for the song"
+        yield begun, "The song was requested from KIE"
     if ended:
         took = length((ended - begun).total_seconds()) if begun else ""
         yield ended, f"KIE finished it, after {took} minutes" if took else "KIE finished it"
@@ -88,4 +83,4 @@ def _chose(one: Chosen) -> str:
         return "rejected all"
     files = [(CALLED.get(kind, kind), getattr(one, name)) for name, kind in CHOSEN_KINDS.items()]
     chosen = [called(what, file.position) for what, file in files if file]
-    return f"chose {' and '.join(chosen)}" if chosen else "took the choice back"
+    return f"chose {' and '.join(chosen)}" if chosen else "withdrew the choice"

@@ -72,11 +72,11 @@ class Place:
 def configured_place() -> Place | None:
     """Return the place of the [kie] configuration, None where it names no bucket."""
     bucket = settings.text("bucket")
-    return Place(bucket, settings.text("prefix", "songs")) if bucket else None
+    return Place(bucket, settings.text("prefix", "songs").strip("/")) if bucket else None
 
 
 def songs_of_run(dag_id: str, run_id: str) -> Mapping[str, Place]:
-    """Return the songs of a run and where its tasks archive each, in the order in which they were asked for."""
+    """Return the songs of a run and where its tasks archive each, in the order in which they were requested."""
     songs = _songs_in(_listed(dag_id, run_id, (_LISTS_SONGS,)))
     if not songs:  # what is archived without such a list; the arguments of batches of many would be large
         archived = _listed(dag_id, run_id, (_ARCHIVES,))
@@ -146,7 +146,7 @@ def _each(item: Any) -> Sequence[Any]:
             with _reading:
                 _batches[part] = known
     except (KeyError, TypeError, ValueError, AttributeError, KieError) as error:
-        log.warning("The songs of a batch cannot be read, and its page does not list them: %s", error)
+        log.warning("The songs of a batch cannot be read, so its page does not list them: %s", error)
         return []
     return [{"music_task_id": song, "bucket": bucket, "prefix": prefix} for song in known]
 
@@ -183,7 +183,7 @@ def _open(name: str) -> Bucket:
     try:
         bucket = open_bucket(aws_conn_id, name)
     except Exception as error:
-        log.exception("S3 connection %s cannot be opened; song pages show no songs.", aws_conn_id)
+        log.exception("S3 connection %s cannot be used, so the song pages show no songs.", aws_conn_id)
         raise KieConnectionInvalid(f"S3 connection {aws_conn_id} cannot be opened") from error
     # Some S3 services send the whole object's checksum with a part of it, which boto3 would refuse at the part's end.
     bucket.client.meta.config.response_checksum_validation = "when_required"

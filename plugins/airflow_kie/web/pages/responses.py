@@ -1,4 +1,4 @@
-"""What the song pages answer with: a page made from a template, under a policy that lets it load nothing foreign."""
+"""The song pages' answers: pages made from templates, under a policy that lets them load nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def spending_notices() -> list[str]:
     try:
         return [stop.sentence() for stop in stops().values()]
     except Exception as error:  # noqa: BLE001 - the songs are shown without it
-        log.warning("Whether new paid tasks are stopped could not be read: %s", type(error).__name__)
+        log.warning("The spending switch could not be read: %s", type(error).__name__)
         return []
 
 
@@ -188,6 +188,6 @@ def _message(request: Request, status: int, heading: str, sentence: str, **more:
 
 _HTTP = {
     401: ("You are not logged in", "Log in to Airflow, then open this page again."),
-    403: ("You may not see this", f"It needs the right to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG."),
+    403: ("Access denied", f"You need permission to read DAG {SONG_PAGES_DAG_ID}, or the run's own DAG."),
     404: ("Page not found", "The songs are at /kie/songs."),
 }

@@ -31,7 +31,7 @@ def retry(request: Request, run_id: str) -> Response:
     place = queries.configured_place()
     songs = queries.songs_of_run(SONG_PAGES_DAG_ID, run_id)
     if place is None or any(other != place for other in songs.values()):
-        raise ChangeRefused("These songs are archived elsewhere than [kie] says: clear their red tasks instead.")
+        raise ChangeRefused("These songs are not in the archive that [kie] names: clear their failed tasks instead.")
     if problem := no_run_would_follow():
         raise ChangeRefused(problem)
     audit(request, "kie_redrive", run=run_id)
@@ -53,5 +53,5 @@ def retried(songs: Sequence[SongArchive]) -> str:
         skipped = len(start_again(songs))
     except NoEvent as error:
         raise ChangeRefused(str(error)) from error
-    left = f" {counted(skipped)} left alone: a run works on each." if skipped else ""
-    return f"{counted(len(songs) - skipped)} started again.{left}"
+    left = f" {counted(skipped)} skipped: in progress, or the record cannot be read." if skipped else ""
+    return f"{counted(len(songs) - skipped)} restarted.{left}"

@@ -144,7 +144,7 @@ def task_page(keys: TaskKeys, manifest: TaskManifest) -> SongPage:
         music_task_id=keys.task_id,
         title=f"{keys.operation} {keys.task_id}",
         state=State.ARCHIVED,
-        sentence="Everything that was asked for is here, whole and checked.",
+        sentence="All requested files are here, complete and verified.",
         files=files,
         hidden=len(manifest.files) - len(files),
         facts=tuple((name, text) for name, text in facts if text),
@@ -160,7 +160,7 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
         music_task_id=keys.music_task_id,
         title=f"Song {keys.music_task_id}",
         state=State.FAILED,
-        sentence="What is archived of it is untouched.",
+        sentence="Its archived files are not affected.",
         trouble=trouble_of(Failure(reason=error.reason, message=str(error), at=now)),
     )
 
@@ -171,42 +171,42 @@ def unreadable_page(keys: SongKeys, error: KieError, *, now: datetime) -> SongPa
 def _state(manifest: Manifest | None, pending: Pending | None, *, active: bool) -> tuple[State, str]:
     missing = pending.wanted.missing_in(manifest) if pending else ()
     if manifest and not missing:
-        return State.ARCHIVED, "Everything that was asked for is here, whole and checked."
+        return State.ARCHIVED, "All requested files are here, complete and verified."
     if pending is None:
         return State.UNKNOWN, (
-            "Nothing of this song is in the archive, and nobody has asked for it. Check the id: it is the task id of "
-            "kie.ai/logs, not an audio id. To archive it, trigger music_cover with it."
+            "This song is neither archived nor pending. Check the id: it must be the task id from kie.ai/logs, not an "
+            "audio id. To archive it, trigger music_cover with it."
         )
     missed = f"Archived, but still pending: {', '.join(_PLURALS[kind] for kind in missing)}. " if manifest else ""
     if active and pending.waiting_for:
         return State.IN_PROGRESS, missed + _waiting(pending.waiting_for)
     if active:
-        return State.IN_PROGRESS, missed + "A run works on it at the moment."
+        return State.IN_PROGRESS, missed + "A run is working on it."
     if pending.unconfirmed:
         return State.WAITING, (
             f"A callback named this id on {day(pending.first_seen_at)}; KIE has not confirmed yet that it is a song. "
-            "cover_inbox asks KIE again by itself, and drops the id if KIE knows no such song."
+            "cover_inbox asks KIE again, and drops the id if KIE does not know the song."
         )
     if pending.last_failure:
-        return State.FAILED, missed + "The last attempt failed; nothing half-finished is kept or shown."
+        return State.FAILED, missed + "The last attempt failed; incomplete files are neither kept nor shown."
     if pending.working:
-        return State.WAITING, missed + "Its run has ended without it; cover_inbox starts another one by itself."
+        return State.WAITING, missed + "Its run has ended without it; cover_inbox starts another one automatically."
     received = f"Received on {day(pending.first_seen_at)}{_SOURCES.get(pending.received_from, '')}; "
-    return State.WAITING, missed + received + "no run works on it yet. cover_inbox starts one by itself."
+    return State.WAITING, missed + received + "no run works on it yet. cover_inbox starts one automatically."
 
 
 def _waiting(outage: WaitingFor) -> str:
     """Return which outage a song waits for, since when, and what a person can do."""
     known = error_class(outage.reason)
     what, todo = (known.what, f" {known.todo}") if known else (outage.reason, "")
-    return f"Waiting since {day(outage.since)}: {what}. It goes on by itself when that ends.{todo}"
+    return f"Waiting since {day(outage.since)}: {what}. It continues automatically when that ends.{todo}"
 
 
 _SOURCES = {
     "event": " from an event",
     "form": " from the form",
     "inbox": " from the inbox",
-    "callback": " from a callback of KIE",
+    "callback": " from a KIE callback",
     "generate": " when it was generated",
 }
 
@@ -217,12 +217,12 @@ def trouble_of(failure: Failure, *, again: bool = False) -> Trouble:
     :param again: a run tries it again.
     """
     error = error_class(failure.reason)
-    todo = error.todo if error else "Read the log of the red task, fix what it names, and clear the task."
+    todo = error.todo if error else "Read the log of the failed task, fix the cause, and clear the task."
     heading = error.what if error else "A task of the song failed"
     happened = failure.message.replace(todo, "").removeprefix(heading).strip(" .:") + "."
     happened = _TASK_IN_BRACKETS.sub(r"\1:", happened)
     return Trouble(
-        heading=f"An earlier attempt: {heading[0].lower()}{heading[1:]}" if again else heading,
+        heading=f"Earlier attempt: {heading[0].lower()}{heading[1:]}" if again else heading,
         happened=f"{happened[0].upper()}{happened[1:2000]}{'…' if len(happened) > 2000 else ''}",
         todo=todo,
         at=failure.at,

@@ -21,6 +21,8 @@ from airflow_kie.assets import PENDING
 from airflow_kie.client.account import with_token
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, connection_token, keys_in
 from airflow_kie.client.callbacks.url import receiver_url
+from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.hooks.connected import extra_of
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.web.receiver.receiver import create_app
 from airflow_kie.web.receiver.rest import AirflowApi, AirflowRefused, RestGateway
@@ -71,7 +73,7 @@ def serve(airflow_url: str, host: str, port: int) -> None:
     """
     api = _api(airflow_url)
     if not settings.text("bucket"):
-        raise NotStarted("No bucket is named, so no song could be recorded: set AIRFLOW__KIE__BUCKET.")
+        raise NotStarted("No bucket is set, so no song could be recorded: set AIRFLOW__KIE__BUCKET.")
     airflow = RestGateway(api)
     _check(airflow)
     app = Starlette(routes=[Mount("/kie", create_app(airflow))])
@@ -90,25 +92,31 @@ def callback_url(kie_conn_id: str) -> str:
     """
     process.begin_command()
     try:
-        extra = KieHook.get_connection(kie_conn_id).extra_dejson or {}
+        extra = extra_of(KieHook.get_connection(kie_conn_id))
         keys = keys_in(extra, kie_conn_id)
     except AirflowNotFoundException:
         raise NotStarted(f"Connection {kie_conn_id} does not exist.") from None
     except TokenSecretTooShort as error:
         raise NotStarted(f"{error}.") from None
+    except KieConnectionInvalid as error:
+        raise NotStarted(f"{error.facts.message}.") from None
     public_url = str(extra.get("callback_url") or "").strip()
     if not public_url:
         raise NotStarted(f"Connection {kie_conn_id} has no callback_url, so KIE could not reach the receiver.")
     if not keys.webhook and not keys.token:
         neither = "neither a webhook_secret nor a callback_token_secret"
         raise NotStarted(f"Connection {kie_conn_id} has {neither}: every callback would be refused.")
-    url = receiver_url(public_url, kie_conn_id)
+    try:
+        url = receiver_url(public_url, kie_conn_id)
+    except ValueError:  # brackets that hold no address
+        raise NotStarted(f"The callback_url of connection {kie_conn_id} is not an address.") from None
     return url if keys.webhook else with_token(url, connection_token(keys.token, kie_conn_id))
 
 
 def _api(url: str) -> AirflowApi:
+    url = url.strip()
     if not url.startswith(("http://", "https://")):
-        raise NotStarted(f"Where is Airflow? Give --airflow-url or {URL}, such as https://airflow.example.com.")
+        raise NotStarted(f"Give Airflow's address as --airflow-url or {URL}, such as https://airflow.example.com.")
     token, token_file, username, password, password_file = (
         os.environ.get(name, "") for name in (TOKEN, TOKEN_FILE, USERNAME, PASSWORD, PASSWORD_FILE)
     )
@@ -120,7 +128,10 @@ def _api(url: str) -> AirflowApi:
     if not (token or token_file or (username and password)):
         raise NotStarted(f"Airflow needs a login: set {TOKEN}, {TOKEN_FILE}, or {USERNAME} and {PASSWORD}.")
     file = Path(token_file) if token_file else None
-    return AirflowApi(url, token=token, token_file=file, login=(username, password))
+    try:
+        return AirflowApi(url, token=token, token_file=file, login=(username, password))
+    except KieConnectionInvalid as error:  # the address, or the environment's proxy
+        raise NotStarted(f"Airflow's address cannot be used: {error.facts.message}.") from None
 
 
 def _check(airflow: RestGateway) -> None:
@@ -130,18 +141,18 @@ def _check(airflow: RestGateway) -> None:
         if airflow.asset_id(PENDING.uri) is None:
             log.warning("No DAG has declared the asset %s yet: %s.", PENDING.uri, meanwhile)
     except (AirflowRefused, OSError) as error:
-        log.error("%s. The receiver listens all the same: %s.", error, meanwhile)
+        log.error("%s. The receiver starts anyway: %s.", error, meanwhile)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_kie.web.receiver",
-        description="Serve POST /kie/callback/<connection id> for an Airflow elsewhere.",
+        description="Serve POST /kie/callback/<connection id> for an Airflow on another machine.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command="serve")
-    parser.add_argument("--airflow-url", help=f"where Airflow's API is; or {URL}")
+    parser.add_argument("--airflow-url", help=f"address of Airflow's API; or {URL}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8686, help="port to listen on (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", metavar="")

@@ -126,7 +126,7 @@ class AirflowGateway(Connections, ABC):
             news = {"kie_conn_id": kie_conn_id, "options": Options.of(wanted), "unconfirmed": unconfirmed}
             record = archive.update_pending(received_from="callback", **news)
         if record.unconfirmed:
-            log.warning("Song %s is recorded, but not confirmed: reconciliation asks KIE again.", music_task_id)
+            log.warning("Song %s is recorded, but not confirmed: the reconciliation asks KIE again.", music_task_id)
         return not record.unconfirmed
 
     def announce(self, kie_conn_id: str, music_task_id: str) -> None:
@@ -136,10 +136,10 @@ class AirflowGateway(Connections, ABC):
             if self._is_announced(music_task_id):
                 return
             if self.send_event(music_task_id, extra):
-                log.info("Song %s is recorded and announced: music_cover starts for it.", music_task_id)
+                log.info("Song %s is recorded, and music_cover starts for it.", music_task_id)
             else:
-                why = f"no DAG has declared the asset {PENDING.uri}, or this Airflow takes no event"
-                log.warning("Song %s is recorded; reconciliation starts it: %s.", music_task_id, why)
+                why = f"no DAG has declared the asset {PENDING.uri}, or this Airflow does not accept the event"
+                log.warning("Song %s is recorded; the reconciliation will start it: %s.", music_task_id, why)
 
     def _is_announced(self, music_task_id: str) -> bool:
         """Return whether its event is younger than the records that reconciliation reads."""

@@ -27,10 +27,12 @@ from airflow_kie.client.account import TOKEN_PARAMETER
 from airflow_kie.client.callbacks.auth import prove
 from airflow_kie.client.callbacks.signature import PROBE_TASK_ID, TEST_TASK_ID, SignatureRefused, task_id_in
 from airflow_kie.client.callbacks.url import Waiting
+from airflow_kie.client.errors import KieError
 from airflow_kie.client.operations.suno import SONG_MODELS
 from airflow_kie.client.task_lookup import Claim
 from airflow_kie.monitoring.callback_health import LastCallback
 from airflow_kie.monitoring.deliveries import REFUSED, TEST, Delivery
+from airflow_kie.web.receiver.connections import ConnectionUnreadable
 from airflow_kie.web.receiver.gateway import AirflowGateway
 from airflow_kie.web.receiver.recent import RecentCallbacks
 
@@ -57,6 +59,11 @@ ASK_THREADS = 8
 INTERMEDIATE = frozenset({"text", "first"})
 """Stages of a music task that end nothing (docs.kie.ai suno-api/generate-music-callbacks)."""
 FINAL = "complete"
+_NOT_STORED = (
+    "The callback of KIE task %s could not be recorded and was answered with 503: %s KIE may call again, three times "
+    "at most. A task that waits reads KIE itself and loses nothing; a song of another program that KIE does not call "
+    "about again has to be submitted."
+)
 
 
 class Claims:
@@ -82,7 +89,7 @@ class Claims:
         with anyio.move_on_after(ASK_SECONDS):
             how: dict[str, Any] = {"abandon_on_cancel": True, "limiter": self._threads}
             return await to_thread.run_sync(self.ask, kie_conn_id, task_id, **how)
-        log.warning("KIE did not answer in %g s whether task %s is a song.", ASK_SECONDS, task_id)
+        log.warning("KIE did not answer within %g s whether task %s is a song.", ASK_SECONDS, task_id)
         return Claim.NOT_ASKED
 
 
@@ -107,7 +114,7 @@ class Receiver:
         self.refused: TTLCache[object, None] = TTLCache(UNVERIFIED_PER_SECOND, ttl=1, timer=self.clock)
 
     async def receive(self, kie_conn_id: str, request: Request, body: bytes, later: BackgroundTasks) -> Response:
-        """Answer a callback: 200 once it is durable, 500 if it cannot be made so, 401 unless it is KIE's."""
+        """Answer a callback: 200 once it is durable, 503 if it cannot be checked or kept, 401 unless it is KIE's."""
         await metrics.get_ready()
         task_id = ""
         try:
@@ -117,16 +124,20 @@ class Receiver:
             proof = prove(keys, kie_conn_id, task_id, request.headers, token, self.clock())
         except SignatureRefused as refusal:
             return self._refuse(kie_conn_id, task_id, refusal)
+        except ConnectionUnreadable:  # its log line names it; KIE may call again
+            metrics.CALLBACKS.add(outcome="not_stored")
+            return Response(status_code=503)
         try:
             outcome = await self._accept(kie_conn_id, task_id, decoded, proof.waiting, later)
-        except Exception:
+        except Exception as error:
             outcome = "not_stored"
-            log.exception("The callback of KIE task %s could not be recorded; KIE gets a 500 and calls again.", task_id)
+            why = error if isinstance(error, KieError) else f"{type(error).__name__}."
+            log.error(_NOT_STORED, task_id, why, exc_info=None if isinstance(error, KieError) else error)
         metrics.CALLBACKS.add(outcome=outcome)
         now, tested = datetime.now(UTC), task_id == TEST_TASK_ID  # KIE has not sent our own test
         seen = Delivery(now, TEST if tested else outcome, task_id, "" if tested else _kind(decoded, proof.waiting))
         self.recent.add(kie_conn_id, seen, None if tested else LastCallback(proof.by, now))
-        return Response(status_code=500) if outcome == "not_stored" else JSONResponse({"status": "received"})
+        return Response(status_code=503) if outcome == "not_stored" else JSONResponse({"status": "received"})
 
     def _refuse(self, kie_conn_id: str, task_id: str, refusal: SignatureRefused) -> Response:
         self.refused.expire()
@@ -171,7 +182,7 @@ class Receiver:
         song = await self._song(kie_conn_id, task_id) if stage == FINAL and body.get("code") == 200 else "nobody"
         if song != "song":
             return "sensors" if sensors else song
-        lost = f"Song {task_id} is recorded, but could not be announced; reconciliation starts it."
+        lost = f"Song {task_id} is recorded, but its event could not be sent; the reconciliation will start it."
         later.add_task(self._follow_up, lost, self.airflow.announce, kie_conn_id, task_id)
         return song
 
@@ -182,14 +193,14 @@ class Receiver:
         """
         claim = await self.claims.of(kie_conn_id, task_id)
         if claim is Claim.OTHER:
-            log.warning("A callback calls KIE task %s a finished song, which KIE denies: ignored.", task_id)
+            log.warning("Ignored a callback: it reports KIE task %s as a finished song, but KIE denies it.", task_id)
             return "denied"
         if await self._in_thread(self.airflow.register, kie_conn_id, task_id, claim):
             return "song"
         return "known" if claim is Claim.SONG else "unconfirmed"
 
     async def _record_callbacks(self, *known: Any) -> None:
-        lost = "What KIE has called could not be recorded; nothing else depends on it."
+        lost = "The callback could not be added to the list of recent callbacks; nothing else depends on it."
         await self._follow_up(lost, self.airflow.record_callbacks, *known)
 
     async def _wake_soon(self, waiting: Waiting) -> None:
@@ -200,7 +211,12 @@ class Receiver:
         try:
             for _ in range(WAKE_ATTEMPTS):
                 await asyncio.sleep(self.pause)
-                if await self._in_thread(self.airflow.wake, waiting) is not Wake.NOT_YET:
+                try:
+                    woken = await self._in_thread(self.airflow.wake, waiting)
+                except Exception:
+                    log.exception("The task that a callback wakes could not be woken; it is tried again.")
+                    continue
+                if woken is not Wake.NOT_YET:
                     return
         finally:
             self._early.discard(waiting)

@@ -50,8 +50,10 @@ class AirflowApi:
     def __init__(
         self, url: str, *, token: str = "", token_file: Path | None = None, login: tuple[str, str] = ("", "")
     ) -> None:
-        self.url = url.rstrip("/")
-        self._given, self._token_file, self._login = token, token_file, login
+        self.url = url.strip().rstrip("/")
+        # Secrets often end in a line break.
+        self._given, self._token_file = token.strip(), token_file
+        self._login = (login[0].strip(), login[1].strip())
         self._client = BoundedClient(self.url)
         self._token = ""
         self._lock = threading.Lock()
@@ -86,7 +88,7 @@ class AirflowApi:
 
     def _fetch_token(self) -> str:
         if self._token_file:
-            return self._token_file.read_text().strip()
+            return _token_in(self._token_file)
         if self._given:
             return self._given
         login = dict(zip(("username", "password"), self._login, strict=True))
@@ -97,7 +99,17 @@ class AirflowApi:
         try:
             return self._client.send(built(method, self.url + path, headers, **request), TIMEOUT, TIMEOUT)
         except KieError as error:
-            raise AirflowRefused(f"Airflow did not answer to {method} {path}: {error.facts.message}") from None
+            raise AirflowRefused(f"Airflow did not answer {method} {path}: {error.facts.message}") from None
+
+
+def _token_in(file: Path) -> str:
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        token = ""
+    if not token:
+        raise AirflowRefused(f"{file} has no readable token")
+    return token
 
 
 def _field(call: str, response: Response, name: str) -> Any:
@@ -108,7 +120,7 @@ def _field(call: str, response: Response, name: str) -> Any:
     except ValueError:
         decoded = None
     if not isinstance(decoded, dict) or name not in decoded:
-        raise AirflowRefused(f"{call} gave no {name}: is this Airflow's own address?")
+        raise AirflowRefused(f"{call} returned no {name}: is this Airflow's own address?")
     return decoded[name]
 
 
@@ -183,5 +195,5 @@ class RestGateway(AirflowGateway):
         try:
             return ask()
         except AirflowRefused as error:
-            log.error("%s. The song is recorded; reconciliation starts it, should no run work on it.", error)
+            log.error("%s. The song is recorded; the reconciliation starts it if no run works on it.", error)
             return True

@@ -1,7 +1,7 @@
 """What the status page knows: gathered beside each other, bounded in time, none of it costs anything.
 
 What cannot be read is a sentence on the page and hides nothing else. A report is kept for some seconds, and gathered
-again in a thread: a page that is asked for often asks KIE no oftener.
+again in a thread: a page that is requested often asks KIE no oftener.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from airflow_kie._airflow_private.metadata import waiting_by_dag
 from airflow_kie.archive.pending import Pending
 from airflow_kie.client.errors import error_class
 from airflow_kie.client.rate_limiter.limiter import DAY_MS
+from airflow_kie.durable.ledgers import ledgers_of
 from airflow_kie.hooks.archive import configured_archive
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import open_ledger
 from airflow_kie.hooks.spending_switch import Stop, stops
 from airflow_kie.monitoring.backlog import Backlog, backlog_in, expires, expiry_of, goes_on
 from airflow_kie.monitoring.callback_health import LastCallback, last_callback
@@ -39,7 +39,7 @@ T = TypeVar("T")
 FRESH = 20.0
 """Seconds for which a report is shown before it is gathered again."""
 PATIENT = 4.0
-"""Seconds for which a request waits for a report, where there is none yet or something was changed."""
+"""Seconds for which a request waits for a report, if there is none yet or something was changed."""
 OLD = 120.0
 """Seconds after which a report is not shown any more."""
 SONGS = 8
@@ -103,7 +103,7 @@ class Waiting:
     :param todo: what a person can do.
     :param songs: ids and titles of some of them.
     :param count: how many there are.
-    :param needs_person: they do not go on by themselves.
+    :param needs_person: they do not continue automatically.
     :param can_be_retried: a run can be started for each.
     """
 
@@ -178,9 +178,9 @@ def _waiting(reason: str, songs: Sequence[Pending], *, waits: bool) -> Waiting:
     if known:
         what, todo = known.what, known.todo
     elif reason == NEVER_FAILED:
-        what, todo = "In progress, or waiting for a run", "Nothing: each goes on by itself."
+        what, todo = "In progress, or waiting for a run", "Nothing: they continue automatically."
     else:
-        what, todo = "A task of the song failed", "Read the log of the red task, fix what it names, then retry."
+        what, todo = "A task of the song failed", "Read the log of the failed task, fix the cause, then retry."
     return Waiting(
         reason=reason,
         what=what,
@@ -205,7 +205,7 @@ def _in_flight() -> Mapping[str, int] | None:
     try:
         return waiting_by_dag("airflow_kie.")
     except Exception as error:  # noqa: BLE001 - the page shows the rest
-        log.warning("How many tasks wait for KIE could not be read: %s", type(error).__name__)
+        log.warning("The number of tasks that wait for KIE could not be read: %s", type(error).__name__)
         return None
 
 
@@ -228,7 +228,7 @@ def _account(connection: str) -> Account:
         name,
         credits=known(hook.credits),
         stop=(known(stops) or {}).get(name),
-        doubts=known(lambda: _doubts(hook)) or (),
+        doubts=known(lambda: _doubts(hook, problems)) or (),
         last=known(lambda: last_callback(connection)),
         a_day=known(lambda: hook.limiter().spent(WEEK * DAY_MS) / WEEK),
         calls_back=bool(known(lambda: can_be_tested(hook.account))),
@@ -236,8 +236,11 @@ def _account(connection: str) -> Account:
     )
 
 
-def _doubts(hook: KieHook) -> tuple[Doubt, ...]:
-    ledger = open_ledger(hook, hook.ledger_database()[0]).ledger
+def _doubts(hook: KieHook, problems: list[str]) -> tuple[Doubt, ...]:
+    """Return what is in doubt; why some of it may be missing is added to the problems."""
+    ledgers, account = ledgers_of(hook), hook.account.spending_name
+    if ledgers.unread:
+        problems.append(f"{ledgers.unread}.")
     return tuple(
         Doubt(
             str(request),
@@ -245,7 +248,8 @@ def _doubts(hook: KieHook) -> tuple[Doubt, ...]:
             ", ".join(f"{name} {value}" for name, value in sorted(doubt.intent.owner.items())),
             doubt.hint,
         )
-        for request, doubt in ledger.doubts(hook.account.spending_name)
+        for opened in ledgers.opened
+        for request, doubt in opened.ledger.doubts(account)
     )
 
 
@@ -299,7 +303,7 @@ class StatusBoard:
             try:
                 report = self.gather()
             except Exception:
-                log.exception("The status could not be gathered.")
+                log.exception("The status could not be read.")
             with self._done:
                 if changes == self._changes:
                     self._report, self._made_at = report or self._report, time.monotonic()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,9 +13,10 @@ from airflow_kie import settings
 from airflow_kie.archive.pending import pending_songs
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.client.task_ids import is_task_id
+from airflow_kie.durable.ledgers import LedgerInUse, ledgers_of
 from airflow_kie.hooks.archive import configured_archive
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, open_ledger, request_named
+from airflow_kie.hooks.ledger import OpenedLedger, RequestNameInvalid, request_named
 from airflow_kie.hooks.spending_switch import resume_spending, stop_spending, stops
 from airflow_kie.lifecycle.claims import AlreadyMade, InDoubt, RequestId
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
@@ -79,16 +81,15 @@ def spending(request: Request) -> Response:
     """Stop an account's new paid tasks, or let them be made again."""
     body = body_of(request)
     account, stop = _text(body, "account"), body.get("stop") is True
-    known = {one.name for one in report.accounts} if (report := BOARD.report()) else set()
-    if account not in known | stops().keys():
+    if account not in {*map(_account, settings.allowed_connections()), *stops()}:
         raise ChangeRefused("This account does not exist.")
     audit(request, "kie_spending_stop" if stop else "kie_spending_resume", account=account)
     if stop:
         stop_spending(account, user_name(request), _text(body, "reason"))
-        sentence = f"New paid tasks of {account} are stopped, within ten seconds everywhere. What is paid is archived."
+        sentence = f"New paid tasks of {account} are stopped everywhere within ten seconds. Paid tasks are archived."
     else:
         resume_spending(account)
-        sentence = f"New paid tasks of {account} may be made again. Waiting tasks go on within five minutes."
+        sentence = f"New paid tasks of {account} are allowed again. Waiting tasks continue within five minutes."
     return _changed(sentence)
 
 
@@ -96,22 +97,28 @@ def adopt(request: Request) -> Response:
     """Record that KIE has made a task for a request in doubt."""
     task_id = _text(body_of(request), "task_id")
     if not is_task_id(task_id):
-        raise ChangeRefused("This is not a task id of KIE's; kie.ai/logs has it.")
-    named, opened = _in_doubt(request)
+        raise ChangeRefused("This is not a KIE task id; use the one from kie.ai/logs.")
+    named, knowing = _in_doubt(request)
     audit(request, "kie_adopt", asked=str(named), task_id=task_id)
-    opened.ledger.adopt(named, task_id, by=user_name(request))
-    return _changed(f"The request has KIE task {task_id}. Clear the Airflow task: it goes on without paying again.")
+    with _refused_while_in_use():
+        for opened in knowing:
+            opened.ledger.adopt(named, task_id, by=user_name(request))
+    return _changed(f"The request has KIE task {task_id}. Clear the Airflow task: it continues without paying again.")
 
 
 def release(request: Request) -> Response:
     """Record that a request in doubt may be sent, and paid for, again."""
-    named, opened = _in_doubt(request)
-    known = opened.ledger.find(named)
-    if not isinstance(known, AlreadyMade | InDoubt):
-        raise ChangeRefused("There is nothing to release: the request is neither in doubt nor made.")
+    named, knowing = _in_doubt(request)
+    found = [(opened, opened.ledger.find(named)) for opened in knowing]
+    doubtful = [(opened, known) for opened, known in found if isinstance(known, InDoubt)]
+    if not doubtful:  # a callback may have named its task since the page was shown
+        made = "".join(f" KIE has made task {one.task_id}." for _, one in found if isinstance(one, AlreadyMade))
+        raise ChangeRefused(f"There is nothing to release: the request is no longer in doubt.{made}")
     audit(request, "kie_release", asked=str(named))
-    opened.ledger.record(named, known.number, "released", by=user_name(request))
-    return _changed("Released: the next try of the Airflow task sends the request again, and pays for it.")
+    with _refused_while_in_use():
+        for opened, known in doubtful:
+            opened.ledger.record(named, known.number, "released", by=user_name(request))
+    return _changed("Released. Clear the Airflow task: it sends the request again and pays for it.")
 
 
 def retry(request: Request) -> Response:
@@ -130,21 +137,38 @@ def test_callback(request: Request) -> Response:
     """Send a signed test callback to an account's callback URL, as KIE would."""
     account = KieHook(_connection(body_of(request))).account
     if not can_be_tested(account):
-        raise ChangeRefused("The connection has no callback URL, or no webhook secret with which a test can be signed.")
+        raise ChangeRefused("The connection has no callback URL, or no webhook secret to sign a test with.")
     audit(request, "kie_test_callback", account=account.name)
     arrived, sentence = send_test(account)
-    shown = " It is in the list of the last callbacks within seconds." if arrived else ""
+    shown = " It appears in the list of the last callbacks within seconds." if arrived else ""
     return message_answer(f"{sentence}{shown}", 200 if arrived else 400)
 
 
-def _in_doubt(request: Request) -> tuple[RequestId, OpenedLedger]:
+@contextmanager
+def _refused_while_in_use() -> Iterator[None]:
+    try:
+        yield
+    except LedgerInUse as running:
+        raise ChangeRefused(f"Not recorded: {running}.") from running
+
+
+def _in_doubt(request: Request) -> tuple[RequestId, list[OpenedLedger]]:
     body = body_of(request)
     hook = KieHook(_connection(body))
     try:
         named = request_named(_text(body, "request"), hook)
     except RequestNameInvalid as error:
         raise ChangeRefused(str(error)) from error
-    return named, open_ledger(hook, hook.ledger_database()[0])
+    if not (knowing := ledgers_of(hook).knowing(named)):
+        raise ChangeRefused("Nothing is recorded: no task's state has this request any more.")
+    return named, knowing
+
+
+def _account(connection: str) -> str:
+    try:
+        return KieHook(connection).account.spending_name
+    except Exception:  # noqa: BLE001 - whatever it is: the page calls it so too
+        return connection
 
 
 def _connection(body: Mapping[str, Any]) -> str:
@@ -157,7 +181,7 @@ def _connection(body: Mapping[str, Any]) -> str:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name, "")
     if not isinstance(value, str):
-        raise ChangeRefused("This is not what a page sends.")
+        raise ChangeRefused("The request is invalid.")
     return value.strip()
 
 

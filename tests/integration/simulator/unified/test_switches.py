@@ -193,7 +193,7 @@ def test_what_the_forms_know_of_each_other_can_be_set_for_one_account_alone(
     assert (kie.create_cover(of_all)["code"], theirs.create_cover(of_theirs)["code"]) == (200, 422)
     assert (kie.music(of_all), theirs.music(of_theirs)["status"]) == (None, "SUCCESS")
     theirs.close()
-    for changes, reason in (({"speed": 2}, "No account has speed for itself"), ({"missing_source": "x"}, "literal")):
+    for changes, reason in (({"speed": 2}, "speed cannot be set per account"), ({"missing_source": "x"}, "literal")):
         with pytest.raises(ValueError, match=reason):
             simulator.control.set(account="sim-apart", **changes)
     simulator.control.reset()

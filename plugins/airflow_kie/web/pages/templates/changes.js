@@ -36,7 +36,7 @@ const kie = (() => {
       document.dispatchEvent(new Event("kie:changed"));
       return came;
     } catch {
-      say("The server did not answer. Nothing may have been changed; reload the page to see.", true);
+      say("The server did not answer, and the change may be lost. Reload the page to check.", true);
       return null;
     }
   };
@@ -58,11 +58,11 @@ const kie = (() => {
       sent = {};
       if (answer.ok || answer.status === 409) return { run }; // 409: it was there already, our first try has arrived
       const { detail } = await answer.json().catch(() => ({}));
-      if (answer.status === 401) return { problem: "You are not logged in any more. Log in to Airflow in another tab, then try again." };
+      if (answer.status === 401) return { problem: "You are no longer logged in. Log in to Airflow in another tab, then try again." };
       if (answer.status === 404) return { problem: `This Airflow has no DAG ${dag}.` };
       return { problem: `Airflow refused it: ${typeof detail === "string" ? detail : answer.status}` };
     } catch {
-      return { problem: "Airflow did not answer. Try again: what was asked for already is not made twice." };
+      return { problem: "Airflow did not answer. Try again: nothing is made twice." };
     }
   };
 
@@ -84,6 +84,14 @@ const kie = (() => {
     return false;
   };
 
+  // The second click of a double click answers no question.
+  const ignore = (event) => {
+    if (event.detail < 2 || !event.target.closest("[data-confirm]")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  document.addEventListener("click", ignore, true);
+
   document.addEventListener("submit", async (event) => {
     const address = event.target.dataset.changeForm;
     if (!address) return;
@@ -98,7 +106,7 @@ const kie = (() => {
   document.addEventListener("change", async (event) => {
     const [file, address] = [event.target.files?.[0], event.target.dataset?.upload];
     if (!file || !address) return;
-    say("The picture is being sent.");
+    say("Uploading the picture.");
     event.target.value = ""; // the same one may be sent again
     await change(address, file);
   });

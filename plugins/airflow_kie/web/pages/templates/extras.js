@@ -14,7 +14,7 @@
     for (const button of [...form().elements].filter(({ type }) => type === "submit")) {
       button.disabled = button.dataset.takes.split(" ").includes(take) || runs.some((one) => one.extra === button.value && one.take === take);
     }
-    if (runs.length) document.getElementById("extras-state").textContent = `${runs.map(({ title }) => title).join(", ")}: being made. It appears here by itself.`;
+    if (runs.length) document.getElementById("extras-state").textContent = `${runs.map(({ title }) => title).join(", ")}: in progress. It appears here automatically.`;
   };
 
   const follow = async () => {
@@ -25,7 +25,7 @@
       const state = answer?.ok ? (await answer.json()).state : answer?.status === 404 ? "gone" : "";
       if (!["success", "failed", "gone"].includes(state)) continue;
       runs = runs.filter(({ run }) => run !== one.run);
-      if (state === "failed") kie.say(`${one.title}: it failed. The red task's log of run ${one.run} of DAG song_extras says why.`, true);
+      if (state === "failed") kie.say(`${one.title} failed. See the log of the failed task in run ${one.run} of DAG song_extras.`, true);
       document.dispatchEvent(new Event("kie:changed"));
     }
     draw();

@@ -114,14 +114,14 @@
     return tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length || 1;
   };
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input:not(.pick), select, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input:not(.pick), textarea, select, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") {
       event.preventDefault();
       return form.elements.q.focus();
     }
     const links = [...document.querySelectorAll(".tile a")];
     const at = links.indexOf(document.activeElement?.closest?.(".tile")?.querySelector("a"));
-    if (event.key === " " && at >= 0) {
+    if (event.key === " " && at >= 0 && !event.target.matches(".pick")) {
       event.preventDefault();
       const button = links[at].parentElement.querySelector(".play");
       return button && play(button);

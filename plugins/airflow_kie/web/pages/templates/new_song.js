@@ -84,7 +84,7 @@
   });
 
   // --- what becomes of it ---
-  const STATES = { queued: "waits for a worker", running: "is being made", success: "is made; covers follow", failed: "failed" };
+  const STATES = { queued: "queued", running: "in progress", success: "done; covers follow", failed: "failed" };
 
   const draw = () => {
     runs = runs.filter(({ song }) => !song || !document.querySelector(`#results .tile a[href*="/songs/${CSS.escape(song)}"]`));
@@ -126,7 +126,7 @@
         one.state = (await read(at))?.state || one.state;
         const entries = `${at}/taskInstances/generate_music/xcomEntries`;
         if (one.state === "success") one.song = (await read(`${entries}/return_value`))?.value;
-        if (one.state === "failed") one.why = (await read(`${entries}/failure?stringify=false`))?.value?.message || `It failed: the log of run ${one.run} says why.`;
+        if (one.state === "failed") one.why = (await read(`${entries}/failure?stringify=false`))?.value?.message || `It failed. See the log of run ${one.run}.`;
       } catch {
         // away, or asleep: asked again later
       }

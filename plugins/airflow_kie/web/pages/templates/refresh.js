@@ -1,4 +1,4 @@
-// Asks for this same page now and then, and shows what is new. A hidden tab does not ask; sound that plays goes on.
+// Asks for this same page now and then, and shows what is new. A hidden tab does not ask; what plays goes on.
 (() => {
   "use strict";
   const main = document.querySelector("main");
@@ -9,7 +9,11 @@
   let pause = usual();
   let timer = 0;
 
-  const plays = () => [...main.querySelectorAll("audio")].some((audio) => !audio.paused);
+  const plays = () => [...main.querySelectorAll("audio, video")].some((one) => !one.paused);
+
+  // What somebody has selected, such as the take of which something is to be made, stays selected.
+  const usually = ({ options }) => [...options].find((one) => one.defaultSelected) || options[0];
+  const changed = () => [...main.querySelectorAll("select")].filter((field) => field.value !== usually(field)?.value);
 
   const look = async () => {
     try {
@@ -35,6 +39,7 @@
     shown = fresh.innerHTML;
     document.title = page.title;
     const at = document.activeElement?.id;
+    const selected = new Map(changed().map(({ name, value }) => [name, value]));
     if (plays()) {
       // What plays stays: only the parts around it that change are replaced.
       for (const part of main.querySelectorAll("[data-part]")) {
@@ -42,6 +47,7 @@
         if (other) part.replaceWith(document.adoptNode(other));
       }
     } else main.replaceChildren(...document.adoptNode(fresh).childNodes);
+    for (const field of main.querySelectorAll("select")) if (selected.has(field.name)) field.value = selected.get(field.name);
     if (at) document.getElementById(at)?.focus();
     return true;
   };

@@ -36,7 +36,7 @@
     const place = details.querySelector("pre");
     if (!details.open || place.textContent) return;
     const answer = await fetch(details.dataset.text, { redirect: "error" }).catch(() => null);
-    place.textContent = answer?.ok ? readable((await answer.text()).slice(0, MOST)) : "It could not be read. Try again later, or download it.";
+    place.textContent = answer?.ok ? readable((await answer.text()).slice(0, MOST)) : "The file could not be read. Try again later, or download it.";
   };
   document.addEventListener("toggle", (event) => event.target.matches?.("[data-text]") && show(event.target), true); // it does not bubble
 })();

@@ -14,9 +14,11 @@
     }
   })();
 
+  const partsOf = (moment) => Object.fromEntries(format.formatToParts(moment).map(({ type, value }) => [type, value]));
+
   const local = (text, [day, month, year, hour, minute]) => {
     const moment = new Date(Date.UTC(year, MONTHS.indexOf(month), day, hour, minute));
-    const part = Object.fromEntries(format.formatToParts(moment).map(({ type, value }) => [type, value]));
+    const part = partsOf(moment);
     return Object.assign(document.createElement("time"), {
       dateTime: moment.toISOString(),
       title: text,
@@ -25,6 +27,11 @@
   };
 
   const show = (root) => {
+    for (const day of root.querySelectorAll("time[data-day]")) {
+      const part = partsOf(new Date(day.dateTime));
+      day.textContent = `${part.day} ${part.month.slice(0, 3)} ${part.year}`;
+      day.removeAttribute("data-day");
+    }
     const texts = [];
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) if (walker.currentNode.data.includes(" UTC") && !walker.currentNode.parentElement.closest(LEFT)) texts.push(walker.currentNode);

@@ -1,0 +1,22 @@
+"""The ledger's entries outside of S3: what only helps to list doubts can be deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow_kie.client.rate_limiter.paid_requests import DatabaseLedgerStore
+from airflow_kie.client.rate_limiter.store import Store
+from airflow_kie.durable.task_state import TaskStateLedgerStore
+from airflow_task import FakeTaskStateStore
+
+
+def test_one_entry_is_deleted_and_the_others_stay(tmp_path: Path) -> None:
+    for store in (
+        TaskStateLedgerStore(FakeTaskStateStore()),
+        DatabaseLedgerStore(Store(f"sqlite:///{tmp_path}/creates.db")),
+    ):
+        for key in ("a/1.intent", "a/1.sent"):
+            store.create(key, b"{}")
+        for key in ("a/1.sent", "a/2.sent", "b/1.sent"):
+            store.delete(key)
+        assert list(store.list("a/")) == ["a/1.intent"]
