@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openlineage_events import Event, name_of
@@ -129,16 +129,25 @@ class Logged:
 def lost_or_doubled(events: Iterable[Event], logged: Logged) -> list[str]:
     """Return in sentences where events of a run are missing, too many or mixed up, by Airflow's own log.
 
-    Three kinds of tries are allowed to differ. One that was abandoned or disowned: its process may have died before it
+    Four kinds of tries are allowed to differ. One that was abandoned or disowned: its process may have died before it
     could tell of its last start. One that was disowned or abandoned while its process went on: its end is reported
-    too. And one that was disowned before it ran: it ends without a start.
+    too. One that was disowned before it ran: it ends without a start. And the next one: a workload that was still
+    queued when its try was disowned begins as the next try, and reports under the number that it was queued with.
     """
     received: dict[Try, list[Event]] = defaultdict(list)
     for event in events:
         received[Try.of(event)].append(event)
-    found = [f"{each} was never reported" for each in sorted(logged.says.keys() - received.keys())]
-    for each, its in sorted(received.items()):
-        found += [f"{each}: {flaw}" for flaw in (*_order(its), *_counts(each, its, logged))]
+    sent = {each: Counter(event["eventType"] for event in its) for each, its in received.items()}
+    for each in sorted(logged.disowned & sent.keys()):
+        following = replace(each, number=each.number + 1)
+        surplus = sent[each] - logged.says.get(each, Counter())
+        late = surplus & (logged.says.get(following, Counter()) - sent.get(following, Counter()))
+        if late["START"]:
+            sent[each] -= late
+            sent[following] = sent.get(following, Counter()) + late
+    found = [f"{each} was never reported" for each in sorted(logged.says.keys() - sent.keys())]
+    for each, its in sorted(sent.items()):
+        found += [f"{each}: {flaw}" for flaw in (*_order(received[each]), *_counts(each, its, logged))]
     ids = Counter(run_id for its in received.values() for run_id in {event["run"]["runId"] for event in its})
     return found + [f"run {run_id} is that of {number} tries" for run_id, number in ids.items() if number > 1]
 
@@ -155,8 +164,8 @@ def _order(events: list[Event]) -> Iterator[str]:
         yield "reports something as made before it has succeeded"
 
 
-def _counts(each: Try, events: list[Event], logged: Logged) -> Iterator[str]:
-    sent, says = Counter(event["eventType"] for event in events), logged.says.get(each, Counter())
+def _counts(each: Try, sent: Counter[str], logged: Logged) -> Iterator[str]:
+    says = logged.says.get(each, Counter())
     missing, surplus = says - sent, sent - says
     if each in logged.abandoned | logged.disowned:
         missing -= Counter(START=1)

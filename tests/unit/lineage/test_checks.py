@@ -227,6 +227,32 @@ def test_a_try_that_the_scheduler_has_failed_before_it_ran_ends_without_a_start(
     assert lost_or_doubled(events, Logged.read(never_ran)) != []
 
 
+@pytest.mark.parametrize("ends", [{"FAIL": 2}, {"COMPLETE": 1}], ids=["disowned too", "by itself"])
+def test_a_workload_that_was_queued_when_its_try_was_disowned_reports_the_next_try_under_its_own_number(
+    ends: dict[str, int],
+) -> None:
+    ((end, number),) = ends.items()
+    job = "generate_cover"
+    events = [
+        event_of("START", job, at=1),
+        event_of("FAIL", job, at=2),
+        event_of("START", job, at=3),
+        event_of(end, job, number, at=4),
+        event_of("START", job, 3, at=5),
+        event_of("COMPLETE", job, 3, at=6),
+    ]
+    rows = [
+        *[row(word, job) for word in ("running", "deferred", "state mismatch", "failed")],
+        *[row(word, job, 2) for word in ("running", "state mismatch", "failed" if end == "FAIL" else "success")],
+        *[row(word, job, 3) for word in ("running", "success")],
+    ]
+    assert lost_or_doubled(events, Logged.read(rows)) == []
+    assert lost_or_doubled([*events[:2], *events[3:]], Logged.read(rows)) != []
+    assert lost_or_doubled([*events[:3], events[2], *events[3:]], Logged.read(rows)) != []
+    disowned = [each for each in rows if each["event"] != "state mismatch"]
+    assert lost_or_doubled(events, Logged.read(disowned)) != []
+
+
 def test_a_try_that_nobody_was_left_to_end_is_reported_by_its_start() -> None:
     events, rows = deferred_once()
     left = Logged.read([rows[0], *rows[2:]])
