@@ -71,7 +71,7 @@ class InboxTask(Retried, BaseOperator):
 
 
 class KieInboxOperator(InboxTask):
-    """Reads the objects in `<bucket>/inbox/` and returns the runs to start for objects with more than one song.
+    """Reads the objects in `<bucket>/inbox/` and returns the runs to start for those that need one.
 
     Each object is accepted or rejected on its own. Every song gets its pending record before anything is started, so
     it cannot be lost. An invalid object is moved to `inbox/rejected/` with a `.reason.txt` beside it; an object that
@@ -84,7 +84,7 @@ class KieInboxOperator(InboxTask):
         self._failures: list[Exception] = []
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Read, record, reject; return the arguments of one run for each object of many songs.
+        """Read, record, reject; return the arguments of a run for each object that needs one.
 
         :raises Exception: the error of the first object, if S3 let none of them be accepted or rejected.
         """
@@ -94,14 +94,12 @@ class KieInboxOperator(InboxTask):
         taken = [item for item in read if self._take(inbox, item)]
         if self._failures and not taken and not self._rejected:
             raise self._failures[0]
-        # A song that names its cover needs a run that reads the object: one event for all songs cannot carry it.
-        alone = [item for item in taken if len(item.songs) == 1 and not item.songs[0].cover_task_id]
-        single = [item.songs[0].music_task_id for item in alone]
-        many = [item.digest for item in taken if item not in alone]
+        single = [item.songs[0].music_task_id for item in taken if item.needs_no_run]
+        many = [item.digest for item in taken if not item.needs_no_run]
         context["ti"].xcom_push(key=SINGLE_SONGS_KEY, value=single)
         context["ti"].xcom_push(key=TAKEN_KEY, value=[item.digest for item in taken])
         self.log.info(
-            "Accepted from the inbox: %s with one song, %s with several.",
+            "Accepted from the inbox: %s for one event, %s for a run each.",
             counted(len(single), "object"), counted(len(many), "object"),
         )  # fmt: skip
         return [{"trigger_run_id": run_id_of(digest), "conf": {ORDER_FIELD: digest}} for digest in many]
@@ -253,7 +251,7 @@ class KieInboxCleanupOperator(InboxTask):
         return moved
 
     def _is_started(self, context: Context, item: InboxObject) -> bool:
-        if len(item.songs) == 1:
+        if item.needs_no_run:
             return self.events_sent is not None
         ti: Any = context["ti"]
         try:

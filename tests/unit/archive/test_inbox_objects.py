@@ -41,6 +41,13 @@ def test_a_spreadsheets_columns_are_ours_or_labels_whatever_parts_them(delimiter
     ]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("names", ['"music_task_id"{}"album"', "music_task_id {} album "])
+def test_names_of_columns_may_be_in_quotes_or_have_blanks_around_them(delimiter: str, names: str) -> None:
+    (song,) = songs("rows.csv", names.format(delimiter) + f'\n"{A}"{delimiter}"Red; or, blue"\n')
+    assert (song["music_task_id"], song["labels"]) == (A, {"album": "Red; or, blue"})
+
+
 def test_a_column_of_labels_is_what_a_songs_labels_are_elsewhere() -> None:
     (song,) = songs("rows.csv", f'music_task_id,labels,album\n{A},"{{""our_id"": ""A-17""}}",Red\n')
     assert song["labels"] == {"our_id": "A-17", "album": "Red"}

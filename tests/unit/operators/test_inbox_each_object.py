@@ -126,6 +126,23 @@ def test_a_carriage_return_alone_ends_a_row_and_a_line_separator_inside_of_a_tex
     assert not any(key.startswith("inbox/rejected/") for key in all_keys(archive))
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_song_that_names_its_cover_has_a_run_that_finds_it_and_its_object_is_done(
+    kie: SimulatorServer, archive: StoredFiles, beside: bool
+) -> None:
+    cover = {"cover.json": json.dumps({"music_task_id": A, "cover_task_id": B}).encode()}
+    if beside:
+        dag = run_beside_a_good_song(archive, cover)
+    else:
+        archive.put("inbox/cover.json", cover["cover.json"])
+        dag = InboxDag()
+        assert (dag.run()["move_to_done"], dag.errors) == ("success", {})
+    assert waiting(archive) == []
+    ((_, conf),) = dag.runs.items()
+    (song,) = archive.json(f"songs/_inbox/{conf['inbox_order']}.json")["songs"]
+    assert (song["music_task_id"], song["cover_task_id"]) == (A, B)
+
+
 def test_a_damaged_record_of_one_song_rejects_its_object_and_stops_nobody(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:

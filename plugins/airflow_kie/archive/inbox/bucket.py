@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -47,6 +48,7 @@ LATE_AFTER = timedelta(minutes=15)
 MOST_COMPARED = 1000
 """Waiting objects among which the oldest is searched for."""
 _DAY = timedelta(hours=24)
+_PARALLEL = 8
 
 R = TypeVar("R", bound=Record)
 
@@ -62,6 +64,11 @@ class InboxObject(Record):
         "choose keys."
     )
     songs: tuple[SongRequest, ...]
+
+    @property
+    def needs_no_run(self) -> bool:
+        """Whether an event says all that it asks for: one song, whose cover is not named."""
+        return len(self.songs) == 1 and not self.songs[0].cover_task_id
 
 
 class Taken(Record):
@@ -169,15 +176,15 @@ class InboxBucket:
         :raises InboxUnreadable: when one is damaged.
         """
         try:
-            for song in item.songs:
-                self._archive(song).pending()
+            with ThreadPoolExecutor(_PARALLEL) as pool:
+                list(pool.map(lambda song: self._archive(song).pending(), item.songs))
         except ArchiveUnreadable as error:
             raise InboxUnreadable(f"{error.facts.message}. Repair or delete that record.") from error
 
     def take(self, item: InboxObject) -> None:
         """Write the pending record of every song, so that none can be lost, then the object that tasks refer to."""
-        for song in item.songs:
-            self._archive(song).update_pending(**song.facts())
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(lambda song: self._archive(song).update_pending(**song.facts()), item.songs))
         self.bucket.put_json(item.to_json(), self.keys.inbox_order(item.digest))
 
     def reject(self, version: ObjectFacts, reason: str) -> bool:
@@ -198,10 +205,10 @@ class InboxBucket:
     def finish(self, item: InboxObject) -> bool:
         """Move the version that was taken to `inbox/done/`; return False if another one, or none, is there now.
 
-        A single song's pending record says all that its run needs; the songs of a run of many are kept for it.
+        The pending record of a song that needs no run of its own says all that is needed; the others are kept for it.
         """
         moved = self.bucket.move(item.key, inbox_done_key(item.key), etag=item.etag)
-        if len(item.songs) == 1:
+        if item.needs_no_run:
             self.bucket.delete(self.keys.inbox_order(item.digest))
         return moved
 

@@ -71,21 +71,28 @@ def _json_lines(text: str) -> Iterator[Fields]:
 
 
 def _csv_songs(text: str) -> Iterator[Fields]:
-    for delimiter in _DELIMITERS:
-        # None translates line ends: the csv module takes a carriage return alone for a problem.
-        lines = io.StringIO(text, newline=None)
-        rows = csv.DictReader(lines, skipinitialspace=True, delimiter=delimiter, strict=True)
-        try:
-            if "music_task_id" not in (rows.fieldnames or ()):
-                continue
-            for row in rows:
-                yield _song_in_row(row, rows.line_num)
-        except csv.Error as error:
-            raise InboxUnreadable(f"Line {max(rows.reader.line_num, 1)} is not CSV: {error}.") from error
-        return
-    raise InboxUnreadable(
-        "Its first line names no column music_task_id; columns are separated by commas, semicolons or tabs."
-    )
+    rows = next(filter(None, (_rows(text, delimiter) for delimiter in _DELIMITERS)), None)
+    if rows is None:
+        raise InboxUnreadable(
+            "Its first line names no column music_task_id; columns are separated by commas, semicolons or tabs."
+        )
+    try:
+        for row in rows:
+            yield _song_in_row(row, rows.line_num)
+    except csv.Error as error:
+        raise InboxUnreadable(f"Line {max(rows.reader.line_num, 1)} is not CSV: {error}.") from error
+
+
+def _rows(text: str, delimiter: str) -> csv.DictReader[str] | None:
+    """Return the rows of a CSV file; None if its first line names no column music_task_id with this delimiter."""
+    # None translates line ends: the csv module takes a carriage return alone for a problem.
+    lines = io.StringIO(text, newline=None)
+    rows = csv.DictReader(lines, skipinitialspace=True, delimiter=delimiter, strict=True)
+    try:
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    except csv.Error:  # such as a quote that ends before another delimiter
+        return None
+    return rows if "music_task_id" in rows.fieldnames else None
 
 
 def _song_in_row(row: Mapping[Any, Any], line: int) -> Fields:
