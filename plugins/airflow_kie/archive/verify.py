@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
+from airflow_kie.archive.extras.storing import FOLDER
 from airflow_kie.archive.layout import FAILED, INBOX, MAX_KEY_BYTES, RETRY, UNARCHIVED, ArchiveKeys, SongKeys, TaskKeys
 from airflow_kie.archive.manifest import FileRecord, Manifest, TaskManifest
 from airflow_kie.archive.s3.bucket import Bucket
@@ -26,7 +27,7 @@ from airflow_kie.client.task_ids import KeyRefused
 PARALLEL = 4
 """Songs that are read at a time."""
 LATELY = timedelta(hours=1)
-"""A task whose files were written after this may be being archived."""
+"""A task, or an extra, whose files were written after this may be being archived."""
 _AHEAD = 4 * PARALLEL
 # S3 may fail for a moment while a long archive is read.
 _RETRYING = Retrying(
@@ -161,7 +162,7 @@ class _Check:
         song = VerifiedSong(folder, len(files), sum(file.size for file in files), broken)
         if not strays:
             return song
-        if self._in_progress(keys, objects):
+        if self._in_progress(keys, [objects[stray.key] for stray in strays]):
             return replace(song, in_progress=True)
         return replace(song, problems=(*broken, *strays))
 
@@ -169,12 +170,14 @@ class _Check:
         record = Manifest if isinstance(keys, SongKeys) else TaskManifest
         return record.read(self.bucket, keys)[0]
 
-    def _in_progress(self, keys: SongKeys | TaskKeys, objects: Mapping[str, ObjectFacts]) -> bool:
-        """Return whether it is being archived now: a song is pending, a task's files have been written lately."""
+    def _in_progress(self, keys: SongKeys | TaskKeys, strays: Sequence[ObjectFacts]) -> bool:
+        """Return whether it is being archived now: a song is pending, a task's files or extras were written lately."""
+        folder, since = keys.folder, datetime.now(UTC) - LATELY
         if isinstance(keys, SongKeys):
-            return self.bucket.head(keys.pending) is not None
-        since = datetime.now(UTC) - LATELY
-        return all(one.last_modified > since and one.key.startswith(keys.folder) for one in objects.values())
+            if self.bucket.head(keys.pending) is not None:
+                return True
+            folder += FOLDER
+        return all(one.last_modified > since and one.key.startswith(folder) for one in strays)
 
     def _file(
         self, keys: SongKeys | TaskKeys, file: FileRecord, objects: Mapping[str, ObjectFacts]

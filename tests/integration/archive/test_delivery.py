@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from airflow_kie.archive.delivery import cover_image
 from airflow_kie.archive.delivery.check import problems
 from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.metadata import TrackSource
-from airflow_kie.archive.delivery.records import Release
+from airflow_kie.archive.delivery.records import Release, ReleaseManifest
 from airflow_kie.archive.delivery.release import deliver
 from airflow_kie.archive.layout import ArchiveKeys, KeyRefused, SongKeys, TaskKeys
 from airflow_kie.archive.manifest import Manifest, TaskManifest
@@ -24,10 +24,10 @@ from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
 from media_server import picture, wav
 from s3_servers import moto_s3
-from songs_to_deliver import NOON, PREFIX, archive_song
+from songs_to_deliver import NOON, PREFIX, archive_song, stereo_wav
 
 KEYS = ReleaseKeys(PREFIX, "My single")
-WRITES = ("put_file", "put_json", "delete")
+WRITES = ("put_file", "put_json_if_unchanged", "delete")
 
 
 @pytest.fixture
@@ -115,6 +115,43 @@ def test_a_release_with_fewer_tracks_has_no_file_of_the_longer_one_wherever_a_de
         files = {KEYS.file(file.name) for file in manifest.files}
         assert {facts.key for facts in bucket.list(KEYS.folder)} == {*files, KEYS.manifest, note}
     assert at > 5  # it has died at each of its writes
+
+
+class Overtaken(Bucket):
+    """A bucket in which another delivery begins and ends after the first file of this one."""
+
+    meanwhile: Callable[[], object]
+
+    def put_file(self, *args: Any, **kwargs: Any) -> None:
+        super().put_file(*args, **kwargs)
+        self.__dict__.pop("meanwhile", lambda: None)()
+
+
+def test_of_two_deliveries_of_a_release_at_a_time_one_is_there_whole(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cover_image, "SIDE", 64)
+    task = archive_song(bucket, "one", sound=stereo_wav(60))  # uploaded in parts
+    other = Overtaken(bucket.client, bucket.name)
+    first, second = [TrackSource("one", wav=task)], [TrackSource("one", take=2, cover=2, wav=task)]
+    object.__setattr__(other, "meanwhile", lambda: deliver(bucket, KEYS, second))
+    manifest, _, _ = deliver(other, KEYS, first)
+    assert ReleaseManifest.read(bucket, KEYS)[0] == manifest
+    assert not any("missing" in line or "SHA-256" in line for line in problems(bucket, KEYS))
+
+
+def test_a_source_is_given_up_before_the_next_one_is_read(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cover_image, "SIDE", 64)
+    task, sources, read = archive_song(bucket, "one"), list[Any](), Bucket.read_facts
+
+    def noted(self: Bucket, key: str, out: Any = None) -> Any:
+        assert all(source.closed for source in sources)
+        sources.append(out)
+        return read(self, key, out)
+
+    monkeypatch.setattr(Bucket, "read_facts", noted)
+    deliver(bucket, KEYS, [TrackSource("one", wav=task), TrackSource("one", take=2, wav=task)])
+    assert len(sources) == 7
 
 
 def test_what_nobody_has_said_is_listed_and_not_invented(bucket: Bucket) -> None:

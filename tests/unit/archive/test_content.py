@@ -317,3 +317,30 @@ def test_documents_are_checked_by_what_they_should_be() -> None:
 def test_a_file_of_any_medium_is_named_and_not_looked_into(content: bytes, url: str, known: tuple[str, str]) -> None:
     facts = checked(Medium.ANY, content, url)
     assert (facts.content_type, facts.extension) == known
+
+
+@pytest.mark.parametrize(
+    ("content", "url"),
+    [
+        (b"<!doctype html><p>busy", "https://a/b.png"),
+        (b"\xef\xbb\xbf <HTML>busy", "https://a/b"),
+        (b'{"code": 404}', "https://a/b.mp4"),
+        (b"<?xml version='1.0'?><Error/>", "https://a/b.JPEG?c=1"),
+    ],
+)
+def test_what_a_gateway_answers_in_place_of_a_file_of_any_medium_is_refused(content: bytes, url: str) -> None:
+    with pytest.raises(FileWrongType, match=r"a file was expected, but (a web page|JSON|XML) came"):
+        checked(Medium.ANY, content, url)
+
+
+@pytest.mark.parametrize(
+    ("content", "url"),
+    [
+        (b"<html>a game", "https://a/b.html"),
+        (b'{"a": 1}', "https://a/b.json"),
+        (b"[1]", "https://a/b"),
+        (b"<a/>", "https://a/b.xml"),
+    ],
+)
+def test_a_text_under_an_address_that_may_be_a_texts_is_a_file_of_any_medium(content: bytes, url: str) -> None:
+    assert checked(Medium.ANY, content, url).content_type == "application/octet-stream"

@@ -222,6 +222,15 @@ def test_a_removal_of_a_part_that_breaks_off_goes_on_when_it_is_run_again(
     assert whole.delete(WAV).code == 1
 
 
+def test_a_part_that_is_gone_takes_nothing_with_it_that_a_run_is_archiving_now(
+    whole: Songs, archive: StoredFiles
+) -> None:
+    assert whole.delete(WAV, yes=True).code == 0
+    archive.put(f"{KEYS.song(SONG).folder}extras/vocals-1.mp3")  # its manifest comes last
+    assert whole.delete(WAV, yes=True).code == 1
+    assert f"{KEYS.song(SONG).folder}extras/vocals-1.mp3" in listed(whole)
+
+
 def test_a_folder_of_something_else_is_no_result(whole: Songs, archive: StoredFiles) -> None:
     archive.put("songs/release/Two songs/track-01.wav")
     archive.put("backups/monday.tar")

@@ -153,6 +153,16 @@ def test_a_file_that_no_manifest_names_is_named_unless_its_song_is_in_work(store
     assert (code, "1 song being archived at the moment" in text) == (0, True)
 
 
+def test_an_extra_that_no_manifest_names_yet_is_being_archived_for_an_hour(
+    stored_songs: Archive, monkeypatch: Any
+) -> None:
+    stored_songs.put(f"{KEYS.song(SONGS[2]).folder}extras/vocals-1.mp3")
+    code, text = stored_songs.verify()
+    assert (code, "1 song being archived at the moment" in text) == (0, True)
+    monkeypatch.setattr(verify, "LATELY", timedelta(hours=-1))
+    assert stored_songs.problems() == ["vocals-1.mp3: no manifest names it"]
+
+
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("what", ["archived again", "deleted"])
 def test_a_song_that_changes_after_it_was_listed_is_not_damaged(

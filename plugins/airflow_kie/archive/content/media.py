@@ -18,6 +18,8 @@ from airflow_kie.client.operations.operation import Medium
 _STILLS = {b"avif": ("image/avif", "avif"), b"heic": ("image/heic", "heic"), b"mif1": ("image/heif", "heif")}
 """Brands of pictures that have a video's first bytes."""
 _ENDING = re.compile(r"\.([a-z0-9]{1,5})$")
+_MEDIA = {"gif", "jpeg", "mov", "mp4", *(row[1] for row in (*IMAGES.values(), *TYPES.values(), *_STILLS.values()))}
+"""Endings of addresses at which no text is."""
 
 
 def check(
@@ -67,7 +69,8 @@ def _document(medium: Medium, file: BinaryIO) -> ContentFacts:
 def _anything(file: BinaryIO, url: str, asked_seconds: float | None) -> ContentFacts:
     """Name a file by its first bytes, or else by the ending of its address; nothing of it is decoded.
 
-    Of a video its parts are read: they have to be there, as in one that is expected.
+    Of a video its parts are read: they have to be there, as in one that is expected. What a gateway answers in place of
+    a file is refused: a web page, unless its address says so, and XML or JSON where it says that it is a medium.
     """
     head = head_of(file)
     if form := raster_format(head):
@@ -81,4 +84,7 @@ def _anything(file: BinaryIO, url: str, asked_seconds: float | None) -> ContentF
             return check_video(file, asked_seconds)
         return ContentFacts("video/mp4", "mp4")
     found = _ENDING.search(urlsplit(url).path.lower())
-    return ContentFacts("application/octet-stream", found[1] if found else "bin")
+    ending, text = found[1] if found else "bin", described(head)
+    if (text == "a web page" and ending not in ("htm", "html")) or (text in ("XML", "JSON") and ending in _MEDIA):
+        raise FileWrongType(f"a file was expected, but {text} came")
+    return ContentFacts("application/octet-stream", ending)

@@ -1,7 +1,8 @@
 """Make a release's folder: every file is made, checked and stored, and ``manifest.json`` comes last.
 
 It may be done again at any time, and after a crash it must be: what has not changed is not stored again, and while
-something changes the manifest is gone, so half a release never counts as delivered. Nothing here pays.
+something changes the manifest is gone, so half a release never counts as delivered. Of two deliveries of one release at
+a time, the one that ends last stores all of its files again. Nothing here pays.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from airflow_kie.archive.delivery.audio import tagged_mp3, untagged_wav
 from airflow_kie.archive.delivery.cover_image import ENHANCED_BY_MODEL, MADE_BY_MODEL, delivered_cover
@@ -30,7 +31,9 @@ from airflow_kie.archive.delivery.records import DeliveredFile, Release, Release
 from airflow_kie.archive.delivery.upscale import MODEL, RESULT
 from airflow_kie.archive.layout import SongKeys, TaskKeys
 from airflow_kie.archive.manifest import AirflowRecord, FileKind, FileRecord, Manifest, TaskManifest
+from airflow_kie.archive.record_base import WRITES
 from airflow_kie.archive.s3.bucket import Bucket
+from airflow_kie.archive.s3.errors import S3Error
 from airflow_kie.client.errors import FileWrongType, KieInvalidRequest, NotArchived
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ def _deliver(
     ]
     release = release.changed(tracks=tuple(finished)).with_missing()
     text = json.dumps(release.to_json(), ensure_ascii=False, indent=2) + "\n"
-    folder.add("metadata.json", folder.spooled(text.encode()), "application/json", None, "written")
+    folder.add("metadata.json", folder.file(text.encode()), "application/json", None, "written")
     manifest = ReleaseManifest(
         name=keys.name,
         songs=tuple(chosen.song for chosen in tracks),
@@ -122,20 +125,20 @@ class _Folder:
         """
         own = is_own_picture(source)
         if enlarged is None:
-            body, picture = delivered_cover(self._read(source).read(), source_type="" if own else MADE_BY_MODEL)
+            body, picture = delivered_cover(self._content(source), source_type="" if own else MADE_BY_MODEL)
             by = [LANCZOS] if picture.upscaled else []
             self._add_cover(body, source, by)
         else:
             made = self._of_task(enlarged, RESULT)
             term = ENHANCED_BY_MODEL if own else MADE_BY_MODEL
-            body, picture = delivered_cover(self._read(made).read(), source_type=term)
+            body, picture = delivered_cover(self._content(made), source_type=term)
             by = [MODEL, *([LANCZOS] if picture.upscaled else [])]  # what it has made may be too small still
             self._add_cover(body, made, by, source)
         return body, " and ".join(by)
 
     def _add_cover(self, body: bytes, source: FileRecord, by: Sequence[str], first: FileRecord | None = None) -> None:
         how = f"enlarged with {' and '.join(by)}" if by else "fitted"
-        self.add("cover.jpg", self.spooled(body), "image/jpeg", source, how, first)
+        self.add("cover.jpg", self.file(body), "image/jpeg", source, how, first)
 
     def track(self, track: Track, release: Release, song: Manifest, chosen: TrackSource, cover: bytes) -> Track:
         """Make a track's files and return what is known of it now."""
@@ -143,15 +146,17 @@ class _Folder:
         known: dict[str, Any] = {"duration_seconds": take.duration_seconds}
         if chosen.wav is not None:
             source = self._wav(song, chosen.take, chosen.wav)
-            name, out = f"track-{track.position:02}.wav", self.spooled()
-            sound = untagged_wav(self._read(source), out)
+            name, out = f"track-{track.position:02}.wav", self.file()
+            with self._archived(source) as body:
+                sound = untagged_wav(body, out)
             self.add(name, out, "audio/wav", source, "copied without tags")
             known |= {"wav": name, "sample_rate": sound.rate, "bit_depth": sound.depth}
         lyrics = song.file(FileKind.LYRICS, chosen.take)
-        words = self._read(lyrics).read().decode("utf-8", "replace") if lyrics else ""
-        name, out = f"track-{track.position:02}.mp3", self.spooled()
+        words = self._content(lyrics).decode("utf-8", "replace") if lyrics else ""
+        name, out = f"track-{track.position:02}.mp3", self.file()
         try:
-            tagged_mp3(self._read(take), out, _tags(track, release, take), lyrics=words, cover=cover)
+            with self._archived(take) as body:
+                tagged_mp3(body, out, _tags(track, release, take), lyrics=words, cover=cover)
         except (FileWrongType, ImportError) as e:
             why = NO_MUTAGEN if isinstance(e, ImportError) else str(e)
             log.warning("Track %d of release %s has no copy for listening: %s", track.position, self.keys.name, why)
@@ -197,9 +202,17 @@ class _Folder:
         stored = ReleaseManifest.read(self._bucket, self.keys)[0]
         if stored and manifest.is_same(stored) and self._is_whole(stored):
             return stored
-        self.changed = True
-        if stored:
-            self._bucket.delete(self.keys.manifest)
+        self.changed, there = True, stored is not None
+        for _ in range(WRITES):
+            if there:
+                self._bucket.delete(self.keys.manifest)
+            self._store_files()
+            if self._bucket.put_json_if_unchanged(manifest.to_json(), self.keys.manifest, None):
+                return manifest
+            there = True  # another delivery of this release has ended meanwhile: some of its files may be among these
+        raise S3Error(f"{self._bucket.url(self.keys.folder)} is written by other deliveries all the time")
+
+    def _store_files(self) -> None:
         for file, body in zip(self.made, self._bodies, strict=True):
             key = self.keys.file(file.name)
             self._bucket.put_file(body, key, size=file.size, content_type=file.content_type, sha256=file.sha256)
@@ -207,8 +220,6 @@ class _Folder:
         for facts in self._bucket.list(self.keys.folder):  # a delivery that died has left no manifest that names them
             if facts.key not in kept and self.keys.is_file(facts.key):
                 self._bucket.delete(facts.key)
-        self._bucket.put_json(manifest.to_json(), self.keys.manifest)
-        return manifest
 
     def song(self, chosen: TrackSource) -> Manifest:
         """Return the manifest of a track's song."""
@@ -217,11 +228,11 @@ class _Folder:
             raise NotArchived(f"song {chosen.song} is not archived, so it cannot be delivered")
         return manifest
 
-    def spooled(self, content: bytes = b"") -> BinaryIO:
-        """Return a temporary file, which lies in memory up to 8 MiB."""
-        body = self._files.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 - it is one
+    def file(self, content: bytes = b"") -> BinaryIO:
+        """Return a temporary file of the release: on disk, since a hundred tracks would fill the memory."""
+        body = cast("BinaryIO", self._files.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 - it is one
         body.write(content)
-        return body  # type: ignore[return-value]
+        return body
 
     def _wav(self, song: Manifest, take: int, task: TaskKeys) -> FileRecord:
         """Return the WAV of a take: the song's own, where it has one (DAG song_extras), else the task's."""
@@ -241,14 +252,21 @@ class _Folder:
             raise NotArchived(f"{task.name} has no archived {role}; archive it first")
         return file
 
-    def _read(self, file: FileRecord) -> BinaryIO:
-        """Return an archived file, compared with its manifest."""
-        body = self.spooled()
-        facts = self._bucket.read_facts(file.key, body)
-        if facts is None or facts.sha256 != file.sha256:
-            raise NotArchived(f"{self._bucket.url(file.key)} differs from its manifest")
-        body.seek(0)
-        return body
+    @contextmanager
+    def _archived(self, file: FileRecord) -> Iterator[BinaryIO]:
+        """Give an archived file, compared with its manifest, for as long as something is made from it."""
+        with tempfile.SpooledTemporaryFile(_SPOOL) as opened:
+            body = cast("BinaryIO", opened)
+            facts = self._bucket.read_facts(file.key, body)
+            if facts is None or facts.sha256 != file.sha256:
+                differs = "is missing" if facts is None else "differs from its manifest"
+                raise NotArchived(f"{self._bucket.url(file.key)} {differs}")
+            body.seek(0)
+            yield body
+
+    def _content(self, file: FileRecord) -> bytes:
+        with self._archived(file) as body:
+            return body.read()
 
     def _is_whole(self, stored: ReleaseManifest) -> bool:
         there = {facts.key: facts.size for facts in self._bucket.list(self.keys.folder)}

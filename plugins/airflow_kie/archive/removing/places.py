@@ -104,18 +104,21 @@ def _manifest(bucket: Bucket, keys: SongKeys | TaskKeys) -> TaskManifest | None:
 
 def _parts(bucket: Bucket, archive: ArchiveKeys, task_id: str) -> Iterator[Place]:
     """Yield the songs that the task has made a part of."""
-    entries = (entry for _, lines in Index(bucket, archive).holding(task_id) for entry in lines)
-    songs = dict.fromkeys(entry.id for entry in entries if task_id in entry.tasks and not entry.deleted)
-    for song in songs:
+    listed: dict[str, set[str]] = {}
+    for entry in (entry for _, lines in Index(bucket, archive).holding(task_id) for entry in lines):
+        if task_id in entry.tasks and not entry.deleted:
+            listed.setdefault(entry.id, set()).update(file.name for file in entry.files)
+    for song, names in listed.items():
         try:
             keys = archive.song(song)
         except KeyRefused:
             continue
         manifest = _manifest(bucket, keys)
         files = [file.key for file in Place(keys, manifest, task_id).files]
-        if manifest and not files:  # a removal that broke off has left what no manifest names
+        if manifest and not files:  # a removal that broke off has left it; what was never listed, a run archives now
             named = {keys.choice, keys.manifest, *(file.key for file in manifest.files)}
             there = (facts.key for facts in bucket.list(keys.folder) if facts.key not in named)
-            files = [key for key in there if _OURS.fullmatch(key.removeprefix(keys.folder))]
+            ours = (key for key in there if _OURS.fullmatch(key.removeprefix(keys.folder)))
+            files = [key for key in ours if key.rpartition("/")[2] in names]
         if files:
             yield Place(keys, manifest, task_id, files)

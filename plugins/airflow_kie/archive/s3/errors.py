@@ -30,7 +30,7 @@ class S3AccessDenied(S3Error, reason="s3_access_denied", remedy=Remedy.PERSON):
 
 
 class S3ArgumentsRefused(S3Error, reason="s3_arguments_refused", remedy=Remedy.PERSON):
-    """`[kie] s3_extra_args`, or the operator's `extra_args`, holds what cannot be passed on to S3."""
+    """`[kie] s3_extra_args`, or the operator's `extra_args`, holds what cannot be passed on, or what S3 refuses."""
 
     what = "The extra arguments for S3 cannot be used"
     todo = "Correct s3_extra_args in the [kie] configuration, or extra_args of the operator."
@@ -141,6 +141,8 @@ _BY_CODE: dict[str, type[S3Error]] = {
     code: error
     for error, codes in {
         S3AccessDenied: "AccessDenied AllAccessDisabled AccountProblem Forbidden 403",
+        S3ArgumentsRefused: "AccessControlListNotSupported MalformedACLError InvalidStorageClass InvalidTag "
+        "InvalidEncryptionAlgorithmError InvalidBucketObjectLockConfiguration",
         S3NoSuchBucket: "NoSuchBucket",
         S3WrongRegion: "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed "
         "IllegalLocationConstraintException 301 307",
@@ -220,6 +222,8 @@ def _of_answer(response: Mapping[str, Any], where: str, right: str) -> S3Error:
     message = f"{where}: {code} {text}".rstrip()
     if code.startswith("KMS.") or ("kms:" in text and code in {"AccessDenied", "403"}):
         return S3KmsDenied(message, code=status)
+    if code == "InvalidRequest" and "Object Lock" in text:  # the bucket has none
+        return S3ArgumentsRefused(message, code=status)
     found = _BY_CODE.get(code) or _BY_CODE.get(str(status)) or S3Error
     if found is S3AccessDenied and right:
         message = f"{message.rstrip('.')}; this needs {right}"
