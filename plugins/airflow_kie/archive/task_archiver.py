@@ -70,13 +70,16 @@ def archive_task(
     :raises KieError: as :func:`~airflow_kie.archive.archiver.archive_song`, which explains the other parameters.
     """
     named = {result.role for result in details.results}
+    lacking = [] if roles is None or ANSWER in named else [role for role in roles if role not in named]
     asked = named if roles is None or ANSWER in named else named & set(roles)
     sources = [source for source in sources_of(details) if source.kind in asked]
     news = _described(details, labels, airflow, now()).changed(kie_conn_id=kie_conn_id, account=account)
     fetcher = Fetcher(bucket, keys, download, refresh, max_file_bytes, now, sleep)
     try:
+        if lacking and not sources:  # a manifest without files would say that the task is archived
+            raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; nothing was archived")
         manifest, added = store_files(fetcher, TaskManifest, sources, news)
-        if roles is not None and (lacking := [role for role in roles if role not in asked]) and ANSWER not in named:
+        if lacking:
             raise KieNoFiles(f"KIE names no {' and no '.join(lacking)} of this task; everything else is archived")
     except KieError as e:
         raise e.with_facts(task_id=keys.task_id, paid=paid_for(details)) from e

@@ -19,19 +19,19 @@ from airflow_kie.lineage.facts import Text
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
-    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest
+    from airflow_kie.archive.manifest import AirflowRecord, FileRecord, Manifest, TaskManifest
 
 
 @dataclass(frozen=True)
 class NewFiles:
-    """Knows which files of a song this run has archived, over all attempts of its task.
+    """Knows which files of a song or task this run has archived, over all attempts of its Airflow task.
 
     An attempt can be killed after it wrote the manifest and before Airflow knows of its success: the next one finds
     every file archived, and still has to send the events. So the time at which a run begins to archive is stored first;
     a retry keeps it, and a clear, which may follow a success, begins again.
 
     :param context: the task's context.
-    :param name: the song's music task id, or a name for a batch of songs.
+    :param name: the id of the song or task, or a name for a batch of songs.
     """
 
     context: Context
@@ -46,7 +46,7 @@ class NewFiles:
             self._store.set(f"archiving/{self.name}", stored, retention=NEVER_EXPIRE)
         return since
 
-    def among(self, manifest: Manifest, since: float | None = None) -> tuple[FileRecord, ...]:
+    def among(self, manifest: TaskManifest, since: float | None = None) -> tuple[FileRecord, ...]:
         """Return the files of a manifest that this run has archived.
 
         :param since: what :meth:`begin` returned; None: it is read.

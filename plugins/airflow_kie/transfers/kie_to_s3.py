@@ -156,15 +156,16 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
         new = NewFiles(context, self.music_task_id)
         manifest = archive.bucket.made_if_missing(archive.manifest)
         if manifest and self.has_all(manifest):
-            archive.settle_pending(manifest, is_new=bool(new.among(manifest)))
+            added = new.among(manifest)
+            archive.settle_pending(manifest, is_new=bool(added))
             self.log.info("Song %s already has all requested files; nothing was done.", self.music_task_id)
             changed = False
         else:
-            new.begin()
+            since = new.begin()
             bucket = as_known(KieHook(self.kie_conn_id), archive.bucket)
             archived = self.archive(replace(archive, bucket=bucket), manifest, context)
-            manifest, changed = archived.manifest, archived.changed
-        key, added = archive.keys.manifest, new.among(manifest)
+            manifest, changed, added = archived.manifest, archived.changed, new.among(archived.manifest, since)
+        key = archive.keys.manifest
         emit_new_files(self, context, self.bucket, self.prefix, [(key, manifest, added)])
         self._lineage = of_archive(self.lineage_at_start(), self.bucket, key, manifest, added)
         return result_of(self.bucket, key, manifest, changed=changed)

@@ -16,6 +16,7 @@ from airflow_kie.durable.waiting import read_ended
 from airflow_kie.durable.xcom import files_of
 from airflow_kie.hooks.kie import KieHook, fetching
 from airflow_kie.hooks.once_a_day import as_known
+from airflow_kie.lineage.asset_events import NewFiles
 from airflow_kie.lineage.facts import TaskLineage, of_archived_task, to_archive_task
 from airflow_kie.links.kie import KieLogsLink, S3ObjectLink
 
@@ -120,19 +121,20 @@ class KieResultsToS3Operator(KieOperator):
 
         keys = ArchiveKeys(self.prefix).task(self.operation, self.kie_task_id.strip())
         bucket = open_bucket(self.aws_conn_id, self.bucket, self.extra_args)
-        bucket.create_on_loopback()
         if ".amazonaws.com" in str(bucket.client.meta.endpoint_url):  # other S3 services have no console
             self.console_folder = (self.bucket, keys.folder)
-        added: tuple[FileRecord, ...] = ()
-        manifest = TaskManifest.read(bucket, keys)[0]
+        fetched: tuple[FileRecord, ...] = ()
+        new = NewFiles(context, keys.task_id)
+        manifest = bucket.made_if_missing(lambda: TaskManifest.read(bucket, keys)[0])
         if manifest and is_archived(bucket, manifest, self._asked()):
             self.log.info("%s already has all requested files; nothing was done.", keys.name)
         else:
-            manifest, added = self._archive(bucket, keys, context)
-        if added or context["ti"].try_number > 1:  # an earlier try may have died before it listed them
+            new.begin()
+            manifest, fetched = self._archive(bucket, keys, context)
+        if added := new.among(manifest):  # also by an attempt that has died, or met an outage, before it listed them
             Index(bucket, ArchiveKeys(self.prefix)).add([entry_of(manifest)])
         record_archived(self.row, keys.task_id)
-        metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.kie_conn_id)
+        metrics.ARCHIVED_BYTES.add(sum(file.size for file in fetched), connection=self.kie_conn_id)
         self._lineage = of_archived_task(self.lineage_at_start(), self.bucket, keys.manifest, manifest, added)
         return {
             "operation": self.operation,

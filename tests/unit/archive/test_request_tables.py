@@ -45,7 +45,7 @@ def test_json_lines_may_begin_with_a_byte_order_mark_as_programs_of_windows_writ
     assert read("t.jsonl", '\ufeff{"a": 1}\r\n{"a": 2}\r\n'.encode()) == [{"a": 1}, {"a": 2}]
 
 
-@pytest.mark.parametrize("content", [b"", b"a,a\n", b"a,\n", b'"a\n'])
+@pytest.mark.parametrize("content", [b"", b"a,a\n", b"a,\n", b'"a\n', b"pr\xf6mpt\nrain\n", b"\xff\xfea\x00\n\x00"])
 def test_a_csv_whose_first_line_names_no_columns_is_refused(content: bytes) -> None:
     with pytest.raises(KieInvalidRequest, match="first line"):
         read("t.csv", content)
@@ -74,3 +74,7 @@ def test_what_columns_lead_into_an_object_that_another_column_holds_is_joined_in
     assert read("t.csv", b'input.prompt,input:json\nrain,"{""seed"": 7}"\n') == [both]
     assert read("t.csv", b'input:json,input.prompt\n"{""seed"": 7}",rain\n') == [both]
     assert "seed:json" in read("t.csv", b"seed,seed:json\n1,2\n")[0]
+
+
+def test_a_value_of_parquet_under_a_name_that_says_json_is_what_it_is() -> None:
+    assert requests._nested([("seed:json", 7), ("size:json", "[1, 2]")]) == {"seed": 7, "size": [1, 2]}

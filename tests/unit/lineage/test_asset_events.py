@@ -17,7 +17,7 @@ from airflow_kie.lineage import asset_uri
 from airflow_kie.operators.suno import KieGenerateCoverOperator
 from airflow_kie.transfers import kie_to_s3
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
-from airflow_task import StoredFiles, TaskRun, WorkerCrash
+from airflow_task import FakeTaskStateStore, StoredFiles, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
 
 BOTH = [assets.COVER, assets.ARCHIVE]
@@ -106,6 +106,21 @@ def test_the_prompts_text_is_in_the_event_only_where_it_is_wanted(
 def test_a_run_that_finds_everything_there_sends_nothing(archiving: Callable[..., Archiving]) -> None:
     archiving().sent()
     assert archiving().sent() == {}
+
+
+def test_the_task_state_store_is_asked_once_when_the_run_has_begun_to_archive(
+    archiving: Callable[..., Archiving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get = FakeTaskStateStore.get
+    monkeypatch.setattr(
+        FakeTaskStateStore, "get", lambda self, key, *more: (asked.append(key), get(self, key, *more))[1]
+    )
+    task = archiving()
+    for run in (task.run, task.run.retried()):
+        asked.clear()
+        task.sent(run)
+        assert asked.count(f"archiving/{task.song}") == 1
 
 
 def test_a_clear_of_a_song_that_is_archived_sends_nothing(archiving: Callable[..., Archiving]) -> None:

@@ -380,3 +380,23 @@ def test_a_row_that_costs_more_than_a_cap_ever_allows_is_refused_and_holds_no_ot
     rows = rows_of(value, archive)
     assert [(row["status"], row["reason"]) for row in rows] == [("refused", "over_cap"), ("archived", None)]
     assert f"max_credits_per_{window} of kie_default allows fewer." in rows[0]["error"]
+
+
+def test_a_result_that_is_archived_while_others_are_written_down_is_listed_in_the_index(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list_archive.ListArchive] = []
+    begin, entry_of = list_archive.ListArchive.begin, list_archive.entry_of
+
+    def noted(self: list_archive.ListArchive, *, again: bool) -> None:
+        begun.append(self)
+        begin(self, again=again)
+
+    def written_down_meanwhile(manifest: Any) -> Any:
+        begun[-1].flush()
+        return entry_of(manifest)
+
+    monkeypatch.setattr(list_archive.ListArchive, "begin", noted)
+    monkeypatch.setattr(list_archive, "entry_of", written_down_meanwhile)
+    run_of(pictures("rain", "snow"), archive, key_field="id").attempt()
+    assert len(archive.indexed("media")) == 2

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 import tenacity
+from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_kie.archive import file_transfer
 from airflow_kie.archive.index.segments import Index
+from airflow_kie.archive.s3.errors import S3SlowDown
 from airflow_kie.client.errors import FileTruncated, KieInvalidRequest, KieNoFiles
 from airflow_kie.client.operations import registry
 from airflow_kie.client.operations.operation import Medium, ResultRow, TaskOperation
@@ -189,6 +191,27 @@ def test_results_are_listed_in_the_index_also_by_the_retry_of_a_task_that_died_b
     assert len(archive.indexed("media")) == 1
 
 
+def test_results_are_listed_and_reported_after_an_outage_of_s3_that_was_waited_out(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = made(kie, "suno.lyrics", {"prompt": "rain"})
+    run = TaskRun(
+        lambda: KieResultsToS3Operator(
+            task_id="archive", operation="suno.lyrics", kie_task_id=task_id, bucket=archive.bucket, prefix="media"
+        ),
+        extra={"dag_run": SimpleNamespace(run_type="scheduled")},
+    )
+
+    def refuse(self: Index, entries: object) -> None:
+        raise S3SlowDown("PutObject on bucket media")
+
+    with monkeypatch.context() as patched, pytest.raises(AirflowRescheduleException):
+        patched.setattr(Index, "add", refuse)
+        run.attempt()
+    assert run.attempt()["changed"] is True  # the same try
+    assert [line["id"] for line in archive.indexed("media")] == [task_id]
+
+
 def test_what_is_there_whole_is_left_and_kie_is_not_asked(kie: SimulatorServer, archive: StoredFiles) -> None:
     task_id = made(kie, "suno.lyrics", {"prompt": "rain"})
     first = archived("suno.lyrics", task_id, archive.bucket)
@@ -226,6 +249,15 @@ def test_a_role_that_kie_does_not_name_fails_after_the_others_are_archived(
     with pytest.raises(KieNoFiles, match=r"names no drums of this task; everything else is archived.*is paid for"):
         archived("suno.stems", task_id, archive.bucket, roles=["vocals", "drums"])
     assert names(archive, f"media/_tasks/suno.stems/{task_id}/") == ["manifest.json", "vocals-1.mp3"]
+
+
+def test_roles_of_which_kie_names_none_leave_no_manifest_that_would_look_archived(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    task_id = made(kie, "suno.stems", {**song(kie), "type": "separate_vocal"})
+    with pytest.raises(KieNoFiles, match=r"names no drums of this task; nothing was archived.*is paid for"):
+        archived("suno.stems", task_id, archive.bucket, roles=["drums"])
+    assert names(archive, f"media/_tasks/suno.stems/{task_id}/") == []
 
 
 @pytest.mark.parametrize(

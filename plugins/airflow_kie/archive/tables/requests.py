@@ -53,11 +53,7 @@ def _csv_rows(file: BinaryIO) -> Iterator[TableRow]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         lines = csv.reader(text, strict=True)
-        columns = [name.strip() for name in _next(lines) or ()]
-        if not columns or "" in columns or len(set(columns)) < len(columns):
-            raise KieInvalidRequest(
-                "the table's first line has an empty or repeated column name; nothing was sent to KIE"
-            )
+        columns = _columns(lines)
         while True:
             try:
                 cells = next(lines, None)
@@ -77,11 +73,17 @@ def _csv_rows(file: BinaryIO) -> Iterator[TableRow]:
         text.detach()
 
 
-def _next(lines: Iterator[list[str]]) -> list[str] | None:
+def _columns(lines: Iterator[list[str]]) -> list[str]:
     try:
-        return next(lines, None)
+        columns = [name.strip() for name in next(lines, ())]
+        "".join(columns).encode()
+    except UnicodeEncodeError:
+        raise KieInvalidRequest("the table's first line is not UTF-8; nothing was sent to KIE") from None
     except csv.Error as error:
         raise KieInvalidRequest(f"the table's first line is not CSV: {error}; nothing was sent to KIE") from None
+    if not columns or "" in columns or len(set(columns)) < len(columns):
+        raise KieInvalidRequest("the table's first line has an empty or repeated column name; nothing was sent to KIE")
+    return columns
 
 
 def _csv_row(columns: list[str], cells: list[str]) -> TableRow:
@@ -143,7 +145,7 @@ def _nested(cells: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise ValueError(f"its column {name} leads into a value")
         try:
-            value = _parsed(cell) if path and not as_json else cell
+            value = _parsed(cell) if path and not as_json and isinstance(cell, str) else cell
         except ValueError as error:
             raise ValueError(f"its column {name} is not JSON: {error}") from None
         known = inner.get(last, {})

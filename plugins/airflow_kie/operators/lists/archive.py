@@ -183,7 +183,8 @@ class ListArchive:
         metrics.ARCHIVED_BYTES.add(sum(file.size for file in added), connection=self.hook.kie_conn_id)
 
     def _item(self, manifest: TaskManifest) -> Item:
-        self._entries.append(entry_of(manifest))  # an earlier try may have died before it listed it
+        entry = entry_of(manifest)  # before the list is read, which `flush` replaces in another thread
+        self._entries.append(entry)  # an earlier try may have died before it listed it
         used = [cost.credits for cost in manifest.credits_used if cost.task_id == manifest.task_id]
         return Item(Status.ARCHIVED, manifest.task_id, files_in(manifest.files), used=used[0] if used else None)
 

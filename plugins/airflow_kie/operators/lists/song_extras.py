@@ -63,7 +63,8 @@ class SongExtraArchive(ListArchive):
         return self._of(manifest, take, details.task_id)
 
     def _of(self, manifest: Manifest, take: Take, made_by: str | None = None) -> Item:
-        self._entries.append(entry_of(manifest))  # an earlier try may have died before it listed it
+        entry = entry_of(manifest)  # before the list is read, which `flush` replaces in another thread
+        self._entries.append(entry)  # an earlier try may have died before it listed it
         files = [file for file in files_of(manifest, self.extra, take) if made_by in (None, file.task_id)]
         task_id = made_by or (files[0].task_id if files else None)
         used = [cost.credits for cost in manifest.credits_used if cost.task_id == task_id]
