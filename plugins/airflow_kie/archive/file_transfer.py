@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -40,6 +40,9 @@ SPOOL_BYTES = 8 * 1024 * 1024
 _DECODED = frozenset({Medium.IMAGE, Medium.JSON, Medium.TEXT})
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 _SONG_MEDIA: dict[str, Medium] = {"cover": Medium.IMAGE, "track": Medium.AUDIO, "lyrics": Medium.TEXT}
+_WITH_AN_END = frozenset({"jpg", "json", "m4a", "mp4", "png", "wav", "webp"})
+"""Endings of the files whose own structure says where they end: MP3, FLAC, Ogg and texts just stop."""
+_UNKNOWN_END = "neither its host nor the file itself says where it ends"
 # Empty and truncated files were seen to come whole a moment later; longer troubles are the task's retries' business.
 _ATTEMPTS = 3
 _PAUSES = tenacity.wait_exponential(multiplier=1) + tenacity.wait_random(0, 0.4)
@@ -140,7 +143,8 @@ class Fetcher:
         """Download, check and upload a file.
 
         A track or a video that came whole and yet is too short is fetched again. If it stays so, it was cut where KIE
-        keeps it, or KIE's length is wrong: it is all there is, so it is stored, with a warning.
+        keeps it, or KIE's length is wrong: it is all there is, so it is stored, with a warning. So is a file of which
+        neither its transfer nor anything else says where it ends.
         """
         medium = cast(Medium, source.medium)
         cap = min(self.max_file_bytes, MAX_IMAGE_BYTES) if medium in _DECODED else self.max_file_bytes
@@ -149,7 +153,10 @@ class Fetcher:
             got = self.download(url, file, max_bytes=cap)
             lengths = {"expected_seconds": source.duration_seconds, "asked_seconds": source.asked_seconds}
             content = check(medium, file, url=url, **lengths)
-            if content.shortfall and not (got.length_proven and last):
+            proven = got.length_proven
+            if not (content.shortfall or proven or source.duration_seconds or _ends_by_itself(medium, content)):
+                content, proven = replace(content, shortfall=_UNKNOWN_END), True  # as it will be the next time
+            if content.shortfall and not (proven and last):
                 raise FileTruncated(content.shortfall)
             return self._upload(source, file, content, got.size, got.sha256)
 
@@ -203,9 +210,16 @@ class Fetcher:
         )  # fmt: skip
 
 
+def _ends_by_itself(medium: Medium, content: ContentFacts) -> bool:
+    """Return whether a file that was checked says itself where it ends; one of any medium is not checked."""
+    return content.extension in _WITH_AN_END and (medium is not Medium.ANY or content.extension == "mp4")
+
+
 def _warning(content: ContentFacts) -> str | None:
     if content.shortfall is None:
         return None
+    if content.shortfall == _UNKNOWN_END:
+        return f"{_UNKNOWN_END}, so it may be truncated. Check it before KIE deletes its copy."
     return (
         f"{content.shortfall}, although it was downloaded completely, twice. It may be truncated at KIE: play its "
         "end, and ask KIE's support before KIE deletes its copy."

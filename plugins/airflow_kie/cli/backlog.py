@@ -9,8 +9,6 @@ from datetime import datetime
 
 from airflow_kie._airflow_private import metadata
 from airflow_kie.archive.inbox.song_request import counted, id_errors
-from airflow_kie.archive.index.entry import entry_of
-from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import Pending, pending_songs
 from airflow_kie.archive.removing.places import places_of
@@ -155,7 +153,6 @@ def _archive(bucket: Bucket, keys: ArchiveKeys, outstanding: Sequence[Unarchived
         details = hook.wait(one.operation, one.task_id, wait_timeout=ENDED_SECONDS)
         place = archive_at(one.to) if one.to else (bucket, keys)
         manifest = archived(*place, hook, row, details)
-        Index(*place).add([entry_of(manifest)])
         for file in manifest.files:
             say(f"{place[0].url(file.key)}  {file.size:,} bytes")
     return 0

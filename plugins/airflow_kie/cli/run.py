@@ -68,8 +68,7 @@ def run(args: Namespace) -> int:
     row, body = _row(args.operation), _request(args.request)
     hook = KieHook(args.kie_conn_id or settings.allowed_connections()[0])
     key = args.key or digest_of({"command": "airflow kie run", "request": row.named(body)})
-    in_s3 = "://" in args.to
-    caller, to = Caller("airflow kie run", user=user_name()), args.to if in_s3 else ""
+    caller, to = Caller("airflow kie run", user=user_name()), args.to if "://" in args.to else ""
     record, driver = hook.paid_task(row.name, body, key, caller=caller, to=to, check_fields=not args.unchecked)
     bucket, keys = archive_at(args.to)
     known = driver.paid.find() if driver.paid else None
@@ -94,8 +93,6 @@ def run(args: Namespace) -> int:
     if followed.details is None:
         raise AssertionError("A task that is followed to its end has details.")
     manifest = archived(bucket, keys, hook, row, followed.details)
-    if in_s3:  # a folder has no library
-        Index(bucket, keys).add([entry_of(manifest)])
     for file in manifest.files:
         say(f"{bucket.url(file.key)}  {file.size:,} bytes")
     used = "unknown" if manifest.credits is None else f"{manifest.credits:g}"
@@ -161,7 +158,7 @@ def archive_at(to: str) -> tuple[Bucket, ArchiveKeys]:
 def archived(
     bucket: Bucket, keys: ArchiveKeys, hook: KieHook, row: TaskOperation, details: TaskDetails
 ) -> TaskManifest:
-    """Return the manifest of a task's results, which are archived now.
+    """Return the manifest of a task's results, which are archived now, and listed: a folder has no library.
 
     :param bucket: where.
     :param keys: the archive's keys.
@@ -178,6 +175,8 @@ def archived(
         account=hook.account.account or None,
         **fetching(hook),
     )
+    if isinstance(bucket, Bucket):
+        Index(bucket, keys).add([entry_of(manifest)])
     record_archived(row, details.task_id)
     return manifest
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_kie import metrics
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.suno import COVER, MUSIC
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.defaults import labels_in, required
@@ -140,6 +141,10 @@ class KieCoverToS3Operator(HidesCredentials, TakesSongs, LineageMethods, Retried
             required(self.task_id, bucket=self.bucket)
             return run_with_outage_backoff(context, lambda: archive_songs(self, context))
         required(self.task_id, music_task_id=self.music_task_id, bucket=self.bucket)
+        if not self._wanted().kinds:
+            raise KieInvalidRequest(
+                f"covers, audio and lyrics are all off in task {self.task_id}: nothing is requested"
+            )
         return run_with_outage_backoff(
             context, lambda: self._execute(context), expires_at=self.expires_at, song=self._open
         )

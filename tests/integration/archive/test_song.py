@@ -273,6 +273,22 @@ def test_a_track_that_ends_with_the_connection_must_be_as_long_as_kie_says(case:
     assert case.archive(replace(case.track(1), duration_seconds=1.0)).changed
 
 
+@pytest.mark.parametrize("kind", ["track", "cover"])
+def test_a_file_of_which_nothing_says_where_it_ends_is_fetched_again_and_stored_with_a_warning(
+    case: Case, kind: str
+) -> None:
+    sent = {"track": mp3(1), "cover": picture(1)}[kind]
+
+    def unframed(request: object) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + sent)  # type: ignore[attr-defined]
+
+    case.media.scripts[f"/{kind}-1"] = unframed
+    (file,) = case.archive(getattr(case, kind)(1)).manifest.files
+    says_itself = kind == "cover"
+    assert case.media.asked(f"/{kind}-1") == (1 if says_itself else 3)
+    assert ("says where it ends, so it may be truncated" in (file.warning or "")) is not says_itself
+
+
 def test_embedded_provenance_survives(case: Case) -> None:
     from io import BytesIO
 

@@ -11,6 +11,7 @@ import pytest
 from airflow_database import dag, stored
 from airflow_kie.archive import unarchived
 from airflow_kie.archive.archiver import song_of
+from airflow_kie.archive.index.segments import Index
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
 from airflow_kie.archive.unarchived import list_unarchived, unarchived_of
@@ -195,6 +196,23 @@ def test_before_kie_deletes_results_they_are_named_unless_archived_failed_or_gon
     assert names(14.5) == ["gone"]
     assert names(15.5) == []
     assert not owed(songs)
+
+
+def test_redrive_leaves_a_task_pending_until_its_results_are_listed_in_the_index(
+    kie: SimulatorServer, songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Index, entries: object) -> None:
+        raise S3AccessDenied("PutObject on bucket b, key k: AccessDenied")
+
+    made = str(run_for("veo.generate").attempt())
+    with monkeypatch.context() as patched:
+        patched.setattr(Index, "add", refuse)
+        assert songs.redrive(id=made).code == 1
+    assert owed(songs) == {("veo.generate", made)}
+    assert songs.redrive(id=made).code == 0
+    assert not owed(songs)
+    index = Index(songs.bucket, KEYS)
+    assert [entry.id for _, lines in index.read_many(index.segments()) for entry in lines] == [made]
 
 
 def test_results_that_go_to_a_bucket_which_cannot_be_read_are_named_and_hide_no_others(

@@ -342,3 +342,9 @@ def test_a_raw_answer_that_cannot_be_kept_fails_nothing(
     monkeypatch.setattr(Bucket, "put_json", refusing)
     music = song(kie)
     assert archived(music, cover_of(music), archive.bucket)["changed"] is True
+
+
+def test_a_task_that_is_to_archive_nothing_says_so_and_asks_nobody(kie: SimulatorServer, bucket: str) -> None:
+    with pytest.raises(KieInvalidRequest, match="covers, audio and lyrics are all off in task archive_to_s3"):
+        archived("a" * 32, None, bucket, archive_covers=False, archive_audio="False")
+    assert requests_to_kie(kie) == 0

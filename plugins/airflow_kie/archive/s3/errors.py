@@ -119,6 +119,13 @@ class S3NeedsRestore(S3Error, reason="s3_needs_restore", scope=Scope.TASK, remed
     )
 
 
+class S3Full(S3Error, reason="s3_full", remedy=Remedy.PERSON):
+    """The bucket, its owner or the service has no room left, or a quota is used up."""
+
+    what = "S3 has no room left"
+    todo = "Raise the quota, or delete what is not needed; KIE keeps what it has made for 14 days."
+
+
 class S3StoredWrong(S3Error, reason="s3_stored_wrong"):
     """What S3 holds after the upload is not what was sent; it was deleted again."""
 
@@ -150,6 +157,7 @@ _BY_CODE: dict[str, type[S3Error]] = {
         S3CredentialsWrong: "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidClientTokenId",
         S3ClockWrong: "RequestTimeTooSkewed",
         S3NeedsRestore: "InvalidObjectState",
+        S3Full: "QuotaExceeded InsufficientStorage XMinioStorageFull XMinioAdminBucketQuotaExceeded 507",
         S3SlowDown: "SlowDown ServiceUnavailable RequestLimitExceeded ThrottlingException InternalError "
         "500 502 503 504",
     }.items()
