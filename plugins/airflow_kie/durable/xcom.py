@@ -7,6 +7,8 @@ from typing import Any
 
 ARCHIVED_KEY = "archived_already"
 """XCom key of the songs that had all that was requested before the run began."""
+ARCHIVED_ALREADY = "archived already"
+"""What the report of a run says became of these."""
 
 
 FAILURE_KEY = "failure"

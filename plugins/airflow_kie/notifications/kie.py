@@ -21,6 +21,7 @@ from airflow.sdk import BaseNotifier, conf
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.client.redact import one_line
+from airflow_kie.durable.xcom import ARCHIVED_ALREADY
 from airflow_kie.links.kie import song_page
 from airflow_kie.monitoring.incidents import Change, is_information
 from airflow_kie.threads import in_thread
@@ -138,11 +139,11 @@ def sender_of(message: Message) -> BaseNotifier:
 
 
 class KieArchivedNotifier(KieNotifier):
-    """Lists the archived songs of a run, with links to their pages: for `on_success_callback`."""
+    """Lists the songs that a run has archived, with links to their pages: for `on_success_callback`."""
 
     def message(self, context: Context) -> Message | None:
-        """Return one message for the run; none for a run without songs."""
-        rows = [row for row in _rows(context) if not row["reason"]]
+        """Return one message for the run; none for a run that found all of its songs archived."""
+        rows = [row for row in _rows(context) if not row["reason"] and row.get("result") != ARCHIVED_ALREADY]
         if not rows:
             return None
         ti: Any = context["ti"]

@@ -19,7 +19,7 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.song_batch import TakesSongs, songs_of
-from airflow_kie.durable.xcom import ARCHIVED_KEY, FAILURE_KEY, MADE_TWICE_KEY
+from airflow_kie.durable.xcom import ARCHIVED_ALREADY, ARCHIVED_KEY, FAILURE_KEY, MADE_TWICE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -84,7 +84,7 @@ class KieSongReportOperator(BaseOperator):
         for task_id in reversed(self.chain_task_ids):
             failures.update(_pulled(context, task_id, FAILURE_KEY))
         twice = {name for task_id in self.chain_task_ids[1:2] for name in _pulled(context, task_id, MADE_TWICE_KEY)}
-        rows = [_row(song, "archived already") for song in _pulled(context, self.list_task_id, ARCHIVED_KEY).values()]
+        rows = [_row(song, ARCHIVED_ALREADY) for song in _pulled(context, self.list_task_id, ARCHIVED_KEY).values()]
         for song in songs:
             name = song["music_task_id"]
             rows.append(_row(archived[name], "archived") if name in archived else _not_archived(name, failures))

@@ -78,6 +78,14 @@ def test_a_song_of_another_bucket_is_linked_through_its_run(posted: list[dict[st
     assert f"https://airflow.example.com/kie/runs/music_cover/manual__1/songs/{A}" in posted[0]["text"]
 
 
+def test_songs_that_a_run_found_archived_are_no_news(posted: list[dict[str, Any]]) -> None:
+    there = row(A, "Velvet Harbour") | {"result": "archived already"}
+    KieArchivedNotifier()(report(there))
+    assert posted == []
+    KieArchivedNotifier()(report(there, row(B, "Salt") | {"result": "archived"}))
+    assert [one["text"].splitlines()[0] for one in posted] == ["Archived: 1 song"]
+
+
 @pytest.mark.parametrize(("bucket", "page"), [("covers", "kie"), ("another", "kie/runs/music_cover/manual__1")])
 def test_songs_of_a_batch_of_many_are_named_too(bucket: str, page: str, posted: list[dict[str, Any]]) -> None:
     context = report(row(A, "Velvet Harbour"), row(B, "Salt", "file_gone", "KIE has deleted it"))
