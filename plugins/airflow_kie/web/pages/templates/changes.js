@@ -55,6 +55,8 @@ const kie = (() => {
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ dag_run_id: run, logical_date: null, conf }),
       });
+      // A proxy that has waited too long answers so too: whether there is a run nobody knows, so its id stays.
+      if (answer.status >= 500) return { problem: `Airflow answered ${answer.status}. Try again: nothing is made twice.` };
       sent = {};
       if (answer.ok || answer.status === 409) return { run }; // 409: it was there already, our first try has arrived
       const { detail } = await answer.json().catch(() => ({}));

@@ -36,6 +36,7 @@
     const hash = selected.size ? "#" + new URLSearchParams([...selected].map((key) => ["selected", key])) : "";
     history.replaceState(null, "", location.pathname + location.search + hash);
     for (const link of document.querySelectorAll(".pages a")) link.hash = hash;
+    document.dispatchEvent(new Event("kie:selected"));
   };
 
   const select = (boxes, on) => {
@@ -61,13 +62,16 @@
     showSelection();
   });
 
-  const load = async (address) => {
+  const load = async (address, searched = false) => {
     const number = ++asked;
+    const lost = () => searched && number === asked && kie.say("The library did not answer: these are still the earlier results. It is asked again automatically.", true);
     try {
       const answer = await fetch(address, { headers, cache: "no-store", redirect: "error" });
       if (answer.status === 401 || answer.status === 403) return location.reload();
-      if (!answer.ok || number !== asked) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("results");
+      const text = await answer.text();
+      if (number !== asked) return;
+      if (!answer.ok) return lost();
+      const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("results");
       if (fresh.innerHTML === shown) return results().toggleAttribute("data-incomplete", fresh.hasAttribute("data-incomplete"));
       shown = fresh.innerHTML;
       const at = document.activeElement?.closest?.(".tile a")?.getAttribute("href");
@@ -75,15 +79,16 @@
       if (at) document.querySelector(`.tile a[href="${CSS.escape(at)}"]`)?.focus();
       ready();
     } catch {
-      // away, or asleep: asked again later
+      lost(); // away, or asleep: asked again later
     }
   };
 
   const search = () => {
-    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "newest") && !(name === "view" && value === "grid")));
+    const usual = { sort: "newest", view: "grid", ...(form.elements.since.value || form.elements.until.value ? {} : { zone: form.elements.zone.value }) };
+    const query = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && value !== usual[name]));
     const address = `${form.getAttribute("action")}?${query}`;
     history.replaceState(null, "", address + location.hash);
-    load(address);
+    load(address, true);
   };
 
   form.addEventListener("input", () => {
@@ -101,13 +106,19 @@
     if (!same) audio.setAttribute("src", button.dataset.sound);
     player.hidden = false;
     player.querySelector("strong").textContent = button.getAttribute("aria-label").replace(/^Play /, "");
-    audio.play();
+    audio.play().catch(() => 0); // its event says more
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest(".play");
     if (button) play(button);
   });
   for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, ready);
+  audio.addEventListener("error", () => {
+    kie.say(`${player.querySelector("strong").textContent} could not be played. Try again, or open its page.`, true);
+    audio.pause();
+    audio.removeAttribute("src"); // another click asks for it again
+    ready();
+  });
 
   const columns = () => {
     const tiles = [...document.querySelectorAll(".tile")];

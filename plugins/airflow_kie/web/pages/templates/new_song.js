@@ -86,9 +86,13 @@
   // --- what becomes of it ---
   const STATES = { queued: "queued", running: "in progress", success: "done; covers follow", failed: "failed" };
 
+  let drawn = "";
   const draw = () => {
     runs = runs.filter(({ song }) => !song || !document.querySelector(`#results .tile a[href*="/songs/${CSS.escape(song)}"]`));
-    sessionStorage.setItem(KEY, JSON.stringify(runs));
+    const now = JSON.stringify(runs);
+    sessionStorage.setItem(KEY, now);
+    if (now === drawn) return; // the keyboard stays where it is
+    drawn = now;
     list.hidden = !runs.length;
     list.replaceChildren(...runs.map(tile));
   };
@@ -107,7 +111,7 @@
     const again = element("button", { type: "button", className: "button", textContent: "Use again", onclick: () => open("", fields) });
     const gone = () => ((runs = runs.filter((one) => one.run !== run)), draw());
     const hide = element("button", { type: "button", className: "button", textContent: "Hide", onclick: gone });
-    const buttons = element("p", { className: "buttons" }, again, ...(state === "failed" || song ? [hide] : []));
+    const buttons = element("p", { className: "buttons" }, again, hide); // also a run that nobody has any more
     return element("li", { className: `tile making ${state}` }, place, buttons);
   };
 

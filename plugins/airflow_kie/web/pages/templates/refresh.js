@@ -15,10 +15,15 @@
   const usually = ({ options }) => [...options].find((one) => one.defaultSelected) || options[0];
   const changed = () => [...main.querySelectorAll("select")].filter((field) => field.value !== usually(field)?.value);
 
+  // Where the keyboard is, and what somebody has opened, stays too.
+  const stops = () => [...main.querySelectorAll("a, button, input, select, summary, textarea, [tabindex]")];
+  const named = ({ id, dataset }) => id || dataset.text;
+
   const look = async () => {
     try {
       const answer = await fetch(location.href, { headers, cache: "no-store", redirect: "error" });
-      if (answer.status === 401 || answer.status === 403 || answer.status === 404) return location.reload();
+      if (answer.status === 401 || answer.status === 403) return location.reload();
+      if (answer.status === 404) return setTimeout(() => location.reload(), 2500); // what has become of it can be read
       if (answer.ok) {
         delete headers["If-None-Match"]; // what could not be shown yet is sent again
         if (show(new DOMParser().parseFromString(await answer.text(), "text/html"))) headers["If-None-Match"] = answer.headers.get("ETag") || "";
@@ -38,7 +43,9 @@
     if (typing || main.querySelector("[data-armed]")) return false;
     shown = fresh.innerHTML;
     document.title = page.title;
-    const at = document.activeElement?.id;
+    const at = stops().indexOf(document.activeElement);
+    const [id, count] = [document.activeElement?.id, stops().length];
+    const details = new Map([...main.querySelectorAll("details")].map((one) => [named(one), one]));
     const selected = new Map(changed().map(({ name, value }) => [name, value]));
     if (plays()) {
       // What plays stays: only the parts around it that change are replaced.
@@ -48,7 +55,14 @@
       }
     } else main.replaceChildren(...document.adoptNode(fresh).childNodes);
     for (const field of main.querySelectorAll("select")) if (selected.has(field.name)) field.value = selected.get(field.name);
-    if (at) document.getElementById(at)?.focus();
+    for (const one of main.querySelectorAll("details")) {
+      const before = details.get(named(one));
+      if (!before || before === one) continue;
+      if (one.dataset.text) one.replaceWith(before); // with the text that was read
+      else one.open = before.open;
+    }
+    const held = id ? document.getElementById(id) : stops().length === count ? stops()[at] : null;
+    held?.focus({ preventScroll: true });
     return true;
   };
 

@@ -28,6 +28,7 @@
   document.getElementById("release-close").addEventListener("click", close);
   form.addEventListener("keydown", (event) => event.key === "Escape" && close());
   form.addEventListener("input", describe);
+  document.addEventListener("kie:selected", () => form.hidden || describe());
 
   const credits = () => {
     const given = Object.fromEntries([...new FormData(form)].filter(([name, text]) => !["release", "wav", "upscale", "writers", "explicit", "lyrics"].includes(name) && text.trim()));

@@ -34,9 +34,11 @@
 
   const show = async (details) => {
     const place = details.querySelector("pre");
-    if (!details.open || place.textContent) return;
+    if (!details.open || place.dataset.read) return;
     const answer = await fetch(details.dataset.text, { redirect: "error" }).catch(() => null);
-    place.textContent = answer?.ok ? readable((await answer.text()).slice(0, MOST)) : "The file could not be read. Try again later, or download it.";
+    const text = answer?.ok ? await answer.text().catch(() => null) : null;
+    if (text !== null) place.dataset.read = "1"; // otherwise it is read again when it is opened again
+    place.textContent = text === null ? "The file could not be read. Close and open it again later, or download it." : readable(text.slice(0, MOST));
   };
   document.addEventListener("toggle", (event) => event.target.matches?.("[data-text]") && show(event.target), true); // it does not bubble
 })();

@@ -14,6 +14,13 @@
     }
   })();
 
+  // The days that somebody searches for are days of this zone too.
+  const zone = document.querySelector('input[name="zone"]');
+  if (zone) {
+    zone.value = format.resolvedOptions().timeZone;
+    for (const day of zone.form.querySelectorAll('input[type="date"]')) day.title = `Day in ${zone.value}`;
+  }
+
   const partsOf = (moment) => Object.fromEntries(format.formatToParts(moment).map(({ type, value }) => [type, value]));
 
   const local = (text, [day, month, year, hour, minute]) => {
