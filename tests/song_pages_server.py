@@ -23,9 +23,14 @@ READS: dict[str, set[str]] = {
     "viewer": {"music_cover", "own_dag", "other_dag"},
     "editor": {"music_cover", "own_dag"},
     "own_editor": {"music_cover", "own_dag"},
+    "chooser": {"music_cover"},
 }
 """Users, and the DAGs that each may read."""
-TRIGGERS: dict[str, set[str]] = {"editor": {"music_cover", "music_generate"}, "own_editor": {"own_dag"}}
+TRIGGERS: dict[str, set[str]] = {
+    "editor": {"music_cover", "music_generate"},
+    "own_editor": {"own_dag"},
+    "chooser": {"music_cover"},
+}
 """Users, and the DAGs that each may trigger."""
 
 if __name__ != "__main__":

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SONG_PAGES_DAG_ID = "music_cover"
 """Who may read this DAG may see every song of the configured bucket."""
+GENERATE_DAG_ID = "music_generate"
+"""Who may trigger this DAG may generate songs."""
 
 
 class KieLogsLink(BaseOperatorLink):

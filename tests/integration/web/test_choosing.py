@@ -100,6 +100,7 @@ def test_only_who_may_trigger_the_dag_may_choose(pages: SongPages) -> None:
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "", "Origin": "https://evil.example.com"},
         {"Sec-Fetch-Site": "", "Origin": "null"},
+        {"Sec-Fetch-Site": "", "Origin": "http://["},
     ],
 )
 def test_no_other_site_can_choose_with_somebodys_login(pages: SongPages, headers: dict[str, str]) -> None:

@@ -141,3 +141,25 @@ def test_what_another_task_has_made_has_a_page_and_its_harmless_files(pages: Son
     assert pages.get(f"{TASK}/files/page-1.html").status_code == 404
     assert pages.get("/tasks/market/none").status_code == 404
     assert pages.get("/tasks/..%2Fx/none").status_code == 404
+
+
+def test_a_songs_words_are_offered_to_who_may_make_a_new_one(pages: SongPages) -> None:
+    offered = [user for user in ("editor", "chooser", "viewer") if "?new=seen" in pages.get("/songs/seen", user).text]
+    assert offered == ["editor"]
+
+
+def test_a_filter_that_is_not_among_the_most_frequent_is_shown_as_it_is(pages: SongPages) -> None:
+    text = pages.get("/library?model=rare%3Cb%3E&label=none:+such").text
+    assert '<option value="rare&lt;b&gt;" selected>rare&lt;b&gt;</option>' in text
+    assert '<option value="none: such" selected>none: such</option>' in text
+
+
+def test_days_of_a_search_and_their_zone_are_in_its_form_and_its_addresses(pages: SongPages) -> None:
+    text = pages.get("/library?since=2000-01-01&zone=Asia/Tokyo").text
+    assert '<input type="hidden" name="zone" value="Asia/Tokyo">' in text
+    assert "?since=2000-01-01&amp;zone=Asia%2FTokyo" in text
+
+
+def test_a_release_that_is_not_there_says_what_to_do(pages: SongPages) -> None:
+    answer = pages.get("/releases/No%20such%20one")
+    assert answer.status_code == 404 and "if no run has this name, nobody has requested it" in answer.text

@@ -339,6 +339,7 @@ def test_the_newest_object_is_read_first() -> None:
         (Search(), ""),
         (Search("newest", order="title"), "q=newest&sort=title"),
         (Search("a&b=c", medium="audio"), "q=a%26b%3Dc&medium=audio"),
+        (Search(since="2026-11-20", zone="Asia/Tokyo"), "since=2026-11-20&zone=Asia%2FTokyo"),
     ],
 )
 def test_the_address_of_another_page_has_the_whole_search(search: Search, query: str) -> None:
@@ -502,3 +503,30 @@ def test_the_first_lines_of_a_large_object_are_found_before_all_of_it_was_read(m
     assert found == [50]
     catalogue._take({"1": lines()})  # it is read already
     assert found == [50]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "is_found"),
+    [
+        ("", "2026-11-20", True),
+        ("Asia/Tokyo", "2026-11-20", True),
+        ("Asia/Tokyo", "2026-11-21", False),
+        ("Pacific/Kiritimati", "2026-11-21", True),
+        ("Pacific/Kiritimati", "2026-11-20", False),
+        ("America/New_York", "2026-11-20", True),
+    ],
+)
+def test_a_day_that_is_searched_for_is_one_of_the_readers_zone(zone: str, day: str, is_found: bool) -> None:
+    catalogue = Catalogue(Segments({"1": [entry("a")]}))  # type: ignore[arg-type]  # archived at noon in UTC
+    assert page(catalogue, since=day, until=day, zone=zone).count == is_found
+
+
+@pytest.mark.parametrize("text", ["", "x", "2026-13-01", "0020-01-01", "9999-12-31", "2026-11-20T00:00", "' or 1"])
+def test_what_is_no_day_and_no_zone_is_no_filter(text: str) -> None:
+    assert routes.search_of(since=text, until=text, zone=text) == Search()
+
+
+@pytest.mark.parametrize("zone", ["../etc/passwd", "America", "/etc/localtime", "x" * 5000, "No/Such", "\0"])
+def test_a_zone_that_there_is_not_is_utc(zone: str) -> None:
+    assert routes.search_of(until="2026-11-20", zone=zone) == Search(until="2026-11-20")
+    assert routes.search_of(zone="Asia/Tokyo") == Search()  # without a day it says nothing

@@ -257,3 +257,9 @@ def test_the_newest_pending_songs_of_all_are_shown_and_those_that_were_not_liste
     assert shown() == ("s1199", "s1150", True, 0)
     monkeypatch.setattr(routes, "PENDING_LISTED", 1_100)
     assert shown() == ("s1099", "s1050", True, 1_100)
+
+
+def test_an_archived_song_shows_no_trouble_of_an_attempt_before() -> None:
+    shown = page(manifest(), failed("out_of_credits", "x"))
+    assert (shown.state, shown.trouble) == (State.ARCHIVED, None)
+    assert any("An attempt failed" in what for _, what in shown.history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from airflow_kie.hooks.spending_switch import Stop
 from airflow_kie.monitoring.checks.findings import Level
-from airflow_kie.web.status import routes, summary
+from airflow_kie.web.status import report, routes, summary
 from airflow_kie.web.status.report import Account, Doubt, Report
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,3 +66,27 @@ def test_an_account_is_stopped_while_its_balance_is_still_being_read(
         with pytest.raises(routes.ChangeRefused):
             routes.spending(request)
         assert stops == []
+
+
+def test_a_report_is_shown_until_the_next_one_is_there_however_long_that_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, made = [1000.0], Queue[Report]()
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def gather() -> Report:
+        found = made.get()
+        clock[0] += 600  # S3 does not answer
+        return found
+
+    board = report.StatusBoard(gather)
+    first, second = Report(NOW), Report(NOW)
+    assert board.report(patient=0) is None
+    made.put(first)
+    assert board.report(patient=60) is first
+    for seconds in (30, 300):  # meanwhile the next one is gathered
+        clock[0] += seconds
+        assert board.report(patient=0) is first
+    made.put(second)
+    assert board.report(patient=60) is second
+    clock[0] += 200
+    assert board.report(patient=0) is None  # nobody has asked for a while
+    made.put(first)

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 from airflow_kie._airflow_private.metadata import send_asset_event
 from airflow_kie.archive.choice import CHOSEN_KINDS, Choice, ChoiceRefused, changed_choice
@@ -16,6 +16,7 @@ from airflow_kie.archive.manifest import Manifest
 from airflow_kie.assets import CHOSEN
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogues import catalogue_of
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import ChangeRefused, audit, body_of, change_dependencies, message_answer, user_name
 from airflow_kie.web.pages.choice_view import choice_sentence
 from airflow_kie.web.pages.queries import Place
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 def add_choosing(app: FastAPI) -> None:
     """Add the route with which a choice is made to the pages of the archive's songs, and of a run's."""
     for prefix, dag_id in (("", SONG_PAGES_DAG_ID), ("/runs/{dag_id}/{run_id}", None)):
-        router = APIRouter(prefix=prefix, dependencies=change_dependencies(dag_id))
+        router = PageRouter(prefix=prefix, dependencies=change_dependencies(dag_id))
         router.add_api_route("/songs/{music_task_id}/choice", choose, methods=["POST"])
         app.include_router(router, include_in_schema=False)
 

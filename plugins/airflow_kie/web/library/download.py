@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from airflow_kie.archive.choice import CHOSEN_KINDS, Choice
@@ -28,6 +28,7 @@ from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.client.errors import KieError
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogues import keys_of
+from airflow_kie.web.own_threads import PageRouter, streamed
 from airflow_kie.web.pages.changes import ChangeRefused, from_our_form, page_dependencies, read_content
 from airflow_kie.web.pages.files import safe_title, stream
 from airflow_kie.web.pages.queries import Place
@@ -65,7 +66,7 @@ class ZipFolder:
 def add_download(app: FastAPI) -> None:
     """Add the route to the app that is mounted in the api-server."""
     dependencies = [*page_dependencies(SONG_PAGES_DAG_ID), Depends(from_our_form), Depends(read_content)]
-    router = APIRouter(dependencies=dependencies)
+    router = PageRouter(dependencies=dependencies)
     router.add_api_route("/library/zip", download, methods=["POST"])
     app.include_router(router, include_in_schema=False)
 
@@ -79,7 +80,7 @@ def download(request: Request, place: Annotated[Place, Depends(place_of)]) -> Re
     results = [_keys(place, result) for result in asked]
     name = f"kie-library-{datetime.now(UTC):%Y-%m-%d-%H%M}.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store", **HEADERS}
-    return StreamingResponse(zipped(place.open(), results), 200, headers, "application/zip")
+    return StreamingResponse(streamed(zipped(place.open(), results)), 200, headers, "application/zip")
 
 
 def zipped(bucket: Bucket, results: list[SongKeys | TaskKeys]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from pydantic import ValidationError
 
 from airflow_kie.archive.inbox.song_request import Labelled, counted
@@ -20,6 +20,7 @@ from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogues import catalogue_of, keys_of
 from airflow_kie.web.library.download import MOST_RESULTS
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import ChangeRefused, audit, body_of, change_dependencies, message_answer, user_name
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.routes import place_of
@@ -31,7 +32,7 @@ _PARALLEL = 8
 
 def add_labelling(app: FastAPI) -> None:
     """Add the route to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/library/labels", label, methods=["POST"])
     app.include_router(router, include_in_schema=False)
 

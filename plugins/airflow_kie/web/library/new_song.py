@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
 
 from airflow_kie import settings
@@ -16,18 +16,17 @@ from airflow_kie.client.catalogue.prices import quote
 from airflow_kie.client.operations.music_limits import LIMITS, MODELS, SIMPLE_PROMPT, TITLE
 from airflow_kie.client.operations.suno import MUSIC
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import page_dependencies
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.responses import HEADERS
 from airflow_kie.web.pages.routes import place_of
 from airflow_kie.web.status.report import BOARD
 
-GENERATE_DAG_ID = "music_generate"
-
 
 def add_new_song(app: FastAPI) -> None:
     """Add the route to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/library/new-song", new_song)
     app.include_router(router, include_in_schema=False)
 

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.restart import NoEvent, no_run_would_follow, start_again, who_works_on
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import ChangeRefused, audit, body_of, change_dependencies, message_answer
 from airflow_kie.web.pages.queries import Place
 from airflow_kie.web.pages.retrying import MOST_RETRIED, retried
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def add_pending(app: FastAPI) -> None:
     """Add the routes to the app that is mounted in the api-server."""
-    router = APIRouter(prefix="/songs", dependencies=change_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(prefix="/songs", dependencies=change_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/selected/retry", retry_selected, methods=["POST"])
     router.add_api_route("/selected/forget", forget_selected, methods=["POST"])
     router.add_api_route("/{music_task_id}/retry", retry, methods=["POST"])

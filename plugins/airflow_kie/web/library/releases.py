@@ -11,16 +11,18 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from airflow_kie.archive.delivery.keys import ReleaseKeys
 from airflow_kie.archive.delivery.records import Release, ReleaseManifest
+from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.download import Sink, ZipFolder, put_file
+from airflow_kie.web.own_threads import PageRouter, streamed
 from airflow_kie.web.pages.changes import page_dependencies
 from airflow_kie.web.pages.files import disposition, file_answer
 from airflow_kie.web.pages.queries import Place
@@ -36,7 +38,7 @@ _SHOWN = ("artist", "label", "upc", "genre", "language", "release_date", "p_line
 
 def add_releases(app: FastAPI) -> None:
     """Add the routes to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/releases/{name}", release)
     router.add_api_route("/releases/{name}/zip", whole)
     router.add_api_route("/releases/{name}/files/{file}", one_file)
@@ -81,7 +83,7 @@ def whole(name: str, place: Annotated[Place, Depends(place_of)]) -> Response:
     """Send a release as a zip."""
     _, page = _page(place, name)
     headers = {"Content-Disposition": disposition("release.zip", f"{name}.zip"), "Cache-Control": "no-store", **HEADERS}
-    return StreamingResponse(_zipped(place.open(), page), 200, headers, "application/zip")
+    return StreamingResponse(streamed(_zipped(place.open(), page)), 200, headers, "application/zip")
 
 
 def _zipped(bucket: Bucket, page: SongPage) -> Iterator[bytes]:
@@ -104,7 +106,9 @@ def _page(place: Place, name: str) -> tuple[ReleaseKeys, SongPage]:
     manifest = ReleaseManifest.read(bucket, keys)[0]
     if manifest is None:
         raise NothingToShow(
-            "This release is not finished", "DAG deliver_songs is making it. This page shows it once it is complete."
+            "This release is not finished",
+            "While DAG deliver_songs makes it, reload this page. If its run has failed, the failed task's log gives "
+            "the reason; if no run has this name, nobody has requested it.",
         )
     where = keys.file("metadata.json")
     known = Release.from_json(bucket.get_json(where), bucket.url(where))
@@ -137,14 +141,13 @@ def _view(keys: ReleaseKeys, manifest: ReleaseManifest, known: Release) -> SongP
     facts = [(name.replace("_", " ").capitalize(), str(getattr(known, name) or "")) for name in _SHOWN]
     facts.append(("Delivered", day(manifest.delivered_at)))
     lacks = len(manifest.missing)
+    empty = f"{counted(lacks, 'field')} that distributors require {'is' if lacks == 1 else 'are'} empty"
     return SongPage(
         music_task_id=keys.name,
         title=cut(known.title or keys.name),
         state=State.ARCHIVED,
-        sentence=f"{lacks} fields that distributors require are empty; metadata.json and this page list them."
-        if lacks
-        else "All fields that distributors require are set.",
-        subtitle=f"Release {keys.name}, {len(known.tracks)} {'track' if len(known.tracks) == 1 else 'tracks'}",
+        sentence=f"{empty}: see metadata.json, or below." if lacks else "All fields that distributors require are set.",
+        subtitle=f"Release {keys.name}, {counted(len(known.tracks), 'track')}",
         files=files,
         facts=tuple((name, cut(text)) for name, text in facts if text),
         warnings=tuple(map(cut, lacking(manifest.missing))),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from airflow_kie._airflow_private.api_server import may_trigger
@@ -19,12 +21,12 @@ from airflow_kie.archive.record_base import label_map
 from airflow_kie.client.catalogue import prices
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.client.operations.suno_tracks import WAV
-from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.links.kie import GENERATE_DAG_ID, SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogues import MUSIC, catalogue_of, keys_of
-from airflow_kie.web.library.new_song import GENERATE_DAG_ID
 from airflow_kie.web.library.releases import DELIVER_DAG_ID
 from airflow_kie.web.library.search import MEDIA, ORDERS, STATES, Search
 from airflow_kie.web.library.thumbnails import thumbnail
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.files import FILE_POLICY, file_answer
 from airflow_kie.web.pages.queries import Place
@@ -69,7 +71,7 @@ class Card:
 
 def add_library(app: FastAPI) -> None:
     """Add the library to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/library", library)
     router.add_api_route("/library/neighbours/{operation}/{task_id}", neighbours)
     router.add_api_route("/library/thumbnails/{operation}/{task_id}", picture)
@@ -86,12 +88,12 @@ def search_of(
     label: str = "",
     since: str = "",
     until: str = "",
+    zone: str = "",
     sort: str = "newest",
 ) -> Search:
     """Return the search that an address asks for."""
-    return Search(
-        q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST_LABEL], _date(since), _date(until), sort
-    )
+    days = (_date(since), _date(until), _zone(zone) if since or until else "")
+    return Search(q[:_LONGEST], medium, model[:_LONGEST], state, label[:_LONGEST_LABEL], *days, sort)
 
 
 def library(
@@ -223,7 +225,7 @@ def file(
 
 def query_of(search: Search, view: str = VIEWS[0]) -> str:
     """Return a search and a view of it as the query of an address, without what is as it is anyway."""
-    names = {"q": "text", "sort": "order"} | {name: name for name in _FILTERS[1:]}
+    names = {"q": "text", "sort": "order"} | {name: name for name in (*_FILTERS[1:], "zone")}
     asked = {name: (getattr(search, field), getattr(Search, field)) for name, field in names.items()}
     asked["view"] = (view if view in VIEWS else VIEWS[0], VIEWS[0])
     return urlencode({name: value for name, (value, usual) in asked.items() if value != usual})
@@ -265,8 +267,17 @@ def _first(entry: IndexEntry, medium: str) -> IndexFile | None:
 
 
 def _date(text: str) -> str:
-    """Return an ISO date, or nothing for what is none."""
-    parts = text.split("-")
-    return (
-        text if len(text) == 10 and len(parts) == 3 and all(part.isascii() and part.isdigit() for part in parts) else ""
-    )
+    """Return an ISO date, or nothing for what is none, such as a year that somebody is still typing."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return ""
+    return day.isoformat() if 1970 <= day.year < 3000 else ""
+
+
+def _zone(name: str) -> str:
+    """Return the name of a time zone, or nothing for what is none."""
+    try:
+        return ZoneInfo(name[:_LONGEST]).key if name else ""
+    except (ValueError, KeyError, OSError):  # no name, no such zone, a folder of zones
+        return ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from unicodedata import normalize
+from zoneinfo import ZoneInfo
 
 from airflow_kie.archive.record_base import utc_text
 
@@ -42,8 +43,9 @@ class Search:
     :param model: such as ``V6``; empty: any.
     :param state: one of :data:`STATES`; empty: any.
     :param label: such as ``album: A-17``; empty: any.
-    :param since: ISO date, of the archiving; empty: any.
+    :param since: ISO date of the archiving, in the zone; empty: any.
     :param until: the same, that day included.
+    :param zone: name of a time zone, such as ``Europe/Berlin``; empty: UTC.
     :param order: one of :data:`ORDERS`.
     """
 
@@ -54,6 +56,7 @@ class Search:
     label: str = ""
     since: str = ""
     until: str = ""
+    zone: str = ""
     order: str = "newest"
 
 
@@ -72,7 +75,8 @@ def conditions_of(search: Search) -> tuple[str, dict[str, Any]]:
     values = {
         **asdict(search),
         "phrase": _phrase(words),
-        "until": f"{search.until}T~",
+        "since": _begin(search.since, search.zone),
+        "until": _begin(search.until, search.zone, after=1),
         **times(),
     }
     where = " and ".join(condition for condition, is_asked in conditions.items() if is_asked)
@@ -105,6 +109,17 @@ def times() -> dict[str, str]:
     """Return the times that conditions name."""
     now = datetime.now(UTC)
     return {"now": utc_text(now), "soon": utc_text(now + SOON)}
+
+
+def _begin(day: str, zone: str, after: int = 0) -> str:
+    """Return when a day begins, as times are stored; nothing for no day.
+
+    :param after: so many days later.
+    """
+    if not day:
+        return ""
+    begins = datetime.combine(date.fromisoformat(day) + timedelta(after), time(), ZoneInfo(zone or "UTC"))
+    return utc_text(begins)
 
 
 def _phrase(searched: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import io
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 from airflow_kie._airflow_private.api_server import trigger_access
 from airflow_kie.archive.content.images import check_image
@@ -18,6 +18,7 @@ from airflow_kie.archive.manifest import FileKind, FileRecord, Manifest
 from airflow_kie.client.errors import FileDamaged
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.web.library.catalogues import catalogue_of
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import (
     ChangeRefused,
     audit,
@@ -47,7 +48,7 @@ async def read_picture(request: Request) -> None:
 def add_uploading(app: FastAPI) -> None:
     """Add the route to the app that is mounted in the api-server."""
     steps = (trigger_access(SONG_PAGES_DAG_ID), remember_user(), from_our_page, read_picture)
-    router = APIRouter(dependencies=[Depends(step) for step in steps])
+    router = PageRouter(dependencies=[Depends(step) for step in steps])
     router.add_api_route("/songs/{music_task_id}/cover", upload, methods=["POST"])
     app.include_router(router, include_in_schema=False)
 

@@ -67,7 +67,11 @@ def from_our_form(request: Request) -> None:
     """Refuse a form that another site has made the browser send: what it asks for is read, and changes nothing."""
     headers = request.headers
     site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
-    if not (site == "same-origin" if site else not origin or urlsplit(origin).netloc == headers.get("host")):
+    try:
+        is_ours = site == "same-origin" if site else not origin or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # brackets that hold no address
+        is_ours = False
+    if not is_ours:
         raise HTTPException(403)
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from airflow_kie.archive.manifest import FileRecord
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3StoredWrong, s3_errors
+from airflow_kie.web.own_threads import streamed
 from airflow_kie.web.pages.responses import HEADERS
 from airflow_kie.web.pages.shown_files import ShownFile
 from airflow_kie.web.pages.view_model import SongPage
@@ -54,7 +55,7 @@ def file_answer(request: Request, bucket: Bucket, page: SongPage, file: ShownFil
     }
     if part:
         headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{record.size}"
-    return StreamingResponse(stream(bucket, record, part), 206 if part else 200, headers)
+    return StreamingResponse(streamed(stream(bucket, record, part)), 206 if part else 200, headers)
 
 
 def part_of(file: FileRecord, range_header: str | None, if_range: str | None) -> range | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from airflow_kie.archive.inbox.song_request import counted
 from airflow_kie.archive.layout import ArchiveKeys
@@ -12,6 +12,7 @@ from airflow_kie.archive.pending import list_held
 from airflow_kie.archive.song_folder import SongArchive
 from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.restart import NoEvent, no_run_would_follow, start_again
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.changes import ChangeRefused, audit, change_dependencies, message_answer
 
@@ -21,7 +22,7 @@ MOST_RETRIED = 200
 
 def add_retrying(app: FastAPI) -> None:
     """Add the route to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route(f"/runs/{SONG_PAGES_DAG_ID}/{{run_id}}/retry", retry, methods=["POST"])
     app.include_router(router, include_in_schema=False)
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from airflow_kie._airflow_private.api_server import may_trigger
@@ -26,7 +26,8 @@ from airflow_kie.archive.layout import ArchiveKeys
 from airflow_kie.archive.pending import list_pending
 from airflow_kie.archive.s3.errors import ArchiveUnreadable
 from airflow_kie.archive.song_folder import SongArchive
-from airflow_kie.links.kie import SONG_PAGES_DAG_ID
+from airflow_kie.links.kie import GENERATE_DAG_ID, SONG_PAGES_DAG_ID
+from airflow_kie.web.own_threads import PageRouter, in_own_thread
 from airflow_kie.web.pages import queries
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.choice_view import shown_choice
@@ -57,9 +58,9 @@ _PARALLEL = 8
 
 def add_song_pages(app: FastAPI) -> None:
     """Add the song pages to the app that is mounted in the api-server."""
-    overview = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    overview = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     overview.add_api_route("/songs", songs)
-    of_run = APIRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=page_dependencies())
+    of_run = PageRouter(prefix="/runs/{dag_id}/{run_id}", dependencies=page_dependencies())
     of_run.add_api_route("", run)
     of_run.add_api_route("/tasks/{task_id}/{map_index}", task)
     for router in (overview, of_run):
@@ -69,6 +70,7 @@ def add_song_pages(app: FastAPI) -> None:
     add_refusals(app)
 
 
+@in_own_thread
 def place_of(request: Request) -> Place:
     """Return where a song is archived: as the run in the path has stored it; without a run, as [kie] names it."""
     named = request.path_params
@@ -127,6 +129,7 @@ def _song_answer(request: Request, page: SongPage, place: Place) -> Response:
         scripts=tuple(name for name, is_used in scripts.items() if is_used),
         key=key,
         may_extend=may_extend,
+        may_generate=may_trigger(request.state.kie_user, GENERATE_DAG_ID),
         draw_price=DRAW_PRICE,
         may_label=may_label,
         extras_open=may_extend or any(file.extra for file in page.files),

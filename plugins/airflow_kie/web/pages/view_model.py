@@ -118,7 +118,7 @@ def song_page(
         subtitle=" · ".join(cut(part) for part in subtitle if part),
         files=files,
         hidden=len(manifest.files) - len(files) if manifest else 0,
-        trouble=trouble_of(failure, again=active) if failure else None,
+        trouble=trouble_of(failure, again=active) if failure and state is not State.ARCHIVED else None,
         facts=tuple((name, text) for name, text in _facts(keys, song, manifest, pending, now) if text),
         warnings=tuple(cut(warning) for warning in manifest.warnings) if manifest else (),
         run=_run(manifest, pending),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from airflow_kie import settings
 from airflow_kie.hooks.kie import KieHook
@@ -13,6 +13,7 @@ from airflow_kie.monitoring.callback_health import callbacks_of
 from airflow_kie.monitoring.callback_test import can_be_tested
 from airflow_kie.monitoring.checks.findings import error_text
 from airflow_kie.monitoring.deliveries import Judged, Verdict, judged
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import may_change, page_dependencies
 from airflow_kie.web.pages.responses import page_answer
 
@@ -44,7 +45,7 @@ class Connection:
 
 def add_deliveries(app: FastAPI) -> None:
     """Add the page to the app that is mounted in the api-server."""
-    router = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    router = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     router.add_api_route("/status/deliveries", deliveries)
     app.include_router(router, include_in_schema=False)
 

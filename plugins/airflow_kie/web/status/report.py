@@ -41,7 +41,7 @@ FRESH = 20.0
 PATIENT = 4.0
 """Seconds for which a request waits for a report, if there is none yet or something was changed."""
 OLD = 120.0
-"""Seconds after which a report is not shown any more."""
+"""Seconds after which a report is gone, unless the next one is still gathered: minutes, where S3 does not answer."""
 SONGS = 8
 """Songs of a reason that are named."""
 WEEK = 7
@@ -270,6 +270,7 @@ class StatusBoard:
     gather: Callable[[], Report] = gathered
     _report: Report | None = field(default=None, init=False)
     _made_at: float = field(default=float("-inf"), init=False)
+    _shown_until: float = field(default=float("-inf"), init=False)
     _changes: int = field(default=0, init=False)
     _gathering: bool = field(default=False, init=False)
     _done: threading.Condition = field(default_factory=threading.Condition, init=False, repr=False)
@@ -283,12 +284,11 @@ class StatusBoard:
             now = time.monotonic()
             if not self._gathering and now - self._made_at > FRESH:
                 self._gathering = True
+                self._shown_until = float("inf") if now < self._shown_until else now
                 threading.Thread(target=self._gather, name="kie-status", daemon=True).start()
             if now - self._made_at > 2 * FRESH:  # nobody has asked for a while, or something was changed
                 self._done.wait_for(lambda: self._made_at > now, patient)
-            if self._report and (datetime.now(UTC) - self._report.at).total_seconds() < OLD:
-                return self._report
-            return None
+            return self._report if time.monotonic() < self._shown_until else None
 
     def changed(self) -> None:
         """Let the next report be gathered after this."""
@@ -306,8 +306,8 @@ class StatusBoard:
                 log.exception("The status could not be read.")
             with self._done:
                 if changes == self._changes:
-                    self._report, self._made_at = report or self._report, time.monotonic()
-                    self._gathering = False
+                    self._report, self._made_at = report, time.monotonic()
+                    self._shown_until, self._gathering = self._made_at + OLD, False
                     self._done.notify_all()
 
 

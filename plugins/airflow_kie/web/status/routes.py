@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from airflow_kie import settings
 from airflow_kie.archive.pending import pending_songs
@@ -23,6 +23,7 @@ from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 from airflow_kie.monitoring.callback_test import can_be_tested, send_test
 from airflow_kie.monitoring.checks.findings import Level
 from airflow_kie.monitoring.restart import no_run_would_follow, reason_of
+from airflow_kie.web.own_threads import PageRouter
 from airflow_kie.web.pages.changes import (
     ChangeRefused,
     audit,
@@ -43,9 +44,9 @@ _REFRESH, _FIRST = 15, 2
 
 def add_status(app: FastAPI) -> None:
     """Add the page to the app that is mounted in the api-server."""
-    pages = APIRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
+    pages = PageRouter(dependencies=page_dependencies(SONG_PAGES_DAG_ID))
     pages.add_api_route("/status", status)
-    changes = APIRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
+    changes = PageRouter(dependencies=change_dependencies(SONG_PAGES_DAG_ID))
     for name, change in (
         ("spending", spending),
         ("adopt", adopt),
