@@ -211,8 +211,8 @@ def get_kie_commands() -> list[Any]:
             "backlog.forget",
             "Give up a pending song",
             "Delete a song's pending record: nothing restarts the song, and no alert counts it. For a mistyped id, or "
-            "a song that KIE rejects. Shows what has been paid for, and asks for confirmation. For any other task: no "
-            "alert reports that it is not archived.",
+            "a song that KIE rejects. Shows why it is pending, and asks for confirmation; its paid tasks stay in the "
+            "ledger. For any other task: no alert reports that it is not archived.",
             cli.Arg(("id",), help="KIE's id of any task"),
             yes,
         ),

@@ -45,12 +45,12 @@ def models(args: Namespace) -> int:
     found = [named] if named else list(search(text, known))
     if not found:
         complain(f"No model of the catalogue has {text!r} in its name, title, provider or media.")
-    elif args.json:
+    if args.json:
         say_json([asdict(model) for model in found])
     elif named:
         for line in _shown(named):
             say(line)
-    else:
+    elif found:
         for model in found:
             say(f"{model.model}  {model.media}, {model.title}; {', '.join(_prices(model))}")
         say(f"{counted(len(found), 'model')}.")

@@ -129,7 +129,9 @@ def _request(text: str) -> Mapping[str, Any]:
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
         body = json.loads(text.removeprefix("\ufeff"))  # a byte order mark, as Windows writes it
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise InvalidArgument(f"The request's file {text[1:]} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"The request is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise InvalidArgument('The request is not a JSON object such as {"prompt": "a red fox"}.')

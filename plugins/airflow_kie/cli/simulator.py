@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import os
 import sys
 from argparse import Namespace
 
@@ -14,10 +14,10 @@ NEEDED = ("kie_simulator", "fastapi", "httptools", "lameenc", "uvicorn")
 
 @command()
 def simulator(args: Namespace) -> int:
-    """Serve a simulated KIE until Ctrl-C; it prints the connection that leads to it.
+    """Become a simulated KIE, which serves until it is interrupted or ended; it prints the connection that leads to it.
 
     :param args: `port`, `speed`, `credits`, `songs`.
-    :return: the simulator's exit code.
+    :return: never; this process ends with the simulator's exit code.
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise InvalidArgument(
@@ -25,10 +25,5 @@ def simulator(args: Namespace) -> int:
         )
     options = {"--port": args.port, "--speed": args.speed, "--credits": args.credits, "--songs": args.songs}
     words = [word for name, value in options.items() for word in (name, str(value))]
-    command = [sys.executable, "-m", "kie_simulator", "--print-connection", *words]
-    with subprocess.Popen(command) as process:  # noqa: S603 - our own program
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the simulator gets it too, and ends in order
-                continue
+    # No child: who ends this process ends the simulator.
+    os.execv(sys.executable, [sys.executable, "-m", "kie_simulator", "--print-connection", *words])  # noqa: S606

@@ -146,5 +146,8 @@ def agreed(question: str, *, yes: bool) -> bool:
             f"This is not a terminal, so nothing was asked and nothing was done. Pass --yes to confirm: {question}"
         )
         return False
-    _write(_output or sys.stdout, f"{question} Type yes to continue: ")
-    return sys.stdin.readline().strip().lower() == "yes"
+    _write(sys.stderr, f"{_in_a_line(question)} Type yes to continue: ")  # a person sees it where answers go to a file
+    if sys.stdin.readline().strip().lower() == "yes":
+        return True
+    complain("Not confirmed, so it is not done.")
+    return False

@@ -6,9 +6,12 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from kie_simulator.server import SimulatorServer, connection_to
 from unused_ports import unused_port
@@ -125,3 +128,16 @@ def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> N
     )
     assert ran.returncode == 1
     assert "The simulator needs lameenc: pip install 'airflow-provider-kie-ai[simulator]'" in ran.stderr
+
+
+def test_who_ends_the_command_ends_the_simulator(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "airflow", "kie", "simulator", "--port", "0"]
+    with subprocess.Popen(
+        command, env=own_environment(tmp_path / "home"), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        process.terminate()
+        assert process.wait(60) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)

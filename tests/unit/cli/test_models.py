@@ -24,6 +24,7 @@ def test_models_are_found_by_words_of_their_name_title_provider_or_media(capsys:
     former = told(capsys, "Wan - Image to Video")[1]
     assert former.startswith("wan/2-2-a14b-image-to-video-turbo  "), "a title of the older navigation"
     assert told(capsys, "no", "such", "thing") == (1, "")
+    assert told(capsys, "no", "such", "thing", as_json=True) == (1, "[]\n")
 
 
 def test_a_model_is_shown_with_fields_limits_and_prices(capsys: pytest.CaptureFixture[str]) -> None:

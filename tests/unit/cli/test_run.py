@@ -30,7 +30,7 @@ PICTURE = '{"model": "z-image", "input": {"prompt": "fox", "aspect_ratio": "1:1"
         ({"operation": "suno.muzic"}, "is not an operation that makes a task; these are"),
         ({"request": "{"}, "The request is not JSON"),
         ({"request": "[]"}, "The request is not a JSON object"),
-        ({"request": "@no such file"}, "The request is not JSON"),
+        ({"request": "@no such file"}, "file no such file cannot be read: No such file or directory."),
         ({"request": PICTURE.replace("1:1", "5:7")}, "not '5:7'; nothing was sent to KIE"),
         *(
             ({"to": to}, "is not an address such as s3://bucket/folder")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from airflow_kie.cli import terminal
-from airflow_kie.cli.terminal import complain, only_warnings_on_a_terminal, output_for_answers, say, say_json
+from airflow_kie.cli.terminal import agreed, complain, only_warnings_on_a_terminal, output_for_answers, say, say_json
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,19 @@ def test_json_stays_json_whatever_a_terminal_knows(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding=encoding))
     say_json(value)
     assert json.loads(kept.getvalue().decode(encoding)) == value
+
+
+@pytest.mark.parametrize(("answer", "agrees"), [("yes\n", True), ("YES\n", True), ("y\n", False), ("", False)])
+def test_a_question_is_seen_where_the_answers_go_to_a_file_and_what_is_not_yes_gets_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str, agrees: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    with output_for_answers():
+        assert agreed("2 songs\nwill be restarted.", yes=False) is agrees
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("2 songs\\nwill be restarted. Type yes to continue: ")
+    assert ("so it is not done" in err) is not agrees

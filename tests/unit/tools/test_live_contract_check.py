@@ -185,9 +185,9 @@ def test_nothing_is_sent_without_an_agreement(check: Check, song: str, kie: Simu
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
     asked = check(song)
-    assert "Velvet Harbour" in asked.out
-    assert "nothing, by KIE's list of October 2026; the balance is 10000" in asked.out
-    assert "a second one is charged" in asked.out
+    assert "Velvet Harbour" in asked.err
+    assert "nothing, by KIE's list of October 2026; the balance is 10000" in asked.err
+    assert "a second one is charged" in asked.err
     assert kie.control.ledger() == []
 
 
