@@ -29,6 +29,8 @@ TITLES = ("Morning over Lisbon", "Été sans fin", "Paper Boats", "Neon Rain", "
 RUN_SECONDS = 240.0
 SONG_SECONDS = 1.0
 """How much longer a run may take for each song: KIE takes two new tasks a second."""
+FASTEST = 100_000
+"""Simulated seconds per second that the simulator takes at most."""
 LOG_LINES = 20
 FILES = "songs"
 """Folder, beside the logs, for copies of what was archived."""
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--songs", type=_count, default=4, metavar="N", help="how many songs (default: 4)")
     parser.add_argument("--keep", action="store_true", help="leave the stack running at the end")
     parser.add_argument(
-        "--speed", type=float, default=8.0, help="simulated seconds per second; a cover takes 30 to 60 (default: 8)"
+        "--speed", type=_speed, default=8.0, help="simulated seconds per second; a cover takes 30 to 60 (default: 8)"
     )
     add_sqlite(parser)
     parser.epilog = "It always uses the simulator, even if keys are set: nothing is paid."
@@ -220,7 +222,16 @@ def say(text: str) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError("from 1 to 1000")
-    return number
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 1000):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1000")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text} is not greater than 0 and at most {FASTEST}")
+    return speed

@@ -106,5 +106,9 @@ def _tell(settings: StackSettings, state: StackState) -> None:
 @contextmanager
 def _one_start_at_a_time(home: Path) -> Iterator[None]:
     with (home / "up.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another ./run up is starting this stack; waiting for it.", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield

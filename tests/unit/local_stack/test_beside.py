@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from local_stack.environment import airflow_environment, base_environment
 from local_stack.secret_keys import keep_secrets
 from local_stack.settings import AWS_SIGNS, StackSettings
 from local_stack.state import Phase, ProcessMark, StackState, write_state
+from local_stack.up import run as run_up
 from s3_servers import moto_s3
 
 URLS = {"airflow": "http://127.0.0.1:4003", "simulator": "http://127.0.0.1:4001", "s3": "http://127.0.0.1:4002"} | {
@@ -205,3 +209,28 @@ def test_a_terminal_without_utf_8_gets_escapes_and_no_traceback() -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"usage: ./run airflow \\u2026" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "option", ["--songs=0", "--songs=many", "--speed=0", "--speed=nan", "--speed=fast", "--speed=1e9"]
+)
+def test_a_demo_that_cannot_be_is_refused_before_anything_starts(
+    folder: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", option])
+    assert ended.value.code == 2
+    assert f"{option.partition('=')[2]} is not " in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_second_up_says_that_it_waits_for_the_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack_in(folder)
+    with (folder / "up.lock").open("a") as first, ThreadPoolExecutor() as pool:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = pool.submit(run_up, Namespace(sqlite=False))
+        said = ""
+        while "Another ./run up is starting this stack; waiting for it." not in said:
+            said += capsys.readouterr().out
+        fcntl.flock(first, fcntl.LOCK_UN)
+        assert second.result(60) == 0
