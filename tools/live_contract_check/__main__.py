@@ -1,6 +1,6 @@
 """`python -m tools.live_contract_check`: makes one cover for a finished song and judges what we assume of KIE.
 
-KIE's price list says that covers are free; whatever costs credits is asked for first. Each form has its own check.
+KIE's price list says that covers are free; whatever costs credits is asked for first. Each variant has its own check.
 
 It reads the connection, `[kie]` and the bucket as Airflow does (AIRFLOW_HOME, AIRFLOW_CONN_…, AIRFLOW__KIE__…).
 """
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(f"{problem} Nothing was sent.")
             return 1
         try:
-            return _check_unified(hook, options) if options.form == "unified" else _check(hook, options)
+            return _check_unified(hook, options) if options.api == "unified" else _check(hook, options)
         except KieError as error:
             complain(str(error))
             return 1
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where what KIE answered is written, redacted; by default kie-cover-<time>.json in this folder",
     )
     parser.add_argument(
-        "--form",
+        "--api",
         choices=["dedicated", "unified"],
         default="dedicated",
         help="ask the dedicated endpoints (by default), or jobs/createTask",
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         choices=list(PAID),
-        help="in the unified form: what to pay for too, each after a question of its own; repeatable",
+        help="in the unified API variant: what to pay for too, each after a question of its own; repeatable",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="agree to every question beforehand")
     return parser
@@ -92,7 +92,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     """Return why the check cannot begin; None if it can."""
     if problems := id_errors([options.music_task_id]):
         return problems[0]
-    if options.form == "dedicated" and not settings.text("bucket"):
+    if options.api == "dedicated" and not settings.text("bucket"):
         return "Set a bucket in [kie] first: what is paid is recorded there before anything can fail."
     try:
         options.recording.touch()

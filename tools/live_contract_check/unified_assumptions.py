@@ -1,4 +1,4 @@
-"""What this project assumes of the unified form, as a table, and how each assumption is held against KIE's answers."""
+"""What this project assumes of the unified API variant, as a table, and how KIE's answers bear each assumption out."""
 
 from __future__ import annotations
 
@@ -139,19 +139,19 @@ def _cost(seen: UnifiedSeen) -> Judged:
     return held(before == after, f"{before - after:g} credits, if nothing else used the account meanwhile")
 
 
-def _one_form(seen: UnifiedSeen) -> Judged:
+def _one_variant(seen: UnifiedSeen) -> Judged:
     old, new = seen.one(UnifiedStep.SONG_DEDICATED), seen.one(UnifiedStep.SONG_UNIFIED)
     if old is None or new is None:
         return unseen("the song was not read")
-    forms = [name for name, read in (("dedicated", old), ("unified", new)) if data_of(read)]
-    return held(len(forms) == 1, f"shown by: {', '.join(forms) or 'none'}")
+    variants = [name for name, read in (("dedicated", old), ("unified", new)) if data_of(read)]
+    return held(len(variants) == 1, f"shown by: {', '.join(variants) or 'none'}")
 
 
 def _crossing(seen: UnifiedSeen) -> Judged:
     old, new = data_of(seen.one(UnifiedStep.SONG_DEDICATED)), data_of(seen.one(UnifiedStep.SONG_UNIFIED))
     exchange = seen.one(UnifiedStep.COVER)
     if exchange is None or not old or new:
-        return unseen("the song is not one of the dedicated form alone")
+        return unseen("the song is not one of the dedicated API variant alone")
     return held(bool(seen.done()), f"code {exchange.answer.get('code')}, {exchange.answer.get('msg')!r}")
 
 
@@ -197,8 +197,8 @@ UNIFIED_ASSUMPTIONS: tuple[Assumption[UnifiedSeen], ...] = (
     Assumption("The details of an unknown id are code 422.", _code(UnifiedStep.UNKNOWN_ID, 422, "recordInfo is null")),
     Assumption("An unknown model is refused with code 422.", _code(UnifiedStep.UNKNOWN_MODEL, 422, "not supported")),
     Assumption("A cover of an unknown song is refused with code 422 and makes nothing.", _unknown_song),
-    Assumption("The details of one form do not show the songs of the other.", _one_form),
-    Assumption("A song of the dedicated form gets its cover in this one.", _crossing),
+    Assumption("The details of one API variant do not show the songs of the other.", _one_variant),
+    Assumption("A song of the dedicated API variant gets its cover in this one.", _crossing),
     Assumption("A create without callBackUrl is accepted and names one id, as taskId and as recordId.", _created),
     Assumption("A second cover of a song is another task.", _repeat),
     Assumption("Covers cost nothing.", _cost),

@@ -1,4 +1,4 @@
-"""The unified form, asked on purpose: questions and a cover that cost nothing, then what a person agrees to pay for."""
+"""The unified API variant, asked on purpose: what costs nothing, a cover too, then what a person agrees to pay for."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ PAID: Mapping[str, Paid] = {
 
 @dataclass
 class UnifiedExperiment:
-    """Asks KIE in the unified form.
+    """Asks KIE in the unified API variant.
 
     :param hook: the account.
-    :param music_task_id: a finished song, of either form.
+    :param music_task_id: a finished song, of either variant.
     :param say: receives what happens.
     """
 
@@ -80,7 +80,7 @@ class UnifiedExperiment:
     def questions(self) -> None:
         """Ask what costs nothing and makes nothing.
 
-        :raises KieError: when KIE does not answer, or no form knows the song.
+        :raises KieError: when KIE does not answer, or no variant knows the song.
         """
         self.balance(UnifiedStep.BALANCE_BEFORE)
         self._get(UnifiedStep.PRICE, f"/api/v1/models/{COVER}/price")
@@ -89,7 +89,7 @@ class UnifiedExperiment:
         self._get(UnifiedStep.SONG_DEDICATED, "/api/v1/generate/record-info", taskId=self.music_task_id)
         self._read(UnifiedStep.SONG_UNIFIED, self.music_task_id)
         if not self._tracks():
-            raise KieInvalidRequest("Neither form knows this song as a finished one; nothing was made")
+            raise KieInvalidRequest("Neither API variant knows this song as a finished one; nothing was made")
 
     def cover_is_free(self) -> bool:
         """Return whether KIE's own price text says so."""
@@ -135,7 +135,7 @@ class UnifiedExperiment:
         return self.seen.balance(step)
 
     def _tracks(self) -> list[str]:
-        """Return the audio ids of the song, from whichever form showed it."""
+        """Return the audio ids of the song, from whichever variant showed it."""
         old = data_of(self.seen.one(UnifiedStep.SONG_DEDICATED)).get("response") or {}
         new = result_of(self.seen.one(UnifiedStep.SONG_UNIFIED)) or {}
         tracks = old.get("sunoData") or new.get("data") or []

@@ -1,4 +1,4 @@
-"""What is seen of the unified form, and the steps that show it."""
+"""What is seen of the unified API variant, and the steps that show it."""
 
 from __future__ import annotations
 

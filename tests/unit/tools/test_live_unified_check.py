@@ -1,4 +1,4 @@
-"""The live check of the unified form: what is free is made, what costs is asked for, and every assumption is judged."""
+"""The live check of the unified API variant: what is free is made, what costs is asked for, every assumption judged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check(
 
     def run(song: str, *options: str) -> Checked:
         recording = tmp_path / "recording.json"
-        code = main([song, "--form", "unified", "--recording", str(recording), *options])
+        code = main([song, "--api", "unified", "--recording", str(recording), *options])
         printed = capsys.readouterr()
         return Checked(code, printed.out, printed.err, recording)
 
@@ -85,7 +85,7 @@ def test_free_covers_are_made_without_a_question_and_nothing_else(
 def test_what_is_agreed_to_is_paid_for_and_judged(check: Check, song: str, kie: SimulatorServer) -> None:
     checked = check(song, "--yes", *EVERYTHING)
     assert (checked.code, checked.broken) == (0, set()), checked
-    assert checked.with_verdict("not seen") == {"A song of the dedicated form gets its cover in this one."}
+    assert checked.with_verdict("not seen") == {"A song of the dedicated API variant gets its cover in this one."}
     paid = [charge["credits"] for charge in kie.control.ledger() if charge["credits"]]
     assert paid == [one.credits for one in PAID.values()]
 
@@ -115,7 +115,7 @@ def test_covers_too_are_asked_for_where_kies_price_text_does_not_call_them_free(
             {"A finished cover is two links in resultUrls."},
         ),
         ({"missing_source": "failed_task"}, None, {UNKNOWN_SONG}),
-        ({"reads_across_forms": True}, None, {"The details of one form do not show the songs of the other."}),
+        ({"reads_across_forms": True}, None, {"The details of one API variant do not show the songs of the other."}),
         ({}, ("details", "param_unescaped", {"kind": "cover", "times": -1}), {"Every body of recordInfo is JSON."}),
         ({}, ("details", "record_null", {"kind": "cover"}), {"A new task is shown at once."}),
     ],
@@ -145,7 +145,7 @@ def test_a_record_that_is_no_json_is_read_and_recorded_without_the_echo(
 
 def test_a_song_of_the_dedicated_form_shows_whether_ids_cross(check: Check, kie: SimulatorServer) -> None:
     old = kie.control.make_music("Velvet Harbour")[0].task_id
-    crossing = "A song of the dedicated form gets its cover in this one."
+    crossing = "A song of the dedicated API variant gets its cover in this one."
     assert crossing in check(old).with_verdict("held")
     kie.control.set(ids_between_forms="separate")
     assert crossing in check(old).broken
@@ -163,7 +163,7 @@ def test_a_prompt_that_is_too_little_is_followed_by_one_with_a_style(
 def test_a_song_that_neither_form_knows_ends_the_check(check: Check, kie: SimulatorServer) -> None:
     checked = check("0" * 32)
     assert checked.code == 1
-    assert "Neither form knows this song" in checked.err
+    assert "Neither API variant knows this song" in checked.err
     assert kie.control.ledger() == []
 
 
