@@ -122,16 +122,18 @@ class HealthCheck:
         from airflow_kie.hooks.archive import open_bucket
 
         report, name, keys = self.report, settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs"))
+        unknown = {"record", "untried", "expiry", "inbox"}
         try:
             bucket = open_bucket(aws_conn_id, name)
             bucket.create_on_loopback()
             report.backlog = _persistent(lambda: backlog_in(bucket, keys))
             self._check_records(report.backlog, name)
+            unknown -= {"record", "untried"}
             self._check_unarchived(bucket, keys, aws_conn_id)
+            unknown.remove("expiry")
             _persistent(lambda: bucket.probe(keys.probe))
         except KieError as error:
-            if report.backlog is None:
-                report.unknown.update(("expiry", "record", "inbox"))
+            report.unknown |= unknown
             action = re.match(r"(\w+) on bucket ", error.facts.message)
             summary = f"bucket {name} refuses {action[1] if action else 'access'} ({error.what})"
             self._found("s3", name, summary, songs=report.waiting())
@@ -197,6 +199,7 @@ class HealthCheck:
 
     def _check_account(self, hook: KieHook) -> None:
         name, report = hook.kie_conn_id, self.report
+        account = None
         try:
             account = hook.account
             metrics.CALLBACKS_EXPECTED.set(float(account.calls_back), connection=name)
@@ -209,8 +212,11 @@ class HealthCheck:
             if level := level_of_credits(balance, settings.number("credits_alert", 0)):
                 summary = f"connection {name} has {balance:g} credits left"
                 self._found("credits", account.name, summary, level=level, songs=report.waiting(name))
+        if account:  # what is read of our own holds while KIE is down, too
             self._check_limits(hook)
             self._check_sending(hook, account.spending_name)
+        else:
+            report.unknown.update(("spending_cap", "doubt", "turn", "ledger"))
         self._check_spending(hook)
 
     def _check_limits(self, hook: KieHook) -> None:

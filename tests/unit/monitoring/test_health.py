@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -18,8 +19,12 @@ from airflow_kie.archive import pending, unarchived
 from airflow_kie.archive.pending import Failure, WaitingFor
 from airflow_kie.archive.s3.bucket import Bucket
 from airflow_kie.archive.s3.errors import S3AccessDenied
+from airflow_kie.client.errors import KieServerError
 from airflow_kie.durable.xcom import INCIDENT_CHANGES_KEY
 from airflow_kie.hooks.archive import open_song
+from airflow_kie.hooks.kie import KieHook
+from airflow_kie.lifecycle.ledger import Ledger
+from airflow_kie.monitoring import health
 from airflow_kie.monitoring.incidents import CAUSES
 from airflow_kie.operators.health_check import LEDGERS_KEY
 from airflow_kie.operators.task import KieTaskOperator
@@ -254,6 +259,49 @@ def test_a_key_that_is_refused_is_the_accounts_cause_and_hides_no_earlier_one(
         run = check(name)
         run.execute()
         assert run.ti.pushed[INCIDENT_CHANGES_KEY] == []  # its balance cannot be seen, so its end is not reported
+
+
+def changes_of(run: TaskRun) -> list[tuple[str, str]]:
+    with contextlib.suppress(AirflowFailException):
+        run.execute()
+    return [(one["change"], one["key"].partition(":")[0]) for one in run.ti.pushed[INCIDENT_CHANGES_KEY]]
+
+
+def test_what_is_known_of_the_ledger_is_not_over_because_kie_is_down(
+    kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "doubts", lambda self, account: ["one", "another"])
+    assert changes_of(check("1")) == [("begins", "doubt")]
+    monkeypatch.setattr(KieHook, "credits", down)
+    assert changes_of(check("2")) == [("begins", "kie")]
+    assert [changes_of(check(name)) for name in "345"] == [[], [], []]
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_DEFAULT", kie_connection(kie, password=""))  # now nobody knows
+    assert [change for name in "678" for change in changes_of(check(name)) if change[1] == "doubt"] == []
+
+
+def down(_: KieHook) -> float:
+    raise KieServerError
+
+
+@pytest.mark.parametrize(("step", "known"), [("backlog_in", "untried"), ("expiring", "expiry")])
+def test_what_is_known_of_the_bucket_is_not_over_because_it_cannot_be_read(
+    kie: SimulatorServer, bucket: str, check: Check, monkeypatch: pytest.MonkeyPatch, step: str, known: str
+) -> None:
+    began = datetime.now(UTC) - timedelta(days=12)
+    if known == "untried":
+        song = open_song("aws_default", bucket, "songs", A)
+        song.update_pending(received_from="form")
+        monkeypatch.setattr(health, "UNTRIED", timedelta(seconds=-5))
+    else:
+        monkeypatch.setattr(health, "expiring", lambda *_: [unarchived.Listed("veo.generate", A, began)])
+    assert changes_of(check("1")) == [("begins", known)]
+
+    def refuse(*_: Any) -> None:
+        raise S3AccessDenied(f"ListBucket on bucket {bucket}: AccessDenied")
+
+    monkeypatch.setattr(health, step, refuse)
+    assert changes_of(check("2")) == [("begins", "s3")]
+    assert [changes_of(check(name)) for name in "345"] == [[], [], []]
 
 
 def test_a_song_that_kie_deletes_soon_is_reported_by_its_id_and_one_without_files_is_not(
