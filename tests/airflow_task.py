@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -86,6 +87,7 @@ class TaskInstance:
     pushed: dict[str, Any] = field(default_factory=dict)
     pulls: dict[tuple[str, str], Any] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, bool] = field(default_factory=lambda: {"music_cover": False})
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = json.loads(json.dumps(value))
@@ -96,6 +98,11 @@ class TaskInstance:
     def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
         if run_id in self.runs:
             return self.runs[run_id]
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
+
+    def get_dag(self, dag_id: str) -> Any:
+        if dag_id in self.paused:
+            return SimpleNamespace(is_paused=self.paused[dag_id])
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:

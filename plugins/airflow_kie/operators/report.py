@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import NEVER_EXPIRE, BaseOperator  # type: ignore[attr-defined]  # NEVER_EXPIRE: not in its stub
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_kie import settings
 from airflow_kie.archive.inbox.song_request import counted
@@ -20,6 +20,7 @@ from airflow_kie.client.redact import one_line, without_urls
 from airflow_kie.durable.defaults import RETRIES
 from airflow_kie.durable.song_batch import TakesSongs, songs_of
 from airflow_kie.durable.xcom import ARCHIVED_ALREADY, ARCHIVED_KEY, FAILURE_KEY, MADE_TWICE_KEY
+from airflow_kie.links.kie import SONG_PAGES_DAG_ID
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,8 +36,8 @@ _KEPT = "Anything already paid for is kept and is not paid for again. No retry c
 class KieSongReportOperator(BaseOperator):
     """Reports the result of every song of a run, and fails if a song failed. It is the run's last task.
 
-    Clear only this task to retry the failed songs: it starts a new run of `music_cover` for them and succeeds. If
-    their archive is not the one configured in `[kie]`, it names the tasks to clear instead.
+    Clear only this task to retry the failed songs: it starts a new run of `music_cover` for them and succeeds. If that
+    DAG is missing or paused, or their archive is not the one configured in `[kie]`, clear their failed tasks instead.
 
     :param songs: what :class:`KieSongListOperator` returned.
     :param list_task_id: its task id.
@@ -47,7 +48,7 @@ class KieSongReportOperator(BaseOperator):
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
     """
 
-    template_fields: Sequence[str] = ("songs", "extra_args")
+    template_fields: Sequence[str] = ("songs", "aws_conn_id", "extra_args")
     ui_color = "#eeeeee"
 
     def __init__(
@@ -93,7 +94,7 @@ class KieSongReportOperator(BaseOperator):
         for row in rows:
             self.log.info("%s", " | ".join(one_line(cell) for cell in _cells(row)))
         left = [song for song in songs if song["music_task_id"] not in archived]
-        if left and self._was_reported(context, failures) and self._start_again(left):
+        if left and self._was_reported(context, failures) and self._start_again(context["ti"], left):
             self.outlets.append(PENDING)
             return rows
         # After the table: a bucket that cannot be opened hides nothing.
@@ -111,7 +112,7 @@ class KieSongReportOperator(BaseOperator):
         store.set(_REPORTED, {"failures": digest, "max_tries": tries}, retention=NEVER_EXPIRE)
         return before.get("failures") == digest and bool(before["max_tries"] < tries)
 
-    def _start_again(self, songs: Sequence[Mapping[str, Any]]) -> bool:
+    def _start_again(self, ti: Any, songs: Sequence[Mapping[str, Any]]) -> bool:
         """Let a run that is woken take these songs; return False where none would find them."""
         from airflow_kie.archive.layout import ArchiveKeys
         from airflow_kie.archive.pending import list_held
@@ -120,6 +121,13 @@ class KieSongReportOperator(BaseOperator):
         place = (settings.text("bucket"), settings.text("prefix", "songs").strip("/"))
         if (songs[0]["bucket"], songs[0]["prefix"].strip("/")) != place:
             self.log.warning("These songs are not in the archive that [kie] names: clear their failed tasks instead.")
+            return False
+        try:
+            is_paused = ti.get_dag(SONG_PAGES_DAG_ID).is_paused
+        except AirflowRuntimeError:  # there is none
+            is_paused = True
+        if is_paused:
+            self.log.warning("music_cover is paused or missing: unpause it, or clear the songs' failed tasks.")
             return False
         bucket = open_bucket(self.aws_conn_id, place[0], self.extra_args)
         held, named = list_held(bucket, ArchiveKeys(place[1])), {song["music_task_id"] for song in songs}

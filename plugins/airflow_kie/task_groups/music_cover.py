@@ -47,8 +47,9 @@ def archive_covers(
 ) -> Any:
     """Add the chain to a DAG: it archives the covers (and audio, and lyrics) of songs in S3.
 
-    A song that fails does not stop the others; the last task, `report`, fails if any song failed. To use several
-    chains in one DAG, put each into its own task group.
+    A song that fails does not stop the others; the last task, `report`, fails if any song failed. It alone calls the
+    `on_failure_callback` of `default_args`, once for a run. To use several chains in one DAG, put each into its own
+    task group.
 
     :param music_task_ids: the songs' music task ids, as a list, in any text, or a template; empty in event runs. If it
         is another task's output, the run takes only those songs, whatever started it; an empty output means none.
@@ -130,8 +131,9 @@ def archive_covers(
         chain_task_ids=chain,
         trigger_rule=TriggerRule.ALL_DONE,
         **s3,
-        **run_callbacks(),
         **common,
     )
+    for name, callback in run_callbacks().items():  # beside those of `default_args`
+        setattr(report, name, [callback, *getattr(report, name)])
     song.expand(batch=listed.output) >> report
     return report

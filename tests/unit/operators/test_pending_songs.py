@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from datetime import timedelta
 from typing import Any
@@ -340,6 +341,13 @@ def test_clearing_the_report_alone_starts_exactly_the_failed_songs_again(
     airflow.runs["first"] = "failed"
     assert airflow.woken("second").execute() == []
 
+    for paused in ({"music_cover": True}, {}):  # Airflow would drop the event
+        nobody = run.cleared()
+        nobody.ti.paused = paused
+        nobody.store = copy.deepcopy(run.store)
+        with pytest.raises(AirflowFailException, match="1 song is archived, 1 failed"):
+            nobody.execute()
+        assert made[-1].outlets == []
     rows = run.cleared().execute()
     assert [row["music_task_id"] for row in rows if row["reason"]] == [B]
     assert made[-1].outlets == [PENDING], "the event wakes a run"

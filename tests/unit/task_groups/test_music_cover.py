@@ -43,6 +43,20 @@ def test_two_chains_stand_in_one_dag_and_each_report_reads_its_own() -> None:
         assert set(read) <= set(dag.task_ids)
 
 
+def test_a_callback_of_default_args_is_called_by_the_report_alone_beside_the_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def page(context: Any) -> None:
+        """Wake somebody."""
+
+    monkeypatch.setenv("AIRFLOW__KIE__NOTIFIER", "posted_notifier.Posted")
+    with DAG("paged", default_args={"on_failure_callback": page}) as dag:
+        archive_covers(music_task_ids=["a"])
+    paging = [one.task_id for one in dag.tasks if page in cast("BaseOperator", one).on_failure_callback]
+    assert paging == ["report"]
+    assert len(cast("BaseOperator", dag.get_task("report")).on_failure_callback) == 2
+
+
 def test_a_pool_that_is_named_holds_the_tasks_that_create_covers_and_no_others() -> None:
     with DAG("pooled") as dag:
         archive_covers(music_task_ids=["a"], pool="kie_creates")
