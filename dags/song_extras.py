@@ -68,11 +68,11 @@ with DAG(
             description="Which takes of each song to use.",
         ),
         "kie_conn_id": Param(
-            settings.allowed_connections()[0],
-            type="string",
+            None,
+            type=["string", "null"],
             examples=list(settings.allowed_connections()),
             title="KIE connection",
-            description="The Airflow connection of the KIE account that made the songs.",
+            description="The Airflow connection of the KIE account that made the songs. Empty: as their manifests say.",
         ),
     },
 ):
@@ -80,5 +80,5 @@ with DAG(
         "{{ (params.songs or []) | tojson }}",
         extras="{{ params.extras | tojson }}",
         take="{{ params.take }}",
-        kie_conn_id="{{ params.kie_conn_id }}",
+        kie_conn_id="{{ params.kie_conn_id or '' }}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_kie import settings
 from airflow_kie.archive.extras.table import EXTRAS, Extra, Take, with_needs
 from airflow_kie.client.errors import KieInvalidRequest, NotArchived
-from airflow_kie.durable.defaults import required
+from airflow_kie.durable.defaults import optional, required
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
@@ -42,7 +42,9 @@ MOST_SONGS = 1000
 class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
     """Lists the takes that extras are made from. It pays nothing.
 
-    Returns ``{"bucket", "prefix", "extras": […], "takes": [{"song", "position", "audio_id", "model"}, …]}``.
+    Returns ``{"bucket", "prefix", "kie_conn_id", "extras": […], "takes": […]}``, with a map ``{"song", "position",
+    "audio_id", "model"}`` for each take.
+
     All songs have to be archived. Without songs, in a run that an event of ``kie://api.kie.ai/suno/cover`` or
     ``…/suno/chosen`` started, the plan is for that event's song.
 
@@ -50,13 +52,17 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
     :param extras: any of ``wav``, ``vocals``, ``stems``, ``midi``, ``timed_lyrics``, ``video``, ``extended``,
         ``another_cover``. MIDI is made from stems or vocals: without stems, vocals are requested too.
     :param take: ``chosen`` (the take chosen on the song's page, else the first), ``all``, or a number from 1.
+    :param kie_conn_id: Airflow connection of the account that made the songs; empty: as their manifests say, which must
+        then be one account.
     :param bucket: bucket of the archive; empty: `[kie] bucket`.
     :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     """
 
-    template_fields: Sequence[str] = ("songs", "extras", "take", "bucket", "prefix", "extra_args")
+    template_fields: Sequence[str] = (
+        *("songs", "extras", "take", "kie_conn_id", "bucket", "prefix", "aws_conn_id", "extra_args"),
+    )
     ui_color = "#eeeeee"
 
     def __init__(
@@ -65,6 +71,7 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
         songs: Any = None,
         extras: Any = None,
         take: str | int = "chosen",
+        kie_conn_id: str = "",
         bucket: str = "",
         prefix: str = "",
         aws_conn_id: str | None = "aws_default",
@@ -75,6 +82,7 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
         self.songs = songs
         self.extras = extras
         self.take = take
+        self.kie_conn_id = kie_conn_id
         self.bucket = bucket
         self.prefix = prefix
         self.aws_conn_id = aws_conn_id
@@ -104,7 +112,8 @@ class KieSongExtrasPlanOperator(HidesCredentials, Retried, BaseOperator):
         if len(songs) > MOST_SONGS:
             raise KieInvalidRequest(f"A run takes at most {MOST_SONGS} songs, not {len(songs)}; nothing was paid")
         bucket = open_bucket(self.aws_conn_id, place["bucket"], self.extra_args)
-        takes = _takes(bucket, place["prefix"], songs, str(self.take).strip() or "chosen")
+        takes, made_under = _takes(bucket, place["prefix"], songs, str(self.take).strip() or "chosen")
+        place["kie_conn_id"] = optional(self.kie_conn_id) or _connection_of(made_under)
         extras = with_needs(names)
         self.log.info("%d songs, %d takes; of each: %s.", len(songs), len(takes), ", ".join(extras))
         return {**place, "extras": list(extras), "takes": [asdict(take) for take in takes]}
@@ -179,14 +188,31 @@ def planned_takes(plan: Any, extra: str) -> tuple[list[Take], str]:
     return [Take(**take) for take in plan["takes"]], str(plan["prefix"]).strip("/")
 
 
-def _takes(bucket: Bucket, prefix: str, songs: Sequence[str], asked: str) -> list[Take]:
-    """Return the takes that are meant, in the order of the songs."""
+def _connection_of(made_under: Iterable[str | None]) -> str:
+    """Return the connection of the account that made some songs.
+
+    :param made_under: the connections that their manifests name; one that may no longer be used counts as the first.
+    :raises KieInvalidRequest: when they are of several accounts: each has a run of its own.
+    """
+    allowed = settings.allowed_connections()
+    names = sorted({name if name in allowed else allowed[0] for name in made_under})
+    if len(names) > 1 and len({KieHook(name).account.spending_name for name in names}) > 1:
+        raise KieInvalidRequest(
+            f"These songs were made with the accounts of {', '.join(names)}: make the extras of each account in a run "
+            "of its own, or name one in kie_conn_id; nothing was paid"
+        )
+    return names[0]
+
+
+def _takes(bucket: Bucket, prefix: str, songs: Sequence[str], asked: str) -> tuple[list[Take], set[str | None]]:
+    """Return the takes that are meant, in the order of the songs, and the connections under which these were made."""
     from airflow_kie.archive.layout import SongKeys
     from airflow_kie.archive.manifest import Manifest
     from airflow_kie.client.operations.music_limits import MODELS
 
     found: list[Take] = []
     missing: list[str] = []
+    made_under: set[str | None] = set()
     for song in songs:
         keys = SongKeys(prefix, song)
         manifest = Manifest.read(bucket, keys)[0]
@@ -199,9 +225,10 @@ def _takes(bucket: Bucket, prefix: str, songs: Sequence[str], asked: str) -> lis
         if absent := [position for position in positions if position not in known] or not positions:
             raise KieInvalidRequest(f"Song {song} has no take {absent or asked}, only {list(known)}; nothing was paid")
         found += [Take(song, position, str(known[position]), model) for position in positions]
+        made_under.add(manifest.kie_conn_id)
     if missing:
         raise NotArchived(f"these songs are not archived, so no extras were made: {', '.join(missing)}")
-    return found
+    return found, made_under
 
 
 def _position(bucket: Bucket, keys: Any, manifest: Manifest, asked: str) -> int:

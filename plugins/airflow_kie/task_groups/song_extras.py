@@ -23,7 +23,7 @@ def song_extras(
     take: str | int = "chosen",
     bucket: str = "",
     prefix: str = "",
-    kie_conn_id: str = KieHook.default_conn_name,
+    kie_conn_id: str = "",
     aws_conn_id: str | None = None,
     extra_args: Mapping[str, Any] | str | None = None,
     deferrable: bool = True,
@@ -35,7 +35,7 @@ def song_extras(
     :param take: the takes to make them from, see there.
     :param bucket: bucket of the archive; empty: `[kie] bucket`.
     :param prefix: key prefix in the bucket; empty: `[kie] prefix`.
-    :param kie_conn_id: Airflow connection of the KIE account that made the songs.
+    :param kie_conn_id: Airflow connection of the KIE account that made the songs; empty: as their manifests say.
     :param aws_conn_id: Airflow connection for S3; None: `[kie] aws_conn_id`.
     :param extra_args: for S3; None: `[kie] s3_extra_args`.
     :param deferrable: wait in the triggerer.
@@ -43,10 +43,11 @@ def song_extras(
     """
     aws = settings.text("aws_conn_id", "aws_default") if aws_conn_id is None else aws_conn_id
     common: dict[str, Any] = {"aws_conn_id": aws, "extra_args": extra_args, "retry_delay": RETRY_DELAY}
-    plan = KieSongExtrasPlanOperator(
-        task_id="plan", songs=songs, extras=extras, take=take, bucket=bucket, prefix=prefix, **common
-    )
-    common |= {"plan": plan.output, "kie_conn_id": kie_conn_id}
+    made_from: dict[str, Any] = {"songs": songs, "extras": extras, "take": take, "kie_conn_id": kie_conn_id}
+    plan = KieSongExtrasPlanOperator(task_id="plan", bucket=bucket, prefix=prefix, **made_from, **common)
+    common["plan"] = plan.output
+    planned = f"(ti.xcom_pull('{plan.task_id}') or {{}}).get('kie_conn_id', '{KieHook.default_conn_name}')"
+    common["kie_conn_id"] = f"{{{{ {planned} }}}}"
     made: dict[str, Any] = {}
     for name, extra in EXTRAS.items():
         if isinstance(extra.operation, CallOperation):

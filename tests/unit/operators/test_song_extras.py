@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import BaseOperator
+from airflow.sdk import DAG, BaseOperator, TaskGroup
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_connections import kie_connection
 from airflow_kie.archive.archiver import song_of
 from airflow_kie.archive.extras.table import EXTRAS, Take, with_needs
 from airflow_kie.archive.index.segments import Index
@@ -25,6 +27,7 @@ from airflow_kie.hooks.ledger import open_ledger, request_named
 from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.song_extras import KieSongExtraOperator, KieSongExtrasPlanOperator
 from airflow_kie.operators.timed_lyrics import KieTimedLyricsOperator
+from airflow_kie.task_groups.song_extras import song_extras
 from airflow_task import TaskRun
 from kie_simulator.server import SimulatorServer
 from s3_servers import S3Server
@@ -189,3 +192,29 @@ def test_a_plan_names_what_cannot_be_made_before_anything_is_paid(kie: Simulator
     )
     assert [take["song"] for take in theirs.attempt()["takes"]] == [songs[0]]
     assert asdict(Take(**planned(songs, ["wav"])["takes"][0]))["song"] == songs[0]
+
+
+def test_extras_are_made_with_the_account_that_has_made_the_songs(
+    kie: SimulatorServer, s3_server: S3Server, bucket: str, songs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default,kie_b")
+    monkeypatch.setenv("AIRFLOW_CONN_KIE_B", kie_connection(kie))
+    keys, files = SongKeys(PREFIX, songs[1]), Bucket(s3_server.client(), bucket)
+    files.put_json({**files.get_json(keys.manifest), "kie_conn_id": "kie_b"}, keys.manifest)
+    assert [planned(song, ["wav"])["kie_conn_id"] for song in songs] == ["kie_default", "kie_b"]
+    with pytest.raises(KieInvalidRequest, match="with the accounts of kie_b, kie_default: make the extras of each"):
+        planned(songs, ["wav"])
+    assert planned(songs, ["wav"], kie_conn_id="kie_b")["kie_conn_id"] == "kie_b"
+    monkeypatch.setenv("AIRFLOW__KIE__KIE_CONN_IDS", "kie_default")
+    assert planned(songs, ["wav"])["kie_conn_id"] == "kie_default"
+
+
+def test_every_task_of_a_group_takes_the_account_of_the_plan() -> None:
+    with DAG("extras") as dag, TaskGroup("inner"):
+        song_extras(["a"], extras=["wav"])
+    for one in dag.tasks:
+        if one.task_id != "inner.plan":
+            text = dag.get_template_env().from_string(one.kie_conn_id)
+            for found, account in (({"kie_conn_id": "kie_b"}, "kie_b"), (None, "kie_default"), ({}, "kie_default")):
+                ti = SimpleNamespace(xcom_pull={"inner.plan": found}.__getitem__)
+                assert text.render(ti=ti) == account
