@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_kie._airflow_private.fallback import switched_off
@@ -51,3 +51,21 @@ def data_of(task: Any, map_index: int, names: Iterable[str]) -> Iterator[Any]:
             yield from (item for key, item in value.items() if key not in own.get(name, {}))
         elif name not in own:
             yield value
+
+
+def listed(value: Any) -> Any:
+    """Return a value in which the outputs of mapped tasks are lists, at any depth.
+
+    Airflow 3.3.2: `LazyXComSequence`, and what `map` and `zip` make of it: no lists, and not written as JSON. It asks
+    Airflow for each item; a slice is one question. Without that each item is one.
+
+    :param value: of a template field, once it is rendered.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {name: listed(item) for name, item in value.items()}
+    if kind in (list, tuple):
+        return kind(map(listed, value))
+    if isinstance(value, Sequence) and kind.__module__.startswith("airflow.sdk."):
+        return [listed(item) for item in (value[:] if kind.__name__ == "LazyXComSequence" else value)]
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow_kie.client.errors import KieInvalidRequest
@@ -16,6 +17,11 @@ def optional(value: Any) -> str:
     """Return a templated text that may be left out, once it is rendered; empty for None and for :data:`NOTHING`."""
     text = str(value or "").strip()
     return "" if text == NOTHING else text
+
+
+def seconds_in(value: float | timedelta | None) -> float | None:
+    """Return the seconds of a time that may be given as a timedelta, as Airflow's own arguments may."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def required(task: str, **values: Any) -> None:

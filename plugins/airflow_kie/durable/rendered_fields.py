@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_kie._airflow_private.mapped import data_of
+from airflow_kie._airflow_private.mapped import data_of, listed
 from airflow_kie.client.redact import secrets_in
 
 
 class HidesCredentials:
     """A base of operators, before Airflow's own: hides the credentials in the URLs of rendered fields.
 
-    What an XCom gives to a mapped task is data, also where Airflow would render it.
+    What an XCom gives to a mapped task is data, also where Airflow would render it. What a mapped task has returned is
+    a list.
     """
 
     def _do_render_template_fields(
@@ -35,7 +36,9 @@ class HidesCredentials:
             parent, template_fields, context, jinja_env, seen_oids
         )
         for name in template_fields:
-            for secret in secrets_in(getattr(parent, name, None)):
+            value = listed(getattr(parent, name, None))
+            setattr(parent, name, value)
+            for secret in secrets_in(value):
                 mask_secret(secret)
 
 

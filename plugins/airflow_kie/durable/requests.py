@@ -78,7 +78,7 @@ def store_of_request(
     """
     store, ti = context["task_state_store"], context["ti"]
     digest = request_digest(row, body, asked_by(ti), idempotency_key=idempotency_key, force_new=force_new)
-    if row.parent is None and not idempotency_key:
+    if (row.parent is None or row.by_request) and not idempotency_key:
         digest = digest_of_this_try(store, digest, ti.max_tries)
     source = list(row.source_in(body).values())
     by_source = row.parent and len(row.once_per) == 1 and source and not (idempotency_key or force_new)

@@ -96,7 +96,7 @@ def digests_of_this_try(store: TaskStateStore, digests: list[str], max_tries: in
     stored = store.get("requests")
     if isinstance(stored, dict) and stored["max_tries"] == max_tries and len(stored["digests"]) == len(digests):
         left = [digest for digest in stored["digests"] if digest not in digests]
-        return [digest if digest in stored["digests"] else str(left.pop(0)) for digest in digests]
+        return [digest if digest in stored["digests"] or not left else str(left.pop(0)) for digest in digests]
     store.set("requests", {"digests": digests, "max_tries": max_tries}, retention=NEVER_EXPIRE)
     return digests
 

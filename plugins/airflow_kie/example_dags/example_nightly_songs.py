@@ -1,6 +1,7 @@
 """Every night, generates songs from a table of prompts, then archives them and their covers in S3.
 
-Each night has its own table, ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` per line. A
+Each night has its own table, ``s3://my-bucket/prompts/2026-11-29.jsonl``, with ``{"id": …, "prompt": …}`` per line. An
+id is one song, over all nights: a prompt whose id an earlier table had gets that song, and is not paid for. A
 backfill of a night that has run pays for nothing again; a night that never ran is paid for when it is backfilled. So
 ``catchup`` is off; turn it on if you want missed nights. The budget of a night is a field of the connection,
 ``max_credits_per_run``: prompts beyond it are refused, and nothing is paid for them.

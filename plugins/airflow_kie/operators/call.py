@@ -10,9 +10,11 @@ from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
 from airflow_kie.client.redact import map_texts, without_urls
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.requests import asked_by, ledger_of
 from airflow_kie.durable.retried import KieOperator
+from airflow_kie.durable.task_state import digest_of_this_try
 from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
@@ -84,7 +86,10 @@ class KieCallOperator(KieOperator):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         if not is_kept(self.row, body):
             return map_texts(without_urls, hook.call(self.operation, body))
-        digest = call_digest(self.row, body, asked_by(context["ti"]), self.idempotency_key or "")
+        ti, key = context["ti"], optional(self.idempotency_key)
+        digest = call_digest(self.row, body, asked_by(ti), key)
+        if not (key or self.row.once_per):
+            digest = digest_of_this_try(context["task_state_store"], digest, ti.max_tries)
         ledger = functools.cache(lambda: ledger_of(context, hook))
-        answer = PaidCall(hook, ledger, self.row, body, digest, context["ti"]).answer()
+        answer = PaidCall(hook, ledger, self.row, body, digest, ti).answer()
         return map_texts(without_urls, answer)

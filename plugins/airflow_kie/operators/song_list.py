@@ -31,6 +31,7 @@ from airflow_kie.client.errors import KieError
 from airflow_kie.client.task_ids import KeyRefused
 from airflow_kie.client.untrusted import is_true
 from airflow_kie.durable.active_runs import ActiveRuns
+from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
@@ -87,17 +88,8 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "music_task_ids",
-        "kie_conn_id",
-        "bucket",
-        "prefix",
-        "archive_audio",
-        "archive_lyrics",
-        "labels",
-        "songs",
-        "max_credits",
-        "extra_args",
-        "batch_size",
+        *("music_task_ids", "kie_conn_id", "bucket", "prefix", "aws_conn_id", "archive_audio", "archive_lyrics"),
+        *("labels", "songs", "max_credits", "extra_args", "batch_size"),
     )
     ui_color = "#eeeeee"
 
@@ -228,6 +220,8 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
         if not self.bucket:
             problems.append("No bucket is set: set one in the form, or `bucket` in the [kie] configuration.")
         with gathering(problems):
+            _number(self.batch_size)
+        with gathering(problems):
             ArchiveKeys(self.prefix)
         if problems:
             raise self._refused(context, first_of(problems))
@@ -312,7 +306,11 @@ class KieSongListOperator(HidesCredentials, Retried, BaseOperator):
 
 
 def _number(given: int | str | None) -> int | None:
-    return int(text) if (text := str(given or "").strip()) else None
+    text = optional(given)
+    try:
+        return int(float(text)) if text else None
+    except (ValueError, OverflowError):
+        raise ValueError(f"batch_size is {text!r:.60}, which is not a number of songs.") from None
 
 
 def _limit() -> int:

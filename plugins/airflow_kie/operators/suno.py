@@ -12,7 +12,7 @@ from airflow_kie.assets import PENDING
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.music_limits import music_request_errors
 from airflow_kie.client.operations.suno import COVER, MUSIC
-from airflow_kie.client.untrusted import is_true
+from airflow_kie.client.untrusted import NOTHING, is_true
 from airflow_kie.durable.defaults import required
 from airflow_kie.durable.song_batch import TakesSongs, form_of
 from airflow_kie.durable.song_tasks import make_for_songs
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
     from airflow_kie.archive.song_folder import SongArchive
     from airflow_kie.hooks.archive import ExtraArgs
+
+
+def _refuse_a_request(operator: KieTaskOperator) -> None:
+    """Refuse the arguments of the generic operator that a typed one fills in from its own: they would be ignored."""
+    if operator.request is not None or operator.requests is not None:
+        raise ValueError(
+            f"Task {operator.task_id} makes its request of its own arguments: `request` and `requests` are those of "
+            f"KieTaskOperator(operation={operator.operation!r}, …)"
+        )
 
 
 def try_to_write(aws_conn_id: str | None, bucket: str, prefix: str, extra_args: ExtraArgs) -> None:
@@ -57,9 +66,9 @@ class KieGenerateMusicOperator(KieTaskOperator):
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
 
-    If ``kie://api.kie.ai/suno/music`` is among its outlets, it sends a "music complete" event with the music task id as
-    partition when the song is ready. ``kie://api.kie.ai/suno/pending`` is then added to the outlets, and its event
-    starts `music_cover`.
+    If ``kie://api.kie.ai/suno/music`` (``airflow_kie.assets.MUSIC``) is among its outlets, it sends a "music complete"
+    event with the music task id as partition when the song is ready. ``kie://api.kie.ai/suno/pending`` is then added to
+    the outlets, and its event starts `music_cover`.
     """
 
     kind: ClassVar[str] = MUSIC.name
@@ -95,8 +104,14 @@ class KieGenerateMusicOperator(KieTaskOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        _refuse_a_request(self)
         if MUSIC_ASSET in self.outlets and PENDING not in self.outlets:
             self.outlets = [*self.outlets, PENDING]
+        if self._announces() and not self.wait_for_completion:
+            raise ValueError(
+                f"Task {self.task_id} says by its outlet {MUSIC_ASSET.uri} that a song is ready, so it has to wait for "
+                "it: leave out wait_for_completion=False, or the outlet"
+            )
         self.prompt = prompt
         self.model = model
         self.custom_mode = custom_mode
@@ -107,29 +122,34 @@ class KieGenerateMusicOperator(KieTaskOperator):
         self.vocal_gender = vocal_gender
         self.extra_fields = extra_fields
         self.bucket = bucket
-        self.has_pending_record = bool(bucket)
         self.prefix = prefix
+
+    @property
+    def has_pending_record(self) -> bool:  # type: ignore[override]
+        """Whether the song has a pending record, which says that it is not archived yet."""
+        return bool(self.bucket)
 
     def request_body(self) -> Mapping[str, Any]:
         """Return the fields as KIE names them; what is empty is left out."""
-        optional = {
+        given = {
+            "prompt": self.prompt,
+            "model": self.model,
             "style": self.style,
             "title": self.title,
             "negativeTags": self.negative_tags,
             "vocalGender": self.vocal_gender,
         }
         return {
-            "prompt": self.prompt,
-            "model": self.model or None,
+            "prompt": "",
+            **{name: value for name, value in given.items() if value and value != NOTHING},  # a template of None
             "customMode": is_true(self.custom_mode),
             "instrumental": is_true(self.instrumental),
-            **{name: value for name, value in optional.items() if value},
             **(self.extra_fields or {}),
         }
 
     def check_request(self) -> None:
         """Check the request as KIE's page describes it, and that the DAG of covers will accept the song."""
-        problems = music_request_errors(self.request_body())
+        problems = music_request_errors(self.request_body(), by_catalogue=self.check_fields)
         if self._announces():  # music_cover would refuse the song, once it is paid
             problems = [*problems, *settings.connection_errors([self.kie_conn_id])]
         if problems:
@@ -219,6 +239,7 @@ class KieGenerateCoverOperator(TakesSongs, KieTaskOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        _refuse_a_request(self)
         self.batch = batch
         self.music = music
         self.music_task_id = music_task_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_kie import metrics, settings
@@ -12,7 +13,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest, KieOutOfCredits
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import labels_in, optional
+from airflow_kie.durable.defaults import labels_in, optional, seconds_in
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.requests import known_record, sender_of, store_of_request
 from airflow_kie.durable.retried import KieOperator
@@ -57,7 +58,7 @@ class KieTaskOperator(KieOperator):
         table. `request` then holds defaults for the fields of each.
     :param to: archive the results of a list below this address, ``s3://bucket/folder``; refused for a single request.
     :param key_field: the field of each request that is your own name for it, such as ``id``; it is not sent. A later
-        run of the list pays only for new names.
+        run of the list pays only for new names. Refused for a single request.
     :param fail_on: fail a list at its end if ``any`` request failed, ``never``, or if more than a share did (``0.1``).
     :param aws_conn_id: Airflow connection for S3; None or empty: boto3's default credential chain.
     :param extra_args: for S3, such as ``{"ServerSideEncryption": "aws:kms"}``; None: `[kie] s3_extra_args`.
@@ -65,7 +66,7 @@ class KieTaskOperator(KieOperator):
     :param kie_conn_id: Airflow connection of type ``kie``.
     :param idempotency_key: your own name for the request: all requests of the account with the same key share one KIE
         task, across all runs. None: one KIE task per parent task and fields, or else per DAG run, task and fields.
-    :param adopt_task_id: KIE's id of an existing task, which is used instead of creating one.
+    :param adopt_task_id: KIE's id of an existing task, which is used instead of creating one; refused for a list.
     :param force_new: any new text creates one new paid task; retries and clears with the same text create none.
     :param labels: your own names for the request, at most 10, as a map or its JSON text; `airflow kie spend --by label`
         groups by them.
@@ -108,8 +109,8 @@ class KieTaskOperator(KieOperator):
         labels: Mapping[str, str] | str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        wait_timeout: float | None = None,
+        poll_interval: float | timedelta | None = None,
+        wait_timeout: float | timedelta | None = None,
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -131,8 +132,7 @@ class KieTaskOperator(KieOperator):
         self.labels = labels
         self.wait_for_completion = wait_for_completion
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.wait_timeout = wait_timeout
+        self.poll_interval, self.wait_timeout = seconds_in(poll_interval), seconds_in(wait_timeout)
         self.expires_at = expires_at
         self._completion_source = "at_once"
 

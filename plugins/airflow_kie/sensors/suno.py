@@ -30,7 +30,7 @@ class KieMusicSensor(SongSensor):
 
     kind: ClassVar[str] = MUSIC.name
     id_field: ClassVar[str] = "music_task_id"
-    template_fields: Sequence[str] = (*_COMMON, "music_task_id")
+    template_fields: Sequence[str] = (*_COMMON, "music_task_id", "aws_conn_id")
 
     def __init__(
         self, *, music_task_id: str = "", batch: Any = None, aws_conn_id: str | None = "aws_default", **kwargs: Any

@@ -17,7 +17,7 @@ from airflow_kie.client.answers.decode import Ended
 from airflow_kie.client.answers.details import TaskDetails
 from airflow_kie.client.errors import KieError, KieUnexpected, Scope
 from airflow_kie.client.operations.registry import task_kind
-from airflow_kie.durable.defaults import required
+from airflow_kie.durable.defaults import required, seconds_in
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
 from airflow_kie.durable.rendered_fields import HidesCredentials
 from airflow_kie.durable.retried import Retried
@@ -76,9 +76,9 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
         kie_task_id: str = "",
         kie_conn_id: str = KieHook.default_conn_name,
         deferrable: bool | None = None,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         poke_interval: float | timedelta | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         expires_at: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -86,16 +86,17 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
         if poke_interval is not None:
             kwargs["poke_interval"] = poke_interval
         super().__init__(timeout=row.timing.timeout if timeout is None else timeout, **kwargs)
-        if self.exponential_backoff or self.max_wait is not None:
+        if self.exponential_backoff or self.max_wait is not None or self.silent_fail:
             raise ValueError(
-                f"Sensor {self.task_id} was given exponential_backoff or max_wait, which it does not have: the pauses "
-                "between its reads grow by themselves to 30 seconds. Leave them out, or set poll_interval"
+                f"Sensor {self.task_id} was given exponential_backoff, max_wait or silent_fail, which it does not "
+                "have: a read that fails is repeated, and the pauses between reads grow by themselves to 30 seconds. "
+                "Leave them out, or set poll_interval"
             )
         self.operation, self.row = row.name, row
         self.kie_task_id = kie_task_id
         self.kie_conn_id = kie_conn_id
         self.deferrable = settings.deferrable_by_default() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
+        self.poll_interval = seconds_in(poll_interval)
         if poll_interval is None and poke_interval is not None:
             self.poll_interval = self.poke_interval
         self.expires_at = expires_at
@@ -143,7 +144,7 @@ class KieTaskSensor(HidesCredentials, LineageMethods, Retried, BaseSensorOperato
         :param event: as of :meth:`execute_complete`; None: the attempt begins.
         """
         if event is None:
-            required(self.task_id, **{self.id_field: self.awaited_id})
+            required(self.task_id, **{self.id_field: getattr(self, self.id_field)})
             return self._with_backoff(context, None)
         self._completion_source = completion_source(event)
         return self._with_backoff(context, ended_by(event, Outcome.FAILED, Outcome.TIMEOUT))

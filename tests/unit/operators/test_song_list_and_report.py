@@ -116,9 +116,11 @@ def test_all_mistakes_come_in_one_message_and_nothing_is_written(
             kie_conn_id="nobody",
             labels='{"a": {"b": 1}}',
             songs="nonsense",
+            batch_size="many",
         )
     said = str(refused.value)
-    for problem in ("'../etc'", "'a/../b'", "'nobody'", "labels 'a'", "Songs are a list of maps", "No bucket is set"):
+    wrong = ("'../etc'", "'a/../b'", "'nobody'", "labels 'a'", "Songs are a list of maps", "No bucket is set", "'many'")
+    for problem in wrong:
         assert problem in said
     assert archive.listed() == []
 

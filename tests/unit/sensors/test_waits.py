@@ -362,9 +362,12 @@ def test_an_execution_timeout_is_a_time_limit_as_in_airflows_own_sensors(
 # --- arguments of Airflow's own sensors -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", [{"exponential_backoff": True}, {"max_wait": 60}, {"max_wait": timedelta(minutes=1)}])
-def test_pauses_that_a_sensor_does_not_have_are_refused_and_not_left_out(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"Sensor wait was given exponential_backoff or max_wait.* set poll_interval"):
+@pytest.mark.parametrize(
+    "given",
+    [{"exponential_backoff": True}, {"max_wait": 60}, {"max_wait": timedelta(minutes=1)}, {"silent_fail": True}],
+)
+def test_what_a_sensor_does_not_have_is_refused_and_not_left_out(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"was given exponential_backoff, max_wait or silent_fail.* set poll_interval"):
         KieTaskSensor(task_id="wait", operation="suno.wav", kie_task_id="x", **given)
 
 

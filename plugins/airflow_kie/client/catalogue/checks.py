@@ -13,6 +13,7 @@ from airflow_kie.client.catalogue.models import Model, models
 from airflow_kie.client.operations.account import UPLOADED
 from airflow_kie.client.operations.operation import Operation
 from airflow_kie.client.redact import without_urls
+from airflow_kie.client.untrusted import NOTHING
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def request_errors(
     """
     if not isinstance(body, Mapping):  # such as the JSON text that a template renders to
         return [f'a {type(body).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}},']
-    missing = operation.missing(body)
+    missing = operation.missing({name: value for name, value in body.items() if value != NOTHING})
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
     if not by_catalogue:
@@ -106,7 +107,7 @@ def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[
     model, given = asked.model, asked.given
     who = model.model if required or not title else title
     for name in required:
-        if given.get(name, "") == "":
+        if given.get(name, "") in ("", NOTHING):
             yield f"{who} needs {name}{_allowed(model.fields.get(name, {}))}"
     if model.one_of and not any(all(given.get(name) for name in names) for names in model.one_of):
         yield f"{who} needs {' or '.join(' and '.join(names) for names in model.one_of)}"

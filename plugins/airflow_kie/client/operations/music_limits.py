@@ -18,10 +18,11 @@ TITLE = 80
 MODELS = tuple(LIMITS)
 
 
-def music_request_errors(body: Mapping[str, Any]) -> list[str]:
+def music_request_errors(body: Mapping[str, Any], *, by_catalogue: bool = True) -> list[str]:
     """Return a sentence for everything that KIE would refuse; an empty list if nothing is known to be wrong.
 
     :param body: the request's fields under their one name; the API variant that is used fills in a model.
+    :param by_catalogue: False: only what no request can do without, not how long its texts are.
     """
     model, prompt = str(body.get("model") or CURRENT[0]), str(body.get("prompt") or "")
     custom, instrumental = bool(body.get("customMode")), bool(body.get("instrumental"))
@@ -32,6 +33,8 @@ def music_request_errors(body: Mapping[str, Any]) -> list[str]:
         for name in ("style", "title"):
             if not str(body.get(name) or "").strip():
                 problems.append(f"Custom mode needs a {name}.")
+    if not by_catalogue:
+        return problems
     lyrics, style = LIMITS.get(model, (None, None))
     for name, limit in {"prompt": lyrics if custom else SIMPLE_PROMPT, "style": style, "title": TITLE}.items():
         length = len(str(body.get(name) or ""))

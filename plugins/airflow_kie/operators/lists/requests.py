@@ -59,6 +59,7 @@ class ListOperator(Protocol):
     aws_conn_id: str | None
     extra_args: ExtraArgs
     idempotency_key: str | None
+    adopt_task_id: str | None
     force_new: str | None
     labels: Mapping[str, str] | str | None
     wait_for_completion: bool
@@ -173,6 +174,29 @@ def refuse_as_one(operator: ListOperator, *, was_list: bool) -> None:
             f"`to` of task {operator.task_id} archives what a list makes: give requests=[…], or archive the id that "
             "this task returns with KieResultsToS3Operator; nothing was sent to KIE"
         )
+    if optional(operator.key_field) or operator.fail_on != "any":
+        raise KieInvalidRequest(
+            f"`key_field` and `fail_on` of task {operator.task_id} are about the requests of a list: give requests=[…] "
+            "or name one request by its `idempotency_key`; nothing was sent to KIE"
+        )
+
+
+def refuse_as_list(operator: ListOperator) -> None:
+    """Refuse a list with an argument of one request, or with arguments that contradict each other.
+
+    :param operator: has a list.
+    :raises KieInvalidRequest: saying which argument is meant.
+    """
+    if optional(operator.adopt_task_id):
+        raise KieInvalidRequest(
+            f"`adopt_task_id` of task {operator.task_id} is about one request: `airflow kie adopt` gives one of a list "
+            "its KIE task; nothing was sent to KIE"
+        )
+    if optional(operator.to) and not operator.wait_for_completion:
+        raise KieInvalidRequest(
+            f"`to` of task {operator.task_id} archives results, and wait_for_completion=False waits for none; nothing "
+            "was sent to KIE"
+        )
 
 
 def open_requests(operator: ListOperator, ti: Any, store: TaskStateStore, stack: ExitStack) -> RequestRows:
@@ -196,7 +220,8 @@ def open_requests(operator: ListOperator, ti: Any, store: TaskStateStore, stack:
         )
     rows = [TableRow(body) if isinstance(body, Mapping) else TableRow(problem="is not an object") for body in given]
     computed = RequestRows(operator, ti, rows)
-    if operator.row.parent is not None or optional(operator.idempotency_key) or operator.key_field:
+    shared = operator.row.parent is not None and not operator.row.by_request
+    if shared or optional(operator.idempotency_key) or operator.key_field:
         return computed
     digests = digests_of_this_try(store, [one.digest for one in computed if not one.problem], ti.max_tries)
     return RequestRows(operator, ti, rows, digests)

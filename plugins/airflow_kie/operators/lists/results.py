@@ -164,7 +164,8 @@ class InTaskState:
 
     def finish(self, requests: Iterable[Request]) -> tuple[Any, Counter[str], list[str]]:
         """Return one row a request, in their order."""
-        rows = [{"index": request.index, **self._items[request.digest]} for request in requests]
+        unknown = dict.fromkeys(("task_id", "reason", "error"))
+        rows = [{"index": request.index, **unknown, **self._items[request.digest]} for request in requests]
         self.made = (rows, "", "")
         failures = [row_failure(row) for row in rows if not Status(row["status"]).good]
         return rows, Counter(row["status"] for row in rows), failures[:3]

@@ -29,7 +29,7 @@ from airflow_kie.lifecycle.many import Outcome as Followed
 from airflow_kie.lifecycle.record import TaskRecord, read_records
 from airflow_kie.lineage.lists import of_list
 from airflow_kie.lineage.mixin import LineageMethods
-from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests
+from airflow_kie.operators.lists.requests import ListOperator, Request, RequestRows, open_requests, refuse_as_list
 from airflow_kie.operators.lists.results import InTaskState, Item, ListResults, Status, check_all, share_of
 from airflow_kie.triggers.event import Outcome, ended_tasks
 
@@ -246,6 +246,7 @@ def run_list(
     :param archive: opens where the results go; None: the operator's `to`.
     :raises KieSomeFailed: when more requests failed than `fail_on` allows; the XCom ``results`` is there all the same.
     """
+    refuse_as_list(operator)
     share_of(operator.fail_on)  # refused before anything is paid
     labels = labels_in(operator.task_id, operator.labels)
     hook, ti, store = KieHook(operator.kie_conn_id), context["ti"], context["task_state_store"]
