@@ -37,11 +37,14 @@ def run(options: argparse.Namespace) -> int:
         return 1
     settings = StackSettings.loads((home / "settings.json").read_text())
     bucket = BucketPath(s3_client(url, keep_secrets(home)), settings.bucket)
-    try:
-        texts = {file.name: file.read_text(encoding="utf-8") for file in options.files}
-    except (OSError, ValueError) as error:
-        print(f"Nothing was put into the inbox: {error}", file=sys.stderr)
-        return 1
+    texts: dict[str, str] = {}
+    for file in options.files:
+        try:
+            texts[file.name] = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            print(f"Nothing was put into the inbox: {file} cannot be read: {why}.", file=sys.stderr)
+            return 1
     if len(texts) < len(set(options.files)):
         print("Nothing was put into the inbox: two of the files have the same name.", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ import atexit
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +31,14 @@ atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 # A machine that stops for a moment is not a failure, and no folder has to be writable.
 settings.register_profile("any machine", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry_with_s3() -> Iterator[None]:
+    """Let a command or an app that gives up soon where S3 does not answer do so in its own test alone."""
+    yield
+    if archive := sys.modules.get("airflow_kie.hooks.archive"):
+        archive._TIMES.clear()
 
 
 @pytest.fixture(scope="session")

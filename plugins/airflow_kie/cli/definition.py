@@ -77,7 +77,7 @@ def get_kie_commands() -> list[Any]:
             "yet; 1: something is wrong; 2: no archive was found, or it could not be read. A song whose whole folder "
             "is gone is not detected.",
             cli.Arg(("archive",), nargs="?", help=f"{default_archive}; or KIE's id of any task"),
-            cli.Arg(("--since",), help="Only songs archived on or after this date, such as 2026-11-01"),
+            cli.Arg(("--since",), help="Only songs archived on or after this date (UTC), such as 2026-11-01"),
             cli.Arg(("--fast",), action="store_true", help="Compare sizes only, without reading the files"),
             as_json,
         ),
@@ -141,7 +141,7 @@ def get_kie_commands() -> list[Any]:
                 ("--reason",),
                 help="Only songs with this reason: one from docs/on-call.md, a Python exception, or 'never failed'",
             ),
-            cli.Arg(("--since",), help="Only songs that failed, or were first received, on or after this date"),
+            cli.Arg(("--since",), help="Only songs that failed, or were first received, on or after this date (UTC)"),
             cli.Arg(("--run",), help="Only songs that this run was the last to work on: a run id"),
             cli.Arg(("--dry-run",), action="store_true", help="Only list them"),
             yes,

@@ -14,6 +14,7 @@ from airflow.sdk import conf
 from airflow_kie import settings
 from airflow_kie.cli.terminal import command, say, say_json
 from airflow_kie.get_provider_info import PACKAGE
+from airflow_kie.hooks.archive import give_up_soon
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.monitoring.checks.every import FREE_READS, account_findings, installation_findings
 from airflow_kie.monitoring.checks.findings import Finding, Level
@@ -67,6 +68,7 @@ def report(
     :param as_json: print one JSON object at the end instead.
     :param head: versions and the like, printed first.
     """
+    give_up_soon()
     rows, good = [], True
     if head and not as_json:
         say(", ".join(f"{name} {value}" for name, value in head.items()))

@@ -30,6 +30,8 @@ _CLIENTS: TTLCache[bytes, tuple[Any, str]] = TTLCache(maxsize=8, ttl=60)
 """S3 clients of this process and whose credentials they use: botocore takes a tenth of a second to make one, and a task
 opens several buckets. Clients are thread-safe, and renew the credentials of a role by themselves."""
 _ONE_AT_A_TIME = threading.Lock()
+_TIMES: dict[str, Any] = {}
+"""botocore's settings of how long S3 is waited for; without them it is five minutes where nothing answers."""
 
 
 def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = None) -> Bucket:
@@ -50,6 +52,14 @@ def open_bucket(aws_conn_id: str | None, bucket: str, extra_args: ExtraArgs = No
         except ValueError as error:  # botocore's for an endpoint that is not an address
             raise S3EndpointWrong(f"bucket {bucket}: {str(error).rstrip(': ')}") from error
     return Bucket(client, bucket, arguments, principal)
+
+
+def give_up_soon() -> None:
+    """Let this process wait for an S3 that does not answer for a minute at most, for people who wait for it.
+
+    What the connection says itself in `config_kwargs` counts before this.
+    """
+    _TIMES.update(connect_timeout=5, read_timeout=25, retries={"total_max_attempts": 2})
 
 
 def configured_archive() -> tuple[Bucket, ArchiveKeys]:
@@ -90,6 +100,12 @@ def _hook_class() -> type[S3Hook]:
         def _get_caller(self, target_function_name: str = "execute") -> str:
             return "airflow_kie"
 
+        @property
+        def config(self) -> Any:
+            from botocore.config import Config
+
+            return Config(**_TIMES).merge(super().config)
+
     return Hook
 
 
@@ -107,7 +123,7 @@ def _client(hook: S3Hook) -> tuple[Any, str]:
     config = hook.conn_config
     given = (config.conn_id, config.login, config.password, config.schema, config.extra_config)
     surroundings = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
-    key = hashlib.sha256(repr((given, surroundings)).encode()).digest()
+    key = hashlib.sha256(repr((given, surroundings, sorted(_TIMES))).encode()).digest()
     with _ONE_AT_A_TIME:
         found = _CLIENTS.get(key)
         if found is None:

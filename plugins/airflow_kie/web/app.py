@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from airflow_kie import settings
 from airflow_kie._airflow_private.fallback import switched_off
+from airflow_kie.hooks.archive import give_up_soon
 from airflow_kie.web.head import AnswersHead
 from airflow_kie.web.library.choosing import add_choosing
 from airflow_kie.web.library.download import add_download
@@ -23,6 +24,7 @@ from airflow_kie.web.status.routes import add_status
 
 def create_app() -> FastAPI:
     """Return the app for the api-server. Without `[kie] receiver` none of its routes is open to the public."""
+    give_up_soon()
     app = _song_pages()
     if settings.flag("receiver"):
         from airflow_kie.web.receiver.gateway import InProcessGateway

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import socket
+import time
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -147,3 +150,28 @@ def test_nobody_searches_the_stack_for_the_name_in_the_user_agent(monkeypatch: p
     bucket = open_bucket("aws_default", "covers")
     assert "Caller/airflow_kie" in bucket.client.meta.config.user_agent_extra
     assert not searched
+
+
+@pytest.mark.parametrize(("own", "attempts"), [({}, 2), ({"retries": {"total_max_attempts": 3}}, 3)])
+def test_for_people_who_wait_an_s3_that_does_not_answer_is_given_up_soon_unless_its_connection_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], attempts: int
+) -> None:
+    archive.give_up_soon()
+    assert archive._TIMES["connect_timeout"] + archive._TIMES["read_timeout"] <= 30
+    monkeypatch.setitem(archive._TIMES, "read_timeout", 0.2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        extra = {"endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "region_name": "us-east-1"}
+        extra["config_kwargs"] = {"s3": {"addressing_style": "path"}, **own}
+        connection = {"conn_type": "aws", "login": "AKIA0", "password": "x", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        began = time.monotonic()
+        with pytest.raises(S3Unreachable):
+            open_bucket("aws_default", "covers").get_json("songs/a/manifest.json")
+        assert time.monotonic() - began < 20
+        silent.settimeout(0)
+        asked = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+    assert asked == attempts

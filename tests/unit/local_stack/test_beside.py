@@ -146,8 +146,11 @@ def test_a_file_that_cannot_be_read_leaves_the_inbox_as_it_is(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack_in(folder)
-    assert main(["inbox", str(tmp_path / "away.csv")]) == 1
-    assert "Nothing was put into the inbox: " in capsys.readouterr().err
+    (tmp_path / "excel.csv").write_bytes("music_task_id;Künstler\n".encode("latin-1"))
+    for name, why in (("away.csv", "No such file or directory"), ("excel.csv", "it is not UTF-8 text")):
+        assert main(["inbox", str(tmp_path / name)]) == 1
+        said = f"Nothing was put into the inbox: {tmp_path / name} cannot be read: {why}.\n"
+        assert capsys.readouterr().err == said
 
 
 def test_of_two_files_with_one_name_none_replaces_the_other_in_the_inbox(

@@ -200,6 +200,29 @@ def test_a_run_that_may_have_been_started_is_asked_for_again_under_its_own_id(an
     assert ("nothing is made twice" in problem) is same
 
 
+def test_a_run_that_may_have_been_started_keeps_its_id_while_the_page_is_loaded_again() -> None:
+    def page(kept: dict[str, str], status: int) -> tuple[dict[str, str], str]:
+        script = f"""
+        const kept = {json.dumps(kept)}, sessionStorage = {{
+          getItem: (name) => kept[name] || null, setItem: (name, text) => (kept[name] = text),
+        }};
+        const fetch = async (address, {{ body }}) => {{
+          did = JSON.parse(body).dag_run_id;
+          return {{ status: {status}, ok: {status} < 400, json: async () => ({{}}) }};
+        }};
+        {source("changes.js")}
+        const ask = kie.trigger("/airflow", "music_generate", {{ prompt: "the sea" }});
+        ask.then(() => console.log(JSON.stringify([kept, did])));
+        """
+        kept, run_id = run(f"{ANYTHING}\n{script}")
+        return kept, run_id
+
+    kept, first = page({}, 504)
+    kept, second = page(kept, 409)
+    assert first == second
+    assert page(kept, 200)[1] != first
+
+
 @pytest.mark.parametrize(("status", "waits"), [(404, 2500), (401, 0)])
 def test_what_has_become_of_a_song_can_be_read_before_its_page_is_loaded_again(status: int, waits: int) -> None:
     script = f"""

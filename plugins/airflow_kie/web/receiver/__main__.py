@@ -22,6 +22,7 @@ from airflow_kie.client.account import with_token
 from airflow_kie.client.callbacks.auth import TokenSecretTooShort, connection_token, keys_in
 from airflow_kie.client.callbacks.url import receiver_url
 from airflow_kie.client.errors import KieConnectionInvalid
+from airflow_kie.hooks.archive import give_up_soon
 from airflow_kie.hooks.connected import extra_of
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.web.receiver.receiver import create_app
@@ -74,6 +75,7 @@ def serve(airflow_url: str, host: str, port: int) -> None:
     api = _api(airflow_url)
     if not settings.text("bucket"):
         raise NotStarted("No bucket is set, so no song could be recorded: set AIRFLOW__KIE__BUCKET.")
+    give_up_soon()
     airflow = RestGateway(api)
     _check(airflow)
     app = Starlette(routes=[Mount("/kie", create_app(airflow))])

@@ -42,12 +42,27 @@ const kie = (() => {
   };
 
   // Triggers a DAG through Airflow's own API, with the rights of who uses the page; returns the run, or why there is none.
-  // The run's id is ours and stays until Airflow has answered: a second try of the same starts no second run.
+  // The run's id is ours and stays until Airflow has answered, also while the page is loaded again: a second try of the
+  // same starts no second run.
+  const SENT = "kie-run-sent";
   let sent = {};
+  try {
+    sent = JSON.parse(sessionStorage.getItem(SENT)) || {};
+  } catch {
+    // a browser that keeps nothing
+  }
+  const keep = (what) => {
+    sent = what;
+    try {
+      sessionStorage.setItem(SENT, JSON.stringify(what));
+    } catch {
+      // the same
+    }
+  };
   const newRun = () => `library__${new Date().toISOString()}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
   const trigger = async (airflow, dag, conf) => {
     const what = JSON.stringify([dag, conf]);
-    if (sent.what !== what) sent = { what, run: newRun() };
+    if (sent.what !== what) keep({ what, run: newRun() });
     const { run } = sent;
     try {
       const answer = await fetch(`${airflow}/api/v2/dags/${dag}/dagRuns`, {
@@ -57,7 +72,7 @@ const kie = (() => {
       });
       // A proxy that has waited too long answers so too: whether there is a run nobody knows, so its id stays.
       if (answer.status >= 500) return { problem: `Airflow answered ${answer.status}. Try again: nothing is made twice.` };
-      sent = {};
+      keep({});
       if (answer.ok || answer.status === 409) return { run }; // 409: it was there already, our first try has arrived
       const { detail } = await answer.json().catch(() => ({}));
       if (answer.status === 401) return { problem: "You are no longer logged in. Log in to Airflow in another tab, then try again." };
