@@ -61,6 +61,18 @@ def test_422_is_a_duplicate_only_where_it_names_the_task() -> None:
     assert type(got.error) is errors.KieInvalidRequest
 
 
+@pytest.mark.parametrize("code", [0, 1, 201, 202, 302])
+@pytest.mark.parametrize("kind", ["suno.cover", "suno.music", "market"])
+def test_a_code_below_the_errors_is_no_refusal_the_task_that_it_names_is_used_and_without_one_it_is_in_doubt(
+    kind: str, code: int
+) -> None:
+    """No page has such a code; a client has seen 201 for "pending"."""
+    assert decode(answer({"taskId": COVER_ID}, code, "accepted"), kind) == Created(COVER_ID)
+    for data in (None, {}, "accepted"):
+        assert isinstance(decode(answer(data, code, "accepted"), kind), Lost)
+    assert isinstance(decode(answer({"taskId": COVER_ID}, code, "no", http=422), kind), Refused)
+
+
 def test_400_is_no_duplicate_for_a_kind_that_kie_makes_anew() -> None:
     got = decode(answer({"taskId": COVER_ID}, 400, "bad format"), "suno.music", {})
     assert isinstance(got, Refused)

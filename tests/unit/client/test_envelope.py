@@ -14,6 +14,7 @@ from airflow_kie.client.operations.suno import COVER, LYRICS, MUSIC
 from kie_answers import CREDITS_TEXT, answer, raw
 
 COMMON = {
+    **dict.fromkeys((0, 1, 201, 302, 399), errors.KieBadAnswer),
     400: errors.KieInvalidRequest,
     401: errors.KieUnauthorized,
     402: errors.KieOutOfCredits,
@@ -59,6 +60,7 @@ def test_a_real_http_error_with_a_success_code_is_an_error() -> None:
     assert type(meaning(answer(code=200, http=429))) is errors.KieRateLimited
     assert type(meaning(answer(code=200, http=500))) is errors.KieServerError
     assert type(meaning(answer(code=200, http=400))) is errors.KieInvalidRequest
+    assert type(meaning(answer(code=0, http=422))) is errors.KieInvalidRequest
 
 
 def test_the_code_wins_over_the_http_status_where_both_are_errors() -> None:

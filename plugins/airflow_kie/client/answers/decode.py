@@ -127,6 +127,8 @@ def decode_create(kind: TaskOperation, source: Mapping[str, Any], response: Resp
         return Refused(errors.KieDuplicateWithoutId(envelope.msg, **facts))
     if refusal is not None and (better := gone(kind, kind.create, refusal) or no_record(kind, refusal.facts)):
         return Refused(better)
+    if isinstance(refusal, errors.KieBadAnswer) and task_id and isinstance(envelope.data, dict):
+        refusal = None  # an unknown code for "accepted": the task that it names says the rest
     if refusal is None:
         return Created(task_id) if task_id else _answered_at_once(kind, envelope.data)
     if _leaves_open(kind, envelope, refusal):
@@ -140,7 +142,7 @@ def _leaves_open(kind: TaskOperation, envelope: Envelope, refusal: KieError) -> 
     KIE has answered 500 to requests that it never takes, and in passing to good ones; nobody has seen whether it makes,
     and charges, a task then. A message about what the task is made from says that none was.
     """
-    if envelope.code in _UNDECIDED:
+    if envelope.code in _UNDECIDED or isinstance(refusal, errors.KieBadAnswer):
         return True
     if envelope.http_status >= 500 and isinstance(refusal, errors.KieServerError):
         return True

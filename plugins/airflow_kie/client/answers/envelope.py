@@ -78,7 +78,7 @@ def decode_envelope(response: Response) -> Envelope:
     code = _whole(body.get("code")) if isinstance(body, dict) else None
     if code is None:
         raise _without_envelope(response, retry_after)
-    if code == 200 and response.status >= 400:
+    if code < 400 <= response.status:
         code = response.status
     return Envelope(code, str(body.get("msg") or ""), body.get("data"), response.status, retry_after)
 
@@ -86,8 +86,9 @@ def decode_envelope(response: Response) -> Envelope:
 def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None:
     """Return what an envelope's code means, or None for success.
 
-    A code that neither table has is a server error from 500 on and a refused request below. A text about credits wins
-    over 429 and 500: KIE has sent both with it.
+    A code that neither table has is a server error from 500 on and a refused request from 400 on; below it says neither
+    yes nor no (a client has seen 201 for "pending"). A text about credits wins over 429 and 500: KIE has sent both with
+    it.
 
     :param envelope: the decoded answer.
     :param kind: the operation's name.
@@ -95,7 +96,8 @@ def error_in(envelope: Envelope, kind: str, table: CodeTable) -> KieError | None
     """
     if envelope.code == 200:
         return None
-    fallback = errors.KieServerError if envelope.code >= 500 else errors.KieInvalidRequest
+    refused = errors.KieInvalidRequest if envelope.code >= 400 else errors.KieBadAnswer
+    fallback = errors.KieServerError if envelope.code >= 500 else refused
     error = table.get(envelope.code) or COMMON_CODES.get(envelope.code, fallback)
     if envelope.code in _CREDITS_CODES and _CREDITS.search(envelope.msg):
         error = errors.KieOutOfCredits

@@ -94,7 +94,8 @@ def _refusal(chat: ChatModel, part: Any, response: Response) -> KieError | None:
     else:
         return None
     refusal = error_in(envelope, chat.name, {})
-    if isinstance(refusal, KieServerError | KieGenerationFailed):  # of KIE's own: it says nothing of what is charged
+    # An error of KIE's own, or an unknown code: neither says what is charged.
+    if isinstance(refusal, KieServerError | KieGenerationFailed | KieBadAnswer):
         return KieChatInDoubt(envelope.msg, code=envelope.code, kind=chat.name)
     return refusal
 
