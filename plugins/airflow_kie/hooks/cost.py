@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CALL_PERMIT_SECONDS = 5.0
-"""How long a worker is held for the limiter where a call costs credits."""
+CALL_PERMIT_SECONDS = 15.0
+"""How long a worker is held for the limiter where a call costs credits: longer than KIE's window of 10 s."""
 
 
 def cost_of(hook: Connected, kind: Operation, body: Mapping[str, Any], ti: Any) -> Cost:

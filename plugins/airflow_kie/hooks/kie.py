@@ -124,10 +124,13 @@ class KieHook(TaskMethods, BaseHook):
         from airflow_kie.client.rate_limiter.limiter import CREATES, SECONDS, CreateLimiter
 
         extra = self._limits()
+        given = extra.get("rate_limit")
         try:
-            creates = int(extra.get("rate_limit") or CREATES)
-        except (TypeError, ValueError):
-            raise KieConnectionInvalid(f"rate_limit of connection {self.kie_conn_id} is not a whole number") from None
+            creates = CREATES if given in (None, "") else int(given)
+        except (TypeError, ValueError, OverflowError):
+            creates = 0
+        if creates < 1:
+            raise KieConnectionInvalid(f"rate_limit of connection {self.kie_conn_id} is not a whole number, 1 or more")
         limiter = CreateLimiter(
             self.account.name,
             store=self._limiter_store(_limiter_conn_id(extra)),

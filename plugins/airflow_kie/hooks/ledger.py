@@ -6,6 +6,7 @@ An account has one ledger, wherever its results are archived to: `[kie] ledger`,
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ from airflow_kie.lifecycle.ledger import Ledger, LedgerStore
 if TYPE_CHECKING:
     from airflow_kie.archive.ledger_store import BucketLedgerStore
     from airflow_kie.hooks.connected import Connected
+
+log = logging.getLogger(__name__)
 
 _REQUEST = re.compile(r"([a-z0-9_.]+)/([0-9a-f]{32}(?:-[0-9]+)?)")
 
@@ -74,7 +77,10 @@ def ledger_address() -> tuple[str, str]:
     address = settings.text("ledger")
     if not address:
         return settings.text("bucket"), ArchiveKeys(settings.text("prefix", "songs")).paid_requests
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that hold no address
+        parts = urlsplit("")
     if parts.scheme != "s3" or not parts.netloc:
         raise KieInvalidRequest("[kie] ledger is not an address such as s3://bucket/prefix; nothing was sent to KIE")
     path = parts.path.strip("/")
@@ -112,6 +118,24 @@ def open_ledger(hook: Connected, otherwise: LedgerStore | None = None) -> Opened
     covered = "requests of other runs, and of this one once its task state is emptied"
     not_covered = f"{covered}: {why}, and the limiter's store is a local file"
     return opened(otherwise, "the task state store", not_covered, own=True)
+
+
+def ledger_of_code(hook: Connected) -> Ledger:
+    """Return the ledger of an account for your own code; what it does not cover is a warning.
+
+    :param hook: the account.
+    :raises KieError: as :func:`open_ledger`.
+    """
+    opened = open_ledger(hook)
+    if opened.not_covered:
+        _warn_not_covered(hook.kie_conn_id, opened.where, opened.not_covered)
+    return opened.ledger
+
+
+@functools.cache
+def _warn_not_covered(conn_id: str, where: str, not_covered: str) -> None:
+    """Log once in a process what can still be paid for twice."""
+    log.warning("Paid requests of connection %s are recorded in %s. Not covered: %s.", conn_id, where, not_covered)
 
 
 def ledger_stores(hook: Connected) -> Mapping[str, LedgerStore]:

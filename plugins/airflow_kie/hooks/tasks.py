@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_kie import settings
-from airflow_kie.client.answers.decode import DetailsAnswer
+from airflow_kie.client.answers.decode import DetailsAnswer, Ended, Read, failure_of
 from airflow_kie.client.answers.details import Result, TaskDetails
 from airflow_kie.client.catalogue.checks import request_errors
-from airflow_kie.client.errors import KieBadAnswer, KieInvalidRequest, KieUnexpected
+from airflow_kie.client.errors import KieBadAnswer, KieError, KieInvalidRequest, KieUnexpected, Remedy
 from airflow_kie.client.operations.account import UPLOAD_STREAM
-from airflow_kie.client.operations.operation import CallOperation
-from airflow_kie.client.operations.registry import OPERATIONS, task_kind
+from airflow_kie.client.operations.operation import State
+from airflow_kie.client.operations.registry import call_operation, task_operation
 from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.connected import Upload
-from airflow_kie.hooks.ledger import open_ledger
+from airflow_kie.hooks.ledger import ledger_of_code
 from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle.deadline import WaitEnded
 from airflow_kie.lifecycle.driver import TaskDriver
@@ -40,6 +40,8 @@ ENDED_SECONDS = 150.0
 """Seconds: an ended task is read, and a doubtful answer is read again after 30 s."""
 UPLOADS_LIVE = timedelta(hours=24)
 """KIE's upload pages say three days, its newest ones 24 hours: the shorter counts."""
+PERMIT_SECONDS = 60.0
+"""Seconds that a request of your own code waits for the account's permit: nothing sends it later, as for operators."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class TaskMethods:
     ) -> str:
         """Create a task, or return the one that was created with the same key: it is paid for once.
 
+        A task that has failed at KIE, which usually refunds it, is replaced by a new one, twice at most.
+
         :param operation: the operation, such as ``veo.generate``.
         :param request: the request's fields as KIE names them.
         :param idempotency_key: your own name for the request: all requests of the account with the same operation and
@@ -84,8 +88,25 @@ class TaskMethods:
         :raises KieError: when no task was created for another reason; its `remedy` says what helps.
         """
         record, driver = self.paid_task(operation, request, idempotency_key, check_fields=check_fields)
-        made = driver.follow(record, self.get_conn(), _sleep, to_the_end=False)
-        return made.record.task_id or ""
+        made = driver.follow(record, self.get_conn(), _sleep, to_the_end=False).record
+        if made.adopted and (failed := self._failure(operation, made.task_id or "")):
+            ended = Ended(made.task_id, failed)
+            made = driver.follow(made, self.get_conn(), _sleep, ended, to_the_end=False).record
+        return made.task_id or ""
+
+    def _failure(self, operation: str, task_id: str) -> KieError | None:
+        """Return how a task has failed that a new one can replace; None for every other task."""
+        read = self.details(operation, task_id)
+        if not isinstance(read, Read):
+            return None
+        row, details = task_operation(operation).in_form(read.details.form), read.details
+        has_failed = details.state is State.FAILED or (row.running_errors and details.error_code)
+        if has_failed and failure_of(row, details).remedy is Remedy.NEW_TASK:
+            try:
+                self.results(operation, task_id)  # one read alone is not believed
+            except KieError as error:
+                return error if error.remedy is Remedy.NEW_TASK else None
+        return None
 
     async def acreate(self, operation: str, request: Mapping[str, Any], **known: Any) -> str:
         """Create a task in an event loop; parameters, result and errors as for :meth:`create`."""
@@ -97,11 +118,11 @@ class TaskMethods:
         :param operation: the task's operation, such as ``suno.cover``.
         :param task_id: KIE's id.
         """
-        return self.get_conn().details(task_kind(operation), task_id)
+        return self.get_conn().details(task_operation(operation), task_id)
 
     async def adetails(self, operation: str, task_id: str) -> DetailsAnswer:
         """Read a task once, in an event loop; see :meth:`details`."""
-        return await (await self.aget_conn()).details(task_kind(operation), task_id)
+        return await (await self.aget_conn()).details(task_operation(operation), task_id)
 
     def wait(
         self,
@@ -174,7 +195,7 @@ class TaskMethods:
             return self.get_conn().call(call, body)
         digest = call_digest(call, body, {"call": secrets.token_hex(16)}, idempotency_key or "")
         hook = cast("Connected", self)
-        return PaidCall(hook, lambda: open_ledger(hook).ledger, call, body, digest, current_caller()).answer()
+        return PaidCall(hook, lambda: ledger_of_code(hook), call, body, digest, current_caller()).answer()
 
     async def acall(self, operation: str, request: Mapping[str, Any] | None = None, **known: Any) -> Any:
         """Return the answer of an operation that answers at once, in an event loop; see :meth:`call`."""
@@ -240,15 +261,16 @@ class TaskMethods:
         :param to: where its results are archived, ``s3://bucket/prefix``; empty: elsewhere, or nowhere.
         :raises KieInvalidRequest: when KIE would refuse it.
         """
-        row = task_kind(operation)
+        row = task_operation(operation)
         if not idempotency_key:
             raise KieInvalidRequest("the request has no idempotency_key; nothing was sent to KIE")
         if problems := request_errors(row, request, by_catalogue=check_fields, newer=newer_models):
             raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         digest = request_digest(row, request, {}, idempotency_key=idempotency_key)
         hook = cast("Connected", self)
-        opened = functools.cache(lambda: open_ledger(hook).ledger)
-        sender = Sender(hook, row, request, caller or current_caller(), opened, wakes=False, to=to)
+        opened = functools.cache(lambda: ledger_of_code(hook))
+        asks = caller or current_caller()
+        sender = Sender(hook, row, request, asks, opened, PERMIT_SECONDS, wakes=False, to=to)
         record = TaskRecord(row.name, row.source_in(request), self.kie_conn_id, digest=digest)
         ends_at = time.time() + row.timing.timeout
         return record, sender.driver(digest, deadline=ends_at, rules=settings.rules(api=self.account.api))
@@ -261,21 +283,9 @@ class TaskMethods:
         poll_interval: float | None,
         source: Mapping[str, Any] | None,
     ) -> tuple[TaskRecord, TaskDriver]:
-        ends_at = time.time() + (task_kind(operation).timing.timeout if timeout is None else timeout)
+        ends_at = time.time() + (task_operation(operation).timing.timeout if timeout is None else timeout)
         record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=self.kie_conn_id)
         return record, TaskDriver(deadline=ends_at, rules=settings.rules(poll_interval))
-
-
-def call_operation(name: str) -> CallOperation:
-    """Return the table's row of an operation that answers at once.
-
-    :raises KieInvalidRequest: with the known names, when none has this one.
-    """
-    row = OPERATIONS.get(name)
-    if not isinstance(row, CallOperation):
-        known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, CallOperation)))
-        raise KieInvalidRequest(f"{name!r} is not an operation that answers at once; these are: {known}")
-    return row
 
 
 def current_caller() -> Caller:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_kie.client.catalogue.checks import request_errors
 from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations.operation import Host
+from airflow_kie.client.operations.registry import call_operation
 from airflow_kie.client.redact import map_texts, without_urls
 from airflow_kie.durable.defaults import optional
 from airflow_kie.durable.outage_backoff import run_with_outage_backoff
@@ -18,7 +19,6 @@ from airflow_kie.durable.task_state import digest_of_this_try
 from airflow_kie.hooks.calls import PaidCall, is_kept
 from airflow_kie.hooks.catalogue import newer_models
 from airflow_kie.hooks.kie import KieHook
-from airflow_kie.hooks.tasks import call_operation
 from airflow_kie.lifecycle.identity import call_digest
 from airflow_kie.lineage.facts import TaskLineage
 from airflow_kie.lineage.lists import of_call

@@ -15,7 +15,14 @@ import pytest
 
 from airflow_connections import kie_connection
 from airflow_kie.client.answers.decode import Read
-from airflow_kie.client.errors import KieContentRejected, KieInvalidRequest, KieWaitTimeout
+from airflow_kie.client.errors import (
+    KieContentRejected,
+    KieFailedForGood,
+    KieGenerationFailed,
+    KieInvalidRequest,
+    KieWaitTimeout,
+)
+from airflow_kie.client.rate_limiter.limiter import DAY_MS, MARGIN, SECONDS, Cost, CreateLimiter, Permit
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.tasks import TaskMethods
 from airflow_task import StoredFiles, close_shared_clients
@@ -106,6 +113,64 @@ def test_a_file_is_given_to_kie_and_its_address_is_in_no_repr(
 def test_an_unknown_operation_names_those_that_answer_at_once(kie: SimulatorServer) -> None:
     with pytest.raises(KieInvalidRequest, match="answers at once; these are: credit"):
         KieHook().call("suno.music")
+    hook = KieHook()
+    for use in (
+        lambda name: hook.create(name, {}, idempotency_key="a"),
+        lambda name: hook.details(name, "t"),
+        lambda name: hook.wait(name, "t"),
+    ):
+        for name in ("suno.muzic", "style"):
+            with pytest.raises(KieInvalidRequest, match=f"'{name}' is not an operation that makes a task; these are: "):
+                use(name)
+
+
+def test_a_key_whose_task_has_failed_at_kie_gets_another_one_twice_at_most(
+    kie: SimulatorServer, archive: StoredFiles
+) -> None:
+    kie.control.add_fault("task", "fail", kind="jobs", times=3)
+    made = []
+    for _ in range(3):
+        made.append(KieHook().create("market", PICTURE, idempotency_key="fox"))
+        with pytest.raises(KieGenerationFailed):
+            KieHook().wait("market", made[-1], poll_interval=0.05)
+    assert len(set(made)) == len(kie.control.ledger("jobs")) == 3
+    with pytest.raises(KieFailedForGood, match="airflow kie release"):
+        KieHook().create("market", PICTURE, idempotency_key="fox")
+    assert KieHook().limiter().spent(DAY_MS) == 0, "KIE gives the credits of a failed task back"
+
+
+def test_a_key_whose_task_has_failed_by_its_own_content_keeps_it(kie: SimulatorServer, archive: StoredFiles) -> None:
+    kie.control.add_fault("task", "fail", kind="jobs", error_code=413, times=1)
+    made = KieHook().create("market", PICTURE, idempotency_key="fox")
+    assert KieHook().create("market", PICTURE, idempotency_key="fox") == made
+    assert len(kie.control.ledger("jobs")) == 1
+
+
+def test_a_request_of_own_code_waits_for_its_turn_in_kies_window(
+    kie: SimulatorServer, archive: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing sends it later, as a rescheduled operator does."""
+    waits: list[float] = []
+    real = CreateLimiter.acquire
+
+    def acquire(self: CreateLimiter, max_wait: float, cost: Cost) -> Permit:
+        waits.append(max_wait)
+        return real(self, max_wait, cost)
+
+    monkeypatch.setattr(CreateLimiter, "acquire", acquire)
+    KieHook().create("market", PICTURE, idempotency_key="fox")
+    KieHook().call("style", {"content": "rain"})
+    assert len(waits) == 2 and min(waits) > SECONDS + MARGIN
+
+
+def test_what_can_still_be_paid_for_twice_is_a_warning(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")  # its workers share no file
+    for key in "ab":
+        KieHook().create("market", PICTURE, idempotency_key=key)
+    warned = [record.getMessage() for record in caplog.records if "Not covered" in record.getMessage()]
+    assert len(warned) == 1 and "requests of other machines: [kie] bucket and [kie] ledger are not set" in warned[0]
 
 
 def test_every_method_is_documented_and_has_its_twin_for_event_loops() -> None:

@@ -78,7 +78,7 @@ def test_hosts_of_uploads_are_given_as_that_of_the_api_is(monkeypatch: pytest.Mo
     assert account.api_url == account.upload_url == "https://kieai.redpandaai.co"
 
 
-@pytest.mark.parametrize("limit", ["twenty", "20.5", [20]])
+@pytest.mark.parametrize("limit", ["twenty", "20.5", [20], 0, "0", -1, 1e400])
 def test_a_rate_limit_that_is_no_number_is_an_error_of_the_connection(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, limit: Any
 ) -> None:

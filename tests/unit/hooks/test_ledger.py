@@ -79,7 +79,7 @@ def test_the_ledger_is_below_the_archive_unless_a_setting_says_where(
     assert ledger_address() == address
 
 
-@pytest.mark.parametrize("wrong", ["money", "https://money/kie", "s3:money", "s3:///kie", "/tmp/kie"])
+@pytest.mark.parametrize("wrong", ["money", "https://money/kie", "s3:money", "s3:///kie", "/tmp/kie", "s3://["])
 def test_an_address_that_is_none_pays_for_nothing(
     kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import TypeVar
 
+from airflow_kie.client.errors import KieInvalidRequest
 from airflow_kie.client.operations import (
     account,
     images,
@@ -20,7 +22,7 @@ from airflow_kie.client.operations import (
     veo,
     voice,
 )
-from airflow_kie.client.operations.operation import Operation, TaskOperation
+from airflow_kie.client.operations.operation import CallOperation, Operation, TaskOperation
 
 _FAMILIES = (suno, suno_tracks, suno_music, voice, market, veo, runway, images, account)
 
@@ -28,6 +30,7 @@ OPERATIONS: Mapping[str, Operation] = {
     row.name: row for family in _FAMILIES for row in vars(family).values() if isinstance(row, Operation)
 }
 """Every operation by name."""
+Row = TypeVar("Row", TaskOperation, CallOperation)
 
 
 @functools.cache
@@ -40,6 +43,32 @@ def task_kind(name: str, form: str = "") -> TaskOperation:
     """
     row = OPERATIONS.get(name)
     if not isinstance(row, TaskOperation):
-        known = ", ".join(sorted(key for key, value in OPERATIONS.items() if isinstance(value, TaskOperation)))
-        raise KeyError(f"Unknown KIE task kind {name!r}. Known: {known}.")
+        raise KeyError(f"Unknown KIE task kind {name!r}. Known: {_names(TaskOperation)}.")
     return row.in_form(form)
+
+
+def task_operation(name: str) -> TaskOperation:
+    """Return the row of an operation that makes a task, as people name it.
+
+    :raises KieInvalidRequest: with the known names, when none has this one.
+    """
+    return _named(name, TaskOperation, "makes a task")
+
+
+def call_operation(name: str) -> CallOperation:
+    """Return the row of an operation that answers at once, as people name it.
+
+    :raises KieInvalidRequest: with the known names, when none has this one.
+    """
+    return _named(name, CallOperation, "answers at once")
+
+
+def _named(name: str, of: type[Row], what: str) -> Row:
+    row = OPERATIONS.get(name)
+    if not isinstance(row, of):
+        raise KieInvalidRequest(f"{name!r} is not an operation that {what}; these are: {_names(of)}")
+    return row
+
+
+def _names(of: type[Operation]) -> str:
+    return ", ".join(sorted(name for name, row in OPERATIONS.items() if isinstance(row, of)))
