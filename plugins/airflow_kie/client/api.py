@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +100,13 @@ class Kie:
         self.account = transport.account
 
     def create(
-        self, kind: TaskOperation, body: Mapping[str, Any], source: Mapping[str, Any], callback_url: str
+        self,
+        kind: TaskOperation,
+        body: Mapping[str, Any],
+        source: Mapping[str, Any],
+        callback_url: str,
+        *,
+        not_after: float = math.inf,
     ) -> CreateAnswer:
         """Ask for a task; never raises for what KIE answers, since the answer says whether something was paid.
 
@@ -107,9 +114,12 @@ class Kie:
         :param body: the fields as KIE names them.
         :param source: what it is made from.
         :param callback_url: where KIE shall call back.
+        :param not_after: epoch seconds from which on it is not sent any more, as others count it as in doubt.
         :raises KieSpendingStopped: when new paid tasks of the account are stopped; nothing was sent then.
         """
-        self._before_create()
+        self._before_create()  # which can take long: Airflow is asked
+        if time.time() >= not_after:
+            return Refused(KieNotSent("too much time passed before it could be sent", kind=kind.name))
         if not kind.create:
             return Created(str(next(iter(source.values()))))
         try:

@@ -11,12 +11,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_kie.client.answers.inline import CALL_PAUSE, CALL_SECONDS, kept_id
 from airflow_kie.client.catalogue.prices import Quote, quote
-from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieNotSent, KieThrottled
+from airflow_kie.client.errors import KieCreateInDoubt, KieError, KieNotSent, KieThrottled, naming
 from airflow_kie.client.operations.operation import CallOperation
 from airflow_kie.hooks.cost import counted, may_be_charged
 from airflow_kie.hooks.sending import owner_of, recent_balance
@@ -58,7 +58,7 @@ class PaidCall:
     hook: Connected
     open_ledger: Callable[[], Ledger]
     call: CallOperation
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     digest: str
     ti: Any
 
@@ -90,7 +90,8 @@ class PaidCall:
                     return json.loads(body)["answer"]
                 raise self._in_doubt("was sent before, and its answer is not stored")
             case BeingSent(until) if "unanswered" not in ledger.attempts(self.request)[-1].endings:
-                raise KieThrottled(retry_after=max(1.0, until - time.time()), kind=self.call.name)
+                waits = "the same call is being sent, or its sender has just died"
+                raise KieThrottled(waits, retry_after=max(1.0, until - time.time()), kind=self.call.name)
             case InDoubt() as doubt:
                 ledger.record_doubt(self.request, doubt)
         raise self._in_doubt("was sent before, and the answer was lost")
@@ -101,7 +102,7 @@ class PaidCall:
         try:
             with counted(self.hook, self.call, self.body, self.ti):
                 if time.time() >= claimed.intent.not_after:  # it was frozen: others count this attempt as in doubt
-                    raise KieNotSent("it was too late to send it; the next try sends it", kind=self.call.name)
+                    raise KieNotSent("too much time passed before it could be sent", kind=self.call.name)
                 kie, sent = self.hook.get_conn(), True
                 answer = kie.call(self.call, self.body)
         except KieError as error:
@@ -110,12 +111,13 @@ class PaidCall:
                 raise
             ledger.record(self.request, number, "unanswered", reason=error.reason)
             ledger.record_doubt(self.request, InDoubt(number, claimed.intent, balance=self._balance()))
-            raise self._in_doubt(f"was asked for, and the answer was lost ({error.facts.message})") from error
+            raise self._in_doubt(f"was sent, and the answer was lost ({error.facts.message})") from error
         except Exception as error:
             if not sent:  # such as an Airflow that cannot be asked for the connection
                 self._refused(ledger, number, type(error).__name__)
             raise
-        ledger.kept_answers.keep(self.request, number, answer, form="", at=time.time())
+        with naming(paid="KIE has answered, and may have charged for it, but its answer could not be stored"):
+            ledger.kept_answers.keep(self.request, number, answer, form="", at=time.time())
         ledger.record_task(self.request, number, kept_id(self.digest, number))
         ledger.expect_no_doubt(self.request, number)
         return answer

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ class Sender:
 
     hook: Connected
     kind: TaskOperation
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     ti: Any
     open_ledger: Callable[[], Ledger]
     permit_seconds: float = PERMIT_SECONDS
@@ -76,6 +77,7 @@ class Sender:
     _sent: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
     _give_back: Callable[..., None] = field(default=lambda **_: None, init=False)
     _balance: float | None = field(default=None, init=False)
+    _not_after: float = field(default=math.inf, init=False)
     _name: Callable[[str], None] = field(default=lambda _: None, init=False)
 
     def paid(self, digest: str) -> PaidRequest:
@@ -105,7 +107,7 @@ class Sender:
         calls_back, began = self.hook.account.calls_back, time.monotonic()
         form = self.hook.account.api or form or self._form_of_source()
         now += time.monotonic() - began  # a read of KIE's takes longer at times than an intent lets it be sent
-        return Intent.made_at(
+        intent = Intent.made_at(
             now,
             callback_by=now + self.kind.timing.callback_by if calls_back else None,
             owner=owner_of(self.ti),
@@ -115,6 +117,8 @@ class Sender:
             labels={one_line(str(name))[:100]: one_line(str(text))[:100] for name, text in self.labels.items()},
             quoted=(quoted.low, quoted.high) if (quoted := quote(self.kind, self.body)).known else (),
         )
+        self._not_after = intent.not_after
+        return intent
 
     def balance(self) -> float | None:
         """Return the account's credits, of a request that costs some; None where they cannot be read now."""
@@ -203,7 +207,8 @@ class Sender:
         if (version := kind.named(self.body).get("model")) in kind.discontinued:
             log.warning("KIE lists %s as discontinued; the request is sent anyway.", version)
         self._name(request_name(record))
-        answer = self.hook.get_conn().create(kind, self._sent or self.body, record.source, callback_url)
+        body = self._sent or self.body
+        answer = self.hook.get_conn().create(kind, body, record.source, callback_url, not_after=self._not_after)
         if not may_have_paid(answer):
             self._give_back()
         if isinstance(answer, Lost):

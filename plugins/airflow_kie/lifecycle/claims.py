@@ -208,11 +208,11 @@ class InDoubt:
     @property
     def hint(self) -> str:
         """What the answer and the balances say, as the end of a sentence; empty where nothing is known."""
-        answered = f"; KIE answered with code {self.code}, which leaves this open" if self.code else ""
+        answered = f"; KIE answered with code {self.code}, which does not settle this" if self.code else ""
         before, after = self.intent.balance, self.balance
         if before is None or after is None:
             return answered
-        balances = f"the balance was {before:,.10g} credits before it and {after:,.10g} after it, other tasks included"
+        balances = f"the balance was {before:,.10g} credits before it and {after:,.10g} after it, including other tasks"
         return f"{answered}; {balances}"
 
 

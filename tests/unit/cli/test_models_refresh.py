@@ -90,7 +90,11 @@ def test_a_new_model_is_kept_listed_and_checked_before_payment(
     assert out[1] == "zeta/paint: new model, Zeta Paint (Zeta); fields prompt, size; 3 credits per image."
     assert told(capsys, "zeta")[1][0] == "zeta/paint  image, Zeta Paint; 3 credits per image."
     assert "  size: string, S | L" in told(capsys, "zeta/paint")[1]
-    for wrong, message in (({}, "needs prompt"), ({"prompt": "x" * 11}, "of at most 10"), ({"size": "M"}, "S, L")):
+    for wrong, message in (
+        ({}, "needs prompt"),
+        ({"prompt": "x" * 11}, "at most 10 characters"),
+        ({"size": "M"}, "S, L"),
+    ):
         with pytest.raises(KieInvalidRequest, match=message):
             request("zeta/paint", **{"prompt": "a", **wrong} if wrong else {}).attempt()
     assert creates(kie) == 1

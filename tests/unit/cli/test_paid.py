@@ -56,7 +56,7 @@ def test_a_doubt_names_the_request_and_the_balances_until_a_person_decides(
     (charge,) = kie.control.ledger("music")
     after = KieHook().credits()
     before = after + charge["credits"]
-    hint = f"the balance was {before:,g} credits before it and {after:,g} after it, other tasks included"
+    hint = f"the balance was {before:,g} credits before it and {after:,g} after it, including other tasks"
     with pytest.raises(KieCreateInDoubt, match=re.escape(hint)) as error:
         doubtful.attempt()
     kie.control.set_credits(3)  # what other tasks cost later does not change what was seen
@@ -173,7 +173,7 @@ def test_several_requests_are_released_at_once_and_none_where_one_is_not_in_doub
         for prompt in ("rain", "snow")
     ]
     for run in runs:
-        with pytest.raises(KieCreateInDoubt, match="KIE answered with code 500, which leaves this open"):
+        with pytest.raises(KieCreateInDoubt, match="KIE answered with code 500, which does not settle this"):
             run.attempt()
     lines = listed(capsys).splitlines()
     assert all("KIE answered with code 500" in line for line in lines)

@@ -122,6 +122,11 @@ def test_a_failed_task_is_not_called_kept() -> None:
     assert "is kept" not in str(errors.KieTaskUnknown(task_id="c1"))
 
 
+def test_a_task_that_was_only_read_may_have_been_paid_for_elsewhere() -> None:
+    text = str(errors.KieTaskUnknown(task_id="c1"))
+    assert "Reading it costs nothing." in text and "Nothing was paid" not in text
+
+
 def test_an_unsent_request_says_that_nothing_was_paid() -> None:
     assert "nothing was paid" in str(errors.KieNotSent("ConnectError"))
 

@@ -48,7 +48,7 @@ UNTIL = "2026-12-06T10:06:05.950Z"
 LINE = re.compile(
     r"(?P<what>[A-Z].+? for song-1\b.*: Service busy ask again\. Later \[code 477\]\. Last state: 2\.) "
     r"(?P<paid>KIE task task-1 is kept and is not paid for again\."
-    r"|Nothing was (?:sent, so nothing was )?paid for this\."
+    r"|Nothing was (?:sent, so nothing was )?paid for this\.|Reading it costs nothing\."
     r"|Anything already paid for is kept and is not paid for again\."
     r"|KIE may have created and charged one task\.|KIE may have charged for it\."
     r"|(?:[A-Z][^.]+; )?KIE usually refunds (?:its credits|the credits of failed tasks) \(kie\.ai/logs shows it\)\.)"

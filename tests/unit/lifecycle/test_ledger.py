@@ -374,7 +374,7 @@ def test_a_kept_answer_ends_the_doubt_although_its_sender_died_before_it_named_i
 @pytest.mark.parametrize(("before", "after"), [(100.0, 88.0), (None, 88.0), (100.0, None)])
 def test_a_doubt_names_the_balances_where_both_are_known(before: float | None, after: float | None) -> None:
     hint = InDoubt(1, Intent.made_at(NOW, balance=before), balance=after).hint
-    said = "; the balance was 100 credits before it and 88 after it, other tasks included"
+    said = "; the balance was 100 credits before it and 88 after it, including other tasks"
     assert hint == (said if before and after else "")
 
 
@@ -394,7 +394,7 @@ def test_a_doubt_names_the_code_of_an_answer_that_did_not_say_whether_a_task_was
     clock.now += ledger.settle_seconds
     doubt = ledger.find(SONG)
     assert doubt == InDoubt(1, claim.intent, code=code)
-    assert doubt.hint == ("; KIE answered with code 500, which leaves this open" if code else "")
+    assert doubt.hint == ("; KIE answered with code 500, which does not settle this" if code else "")
 
 
 def test_a_doubt_after_a_repeat_says_that_it_was_repeated(ledger: Ledger, clock: Clock) -> None:

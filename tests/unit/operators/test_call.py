@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from airflow_kie.archive.s3.errors import S3Unreachable
 from airflow_kie.client.errors import KieCreateInDoubt, KieInvalidRequest, KieNotSent, KieThrottled
+from airflow_kie.client.operations.registry import call_operation
+from airflow_kie.client.operations.suno import MUSIC
+from airflow_kie.hooks.calls import PaidCall
 from airflow_kie.hooks.kie import KieHook
 from airflow_kie.hooks.ledger import open_ledger, request_named
+from airflow_kie.hooks.sending import Sender
 from airflow_kie.lifecycle import claims
+from airflow_kie.lifecycle.kept_answers import KeptAnswers
 from airflow_kie.operators.call import KieCallOperator
 from airflow_task import StoredFiles, TaskInstance, TaskRun, WorkerCrash
 from kie_simulator.server import SimulatorServer
@@ -119,10 +125,37 @@ def test_a_call_that_is_still_waited_for_is_in_doubt_to_nobody(kie: SimulatorSer
         run.execute()  # to everybody else it is like one that goes on: KIE may have made a task of it
     become_old(InBucket(archive), 300)
     assert not ledger_doubts()
-    with pytest.raises(KieThrottled):
+    with pytest.raises(KieThrottled, match="the same call is being sent, or its sender has just died"):
         run.retried().attempt()
     become_old(InBucket(archive), 100)
     assert len(ledger_doubts()) == 1
+
+
+def test_a_code_that_says_neither_yes_nor_no_leaves_a_call_in_doubt(kie: SimulatorServer, bucket: str) -> None:
+    kie.control.add_fault("call", "code", code=201, msg="accepted", after=True, times=1)
+    run = run_of("style", {"content": "rain"})
+    for again in (run.attempt, lambda: run.retried().attempt()):
+        with pytest.raises(KieCreateInDoubt):
+            again()
+    assert len(kie.control.ledger()) == 1
+
+
+def test_an_answer_that_cannot_be_stored_may_have_been_paid_for(
+    kie: SimulatorServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise S3Unreachable("no answer")
+
+    monkeypatch.setattr(KeptAnswers, "keep", full)
+    with pytest.raises(S3Unreachable, match="KIE has answered, and may have charged for it"):
+        run_of("style", {"content": "rain"}).attempt()
+
+
+def test_no_repr_shows_the_addresses_in_a_request(kie: SimulatorServer) -> None:
+    hook, body = KieHook(), {"content": "https://files.example/in.mp3?Signature=planted"}
+    call, nothing = call_operation("style"), cast("Any", None)
+    for holder in (PaidCall(hook, nothing, call, body, "0" * 32, nothing), Sender(hook, MUSIC, body, nothing, nothing)):
+        assert "planted" not in repr(holder)
 
 
 def test_what_breaks_before_a_call_is_sent_leaves_no_doubt(

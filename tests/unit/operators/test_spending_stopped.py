@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_connections import kie_connection
-from airflow_kie.client.errors import KieCreateInDoubt, KieMaintenance, KieSpendingStopped
+from airflow_kie.client import api
+from airflow_kie.client.errors import KieCreateInDoubt, KieMaintenance, KieNotSent, KieSpendingStopped
 from airflow_kie.client.rate_limiter.limiter import NO_CAPS, Caps, Cost
 from airflow_kie.hooks import spending_switch
 from airflow_kie.hooks.kie import KieHook
+from airflow_kie.hooks.spending_switch import SpendingSwitch
+from airflow_kie.lifecycle.claims import SEND_WITHIN
 from airflow_kie.operators.suno import KieGenerateCoverOperator, KieGenerateMusicOperator
 from airflow_kie.transfers.kie_to_s3 import KieCoverToS3Operator
 from airflow_task import StoredFiles, TaskRun, Variables, WorkerCrash
@@ -290,6 +294,29 @@ def test_outside_of_a_run_the_error_says_all_of_it(kie: SimulatorServer, switch:
     assert '("the nightly job loops")' in said
     assert "Nothing was sent, so nothing was paid for this." in said
     assert "`airflow kie spending resume --account kie_default`" in said
+
+
+def test_what_could_not_be_sent_in_time_since_the_switch_was_read_too_slowly_is_sent_by_the_next_try(
+    kie: SimulatorServer, switch: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on others count the attempt as in doubt."""
+    checks, read = [], SpendingSwitch.check
+    later = SimpleNamespace(time=lambda: time.time() + SEND_WITHIN, monotonic=time.monotonic, sleep=time.sleep)
+    run = music_run(extra={})
+    with monkeypatch.context() as slow:
+
+        def check(self: SpendingSwitch) -> None:
+            checks.append(self)
+            read(self)
+            if len(checks) == 2:  # directly before the POST
+                slow.setattr(api, "time", later)
+
+        slow.setattr(SpendingSwitch, "check", check)
+        with pytest.raises(KieNotSent, match="too much time passed before it could be sent"):
+            run.attempt()
+    assert creates(kie) == 0
+    assert run.retried().attempt()
+    assert creates(kie) == 1
 
 
 def test_users_own_code_cannot_create_past_the_switch(kie: SimulatorServer, switch: Variables) -> None:

@@ -111,7 +111,7 @@ def test_a_request_that_the_catalogue_knows_to_be_wrong_is_not_sent_unless_it_is
         return list(TaskRun(functools.partial(make, poll_interval=0.05, deferrable=False)).attempt())
 
     kie.control.set(task_seconds=0)
-    with pytest.raises(KieSomeFailed, match=r"for aspect_ratio 1:1, 4:3, .* not '5:7' in request no\. 1; it was not"):
+    with pytest.raises(KieSomeFailed, match=r"must be one of 1:1, 4:3, .* not '5:7' in request no\. 1; it was not"):
         run()
     assert len(kie.control.ledger("jobs")) == kie.control.state()["requests"]["POST /api/v1/jobs/createTask"] == 1
     with pytest.raises(KieSomeFailed, match=r"1 of 2 requests failed"):

@@ -42,7 +42,7 @@ def request_errors(
         objects to a request, or does not know what is in it, and only then.
     """
     if not isinstance(body, Mapping):  # such as the JSON text that a template renders to
-        return [f'a {type(body).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}},']
+        return [f'a {type(body).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}}']
     missing = operation.missing({name: value for name, value in body.items() if value != NOTHING})
     if missing:
         return [f"{operation.title} lacks {', '.join(missing)}"]
@@ -117,18 +117,18 @@ def _errors(asked: Asked, required: Sequence[str], title: str = "") -> Iterator[
     for name, spelled in asked.names.items():
         rule = model.fields.get(name)
         if rule is not None and given[name] != "" and (problem := _problem(rule, given[name])):
-            yield f"{who} accepts for {spelled} {problem}"
+            yield f"{who}: {spelled} must be {problem}"
 
 
 def _problem(rule: Rule, value: Any) -> str:
-    """Return what a field takes, and what was given instead; empty where that fits.
+    """Return what a field must be, and what was given instead; empty where that fits.
 
     A number that is written as a text is let through: fields that are templates hold texts.
     """
     if rule.get("enum") and not isinstance(value, list | Mapping):
         if str(value).lower() in (str(allowed).lower() for allowed in rule["enum"]):
             return ""
-        return f"{_named(rule['enum'])}, not {_shown(value)}"
+        return f"one of {_named(rule['enum'])}, not {_shown(value)}"
     check = _CHECKS.get(str(rule.get("type")))
     return check(rule, value) if check else ""
 
@@ -141,9 +141,9 @@ def _of_number(rule: Rule, value: Any) -> str:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        return f"a number{_range(rule, '')}, not {_shown(value)}"
+        return f"a number, not {_shown(value)}"
     low, high = rule.get("min", number), rule.get("max", number)
-    return "" if low <= number <= high else f"a number{_range(rule, '')}, not {_shown(value)}"
+    return "" if low <= number <= high else f"{_range(rule, '') or 'a number'}, not {_shown(value)}"
 
 
 def _of_string(rule: Rule, value: Any) -> str:
@@ -153,14 +153,14 @@ def _of_string(rule: Rule, value: Any) -> str:
     if rule.get("format") == "uri" and not text.startswith(("https://", "http://", UPLOADED)):
         return f"an http(s) address, not {_shown(value)}"
     fits = rule.get("min_length", 0) <= len(text) <= rule.get("max_length", len(text))
-    return "" if fits else f"a text{_range(rule, '_length')} characters long, not of {len(text)}"
+    return "" if fits else f"{_range(rule, '_length')} characters long, not {len(text)}"
 
 
 def _of_array(rule: Rule, value: Any) -> str:
     if not isinstance(value, list | tuple):
         return f"a list, not {_shown(value)}"
     if not rule.get("min_items", 0) <= len(value) <= rule.get("max_items", len(value)):
-        return f"a list{_range(rule, '_items')} long, not of {len(value)}"
+        return f"a list of {_range(rule, '_items')} items, not {len(value)}"
     items = rule.get("items", {})
     found = next((problem for item in value if (problem := _problem(items, item))), "")
     return f"a list of items, each {found}" if found else ""
@@ -186,8 +186,8 @@ _CHECKS: Mapping[str, Callable[[Rule, Any], str]] = {
 def _range(rule: Rule, suffix: str) -> str:
     low, high = (rule.get(f"{end}{suffix}") for end in ("min", "max"))
     if low is not None and high is not None:
-        return f" from {low} to {high}"
-    return f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
+        return f"{low} to {high}"
+    return f"at least {low}" if low is not None else f"at most {high}" if high is not None else ""
 
 
 def _allowed(rule: Rule) -> str:

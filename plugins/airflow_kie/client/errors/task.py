@@ -57,7 +57,7 @@ class KieTaskUnknown(KieError, reason="task_unknown"):
         "Wrong id or wrong account? Check the id at kie.ai/logs, in the account that the connection's key belongs to. "
         "The task id is needed, not an audio id."
     )
-    paid = "Nothing was paid for this."
+    paid = "Reading it costs nothing."
 
 
 class KieTaskNotShown(KieError, reason="task_not_shown", remedy=Remedy.READ_AGAIN):

@@ -37,7 +37,8 @@ class DatabaseLedgerStore:
         column = PAID_REQUESTS.c.key
         with self.store.locked("paid requests") as locked:
             found = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column)
-            return list(locked.connection.execute(found).scalars())
+            keys = locked.connection.execute(found).scalars()
+            return [key for key in keys if key.startswith(prefix)]  # SQLite's LIKE does not tell capitals
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the content of rows, as far as they are there."""

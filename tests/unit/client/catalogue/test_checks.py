@@ -29,15 +29,15 @@ def errors(model: str, given: Any) -> list[str]:
     ("model", "given", "message"),
     [
         ("z-image", {"prompt": "fox"}, "z-image needs aspect_ratio (1:1, 4:3, 3:4, 16:9, 9:16)"),
-        ("z-image", IMAGE | {"aspect_ratio": "5:7"}, "accepts for aspect_ratio 1:1, 4:3, 3:4, 16:9, 9:16, not '5:7'"),
-        ("z-image", IMAGE | {"prompt": "x" * 6000}, "characters long, not of 6000"),
+        ("z-image", IMAGE | {"aspect_ratio": "5:7"}, "must be one of 1:1, 4:3, 3:4, 16:9, 9:16, not '5:7'"),
+        ("z-image", IMAGE | {"prompt": "x" * 6000}, "characters long, not 6000"),
         ("z-image", "a fox", "input is not an object"),
-        ("seedream/5-pro-image-to-image", EDIT | {"prompt": "x"}, "a text from 3 to 5000 characters long, not of 1"),
-        ("seedream/5-pro-image-to-image", EDIT | {"image_urls": [SECRET] * 11}, "a list of at most 10 long, not of 11"),
-        ("seedream/5-pro-image-to-image", EDIT | {"image_urls": SECRET}, "accepts for image_urls a list, not"),
+        ("seedream/5-pro-image-to-image", EDIT | {"prompt": "x"}, "must be 3 to 5000 characters long, not 1"),
+        ("seedream/5-pro-image-to-image", EDIT | {"image_urls": [SECRET] * 11}, "a list of at most 10 items, not 11"),
+        ("seedream/5-pro-image-to-image", EDIT | {"image_urls": SECRET}, "image_urls must be a list, not"),
         ("seedream/5-pro-image-to-image", EDIT | {"image_urls": ["in.png"]}, "an http(s) address, not 'in.png'"),
         ("seedream/5-pro-image-to-image", EDIT | {"nsfw_checker": "yes"}, "true or false, not 'yes'"),
-        ("ai-music-api/sounds", {"prompt": "rain", "model": "V6", "sound_tempo": 301}, "a number from 1 to 300"),
+        ("ai-music-api/sounds", {"prompt": "rain", "model": "V6", "sound_tempo": 301}, "must be 1 to 300, not 301"),
         ("ai-music-api/separate-vocals", {"type": "split_stem"}, "needs task_id and audio_id or audio_url"),
         ("ai-music-api/separate-vocals", STEMS | {"type": "split_stem_advanced"}, "needs stem_name if type is"),
         ("google/gemini-2-5-pro-tts", TTS | {"dialogue_turns": [{"text": "hi"}]}, "an object with speaker_id"),
@@ -96,7 +96,7 @@ def test_every_model_of_the_market_has_a_request_that_passes() -> None:
 def test_an_operation_of_a_dedicated_endpoint_is_checked_in_its_own_spelling() -> None:
     veo = {"prompt": "a fox", "generationType": "TEXT", "model": "veo3", "seeds": 10_000}
     (error,) = request_errors(OPERATIONS["veo.generate"], veo)
-    assert error.startswith("Generate Veo3.1 Video accepts for generationType TEXT_2_VIDEO, FIRST_AND")
+    assert error.startswith("Generate Veo3.1 Video: generationType must be one of TEXT_2_VIDEO, FIRST_AND")
     assert request_errors(OPERATIONS["gpt4o.image"], {"size": "1:1"}) == ["Generate 4o Image needs prompt or files_url"]
     assert request_errors(OPERATIONS["suno.stems"], {"taskId": "m", "audioId": "a"}) == []
 
@@ -104,4 +104,4 @@ def test_an_operation_of_a_dedicated_endpoint_is_checked_in_its_own_spelling() -
 @pytest.mark.parametrize("given", ['{"prompt": "fox"}', ["fox"], 7])
 def test_what_is_no_map_is_told_with_what_one_looks_like(given: Any) -> None:
     (problem,) = request_errors(OPERATIONS["veo.generate"], given)
-    assert problem == f'a {type(given).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}},'
+    assert problem == f'a {type(given).__name__} was given, not a map such as {{"prompt": "{{{{ params.prompt }}}}"}}'
