@@ -83,7 +83,10 @@ class KieChatTransport(httpx2.AsyncBaseTransport):
         if used.credits is not None and used.credits != quoted.high:
             await in_thread(limiter.settle, f"{CHAT}/{name}", used.credits)
         await in_thread(record, answered=True, used=used.credits)
-        content, content_type = answered(self._chat, answer, stream=bool(wanted.get("stream")))
+        try:
+            content, content_type = answered(self._chat, answer, stream=bool(wanted.get("stream")))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as odd:  # another try would pay again
+            raise KieChatInDoubt(f"the answer has an unknown structure ({type(odd).__name__})") from odd
         return httpx2.Response(200, headers={"Content-Type": content_type}, content=content, request=request)
 
     def _permit(self, quoted: Quote) -> tuple[CreateLimiter, Permit, str]:

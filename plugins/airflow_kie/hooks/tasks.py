@@ -191,6 +191,8 @@ class TaskMethods:
         :raises KieError: for every other error that KIE answers with.
         """
         call, body = call_operation(operation), request or {}
+        if problems := request_errors(call, body, by_catalogue=False):
+            raise KieInvalidRequest(f"{'; '.join(problems)}; nothing was sent to KIE")
         if not is_kept(call, body):
             return self.get_conn().call(call, body)
         digest = call_digest(call, body, {"call": secrets.token_hex(16)}, idempotency_key or "")
@@ -283,6 +285,8 @@ class TaskMethods:
         poll_interval: float | None,
         source: Mapping[str, Any] | None,
     ) -> tuple[TaskRecord, TaskDriver]:
+        if not task_id:
+            raise KieInvalidRequest("no task id was given; nothing was sent to KIE")
         ends_at = time.time() + (task_operation(operation).timing.timeout if timeout is None else timeout)
         record = TaskRecord.of_known_task(operation, task_id, source=dict(source or {}), connection=self.kie_conn_id)
         return record, TaskDriver(deadline=ends_at, rules=settings.rules(poll_interval))

@@ -150,6 +150,7 @@ ANSWERS: dict[str, tuple[Response, type[Exception] | None]] = {
     "a page of a proxy": (Response(404, {}, b"<html>"), KieBadAnswer),
     "overloaded": (Response(529, {}, b'{"error": {"type": "overloaded_error", "message": "later"}}'), KieChatInDoubt),
     "no number": (Response(200, {}, b'{"code": "x", "msg": null}'), KieChatInDoubt),
+    "a number in events": (Response(200, {}, b"data: 5\n\n"), KieChatInDoubt),
     "neither yes nor no": (Response(200, {}, b'{"code": 201, "msg": "accepted"}'), KieChatInDoubt),
 }
 

@@ -16,8 +16,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from pydantic import BaseModel
 
 from airflow_connections import kie_connection
+from airflow_kie.client.chat.reading import Answered
 from airflow_kie.durable.retry_policy import KieRetryPolicy
 from airflow_kie.hooks.chat import KieChatError, KieChatFailed, KieChatHook
+from airflow_kie.hooks.chat_transport import KieChatTransport
 from airflow_kie.hooks.kie import KieHook
 from airflow_task import TaskRun, Variables
 from kie_simulator.server import SimulatorServer
@@ -147,6 +149,17 @@ def test_an_answer_that_was_lost_is_not_asked_for_again(kie: SimulatorServer, ac
         asked(model)
     assert len(kie.control.ledger("chat")) == 1
     assert issubclass(KieChatFailed, AirflowFailException)  # Airflow makes no retry of it
+
+
+def test_an_answer_of_an_unknown_structure_is_not_asked_for_again(
+    kie: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd(*_: Any) -> Answered:
+        return Answered(({"candidates": {"first": 1}},))
+
+    monkeypatch.setattr(KieChatTransport, "_send", odd)
+    with pytest.raises(KieChatFailed, match="the answer has an unknown structure"):
+        asked("gemini-3-flash-v1beta")
 
 
 def test_a_refusal_as_the_pages_document_it_is_the_same(kie: SimulatorServer) -> None:

@@ -124,6 +124,16 @@ def test_an_unknown_operation_names_those_that_answer_at_once(kie: SimulatorServ
                 use(name)
 
 
+def test_what_is_no_request_and_no_task_is_an_error_that_says_so(kie: SimulatorServer) -> None:
+    for given, why in (("rain", "a str was given, not a map such as"), ({}, "lacks content")):
+        with pytest.raises(KieInvalidRequest, match=f"{why}.*nothing was sent to KIE"):
+            KieHook().call("style", given)  # type: ignore[arg-type]
+    for task_id in ("", None):  # as an XCom of another task may be
+        with pytest.raises(KieInvalidRequest, match="no task id was given"):
+            KieHook().wait("market", task_id)  # type: ignore[arg-type]
+    assert not kie.control.state()["requests"]
+
+
 def test_a_key_whose_task_has_failed_at_kie_gets_another_one_twice_at_most(
     kie: SimulatorServer, archive: StoredFiles
 ) -> None:

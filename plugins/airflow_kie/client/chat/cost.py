@@ -58,7 +58,7 @@ def quote_chat(chat: ChatModel, body: Json) -> Quote:
         return Quote(why="the request does not say how many tokens an answer may have, such as max_tokens")
     if any(link in text for link in _LINKED) or any(fields.get(name) for name in _KEPT):
         return Quote(why="the request names files or an earlier answer, whose length is not known")
-    most_read = len(text.encode())  # a token is a byte at least
+    most_read = len(text.encode(errors="surrogatepass"))  # a token is a byte at least
     read = max(price["input"], price.get("cache_write", 0.0))
     return Quote(0.0, round((most_read * read + max(bounds) * max(answers) * price["output"]) / 1e6, 4))
 

@@ -68,7 +68,8 @@ def read_answer(chat: ChatModel, response: Response) -> Answered:
         if refusal := _refusal(chat, part, response):
             raise refusal
     mark = _MARKS[chat.dialect]
-    if not answer.parts or not (answer.events or all(isinstance(part, dict) and mark in part for part in answer.parts)):
+    objects = bool(answer.parts) and all(isinstance(part, dict) for part in answer.parts)
+    if not objects or not (answer.events or all(mark in part for part in answer.parts)):
         raise KieChatInDoubt(f"the answer has no {mark}")
     return answer
 
