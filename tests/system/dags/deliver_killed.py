@@ -56,7 +56,7 @@ MOMENTS: Mapping[tuple[str, int], Callable[[], None]] = {
     ("archive_wav", 1): after(Bucket, "put_file"),  # no manifest names the file
     ("archive_cover", 1): after(Bucket, "put_file"),
     ("release", 1): after(Bucket, "put_file", number=3),  # half a release
-    ("release", 2): after(Bucket, "put_json", "/manifest.json"),  # whole, and nobody knows it
+    ("release", 2): after(Bucket, "put_json_if_unchanged", "/manifest.json"),  # whole, and nobody knows it
 }
 """Task and try → how its process dies."""
 
