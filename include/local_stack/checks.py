@@ -30,8 +30,8 @@ ALONE = ("unit",)
 SERVERS = ("contract", "integration", "delivery")
 TESTS = (*ALONE, *SERVERS)
 """Tests without a stack: what needs nothing beside itself, and what starts a server of its own or another program."""
-MOVED = "unit/operators"
-"""Unit tests that run in the place of the lane that is the first to end, so that the lanes take about as long."""
+PIECES = ("unit/operators", "unit/lifecycle", "integration/web")
+"""Folders that run in the place of a lane that has ended, so that the lanes take about as long."""
 FULL = "--full"
 BOTH_FORMS = "KIE_BOTH_FORMS"
 """Set if the tests of paying once run in both of KIE's API variants, which takes twice as long as in one."""
@@ -70,7 +70,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """Programs without which a part is left out, which is reported, unless it is named."""
 SIMULATED = "KIE_SIMULATED_SCHEDULES"
-"""How many random runs of the simulated world the unit tests play (tests/simulated)."""
+"""Environment variable: how many random runs of the simulated world the unit tests play (tests/simulated)."""
+FULL_SIMULATED = 4000
+"""How many with ``--full``; each run plays others."""
 ON_REQUEST: tuple[str, ...] = ("compose", "monitoring")
 """Parts that run only where they are named."""
 PARTS = (*TOOLS, *TESTS, *STACKS, *ON_REQUEST)
@@ -143,7 +145,7 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
     :param mark: KIE_STACK_ID of this run's processes.
     """
     there = [part for part in parts if (PROJECT / "tests" / part).is_dir()]
-    more = {BOTH_FORMS: "1", SIMULATED: "20000"} if set(FULL_ONLY) & set(parts) else {}
+    more = {BOTH_FORMS: "1", SIMULATED: str(FULL_SIMULATED)} if set(FULL_ONLY) & set(parts) else {}
 
     def lane(name: str, commands: Sequence[Sequence[str]], *, yields: bool = True, fills: bool = False) -> Lane:
         environment = {**clean_environment(mark, folder / f"airflow-{name}"), **more}
@@ -153,14 +155,15 @@ def lanes_of(parts: Sequence[str], further: Sequence[str], folder: Path, mark: s
         return [pytest_command(named, [*options, *further], folder)] if named else []
 
     alone, servers = ([part for part in there if part in group] for group in (ALONE, SERVERS))
-    moved = [f"--ignore=tests/{MOVED}"] if alone and servers else []
+    pieces = PIECES if alone and servers else ()
+    without = [f"--ignore=tests/{piece}" for piece in pieces]
     tools = [(sys.executable, "-m", *command) for part in parts for command in TOOLS.get(part, ())]
     stacks = [pytest_command([part], further, folder) for part in there if part in (*STACKS, *ON_REQUEST)]
     return [
         lane("stacks", stacks, yields=False),
-        lane("alone", tests(alone, *moved)),
-        lane("servers", [*tools, *tests(servers)]),
-        lane("moved", tests([MOVED] if moved else []), fills=True),
+        lane("alone", tests(alone, *without)),
+        lane("servers", [*tools, *tests(servers, *without)]),
+        *(lane(piece.replace("/", "-"), tests([piece]), fills=True) for piece in pieces),
     ]
 
 
@@ -172,7 +175,8 @@ def pytest_command(parts: Sequence[str], further: Sequence[str], folder: Path) -
     :param folder: where its report goes.
     """
     paths = [f"tests/{part}" for part in parts]
-    return (sys.executable, "-m", "pytest", *paths, f"--junitxml={folder / parts[0]}.xml", *further)
+    report = folder / f"{parts[0].replace('/', '-')}.xml"
+    return (sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *further)
 
 
 def run_in_turn(lanes: Sequence[Lane]) -> Count:

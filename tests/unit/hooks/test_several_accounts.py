@@ -138,7 +138,7 @@ def test_a_song_that_is_announced_is_not_paid_for_under_a_connection_that_music_
     kie: SimulatorServer,
 ) -> None:
     def generate(**options: Any) -> TaskRun:
-        settings: dict[str, Any] = {"prompt": "rain", "deferrable": False, "wait_for_completion": False} | options
+        settings: dict[str, Any] = {"prompt": "rain", "deferrable": False, "poll_interval": 0.05} | options
         return TaskRun(lambda: KieGenerateMusicOperator(task_id="g", kie_conn_id="kie_not_listed", **settings))
 
     with pytest.raises(KieInvalidRequest, match=r"'kie_not_listed' is not one of `kie_conn_ids`.*Nothing was sent"):

@@ -20,7 +20,7 @@ from simulated.schedule import SCHEDULES, Fault, Schedule, Worker
 EACH = 250
 """Courses of one test: even on a machine that is busy with other things it ends within pytest's timeout."""
 COURSES = int(os.environ.get("KIE_SIMULATED_SCHEDULES", "2000"))
-"""20,000 with ``./run test --full``."""
+"""4,000 with ``./run test --full``."""
 
 
 ENDED_SAYS_KIE = Schedule(

@@ -49,22 +49,26 @@ def test_paying_once_is_tried_in_both_of_kies_forms_by_the_full_run_alone(tmp_pa
         folder = tmp_path / str(len(arguments)) / str(both)
         folder.mkdir(parents=True)
         lanes = checks.lanes_of(split(arguments)[0], [], folder, "mark")
-        assert [checks.BOTH_FORMS in lane.environment for lane in lanes] == [both] * 4
+        assert {checks.BOTH_FORMS in lane.environment for lane in lanes} == {both}
 
 
 def test_two_cores_are_busy_while_a_stack_waits_and_what_needs_no_stack_makes_way_for_it(tmp_path: Path) -> None:
     lanes = checks.lanes_of(split(["--full"])[0], [], tmp_path, "mark")
-    assert [lane.yields for lane in lanes] == [False, True, True, True]
-    assert len({lane.environment["AIRFLOW_HOME"] for lane in lanes}) == 4
-    stacks, (alone,), (*_, servers), (moved,) = ([*lane.commands] for lane in lanes)
-    ran = [[word for word in command if "tests/" in word] for command in (*stacks, servers, moved, alone)]
-    every = {f"tests/{part}" for part in (*checks.TESTS, *checks.STACKS)}
-    assert ran[-2:] == [["tests/unit/operators"], ["tests/unit", "--ignore=tests/unit/operators"]]
-    assert {path for paths in ran for path in paths} == {
-        *every,
-        "tests/unit/operators",
-        "--ignore=tests/unit/operators",
-    }
+    assert [(lane.yields, lane.fills) for lane in lanes[:3]] == [(False, False), (True, False), (True, False)]
+    assert {(lane.yields, lane.fills) for lane in lanes[3:]} == {(True, True)}
+    assert len({lane.environment["AIRFLOW_HOME"] for lane in lanes}) == len(lanes)
+
+
+def test_every_folder_runs_in_one_lane_and_its_pieces_are_left_out_elsewhere(tmp_path: Path) -> None:
+    lanes = checks.lanes_of(split(["--full"])[0], [], tmp_path, "mark")
+    commands = [command for lane in lanes for command in lane.commands if "pytest" in command]
+    ran = [word.removeprefix("tests/") for command in commands for word in command if word.startswith("tests/")]
+    assert sorted(ran) == sorted([*checks.TESTS, *checks.STACKS, *checks.PIECES])
+    for command in commands:
+        around = {piece for piece in checks.PIECES if f"tests/{piece.partition('/')[0]}" in command}
+        assert around <= {word.removeprefix("--ignore=tests/") for word in command}
+    reports = [word for command in commands for word in command if word.startswith("--junitxml=")]
+    assert len(set(reports)) == len(commands)
 
 
 def test_a_lane_that_fills_takes_the_place_of_the_one_that_ends_first(tmp_path: Path) -> None:
@@ -84,9 +88,8 @@ def test_a_lane_that_fills_takes_the_place_of_the_one_that_ends_first(tmp_path: 
 
 
 def test_named_unit_tests_run_in_one_piece(tmp_path: Path) -> None:
-    _, alone, servers, moved = checks.lanes_of(["unit"], ["-x"], tmp_path, "mark")
-    assert [list(command[3:-2]) for command in alone.commands] == [["tests/unit"]]
-    assert not servers.commands and not moved.commands
+    commands = [command for lane in checks.lanes_of(["unit"], ["-x"], tmp_path, "mark") for command in lane.commands]
+    assert [list(command[3:-2]) for command in commands] == [["tests/unit"]]
 
 
 def test_the_full_run_is_that_of_the_continuous_integration() -> None:
