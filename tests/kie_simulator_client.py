@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from kie_simulator.control_client import certificates
 from kie_simulator.server import SimulatorServer
 
 CALLBACK = "https://callback.invalid/kie"
@@ -26,8 +27,9 @@ class Kie:
 
     def __init__(self, server: SimulatorServer, api_key: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {api_key or server.api_key}"}
-        self.http = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, trust_env=False, timeout=TIMEOUT)
-        self.files = httpx.Client(headers={"User-Agent": "Mozilla/5.0"}, trust_env=False, timeout=TIMEOUT)
+        common: dict[str, Any] = {"verify": certificates(), "trust_env": False, "timeout": TIMEOUT}
+        self.http = httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, **common)
+        self.files = httpx.Client(headers={"User-Agent": "Mozilla/5.0"}, **common)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.http.post(path, json=body).json()

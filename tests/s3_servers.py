@@ -73,14 +73,18 @@ def moto_s3() -> Iterator[S3Server]:
     """Serve moto's S3, empty, from a thread of this process; moto keeps one set of buckets for the whole process."""
     import logging
 
-    from moto.backends import get_backend
+    from moto import backends
     from moto.server import ThreadedMotoServer
 
+    services = backends.list_of_moto_modules()
+    if not isinstance(services, list):  # it lists a folder for each request, a fourth of what an answer costs
+        services = list(services)
+        backends.list_of_moto_modules = lambda: services
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        for account in get_backend("s3").values():
+        for account in backends.get_backend("s3").values():
             for backend in account.values():
                 backend.reset()
         host, port = server.get_host_and_port()

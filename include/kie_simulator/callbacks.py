@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from kie_simulator.control_client import certificates
 from kie_simulator.faults import ACTIONS, EARLY_CALLBACKS, Fault, Moment
 from kie_simulator.operations import BY_KIND
 from kie_simulator.readings import CallbackBody, Family
@@ -76,7 +77,7 @@ class Callbacks:
 
     async def run(self) -> None:
         """Send callbacks as they fall due, for ever."""
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as self._client:
+        async with httpx.AsyncClient(verify=certificates(), trust_env=False, follow_redirects=False) as self._client:
             try:
                 while True:
                     await self._wait_for_next()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Return what HTTPS clients trust; a process loads it once."""
+    return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class ControlClient:
     """
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/_sim", trust_env=False, timeout=200)
+        self._http = httpx.Client(base_url=f"{url}/_sim", verify=certificates(), trust_env=False, timeout=200)
 
     def close(self) -> None:
         """Close the connections."""

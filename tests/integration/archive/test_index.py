@@ -68,9 +68,8 @@ def writers() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-@pytest.mark.parametrize("time_number", range(3))
 def test_200_songs_archived_at_once_from_8_processes_are_200_lines_also_while_it_is_compacted(
-    tmp_path: Path, writers: ProcessPoolExecutor, time_number: int
+    tmp_path: Path, writers: ProcessPoolExecutor
 ) -> None:
     with rclone_s3(tmp_path) as s3:  # a server of its own, with files on disk
         s3.client().create_bucket(Bucket="songs")
