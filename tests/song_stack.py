@@ -22,14 +22,14 @@ from local_stack.running import RunningStack
 from local_stack.timeout import Timeout
 from stored_times import set_modified_at
 
-TIMEOUT_SECONDS = 600.0
+TIMEOUT_SECONDS = 1500.0
 """Seconds: the longest wait, for what was begun all at once, took 92 of them on two cores that did other work too.
 Nothing here is measured by the clock."""
 PENDING = "kie://api.kie.ai/suno/pending"
 T = TypeVar("T")
 
 
-def eventually(find: Callable[[], T | None], what: str, seconds: float = TIMEOUT_SECONDS, pause: float = 0.2) -> T:
+def eventually(find: Callable[[], T | None], what: str, seconds: float = TIMEOUT_SECONDS, pause: float = 0.5) -> T:
     """Ask until there is an answer and return it.
 
     :param find: returns None, False or nothing as long as it is not yet so.

@@ -14,7 +14,7 @@ import httpx
 from local_stack.timeout import Timeout
 
 TERMINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-_SECONDS = 30.0
+_SECONDS = 120.0
 """How long an answer may take; on a busy machine the api-server's first one takes its time."""
 _TRIES = 8
 """How often a request is sent that met a locked database, or a machine that was suspended."""
@@ -179,7 +179,7 @@ class AirflowApi:
             if timeout.expired():
                 tasks = [(task.task_id, task.map_index, task.state) for task in self.task_instances(dag_id, run_id)]
                 raise TimeoutError(f"Run {run_id} of {dag_id} is {state} after {seconds:.0f} s: {tasks}")
-            time.sleep(0.3)
+            time.sleep(1.0)  # each question costs the api-server about as much as a task's heartbeat
         return state
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:

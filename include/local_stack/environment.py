@@ -33,9 +33,10 @@ AIRFLOW: Mapping[str, str] = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",  # default 1 s costs a second per task
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # default 300 s before a killed worker is noticed
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",
-    # A task waits a minute for an api-server that starts beside the scheduler, or again after it was killed, and half a
-    # minute for its answer; the defaults, five attempts and 5 s, fail the first tasks of a stack on a busy machine.
-    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "60",
+    # A task waits six minutes for an api-server that starts beside the scheduler, or again after it was killed, and
+    # half a minute for its answer; the defaults, five attempts and 5 s, fail the first tasks of a stack on a busy
+    # machine.
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "180",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "3",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
     "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",

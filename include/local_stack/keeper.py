@@ -33,7 +33,7 @@ from local_stack.state import Phase, ProcessMark, StackState, write_state
 from local_stack.timeout import Timeout
 
 KEEP = b"k"
-START_SECONDS = 240.0
+START_SECONDS = 720.0  # a machine with little time for it has taken more than 240
 # Airflow's own processes first, while what they talk to still answers.
 STOP_ORDER = (("scheduler", "triggerer", "dag-processor", "database"), ("api-server", "simulator", "s3"), ("postgres",))
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from song_stack import SongStack
+from system.conftest import Begun
 
 KEY = "sim-media"
 """The key of connection ``kie_media``: its rate limit and its ledger are apart from those of the other tests."""
@@ -25,7 +26,7 @@ class Media:
 
     :param every: of DAG every_medium.
     :param extras: of DAG extras_killed.
-    :param song: whose extras are made.
+    :param song: whose extras are made; its covers are archived.
     """
 
     every: str
@@ -34,11 +35,11 @@ class Media:
 
 
 @pytest.fixture(scope="module")
-def media(songs: SongStack) -> Iterator[Media]:
+def media(songs: SongStack, begun: Begun) -> Iterator[Media]:
     airflow, simulator = songs.airflow, songs.running.simulator
     simulator.set(rate_limit=1000)
     simulator.add_fault("task", "takes", account=KEY, seconds=2, times=-1)
-    first, second = songs.songs("Foghorn", "Lantern", form="unified", account=KEY)
+    [first] = songs.songs("Foghorn", form="unified", account=KEY)
     text = io.StringIO()
     csv.writer(text).writerows([("id", "input.prompt"), *((n, f"picture no. {n}") for n in range(ROWS))])
     (songs.bucket / "in" / "pictures.csv").write_text(text.getvalue())
@@ -46,7 +47,9 @@ def media(songs: SongStack) -> Iterator[Media]:
         airflow.wait_for_dag(dag_id)
     table = f"s3://{songs.running.settings.bucket}/in/pictures.csv"
     every = songs.trigger("every_medium", {"song": first, "table": table})
-    yield Media(every, songs.trigger("extras_killed", {"song": second}), second)
+    archived = begun.with_events[-1]
+    songs.wait_archived([archived])
+    yield Media(every, songs.trigger("extras_killed", {"song": archived}), archived)
     simulator.set(rate_limit=20)
 
 
@@ -107,5 +110,6 @@ def test_extras_whose_worker_dies_in_the_create_are_paid_once_and_in_the_songs_f
     assert len(list(songs.running.settings.airflow_home.glob("killed-wav-*"))) == 1
     files = {file["key"].rpartition("/")[2]: file for file in songs.manifest(media.song)["files"]}
     assert {"wav-1.wav", "timed_lyrics-1.json"} <= files.keys()
-    (wav,) = [charge for charge in paid(songs, "wav") if charge["source_id"].startswith(f"{media.song}/")]
-    assert (wav["form"], files["wav-1.wav"]["task_id"]) == ("unified", wav["task_id"])
+    ledger = songs.running.simulator.ledger("wav")
+    (wav,) = [charge for charge in ledger if charge["source_id"].startswith(f"{media.song}/")]
+    assert (wav["form"], files["wav-1.wav"]["task_id"]) == ("dedicated", wav["task_id"])  # in which the song is made

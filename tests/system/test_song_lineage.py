@@ -47,7 +47,7 @@ class Lineage:
             return lost_or_doubled(of_run(self.events(), dag_id, run_id), self.logged(run_id, dag_id))
 
         with contextlib.suppress(AssertionError):  # a task's last event comes after its end
-            eventually(lambda: flaws() == [], f"the events of {run_id} are complete", seconds=200)
+            eventually(lambda: flaws() == [], f"the events of {run_id} are complete", pause=2.0)
         assert flaws() == []
         return of_run(self.events(), dag_id, run_id)
 

@@ -21,7 +21,7 @@ def test_songs_callbacks_and_kie_ops_send_every_metric_of_the_table_and_no_other
         sent = [sample for sample in statsd.samples if sample.value or sample.kind != "c"]  # a 0 only begins a counter
         return {sample.name.removeprefix("airflow.") for sample in sent}
 
-    eventually(lambda: sent() >= set(METRICS) - ONLY_WHEN_SOMETHING_IS_WRONG, "every metric was sent", seconds=200)
+    eventually(lambda: sent() >= set(METRICS) - ONLY_WHEN_SOMETHING_IS_WRONG, "every metric was sent")
     assert sent() <= set(METRICS)
     for sample in statsd.samples:
         assert set(sample.tags) == set(METRICS[sample.name.removeprefix("airflow.")].tags), sample

@@ -14,7 +14,7 @@ from system.conftest import Begun
 def opened(songs: SongStack, path: str) -> httpx.Response:
     """Open a page below the address of Airflow."""
     token = songs.airflow._http.headers["Authorization"]
-    return httpx.get(f"{songs.airflow.url}/{path}", headers={"Authorization": token}, trust_env=False, timeout=60)
+    return httpx.get(f"{songs.airflow.url}/{path}", headers={"Authorization": token}, trust_env=False, timeout=300)
 
 
 def test_the_link_of_a_task_leads_to_a_page_with_the_songs_pictures(songs: SongStack, begun: Begun) -> None:

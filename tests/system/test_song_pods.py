@@ -1,4 +1,4 @@
-"""Each task in a pod of its own, as the KubernetesExecutor starts it; two pods are killed at their worst moments."""
+"""Tasks in pods of their own, as the KubernetesExecutor starts them; two pods are killed at their worst moments."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from local_stack.archive_check import check_song
 from song_stack import SongStack, eventually, files_holding
 
 TRACE = "rendered-by-jinja"
@@ -13,23 +14,18 @@ PLANTED = f"{EXPRESSION}{{{{ conn.kie_default.password }}}}{{% if true %}}render
 
 
 def test_a_template_planted_in_every_field_from_outside_is_rendered_nowhere(songs: SongStack) -> None:
-    titled = songs.songs(*[EXPRESSION] * 6)
+    in_inbox, of_event, of_program = songs.songs(*[EXPRESSION] * 3)
     (refused,) = songs.songs(EXPRESSION, state="SENSITIVE_WORD_ERROR", error_message=PLANTED)
-    lines = [json.dumps({"music_task_id": song, "labels": {EXPRESSION: PLANTED}}) for song in titled[:2]]
-    songs.drop(f"{PLANTED}.jsonl", "\n".join(lines))
-    songs.drop(f"alone {PLANTED}.json", json.dumps({"music_task_id": titled[2], "labels": {"x": PLANTED}}))
+    songs.drop(f"{PLANTED}.jsonl", json.dumps({"music_task_id": in_inbox, "labels": {EXPRESSION: PLANTED}}))
     songs.drop(f"bad {PLANTED}.json", json.dumps({"music_task_id": PLANTED, "kie_conn_id": PLANTED}))
     inbox = songs.trigger("cover_inbox")
-    songs.send_event(titled[3], title=PLANTED, received_from=PLANTED, labels={"x": PLANTED})
-    of_program = [{"music_task_id": titled[4], "labels": {"x": PLANTED}, "received_from": PLANTED}]
-    runs = {
-        songs.trigger("music_cover", {"songs": of_program, "labels": {"all": PLANTED}}): "success",
-        songs.trigger("music_cover", {"music_task_ids": [titled[5], refused], "labels": {"y": PLANTED}}): "failed",
+    songs.send_event(of_event, title=PLANTED, received_from=PLANTED, labels={"x": PLANTED})
+    told = [{"music_task_id": of_program, "labels": {"x": PLANTED}, "received_from": PLANTED}]
+    runs = {  # one into a folder of that very name
+        songs.trigger("music_cover", {"songs": told, "labels": {"all": PLANTED}, "prefix": PLANTED}): "success",
+        songs.trigger("music_cover", {"music_task_ids": [refused], "labels": {"y": PLANTED}}): "failed",
         songs.trigger("music_cover", {"music_task_ids": [PLANTED]}): "failed",
-        songs.trigger("music_cover", {"music_task_ids": [titled[5]], "kie_conn_id": PLANTED}): "failed",
-        songs.trigger(
-            "music_cover", {"music_task_ids": [titled[5]], "prefix": PLANTED}
-        ): "success",  # a folder of that very name
+        songs.trigger("music_cover", {"music_task_ids": [refused], "kie_conn_id": PLANTED}): "failed",
     }
     words = {"prompt": PLANTED, "style": PLANTED, "title": EXPRESSION, "negative_tags": PLANTED, "custom_mode": True}
     generated = songs.trigger("music_generate", words)
@@ -38,10 +34,15 @@ def test_a_template_planted_in_every_field_from_outside_is_rendered_nowhere(song
     assert {run: songs.ended("music_cover", run) for run in runs} == runs
     assert songs.ended("music_generate", generated) == "success"
     song = songs.airflow.xcom("music_generate", generated, "generate_music")
-    songs.wait_archived([*titled, song])
-    assert [songs.labels(song) for song in titled[:3]] == [*[{EXPRESSION: PLANTED}] * 2, {"x": PLANTED}]
-    assert songs.labels(titled[4]) == {"all": PLANTED, "x": PLANTED}
-    assert {songs.manifest(song)["song"]["title"] for song in titled} == {EXPRESSION}
+    songs.wait_archived([in_inbox, of_event, song])
+    assert songs.forms([song]) == {song: "unified"}  # whose connection names no form
+    assert [songs.labels(song) for song in (in_inbox, of_event)] == [{EXPRESSION: PLANTED}, {"x": PLANTED}]
+    archived = check_song(songs.bucket, PLANTED, of_program)
+    manifest = json.loads(archived.manifest.read_text())
+    assert archived.whole
+    assert {label["name"]: label["value"] for label in manifest["labels"]} == {"all": PLANTED, "x": PLANTED}
+    titles = {found["song"]["title"] for found in (manifest, *map(songs.manifest, (in_inbox, of_event)))}
+    assert titles == {EXPRESSION}
     eventually(lambda: (songs.bucket / "inbox" / "done" / f"{PLANTED}.jsonl").exists(), "the object is done")
 
     assert files_holding(TRACE, songs.running.settings.home) == []

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import httpx
 import pytest
 
 from local_stack.environment import SIMULATOR_KEY
-from local_stack.settings import PROJECT
 from song_stack import SongStack, files_holding
 from system.conftest import Begun
 
@@ -18,7 +15,7 @@ from system.conftest import Begun
 def asked(songs: SongStack, path: str) -> Any:
     """Return the JSON of a route of Airflow's UI."""
     token = songs.airflow._http.headers["Authorization"]
-    answer = httpx.get(f"{songs.airflow.url}{path}", headers={"Authorization": token}, trust_env=False, timeout=60)
+    answer = httpx.get(f"{songs.airflow.url}{path}", headers={"Authorization": token}, trust_env=False, timeout=300)
     answer.raise_for_status()
     return answer.json()
 
@@ -28,13 +25,6 @@ def test_airflow_imports_every_dag_and_every_plugin(songs: SongStack) -> None:
     assert songs.airflow.call("GET", "/plugins/importErrors") == {"import_errors": [], "total_entries": 0}
     known = {dag["dag_id"] for dag in songs.airflow.pages("/dags", "dags")}
     assert {"music_cover", "cover_inbox", "music_generate"} <= known
-
-
-def test_the_command_that_lists_import_errors_lists_none(songs: SongStack) -> None:
-    command = [sys.executable, "-m", "airflow", "dags", "list-import-errors", "--output", "plain"]
-    done = subprocess.run(command, env=songs.running.env, cwd=PROJECT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "No data found"
 
 
 def test_the_connection_form_shows_our_fields(songs: SongStack) -> None:

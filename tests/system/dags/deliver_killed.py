@@ -67,7 +67,7 @@ def arm(context: Any) -> None:
     if (ti.task_id, ti.try_number) == ("release", 2):
         run = hashlib.sha256(context["run_id"].encode()).hexdigest()[:16]
         looked = Path(os.environ["AIRFLOW_HOME"], f"looked-{run}")
-        for _ in range(6000):
+        for _ in range(12000):
             if looked.exists():
                 break
             time.sleep(0.1)

@@ -19,7 +19,6 @@ from airflow_kie.operators.call import KieCallOperator
 from airflow_kie.operators.lists import archive as list_archive
 from airflow_kie.operators.lists import task_list
 from airflow_kie.operators.task import KieTaskOperator
-from airflow_kie.task_groups.music_cover import archive_covers
 from airflow_kie.task_groups.song_extras import song_extras
 from airflow_kie.transfers.results_to_s3 import KieResultsToS3Operator
 
@@ -126,6 +125,9 @@ with DAG(
     params={"song": Param("", type="string")},
     default_args={"pre_execute": dies_in_the_create_of_a_wav},
 ):
-    place = {"bucket": settings.text("bucket"), "prefix": settings.text("prefix")}
-    archived = archive_covers("{{ params.song }}", kie_conn_id=MEDIA, **place)
-    archived >> song_extras("{{ params.song }}", extras=["wav", "timed_lyrics"], kie_conn_id=MEDIA, **place)
+    song_extras(
+        "{{ params.song }}",
+        extras=["wav", "timed_lyrics"],
+        bucket=settings.text("bucket"),
+        prefix=settings.text("prefix"),
+    )

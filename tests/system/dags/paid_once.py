@@ -16,7 +16,7 @@ from airflow_kie.lifecycle import crash_points
 from airflow_kie.operators.suno import KieGenerateMusicOperator
 from airflow_kie.operators.task import KieTaskOperator
 
-PROMPTS = ["A tango for two robots", "A polka for three clocks", "A waltz for one whale"]
+PROMPTS = ["A tango for two robots", "A polka for three clocks"]
 SOON = {"deferrable": True, "retry_delay": timedelta(seconds=1)}
 
 
