@@ -45,7 +45,8 @@ class Airflow:
 
 
 Opened = Callable[..., AbstractContextManager[Page]]
-"""Opens a path as a user (``user=``, by default one who may trigger DAGs), with options of a browser's context."""
+"""Opens a path below ``/kie``, or an address of Airflow's own, as a user (``user=``, by default one who may trigger
+DAGs), with options of a browser's context."""
 PATIENT = """
 if (location.pathname.startsWith("/kie/")) {
   const soon = window.setTimeout.bind(window);

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from airflow_connections import aws_connection, kie_connection
 from kie_simulator.server import SimulatorServer
@@ -15,8 +16,11 @@ from s3_servers import S3Server
 PROJECT = Path(__file__).parents[1]
 
 
-def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Popen[str]:
-    """Start a process of Airflow that runs music_cover; as a context manager it is waited for."""
+def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server, **further: str) -> subprocess.Popen[str]:
+    """Start a process of Airflow that runs music_cover; as a context manager it is waited for.
+
+    :param further: environment variables.
+    """
     (home / "lineage").mkdir(parents=True)
     transport = {"type": "file", "log_file_path": str(home / "lineage" / "event"), "append": False}
     folder = PROJECT / "dags"
@@ -41,6 +45,7 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         "AIRFLOW__KIE__ALLOW_LOOPBACK_FILES": "True",
         "AIRFLOW_CONN_KIE_DEFAULT": kie_connection(kie, extra={"upload_host": kie.url}),
         "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3),
+        **further,
     }
     return subprocess.Popen(
         [
@@ -59,3 +64,18 @@ def dag_runner(home: Path, kie: SimulatorServer, s3: S3Server) -> subprocess.Pop
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def run_dag(runner: subprocess.Popen[str], **conf: Any) -> dict[str, Any]:
+    """Run a DAG once in such a process, and return its run's id, state and tasks, and everything that was logged.
+
+    :param conf: the run's; ``_dag`` names another DAG than music_cover.
+    """
+    assert runner.stdin is not None and runner.stdout is not None
+    print(json.dumps(conf), file=runner.stdin, flush=True)
+    log = []
+    for line in runner.stdout:
+        log.append(line)
+        if line.startswith('{"state":'):
+            return {**json.loads(line), "log": "".join(log)}
+    raise AssertionError("".join(log)[-8000:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from airflow_kie.archive.manifest import AirflowRecord, FileRecord, GeneratorRec
 from airflow_kie.archive.record_base import Label
 from airflow_kie.archive.s3.bucket import Bucket
 from archived_kinds import all_archived
-from kie_simulator.artwork import render_cover
+from kie_simulator.artwork import render_cover, render_plain
 from kie_simulator.audio import render_mp3
 from songs_to_deliver import stereo_wav
 
@@ -26,16 +27,21 @@ TITLES = (
 PREFIX = "songs"
 
 
-def archive_for_editors(songs: Bucket, other: Bucket, *, listed: int = 10_000) -> None:
-    """Store songs of two covers and two takes, and an index that lists thousands more.
+def archive_for_editors(songs: Bucket, *, drawn: bool) -> None:
+    """Store songs of two covers and two takes, and an index that lists ten thousand more.
 
-    :param listed: how many more.
+    Each song has a first cover of its own; the second one and the takes are the same.
+
+    :param drawn: whether covers are as KIE's in the documentation's pictures, or plain ones, made in a moment.
     """
     keys, index = ArchiveKeys(PREFIX), Index(songs, ArchiveKeys(PREFIX))
+    cover = render_cover if drawn else render_plain
+    second, takes = cover(f"{song_named(TITLES[0])}2", TITLES[0]), (render_mp3("one"), render_mp3("two"))
     for number, title in enumerate(TITLES):
-        _archive(songs, keys, song_named(title), title, NOW - timedelta(hours=3 * number + 1))
+        covers = (cover(f"{song_named(title)}1", title), second)
+        _archive(songs, keys, title, covers, takes, NOW - timedelta(hours=3 * number + 1))
     index.rebuild()
-    index.add(_listed(number) for number in range(listed))
+    index.add(_listed(number) for number in range(10_000))
 
 
 def song_named(title: str) -> str:
@@ -43,7 +49,11 @@ def song_named(title: str) -> str:
     return hashlib.sha256(title.encode()).hexdigest()[:32]
 
 
-def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: datetime) -> None:
+def _archive(
+    songs: Bucket, keys: ArchiveKeys, title: str, covers: Sequence[bytes], takes: Sequence[bytes], at: datetime
+) -> None:
+    song = song_named(title)
+
     def stored(kind: str, position: int, ending: str, content: bytes, content_type: str, **known: Any) -> FileRecord:
         key = keys.song(song).file(kind, position, ending)
         songs.put_bytes(content, key, content_type=content_type)
@@ -60,14 +70,8 @@ def _archive(songs: Bucket, keys: ArchiveKeys, song: str, title: str, at: dateti
         )
 
     files: list[FileRecord] = [
-        *(
-            stored("cover", n, "png", render_cover(f"{song}{n}", title), "image/png", width=1024, height=1024)
-            for n in (1, 2)
-        ),
-        *(
-            stored("track", n, "mp3", render_mp3(f"{song}{n}"), "audio/mpeg", duration_seconds=138.0 + n)
-            for n in (1, 2)
-        ),
+        *(stored("cover", n, "png", cover, "image/png", width=1024, height=1024) for n, cover in enumerate(covers, 1)),
+        *(stored("track", n, "mp3", take, "audio/mpeg", duration_seconds=138.0 + n) for n, take in enumerate(takes, 1)),
     ]
     if title == TITLES[0]:  # it has extras
         words = [

@@ -40,7 +40,6 @@ FULL_ONLY = ("faults", "distributed")
 FULL_ONLY_FILES = (
     "browser/test_editor.py",
     "browser/test_on_call.py",
-    "browser/test_release.py",
     "integration/cli/test_run.py",
     "integration/client/test_rate_limiter_processes.py",
     "integration/local_stack/test_s3.py",
@@ -62,7 +61,7 @@ FULL_ONLY_FILES = (
 )
 """Files of the other parts that it leaves out too: half a minute to four minutes each, and others try the same way."""
 STACKS = ("system", "browser", *FULL_ONLY)
-"""Tests on a stack with all its processes: one stack at a time, and the other checks beside it make way."""
+"""Tests on a stack with all its processes, and those in a browser: one at a time, and what runs beside makes way."""
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "browser": ("chromium",),
     "delivery": ("exiftool", "eyeD3", "identify", "soxi"),

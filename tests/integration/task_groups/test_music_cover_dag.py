@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dag_runner import dag_runner
+from dag_runner import dag_runner, run_dag
 from kie_simulator.server import SimulatorServer
 from kie_simulator_client import Kie
 from openlineage_events import of_run, read_events
@@ -36,14 +36,7 @@ class Stack:
 
     def run_dag(self, **conf: Any) -> dict[str, Any]:
         """Run a DAG once; `_dag` names another than music_cover."""
-        assert self.airflow.stdin is not None and self.airflow.stdout is not None
-        print(json.dumps(conf), file=self.airflow.stdin, flush=True)
-        log = []
-        for line in self.airflow.stdout:
-            log.append(line)
-            if line.startswith('{"state":'):
-                return {**json.loads(line), "log": "".join(log)}
-        raise AssertionError("".join(log)[-8000:])
+        return run_dag(self.airflow, **conf)
 
     def song(self, title: str, **order: Any) -> str:
         return self.kie.control.make_music(title, **order)[0].task_id
