@@ -16,7 +16,7 @@ from local_stack.archive_check import claimed_songs
 from local_stack.parts import AIRFLOW_PARTS
 from local_stack.timeout import Timeout
 
-_WAIT_SECONDS = 180.0
+_WAIT_SECONDS = 900.0
 _WAITS = ("Rescheduled until ", "; it is read again")
 """What a task says that waits for the end of an outage: rescheduled, or still waiting for what it could not read."""
 

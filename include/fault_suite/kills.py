@@ -18,7 +18,7 @@ _SEEN_SECONDS = 1.0
 """A task that has been seen at its step for so long is in what holds it."""
 GAP = 15.0
 """Seconds between two kills of parts of Airflow: killed faster, a stack of two cores does nothing but start."""
-_WAIT = 120.0
+_WAIT = 240.0
 """Seconds for a song to come to its next step; after that the kill is left to another song."""
 _LONG = 4000
 """Simulated seconds that a KIE task takes until its time has come."""

@@ -37,7 +37,7 @@ FIRST_TASKS = {"music_cover": "song_list", "music_generate": "generate_music"}
 """Where they fail, nothing of the run is recorded anywhere."""
 DUPLICATE = ("named", "none")
 """What KIE answers to a create that it has seen before: the first task's id, or a new task, which is charged."""
-_AIRFLOW_SECONDS = 240.0
+_AIRFLOW_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Stage:
     def ask(self, call: Callable[[], T]) -> T:
         """Return what a call of Airflow's API returns, asked again while the api-server is down or its database busy.
 
-        :raises AirflowRefused: when it refuses for another reason, or for longer than 240 s.
+        :raises AirflowRefused: when it refuses for another reason, or for longer than ten minutes.
         """
         timeout = Timeout(_AIRFLOW_SECONDS)
         while True:
@@ -158,13 +158,13 @@ class Stage:
         run_id = self.ask(lambda: self.airflow.trigger("cover_inbox"))
         self.wait_ended("cover_inbox", run_id)
 
-    def wait_ended(self, dag_id: str, run_id: str, seconds: float = 180.0) -> str:
+    def wait_ended(self, dag_id: str, run_id: str, seconds: float = 900.0) -> str:
         """Wait for the end of a run and return its state; `running` when it has not ended in time."""
         timeout = Timeout(seconds)
         while (state := self.ask(lambda: self.airflow.run_state(dag_id, run_id))) not in ("success", "failed"):
             if timeout.expired():
                 return state
-            time.sleep(0.5)
+            time.sleep(1.0)
         return state
 
     def active_runs(self) -> list[str]:
@@ -256,5 +256,5 @@ def stage(home: Path, airflow: Mapping[str, str] | None = None, *, duplicate: st
             running.simulator.set(plain_images=False, **({"duplicate": "none"} if duplicate == "none" else {}))
             running.bucket.make_bucket()
             for dag_id in DAGS:
-                running.airflow.wait_for_dag(dag_id)
+                running.airflow.wait_for_dag(dag_id, seconds=_AIRFLOW_SECONDS)
             yield Stage(running, proxy, duplicate)

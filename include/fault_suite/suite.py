@@ -166,7 +166,7 @@ class Suite:
             time.sleep(0.4)
         self.killer.stop()
 
-    def _settle(self, seconds: float = 600.0) -> None:
+    def _settle(self, seconds: float = 900.0) -> None:
         """Wait until every song is archived and nothing goes on; dropped songs are dispatched again meanwhile.
 
         :param seconds: how long no further song may be archived before that is given up. A request whose callback

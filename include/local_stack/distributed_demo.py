@@ -37,7 +37,7 @@ def start(airflow: AirflowApi, simulator: ControlClient, count: int) -> Demo:
     :param simulator: the simulator's control plane.
     :param count: how many songs.
     """
-    airflow.wait_for_dag(DAG, seconds=180.0)
+    airflow.wait_for_dag(DAG, seconds=900.0)
     songs = tuple(song.task_id for song in simulator.make_music(count=count))
     return Demo(songs, airflow.trigger(DAG, {"music_task_ids": list(songs)}))
 

@@ -23,7 +23,7 @@ from local_stack.stack import stop_kept
 from local_stack.state import StackState, read_state
 from song_stack import eventually
 
-TIMEOUT = 240.0
+TIMEOUT = 900.0
 """Seconds for a command that takes ten of them: also where the machine is slow, or was suspended for two minutes."""
 DEAD_PROXY = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
@@ -75,7 +75,7 @@ def wait_for_part(folder: Path, part: str, process: subprocess.Popen[str]) -> St
 
 def session_ends(state: StackState) -> bool:
     """Wait until no process of a stack's session or with its mark is left."""
-    return eventually(lambda: not members(state.stack_id, state.keeper.pid), "no process is left", seconds=200)
+    return eventually(lambda: not members(state.stack_id, state.keeper.pid), "no process is left")
 
 
 def postgres_ends(folder: Path) -> bool:
@@ -85,14 +85,14 @@ def postgres_ends(folder: Path) -> bool:
         found = (process.info["cwd"] or "" for process in psutil.process_iter(["cwd"]))
         return [cwd for cwd in found if cwd.startswith(str(folder))]
 
-    eventually(lambda: not working(), "no process works in the folder of a stack", seconds=200)
+    eventually(lambda: not working(), "no process works in the folder of a stack")
     return eventually(lambda: not list(folder.glob("*/postgres/postmaster.pid")), "what it left is removed")
 
 
 def answers(url: str) -> bool:
     """Say whether somebody answers at an address, whatever it is."""
     with contextlib.suppress(httpx.TransportError):
-        return bool(httpx.get(url, trust_env=False, timeout=60).status_code)
+        return bool(httpx.get(url, trust_env=False, timeout=300).status_code)
     return False
 
 
