@@ -144,7 +144,7 @@ class DistributedStack:
         for service in services:
             self.begin(f"{service}-0")
         for service in services:
-            code = self.running.pop(f"{service}-0").wait(280)
+            code = self.running.pop(f"{service}-0").wait(1200)
             assert code == 0, f"{service} ended with {code}: {self.log(f'{service}-0')[-3000:]}"
             self.seconds[service] = time.monotonic() - began
 
@@ -212,12 +212,18 @@ class DistributedStack:
 
 @contextmanager
 def distributed_stack(
-    home: Path, *dags: Path, network: Network | None = None, airflow: Mapping[str, str] | None = None, **values: str
+    home: Path,
+    *dags: Path,
+    project_dags: str = "*.py",
+    network: Network | None = None,
+    airflow: Mapping[str, str] | None = None,
+    **values: str,
 ) -> Iterator[DistributedStack]:
     """Start the stack with two of each process that may be doubled, and the profiles simulator and local-s3.
 
     :param home: a folder of its own.
     :param dags: files with further DAGs.
+    :param project_dags: pattern of the files of the project's own DAGs.
     :param network: where its parts are; None: all on loopback.
     :param airflow: further settings of Airflow's processes.
     :param values: further values for ``.env``.
@@ -228,7 +234,8 @@ def distributed_stack(
     ports = {name: ReservedPort() for name in names}
     numbers = {name: port.number for name, port in ports.items()}
     stack = _stack(home, compose, chosen, numbers, network or Network(), airflow or {})
-    for file in dags:
+    (home / "dags").mkdir()
+    for file in (*(PROJECT / "dags").glob(project_dags), *dags):
         shutil.copy(file, home / "dags")
     try:
         _start(stack)
@@ -278,7 +285,6 @@ def _stack(
         **airflow,
     }
     servers = server_commands(home, compose, values, ports, network)
-    shutil.copytree(PROJECT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     here = Here(texts, environment)
     return DistributedStack(home, compose, values, here, f"http://{api}", f"http://{simulator}", network, servers)
 
