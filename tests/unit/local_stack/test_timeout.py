@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,8 @@ from local_stack.timeout import Timeout
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Let so many seconds pass between two reads of the time."""
     now = [1000.0]
-    monkeypatch.setattr(timeout.time, "monotonic", lambda: now[0])
+    clock = SimpleNamespace(monotonic=lambda: now[0])  # not that of the whole process, in which servers run
+    monkeypatch.setattr(timeout, "time", clock)
 
     def pass_by(seconds: float) -> None:
         now[0] += seconds
