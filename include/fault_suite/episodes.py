@@ -27,6 +27,7 @@ class Episode:
 
     :param stage: the stack.
     :param seconds: how long the longest outages last; others half of it.
+    :param outage_songs: how many songs meet an outage.
     :param songs: the songs that were in it; all of them must be archived in the end.
     :param faults: what struck them, by name.
     :param complaints: a sentence for each difference from what must happen.
@@ -34,6 +35,7 @@ class Episode:
 
     stage: Stage
     seconds: float
+    outage_songs: int
     songs: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Episode:
 
 def _outage(episode: Episode, begin: Callable[[], Callable[[], int]], name: str, part: float) -> None:
     """Send songs into an outage, end it after a while: no run fails, and every song goes on by itself."""
-    songs = episode.make(3)
+    songs = episode.make(episode.outage_songs)
     logs = _TaskLogs(episode.stage)
     end = begin()
     for song in songs:

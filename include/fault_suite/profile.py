@@ -22,6 +22,7 @@ AIRFLOW: Mapping[str, str] = {
     "AIRFLOW__KIE__CONFIRM_FAILURE_SECONDS": "2",  # default 30 s
     "AIRFLOW__KIE__RECONCILE_AFTER_MINUTES": "0.05",  # default 10
     "AIRFLOW__KIE__INBOX_EVERY_MINUTES": "1440",  # the suite starts cover_inbox itself
+    "AIRFLOW__KIE__OPS_EVERY_MINUTES": "1440",  # what it would report is what the suite does
     "AIRFLOW__KIE__OUTAGE_PROBE_SECONDS": "1",  # default 15
 }
 

@@ -22,6 +22,7 @@ from local_stack.airflow_api import AirflowRefused
 from local_stack.timeout import Timeout
 
 Say = Callable[[str], None]
+RECONCILE_SECONDS = 60.0  # one costs as much as a song
 
 
 @dataclass
@@ -163,7 +164,7 @@ class Suite:
             if time.monotonic() - reported > 30:
                 reported = time.monotonic()
                 self._tell(len(waiting))
-            time.sleep(0.4)
+            time.sleep(0.8)
         self.killer.stop()
 
     def _settle(self, seconds: float = 900.0) -> None:
@@ -172,7 +173,8 @@ class Suite:
         :param seconds: how long no further song may be archived before that is given up. A request whose callback
             does not come is in doubt after 420.
         """
-        timeout, reconcile_at, fewest = Timeout(seconds), time.monotonic() + 30, len(self._all_songs()) + 1
+        timeout, reconcile_at = Timeout(seconds), time.monotonic() + RECONCILE_SECONDS
+        fewest = len(self._all_songs()) + 1
         while not timeout.expired():
             pending = [song for song in self._all_songs() if not self._archived(song)] + self._not_made()
             active = self.stage.active_runs()
@@ -184,7 +186,7 @@ class Suite:
                 self.say(f"{len(pending)} covers are pending, {len(active)} runs continue; cover_inbox reconciles.")
                 self._adopt()
                 self.stage.reconcile()
-                reconcile_at = time.monotonic() + 30
+                reconcile_at = time.monotonic() + RECONCILE_SECONDS
             time.sleep(1.0)
 
     def _adopt(self) -> None:
@@ -211,7 +213,7 @@ class Suite:
     def _episodes(self) -> None:
         for name in self.plan.episodes:
             self.say(f"Episode: {name}.")
-            episode = Episode(self.stage, self.outage_seconds)
+            episode = Episode(self.stage, self.outage_seconds, self.plan.outage_songs)
             try:
                 EPISODES[name](episode)
             except (TimeoutError, AirflowRefused, httpx.HTTPError) as error:

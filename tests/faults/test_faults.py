@@ -81,7 +81,7 @@ def test_a_task_was_killed_while_its_create_was_in_flight_and_when_its_id_was_st
 
 
 def test_runs_that_lost_their_processes_end_well_by_themselves(outcome: Outcome) -> None:
-    assert len(outcome.ended) >= 5
+    assert len(outcome.ended) >= 3
     assert set(outcome.ended.values()) == {"success"}
 
 

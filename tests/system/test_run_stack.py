@@ -114,10 +114,18 @@ def test_up_is_up_once_and_down_leaves_no_process(folder: Path) -> None:
     assert command(folder, "down") == (0, "No stack is running.\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_an_interrupted_demo_leaves_no_process(folder: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "part"),
+    [
+        (signal.SIGINT, "triggerer"),  # the last one to be started
+        (signal.SIGTERM, "s3"),
+        (signal.SIGHUP, "postgres"),
+        (signal.SIGKILL, "triggerer"),
+    ],
+)
+def test_an_interrupted_demo_leaves_no_process(folder: Path, number: signal.Signals, part: str) -> None:
     with start_command(folder, "demo") as process:
-        state = wait_for_part(folder, "triggerer", process)
+        state = wait_for_part(folder, part, process)
         process.send_signal(number)
         output, _ = process.communicate(timeout=TIMEOUT)
     assert session_ends(state) and postgres_ends(folder)
@@ -139,13 +147,13 @@ def test_a_stack_whose_keeper_is_killed_leaves_no_process(folder: Path) -> None:
 
 def test_a_demo_says_which_part_failed_and_shows_its_log(folder: Path) -> None:
     with start_command(folder, "demo") as process:
-        state = wait_for_part(folder, "triggerer", process)
+        state = wait_for_part(folder, "postgres", process)
         os.kill(state.parts["s3"].pid, signal.SIGKILL)
         output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert "s3 failed: s3 ended with exit code -9 while the stack started." in output
     (log,) = folder.glob("*/logs/s3.log")
-    assert log.read_text().splitlines()[-1] in output
+    assert log.read_text() and log.read_text().splitlines()[-1] in output
     assert "All logs: " in output
     assert session_ends(state)
 

@@ -85,15 +85,15 @@ def test_the_simulator_knows_every_fault_of_the_catalogue(fault: KieFault) -> No
 
 
 def test_both_plans_lose_the_answers_of_songs_that_cost_credits() -> None:
-    for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
-        assert len(plan.generated) >= 2
+    for plan, songs in ((full_plan(1, 900, ()), 2), (small_plan(1, 20, ()), 1)):
+        assert len(plan.generated) >= songs
         for fault in plan.generated:
             assert Fault(phase=fault.phase, action=fault.action, **fault.options).takes_effect
 
 
 def test_both_plans_have_a_cover_whose_answer_and_callback_are_lost() -> None:
     for plan in (full_plan(1, 900, ()), small_plan(1, 20, ())):
-        assert [fault.action for fault in plan.songs[0].faults if isinstance(fault, KieFault)] == [
+        assert [fault.action for fault in plan.songs[0].faults[:2] if isinstance(fault, KieFault)] == [
             "reset_after",
             "lost",
         ]
