@@ -18,6 +18,7 @@ from airflow_kie.client import errors
 from airflow_kie.client.account import KieAccount
 from airflow_kie.client.answers.decode import CreateAnswer, Created, DetailsAnswer, Lost, Read, Refused, Unreadable
 from airflow_kie.client.api import Kie, KieAsync
+from airflow_kie.client.http import bounded
 from airflow_kie.client.http.transport import KieAsyncTransport, KieTransport
 from airflow_kie.client.operations.suno import COVER, MUSIC, STYLE
 from airflow_kie.lifecycle.record import TaskRecord
@@ -260,15 +261,17 @@ def test_a_host_whose_name_no_resolver_takes_is_a_wrong_connection() -> None:
     assert type(refused.error) is errors.KieConnectionInvalid
 
 
-def test_many_reads_on_one_loop_do_not_spend_their_time_in_the_queue() -> None:
+def test_many_reads_on_one_loop_do_not_spend_their_time_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "CONNECTIONS", 2)
+
     def slow(_: Any) -> bytes:
-        time.sleep(0.2)
+        time.sleep(0.4)
         return ANSWER
 
     async def read(url: str) -> list[DetailsAnswer]:
-        shell = KieAsyncTransport(KieAccount("key", api_url=url, deadline=5.0))
+        shell = KieAsyncTransport(KieAccount("key", api_url=url, deadline=5.0))  # the last one waits for longer
         try:
-            return await asyncio.gather(*(KieAsync(shell).details(COVER, RECORD.task_id or "") for _ in range(600)))
+            return await asyncio.gather(*(KieAsync(shell).details(COVER, RECORD.task_id or "") for _ in range(40)))
         finally:
             await shell.close()
 
