@@ -189,6 +189,10 @@ class SongStack:
         runs = [run["dag_run_id"] for run in self.airflow.runs("music_cover")]
         return [run for run in runs if music_task_id in claims.get(run, ())]
 
+    def taken_by(self, run_id: str) -> list[str]:
+        """Return the songs that such a run has taken."""
+        return claimed_songs(self.bucket, self.running.settings.prefix)[run_id]
+
     def map_index(self, run_id: str, music_task_id: str) -> int:
         """Return the map index of a song in a run that works on a few."""
         listed = eventually(lambda: self.airflow.xcom("music_cover", run_id, "song_list"), "the run lists its songs")
